@@ -1,0 +1,3 @@
+"""redoxmd: from DFT molecular dynamics to nanosecond dynamics with electrons."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,115 @@
+"""Reading a config file, with errors that name the key in full and the remedy."""
+
+from __future__ import annotations
+
+import difflib
+import types
+import typing
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from redoxmd.config.sections import Config
+from redoxmd.errors import ConfigError
+
+UNIT_SUFFIXES = ("_fs", "_ps", "_K", "_A", "_eV", "_eV_A", "_muB", "_s", "_per_fs", "_per_ps", "_mm", "_pt")
+
+
+def load_config(path: str | Path) -> Config:
+    """Read and validate a YAML config.
+
+    Raises:
+        ConfigError: the file is missing or no YAML mapping, or a value is refused; every refusal of the file is
+            listed, each with its full key.
+    """
+    path = Path(path)
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: no such config; the shipped ones are in config/") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML: {error}") from error
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path}: a config is a mapping of sections, see config/defaults.yaml")
+    return parse_config(raw, source=str(path))
+
+
+def parse_config(raw: dict[str, Any], source: str = "config") -> Config:
+    """Validate a config mapping; see `load_config`."""
+    try:
+        return Config.model_validate(raw)
+    except ValidationError as error:
+        found = error.errors()
+        keys = [item["loc"] for item in found]
+        # A container is "too short" only because its refused items were dropped: the items say it better.
+        own = [e for e in found if not any(k != e["loc"] and k[: len(e["loc"])] == e["loc"] for k in keys)]
+        lines = [_explain(item) for item in own]
+        raise ConfigError(f"{source}: {len(lines)} value(s) refused\n" + "\n".join(f"  {line}" for line in lines)) from error
+
+
+def _explain(item: Any) -> str:
+    location = item["loc"]
+    key = _dotted(location)
+    kind = item["type"]
+    if kind == "extra_forbidden":
+        return f"{key}: unknown key; {_suggestion(location)}"
+    if kind == "missing":
+        return f"{key}: missing; add it"
+    message = str(item["msg"]).removeprefix("Value error, ")
+    if kind == "value_error":
+        first = message.split()[0].rstrip(":")
+        section = _section_at(location)
+        if section and first in section.model_fields:
+            return f"{key}.{message}" if key else message
+        return f"{key}: {message}" if key else message
+    given = item.get("input")
+    return f"{key}: {message[0].lower()}{message[1:]}, got {given!r}{_advice(key, kind)}"
+
+
+def _dotted(location: tuple[int | str, ...]) -> str:
+    text = ""
+    for part in location:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+    return text
+
+
+def _advice(key: str, kind: str) -> str:
+    unit = next((suffix[1:] for suffix in sorted(UNIT_SUFFIXES, key=len, reverse=True) if key.endswith(suffix)), "")
+    if kind.startswith(("less_than", "greater_than")) and unit:
+        return f" (the unit of this key is {unit.replace('_per_', '/').replace('eV_A', 'eV/Å')})"
+    if kind.endswith(("_parsing", "_type")) and unit:
+        return f"; give a plain number, the unit is in the key ({unit})"
+    return "; see config/defaults.yaml for the meaning of this key"
+
+
+def _suggestion(location: tuple[int | str, ...]) -> str:
+    model = _section_at(location[:-1])
+    known = list(model.model_fields) if model else []
+    unknown = str(location[-1])
+    near = difflib.get_close_matches(unknown, known, n=1, cutoff=0.6)
+    near = near or [name for name in known if name.startswith(unknown + "_")][:1]
+    if near:
+        return f"did you mean {near[0]}?"
+    return f"known here: {', '.join(known)}" if known else "remove it"
+
+
+def _section_at(location: tuple[int | str, ...]) -> type[BaseModel] | None:
+    section: type[BaseModel] | None = Config
+    for part in location:
+        if isinstance(part, int):
+            continue
+        field = section.model_fields.get(str(part)) if section else None
+        section = _model_in(field.annotation) if field else None
+    return section
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias) and issubclass(annotation, BaseModel):
+        return annotation
+    for argument in typing.get_args(annotation):
+        found = _model_in(argument)
+        if found:
+            return found
+    return None

@@ -1,0 +1,384 @@
+"""One typed model per stage: the only source of the config's keys, defaults, units and descriptions.
+
+Defaults are the paper's (Energy Storage Materials 63, 103023, 2023) wherever it states a value. The JSON schema
+(`workflow/schemas/config.schema.json`) and the documented defaults (`config/defaults.yaml`) are generated from here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+TemperatureK = Annotated[float, Field(gt=0.0, le=5000.0)]
+TimestepFs = Annotated[float, Field(gt=0.0, le=5.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+Count = Annotated[int, Field(ge=1)]
+Repeats = tuple[Count, Count, Count]
+
+
+class Section(BaseModel):
+    """A part of the config: unknown keys are refused, values are fixed once read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class Start(Section):
+    """Starting structures of one concentration: one per seed."""
+
+    x: float = Field(ge=0.0, description="mobile ions per formula unit")
+    ordering: Literal["random", "preferred"] = Field(
+        default="random",
+        description="random: over all sites; preferred: fill the preferred site first, the rest at random",
+    )
+    seeds: tuple[int, ...] = Field(default=(0,), min_length=1, description="one structure for each ordering seed")
+
+
+class Structures(Section):
+    """Cells, orderings of the mobile ion, supercells, volume and initial moments."""
+
+    source: str = Field(
+        default="nvp",
+        description="nvp (built in), or a CIF/POSCAR file in which every site of the mobile ion is occupied",
+    )
+    mobile_ion: str = Field(default="Na", description="element whose content x varies")
+    redox_element: str = Field(default="V", description="element that changes its oxidation state")
+    formula_units: Count = Field(default=2, description="formula units in the source cell")
+    sites: dict[str, tuple[int | str, ...]] | None = Field(
+        default=None,
+        description="named mobile-ion sites as atom indices (from 0) or CIF labels; null: by symmetry, as Na1, Na2, …",
+    )
+    preferred_site: str = Field(default="Na1", description="site that the ordering `preferred` fills first")
+    volume_A3_per_fu: dict[float, Positive] | None = Field(
+        default=None,
+        description="cell volume per formula unit at two values of x, linear between; null: the source cell",
+    )
+    moments_muB: dict[str, float] = Field(
+        default={"V": 2.0}, description="initial magnetic moment by element, ferromagnetic start"
+    )
+    moments_x: float = Field(default=3.0, ge=0.0, description="value of x at which moments_muB holds")
+    moment_per_ion_muB: float = Field(
+        default=1.0, description="change of the total moment for each mobile ion added to the cell"
+    )
+
+    @field_validator("volume_A3_per_fu")
+    @classmethod
+    def _two_points(cls, value: dict[float, float] | None) -> dict[float, float] | None:
+        if value is not None and len(value) != 2:
+            raise ValueError(f"needs exactly two values of x to be linear in x, got {len(value)}")
+        return value
+
+
+class Hubbard(Section):
+    """A Hubbard correction of one element (Dudarev)."""
+
+    orbital: Literal["s", "p", "d", "f"] = Field(default="d", description="the shell it acts on")
+    U_eV: float = Field(default=4.2, gt=0.0, le=20.0, description="U − J in eV")
+
+
+class GpawConvergence(Section):
+    """GPAW's SCF criteria."""
+
+    energy_eV: Positive = Field(default=5e-4, description="energy per valence electron")
+    density: Positive = Field(default=1e-4, description="density change per valence electron")
+    eigenstates: Positive = Field(default=4e-8, description="residual of the eigenstates, eV² per electron")
+
+
+class GpawMixer(Section):
+    """GPAW's density mixer for spin-polarised systems (MixerDif)."""
+
+    beta: float = Field(default=0.25, gt=0.0, le=1.0, description="share of the new density")
+    history: Count = Field(default=8, description="densities remembered")
+    weight: Positive = Field(default=50.0, description="damping of long-wavelength changes")
+
+
+class Gpaw(Section):
+    """GPAW: the embedded plane-wave engine; needs no licence."""
+
+    cutoff_eV: float = Field(default=400.0, ge=100.0, le=2000.0, description="plane-wave cutoff")
+    xc: str = Field(default="PBE", description="exchange-correlation functional")
+    hubbard: dict[str, Hubbard] = Field(default={"V": Hubbard()}, description="+U by element")
+    kpoints: Repeats = Field(default=(2, 2, 2), description="k-point grid of the source cell; supercells divide it")
+    fermi_width_eV: Positive = Field(default=0.1, description="Fermi–Dirac smearing")
+    mixer: GpawMixer = Field(default=GpawMixer(), description="density mixing")
+    convergence: GpawConvergence = Field(default=GpawConvergence(), description="SCF criteria")
+    max_iterations: Count = Field(default=150, description="SCF steps after which a frame counts as unconverged")
+    density_refinement: Literal[1, 2, 4] = Field(
+        default=2, description="grid refinement of the all-electron valence density"
+    )
+
+
+class Vasp(Section):
+    """VASP under custodian."""
+
+    command: str = Field(default="vasp_std", description="command line that starts VASP, with its MPI launcher")
+    potcar_dir: str | None = Field(default=None, description="folder of the POTCARs (PMG_VASP_PSP_DIR)")
+    cutoff_eV: float = Field(default=400.0, ge=100.0, le=2000.0, description="ENCUT")
+    hubbard: dict[str, Hubbard] = Field(default={"V": Hubbard()}, description="LDAUU by element (Dudarev)")
+    kpoints: Repeats = Field(default=(2, 2, 2), description="k-point grid of the source cell; supercells divide it")
+    incar: dict[str, Any] = Field(default={}, description="further INCAR tags, taken as they are")
+
+
+class AseEngine(Section):
+    """Any ASE calculator as reference: CHGNet for a rehearsal, CP2K, Quantum ESPRESSO, …"""
+
+    calculator: str = Field(
+        default="chgnet.model.dynamics.CHGNetCalculator", description="import path of the calculator class"
+    )
+    keywords: dict[str, Any] = Field(default={}, description="keyword arguments of the calculator")
+    requires: str | None = Field(default="redoxmd[chgnet]", description="what to pip-install when the import fails")
+
+
+class Toy(Section):
+    """An analytic ionic potential with a known redox density: seconds instead of days, for tests."""
+
+    refuse_fraction: Fraction = Field(
+        default=0.0, description="share of labels that pretend not to converge, chosen by geometry"
+    )
+    delay_s: float = Field(default=0.0, ge=0.0, description="wait per call, to look expensive")
+
+
+class Engine(Section):
+    """The reference method and the settings of each engine; only the named one is used."""
+
+    name: Literal["gpaw", "vasp", "ase", "toy"] = Field(default="gpaw", description="which engine")
+    force_ceiling_eV_A: Positive = Field(default=100.0, description="a larger force component refuses the label")
+    gpaw: Gpaw = Field(default=Gpaw(), description="settings of the engine gpaw")
+    vasp: Vasp = Field(default=Vasp(), description="settings of the engine vasp")
+    ase: AseEngine = Field(default=AseEngine(), description="settings of the engine ase")
+    toy: Toy = Field(default=Toy(), description="settings of the engine toy")
+
+
+class Aimd(Section):
+    """Reference MD that starts the training set (paper: 30 runs of 500 steps)."""
+
+    starts: tuple[Start, ...] = Field(default=(Start(x=3.0),), min_length=1, description="one run for each")
+    supercell: Repeats = Field(default=(1, 1, 1), description="repeats of the source cell")
+    steps: Count = Field(default=500, description="MD steps of a run")
+    timestep_fs: TimestepFs = Field(default=0.5, description="MD time step")
+    temperature_K: TemperatureK = Field(default=1000.0, description="Langevin thermostat")
+    friction_per_fs: Positive = Field(default=0.02, description="Langevin friction")
+    density_every: int = Field(default=1, ge=0, description="keep the density of every k-th frame; 0: none")
+
+
+class Member(Section):
+    """Size of one ensemble member (paper, Table 1)."""
+
+    features: int = Field(default=128, ge=4, le=1024, description="width F of the node states")
+    layers: int = Field(default=3, ge=1, le=12, description="interaction layers L")
+
+
+class Train(Section):
+    """The ensemble of equivariant potentials."""
+
+    members: tuple[Member, ...] = Field(
+        default=(
+            Member(features=128, layers=3),
+            Member(features=148, layers=3),
+            Member(features=128, layers=4),
+            Member(features=148, layers=4),
+        ),
+        min_length=1,
+        description="hyperparameters of each member; the spread needs at least two",
+    )
+    datasets: tuple[Path, ...] = Field(
+        default=(), description="folders with dataset.yaml joined to what the run computes (same settings only)"
+    )
+    test_configurations: tuple[str, ...] = Field(
+        default=(), description="configuration ids held out of training altogether, for honest errors"
+    )
+    validation_fraction: float = Field(default=0.01, gt=0.0, lt=0.5, description="frames kept for early stopping")
+    cutoff_A: float = Field(default=5.0, gt=1.0, le=12.0, description="neighbours within this distance")
+    radial_functions: int = Field(default=20, ge=3, le=64, description="radial basis size")
+    rho_initial: Fraction = Field(default=0.99, description="weight ρ of the forces in the loss of generation 0")
+    rho_active: Fraction = Field(default=0.9, description="weight ρ of the forces from generation 1 on")
+    learning_rate: float = Field(default=1e-3, gt=0.0, lt=1.0, description="Adam, at the start")
+    batch_size: Count = Field(default=4, description="structures per gradient step")
+    max_steps: Count = Field(default=1_000_000, description="gradient steps at most, generation 0")
+    max_steps_active: Count = Field(default=300_000, description="gradient steps at most, later generations")
+    validate_every: Count = Field(default=1000, description="gradient steps between validations")
+    patience: Count = Field(default=50, description="validations without improvement before stopping")
+    decay_factor: float = Field(default=0.5, gt=0.0, lt=1.0, description="learning rate factor on a plateau")
+    decay_patience: Count = Field(default=10, description="validations without improvement before a decay")
+    ema_decay: float = Field(
+        default=0.999, ge=0.0, lt=1.0, description="exponential moving average of the weights; 0: none"
+    )
+    warm_start: bool = Field(default=True, description="start from the previous generation's weights")
+    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto: a GPU when there is one")
+
+
+class Phase(Section):
+    """One size of cell explored until it converges, before the next."""
+
+    name: str = Field(default="small", pattern=r"^[a-z0-9]+$", description="short name, used in file names")
+    supercell: Repeats = Field(default=(1, 1, 1), description="repeats of the source cell")
+    starts: tuple[Start, ...] = Field(
+        default=tuple(Start(x=x) for x in (1.0, 1.5, 2.0, 2.5, 3.0)),
+        min_length=1,
+        description="one run for each",
+    )
+    length_ps: Positive = Field(default=50.0, description="a run that lives this long has survived")
+
+
+class Explore(Section):
+    """Ensemble MD under the uncertainty gate."""
+
+    phases: tuple[Phase, ...] = Field(
+        default=(Phase(), Phase(name="large", supercell=(2, 2, 2))),
+        min_length=1,
+        description="in this order; a phase ends when the gate says converged",
+    )
+    low_eV_A: Positive = Field(default=1.0, description="force spread from which a frame is a candidate")
+    high_eV_A: Positive = Field(default=5.0, description="force spread above which the run ends")
+    statistic: Literal["max", "mean"] = Field(default="max", description="over atoms: what a frame's spread is")
+    temperature_K: TemperatureK = Field(default=1000.0, description="Langevin thermostat")
+    timestep_fs: TimestepFs = Field(default=0.5, description="MD time step")
+    friction_per_fs: Positive = Field(default=0.02, description="Langevin friction")
+    candidate_every_fs: Positive = Field(default=10.0, description="at most one candidate per interval")
+    min_distance_fraction: float = Field(
+        default=0.6, gt=0.0, lt=1.0, description="closer than this fraction of the covalent radii ends the run"
+    )
+    max_temperature_factor: float = Field(
+        default=4.0, gt=1.0, description="hotter than this times the set temperature ends the run"
+    )
+    trace_every_fs: Positive = Field(default=10.0, description="interval of the recorded spread and temperature")
+
+    @model_validator(mode="after")
+    def _thresholds_in_order(self) -> Explore:
+        if self.low_eV_A >= self.high_eV_A:
+            raise ValueError(
+                f"low_eV_A ({self.low_eV_A:g}) must lie below high_eV_A ({self.high_eV_A:g}); the paper has 1 and 5"
+            )
+        names = [phase.name for phase in self.phases]
+        if len(set(names)) != len(names):
+            raise ValueError(f"phases need different names, got {names}")
+        return self
+
+
+class Select(Section):
+    """Which candidates are worth a reference calculation."""
+
+    budget: Count = Field(default=214, description="labels per generation at most")
+    duplicate_tolerance_A: Positive = Field(
+        default=0.05, description="same geometry when all interatomic distances agree to about this"
+    )
+
+
+class Gate(Section):
+    """When a generation counts as converged."""
+
+    max_generations: int = Field(default=10, ge=1, le=1000, description="running out of them is an error")
+    min_generations: int = Field(
+        default=1, ge=1, description="label at least in this many generations minus one before converging"
+    )
+    max_candidates_per_ps: float = Field(
+        default=1.0, ge=0.0, description="candidates per ps of explored time that convergence tolerates"
+    )
+
+    @model_validator(mode="after")
+    def _enough_generations(self) -> Gate:
+        if self.min_generations > self.max_generations:
+            raise ValueError(
+                f"min_generations ({self.min_generations}) exceeds max_generations ({self.max_generations})"
+            )
+        return self
+
+
+class Label(Section):
+    """A short reference MD from each selected frame (paper: 25 steps)."""
+
+    steps: Count = Field(default=25, description="MD steps from each frame")
+    timestep_fs: TimestepFs = Field(default=0.5, description="MD time step")
+    temperature_K: TemperatureK = Field(default=1000.0, description="Langevin thermostat")
+    friction_per_fs: Positive = Field(default=0.02, description="Langevin friction")
+    density_every: int = Field(default=25, ge=0, description="keep the density of every k-th frame; 0: none")
+    failure_budget: Fraction = Field(
+        default=0.2, description="share of the requested labels of a generation that may be refused"
+    )
+
+
+class Production(Section):
+    """Nanosecond MD over concentration, temperature and replica."""
+
+    x: tuple[float, ...] = Field(
+        default=tuple(1.0 + i / 8 for i in range(17)), min_length=1, description="mobile ions per formula unit"
+    )
+    temperatures_K: tuple[TemperatureK, ...] = Field(
+        default=(300.0, 400.0, 500.0, 600.0), min_length=1, description="one trajectory for each"
+    )
+    replicas: Count = Field(default=3, description="starting orderings per x and temperature")
+    ordering: Literal["random", "preferred"] = Field(default="preferred", description="as in starts")
+    supercell: Repeats = Field(default=(2, 2, 2), description="repeats of the source cell")
+    length_ps: Positive = Field(default=1000.0, description="trajectory length after equilibration")
+    equilibration_ps: float = Field(default=5.0, ge=0.0, description="run before, not recorded")
+    timestep_fs: TimestepFs = Field(default=0.5, description="MD time step")
+    friction_per_fs: Positive = Field(default=0.002, description="Langevin friction")
+    save_every_fs: Positive = Field(default=50.0, description="interval of the saved frames")
+    stop_above_eV_A: Positive = Field(default=5.0, description="force spread that ends a trajectory")
+    checkpoint_every_s: Positive = Field(default=300.0, description="wall time between restart files")
+
+    @field_validator("x", "temperatures_K")
+    @classmethod
+    def _distinct(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if len(set(value)) != len(value):
+            raise ValueError(f"has repeated values: {list(value)}")
+        return value
+
+
+class Diffusion(Section):
+    """Jumps, diffusion coefficients and activation energies."""
+
+    jump_distance_A: Positive = Field(default=3.0, description="an ion farther than this from its site has jumped")
+    persistence_fs: float = Field(default=100.0, ge=0.0, description="time it must stay there to count")
+    concerted_window_ps: Positive = Field(default=1.0, description="two jumps within this are concerted")
+    msd_fit: tuple[Fraction, Fraction] = Field(
+        default=(0.1, 0.5), description="part of the trajectory length over which the MSD is fitted"
+    )
+    min_jumps_to_fit: Count = Field(default=2, description="points with fewer jumps are drawn as limits, not fitted")
+    min_temperatures_to_fit: int = Field(default=3, ge=2, description="fewer refuse the Arrhenius fit")
+
+    @model_validator(mode="after")
+    def _fit_window(self) -> Diffusion:
+        if self.msd_fit[0] >= self.msd_fit[1]:
+            raise ValueError(f"msd_fit must grow, got {list(self.msd_fit)}")
+        return self
+
+
+class Figures(Section):
+    """How figures look; changing this redraws figures and nothing else."""
+
+    width_mm: float = Field(default=90.0, ge=40.0, le=400.0, description="column width")
+    font_pt: float = Field(default=8.0, ge=4.0, le=24.0, description="font size")
+    dpi: int = Field(default=200, ge=50, le=1200, description="resolution of the PNG")
+
+
+class Config(Section):
+    """A whole run."""
+
+    run: str = Field(
+        default="quickstart",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$",
+        description="name of the run; everything lands in results/<run>/",
+    )
+    seed: int = Field(default=1, ge=0, description="root of every random choice")
+    structures: Structures = Field(default=Structures(), description="stage structures")
+    engine: Engine = Field(default=Engine(), description="reference method")
+    aimd: Aimd = Field(default=Aimd(), description="stage aimd")
+    train: Train = Field(default=Train(), description="stage train")
+    explore: Explore = Field(default=Explore(), description="stage explore")
+    select: Select = Field(default=Select(), description="stage select")
+    gate: Gate = Field(default=Gate(), description="stage gate")
+    label: Label = Field(default=Label(), description="stage label")
+    production: Production = Field(default=Production(), description="stage production")
+    diffusion: Diffusion = Field(default=Diffusion(), description="stage diffusion")
+    figures: Figures = Field(default=Figures(), description="stage figures")
+
+    @model_validator(mode="after")
+    def _across_sections(self) -> Config:
+        if len(self.train.members) < 2:
+            raise ValueError("train.members: one member has no spread, so the gate is blind; give at least two")
+        if self.production.save_every_fs < self.production.timestep_fs:
+            raise ValueError("production.save_every_fs must be at least production.timestep_fs")
+        return self

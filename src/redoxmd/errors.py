@@ -1,0 +1,49 @@
+"""Every refusal has a name, says what was wrong and what to do about it."""
+
+from __future__ import annotations
+
+
+class RedoxmdError(Exception):
+    """Base of all errors a user can mend; the command line prints it without a traceback."""
+
+
+class ConfigError(RedoxmdError):
+    """A configuration value is missing, unknown or impossible; the message names the key in full."""
+
+
+class StructureError(RedoxmdError):
+    """A requested structure cannot exist (more ions than sites, a fraction that is no whole number of ions)."""
+
+
+class DataError(RedoxmdError):
+    """A file does not hold what its name or its sidecar promises."""
+
+
+class EngineMissing(RedoxmdError):  # noqa: N818 - reads as the fact it states
+    """The reference engine named in the config is not installed here."""
+
+
+class LabelRefused(RedoxmdError):  # noqa: N818
+    """A reference result that must never become data.
+
+    Args:
+        reason: one word from `redoxmd.engines.base.REASONS`, kept in the record.
+        detail: what was seen.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+class LabelBudgetExceeded(RedoxmdError):  # noqa: N818
+    """More labels of a generation failed than the failure budget allows."""
+
+
+class NotConverged(RedoxmdError):  # noqa: N818
+    """The active-learning loop used up its generations."""
+
+
+class Interrupted(RedoxmdError):  # noqa: N818
+    """The job was asked to stop (SIGTERM); its state is written and the next start goes on from it."""

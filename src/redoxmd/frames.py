@@ -1,0 +1,73 @@
+"""Labelled frames as extended XYZ, the contract between stages and with other codes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io import read, write
+
+from redoxmd.errors import DataError
+from redoxmd.records import atomic_path
+
+# What every labelled frame says of itself, beside energy [eV], forces (N, 3) [eV/Å] and, where there are any,
+# stress (3, 3) [eV/Å³] and magmoms (N,) [μB].
+INFO_KEYS = ("config_id", "step", "time_fs", "temperature_K", "engine", "settings_hash", "converged")
+KEPT_ARRAYS = ("numbers", "positions", "momenta", "initial_magmoms", "site")
+
+
+def labelled(
+    atoms: Atoms,
+    energy_eV: float,
+    forces_eV_A: np.ndarray,
+    stress_eV_A3: np.ndarray | None = None,
+    moments_muB: np.ndarray | None = None,
+    **info: Any,
+) -> Atoms:
+    """A copy of `atoms` that carries the results and the given `info` keys, and nothing else."""
+    frame = bare(atoms)
+    results: dict[str, Any] = {"energy": float(energy_eV), "forces": np.asarray(forces_eV_A)}
+    if stress_eV_A3 is not None:
+        results["stress"] = np.asarray(stress_eV_A3)
+    if moments_muB is not None:
+        results["magmoms"] = np.asarray(moments_muB)
+    frame.calc = SinglePointCalculator(frame, **results)
+    frame.info.update(info)
+    return frame
+
+
+def bare(atoms: Atoms) -> Atoms:
+    """Numbers, positions, cell, periodicity, momenta and initial moments, without results or info."""
+    frame = Atoms(numbers=atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
+    for key in KEPT_ARRAYS[2:]:
+        if key in atoms.arrays:
+            frame.set_array(key, atoms.arrays[key].copy())
+    return frame
+
+
+def write_frames(path: str | Path, frames: Sequence[Atoms]) -> None:
+    """Write frames as extended XYZ, atomically; an empty sequence writes an empty file."""
+    with atomic_path(path) as temporary:
+        if frames:
+            write(temporary, list(frames), format="extxyz")
+
+
+def read_frames(path: str | Path) -> list[Atoms]:
+    """Read all frames of an extended XYZ file; an empty file holds none.
+
+    Raises:
+        DataError: the file is missing or cannot be parsed to its end.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise DataError(f"{path}: no such file of frames")
+    if path.stat().st_size == 0:
+        return []
+    try:
+        return list(read(path, ":", format="extxyz"))
+    except Exception as error:
+        raise DataError(f"{path}: not readable as extended XYZ ({error}); restore it or delete it and run again") from error
