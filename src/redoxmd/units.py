@@ -9,6 +9,8 @@ from ase import units as _ase
 BOLTZMANN_EV_PER_K: Final[float] = _ase.kB
 # v² [Å²/fs²] = ACCELERATION · E [eV] / m [amu]
 ACCELERATION_A2_AMU_PER_EV_FS2: Final[float] = _ase.fs**2
+# ASE counts time in its own unit; velocities go to it as v [Å/fs] / ASE_TIME_PER_FS.
+ASE_TIME_PER_FS: Final[float] = _ase.fs
 FS_PER_PS: Final[float] = 1000.0
 PS_PER_NS: Final[float] = 1000.0
 SECONDS_PER_DAY: Final[float] = 86400.0

@@ -1,0 +1,45 @@
+# redoxmd: from DFT molecular dynamics to nanosecond dynamics with electrons.
+# The rule files below read in the order of the paper's loop; each holds one stage.
+
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+# Another run: `snakemake --configfile config/nvp.yaml`. It replaces this file rather than mixing with it.
+if not workflow.overwrite_configfiles:
+
+    configfile: "config/config.yaml"
+
+
+report: "workflow/report/workflow.rst"
+
+
+include: "rules/common.smk"
+include: "rules/structures.smk"
+include: "rules/aimd.smk"
+include: "rules/train.smk"
+include: "rules/explore.smk"
+include: "rules/select.smk"
+include: "rules/gate.smk"
+include: "rules/label.smk"
+include: "rules/production.smk"
+include: "rules/diffusion.smk"
+include: "rules/figures.smk"
+
+
+localrules:
+    all,
+    loop,
+
+
+rule all:
+    input:
+        expand("results/{run}/figures/{figure}.csv", run=CFG.run, figure=FIGURES),
+        expand("results/{run}/summary.json", run=CFG.run),
+    default_target: True
+
+
+# The converged ensemble alone, without production: `snakemake loop`.
+rule loop:
+    input:
+        converged_ensemble,

@@ -1,0 +1,25 @@
+# Reference MD that starts the training set.
+
+
+rule aimd:
+    input:
+        atoms="results/{run}/structures/{structure}.extxyz",
+    output:
+        frames="results/{run}/aimd/{structure}/frames.extxyz",
+        densities="results/{run}/aimd/{structure}/densities.h5",
+        record="results/{run}/aimd/{structure}/record.json",
+    params:
+        aimd=section("aimd", without=["starts", "supercell"]),
+        reference=REFERENCE,
+        seed=CFG.seed,
+        state="results/{run}/state/aimd/{structure}",
+    log:
+        "results/{run}/logs/aimd/{structure}.log",
+    benchmark:
+        "results/{run}/benchmarks/aimd/{structure}.tsv"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime="24h",
+    script:
+        "../workflow/scripts/aimd.py"

@@ -1,0 +1,157 @@
+# Input functions and wildcard constraints shared by the stages; no rules here.
+
+from redoxmd import layout
+from redoxmd.config import parse_config
+from redoxmd.config.document import plain
+from redoxmd.engines import settings_hash
+from redoxmd.records import read_json
+
+CFG = parse_config(config, source="config")
+REFERENCE = settings_hash(CFG.engine)
+
+FIGURES = [
+    "learning_curve",
+    "gate_timeline",
+    "fig3a_errors",
+    "calibration",
+    "fig6_concerted",
+    "fig7_diffusivity",
+    "fig8_arrhenius",
+    "fig9_jumps_vs_msd",
+    "table2_activation",
+]
+
+
+wildcard_constraints:
+    run=CFG.run.replace(".", r"\."),
+    gen=r"\d+",
+    member=r"\d+",
+    label=r"g\d+f\d+",
+    structure=r"x[0-9.]+_[a-z]+\d+_\d+x\d+x\d+",
+    temperature=r"[0-9.]+",
+    figure="|".join(FIGURES),
+
+
+def section(name, without=()):
+    """A config section as plain values: what a rule declares as its parameters, so that only it goes stale."""
+    return {key: value for key, value in plain(getattr(CFG, name)).items() if key not in without}
+
+
+def aimd_structures():
+    """Names of the structures the initial training data start from."""
+    return layout.structure_names(CFG.aimd.starts, CFG.aimd.supercell)
+
+
+def trajectories():
+    """(structure, temperature) of every production trajectory, as used in file names."""
+    return layout.trajectories(CFG.production)
+
+
+def decision(run, gen):
+    """The decision of a generation; asking for it makes Snakemake run the loop that far."""
+    return read_json(checkpoints.gate.get(run=run, gen=gen).output.decision)
+
+
+def phase_of(run, gen):
+    """The phase a generation explores."""
+    first = CFG.explore.phases[0].name
+    return first if int(gen) == 0 else decision(run, int(gen) - 1)["next_phase"]
+
+
+def phase_settings(run, gen):
+    """Settings of the phase a generation explores."""
+    name = phase_of(run, gen)
+    return next(phase for phase in CFG.explore.phases if phase.name == name)
+
+
+def last_generation(run):
+    """Number of the generation that converged."""
+    gen = 0
+    while decision(run, gen)["status"] != "converged":
+        gen += 1
+    return gen
+
+
+def converged_ensemble(wildcards):
+    """The ensemble that production uses."""
+    run = getattr(wildcards, "run", CFG.run)
+    return f"results/{run}/train/gen{last_generation(run)}/ensemble.pt"
+
+
+def training_frames(wildcards):
+    """Every file of labelled frames a generation trains on."""
+    run, gen = wildcards.run, int(wildcards.gen)
+    if gen:
+        phase_of(run, gen)
+    initial = expand("results/{run}/aimd/{structure}/frames.extxyz", run=run, structure=aimd_structures())
+    labels = [f"results/{run}/label/gen{earlier}/frames.extxyz" for earlier in range(gen)]
+    return initial + labels
+
+
+def previous_member(wildcards):
+    """The same member of the generation before, where training starts from it."""
+    if int(wildcards.gen) == 0 or not CFG.train.warm_start:
+        return []
+    return f"results/{wildcards.run}/train/gen{int(wildcards.gen) - 1}/member{wildcards.member}.pt"
+
+
+def members(wildcards):
+    """All members of a generation."""
+    count = range(len(CFG.train.members))
+    return [f"results/{wildcards.run}/train/gen{wildcards.gen}/member{member}.pt" for member in count]
+
+
+def explored(pattern):
+    """Input function: one file per explore run of the generation."""
+
+    def files(wildcards):
+        phase = phase_settings(wildcards.run, wildcards.gen)
+        names = layout.structure_names(phase.starts, phase.supercell)
+        return expand(pattern, run=wildcards.run, gen=wildcards.gen, structure=names)
+
+    return files
+
+
+def labels(pattern):
+    """Input function: one file per label the gate asked for."""
+
+    def files(wildcards):
+        ids = decision(wildcards.run, wildcards.gen)["label_ids"]
+        return expand(pattern, run=wildcards.run, gen=wildcards.gen, label=ids)
+
+    return files
+
+
+def all_generations(pattern):
+    """Input function: one file per generation, up to the converged one."""
+
+    def files(wildcards):
+        gens = range(last_generation(wildcards.run) + 1)
+        return expand(pattern, run=wildcards.run, gen=gens)
+
+    return files
+
+
+def all_traces(wildcards):
+    """Traces of every explore run of every generation."""
+    pattern = "results/{run}/explore/gen{gen}/{structure}.csv"
+    found = []
+    for gen in range(last_generation(wildcards.run) + 1):
+        phase = phase_settings(wildcards.run, gen)
+        names = layout.structure_names(phase.starts, phase.supercell)
+        found += expand(pattern, run=wildcards.run, gen=gen, structure=names)
+    return found
+
+
+def all_trajectories(pattern):
+    """Every production trajectory (or what was made of it)."""
+    return [pattern.format(run=CFG.run, structure=name, temperature=kelvin) for name, kelvin in trajectories()]
+
+
+def converged(pattern):
+    """Input function: a file of the converged generation."""
+
+    def file(wildcards):
+        return pattern.format(run=wildcards.run, gen=last_generation(wildcards.run))
+
+    return file

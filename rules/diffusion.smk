@@ -1,0 +1,34 @@
+# Jumps and diffusion coefficients: per trajectory, then over replicas and temperatures.
+
+
+rule jumps:
+    input:
+        trajectory="results/{run}/production/{structure}_T{temperature}K.h5",
+    output:
+        analysis="results/{run}/diffusion/{structure}_T{temperature}K.nc",
+    params:
+        diffusion=section("diffusion", without=["min_jumps_to_fit", "min_temperatures_to_fit"]),
+        seed=CFG.seed,
+    log:
+        "results/{run}/logs/diffusion/{structure}_T{temperature}K.log",
+    resources:
+        mem_mb=8000,
+        runtime="2h",
+    script:
+        "../workflow/scripts/jumps.py"
+
+
+rule diffusion:
+    input:
+        analyses=all_trajectories("results/{run}/diffusion/{structure}_T{temperature}K.nc"),
+    output:
+        trajectories="results/{run}/diffusion/trajectories.csv",
+        diffusivities="results/{run}/diffusion/diffusivities.csv",
+        arrhenius="results/{run}/diffusion/arrhenius.csv",
+        concerted="results/{run}/diffusion/concerted.csv",
+    params:
+        diffusion=section("diffusion"),
+    log:
+        "results/{run}/logs/diffusion/summary.log",
+    script:
+        "../workflow/scripts/diffusion.py"

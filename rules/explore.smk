@@ -1,0 +1,25 @@
+# Ensemble MD under the uncertainty gate.
+
+
+rule explore:
+    input:
+        atoms="results/{run}/structures/{structure}.extxyz",
+        ensemble="results/{run}/train/gen{gen}/ensemble.pt",
+    output:
+        record="results/{run}/explore/gen{gen}/{structure}.json",
+        candidates="results/{run}/explore/gen{gen}/{structure}.candidates.extxyz",
+        trace="results/{run}/explore/gen{gen}/{structure}.csv",
+    params:
+        explore=section("explore", without=["phases"]),
+        length_ps=lambda wildcards: phase_settings(wildcards.run, wildcards.gen).length_ps,
+        seed=CFG.seed,
+    log:
+        "results/{run}/logs/explore/gen{gen}/{structure}.log",
+    benchmark:
+        "results/{run}/benchmarks/explore/gen{gen}_{structure}.tsv"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime="24h",
+    script:
+        "../workflow/scripts/explore.py"

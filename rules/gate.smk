@@ -1,0 +1,16 @@
+# The one checkpoint: converged, go on with these label jobs, or stop.
+
+
+checkpoint gate:
+    input:
+        runs=explored("results/{run}/explore/gen{gen}/{structure}.json"),
+        selected="results/{run}/select/gen{gen}/selected.extxyz",
+    output:
+        decision="results/{run}/gate/gen{gen}.json",
+    params:
+        gate=section("gate"),
+        phase=lambda wildcards: phase_of(wildcards.run, wildcards.gen),
+    log:
+        "results/{run}/logs/gate/gen{gen}.log",
+    script:
+        "../workflow/scripts/gate.py"

@@ -1,0 +1,40 @@
+# A short reference MD from each selected frame, one job each, and the count of what failed.
+
+
+rule label:
+    input:
+        selected="results/{run}/select/gen{gen}/selected.extxyz",
+    output:
+        frames="results/{run}/label/gen{gen}/{label}.extxyz",
+        densities="results/{run}/label/gen{gen}/{label}.densities.h5",
+        record="results/{run}/label/gen{gen}/{label}.json",
+    params:
+        label=section("label", without=["failure_budget"]),
+        reference=REFERENCE,
+        seed=CFG.seed,
+        state="results/{run}/state/label/gen{gen}_{label}",
+    log:
+        "results/{run}/logs/label/gen{gen}/{label}.log",
+    benchmark:
+        "results/{run}/benchmarks/label/gen{gen}_{label}.tsv"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime="12h",
+    script:
+        "../workflow/scripts/label.py"
+
+
+rule labels:
+    input:
+        frames=labels("results/{run}/label/gen{gen}/{label}.extxyz"),
+        records=labels("results/{run}/label/gen{gen}/{label}.json"),
+    output:
+        frames="results/{run}/label/gen{gen}/frames.extxyz",
+        summary="results/{run}/label/gen{gen}/summary.json",
+    params:
+        failure_budget=CFG.label.failure_budget,
+    log:
+        "results/{run}/logs/label/gen{gen}/summary.log",
+    script:
+        "../workflow/scripts/labels.py"

@@ -1,0 +1,23 @@
+# Long MD by the converged ensemble over concentration, temperature and replica.
+
+
+rule production:
+    input:
+        atoms="results/{run}/structures/{structure}.extxyz",
+        ensemble=converged_ensemble,
+    output:
+        trajectory="results/{run}/production/{structure}_T{temperature}K.h5",
+    params:
+        production=section("production", without=["x", "temperatures_K", "replicas", "checkpoint_every_s"]),
+        seed=CFG.seed,
+        state="results/{run}/state/production/{structure}_T{temperature}K",
+    log:
+        "results/{run}/logs/production/{structure}_T{temperature}K.log",
+    benchmark:
+        "results/{run}/benchmarks/production/{structure}_T{temperature}K.tsv"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime="24h",
+    script:
+        "../workflow/scripts/production.py"

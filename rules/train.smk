@@ -1,0 +1,64 @@
+# The ensemble of a generation: its training set, its members one job each, and what they are together.
+
+
+rule dataset:
+    input:
+        frames=training_frames,
+        cards=[str(folder / "dataset.yaml") for folder in CFG.train.datasets],
+    output:
+        frames="results/{run}/train/gen{gen}/dataset.extxyz",
+        record="results/{run}/train/gen{gen}/dataset.json",
+    params:
+        datasets=[str(folder) for folder in CFG.train.datasets],
+        test=section("train")["test_configurations"],
+        validation_fraction=CFG.train.validation_fraction,
+        reference=REFERENCE,
+        seed=CFG.seed,
+    log:
+        "results/{run}/logs/train/gen{gen}/dataset.log",
+    script:
+        "../workflow/scripts/dataset.py"
+
+
+rule train:
+    input:
+        dataset="results/{run}/train/gen{gen}/dataset.extxyz",
+        previous=previous_member,
+    output:
+        member="results/{run}/train/gen{gen}/member{member}.pt",
+    params:
+        train=section("train", without=["members", "datasets", "test_configurations", "validation_fraction"]),
+        size=lambda wildcards: section("train")["members"][int(wildcards.member)],
+        seed=CFG.seed,
+        state="results/{run}/state/train/gen{gen}_member{member}",
+    log:
+        "results/{run}/logs/train/gen{gen}/member{member}.log",
+    benchmark:
+        "results/{run}/benchmarks/train/gen{gen}_member{member}.tsv"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime="24h",
+    script:
+        "../workflow/scripts/train.py"
+
+
+rule ensemble:
+    input:
+        dataset="results/{run}/train/gen{gen}/dataset.extxyz",
+        members=members,
+    output:
+        ensemble="results/{run}/train/gen{gen}/ensemble.pt",
+        record="results/{run}/train/gen{gen}/ensemble.json",
+        forces="results/{run}/train/gen{gen}/forces.csv.gz",
+        energies="results/{run}/train/gen{gen}/energies.csv",
+    params:
+        seed=CFG.seed,
+    log:
+        "results/{run}/logs/train/gen{gen}/ensemble.log",
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime="2h",
+    script:
+        "../workflow/scripts/ensemble.py"

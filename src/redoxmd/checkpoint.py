@@ -1,0 +1,61 @@
+"""Restart files of long jobs: outside the declared outputs, written whole, bound to what made them."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from redoxmd.records import atomic_path, content_hash
+
+logger = logging.getLogger("redoxmd")
+
+
+class Checkpoint:
+    """Restart arrays in a folder of the job's own.
+
+    A state is used again only under the same fingerprint (inputs and settings); otherwise the folder is cleared
+    and the job starts anew.
+    """
+
+    def __init__(self, folder: str | Path, fingerprint: Any) -> None:
+        self.folder = Path(folder)
+        self.fingerprint = content_hash(fingerprint)
+        stamp = self.folder / "fingerprint"
+        if self.folder.exists() and (not stamp.exists() or stamp.read_text() != self.fingerprint):
+            logger.info("%s: inputs or settings changed, starting anew", self.folder)
+            shutil.rmtree(self.folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if not stamp.exists():
+            with atomic_path(stamp) as temporary:
+                temporary.write_text(self.fingerprint)
+
+    def save(self, name: str, record: dict[str, Any]) -> None:
+        """Write arrays under a name, replacing what was there."""
+        with atomic_path(self.folder / f"{name}.npz") as temporary:
+            np.savez(temporary, **record)
+
+    def load(self, name: str) -> dict[str, Any] | None:
+        """Read arrays back; None where there are none, or where the file is damaged (it is then removed)."""
+        path = self.folder / f"{name}.npz"
+        if not path.exists():
+            return None
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                return dict(stored)
+        except (OSError, ValueError, zipfile.BadZipFile, EOFError, KeyError):
+            logger.warning("%s: damaged restart file, ignored", path)
+            path.unlink()
+            return None
+
+    def path(self, name: str) -> Path:
+        """A file of the job's own in the folder."""
+        return self.folder / name
+
+    def clear(self) -> None:
+        """Remove the folder: the job is done."""
+        shutil.rmtree(self.folder, ignore_errors=True)

@@ -1,0 +1,176 @@
+"""The training set of a generation: joined, checked, split by content."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from ase import Atoms
+
+from redoxmd.config.sections import Train
+from redoxmd.errors import DataError
+from redoxmd.frames import read_frames
+from redoxmd.records import content_hash, file_sha256
+from redoxmd.seeds import derive_seed
+
+logger = logging.getLogger("redoxmd")
+
+SETS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Frames of one generation; `info["set"]` of each says train, validation or test.
+
+    Attributes:
+        frames: every frame once.
+        duplicates: frames dropped because the same geometry was there before.
+    """
+
+    frames: list[Atoms]
+    duplicates: int = 0
+
+    def part(self, name: str) -> list[Atoms]:
+        """Frames of one set."""
+        return [frame for frame in self.frames if frame.info["set"] == name]
+
+    def counts(self) -> dict[str, int]:
+        """Number of frames in each set."""
+        return {name: len(self.part(name)) for name in SETS}
+
+
+def build_dataset(frames: Iterable[Atoms], settings: Train, seed: int, settings_hash: str) -> Dataset:
+    """Join frames into a training set.
+
+    Configurations named in `settings.test_configurations` are the test set, whole; of the others a seeded share
+    of frames is validation. The share is drawn by frame identity, so a frame keeps its set in later generations.
+
+    Raises:
+        DataError: a frame is unlabelled, unconverged, not finite or of other reference settings, a test
+            configuration is not there, or nothing is left to train on.
+    """
+    kept: list[Atoms] = []
+    seen: set[str] = set()
+    duplicates = 0
+    for frame in frames:
+        _check(frame, settings_hash)
+        identity = frame_identity(frame)
+        if identity in seen:
+            duplicates += 1
+            continue
+        seen.add(identity)
+        kept.append(frame)
+    _split(kept, settings, seed)
+    dataset = Dataset(kept, duplicates)
+    missing = set(settings.test_configurations) - {frame.info["config_id"] for frame in kept}
+    if missing:
+        known = sorted({str(frame.info["config_id"]) for frame in kept})
+        raise DataError(f"train.test_configurations: no frames of {sorted(missing)}; there are {known}")
+    if not dataset.part("train"):
+        raise DataError("nothing to train on: run aimd or name train.datasets")
+    return dataset
+
+
+def _split(frames: Sequence[Atoms], settings: Train, seed: int) -> None:
+    lots = []
+    for frame in frames:
+        info = frame.info
+        if info["config_id"] in settings.test_configurations:
+            info["set"] = "test"
+            continue
+        lot = derive_seed(seed, "validation", str(info["config_id"]), int(info["step"])) / 2**63
+        info["set"] = "validation" if lot < settings.validation_fraction else "train"
+        lots.append((lot, frame))
+    if len(lots) > 1 and not any(frame.info["set"] == "validation" for _, frame in lots):
+        min(lots, key=lambda item: item[0])[1].info["set"] = "validation"
+
+
+def _check(frame: Atoms, settings_hash: str) -> None:
+    info = frame.info
+    name = f"frame {info.get('config_id', '?')} step {info.get('step', '?')}"
+    if frame.calc is None or "forces" not in frame.calc.results or "energy" not in frame.calc.results:
+        raise DataError(f"{name}: has no energy and forces; only labelled frames can be trained on")
+    if not info.get("converged", False):
+        raise DataError(f"{name}: not marked as converged; it must not be trained on")
+    results = frame.calc.results
+    if not (np.isfinite(results["energy"]) and np.isfinite(results["forces"]).all()):
+        raise DataError(f"{name}: energy or forces are not finite; remove it")
+    if info.get("settings_hash") != settings_hash:
+        raise DataError(
+            f"{name}: labelled with settings {info.get('settings_hash')} but this run uses {settings_hash}; "
+            "data of different reference settings do not mix: use another run name, or the same engine settings"
+        )
+
+
+def frame_identity(frame: Atoms) -> str:
+    """Content of a geometry: species, cell and wrapped positions to 1e-4 Å."""
+    return content_hash(
+        [
+            frame.numbers.tolist(),
+            np.round(np.asarray(frame.cell), 4).tolist(),
+            (np.round(frame.get_positions(wrap=True), 4) + 0.0).tolist(),
+        ]
+    )
+
+
+def load_datasets(folders: Sequence[Path], settings_hash: str) -> list[Atoms]:
+    """Frames of shipped or earlier datasets, each a folder with `dataset.yaml` and the files it lists.
+
+    Raises:
+        DataError: a file is missing or differs from its checksum, or the reference settings are not this run's.
+    """
+    return [frame for folder in folders for frame in _load_dataset(Path(folder), settings_hash)]
+
+
+def read_dataset_card(folder: Path) -> dict[str, Any]:
+    """The `dataset.yaml` of a dataset folder."""
+    card = folder / "dataset.yaml"
+    if not card.exists():
+        raise DataError(f"train.datasets: {folder} has no dataset.yaml; see resources/README.md for its form")
+    content: dict[str, Any] = yaml.safe_load(card.read_text(encoding="utf-8"))
+    return content
+
+
+def _load_dataset(folder: Path, settings_hash: str) -> list[Atoms]:
+    card = read_dataset_card(folder)
+    if card["settings_hash"] != settings_hash:
+        raise DataError(
+            f"train.datasets: {folder} was made with settings {card['settings_hash']} ({card['engine']}), this run uses "
+            f"{settings_hash}; set the engine section as in {folder}/dataset.yaml or leave the dataset out"
+        )
+    frames: list[Atoms] = []
+    for name, checksum in card["files"].items():
+        path = folder / name
+        if not path.exists():
+            raise DataError(f"{path}: listed in dataset.yaml but missing; fetch it again")
+        if file_sha256(path) != checksum:
+            raise DataError(f"{path}: content differs from its checksum in dataset.yaml; fetch it again")
+        if path.suffix == ".extxyz":
+            frames += read_frames(path)
+    return frames
+
+
+def reference_energies(frames: Sequence[Atoms], elements: Sequence[int]) -> np.ndarray:
+    """Per-element energies ε (eV) that best explain the total energies, E ≈ Σ_i ε_species.
+
+    Least squares of minimal norm about the mean energy per atom, so that a composition that never varies is no
+    problem. Returns one value per element, in order.
+    """
+    counts = np.array([[(frame.numbers == z).sum() for z in elements] for frame in frames], dtype=float)
+    energies = np.array([frame.calc.results["energy"] for frame in frames])
+    per_atom = (energies / counts.sum(axis=1)).mean()
+    residual = energies - per_atom * counts.sum(axis=1)
+    solution, *_ = np.linalg.lstsq(counts, residual, rcond=1e-8)
+    energies_by_element: np.ndarray = solution + per_atom
+    return energies_by_element
+
+
+def force_scale(frames: Sequence[Atoms]) -> float:
+    """Root mean square of all force components in eV/Å; 1 when there are none."""
+    squares = np.concatenate([frame.calc.results["forces"].ravel() ** 2 for frame in frames])
+    return float(np.sqrt(squares.mean())) or 1.0

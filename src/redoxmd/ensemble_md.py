@@ -1,0 +1,110 @@
+"""MD by the ensemble under the gate: the one loop that `explore` and `production` share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from ase import Atoms
+
+from redoxmd.md import Langevin, MDState
+from redoxmd.model.ensemble import Ensemble, EnsembleForces, Prediction
+from redoxmd.uncertainty import Guard, Passage, frame_spread, pass_gate
+from redoxmd.units import ASE_TIME_PER_FS
+
+
+@dataclass(frozen=True)
+class GateSettings:
+    """Thresholds of the gate inside a run; see `redoxmd.uncertainty`."""
+
+    low_eV_A: float
+    high_eV_A: float
+    statistic: Literal["max", "mean"] = "max"
+    min_distance_fraction: float = 0.6
+    max_temperature_factor: float = 4.0
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What is known of the frame after a step.
+
+    Attributes:
+        passage: the gate's word.
+        reason: why the run ends here (spread_above_high, not_finite, close_contact, temperature_runaway); "" otherwise.
+        spread_eV_A: the frame's spread.
+    """
+
+    passage: Passage
+    reason: str
+    spread_eV_A: float
+    temperature_K: float
+    energy_eV: float
+
+
+class EnsembleMD:
+    """Langevin MD of one structure with the mean force of an ensemble, every frame through gate and guards.
+
+    Positions stay unwrapped. `state_record`/`restore` hold everything the next step depends on, the reference
+    geometry of the neighbour list included, so that a continued run equals an uninterrupted one.
+    """
+
+    def __init__(self, ensemble: Ensemble, atoms: Atoms, langevin: Langevin, gate: GateSettings) -> None:
+        self.atoms = atoms
+        self.langevin = langevin
+        self.gate = gate
+        self._forces = EnsembleForces(ensemble, atoms)
+        self._guard = Guard(
+            atoms.numbers, gate.min_distance_fraction, gate.max_temperature_factor * langevin.temperature_K
+        )
+        self._cell = np.asarray(atoms.cell)
+        self._prediction: Prediction | None = None
+        self.state: MDState
+
+    def start(self, rng: np.random.Generator) -> Observation:
+        """Draw velocities and look at the starting frame."""
+        self.state = self.langevin.start(self.atoms.positions, self._force(self.atoms.positions), rng)
+        return self.observe()
+
+    def step(self) -> Observation:
+        """One time step and the gate's word on where it led."""
+        self.langevin.step(self.state, self._force)
+        return self.observe()
+
+    def observe(self) -> Observation:
+        """Gate and guards on the present frame."""
+        prediction = self._prediction
+        assert prediction is not None, "observe() follows start() or step()"
+        temperature = self.langevin.temperature_of(self.state)
+        spread = frame_spread(prediction.force_spread_eV_A, self.gate.statistic)
+        passage = pass_gate(spread, self.gate.low_eV_A, self.gate.high_eV_A)
+        reason = self._guard.reason(
+            self.state.positions_A, self.state.forces_eV_A, self._forces.pairs, self._cell, temperature
+        )
+        if reason is None and passage is Passage.STOP:
+            reason = "spread_above_high" if np.isfinite(spread) else "not_finite"
+        if reason is not None:
+            passage = Passage.STOP
+        return Observation(passage, reason or "", spread, temperature, prediction.energy_eV)
+
+    def frame(self) -> Atoms:
+        """The present structure, unwrapped, with velocities."""
+        atoms = self.atoms.copy()
+        atoms.positions = self.state.positions_A
+        atoms.set_velocities(self.state.velocities_A_fs / ASE_TIME_PER_FS)
+        return atoms
+
+    def state_record(self) -> dict[str, Any]:
+        """Arrays for a restart file."""
+        return {**self.state.record(), "list_positions_A": self._forces.list_positions_A}
+
+    def restore(self, record: dict[str, Any]) -> None:
+        """Go on from `state_record`."""
+        self._forces.rebuild_list(np.array(record["list_positions_A"]))
+        self.state = MDState.from_record(record)
+
+    def _force(self, positions_A: np.ndarray) -> np.ndarray:
+        if not np.isfinite(positions_A).all():
+            return np.full_like(positions_A, np.nan)
+        self._prediction = self._forces(positions_A)
+        return self._prediction.forces_eV_A

@@ -1,0 +1,124 @@
+"""Ensemble MD under the uncertainty gate: how far it gets, and which frames it is unsure about."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from ase import Atoms
+
+from redoxmd.config.sections import Explore
+from redoxmd.ensemble_md import EnsembleMD, GateSettings, Observation
+from redoxmd.md import Langevin
+from redoxmd.model.ensemble import Ensemble
+from redoxmd.progress import Progress
+from redoxmd.uncertainty import Passage
+from redoxmd.units import FS_PER_PS
+
+
+@dataclass
+class ExploreRun:
+    """Outcome of one run.
+
+    Attributes:
+        structure: name of the start.
+        end_reason: survived, or why it ended (`redoxmd.ensemble_md.Observation.reason`).
+        survived_ps, target_ps: time reached and asked for.
+        candidates: frames with low ≤ spread ≤ high, `info` structure, step, time_fs, spread_eV_A.
+        trace: columns time_fs, spread_eV_A, temperature_K, candidate.
+        steps_per_s: speed.
+    """
+
+    structure: str
+    end_reason: str
+    survived_ps: float
+    target_ps: float
+    candidates: list[Atoms]
+    trace: pd.DataFrame
+    steps_per_s: float
+
+    def record(self) -> dict[str, Any]:
+        """What the gate reads."""
+        return {
+            "structure": self.structure,
+            "end_reason": self.end_reason,
+            "survived_ps": self.survived_ps,
+            "target_ps": self.target_ps,
+            "n_candidates": len(self.candidates),
+            "steps_per_s": self.steps_per_s,
+            "max_spread_eV_A": float(self.trace["spread_eV_A"].max()),
+        }
+
+
+def explore(
+    atoms: Atoms, ensemble: Ensemble, settings: Explore, length_ps: float, rng: np.random.Generator, structure: str
+) -> ExploreRun:
+    """Run NVT MD until `length_ps` or until gate or guards end it (paper, section 2.6).
+
+    A frame beyond the high threshold, not finite, with a close contact or run away is never collected; between the
+    thresholds at most one frame per `candidate_every_fs` is. `atoms` is the start; velocities are drawn from `rng`.
+    """
+    md = EnsembleMD(
+        ensemble,
+        atoms,
+        Langevin(atoms.get_masses(), settings.timestep_fs, settings.temperature_K, settings.friction_per_fs),
+        GateSettings(
+            settings.low_eV_A,
+            settings.high_eV_A,
+            settings.statistic,
+            settings.min_distance_fraction,
+            settings.max_temperature_factor,
+        ),
+    )
+    steps = round(length_ps * FS_PER_PS / settings.timestep_fs)
+    recorder = _Recorder(settings, structure)
+    progress = Progress(f"explore {structure}", steps)
+    seen = md.start(rng)
+    recorder.take(seen, md)
+    while seen.passage is not Passage.STOP and md.state.step < steps:
+        seen = md.step()
+        recorder.take(seen, md)
+        progress.update(md.state.step, f"spread {seen.spread_eV_A:.2f} eV/Å, {seen.temperature_K:.0f} K")
+    time_ps = md.state.step * settings.timestep_fs / FS_PER_PS
+    return ExploreRun(
+        structure,
+        seen.reason or "survived",
+        time_ps,
+        length_ps,
+        recorder.candidates,
+        pd.DataFrame(recorder.rows, columns=["time_fs", "spread_eV_A", "temperature_K", "candidate"]),
+        progress.per_second(md.state.step),
+    )
+
+
+class _Recorder:
+    """Keeps the trace and the candidates of a run."""
+
+    def __init__(self, settings: Explore, structure: str) -> None:
+        self.settings = settings
+        self.structure = structure
+        self.rows: list[tuple[float, float, float, bool]] = []
+        self.candidates: list[Atoms] = []
+        self._next_trace_fs = 0.0
+        self._next_candidate_fs = 0.0
+
+    def take(self, seen: Observation, md: EnsembleMD) -> None:
+        """Record what is due."""
+        time_fs = md.state.step * self.settings.timestep_fs
+        collect = seen.passage is Passage.CANDIDATE and time_fs >= self._next_candidate_fs
+        if collect:
+            self._next_candidate_fs = time_fs + self.settings.candidate_every_fs
+            frame = md.frame()
+            frame.info = {
+                "structure": self.structure,
+                "step": md.state.step,
+                "time_fs": time_fs,
+                "spread_eV_A": seen.spread_eV_A,
+                "temperature_K": seen.temperature_K,
+            }
+            self.candidates.append(frame)
+        if collect or seen.passage is Passage.STOP or time_fs >= self._next_trace_fs:
+            self._next_trace_fs = time_fs + self.settings.trace_every_fs
+            self.rows.append((time_fs, seen.spread_eV_A, seen.temperature_K, collect))

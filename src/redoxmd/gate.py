@@ -1,0 +1,118 @@
+"""The generation as a whole: converged, go on with these frames, or stop."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from redoxmd.config.sections import Explore, Gate
+from redoxmd.errors import NotConverged
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What follows a generation; the one checkpoint of the workflow reads it.
+
+    Attributes:
+        generation: this one.
+        phase: name of the phase explored.
+        status: converged (production may start), next_phase, or go_on.
+        next_phase: phase the next generation explores; "" when converged.
+        label_ids: frames to label before the next generation.
+        reasons: one sentence each, why not converged.
+        figures: survived_ps, target_ps, candidates_per_ps, end_reasons by structure; thresholds.
+    """
+
+    generation: int
+    phase: str
+    status: Literal["converged", "next_phase", "go_on"]
+    next_phase: str
+    label_ids: list[str]
+    reasons: list[str]
+    figures: dict[str, Any]
+
+    def record(self) -> dict[str, Any]:
+        """As written to the decision file."""
+        return asdict(self)
+
+
+def decide(
+    generation: int,
+    phase: str,
+    runs: Sequence[dict[str, Any]],
+    label_ids: Sequence[str],
+    explore: Explore,
+    gate: Gate,
+) -> Decision:
+    """Judge a generation by the records of its explore runs.
+
+    A phase has converged when every run lived its full time, all runs together met no more than
+    `max_candidates_per_ps` candidates per ps, and `min_generations` have passed. The last phase's convergence ends
+    the loop; an earlier one's moves on to the next phase, which the selected frames still help to train.
+
+    Raises:
+        NotConverged: this was the last generation allowed; the message says what was still failing.
+    """
+    names = [item.name for item in explore.phases]
+    reasons = _shortcomings(runs, gate)
+    if generation + 1 < gate.min_generations:
+        reasons.append(f"generation {generation} of at least {gate.min_generations} asked for (gate.min_generations)")
+    last_phase = phase == names[-1]
+    status: Literal["converged", "next_phase", "go_on"]
+    if reasons:
+        status, next_phase = "go_on", phase
+    elif last_phase:
+        status, next_phase = "converged", ""
+    else:
+        status, next_phase = "next_phase", names[names.index(phase) + 1]
+    decision = Decision(
+        generation,
+        phase,
+        status,
+        next_phase,
+        [] if status == "converged" else list(label_ids),
+        reasons,
+        _figures(runs, explore, gate),
+    )
+    if status != "converged" and generation + 1 >= gate.max_generations:
+        raise NotConverged(_out_of_generations(decision, gate))
+    return decision
+
+
+def _shortcomings(runs: Sequence[dict[str, Any]], gate: Gate) -> list[str]:
+    reasons = [
+        f"{run['structure']} lived {run['survived_ps']:.3g} of {run['target_ps']:.3g} ps ({run['end_reason']})"
+        for run in runs
+        if run["end_reason"] != "survived"
+    ]
+    rate = _candidates_per_ps(runs)
+    if rate > gate.max_candidates_per_ps:
+        reasons.append(f"{rate:.3g} candidates per ps, more than gate.max_candidates_per_ps {gate.max_candidates_per_ps:g}")
+    if not runs:
+        reasons.append("no explore run")
+    return reasons
+
+
+def _candidates_per_ps(runs: Sequence[dict[str, Any]]) -> float:
+    time_ps = sum(run["survived_ps"] for run in runs)
+    candidates = sum(run["n_candidates"] for run in runs)
+    return candidates / time_ps if time_ps > 0 else float("inf")
+
+
+def _figures(runs: Sequence[dict[str, Any]], explore: Explore, gate: Gate) -> dict[str, Any]:
+    return {
+        "low_eV_A": explore.low_eV_A,
+        "high_eV_A": explore.high_eV_A,
+        "max_candidates_per_ps": gate.max_candidates_per_ps,
+        "candidates_per_ps": _candidates_per_ps(runs),
+        "runs": [dict(run) for run in runs],
+    }
+
+
+def _out_of_generations(decision: Decision, gate: Gate) -> str:
+    failing = "; ".join(decision.reasons) or f"phase {decision.next_phase} was still to come"
+    return (
+        f"generation {decision.generation} was the last allowed (gate.max_generations = {gate.max_generations}) and the "
+        f"ensemble has not converged: {failing}. Raise gate.max_generations to go on from here, or add data"
+    )

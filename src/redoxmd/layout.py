@@ -1,0 +1,53 @@
+"""Names of things on disk that rules, status and plan agree on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from redoxmd.config.sections import Config, Explore, Phase, Production, Repeats, Start
+
+
+def structure_name(x: float, ordering: str, seed: int, supercell: Sequence[int]) -> str:
+    """Name of a structure, e.g. x2.500_random3_1x1x1: all that is needed to build it."""
+    return f"x{x:.4f}".rstrip("0").ljust(6, "0") + f"_{ordering}{seed}_" + "x".join(map(str, supercell))
+
+
+def supercell_of(name: str) -> tuple[int, int, int]:
+    """Repeats of the source cell a structure name asks for."""
+    a, b, c = map(int, name.rsplit("_", 1)[1].split("x"))
+    return a, b, c
+
+
+def structure_names(starts: Sequence[Start], supercell: Repeats) -> list[str]:
+    """Names of all structures of some starts, in order, each once."""
+    names = [structure_name(start.x, start.ordering, seed, supercell) for start in starts for seed in start.seeds]
+    return list(dict.fromkeys(names))
+
+
+def trajectories(production: Production) -> list[tuple[str, str]]:
+    """(structure, temperature) of every production trajectory."""
+    return [
+        (structure_name(x, production.ordering, replica, production.supercell), f"{kelvin:g}")
+        for x in production.x
+        for kelvin in production.temperatures_K
+        for replica in range(production.replicas)
+    ]
+
+
+def phase_structures(phase: Phase) -> list[str]:
+    """Structures a phase explores."""
+    return structure_names(phase.starts, phase.supercell)
+
+
+def phase_named(explore: Explore, name: str) -> Phase:
+    """The phase of that name."""
+    return next(phase for phase in explore.phases if phase.name == name)
+
+
+def all_structures(config: Config) -> list[str]:
+    """Every structure a run can ask for."""
+    names = structure_names(config.aimd.starts, config.aimd.supercell)
+    for phase in config.explore.phases:
+        names += phase_structures(phase)
+    names += [name for name, _ in trajectories(config.production)]
+    return list(dict.fromkeys(names))

@@ -1,0 +1,1 @@
+"""The equivariant potential: radial basis, graphs, network, ensemble."""

@@ -1,0 +1,157 @@
+"""How far the spread can be trusted: scale, reliability, miscalibration area; and the errors themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from ase import Atoms
+from scipy.special import erf
+
+from redoxmd.model.ensemble import Ensemble, Prediction
+from redoxmd.seeds import derive_rng
+
+EXPECTED_FRACTIONS = np.linspace(0.02, 0.98, 49)
+RELIABILITY_BINS = 12
+MAX_TRAINING_FRAMES = 500
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """An ensemble against labelled frames.
+
+    Attributes:
+        forces: one row per force component: set, element, member-mean prediction, reference, the atom's spread.
+        energies: one row per frame: set, config_id, reference and prediction in eV/atom.
+        member_errors: one row per member (−1: the ensemble) and set: force_mae_eV_A, force_rmse_eV_A,
+            energy_mae_meV_atom, n_frames.
+    """
+
+    forces: pd.DataFrame
+    energies: pd.DataFrame
+    member_errors: pd.DataFrame
+
+
+def evaluate(ensemble: Ensemble, frames: Sequence[Atoms]) -> Evaluation:
+    """Predict every frame and compare; frames carry `info["set"]`."""
+    forces, energies, members = [], [], []
+    for frame in frames:
+        prediction = ensemble.predict(frame)
+        forces.append(_force_rows(frame, prediction))
+        energies.append(_energy_row(frame, prediction))
+        members += _member_rows(frame, prediction)
+    errors = pd.DataFrame(members).groupby(["set", "member"], as_index=False).mean()
+    errors["force_rmse_eV_A"] = np.sqrt(errors.pop("force_mse"))
+    errors = errors.merge(pd.DataFrame(energies).groupby("set").size().rename("n_frames").reset_index(), on="set")
+    return Evaluation(pd.concat(forces, ignore_index=True), pd.DataFrame(energies), errors)
+
+
+def _force_rows(frame: Atoms, prediction: Prediction) -> pd.DataFrame:
+    spread = prediction.force_spread_eV_A if len(prediction.energies_eV) > 1 else np.zeros(len(frame))
+    return pd.DataFrame(
+        {
+            "set": frame.info["set"],
+            "element": np.repeat(frame.get_chemical_symbols(), 3),
+            "reference_eV_A": frame.calc.results["forces"].ravel(),
+            "predicted_eV_A": prediction.forces_eV_A.ravel(),
+            "spread_eV_A": np.repeat(spread, 3),
+        }
+    )
+
+
+def _energy_row(frame: Atoms, prediction: Prediction) -> dict[str, Any]:
+    return {
+        "set": frame.info["set"],
+        "config_id": frame.info["config_id"],
+        "reference_eV_atom": frame.calc.results["energy"] / len(frame),
+        "predicted_eV_atom": prediction.energy_eV / len(frame),
+    }
+
+
+def _member_rows(frame: Atoms, prediction: Prediction) -> list[dict[str, Any]]:
+    rows = []
+    candidates = [(-1, prediction.energy_eV, prediction.forces_eV_A)]
+    candidates += list(
+        zip(range(len(prediction.energies_eV)), prediction.energies_eV, prediction.member_forces_eV_A, strict=True)
+    )
+    for member, energy, forces in candidates:
+        error = forces - frame.calc.results["forces"]
+        rows.append(
+            {
+                "set": frame.info["set"],
+                "member": member,
+                "force_mae_eV_A": np.abs(error).mean(),
+                "force_mse": (error**2).mean(),
+                "energy_mae_meV_atom": 1000 * abs(energy - frame.calc.results["energy"]) / len(frame),
+            }
+        )
+    return rows
+
+
+def sample_frames(frames: Sequence[Atoms], seed: int, limit: int = MAX_TRAINING_FRAMES) -> list[Atoms]:
+    """All validation and test frames, and a seeded choice of training frames: enough for an error estimate."""
+    training = [frame for frame in frames if frame.info["set"] == "train"]
+    rng = derive_rng(seed, "evaluation")
+    keep = np.sort(rng.permutation(len(training))[:limit])
+    return [training[i] for i in keep] + [frame for frame in frames if frame.info["set"] != "train"]
+
+
+def calibrate(evaluation: Evaluation) -> dict[str, Any]:
+    """Calibration on the validation frames, with its reliability there and on the test frames.
+
+    The record has `validation` and, where there are test frames, `test`, each as `calibration_of` returns it; the
+    test set is judged with the scale of the validation set.
+    """
+    forces = evaluation.forces
+    chosen = forces[forces["set"] == "validation"]
+    fitted = calibration_of(chosen if len(chosen) else forces)
+    record: dict[str, Any] = {"scale": fitted["scale"], "validation": fitted}
+    test = forces[forces["set"] == "test"]
+    if len(test):
+        record["test"] = calibration_of(test, fitted["scale"])
+    return record
+
+
+def calibrated(ensemble: Ensemble, calibration: dict[str, Any]) -> Ensemble:
+    """The ensemble with a calibration that holds for exactly these members."""
+    return Ensemble(ensemble.members, {"scale": calibration["scale"], "identity": ensemble.identity})
+
+
+def calibration_of(forces: pd.DataFrame, scale: float | None = None) -> dict[str, Any]:
+    """Scale s that makes s·σ/√3 the standard error of a force component, and how well that holds.
+
+    s² = ⟨e²⟩ / ⟨σ²/3⟩ over components e of the error of the mean (moment matching). Reliability: the share of
+    components with |e| below the quantile p of the calibrated normal, against p; the miscalibration area is the
+    mean absolute difference (0: perfect, 0.5: worst; Tran et al., 2020).
+
+    Args:
+        forces: rows of `Evaluation.forces` (one set).
+        scale: judge this scale; fitted when left out.
+
+    Returns:
+        record with scale, n_components, miscalibration_area, expected_fraction, observed_fraction, and the binned
+        spread_eV_A, rmse_eV_A, n.
+    """
+    error = (forces["predicted_eV_A"] - forces["reference_eV_A"]).to_numpy()
+    sigma = forces["spread_eV_A"].to_numpy() / np.sqrt(3)
+    if scale is None:
+        scale = float(np.sqrt((error**2).mean() / max((sigma**2).mean(), 1e-30)))
+    return {"scale": scale, "n_components": len(error), **reliability(error, sigma, scale)}
+
+
+def reliability(error: np.ndarray, sigma: np.ndarray, scale: float) -> dict[str, Any]:
+    """Reliability curve, miscalibration area and binned errors of a spread under a given scale."""
+    share = erf(np.abs(error) / np.maximum(scale * sigma, 1e-12) / np.sqrt(2))
+    observed = np.array([(share <= p).mean() for p in EXPECTED_FRACTIONS])
+    groups = np.array_split(np.argsort(sigma), min(RELIABILITY_BINS, len(sigma)))
+    return {
+        "miscalibration_area": float(np.abs(observed - EXPECTED_FRACTIONS).mean()),
+        "expected_fraction": EXPECTED_FRACTIONS.tolist(),
+        "observed_fraction": observed.tolist(),
+        "spread_eV_A": [float(scale * np.sqrt((sigma[g] ** 2).mean())) for g in groups],
+        "rmse_eV_A": [float(np.sqrt((error[g] ** 2).mean())) for g in groups],
+        "n": [len(g) for g in groups],
+    }

@@ -1,0 +1,181 @@
+"""Long MD by the converged ensemble: one trajectory, in restartable segments."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from ase import Atoms
+
+from redoxmd.checkpoint import Checkpoint
+from redoxmd.config.sections import Production
+from redoxmd.ensemble_md import EnsembleMD, GateSettings, Observation
+from redoxmd.interrupt import stop_on_sigterm
+from redoxmd.md import Langevin
+from redoxmd.model.ensemble import Ensemble
+from redoxmd.progress import Progress
+from redoxmd.trajectory import Trajectory, join_segments, write_segment
+from redoxmd.uncertainty import Passage
+from redoxmd.units import FS_PER_PS, ns_per_day
+
+SEGMENT_FRAMES = 2000
+
+
+class ProductionSummary(NamedTuple):
+    """How a trajectory ended, its recorded length and its speed."""
+
+    end_reason: str
+    length_ps: float
+    ns_per_day: float
+
+
+def produce(
+    atoms: Atoms,
+    ensemble: Ensemble,
+    settings: Production,
+    temperature_K: float,
+    rng: np.random.Generator,
+    checkpoint: Checkpoint,
+    output: str | Path,
+    metadata: dict[str, Any],
+) -> ProductionSummary:
+    """Run equilibration and production MD and write one H5MD trajectory (paper, section 4.1).
+
+    The trajectory ends early, with the reason in its metadata, when the spread exceeds `stop_above_eV_A` or a guard
+    trips; what was recorded until then stays. Restart files and finished segments are kept in `checkpoint`; the
+    same run, stopped and continued, gives the same numbers on a CPU.
+    """
+    run = _Run(atoms, ensemble, settings, temperature_K, rng, checkpoint)
+    with stop_on_sigterm() as stop:
+        while not run.ended:
+            run.advance()
+            if stop.asked or time.monotonic() - run.saved_at > settings.checkpoint_every_s:
+                run.save()
+                stop.check(f"at {run.time_ps:.3g} ps")
+    run.save(last=True)
+    speed = ns_per_day(settings.timestep_fs, 1 / max(run.progress.per_second(run.steps_done), 1e-9))
+    about = {
+        **metadata,
+        "x": _concentration(metadata["structure"]),
+        "temperature_K": temperature_K,
+        "replica": _replica(metadata["structure"]),
+        "timestep_fs": settings.timestep_fs,
+        "equilibration_ps": settings.equilibration_ps,
+        "end_reason": run.end_reason,
+        "ns_per_day": speed,
+    }
+    join_segments(run.segments, output, about)
+    return ProductionSummary(run.end_reason, run.time_ps, speed)
+
+
+def _concentration(structure: str) -> float:
+    return float(structure.split("_")[0][1:])
+
+
+def _replica(structure: str) -> int:
+    return int("".join(filter(str.isdigit, structure.split("_")[1])))
+
+
+class _Run:
+    """One trajectory in the making: the MD, frames not yet written, segments already written."""
+
+    def __init__(
+        self,
+        atoms: Atoms,
+        ensemble: Ensemble,
+        settings: Production,
+        temperature_K: float,
+        rng: np.random.Generator,
+        checkpoint: Checkpoint,
+    ) -> None:
+        self.settings, self.checkpoint = settings, checkpoint
+        self.md = EnsembleMD(
+            ensemble,
+            atoms,
+            Langevin(atoms.get_masses(), settings.timestep_fs, temperature_K, settings.friction_per_fs),
+            # Frames are judged, not collected: only the upper threshold matters here.
+            GateSettings(low_eV_A=settings.stop_above_eV_A, high_eV_A=settings.stop_above_eV_A),
+        )
+        self.skip = round(settings.equilibration_ps * FS_PER_PS / settings.timestep_fs)
+        self.total = self.skip + round(settings.length_ps * FS_PER_PS / settings.timestep_fs)
+        self.every = max(1, round(settings.save_every_fs / settings.timestep_fs))
+        self.frames: list[tuple[int, np.ndarray, Observation]] = []
+        self.segments: list[Path] = []
+        self.end_reason = ""
+        record = checkpoint.load("state")
+        if record is None:
+            self._take(self.md.start(rng))
+        else:
+            self.md.restore(record)
+            self.end_reason = str(record["end_reason"])
+            self.segments = [checkpoint.path(f"segment{number:06d}.h5") for number in range(int(record["segments"]))]
+        self.progress = Progress(metadata_name(atoms, temperature_K), self.total, done=self.steps_done)
+        self.saved_at = time.monotonic()
+
+    @property
+    def steps_done(self) -> int:
+        """MD steps so far, equilibration included."""
+        return self.md.state.step
+
+    @property
+    def time_ps(self) -> float:
+        """Recorded time."""
+        return max(self.steps_done - self.skip, 0) * self.settings.timestep_fs / FS_PER_PS
+
+    @property
+    def ended(self) -> bool:
+        """Whether there is nothing left to do."""
+        return bool(self.end_reason)
+
+    def advance(self) -> None:
+        """One step; notes the frame when one is due and why the run ends when it does."""
+        if self.steps_done >= self.total:
+            self.end_reason = "completed"
+            return
+        seen = self.md.step()
+        if seen.passage is Passage.STOP:
+            self.end_reason = seen.reason
+            return
+        self._take(seen)
+        self.progress.update(self.steps_done, f"spread {seen.spread_eV_A:.2f} eV/Å, {seen.temperature_K:.0f} K")
+        if len(self.frames) >= SEGMENT_FRAMES:
+            self.save()
+
+    def _take(self, seen: Observation) -> None:
+        step = self.steps_done - self.skip
+        if step >= 0 and step % self.every == 0 and seen.passage is not Passage.STOP:
+            self.frames.append((step, self.md.state.positions_A.copy(), seen))
+
+    def save(self, last: bool = False) -> None:
+        """Write the frames as a segment, then the state that continues behind it."""
+        if self.frames or (last and not self.segments):
+            path = self.checkpoint.path(f"segment{len(self.segments):06d}.h5")
+            write_segment(path, self._trajectory())
+            self.segments.append(path)
+            self.frames = []
+        counts = {"segments": np.asarray(len(self.segments)), "end_reason": np.asarray(self.end_reason)}
+        self.checkpoint.save("state", {**self.md.state_record(), **counts})
+        self.saved_at = time.monotonic()
+
+    def _trajectory(self) -> Trajectory:
+        atoms = self.md.atoms
+        steps = np.array([step for step, _, _ in self.frames], dtype=np.int64)
+        positions = [positions for _, positions, _ in self.frames]
+        return Trajectory(
+            numbers=atoms.numbers,
+            positions_A=np.array(positions).reshape(-1, len(atoms), 3),
+            cell_A=np.asarray(atoms.cell),
+            steps=steps,
+            time_fs=steps * self.settings.timestep_fs,
+            temperature_K=np.array([seen.temperature_K for _, _, seen in self.frames]),
+            energy_eV=np.array([seen.energy_eV for _, _, seen in self.frames]),
+            spread_eV_A=np.array([seen.spread_eV_A for _, _, seen in self.frames]),
+            metadata={},
+        )
+
+
+def metadata_name(atoms: Atoms, temperature_K: float) -> str:
+    """What a trajectory is called in the log."""
+    return f"{atoms.get_chemical_formula(empirical=False)} at {temperature_K:g} K"

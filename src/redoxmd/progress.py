@@ -1,0 +1,54 @@
+"""Progress of long work: one line now and then, with how far and how long still."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+logger = logging.getLogger("redoxmd")
+
+
+class Progress:
+    """Log `name: done/total unit, rate, time left` at most every `interval_s` seconds.
+
+    Args:
+        name: what is going on.
+        total: how many units there are.
+        done: how many were done before this start.
+        unit: what a unit is called.
+    """
+
+    def __init__(self, name: str, total: int, done: int = 0, unit: str = "steps", interval_s: float = 10.0) -> None:
+        self.name, self.total, self.unit, self.interval_s = name, total, unit, interval_s
+        self._first_done = done
+        self._started = self._last = time.monotonic()
+        if done:
+            logger.info("%s: going on from %d of %d %s", name, done, total, unit)
+
+    def update(self, done: int, note: str = "") -> None:
+        """Say how far it is, unless that was said a moment ago."""
+        now = time.monotonic()
+        if now - self._last < self.interval_s and done < self.total:
+            return
+        self._last = now
+        rate = self.per_second(done)
+        left = (self.total - done) / rate if rate > 0 else float("inf")
+        logger.info(
+            "%s: %d/%d %s, %.3g/s, %s left%s",
+            *(self.name, done, self.total, self.unit, rate, duration(left), f", {note}" if note else ""),
+        )
+
+    def per_second(self, done: int) -> float:
+        """Units per second of wall time since this start."""
+        return (done - self._first_done) / max(time.monotonic() - self._started, 1e-9)
+
+
+def duration(seconds: float) -> str:
+    """A time span as a person says it."""
+    if seconds == float("inf"):
+        return "unknown time"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"

@@ -1,0 +1,102 @@
+"""Which candidates are worth a reference calculation: no duplicates, spread out, within the budget."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+
+from redoxmd.config.sections import Select
+from redoxmd.model.ensemble import Ensemble
+from redoxmd.model.neighbours import find_pairs
+from redoxmd.records import content_hash
+
+FINGERPRINT_CUTOFF_A = 4.0
+REFUSAL_COLUMNS = ("structure", "step", "spread_eV_A", "reason")
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Outcome of `select`.
+
+    Attributes:
+        frames: chosen candidates in order of choice, `info["label_id"]` set.
+        refused: one row per candidate not chosen: structure, step, spread_eV_A, reason.
+    """
+
+    frames: list[Atoms]
+    refused: list[dict[str, Any]]
+
+
+def select(
+    candidates: Sequence[Atoms],
+    known: Sequence[Atoms],
+    ensemble: Ensemble,
+    settings: Select,
+    generation: int,
+) -> Selection:
+    """Choose at most `settings.budget` candidates to label.
+
+    Geometries that repeat each other (reason `duplicate`) or a training frame (`already_labelled`) go first; of the
+    rest the most uncertain one is taken, then always the one farthest, in the space of mean node features, from
+    all taken ones (farthest-point sampling); what is left over has reason `over_budget`.
+    """
+    labelled_before = {geometry_hash(frame, settings.duplicate_tolerance_A) for frame in known}
+    distinct: list[Atoms] = []
+    refused: list[dict[str, Any]] = []
+    seen: set[str] = set()
+    for frame in candidates:
+        identity = geometry_hash(frame, settings.duplicate_tolerance_A)
+        if identity in labelled_before or identity in seen:
+            refused.append(_refusal(frame, "already_labelled" if identity in labelled_before else "duplicate"))
+            continue
+        seen.add(identity)
+        distinct.append(frame)
+    order = _farthest_points(distinct, ensemble, settings.budget)
+    chosen = [distinct[index] for index in order]
+    for number, frame in enumerate(chosen):
+        frame.info["label_id"] = f"g{generation}f{number:03d}"
+    left = sorted(set(range(len(distinct))) - set(order))
+    refused += [_refusal(distinct[index], "over_budget") for index in left]
+    return Selection(chosen, refused)
+
+
+def _refusal(frame: Atoms, reason: str) -> dict[str, Any]:
+    return {**{key: frame.info.get(key) for key in REFUSAL_COLUMNS[:3]}, "reason": reason}
+
+
+def _farthest_points(frames: Sequence[Atoms], ensemble: Ensemble, budget: int) -> list[int]:
+    if len(frames) <= 1 or budget == 0:
+        return list(range(min(len(frames), budget)))
+    descriptors = np.stack([ensemble.descriptor(frame) for frame in frames])
+    start = int(np.argmax([frame.info.get("spread_eV_A", 0.0) for frame in frames]))
+    return farthest_points(descriptors, start, budget)
+
+
+def farthest_points(descriptors: np.ndarray, start: int, count: int) -> list[int]:
+    """Greedy farthest-point order: indices of at most `count` rows of (N, D), the given one first."""
+    chosen = [start]
+    nearest = np.linalg.norm(descriptors - descriptors[start], axis=1)
+    while len(chosen) < min(count, len(descriptors)):
+        nearest[chosen] = -1.0
+        following = int(np.argmax(nearest))
+        chosen.append(following)
+        nearest = np.minimum(nearest, np.linalg.norm(descriptors - descriptors[following], axis=1))
+    return chosen
+
+
+def geometry_hash(atoms: Atoms, tolerance_A: float) -> str:
+    """Identity of a geometry up to translation, rotation, wrapping and order of like atoms.
+
+    A hash of the composition and of all interatomic distances below 4 Å, sorted by element pair and rounded to the
+    tolerance. Meant for the same frame met twice; near twins are left to farthest-point sampling.
+    """
+    pairs = find_pairs(atoms.positions, np.asarray(atoms.cell), atoms.pbc, FINGERPRINT_CUTOFF_A)
+    distance = np.linalg.norm(pairs.vectors_A(atoms.positions, np.asarray(atoms.cell)), axis=1)
+    a, b = atoms.numbers[pairs.receiver], atoms.numbers[pairs.sender]
+    rows = np.stack([np.minimum(a, b), np.maximum(a, b), np.round(distance / tolerance_A).astype(int)], axis=1)
+    rows = rows[np.lexsort(rows.T[::-1])]
+    return content_hash([sorted(atoms.numbers.tolist()), rows.tolist()])

@@ -1,0 +1,24 @@
+from redoxmd.aimd import require_frames, run_reference_md
+from redoxmd.checkpoint import Checkpoint
+from redoxmd.config import parse_config
+from redoxmd.densities import write_densities
+from redoxmd.engines import get_engine
+from redoxmd.frames import read_frames, write_frames
+from redoxmd.job import job
+from redoxmd.records import file_sha256, write_json
+from redoxmd.seeds import derive_rng
+
+name = snakemake.wildcards.structure
+with job("aimd", snakemake.log[0], snakemake.threads):
+    config = parse_config(snakemake.config)
+    fingerprint = [file_sha256(snakemake.input.atoms), dict(snakemake.params.aimd), snakemake.params.reference]
+    checkpoint = Checkpoint(snakemake.params.state, fingerprint)
+    (atoms,) = read_frames(snakemake.input.atoms)
+    engine = get_engine(config.engine, config.aimd.supercell, checkpoint.folder)
+    rng = derive_rng(snakemake.params.seed, "aimd", name)
+    run = run_reference_md(atoms, engine, config.aimd, rng, name, checkpoint)
+    require_frames(run, name)
+    write_frames(snakemake.output.frames, run.frames)
+    write_densities(snakemake.output.densities, run.densities)
+    write_json(snakemake.output.record, {"structure": name, "n_frames": len(run.frames), "refusal": run.refusal})
+    checkpoint.clear()

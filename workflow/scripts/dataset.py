@@ -1,0 +1,17 @@
+from redoxmd.config import parse_config
+from redoxmd.dataset import build_dataset, load_datasets
+from redoxmd.frames import read_frames, write_frames
+from redoxmd.job import job, logger
+from redoxmd.records import write_json
+
+with job("train", snakemake.log[0]):
+    settings = parse_config(snakemake.config).train
+    reference = snakemake.params.reference
+    frames = load_datasets(settings.datasets, reference)
+    for path in snakemake.input.frames:
+        frames += read_frames(path)
+    dataset = build_dataset(frames, settings, snakemake.params.seed, reference)
+    counts = dataset.counts()
+    logger.info("generation %s trains on %s", snakemake.wildcards.gen, counts)
+    write_frames(snakemake.output.frames, dataset.frames)
+    write_json(snakemake.output.record, {**counts, "duplicates": dataset.duplicates})

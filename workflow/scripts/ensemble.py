@@ -1,0 +1,29 @@
+from redoxmd.frames import read_frames
+from redoxmd.job import job, logger
+from redoxmd.model.calibration import calibrate, calibrated, evaluate, sample_frames
+from redoxmd.model.ensemble import Ensemble, save_ensemble
+from redoxmd.records import atomic_path, write_json
+from redoxmd.train import load_member
+
+with job("train", snakemake.log[0], snakemake.threads):
+    loaded = [load_member(path) for path in snakemake.input.members]
+    ensemble = Ensemble([member for member, _ in loaded])
+    frames = sample_frames(read_frames(snakemake.input.dataset), snakemake.params.seed)
+    evaluation = evaluate(ensemble, frames)
+    calibration = calibrate(evaluation)
+    save_ensemble(snakemake.output.ensemble, calibrated(ensemble, calibration))
+    errors = evaluation.member_errors
+    for row in errors[errors["member"] == -1].to_dict("records"):
+        logger.info(
+            "generation %s, %s: force MAE %.3f eV/Å, energy MAE %.1f meV/atom (%d frames)",
+            *(snakemake.wildcards.gen, row["set"], row["force_mae_eV_A"], row["energy_mae_meV_atom"], row["n_frames"]),
+        )
+    training = [{key: about[key] for key in ("best_step", "stopped", "history")} for _, about in loaded]
+    write_json(
+        snakemake.output.record,
+        {"errors": errors.to_dict("records"), "calibration": calibration, "training": training},
+    )
+    with atomic_path(snakemake.output.forces) as temporary:
+        evaluation.forces.query("set != 'train'").to_csv(temporary, index=False, float_format="%.6g")
+    with atomic_path(snakemake.output.energies) as temporary:
+        evaluation.energies.to_csv(temporary, index=False, float_format="%.8g")

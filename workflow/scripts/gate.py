@@ -1,0 +1,18 @@
+from redoxmd.config import parse_config
+from redoxmd.frames import read_frames
+from redoxmd.gate import decide
+from redoxmd.job import job, logger
+from redoxmd.records import read_json, write_json
+
+with job("gate", snakemake.log[0]):
+    config = parse_config(snakemake.config)
+    runs = [read_json(path) for path in snakemake.input.runs]
+    ids = [frame.info["label_id"] for frame in read_frames(snakemake.input.selected)]
+    gen = int(snakemake.wildcards.gen)
+    decision = decide(gen, snakemake.params.phase, runs, ids, config.explore, config.gate)
+    logger.info(
+        "generation %d (%s): %s, %d labels asked for%s",
+        *(gen, decision.phase, decision.status, len(decision.label_ids)),
+        "".join(f"; {reason}" for reason in decision.reasons),
+    )
+    write_json(snakemake.output.decision, decision.record())

@@ -1,0 +1,13 @@
+from redoxmd.config import parse_config
+from redoxmd.diffusion import analyse_trajectory
+from redoxmd.job import job
+from redoxmd.records import atomic_path
+from redoxmd.seeds import derive_seed
+from redoxmd.trajectory import read_trajectory
+
+with job("diffusion", snakemake.log[0], snakemake.threads):
+    settings = parse_config(snakemake.config).diffusion
+    seed = derive_seed(snakemake.params.seed, "diffusion", snakemake.wildcards.structure, snakemake.wildcards.temperature)
+    analysis = analyse_trajectory(read_trajectory(snakemake.input.trajectory), settings, seed)
+    with atomic_path(snakemake.output.analysis) as temporary:
+        analysis.to_netcdf(temporary, engine="h5netcdf")

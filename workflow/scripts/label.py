@@ -1,0 +1,28 @@
+from redoxmd.checkpoint import Checkpoint
+from redoxmd.config import parse_config
+from redoxmd.densities import write_densities
+from redoxmd.engines import get_engine
+from redoxmd.frames import read_frames, write_frames
+from redoxmd.job import job, logger
+from redoxmd.label import frame_with_id, label_frame, label_record
+from redoxmd.layout import supercell_of
+from redoxmd.records import content_hash, write_json
+from redoxmd.seeds import derive_rng
+from redoxmd.structures import initial_moments
+
+name = snakemake.wildcards.label
+with job("label", snakemake.log[0], snakemake.threads):
+    config = parse_config(snakemake.config)
+    frame = frame_with_id(read_frames(snakemake.input.selected), name)
+    frame.set_initial_magnetic_moments(initial_moments(frame, config.structures))
+    fingerprint = [content_hash(frame.positions), dict(snakemake.params.label), snakemake.params.reference]
+    checkpoint = Checkpoint(snakemake.params.state, fingerprint)
+    engine = get_engine(config.engine, supercell_of(frame.info["structure"]), checkpoint.folder)
+    rng = derive_rng(snakemake.params.seed, "label", name)
+    run = label_frame(frame, engine, config.label, rng, name, checkpoint)
+    record = label_record(name, run, frame)
+    logger.info("%s: %s, %d frames", name, record["status"], record["n_frames"])
+    write_frames(snakemake.output.frames, run.frames)
+    write_densities(snakemake.output.densities, run.densities)
+    write_json(snakemake.output.record, record)
+    checkpoint.clear()

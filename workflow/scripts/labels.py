@@ -1,0 +1,12 @@
+from redoxmd.config import parse_config
+from redoxmd.frames import read_frames, write_frames
+from redoxmd.job import job
+from redoxmd.label import check_failures
+from redoxmd.records import read_json, write_json
+
+with job("label", snakemake.log[0]):
+    settings = parse_config(snakemake.config).label
+    records = [read_json(path) for path in snakemake.input.records]
+    summary = check_failures(records, settings, int(snakemake.wildcards.gen))
+    write_frames(snakemake.output.frames, [frame for path in snakemake.input.frames for frame in read_frames(path)])
+    write_json(snakemake.output.summary, summary)

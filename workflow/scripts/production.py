@@ -1,0 +1,29 @@
+from redoxmd.checkpoint import Checkpoint
+from redoxmd.config import parse_config
+from redoxmd.frames import read_frames
+from redoxmd.job import job, logger
+from redoxmd.model.ensemble import ensemble_identity, load_ensemble
+from redoxmd.production import produce
+from redoxmd.records import file_sha256
+from redoxmd.seeds import derive_rng
+
+name, kelvin = snakemake.wildcards.structure, snakemake.wildcards.temperature
+with job("production", snakemake.log[0], snakemake.threads):
+    config = parse_config(snakemake.config)
+    model = ensemble_identity(snakemake.input.ensemble)
+    fingerprint = [file_sha256(snakemake.input.atoms), model, dict(snakemake.params.production), kelvin]
+    checkpoint = Checkpoint(snakemake.params.state, fingerprint)
+    (atoms,) = read_frames(snakemake.input.atoms)
+    ensemble = load_ensemble(snakemake.input.ensemble, config.train.device)
+    summary = produce(
+        atoms,
+        ensemble,
+        config.production,
+        float(kelvin),
+        derive_rng(snakemake.params.seed, "production", name, kelvin),
+        checkpoint,
+        snakemake.output.trajectory,
+        {"structure": name, "mobile_ion": config.structures.mobile_ion, "model": model},
+    )
+    logger.info("%s at %s K: %s, %.3g ps, %.3g ns/day", name, kelvin, *summary)
+    checkpoint.clear()

@@ -1,0 +1,9 @@
+from redoxmd.config import parse_config
+from redoxmd.frames import write_frames
+from redoxmd.job import job
+from redoxmd.structures import build, parse_name
+
+with job("structures", snakemake.log[0]):
+    settings = parse_config(snakemake.config).structures
+    request = parse_name(snakemake.wildcards.structure)
+    write_frames(snakemake.output.atoms, [build(request, settings, snakemake.params.seed)])

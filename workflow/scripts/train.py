@@ -1,0 +1,29 @@
+from redoxmd.checkpoint import Checkpoint
+from redoxmd.config import parse_config
+from redoxmd.dataset import Dataset
+from redoxmd.frames import read_frames
+from redoxmd.job import job
+from redoxmd.records import file_sha256
+from redoxmd.seeds import derive_seed
+from redoxmd.train import load_member, save_member, train_member
+
+gen, number = int(snakemake.wildcards.gen), int(snakemake.wildcards.member)
+with job("train", snakemake.log[0], snakemake.threads):
+    settings = parse_config(snakemake.config).train
+    data = file_sha256(snakemake.input.dataset)
+    earlier = [file_sha256(path) for path in snakemake.input.get("previous", [])]
+    fingerprint = [data, earlier, dict(snakemake.params.train), dict(snakemake.params["size"]), snakemake.params.seed]
+    checkpoint = Checkpoint(snakemake.params.state, fingerprint)
+    previous = load_member(snakemake.input.previous[0])[0] if snakemake.input.get("previous") else None
+    result = train_member(
+        Dataset(read_frames(snakemake.input.dataset)),
+        settings.members[number],
+        settings,
+        gen,
+        derive_seed(snakemake.params.seed, "train", number),
+        previous,
+        checkpoint,
+        name=f"generation {gen}, member {number}",
+    )
+    save_member(snakemake.output.member, result, {"dataset": data, "generation": gen, "member": number})
+    checkpoint.clear()
