@@ -62,7 +62,7 @@ def test_positions_sample_the_boltzmann_distribution():
     langevin = Langevin(MASSES, 4.0, 600.0, 0.05)
     state = started(langevin)
     run(langevin, state, 500)
-    squares = np.array([(x[:, 0] ** 2).mean() for _, x in run(langevin, state, 30000, every=20)])
+    squares = np.array([(x[:, 0] ** 2).mean() for _, x in run(langevin, state, 50000, every=20)])
     # Σ m x = 0 is conserved, which takes one of n degrees of freedom from the mean over atoms.
     expected = BOLTZMANN_EV_PER_K * 600.0 / SPRING_EV_A2 * (1 - 1 / len(MASSES))
     # Samples are 80 fs apart, about one correlation time.

@@ -165,11 +165,12 @@ class Trainer:
         until = min(self.step + self.settings.validate_every, self.max_steps)
         total, first = 0.0, self.step
         while self.step < until:
-            total += self._gradient_step()
+            total += self.gradient_step()
             self.progress.update(self.step, f"validation loss {self.best_loss:.3g}")
         self._validate(total / max(self.step - first, 1))
 
-    def _gradient_step(self) -> float:
+    def gradient_step(self) -> float:
+        """One step of the optimiser on the next batch; returns its loss."""
         batch = [self.training[index] for index in self._batch_indices()]
         loss = self._loss(self.model, batch, create_graph=True)
         self.optimiser.zero_grad()

@@ -1,0 +1,125 @@
+"""`make bench`: the cost of an MD step and of training, on this machine, as a table."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import resource
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from ase import Atoms
+
+from redoxmd.config.sections import Member, Train
+from redoxmd.dataset import Dataset
+from redoxmd.ensemble_md import EnsembleMD, GateSettings
+from redoxmd.frames import read_frames
+from redoxmd.md import Langevin
+from redoxmd.model.ensemble import Ensemble
+from redoxmd.model.painn import Painn
+from redoxmd.train import Trainer
+from redoxmd.units import ns_per_day
+
+STARTER_FRAMES = Path("resources/nvp-gpaw/frames.extxyz")
+TIMESTEP_FS = 0.5
+TABLE_1 = Train().members
+
+
+def crystal(repeat: int) -> Atoms:
+    """A hot NVP frame at x = 3 (40 atoms), repeated to 40·repeat³ atoms and shaken."""
+    frame = next(f for f in read_frames(STARTER_FRAMES) if f.info["config_id"] == "x3.00_o1")
+    atoms = frame.repeat(repeat)
+    atoms.positions += 0.02 * np.random.default_rng(0).standard_normal(atoms.positions.shape)
+    return atoms
+
+
+def ensemble_of_table_1(device: str) -> Ensemble:
+    """Four members of the paper's sizes with random weights, scaled down so that the MD stays calm."""
+    members = []
+    for number, size in enumerate(TABLE_1):
+        torch.manual_seed(number)
+        member = Painn([8, 11, 15, 23], size.features, size.layers, Train().cutoff_A, Train().radial_functions)
+        member.scale_eV.fill_(1e-3)
+        members.append(member)
+    return Ensemble(members).to(device)
+
+
+def md_step(atoms: Atoms, device: str) -> Callable[[], object]:
+    """One whole MD step: integrator, neighbour list, energy, forces of all members, spread, gate."""
+    md = EnsembleMD(
+        ensemble_of_table_1(device), atoms, Langevin(atoms.get_masses(), TIMESTEP_FS, 600.0, 0.01), GateSettings(1.0, 5.0)
+    )
+    md.start(np.random.default_rng(0))
+    return md.step
+
+
+def training_step(device: str) -> Callable[[], object]:
+    """One gradient step of a 128 × 3 member on four structures of 40 atoms."""
+    frames = [f for f in read_frames(STARTER_FRAMES) if f.info["config_id"].startswith("x3.00")]
+    for frame in frames:
+        frame.info["set"] = "train"
+    settings = Train(device="cuda" if device == "cuda" else "cpu")
+    trainer = Trainer(Dataset(frames), Member(features=128, layers=3), settings, 0, 0, None, "bench")
+    return trainer.gradient_step
+
+
+def seconds(function: Callable[[], object], repeats: int, device: str) -> tuple[float, float]:
+    """Median wall and CPU seconds of a call after three warm-up calls."""
+    for _ in range(3):
+        function()
+    walls, cpus = [], []
+    for _ in range(repeats):
+        wall, cpu = time.perf_counter(), time.process_time()
+        function()
+        if device == "cuda":
+            torch.cuda.synchronize()
+        walls.append(time.perf_counter() - wall)
+        cpus.append(time.process_time() - cpu)
+    return statistics.median(walls), statistics.median(cpus)
+
+
+def peak_memory_gb(device: str) -> float:
+    """Peak memory of the process, or of the GPU."""
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated() / 1e9
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+
+
+def processor() -> str:
+    """What the machine calls its processor."""
+    info = Path("/proc/cpuinfo")
+    names = [line.split(":")[1].strip() for line in info.read_text().splitlines() if "model name" in line] if info.exists() else []
+    return names[0] if names else platform.processor()
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--threads", type=int, default=1)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    devices = ["cpu"] + (["cuda"] if torch.cuda.is_available() else [])
+    print(f"{processor()}, {os.cpu_count()} cores, torch {torch.__version__}, {arguments.threads} thread(s)")
+    print(f"{'work':58} {'device':6} {'wall ms':>9} {'CPU ms':>9} {'ns/day':>8} {'peak GB':>8}")
+    for device in devices:
+        for repeat in (1, 2):
+            atoms = crystal(repeat)
+            wall, cpu = seconds(md_step(atoms, device), arguments.repeats, device)
+            name = f"MD step, ensemble of Table 1, {len(atoms)} atoms, {TIMESTEP_FS} fs"
+            print(_row(name, device, wall, cpu, f"{ns_per_day(TIMESTEP_FS, wall):.3f}"), flush=True)
+        wall, cpu = seconds(training_step(device), arguments.repeats, device)
+        print(_row(f"training step, 128 × 3, 4 × 40 atoms ({4 / wall:.0f} structures/s)", device, wall, cpu, ""), flush=True)
+
+
+def _row(name: str, device: str, wall: float, cpu: float, speed: str) -> str:
+    return f"{name:58} {device:6} {1e3 * wall:9.1f} {1e3 * cpu:9.1f} {speed:>8} {peak_memory_gb(device):8.2f}"
+
+
+if __name__ == "__main__":
+    main()
