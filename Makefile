@@ -1,19 +1,68 @@
 # Two commands do everything: `make run` (the quickstart) and `make test`.
+# Settings: CONFIG=config/other.yaml CORES=8 PYTHON=python3.12 TORCH=torch==2.13.0
 PYTHON ?= python3
-VENV := .venv
-BIN := $(CURDIR)/$(VENV)/bin
 CONFIG ?= config/config.yaml
 CORES ?= $(shell nproc 2>/dev/null || echo 2)
-TORCH := torch==2.13.0
-TORCH_INDEX := https://download.pytorch.org/whl/cpu
-CONSTRAINTS := envs/constraints.txt
+TORCH ?= torch==2.13.0
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+SNAKEMAKE := $(BIN)/snakemake --configfile $(CONFIG)
+export GPAW_CONFIG := $(CURDIR)/envs/gpaw_siteconfig.py
+export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
 .PHONY: help env env-test run test test-slow lint bench schema clean
 
-help:  ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
 
-$(VENV)/bin/python:
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "redoxmd needs Python 3.11 or newer; set PYTHON=...")'
-	$(PYTHON) -m venv $(VENV)
+env: $(VENV)/.run ## set up .venv for running
+
+env-test: $(VENV)/.test ## set up .venv for testing as well
+
+$(VENV)/.run: pyproject.toml envs/constraints.txt envs/gpaw_siteconfig.py
+	@command -v gcc >/dev/null || { echo "redoxmd needs gcc to build GPAW: install your system's gcc package"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit("redoxmd needs Python 3.11 or newer; set PYTHON=" if sys.version_info < (3, 11) else 0)'
+	@echo "[1/4] making $(VENV)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "[2/4] installing torch"
+	@$(PIP) $(TORCH)
+	@echo "[3/4] installing what GPAW builds with"
+	@$(PIP) -c envs/constraints.txt setuptools wheel numpy
+	@echo "[4/4] installing redoxmd and building GPAW"
+	@$(PIP) -c envs/constraints.txt -e '.[gpaw]'
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.run
+	@echo "[+] installing what the tests need"
+	@$(PIP) -c envs/constraints.txt -e '.[gpaw,test,lint]'
+	@touch $@
+
+run: $(VENV)/.run ## run CONFIG (the quickstart) and write its report
+	@$(BIN)/redoxmd check $(CONFIG)
+	@$(SNAKEMAKE) --cores $(CORES) --quiet rules host --rerun-incomplete
+	@$(SNAKEMAKE) --quiet all --report "$$($(BIN)/redoxmd path $(CONFIG))/report.html"
+	@$(BIN)/redoxmd status $(CONFIG)
+
+test: $(VENV)/.test ## lint and run the tests (slow and GPU tests are left out)
+	@$(MAKE) --no-print-directory lint
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(CORES) --dist worksteal -m "not slow and not gpu" tests
+
+test-slow: $(VENV)/.test ## run the slow tests, real DFT among them
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m slow tests
+
+lint: $(VENV)/.test ## check style, types and rule format
+	@$(BIN)/ruff check src tests workflow
+	@$(BIN)/ruff format --check src tests workflow
+	@$(BIN)/mypy
+	@$(BIN)/snakefmt --check Snakefile rules
+
+bench: $(VENV)/.run ## time MD and training steps on this machine
+	@OMP_NUM_THREADS=1 $(BIN)/python -m redoxmd.bench
+
+schema: $(VENV)/.run ## regenerate the config schema and the documented defaults
+	@$(BIN)/redoxmd schema
+
+clean: ## remove the environment (results stay)
+	rm -rf $(VENV)

@@ -1,0 +1,142 @@
+"""Where a run stands, read from what it has written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from redoxmd import layout
+from redoxmd.config.sections import Config
+from redoxmd.records import read_json
+
+
+def describe(results: Path, config: Config) -> str:
+    """A run in words: generations, survived times, labels done and refused, trajectories, headline numbers.
+
+    Args:
+        results: folder of the run; it need not exist yet.
+        config: of the run.
+    """
+    if not results.exists():
+        return f"{config.run}: not started (no {results})"
+    lines = [f"{config.run} in {results}", *_aimd_lines(results, config)]
+    generation = 0
+    while (results / f"train/gen{generation}").exists():
+        lines += _generation_lines(results, config, generation)
+        generation += 1
+    lines += _production_lines(results, config)
+    summary = results / "summary.json"
+    if summary.exists():
+        lines += ["", *headline_lines(read_json(summary))]
+    return "\n".join(lines)
+
+
+def _aimd_lines(results: Path, config: Config) -> list[str]:
+    names = layout.structure_names(config.aimd.starts, config.aimd.supercell)
+    records = [results / f"aimd/{name}/record.json" for name in names]
+    done = [read_json(path) for path in records if path.exists()]
+    frames = sum(record["n_frames"] for record in done)
+    return [f"aimd: {len(done)} of {len(names)} runs done, {frames} frames"]
+
+
+def _generation_lines(results: Path, config: Config, generation: int) -> list[str]:
+    folder = results / f"train/gen{generation}"
+    members = len(list(folder.glob("member*.pt")))
+    lines = [f"generation {generation}: {members} of {len(config.train.members)} members trained"]
+    record = folder / "ensemble.json"
+    if record.exists():
+        lines += [f"  {text}" for text in error_lines(read_json(record))]
+    runs = [read_json(path) for path in sorted((results / f"explore/gen{generation}").glob("*.json"))]
+    lines += [
+        f"  explore {run['structure']}: {run['survived_ps']:.3g} of {run['target_ps']:.3g} ps, {run['end_reason']}, "
+        f"{run['n_candidates']} candidates"
+        for run in runs
+    ]
+    decision = results / f"gate/gen{generation}.json"
+    if decision.exists():
+        lines += _decision_lines(read_json(decision), results, generation)
+    return lines
+
+
+def _decision_lines(decision: dict[str, Any], results: Path, generation: int) -> list[str]:
+    line = f"  gate ({decision['phase']}): {decision['status']}"
+    if not decision["label_ids"]:
+        return [line]
+    found = [results / f"label/gen{generation}/{name}.json" for name in decision["label_ids"]]
+    records = [read_json(path) for path in found if path.exists()]
+    refused = [f"{record['label_id']} {record['refusal']['reason']}" for record in records if record["refusal"]]
+    line += f"; labels: {len(records)} of {len(found)} done, {len(refused)} refused or cut short"
+    return [line + (f" ({', '.join(refused)})" if refused else "")]
+
+
+def _production_lines(results: Path, config: Config) -> list[str]:
+    wanted = layout.trajectories(config.production)
+    done = [results / f"production/{name}_T{kelvin}K.h5" for name, kelvin in wanted]
+    done = [path for path in done if path.exists()]
+    if not done:
+        return [f"production: 0 of {len(wanted)} trajectories"]
+    from redoxmd.trajectory import read_metadata
+
+    abouts = [read_metadata(path) for path in done]
+    total_ns = sum(about["recorded_ps"] for about in abouts) / 1000
+    speeds = sorted(about["ns_per_day"] for about in abouts)
+    ended = sum(about["end_reason"] != "completed" for about in abouts)
+    return [
+        f"production: {len(done)} of {len(wanted)} trajectories, {total_ns:.3g} ns, median {speeds[len(speeds) // 2]:.3g} "
+        f"ns/day, {ended} ended early"
+    ]
+
+
+def error_lines(record: dict[str, Any]) -> list[str]:
+    """Errors of an ensemble by set, from its record."""
+    rows = [row for row in record["errors"] if row["member"] == -1]
+    return [
+        f"{row['set']}: force MAE {row['force_mae_eV_A']:.3f} eV/Å, energy MAE {row['energy_mae_meV_atom']:.1f} meV/atom "
+        f"({row['n_frames']:.0f} frames)"
+        for row in rows
+    ]
+
+
+def summarise_run(
+    ensemble: dict[str, Any], decisions: list[dict[str, Any]], diffusivities: list[dict[str, Any]], arrhenius: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """The headline numbers of a finished run: errors, survived times per generation, diffusion coefficients."""
+    return {
+        "errors": [row for row in ensemble["errors"] if row["member"] == -1],
+        "calibration_scale": ensemble["calibration"]["scale"],
+        "generations": [
+            {
+                "generation": decision["generation"],
+                "phase": decision["phase"],
+                "status": decision["status"],
+                "labels": len(decision["label_ids"]),
+                "candidates_per_ps": decision["figures"]["candidates_per_ps"],
+                "survived_ps": {run["structure"]: run["survived_ps"] for run in decision["figures"]["runs"]},
+                "end_reasons": {run["structure"]: run["end_reason"] for run in decision["figures"]["runs"]},
+            }
+            for decision in decisions
+        ],
+        "diffusivities": diffusivities,
+        "arrhenius": arrhenius,
+    }
+
+
+def headline_lines(summary: dict[str, Any]) -> list[str]:
+    """The headline numbers in words."""
+    lines = ["headline numbers:"]
+    lines += [f"  {text}" for text in error_lines({"errors": summary["errors"]})]
+    for item in summary["generations"]:
+        times = ", ".join(f"{value:.3g}" for value in item["survived_ps"].values())
+        lines.append(
+            f"  generation {item['generation']}: survived {times} ps, {float(item['candidates_per_ps']):.3g} candidates/ps, "
+            f"{item['labels']} labels, {item['status']}"
+        )
+    for row in summary["diffusivities"]:
+        value = f"{row['D_jumps_cm2_s']:.2g} ± {row['D_jumps_error_cm2_s']:.1g} cm²/s" if row["n_jumps"] else (
+            f"< {row['D_jumps_limit_cm2_s']:.1g} cm²/s (no jump)"
+        )
+        lines.append(f"  D at x = {row['x']:g}, {row['temperature_K']:g} K: {value}, {row['n_jumps']:.0f} jumps")
+    for row in summary["arrhenius"]:
+        fit = f"{row['Ea_eV']:.2f} ± {row['Ea_error_eV']:.2f} eV" if row["fitted"] else f"not fitted: {row['reason']}"
+        lines.append(f"  Ea at x = {row['x']:g}: {fit}")
+    return lines

@@ -1,0 +1,123 @@
+import numpy as np
+import pytest
+
+from redoxmd.config.sections import Explore
+from redoxmd.ensemble_md import EnsembleMD, GateSettings
+from redoxmd.explore import explore
+from redoxmd.md import Langevin
+from redoxmd.model.ensemble import Ensemble, Prediction
+from redoxmd.uncertainty import Passage
+from tests.conftest import rock
+from tests.test_ensemble import members
+
+SETTINGS = Explore(timestep_fs=1.0, temperature_K=300.0, candidate_every_fs=5.0, trace_every_fs=2.0, max_temperature_factor=50)
+
+
+class Scripted:
+    """Stands in for the forces of an ensemble: members that disagree by a spread given for each call."""
+
+    def __init__(self, spreads, push=0.0):
+        self.spreads = iter(spreads)
+        self.push = push
+
+    def __call__(self, positions):
+        spread = next(self.spreads)
+        member_forces = np.zeros((2, len(positions), 3))
+        member_forces[:, 1, 2] = self.push
+        # Two members at ±σ/√2 have the spread σ.
+        member_forces[0, 0, 0] += spread / np.sqrt(2)
+        member_forces[1, 0, 0] -= spread / np.sqrt(2)
+        return Prediction(np.zeros(2), member_forces, np.zeros((3, 3)))
+
+
+@pytest.fixture
+def scripted(monkeypatch):
+    def run(spreads, length_fs=40, settings=SETTINGS, **changes):
+        script = Scripted(spreads, **changes)
+        monkeypatch.setattr(EnsembleMD, "_force", lambda self, x: _predict(self, script, x))
+        ensemble = Ensemble(members())
+        atoms = rock(1, rattle_A=0.02)
+        return explore(atoms, ensemble, settings, length_fs / 1000, np.random.default_rng(0), "x3.000_random0_1x1x1")
+
+    def _predict(self, script, x):
+        self._prediction = script(x)
+        self._forces._list.update(x, np.asarray(self.atoms.cell), self.atoms.pbc)
+        return self._prediction.forces_eV_A
+
+    return run
+
+
+def test_a_sure_ensemble_survives(scripted):
+    run = scripted([0.5] * 41)
+    assert (run.end_reason, run.survived_ps, run.candidates) == ("survived", 0.04, [])
+    assert run.record()["n_candidates"] == 0
+
+
+def test_an_unsure_one_gives_at_most_one_candidate_per_interval(scripted):
+    run = scripted([2.0] * 41)
+    assert run.end_reason == "survived"
+    assert [frame.info["time_fs"] for frame in run.candidates] == [0, 5, 10, 15, 20, 25, 30, 35, 40]
+    assert all(frame.info["spread_eV_A"] == pytest.approx(2.0) for frame in run.candidates)
+
+
+def test_a_frame_beyond_the_ceiling_ends_the_run_and_is_not_collected(scripted):
+    run = scripted([0.5] * 10 + [5.5])
+    assert (run.end_reason, run.survived_ps, run.candidates) == ("spread_above_high", 0.01, [])
+    assert run.trace["spread_eV_A"].iloc[-1] == pytest.approx(5.5)
+
+
+def test_thresholds_belong_to_the_candidates(scripted):
+    settings = SETTINGS.model_copy(update={"candidate_every_fs": 1.0})
+    run = scripted([1.001, 0.999, 4.999, 5.001], settings=settings)
+    assert [frame.info["step"] for frame in run.candidates] == [0, 2]
+
+
+def test_nan_ends_the_run(scripted):
+    run = scripted([0.5, 0.5, np.nan])
+    assert (run.end_reason, run.candidates) == ("not_finite", [])
+
+
+def test_a_bad_start_ends_at_once(scripted):
+    run = scripted([9.0])
+    assert (run.end_reason, run.survived_ps) == ("spread_above_high", 0.0)
+
+
+def test_runaway_temperature(scripted):
+    settings = SETTINGS.model_copy(update={"max_temperature_factor": 4.0, "min_distance_fraction": 0.01})
+    calm = scripted([0.5] * 41, settings=settings)
+    assert calm.end_reason == "survived"
+    pushed = scripted([0.5] * 41, settings=settings, push=40.0)
+    assert pushed.end_reason == "temperature_runaway"
+    assert pushed.trace["temperature_K"].iloc[-1] > 4 * 300
+
+
+def test_close_contact():
+    atoms = rock(1, rattle_A=0.0)
+    atoms.positions[1] = atoms.positions[0] + [0.3, 0, 0]
+    run = explore(atoms, Ensemble(members()), SETTINGS, 0.01, np.random.default_rng(0), "start")
+    assert run.end_reason == "close_contact"
+
+
+def test_continued_md_equals_uninterrupted():
+    """Bit for bit, although the neighbour list is searched anew on the way."""
+    atoms = rock(3, rattle_A=0.05)
+
+    def new():
+        gate = GateSettings(1e3, 1e4, "max", 0.01, 1e6)
+        return EnsembleMD(Ensemble(members()), atoms, Langevin(atoms.get_masses(), 2.0, 900.0, 0.01), gate)
+
+    whole = new()
+    whole.start(np.random.default_rng(5))
+    for _ in range(80):
+        assert whole.step().passage is not Passage.STOP
+    assert whole._forces._list.generation > 1
+    part = new()
+    part.start(np.random.default_rng(5))
+    for _ in range(33):
+        part.step()
+    continued = new()
+    continued.restore(part.state_record())
+    for _ in range(47):
+        continued.step()
+    assert np.array_equal(continued.state.positions_A, whole.state.positions_A)
+    assert np.array_equal(continued.state.velocities_A_fs, whole.state.velocities_A_fs)
