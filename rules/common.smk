@@ -4,22 +4,11 @@ from redoxmd import layout
 from redoxmd.config import parse_config
 from redoxmd.config.document import plain
 from redoxmd.engines import settings_hash
+from redoxmd.plan import FIGURES
 from redoxmd.records import read_json
 
 CFG = parse_config(config, source="config")
 REFERENCE = settings_hash(CFG.engine)
-
-FIGURES = [
-    "learning_curve",
-    "gate_timeline",
-    "fig3a_errors",
-    "calibration",
-    "fig6_concerted",
-    "fig7_diffusivity",
-    "fig8_arrhenius",
-    "fig9_jumps_vs_msd",
-    "table2_activation",
-]
 
 
 wildcard_constraints:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from ase import Atoms
 
 from redoxmd.checkpoint import Checkpoint
-from redoxmd.densities import Density, read_density, write_density
+from redoxmd.densities import write_densities
 from redoxmd.engines.base import Engine, Result
 from redoxmd.errors import DataError, LabelRefused
 from redoxmd.frames import bare, labelled, read_frames, write_frames
@@ -38,12 +39,12 @@ class ReferenceRun:
 
     Attributes:
         frames: accepted frames, in order.
-        densities: key → density of every k-th frame.
+        densities: one file per kept density, in order (every k-th frame); `densities.join_densities` makes one.
         refusal: {"reason", "detail", "step"} of the frame that ended the run early; None when it ran to its end.
     """
 
     frames: list[Atoms]
-    densities: dict[str, Density] = field(default_factory=dict)
+    densities: list[Path] = field(default_factory=list)
     refusal: dict[str, Any] | None = None
 
 
@@ -65,8 +66,7 @@ def run_reference_md(
     A refused frame ends the run: what was accepted before it is kept, with the refusal beside it.
     """
     md = Langevin(atoms.get_masses(), settings.timestep_fs, settings.temperature_K, settings.friction_per_fs)
-    run, state = _resume(checkpoint, settings)
-    run.densities = {key: read_density(checkpoint.path("densities.h5"), key) for key in _density_keys(run, settings, engine)}
+    run, state = _resume(checkpoint)
     progress = Progress(config_id, settings.steps, done=len(run.frames), unit="frames", interval_s=0.0)
     geometry = bare(atoms)
     latest: list[Result] = []
@@ -87,7 +87,8 @@ def run_reference_md(
                 run.refusal = {"reason": refused.reason, "detail": refused.detail, "step": len(run.frames)}
                 logger.warning("%s: frame %d refused, %s", config_id, len(run.frames), refused)
                 break
-            _keep(run, geometry, latest[0], state, md, engine, settings, config_id)
+            run.frames.append(_frame(geometry, latest[0], state, md, engine, config_id, len(run.frames)))
+            _keep_density(run, engine, settings.density_every, checkpoint)
             _save(run, state, checkpoint)
             progress.update(len(run.frames), f"{md.temperature_of(state):.0f} K")
             stop.check(f"in {config_id}, frame {len(run.frames)} of {settings.steps}")
@@ -115,17 +116,9 @@ def _first_state(md: Langevin, atoms: Atoms, force: Any, rng: np.random.Generato
     return state
 
 
-def _keep(
-    run: ReferenceRun,
-    geometry: Atoms,
-    result: Result,
-    state: MDState,
-    md: Langevin,
-    engine: Engine,
-    settings: ReferenceMDSettings,
-    config_id: str,
-) -> None:
-    step = len(run.frames)
+def _frame(
+    geometry: Atoms, result: Result, state: MDState, md: Langevin, engine: Engine, config_id: str, step: int
+) -> Atoms:
     frame = labelled(
         geometry,
         result.energy_eV,
@@ -134,18 +127,27 @@ def _keep(
         result.moments_muB,
         config_id=config_id,
         step=step,
-        time_fs=step * settings.timestep_fs,
+        time_fs=step * md.timestep_fs,
         temperature_K=md.temperature_of(state),
         engine=engine.name,
         settings_hash=engine.settings_hash,
         converged=True,
     )
     frame.set_velocities(state.velocities_A_fs / ASE_TIME_PER_FS)
-    run.frames.append(frame)
-    if settings.density_every and step % settings.density_every == 0 and "density" in engine.capabilities:
-        density = engine.density()
-        if density is not None:
-            run.densities[density_key(config_id, step)] = density
+    return frame
+
+
+def _keep_density(run: ReferenceRun, engine: Engine, every: int, checkpoint: Checkpoint) -> None:
+    """Write the density of the last frame when it is one of every k, in a file of its own."""
+    step = len(run.frames) - 1
+    if not every or step % every or "density" not in engine.capabilities:
+        return
+    density = engine.density()
+    if density is None:
+        return
+    path = checkpoint.path(f"density{step:06d}.h5")
+    write_densities(path, {density_key(run.frames[-1].info["config_id"], step): density})
+    run.densities.append(path)
 
 
 def density_key(config_id: str, step: int) -> str:
@@ -153,23 +155,16 @@ def density_key(config_id: str, step: int) -> str:
     return f"{config_id}/step{step:05d}"
 
 
-def _density_keys(run: ReferenceRun, settings: ReferenceMDSettings, engine: Engine) -> list[str]:
-    if not settings.density_every or "density" not in engine.capabilities:
-        return []
-    return [density_key(f.info["config_id"], f.info["step"]) for f in run.frames[:: settings.density_every]]
-
-
 def _save(run: ReferenceRun, state: MDState, checkpoint: Checkpoint) -> None:
-    for key, density in run.densities.items():
-        write_density(checkpoint.path("densities.h5"), key, density)
     write_frames(checkpoint.path("frames.extxyz"), run.frames)
     checkpoint.save("state", {**state.record(), "frames": np.asarray(len(run.frames))})
 
 
-def _resume(checkpoint: Checkpoint, settings: ReferenceMDSettings) -> tuple[ReferenceRun, MDState | None]:
+def _resume(checkpoint: Checkpoint) -> tuple[ReferenceRun, MDState | None]:
     record = checkpoint.load("state")
     if record is None:
         return ReferenceRun([]), None
     # Frames are written before the state: one more than the state knows is the frame to be done again.
     frames = read_frames(checkpoint.path("frames.extxyz"))[: int(record["frames"])]
-    return ReferenceRun(frames[: settings.steps]), MDState.from_record(record)
+    densities = [checkpoint.path(f"density{step:06d}.h5") for step in range(len(frames))]
+    return ReferenceRun(frames, [path for path in densities if path.exists()]), MDState.from_record(record)

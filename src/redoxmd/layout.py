@@ -5,17 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from redoxmd.config.sections import Config, Explore, Phase, Production, Repeats, Start
-
-
-def structure_name(x: float, ordering: str, seed: int, supercell: Sequence[int]) -> str:
-    """Name of a structure, e.g. x2.500_random3_1x1x1: all that is needed to build it."""
-    return f"x{x:.4f}".rstrip("0").ljust(6, "0") + f"_{ordering}{seed}_" + "x".join(map(str, supercell))
+from redoxmd.structures.request import parse_name, structure_name
 
 
 def supercell_of(name: str) -> tuple[int, int, int]:
     """Repeats of the source cell a structure name asks for."""
-    a, b, c = map(int, name.rsplit("_", 1)[1].split("x"))
-    return a, b, c
+    return parse_name(name).supercell
 
 
 def structure_names(starts: Sequence[Start], supercell: Repeats) -> list[str]:

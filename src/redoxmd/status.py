@@ -97,30 +97,6 @@ def error_lines(record: dict[str, Any]) -> list[str]:
     ]
 
 
-def summarise_run(
-    ensemble: dict[str, Any], decisions: list[dict[str, Any]], diffusivities: list[dict[str, Any]], arrhenius: list[dict[str, Any]]
-) -> dict[str, Any]:
-    """The headline numbers of a finished run: errors, survived times per generation, diffusion coefficients."""
-    return {
-        "errors": [row for row in ensemble["errors"] if row["member"] == -1],
-        "calibration_scale": ensemble["calibration"]["scale"],
-        "generations": [
-            {
-                "generation": decision["generation"],
-                "phase": decision["phase"],
-                "status": decision["status"],
-                "labels": len(decision["label_ids"]),
-                "candidates_per_ps": decision["figures"]["candidates_per_ps"],
-                "survived_ps": {run["structure"]: run["survived_ps"] for run in decision["figures"]["runs"]},
-                "end_reasons": {run["structure"]: run["end_reason"] for run in decision["figures"]["runs"]},
-            }
-            for decision in decisions
-        ],
-        "diffusivities": diffusivities,
-        "arrhenius": arrhenius,
-    }
-
-
 def headline_lines(summary: dict[str, Any]) -> list[str]:
     """The headline numbers in words."""
     lines = ["headline numbers:"]

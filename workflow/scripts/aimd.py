@@ -1,7 +1,7 @@
 from redoxmd.aimd import require_frames, run_reference_md
 from redoxmd.checkpoint import Checkpoint
 from redoxmd.config import parse_config
-from redoxmd.densities import write_densities
+from redoxmd.densities import join_densities
 from redoxmd.engines import get_engine
 from redoxmd.frames import read_frames, write_frames
 from redoxmd.job import job
@@ -19,6 +19,6 @@ with job("aimd", snakemake.log[0], snakemake.threads):
     run = run_reference_md(atoms, engine, config.aimd, rng, name, checkpoint)
     require_frames(run, name)
     write_frames(snakemake.output.frames, run.frames)
-    write_densities(snakemake.output.densities, run.densities)
+    join_densities(snakemake.output.densities, run.densities)
     write_json(snakemake.output.record, {"structure": name, "n_frames": len(run.frames), "refusal": run.refusal})
     checkpoint.clear()

@@ -1,7 +1,7 @@
 import xarray as xr
 
 from redoxmd.config import parse_config
-from redoxmd.diffusion import summarise
+from redoxmd.diffusion.analysis import summarise
 from redoxmd.job import job
 from redoxmd.records import atomic_path
 

@@ -1,5 +1,5 @@
 from redoxmd.config import parse_config
-from redoxmd.diffusion import analyse_trajectory
+from redoxmd.diffusion.analysis import analyse_trajectory
 from redoxmd.job import job
 from redoxmd.records import atomic_path
 from redoxmd.seeds import derive_seed

@@ -1,6 +1,6 @@
 from redoxmd.checkpoint import Checkpoint
 from redoxmd.config import parse_config
-from redoxmd.densities import write_densities
+from redoxmd.densities import join_densities
 from redoxmd.engines import get_engine
 from redoxmd.frames import read_frames, write_frames
 from redoxmd.job import job, logger
@@ -8,7 +8,7 @@ from redoxmd.label import frame_with_id, label_frame, label_record
 from redoxmd.layout import supercell_of
 from redoxmd.records import content_hash, write_json
 from redoxmd.seeds import derive_rng
-from redoxmd.structures import initial_moments
+from redoxmd.structures.build import initial_moments
 
 name = snakemake.wildcards.label
 with job("label", snakemake.log[0], snakemake.threads):
@@ -23,6 +23,6 @@ with job("label", snakemake.log[0], snakemake.threads):
     record = label_record(name, run, frame)
     logger.info("%s: %s, %d frames", name, record["status"], record["n_frames"])
     write_frames(snakemake.output.frames, run.frames)
-    write_densities(snakemake.output.densities, run.densities)
+    join_densities(snakemake.output.densities, run.densities)
     write_json(snakemake.output.record, record)
     checkpoint.clear()

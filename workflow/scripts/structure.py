@@ -1,7 +1,8 @@
 from redoxmd.config import parse_config
 from redoxmd.frames import write_frames
 from redoxmd.job import job
-from redoxmd.structures import build, parse_name
+from redoxmd.structures.build import build
+from redoxmd.structures.request import parse_name
 
 with job("structures", snakemake.log[0]):
     settings = parse_config(snakemake.config).structures

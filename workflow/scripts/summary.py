@@ -2,7 +2,7 @@ import pandas as pd
 
 from redoxmd.job import job
 from redoxmd.records import read_json, write_json
-from redoxmd.status import summarise_run
+from redoxmd.run_tables import summarise_run
 
 with job("figures", snakemake.log[0]):
     tables = [pd.read_csv(path).to_dict("records") for path in (snakemake.input.diffusivities, snakemake.input.arrhenius)]

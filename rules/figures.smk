@@ -1,0 +1,253 @@
+# One rule, one script and one caption per figure; files are named after the paper's figures.
+
+
+rule learning_curve:
+    input:
+        ensembles=all_generations("results/{run}/train/gen{gen}/ensemble.json"),
+        decisions=all_generations("results/{run}/gate/gen{gen}.json"),
+    output:
+        pdf="results/{run}/figures/learning_curve.pdf",
+        svg=report(
+            "results/{run}/figures/learning_curve.svg",
+            caption="../workflow/report/learning_curve.rst",
+            category="The loop",
+            labels={"figure": "learning_curve"},
+        ),
+        png="results/{run}/figures/learning_curve.png",
+        csv="results/{run}/figures/learning_curve.csv",
+    params:
+        stem="results/{run}/figures/learning_curve",
+        style=section("figures"),
+        caption=dict(
+            members=len(CFG.train.members),
+            test=", ".join(CFG.train.test_configurations) or "none",
+        ),
+    log:
+        "results/{run}/logs/figures/learning_curve.log",
+    script:
+        "../workflow/scripts/learning_curve.py"
+
+
+rule gate_timeline:
+    input:
+        traces=all_traces,
+        decisions=all_generations("results/{run}/gate/gen{gen}.json"),
+    output:
+        pdf="results/{run}/figures/gate_timeline.pdf",
+        svg=report(
+            "results/{run}/figures/gate_timeline.svg",
+            caption="../workflow/report/gate_timeline.rst",
+            category="The loop",
+            labels={"figure": "gate_timeline"},
+        ),
+        png="results/{run}/figures/gate_timeline.png",
+        csv="results/{run}/figures/gate_timeline.csv",
+    params:
+        stem="results/{run}/figures/gate_timeline",
+        style=section("figures"),
+        caption=dict(
+            low=CFG.explore.low_eV_A,
+            high=CFG.explore.high_eV_A,
+            kelvin=CFG.explore.temperature_K,
+            interval=CFG.explore.candidate_every_fs,
+        ),
+    log:
+        "results/{run}/logs/figures/gate_timeline.log",
+    script:
+        "../workflow/scripts/gate_timeline.py"
+
+
+rule fig3a_errors:
+    input:
+        forces=converged("results/{run}/train/gen{gen}/forces.csv.gz"),
+        energies=converged("results/{run}/train/gen{gen}/energies.csv"),
+    output:
+        pdf="results/{run}/figures/fig3a_errors.pdf",
+        svg=report(
+            "results/{run}/figures/fig3a_errors.svg",
+            caption="../workflow/report/fig3a_errors.rst",
+            category="Accuracy",
+            labels={"figure": "fig3a_errors"},
+        ),
+        png="results/{run}/figures/fig3a_errors.png",
+        csv="results/{run}/figures/fig3a_errors.csv",
+    params:
+        stem="results/{run}/figures/fig3a_errors",
+        style=section("figures"),
+        caption=dict(
+            test=", ".join(CFG.train.test_configurations) or "none",
+            engine=CFG.engine.name,
+        ),
+    log:
+        "results/{run}/logs/figures/fig3a_errors.log",
+    script:
+        "../workflow/scripts/fig3a_errors.py"
+
+
+rule calibration:
+    input:
+        ensemble=converged("results/{run}/train/gen{gen}/ensemble.json"),
+    output:
+        pdf="results/{run}/figures/calibration.pdf",
+        svg=report(
+            "results/{run}/figures/calibration.svg",
+            caption="../workflow/report/calibration.rst",
+            category="Accuracy",
+            labels={"figure": "calibration"},
+        ),
+        png="results/{run}/figures/calibration.png",
+        csv="results/{run}/figures/calibration.csv",
+    params:
+        stem="results/{run}/figures/calibration",
+        style=section("figures"),
+        caption=dict(
+            members=len(CFG.train.members),
+        ),
+    log:
+        "results/{run}/logs/figures/calibration.log",
+    script:
+        "../workflow/scripts/calibration.py"
+
+
+rule fig6_concerted:
+    input:
+        concerted="results/{run}/diffusion/concerted.csv",
+    output:
+        pdf="results/{run}/figures/fig6_concerted.pdf",
+        svg=report(
+            "results/{run}/figures/fig6_concerted.svg",
+            caption="../workflow/report/fig6_concerted.rst",
+            category="Diffusion",
+            labels={"figure": "fig6_concerted"},
+        ),
+        png="results/{run}/figures/fig6_concerted.png",
+        csv="results/{run}/figures/fig6_concerted.csv",
+    params:
+        stem="results/{run}/figures/fig6_concerted",
+        style=section("figures"),
+        caption=dict(
+            window=CFG.diffusion.concerted_window_ps,
+        ),
+    log:
+        "results/{run}/logs/figures/fig6_concerted.log",
+    script:
+        "../workflow/scripts/fig6_concerted.py"
+
+
+rule fig7_diffusivity:
+    input:
+        diffusivities="results/{run}/diffusion/diffusivities.csv",
+    output:
+        pdf="results/{run}/figures/fig7_diffusivity.pdf",
+        svg=report(
+            "results/{run}/figures/fig7_diffusivity.svg",
+            caption="../workflow/report/fig7_diffusivity.rst",
+            category="Diffusion",
+            labels={"figure": "fig7_diffusivity"},
+        ),
+        png="results/{run}/figures/fig7_diffusivity.png",
+        csv="results/{run}/figures/fig7_diffusivity.csv",
+    params:
+        stem="results/{run}/figures/fig7_diffusivity",
+        style=section("figures"),
+        caption=dict(
+            length=CFG.production.length_ps,
+            replicas=CFG.production.replicas,
+            distance=CFG.diffusion.jump_distance_A,
+        ),
+    log:
+        "results/{run}/logs/figures/fig7_diffusivity.log",
+    script:
+        "../workflow/scripts/fig7_diffusivity.py"
+
+
+rule fig8_arrhenius:
+    input:
+        diffusivities="results/{run}/diffusion/diffusivities.csv",
+        arrhenius="results/{run}/diffusion/arrhenius.csv",
+    output:
+        pdf="results/{run}/figures/fig8_arrhenius.pdf",
+        svg=report(
+            "results/{run}/figures/fig8_arrhenius.svg",
+            caption="../workflow/report/fig8_arrhenius.rst",
+            category="Diffusion",
+            labels={"figure": "fig8_arrhenius"},
+        ),
+        png="results/{run}/figures/fig8_arrhenius.png",
+        csv="results/{run}/figures/fig8_arrhenius.csv",
+    params:
+        stem="results/{run}/figures/fig8_arrhenius",
+        style=section("figures"),
+        caption=dict(
+            jumps=CFG.diffusion.min_jumps_to_fit,
+            temperatures=CFG.diffusion.min_temperatures_to_fit,
+        ),
+    log:
+        "results/{run}/logs/figures/fig8_arrhenius.log",
+    script:
+        "../workflow/scripts/fig8_arrhenius.py"
+
+
+rule fig9_jumps_vs_msd:
+    input:
+        diffusivities="results/{run}/diffusion/diffusivities.csv",
+    output:
+        pdf="results/{run}/figures/fig9_jumps_vs_msd.pdf",
+        svg=report(
+            "results/{run}/figures/fig9_jumps_vs_msd.svg",
+            caption="../workflow/report/fig9_jumps_vs_msd.rst",
+            category="Diffusion",
+            labels={"figure": "fig9_jumps_vs_msd"},
+        ),
+        png="results/{run}/figures/fig9_jumps_vs_msd.png",
+        csv="results/{run}/figures/fig9_jumps_vs_msd.csv",
+    params:
+        stem="results/{run}/figures/fig9_jumps_vs_msd",
+        style=section("figures"),
+        caption=dict(
+            first=CFG.diffusion.msd_fit[0],
+            last=CFG.diffusion.msd_fit[1],
+        ),
+    log:
+        "results/{run}/logs/figures/fig9_jumps_vs_msd.log",
+    script:
+        "../workflow/scripts/fig9_jumps_vs_msd.py"
+
+
+rule table2_activation:
+    input:
+        arrhenius="results/{run}/diffusion/arrhenius.csv",
+    output:
+        pdf="results/{run}/figures/table2_activation.pdf",
+        svg=report(
+            "results/{run}/figures/table2_activation.svg",
+            caption="../workflow/report/table2_activation.rst",
+            category="Diffusion",
+            labels={"figure": "table2_activation"},
+        ),
+        png="results/{run}/figures/table2_activation.png",
+        csv="results/{run}/figures/table2_activation.csv",
+    params:
+        stem="results/{run}/figures/table2_activation",
+        style=section("figures"),
+        caption=dict(
+            ion=CFG.structures.mobile_ion,
+        ),
+    log:
+        "results/{run}/logs/figures/table2_activation.log",
+    script:
+        "../workflow/scripts/table2_activation.py"
+
+# The headline numbers, for `redoxmd status`.
+rule summary:
+    input:
+        ensemble=converged("results/{run}/train/gen{gen}/ensemble.json"),
+        decisions=all_generations("results/{run}/gate/gen{gen}.json"),
+        diffusivities="results/{run}/diffusion/diffusivities.csv",
+        arrhenius="results/{run}/diffusion/arrhenius.csv",
+    output:
+        summary="results/{run}/summary.json",
+    log:
+        "results/{run}/logs/figures/summary.log",
+    script:
+        "../workflow/scripts/summary.py"

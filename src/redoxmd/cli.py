@@ -1,0 +1,78 @@
+"""The command line: `redoxmd check`, `status`, `path`, `schema`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from redoxmd import __version__
+from redoxmd.errors import RedoxmdError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; a RedoxmdError is printed without a traceback and gives exit status 1."""
+    options = _parser().parse_args(arguments)
+    command: Callable[[argparse.Namespace], int] = options.command
+    try:
+        return command(options)
+    except RedoxmdError as error:
+        print(f"redoxmd: {error}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="redoxmd", description="From DFT MD to nanosecond dynamics with electrons.")
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name, function, text in (
+        ("check", _check, "validate a config and print its plan"),
+        ("status", _status, "show where a run stands"),
+        ("path", _path, "print the results folder of a run"),
+    ):
+        command = commands.add_parser(name, help=text, description=text)
+        command.add_argument("config", type=Path, metavar="CONFIG", nargs="?", default=Path("config/config.yaml"))
+        command.set_defaults(command=function)
+    schema = commands.add_parser("schema", help="write the config's schema and documented defaults")
+    schema.add_argument("--root", type=Path, default=Path(), help="the repository")
+    schema.set_defaults(command=_schema)
+    return parser
+
+
+def _check(options: argparse.Namespace) -> int:
+    from redoxmd.config import load_config
+    from redoxmd.plan import describe_plan, make_plan
+
+    config = load_config(options.config)
+    plan = make_plan(config)
+    print(describe_plan(config, plan))
+    return 1 if plan.problems else 0
+
+
+def _status(options: argparse.Namespace) -> int:
+    from redoxmd.config import load_config
+    from redoxmd.status import describe
+
+    config = load_config(options.config)
+    print(describe(Path("results") / config.run, config))
+    return 0
+
+
+def _path(options: argparse.Namespace) -> int:
+    from redoxmd.config import load_config
+
+    print(Path("results") / load_config(options.config).run)
+    return 0
+
+
+def _schema(options: argparse.Namespace) -> int:
+    from redoxmd.config.document import write_documents
+
+    for path in write_documents(options.root):
+        print(path)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

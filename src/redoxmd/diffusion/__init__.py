@@ -1,0 +1,1 @@
+"""Jumps, diffusion coefficients from jumps and from the mean squared displacement, activation energies."""

@@ -1,0 +1,156 @@
+"""From trajectories to tables: one dataset per trajectory, then averages over replicas and fits over temperature."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from ase.data import atomic_masses, atomic_numbers
+
+from redoxmd.config.sections import Diffusion
+from redoxmd.diffusion.arrhenius import fit_arrhenius
+from redoxmd.diffusion.jumps import (
+    concerted_by_chance,
+    concerted_count,
+    diffusion_from_jumps,
+    find_jumps,
+    without_drift,
+)
+from redoxmd.diffusion.msd import diffusion_from_msd, squared_displacements
+from redoxmd.seeds import derive_rng
+from redoxmd.trajectory import Trajectory
+from redoxmd.units import FS_PER_PS
+
+MSD_LAGS = 200
+UNITS = {"cm2_s": "cm2/s", "ps": "ps", "fs": "fs", "A2": "angstrom2", "A": "angstrom", "K": "K"}
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Tables over all trajectories; units are in the column names.
+
+    Attributes:
+        trajectories: one row per trajectory.
+        diffusivities: one row per x and T, replicas averaged.
+        arrhenius: one row per x.
+        concerted: one row per T, all x and replicas together.
+    """
+
+    trajectories: pd.DataFrame
+    diffusivities: pd.DataFrame
+    arrhenius: pd.DataFrame
+    concerted: pd.DataFrame
+
+
+def analyse_trajectory(trajectory: Trajectory, settings: Diffusion, seed: int) -> xr.Dataset:
+    """Jumps, D from jumps, D from the MSD and the concerted share of one trajectory.
+
+    Scalars carry x, temperature_K and replica as coordinates; `jump_*` list the jumps, `msd_A2` the mean squared
+    displacement over `lag_fs`.
+    """
+    about = trajectory.metadata
+    mobile = trajectory.numbers == atomic_numbers[about["mobile_ion"]]
+    masses = atomic_masses[trajectory.numbers]
+    positions = without_drift(trajectory.positions_A, mobile, masses)
+    duration = float(trajectory.time_fs[-1] - trajectory.time_fs[0]) if len(trajectory.time_fs) else 0.0
+    n_ions = int(mobile.sum())
+    jumps = find_jumps(positions, trajectory.time_fs, settings)
+    by_jumps = diffusion_from_jumps(jumps, n_ions, duration, settings.jump_distance_A)
+    displacements = squared_displacements(positions)
+    by_msd = diffusion_from_msd(displacements, trajectory.time_fs, settings.msd_fit, derive_rng(seed, "bootstrap"))
+    window = settings.concerted_window_ps
+    scalars = {
+        "n_jumps": len(jumps),
+        "n_ions": n_ions,
+        "duration_ps": duration / FS_PER_PS,
+        "D_jumps_cm2_s": by_jumps.value_cm2_s,
+        "D_jumps_error_cm2_s": by_jumps.error_cm2_s,
+        "D_jumps_limit_cm2_s": by_jumps.limit_cm2_s,
+        "D_msd_cm2_s": by_msd.value_cm2_s,
+        "D_msd_error_cm2_s": by_msd.error_cm2_s,
+        "n_concerted": concerted_count(jumps.ion, jumps.time_fs, window),
+        "n_concerted_chance": concerted_by_chance(jumps.ion, duration, window, derive_rng(seed, "chance")),
+        "mean_temperature_K": float(trajectory.temperature_K.mean()) if len(trajectory.time_fs) else float("nan"),
+        "max_spread_eV_A": float(trajectory.spread_eV_A.max(initial=0.0)),
+    }
+    lags = np.unique(np.linspace(0, len(trajectory.time_fs) - 1, MSD_LAGS).astype(int)) if duration else np.array([0])
+    dataset = xr.Dataset(
+        {name: ((), value) for name, value in scalars.items()}
+        | {
+            "jump_ion": ("jump", jumps.ion),
+            "jump_time_fs": ("jump", jumps.time_fs),
+            "jump_start_A": (("jump", "axis"), jumps.start_A),
+            "jump_end_A": (("jump", "axis"), jumps.end_A),
+            "msd_A2": ("lag", displacements[lags].mean(axis=1) if n_ions else np.zeros(len(lags))),
+            "lag_fs": ("lag", trajectory.time_fs[lags] - trajectory.time_fs[0] if duration else np.zeros(len(lags))),
+        },
+        coords={key: about[key] for key in ("x", "temperature_K", "replica")},
+        attrs={key: str(about[key]) for key in ("structure", "model", "end_reason") if key in about},
+    )
+    for name, variable in dataset.variables.items():
+        suffix = next((unit for ending, unit in UNITS.items() if str(name).endswith("_" + ending)), None)
+        if suffix:
+            variable.attrs["units"] = suffix
+    return dataset
+
+
+def summarise(datasets: Sequence[xr.Dataset], settings: Diffusion) -> Summary:
+    """Average over replicas, fit over temperatures; see `Summary`."""
+    trajectories = pd.DataFrame([_row(dataset) for dataset in datasets])
+    trajectories = trajectories.sort_values(["x", "temperature_K", "replica"]).reset_index(drop=True)
+    groups = trajectories.groupby(["x", "temperature_K"])
+    diffusivities = pd.DataFrame([_average(x, kelvin, group) for (x, kelvin), group in groups])
+    arrhenius = pd.DataFrame([_fit(x, group, settings) for x, group in diffusivities.groupby("x")])
+    return Summary(trajectories, diffusivities, arrhenius, _concerted(trajectories))
+
+
+def _row(dataset: xr.Dataset) -> dict[str, float | str]:
+    scalars = {str(name): dataset[name].item() for name in [*dataset.coords, *dataset.data_vars] if dataset[name].ndim == 0}
+    return {**scalars, "end_reason": dataset.attrs.get("end_reason", "")}
+
+
+def _average(x: float, temperature_K: float, group: pd.DataFrame) -> dict[str, float]:
+    """Mean over replicas (the paper's final D).
+
+    The error is the larger of the scatter between replicas and what each replica's own error allows; the limit is
+    that of all replicas together.
+    """
+    row = {
+        "x": x,
+        "temperature_K": temperature_K,
+        "replicas": len(group),
+        "n_jumps": int(group["n_jumps"].sum()),
+        "time_ps": float(group["duration_ps"].sum()),
+    }
+    for name in ("D_jumps", "D_msd"):
+        values, errors = group[f"{name}_cm2_s"].to_numpy(), group[f"{name}_error_cm2_s"].to_numpy()
+        own = float(np.sqrt((errors**2).sum()) / len(group))
+        scatter = float(values.std(ddof=1) / np.sqrt(len(group))) if len(group) > 1 else 0.0
+        row[f"{name}_cm2_s"] = float(values.mean())
+        row[f"{name}_error_cm2_s"] = own if np.isnan(own) else max(own, scatter)
+    exposure = group["n_ions"] * group["duration_ps"]
+    limits = group["D_jumps_limit_cm2_s"]
+    # Each limit is three jumps over its own exposure: together three jumps over the sum.
+    none_seen = row["n_jumps"] == 0 and exposure.sum() > 0
+    row["D_jumps_limit_cm2_s"] = float((limits * exposure).iloc[0] / exposure.sum()) if none_seen else float("nan")
+    return row
+
+
+def _fit(x: object, group: pd.DataFrame, settings: Diffusion) -> dict[str, object]:
+    columns = ("temperature_K", "D_jumps_cm2_s", "D_jumps_error_cm2_s", "n_jumps")
+    return {"x": x, **asdict(fit_arrhenius(*(group[name].to_numpy() for name in columns), settings))}
+
+
+def _concerted(trajectories: pd.DataFrame) -> pd.DataFrame:
+    columns = ["n_jumps", "n_concerted", "n_concerted_chance"]
+    table = trajectories.groupby("temperature_K", as_index=False)[columns].sum()
+    jumps = table["n_jumps"].where(table["n_jumps"] > 0)
+    table["concerted_fraction"] = table["n_concerted"] / jumps
+    # Binomial error of a share.
+    share = table["concerted_fraction"]
+    table["concerted_error"] = np.sqrt(share * (1 - share) / jumps)
+    table["concerted_chance"] = table["n_concerted_chance"] / jumps
+    return table

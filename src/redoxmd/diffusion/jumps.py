@@ -1,0 +1,146 @@
+"""Jumps of the mobile ions by the paper's 3 Å rule, and D from counting them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from redoxmd.config.sections import Diffusion
+from redoxmd.units import CM2_PER_S_PER_A2_PER_FS, FS_PER_PS
+
+# 95 % upper limit on a Poisson mean when nothing was counted: −ln 0.05.
+NONE_SEEN_LIMIT = 3.0
+
+
+@dataclass(frozen=True)
+class Jumps:
+    """Jumps of a trajectory, in order of time.
+
+    Attributes:
+        ion: (J,) index among the mobile ions.
+        time_fs: (J,) when the ion had left its site.
+        start_A, end_A: (J, 3) the sites, unwrapped.
+    """
+
+    ion: np.ndarray
+    time_fs: np.ndarray
+    start_A: np.ndarray
+    end_A: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.ion)
+
+    @property
+    def distance_A(self) -> np.ndarray:
+        """(J,) jump lengths."""
+        length: np.ndarray = np.linalg.norm(self.end_A - self.start_A, axis=1)
+        return length
+
+
+def without_drift(positions_A: np.ndarray, mobile: np.ndarray, masses_amu: np.ndarray) -> np.ndarray:
+    """Positions (T, m, 3) of the mobile ions relative to the framework, whose centre of mass stays put."""
+    frame = ~mobile
+    if not frame.any():
+        return positions_A[:, mobile]
+    weights = masses_amu[frame] / masses_amu[frame].sum()
+    centre = np.einsum("tnd,n->td", positions_A[:, frame], weights)
+    relative: np.ndarray = positions_A[:, mobile] - (centre - centre[0])[:, None]
+    return relative
+
+
+def find_jumps(positions_A: np.ndarray, time_fs: np.ndarray, settings: Diffusion) -> Jumps:
+    """Jumps by the rule of the paper (section 4.2), one ion after the other.
+
+    An ion has jumped when it is farther than `jump_distance_A` from its site for `persistence_fs`; its new site is
+    its mean position over that time. The first site is the mean over the first such span. Vibrations and excursions
+    that return sooner do not count. Positions must be unwrapped; the cell plays no part, so any shape of it will do.
+
+    Args:
+        positions_A: (T, m, 3) mobile ions, drift removed.
+        time_fs: (T,) equally spaced.
+    """
+    frames = len(time_fs)
+    interval = float(time_fs[1] - time_fs[0]) if frames > 1 else 1.0
+    window = max(1, int(np.ceil(settings.persistence_fs / interval)))
+    events: list[tuple[float, int, np.ndarray, np.ndarray]] = []
+    for ion in range(positions_A.shape[1]):
+        events += _jumps_of(ion, positions_A[:, ion], time_fs, window, settings.jump_distance_A)
+    events.sort(key=lambda event: (event[0], event[1]))
+    return Jumps(
+        np.array([event[1] for event in events], dtype=int),
+        np.array([event[0] for event in events], dtype=float),
+        np.array([event[2] for event in events]).reshape(-1, 3),
+        np.array([event[3] for event in events]).reshape(-1, 3),
+    )
+
+
+def _jumps_of(
+    ion: int, path_A: np.ndarray, time_fs: np.ndarray, window: int, distance_A: float
+) -> list[tuple[float, int, np.ndarray, np.ndarray]]:
+    events = []
+    site = path_A[:window].mean(axis=0) if len(path_A) else np.zeros(3)
+    start = 0
+    while True:
+        away = np.linalg.norm(path_A[start:] - site, axis=1) > distance_A
+        first = _first_run(away, window)
+        if first is None:
+            return events
+        begin = start + first
+        new_site = path_A[begin : begin + window].mean(axis=0)
+        events.append((float(time_fs[begin]), ion, site, new_site))
+        site, start = new_site, begin + window
+
+
+def _first_run(flags: np.ndarray, length: int) -> int | None:
+    """Index where `length` consecutive true values first begin; None where they never do."""
+    if len(flags) < length:
+        return None
+    counts = np.concatenate([[0], np.cumsum(flags)])
+    full = np.flatnonzero(counts[length:] - counts[:-length] == length)
+    return int(full[0]) if len(full) else None
+
+
+@dataclass(frozen=True)
+class Diffusivity:
+    """A diffusion coefficient with one standard error; `limit_cm2_s` is the 95 % upper limit where nothing moved."""
+
+    value_cm2_s: float
+    error_cm2_s: float
+    limit_cm2_s: float = float("nan")
+
+
+def diffusion_from_jumps(jumps: Jumps, n_ions: int, duration_fs: float, jump_distance_A: float) -> Diffusivity:
+    """D = ⟨d²⟩ Γ / 6 (eq. 2 of the paper), Γ jumps per ion and time.
+
+    The error is that of the sum of d² of independent jumps (compound Poisson): σ_D/D = √(Σ d⁴)/Σ d², which is 1/√J
+    for equal lengths. Without jumps D is 0 and the limit is that of three jumps of the threshold length.
+    """
+    exposure = n_ions * duration_fs
+    if exposure <= 0:
+        return Diffusivity(float("nan"), float("nan"))
+    unit = CM2_PER_S_PER_A2_PER_FS / (6 * exposure)
+    limit = NONE_SEEN_LIMIT * jump_distance_A**2 * unit
+    if len(jumps) == 0:
+        return Diffusivity(0.0, 0.0, limit)
+    squared = jumps.distance_A**2
+    return Diffusivity(float(squared.sum() * unit), float(np.sqrt((squared**2).sum()) * unit))
+
+
+def concerted_count(ion: np.ndarray, time_fs: np.ndarray, window_ps: float) -> int:
+    """Jumps with another ion's jump within the window (paper, section 4.1)."""
+    count = 0
+    for here, when in zip(ion, time_fs, strict=True):
+        near = np.abs(time_fs - when) <= window_ps * FS_PER_PS
+        count += bool(np.any(near & (ion != here)))
+    return count
+
+
+def concerted_by_chance(
+    ion: np.ndarray, duration_fs: float, window_ps: float, rng: np.random.Generator, shuffles: int = 200
+) -> float:
+    """Mean number of concerted jumps when the same ions jump as often, at random times."""
+    if len(ion) < 2:
+        return 0.0
+    counts = [concerted_count(ion, rng.uniform(0, duration_fs, len(ion)), window_ps) for _ in range(shuffles)]
+    return float(np.mean(counts))

@@ -1,0 +1,90 @@
+"""Any ASE calculator as reference."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import CalculatorError, PropertyNotImplementedError
+from ase.stress import voigt_6_to_full_3x3_stress
+
+from redoxmd.config import sections
+from redoxmd.engines.base import Density, Result, checked
+from redoxmd.errors import EngineMissing, LabelRefused
+from redoxmd.records import content_hash
+
+METHOD_VERSION = 1
+
+
+def physical_settings(settings: sections.Engine) -> dict[str, Any]:
+    """The calculator and all its keywords."""
+    return {"calculator": settings.ase.calculator, "keywords": settings.ase.keywords}
+
+
+def _calculator_class(settings: sections.AseEngine) -> Any:
+    module, _, name = settings.calculator.rpartition(".")
+    try:
+        return getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        remedy = f"pip install '{settings.requires}'" if settings.requires else "install what provides it"
+        raise EngineMissing(f"engine.ase.calculator: no {settings.calculator} found ({error}); {remedy}") from error
+
+
+def available(settings: sections.Engine) -> tuple[bool, str]:
+    """Whether the calculator can be imported."""
+    try:
+        _calculator_class(settings.ase)
+    except EngineMissing as error:
+        return False, str(error)
+    return True, f"{settings.ase.calculator} found"
+
+
+def create(settings: sections.Engine, repeats: Sequence[int], workdir: Path | None) -> AseEngine:
+    """See `redoxmd.engines.get_engine`."""
+    with open(os.devnull, "w") as quiet, contextlib.redirect_stdout(quiet):
+        calculator = _calculator_class(settings.ase)(**settings.ase.keywords)
+    return AseEngine(settings, calculator)
+
+
+class AseEngine:
+    """Labels by an ASE calculator; stress and moments where it has them, no density."""
+
+    name = "ase"
+
+    def __init__(self, settings: sections.Engine, calculator: Any) -> None:
+        self.settings = settings
+        self.settings_hash = content_hash(["ase", METHOD_VERSION, physical_settings(settings)])
+        self.calculator = calculator
+        properties = set(getattr(calculator, "implemented_properties", ()))
+        offered = {"energy", "forces", "stress"} & properties
+        self.capabilities = frozenset(offered | ({"moments"} if "magmoms" in properties else set()))
+
+    def calculate(self, atoms: Atoms) -> Result:
+        """Label a structure; a calculator's own failure is refused as unconverged."""
+        working = atoms.copy()
+        working.calc = self.calculator
+        try:
+            energy = float(working.get_potential_energy())
+            forces = np.array(working.get_forces())
+            stress = self._optional(lambda: voigt_6_to_full_3x3_stress(working.get_stress()))
+            moments = self._optional(working.get_magnetic_moments) if "moments" in self.capabilities else None
+        except CalculatorError as error:
+            raise LabelRefused("unconverged", str(error)) from error
+        return checked(Result(energy, forces, stress, moments), atoms, self.settings.force_ceiling_eV_A)
+
+    @staticmethod
+    def _optional(getter: Any) -> np.ndarray | None:
+        try:
+            return np.array(getter())
+        except PropertyNotImplementedError:
+            return None
+
+    def density(self) -> Density | None:
+        """ASE's calculator interface has no density."""
+        return None

@@ -1,0 +1,110 @@
+"""What every reference engine promises, and the verdict on what it returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from ase import Atoms
+
+from redoxmd.errors import LabelRefused
+
+# Why a label is refused; one of these words stands in its record.
+REASONS = (
+    "did_not_start",
+    "stale_output",
+    "unfinished",
+    "unconverged",
+    "corrupted",
+    "not_finite",
+    "wrong_structure",
+    "wrong_settings",
+    "wrong_moment",
+    "timed_out",
+    "out_of_memory",
+    "force_ceiling",
+)
+
+
+@dataclass(frozen=True)
+class Result:
+    """A label.
+
+    Attributes:
+        energy_eV: total energy, extrapolated to zero smearing where that applies.
+        forces_eV_A: (n, 3).
+        stress_eV_A3: (3, 3) or None.
+        moments_muB: (n,) local magnetic moments or None.
+        iterations: SCF steps it took, where there are any.
+    """
+
+    energy_eV: float
+    forces_eV_A: np.ndarray
+    stress_eV_A3: np.ndarray | None = None
+    moments_muB: np.ndarray | None = None
+    iterations: int | None = None
+
+
+@dataclass(frozen=True)
+class Density:
+    """Valence electron density of a frame on a periodic grid.
+
+    Attributes:
+        total_e_A3: (nx, ny, nz) up + down, e/Å³.
+        spin_e_A3: (nx, ny, nz) up − down, e/Å³; zeros when not polarised.
+        cell_A: (3, 3).
+        positions_A: (n, 3).
+        numbers: (n,).
+        electrons: valence electrons expected, the integral of total.
+        moment_muB: integral of spin.
+        correction: factor by which the integral was off before it was normalised.
+        source: engine and settings it came from.
+    """
+
+    total_e_A3: np.ndarray
+    spin_e_A3: np.ndarray
+    cell_A: np.ndarray
+    positions_A: np.ndarray
+    numbers: np.ndarray
+    electrons: float
+    moment_muB: float
+    correction: float
+    source: str
+
+
+class Engine(Protocol):
+    """A reference method: labels a structure, and says what it can give."""
+
+    name: str
+    capabilities: frozenset[str]
+    settings_hash: str
+
+    def calculate(self, atoms: Atoms) -> Result:
+        """Label a structure.
+
+        Raises:
+            LabelRefused: with one of `REASONS`; the result never becomes data.
+        """
+
+    def density(self) -> Density | None:
+        """Density of the structure labelled last; None where the engine has none."""
+
+
+def checked(result: Result, atoms: Atoms, force_ceiling_eV_A: float) -> Result:
+    """The verdict every engine passes its result through.
+
+    Raises:
+        LabelRefused: wrong_structure for wrong shapes, not_finite, force_ceiling.
+    """
+    forces = np.asarray(result.forces_eV_A)
+    if forces.shape != (len(atoms), 3):
+        raise LabelRefused("wrong_structure", f"forces of shape {forces.shape} for {len(atoms)} atoms")
+    if result.moments_muB is not None and np.shape(result.moments_muB) != (len(atoms),):
+        raise LabelRefused("wrong_structure", f"moments of shape {np.shape(result.moments_muB)} for {len(atoms)} atoms")
+    if not (np.isfinite(result.energy_eV) and np.isfinite(forces).all()):
+        raise LabelRefused("not_finite", "energy or forces are NaN or infinite")
+    largest = float(np.abs(forces).max(initial=0.0))
+    if largest > force_ceiling_eV_A:
+        raise LabelRefused("force_ceiling", f"a force of {largest:.1f} eV/Å exceeds {force_ceiling_eV_A:g}")
+    return result

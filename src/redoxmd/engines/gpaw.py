@@ -1,0 +1,178 @@
+"""GPAW in plane waves with spin and +U: the engine that needs no licence."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import logging
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+
+from redoxmd.config import sections
+from redoxmd.engines.base import Density, Result, checked
+from redoxmd.errors import EngineMissing, LabelRefused
+from redoxmd.records import content_hash
+
+logger = logging.getLogger("redoxmd")
+
+METHOD_VERSION = 1
+MOMENT_TOLERANCE_MUB = 0.5
+ELECTRON_TOLERANCE = 5e-3
+# Loose criteria of the first stage, which only has to find the right spin state.
+FIRST_STAGE = {"energy": 5e-4, "density": 1e-3, "eigenstates": 1e-4}
+
+
+def physical_settings(settings: sections.Engine) -> dict[str, Any]:
+    """What changes energies and forces."""
+    chosen = settings.gpaw
+    return {
+        "mode": "pw",
+        "cutoff_eV": chosen.cutoff_eV,
+        "xc": chosen.xc,
+        "hubbard": {element: [u.orbital, u.U_eV] for element, u in sorted(chosen.hubbard.items())},
+        "kpoints": list(chosen.kpoints),
+        "fermi_width_eV": chosen.fermi_width_eV,
+        "convergence": chosen.convergence.model_dump(),
+    }
+
+
+def available(settings: sections.Engine) -> tuple[bool, str]:
+    """Whether GPAW can be imported."""
+    if importlib.util.find_spec("gpaw") is None:
+        return False, "gpaw is not installed: run `make env`, or pip install 'redoxmd[gpaw]'"
+    return True, "gpaw found"
+
+
+def create(settings: sections.Engine, repeats: Sequence[int], workdir: Path | None) -> GpawEngine:
+    """See `redoxmd.engines.get_engine`."""
+    found, message = available(settings)
+    if not found:
+        raise EngineMissing(message)
+    return GpawEngine(settings, repeats, workdir)
+
+
+class GpawEngine:
+    """PBE+U in plane waves, ferromagnetic start.
+
+    On a hot frame a free SCF from atomic moments often ends in a wrong spin state (a total moment of 2 instead of 8,
+    0.6 eV off). So the first frame is converged loosely with the total moment held at the sum of the initial
+    moments, then released and converged freely; the moment it ends with is checked. Later frames of an MD start
+    from the density before.
+    """
+
+    name = "gpaw"
+    capabilities = frozenset({"energy", "forces", "moments", "density"})
+
+    def __init__(self, settings: sections.Engine, repeats: Sequence[int], workdir: Path | None) -> None:
+        self.settings = settings
+        self.settings_hash = content_hash(["gpaw", METHOD_VERSION, physical_settings(settings)])
+        self.kpoints = tuple(math.ceil(k / r) for k, r in zip(settings.gpaw.kpoints, repeats, strict=True))
+        self._log = str(workdir / "gpaw.txt") if workdir else None
+        self._atoms: Atoms | None = None
+        self._expected_moment: float | None = None
+
+    def calculate(self, atoms: Atoms) -> Result:
+        """Label a structure; see the class for the SCF and `Engine` for refusals."""
+        from gpaw import KohnShamConvergenceError
+
+        with contextlib.redirect_stdout(None):
+            try:
+                if self._atoms is None:
+                    self._start(atoms)
+                assert self._atoms is not None
+                self._atoms.positions = atoms.positions
+                result = self._results(self._atoms)
+            except KohnShamConvergenceError as error:
+                raise LabelRefused(
+                    "unconverged", f"SCF not converged in {self.settings.gpaw.max_iterations} steps"
+                ) from error
+        self._check_moment(float(np.sum(self._atoms.calc.get_magnetic_moment())))
+        return checked(result, atoms, self.settings.force_ceiling_eV_A)
+
+    def _start(self, atoms: Atoms) -> None:
+        from gpaw import GPAW, PW, MixerDif
+
+        chosen = self.settings.gpaw
+        moments = atoms.get_initial_magnetic_moments()
+        polarised = bool(np.any(moments))
+        self._expected_moment = float(moments.sum()) if polarised else None
+        keywords: dict[str, Any] = {
+            "mode": PW(chosen.cutoff_eV),
+            "xc": chosen.xc,
+            "setups": {element: f":{u.orbital},{u.U_eV}" for element, u in chosen.hubbard.items() if element in atoms.symbols},
+            "kpts": self.kpoints,
+            "symmetry": "off",
+            "maxiter": chosen.max_iterations,
+            "txt": self._log,
+        }
+        final = self._convergence()
+        working = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=True)
+        if not polarised:
+            working.calc = GPAW(**keywords, occupations=self._occupations(False), convergence=final)
+            self._atoms = working
+            return
+        working.set_initial_magnetic_moments(moments)
+        mixer = MixerDif(chosen.mixer.beta, chosen.mixer.history, chosen.mixer.weight)
+        working.calc = GPAW(
+            **keywords, spinpol=True, mixer=mixer, occupations=self._occupations(True), convergence=FIRST_STAGE
+        )
+        working.get_potential_energy()
+        logger.info("spin state found at a fixed moment of %.1f μB, now free", self._expected_moment)
+        working.calc.set(occupations=self._occupations(False), convergence=final)
+        self._atoms = working
+
+    def _convergence(self) -> dict[str, float]:
+        chosen = self.settings.gpaw.convergence
+        return {"energy": chosen.energy_eV, "density": chosen.density, "eigenstates": chosen.eigenstates}
+
+    def _occupations(self, fixed: bool) -> dict[str, Any]:
+        return {"name": "fermi-dirac", "width": self.settings.gpaw.fermi_width_eV, "fixmagmom": fixed}
+
+    def _results(self, atoms: Atoms) -> Result:
+        energy = float(atoms.get_potential_energy())
+        forces = np.array(atoms.get_forces())
+        moments = np.array(atoms.get_magnetic_moments())
+        return Result(energy, forces, None, moments, int(atoms.calc.get_number_of_iterations()))
+
+    def _check_moment(self, moment_muB: float) -> None:
+        expected = self._expected_moment
+        if expected is not None and abs(moment_muB - expected) > MOMENT_TOLERANCE_MUB:
+            raise LabelRefused("wrong_moment", f"total moment {moment_muB:.2f} μB, expected {expected:.2f}")
+
+    def density(self) -> Density | None:
+        """All-electron valence density of the last frame (FACTS: the pseudo-density is no charge), normalised.
+
+        Raises:
+            LabelRefused: corrupted, when its integral is off the valence electrons by more than 0.5 %.
+        """
+        if self._atoms is None:
+            return None
+        atoms, refinement = self._atoms, self.settings.gpaw.density_refinement
+        spins = range(2 if self._expected_moment is not None else 1)
+        with contextlib.redirect_stdout(None):
+            parts = [
+                atoms.calc.get_all_electron_density(spin=s, gridrefinement=refinement, skip_core=True) for s in spins
+            ]
+            electrons = float(atoms.calc.get_number_of_electrons())
+        total = parts[0] + parts[1] if len(parts) == 2 else parts[0]
+        spin = parts[0] - parts[1] if len(parts) == 2 else np.zeros_like(total)
+        volume = atoms.get_volume() / total.size
+        correction = electrons / (total.sum() * volume)
+        if abs(correction - 1) > ELECTRON_TOLERANCE:
+            raise LabelRefused("corrupted", f"the density holds {electrons / correction:.2f} electrons, not {electrons:g}")
+        return Density(
+            total * correction,
+            spin * correction,
+            np.asarray(atoms.cell),
+            atoms.positions.copy(),
+            atoms.numbers.copy(),
+            electrons,
+            float(spin.sum() * volume * correction),
+            float(correction),
+            f"gpaw {self.settings_hash}",
+        )

@@ -1,0 +1,1 @@
+"""One module per figure: tidy tables in, a matplotlib Figure out."""

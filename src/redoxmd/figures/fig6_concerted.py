@@ -1,0 +1,47 @@
+"""Fig. 6: concerted and single jumps by temperature, with the chance level."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from redoxmd.config.sections import Figures
+from redoxmd.figures.style import COLOURS, label, legend, new_figure, say
+
+
+def draw(table: pd.DataFrame, settings: Figures) -> Figure:
+    """Numbers of jumps, and the concerted share beside that of the same jumps at random times.
+
+    Args:
+        table: temperature_K, n_jumps, n_concerted, concerted_fraction, concerted_error, concerted_chance.
+    """
+    figure, axes = new_figure(settings, 1, 2, height_ratio=0.45, width=2.0)
+    ticks = [f"{kelvin:g}" for kelvin in table["temperature_K"]]
+    place = np.arange(len(table))
+    single = table["n_jumps"] - table["n_concerted"]
+    axes[0, 0].bar(place, table["n_concerted"], color=COLOURS[0], label="concerted")
+    axes[0, 0].bar(place, single, bottom=table["n_concerted"], color=COLOURS[1], label="single")
+    label(axes[0, 0], settings, "temperature (K)", "jumps", "a")
+    legend(axes[0, 0], settings)
+    shown = table["n_jumps"] > 0
+    share = axes[0, 1]
+    share.errorbar(
+        place[shown],
+        table["concerted_fraction"][shown],
+        table["concerted_error"][shown],
+        fmt="o",
+        color=COLOURS[0],
+        capsize=2,
+        label="observed",
+    )
+    share.plot(place[shown], table["concerted_chance"][shown], "_", color="black", markersize=14, label="by chance")
+    share.set_ylim(-0.05, 1.05)
+    label(share, settings, "temperature (K)", "concerted fraction", "b")
+    legend(share, settings)
+    for axis in axes.flat:
+        axis.set_xticks(place, ticks)
+        axis.set_xlim(-0.6, max(len(table) - 0.4, 0.6))
+    if not shown.any():
+        say(share, settings, "no jump in any trajectory")
+    return figure

@@ -1,0 +1,53 @@
+"""Fig. 9: D from jumps beside D from the mean squared displacement."""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from redoxmd.config.sections import Figures
+from redoxmd.figures.style import COLOURS, label, legend, new_figure, say
+
+
+def draw(table: pd.DataFrame, settings: Figures) -> Figure:
+    """Over x at the highest temperature, and all points against each other.
+
+    Args:
+        table: x, temperature_K, D_jumps_cm2_s, D_jumps_error_cm2_s, D_msd_cm2_s, D_msd_error_cm2_s, n_jumps.
+    """
+    figure, axes = new_figure(settings, 1, 2, height_ratio=0.45, width=2.0)
+    if table.empty:
+        say(axes[0, 0], settings, "no trajectory yet")
+        return figure
+    hottest = table[table["temperature_K"] == table["temperature_K"].max()]
+    for name, colour, marker, text in (("jumps", COLOURS[0], "o", "jumps"), ("msd", COLOURS[1], "s", "MSD")):
+        _errorbar(axes[0, 0], hottest["x"], hottest, name, colour, marker, text)
+    axes[0, 0].set_yscale("symlog", linthresh=_smallest_step(table))
+    label(axes[0, 0], settings, "x", f"D (cm²/s) at {hottest['temperature_K'].iloc[0]:g} K", "a")
+    legend(axes[0, 0], settings)
+    _parity(axes[0, 1], table, settings)
+    return figure
+
+
+def _smallest_step(table: pd.DataFrame) -> float:
+    positive = table["D_jumps_cm2_s"][table["D_jumps_cm2_s"] > 0]
+    return float(positive.min()) if len(positive) else 1e-7
+
+
+def _errorbar(axis: Axes, x: pd.Series, rows: pd.DataFrame, name: str, colour: str, marker: str, text: str) -> None:
+    error = rows[f"D_{name}_error_cm2_s"].fillna(0.0)
+    axis.errorbar(x, rows[f"D_{name}_cm2_s"], error, fmt=marker, color=colour, capsize=2, label=text)
+
+
+def _parity(axis: Axes, table: pd.DataFrame, settings: Figures) -> None:
+    both = table[(table["D_jumps_cm2_s"] > 0) & (table["D_msd_cm2_s"] > 0)]
+    label(axis, settings, "D from jumps (cm²/s)", "D from MSD (cm²/s)", "b")
+    if both.empty:
+        say(axis, settings, "no point where both are positive")
+        return
+    axis.plot(both["D_jumps_cm2_s"], both["D_msd_cm2_s"], "o", color=COLOURS[0])
+    ends = [both[["D_jumps_cm2_s", "D_msd_cm2_s"]].to_numpy().min(), both[["D_jumps_cm2_s", "D_msd_cm2_s"]].to_numpy().max()]
+    axis.plot(ends, ends, color="black", linewidth=0.8)
+    axis.set_xscale("log")
+    axis.set_yscale("log")

@@ -1,0 +1,56 @@
+"""Errors of the ensemble and survived times by generation."""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from redoxmd.config.sections import Figures
+from redoxmd.figures.style import COLOURS, SETS, label, legend, new_figure, say
+
+MARKERS = {"train": "s", "validation": "^", "test": "o"}
+
+
+def draw(errors: pd.DataFrame, runs: pd.DataFrame, settings: Figures) -> Figure:
+    """Force MAE, energy MAE and survived time against generation.
+
+    Args:
+        errors: generation, set, member (−1: the ensemble), force_mae_eV_A, energy_mae_meV_atom, n_frames.
+        runs: generation, structure, survived_ps, target_ps.
+    """
+    figure, axes = new_figure(settings, 1, 3, height_ratio=0.36, width=2.0)
+    _errors(axes[0, 0], errors, "force_mae_eV_A", settings)
+    label(axes[0, 0], settings, "generation", "force MAE (eV/Å)", "a")
+    legend(axes[0, 0], settings)
+    _errors(axes[0, 1], errors, "energy_mae_meV_atom", settings)
+    label(axes[0, 1], settings, "generation", "energy MAE (meV/atom)", "b")
+    _survival(axes[0, 2], runs, settings)
+    label(axes[0, 2], settings, "generation", "survived time (ps)", "c")
+    for axis in axes.flat:
+        axis.set_xticks(sorted(set(errors.get("generation", [])) | set(runs.get("generation", []))))
+    return figure
+
+
+def _errors(axis: Axes, errors: pd.DataFrame, column: str, settings: Figures) -> None:
+    if errors.empty:
+        say(axis, settings, "no ensemble yet")
+        return
+    for name, rows in errors.groupby("set"):
+        members, ensemble = rows[rows["member"] >= 0], rows[rows["member"] == -1]
+        style = {"color": SETS[str(name)], "marker": MARKERS[str(name)]}
+        axis.plot(members["generation"], members[column], linestyle="none", alpha=0.3, markersize=2.5, **style)
+        axis.plot(ensemble["generation"], ensemble[column], label=str(name), **style)
+    axis.set_ylim(bottom=0)
+
+
+def _survival(axis: Axes, runs: pd.DataFrame, settings: Figures) -> None:
+    if runs.empty:
+        say(axis, settings, "no explore run yet")
+        return
+    for _, rows in runs.groupby("structure"):
+        axis.plot(rows["generation"], rows["survived_ps"], color=COLOURS[0], marker="o", alpha=0.5)
+    target = runs.groupby("generation")["target_ps"].max()
+    axis.plot(target.index, target, color="black", linestyle="--", label="asked for")
+    axis.set_ylim(0, 1.25 * target.max())
+    legend(axis, settings, loc="lower left")

@@ -1,0 +1,24 @@
+"""Figures on disk: PDF, SVG and PNG, with what they plot beside them as CSV."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib
+import pandas as pd
+from matplotlib.figure import Figure
+
+from redoxmd.config.sections import Figures
+from redoxmd.records import atomic_path
+
+# Without dates, the same data give the same bytes.
+METADATA = {"pdf": {"CreationDate": None, "ModDate": None}, "svg": {"Date": None}, "png": {"Software": None}}
+
+
+def save_figure(figure: Figure, data: pd.DataFrame, stem: str | Path, settings: Figures) -> None:
+    """Write stem.pdf, stem.svg, stem.png and stem.csv, each atomically."""
+    for kind, metadata in METADATA.items():
+        with atomic_path(f"{stem}.{kind}") as temporary, matplotlib.rc_context({"svg.hashsalt": "redoxmd"}):
+            figure.savefig(temporary, format=kind, dpi=settings.dpi, metadata=metadata)
+    with atomic_path(f"{stem}.csv") as temporary:
+        data.to_csv(temporary, index=False, float_format="%.8g")

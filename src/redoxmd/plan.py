@@ -1,0 +1,174 @@
+"""What a config would do: jobs per stage, reference calls, disk; and whether it can."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from redoxmd import layout
+from redoxmd.config.sections import Config
+from redoxmd.errors import RedoxmdError
+from redoxmd.structures.build import count_ions
+from redoxmd.structures.request import parse_name
+from redoxmd.structures.source import SourceCell, source_cell
+from redoxmd.units import FS_PER_PS
+
+FIGURES = (
+    "learning_curve",
+    "gate_timeline",
+    "fig3a_errors",
+    "calibration",
+    "fig6_concerted",
+    "fig7_diffusivity",
+    "fig8_arrhenius",
+    "fig9_jumps_vs_msd",
+    "table2_activation",
+)
+
+FRAME_BYTES_PER_ATOM = 180
+TRAJECTORY_BYTES_PER_ATOM = 12
+GRID_SPACING_A = 0.11
+# Total and spin in single precision; smooth densities compress to about half.
+DENSITY_BYTES_PER_POINT = 2 * 4 * 0.5
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run before it starts.
+
+    Attributes:
+        jobs: stage → number of jobs; those of the loop are per generation.
+        reference_calls: stage → reference calculations (MD steps of the engine).
+        disk_gb: kind → expected size.
+        problems: sentences about what would stop the run.
+        notes: sentences about what was found.
+    """
+
+    jobs: dict[str, int]
+    reference_calls: dict[str, int]
+    disk_gb: dict[str, float]
+    problems: list[str]
+    notes: list[str]
+
+
+def make_plan(config: Config, root: Path = Path()) -> Plan:
+    """Count jobs, reference calls and bytes, and look for what would stop the run.
+
+    Checks that every structure can be built, that datasets are there and that the engine is found; starts nothing.
+    """
+    problems: list[str] = []
+    atoms_of: dict[str, int] = {}
+    try:
+        source = source_cell(config.structures)
+        for name in layout.all_structures(config):
+            atoms_of[name] = _count_atoms(name, source, problems)
+    except RedoxmdError as error:
+        problems.append(str(error))
+    problems += [
+        f"train.datasets: no {folder}/dataset.yaml" for folder in config.train.datasets if not (root / folder / "dataset.yaml").exists()
+    ]
+    from redoxmd.engines import engine_available
+
+    found, message = engine_available(config.engine)
+    if not found:
+        problems.append(f"engine {config.engine.name}: {message}")
+    notes = [f"engine {config.engine.name}: {message}"] if found else []
+    notes.append("GPU: nvidia-smi found" if shutil.which("nvidia-smi") else "GPU: none found, the ensemble runs on the CPU")
+    return Plan(_jobs(config), _reference_calls(config), _disk_gb(config, atoms_of), problems, notes)
+
+
+def _count_atoms(name: str, source: SourceCell, problems: list[str]) -> int:
+    request = parse_name(name)
+    framework = int((source.atoms.arrays["site"] == "-").sum())
+    a, b, c = request.supercell
+    try:
+        return framework * a * b * c + count_ions(request, source)
+    except RedoxmdError as error:
+        problems.append(str(error))
+        return framework * a * b * c
+
+
+def _jobs(config: Config) -> dict[str, int]:
+    trajectories = len(layout.trajectories(config.production))
+    jobs = {
+        "structures": len(layout.all_structures(config)),
+        "aimd": len(layout.structure_names(config.aimd.starts, config.aimd.supercell)),
+        "per generation: dataset": 1,
+        "per generation: train": len(config.train.members),
+        "per generation: ensemble": 1,
+    }
+    for phase in config.explore.phases:
+        jobs[f"per generation: explore ({phase.name})"] = len(layout.phase_structures(phase))
+    return jobs | {
+        "per generation: select": 1,
+        "per generation: gate": 1,
+        "per generation: label (at most)": config.select.budget,
+        "per generation: labels": 1,
+        "production": trajectories,
+        "diffusion": trajectories + 1,
+        "figures": len(FIGURES) + 1,
+    }
+
+
+def _reference_calls(config: Config) -> dict[str, int]:
+    runs = len(layout.structure_names(config.aimd.starts, config.aimd.supercell))
+    return {
+        "aimd": runs * config.aimd.steps,
+        "label, per generation (at most)": config.select.budget * config.label.steps,
+    }
+
+
+def _disk_gb(config: Config, atoms_of: dict[str, int]) -> dict[str, float]:
+    source = 40
+    largest = max(atoms_of.values(), default=source)
+    aimd_names = layout.structure_names(config.aimd.starts, config.aimd.supercell)
+    aimd_atoms = [atoms_of.get(name, source) for name in aimd_names]
+    label_frames = config.select.budget * config.label.steps
+    frames = sum(aimd_atoms) * config.aimd.steps + largest * label_frames
+    densities = sum(_density_bytes(n) * _kept(config.aimd.steps, config.aimd.density_every) for n in aimd_atoms)
+    densities += config.select.budget * _density_bytes(largest) * _kept(config.label.steps, config.label.density_every)
+    saved = config.production.length_ps * FS_PER_PS / config.production.save_every_fs
+    trajectory = sum(atoms_of.get(name, source) for name, _ in layout.trajectories(config.production)) * saved
+    has_density = config.engine.name in ("gpaw", "toy", "vasp")
+    return {
+        "frames (aimd and one generation of labels)": frames * FRAME_BYTES_PER_ATOM / 1e9,
+        "densities (aimd and one generation of labels)": densities / 1e9 if has_density else 0.0,
+        "trajectories": trajectory * TRAJECTORY_BYTES_PER_ATOM / 1e9,
+    }
+
+
+def _kept(steps: int, every: int) -> int:
+    return -(-steps // every) if every else 0
+
+
+def _density_bytes(atoms: int) -> float:
+    volume_A3 = 12.0 * atoms
+    return volume_A3 / GRID_SPACING_A**3 * DENSITY_BYTES_PER_POINT
+
+
+def describe_plan(config: Config, plan: Plan) -> str:
+    """The plan in words."""
+    sizes = ", ".join(f"{member.features}×{member.layers}" for member in config.train.members)
+    lines = [
+        f"run {config.run}: {config.structures.source} with engine {config.engine.name}, ensemble {sizes} (width × layers)",
+        "",
+        "jobs",
+        *_table({name: f"{count}" for name, count in plan.jobs.items()}),
+        f"  up to {config.gate.max_generations} generations; one run may take all or stop after the first",
+        "",
+        "reference calculations",
+        *_table({name: f"{count}" for name, count in plan.reference_calls.items()}),
+        "",
+        "disk",
+        *_table({name: f"{size:.3g} GB" for name, size in plan.disk_gb.items()}),
+        "",
+        *plan.notes,
+    ]
+    lines += ["", "this run would stop:", *(f"  {problem}" for problem in plan.problems)] if plan.problems else ["", "ready"]
+    return "\n".join(lines)
+
+
+def _table(rows: dict[str, str]) -> list[str]:
+    width = max(map(len, rows))
+    return [f"  {name:{width}}  {value:>8}" for name, value in rows.items()]

@@ -1,0 +1,55 @@
+"""A structure's name says all that is needed to build it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, cast
+
+from redoxmd.errors import StructureError
+
+NAME = re.compile(r"^x(?P<x>\d+\.\d{3,4})_(?P<ordering>random|preferred)(?P<seed>\d+)_(?P<cell>\d+x\d+x\d+)$")
+
+
+@dataclass(frozen=True)
+class StructureRequest:
+    """One structure.
+
+    Attributes:
+        x: mobile ions per formula unit.
+        ordering: random over all sites, or the preferred site first.
+        seed: of the ordering.
+        supercell: repeats of the source cell.
+    """
+
+    x: float
+    ordering: Literal["random", "preferred"]
+    seed: int
+    supercell: tuple[int, int, int]
+
+    @property
+    def name(self) -> str:
+        """Its name; see `structure_name`."""
+        return structure_name(self.x, self.ordering, self.seed, self.supercell)
+
+
+def structure_name(x: float, ordering: str, seed: int, supercell: Sequence[int]) -> str:
+    """Name of a structure: x with three or four decimals, ordering and seed, supercell (x2.500_random3_1x1x1)."""
+    text = f"{x:.4f}"
+    text = text.removesuffix("0")
+    return f"x{text}_{ordering}{seed}_" + "x".join(map(str, supercell))
+
+
+def parse_name(name: str) -> StructureRequest:
+    """The request behind a name.
+
+    Raises:
+        StructureError: the name is not one of `structure_name`.
+    """
+    match = NAME.match(name)
+    if match is None:
+        raise StructureError(f"{name}: no structure name; an example is x2.500_random3_1x1x1")
+    a, b, c = map(int, match["cell"].split("x"))
+    ordering = cast(Literal["random", "preferred"], match["ordering"])
+    return StructureRequest(float(match["x"]), ordering, int(match["seed"]), (a, b, c))

@@ -1,0 +1,165 @@
+"""Trajectories as H5MD, readable by MDAnalysis and VMD; segments that join into one file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from redoxmd.errors import DataError
+from redoxmd.records import atomic_path
+
+# Scalars per frame and their units as MDAnalysis spells them.
+OBSERVABLES = {"temperature_K": ("temperature", "K"), "energy_eV": ("potential_energy", "eV"), "spread_eV_A": ("spread", "eV Angstrom-1")}
+CHUNK_FRAMES = 256
+
+
+@dataclass
+class Trajectory:
+    """Frames of one MD run of n atoms.
+
+    Attributes:
+        numbers: (n,) atomic numbers.
+        positions_A: (T, n, 3) unwrapped.
+        cell_A: (3, 3), constant.
+        steps: (T,) MD step of each frame, strictly increasing.
+        time_fs: (T,).
+        temperature_K, energy_eV, spread_eV_A: (T,); the spread is the frame's, as the gate sees it.
+        metadata: plain data: x, temperature_K, replica, mobile_ion, timestep_fs, end_reason, checksums, …
+    """
+
+    numbers: np.ndarray
+    positions_A: np.ndarray
+    cell_A: np.ndarray
+    steps: np.ndarray
+    time_fs: np.ndarray
+    temperature_K: np.ndarray
+    energy_eV: np.ndarray
+    spread_eV_A: np.ndarray
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+def write_segment(path: str | Path, trajectory: Trajectory) -> None:
+    """Write a whole H5MD file, atomically; positions in single precision."""
+    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+        _create(file, trajectory.numbers, trajectory.cell_A, trajectory.metadata)
+        _append(file, trajectory)
+
+
+def _create(file: h5py.File, numbers: np.ndarray, cell_A: np.ndarray, metadata: dict[str, Any]) -> None:
+    h5md = file.create_group("h5md")
+    h5md.attrs["version"] = np.array([1, 1])
+    h5md.create_group("author").attrs["name"] = "redoxmd"
+    creator = h5md.create_group("creator")
+    creator.attrs["name"], creator.attrs["version"] = "redoxmd", "1"
+    file.attrs["redoxmd"] = json.dumps(metadata, sort_keys=True)
+    n = len(numbers)
+    atoms = file.create_group("particles/atoms")
+    atoms["species"] = numbers
+    box = atoms.create_group("box")
+    box.attrs["dimension"], box.attrs["boundary"] = 3, ["periodic"] * 3
+    _series(box, "edges", (3, 3), np.float64, "Angstrom")
+    _series(atoms, "position", (n, 3), np.float32, "Angstrom")
+    for name, unit in OBSERVABLES.values():
+        _series(file.require_group("observables"), name, (), np.float64, unit)
+    file["cell_A"] = cell_A
+
+
+def _series(parent: h5py.Group, name: str, shape: tuple[int, ...], dtype: Any, unit: str) -> None:
+    group = parent.create_group(name)
+    chunk = max(1, min(CHUNK_FRAMES, 1_000_000 // max(int(np.prod(shape)), 1)))
+    value = group.create_dataset("value", (0, *shape), dtype, maxshape=(None, *shape), chunks=(chunk, *shape))
+    value.attrs["unit"] = unit
+    group.create_dataset("step", (0,), np.int64, maxshape=(None,), chunks=(4096,))
+    group.create_dataset("time", (0,), np.float64, maxshape=(None,), chunks=(4096,)).attrs["unit"] = "fs"
+
+
+def _append(file: h5py.File, trajectory: Trajectory) -> None:
+    count = len(trajectory.steps)
+    cells = np.broadcast_to(trajectory.cell_A, (count, 3, 3))
+    values = {"particles/atoms/position": trajectory.positions_A, "particles/atoms/box/edges": cells}
+    values |= {f"observables/{name}": getattr(trajectory, key) for key, (name, _) in OBSERVABLES.items()}
+    for place, value in values.items():
+        for part, data in (("value", value), ("step", trajectory.steps), ("time", trajectory.time_fs)):
+            stored = file[f"{place}/{part}"]
+            stored.resize(stored.shape[0] + count, axis=0)
+            if count:
+                stored[-count:] = data
+
+
+def join_segments(segments: Sequence[Path], path: str | Path, metadata: dict[str, Any]) -> None:
+    """Join consecutive segments into one trajectory, one segment in memory at a time.
+
+    Raises:
+        DataError: a segment is damaged, or its steps do not follow those before it at the same interval.
+    """
+    if not segments:
+        raise DataError(f"{path}: no segments to join")
+    last: list[int] = []
+    recorded = 0.0
+    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+        for number, segment in enumerate(segments):
+            part = read_trajectory(segment)
+            if number == 0:
+                _create(file, part.numbers, part.cell_A, {})
+            _check_continuation(segment, last, part.steps)
+            last = [*last, *part.steps.tolist()][-2:]
+            recorded = float(part.time_fs[-1]) if len(part.time_fs) else recorded
+            _append(file, part)
+        file.attrs["redoxmd"] = json.dumps({**metadata, "recorded_ps": recorded / 1000}, sort_keys=True)
+
+
+def _check_continuation(segment: Path, last: Sequence[int], steps: np.ndarray) -> None:
+    joined = np.array([*last, *steps[:2]])
+    if len(set(np.diff(joined))) > 1 or (len(joined) > 1 and joined[-1] <= joined[0]):
+        raise DataError(f"{segment}: steps {steps[:2].tolist()} do not follow {list(last)}; delete the state and run again")
+
+
+def read_trajectory(path: str | Path, stride: int = 1) -> Trajectory:
+    """Read a trajectory, every `stride`-th frame.
+
+    Raises:
+        DataError: the file is missing, truncated, no trajectory of ours, or its steps do not increase.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            series = {key: file[f"observables/{name}/value"][::stride] for key, (name, _) in OBSERVABLES.items()}
+            position = file["particles/atoms/position"]
+            trajectory = Trajectory(
+                numbers=file["particles/atoms/species"][()],
+                positions_A=position["value"][::stride].astype(float),
+                cell_A=file["cell_A"][()],
+                steps=position["step"][::stride],
+                time_fs=position["time"][::stride],
+                metadata=json.loads(file.attrs["redoxmd"]),
+                **series,
+            )
+    except (OSError, KeyError, RuntimeError) as error:
+        raise DataError(f"{path}: not a readable trajectory ({error}); delete it and run production again") from error
+    lengths = {len(trajectory.steps), len(trajectory.positions_A), *(len(values) for values in series.values())}
+    if len(lengths) > 1 or np.any(np.diff(trajectory.steps) <= 0):
+        raise DataError(f"{path}: steps do not increase or parts differ in length; delete it and run production again")
+    return trajectory
+
+
+def read_metadata(path: str | Path) -> dict[str, Any]:
+    """The metadata of a trajectory, without its frames."""
+    try:
+        with h5py.File(path, "r") as file:
+            metadata: dict[str, Any] = json.loads(file.attrs["redoxmd"])
+    except (OSError, KeyError) as error:
+        raise DataError(f"{path}: not a readable trajectory ({error}); delete it and run production again") from error
+    return metadata
+
+
+def iterate_positions(path: str | Path, frames: int = CHUNK_FRAMES) -> Iterator[np.ndarray]:
+    """Positions (≤ frames, n, 3) in Å, piece by piece, for trajectories larger than memory."""
+    with h5py.File(path, "r") as file:
+        stored = file["particles/atoms/position/value"]
+        for start in range(0, stored.shape[0], frames):
+            yield stored[start : start + frames].astype(float)

@@ -1,0 +1,11 @@
+from redoxmd.config import parse_config
+from redoxmd.figures.calibration import draw
+from redoxmd.figures.save import save_figure
+from redoxmd.job import job
+from redoxmd.records import read_json
+from redoxmd.run_tables import calibration_tables
+
+with job("figures", snakemake.log[0]):
+    settings = parse_config(snakemake.config).figures
+    curves, bins, areas = calibration_tables(read_json(snakemake.input.ensemble))
+    save_figure(draw(curves, bins, areas, settings), bins, snakemake.params.stem, settings)

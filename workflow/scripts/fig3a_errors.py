@@ -1,0 +1,13 @@
+import pandas as pd
+
+from redoxmd.config import parse_config
+from redoxmd.figures.fig3a_errors import draw
+from redoxmd.figures.save import save_figure
+from redoxmd.job import job
+
+with job("figures", snakemake.log[0]):
+    settings = parse_config(snakemake.config).figures
+    forces, energies = (pd.read_csv(path) for path in (snakemake.input.forces, snakemake.input.energies))
+    forces, energies = forces[forces["set"] == "test"], energies[energies["set"] == "test"]
+    data = pd.concat([forces.assign(kind="force"), energies.assign(kind="energy")], ignore_index=True)
+    save_figure(draw(forces, energies, settings), data, snakemake.params.stem, settings)

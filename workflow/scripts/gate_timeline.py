@@ -1,0 +1,13 @@
+from redoxmd.config import parse_config
+from redoxmd.figures.gate_timeline import draw
+from redoxmd.figures.save import save_figure
+from redoxmd.job import job
+from redoxmd.records import read_json
+from redoxmd.run_tables import run_table, trace_table
+
+with job("figures", snakemake.log[0]):
+    config = parse_config(snakemake.config)
+    ends = run_table([read_json(path) for path in snakemake.input.decisions])
+    traces = trace_table(snakemake.input.traces)
+    figure = draw(traces, ends, config.explore.low_eV_A, config.explore.high_eV_A, config.figures)
+    save_figure(figure, traces, snakemake.params.stem, config.figures)

@@ -1,0 +1,15 @@
+import pandas as pd
+
+from redoxmd.config import parse_config
+from redoxmd.figures.learning_curve import draw
+from redoxmd.figures.save import save_figure
+from redoxmd.job import job
+from redoxmd.records import read_json
+from redoxmd.run_tables import error_table, run_table
+
+with job("figures", snakemake.log[0]):
+    settings = parse_config(snakemake.config).figures
+    errors = error_table([read_json(path) for path in snakemake.input.ensembles])
+    runs = run_table([read_json(path) for path in snakemake.input.decisions])
+    data = pd.concat([errors.assign(kind="errors"), runs.assign(kind="runs")], ignore_index=True)
+    save_figure(draw(errors, runs, settings), data, snakemake.params.stem, settings)
