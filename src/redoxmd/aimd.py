@@ -67,7 +67,7 @@ def run_reference_md(
     """
     md = Langevin(atoms.get_masses(), settings.timestep_fs, settings.temperature_K, settings.friction_per_fs)
     run, state = _resume(checkpoint)
-    progress = Progress(config_id, settings.steps, done=len(run.frames), unit="frames", interval_s=0.0)
+    progress = Progress(config_id, settings.steps, done=len(run.frames), unit="frames", interval_s=5.0)
     geometry = bare(atoms)
     latest: list[Result] = []
 

@@ -11,10 +11,11 @@ gen, number = int(snakemake.wildcards.gen), int(snakemake.wildcards.member)
 with job("train", snakemake.log[0], snakemake.threads):
     settings = parse_config(snakemake.config).train
     data = file_sha256(snakemake.input.dataset)
-    earlier = [file_sha256(path) for path in snakemake.input.get("previous", [])]
+    start = snakemake.input.get("previous")
+    earlier = file_sha256(start) if start else ""
     fingerprint = [data, earlier, dict(snakemake.params.train), dict(snakemake.params["size"]), snakemake.params.seed]
     checkpoint = Checkpoint(snakemake.params.state, fingerprint)
-    previous = load_member(snakemake.input.previous[0])[0] if snakemake.input.get("previous") else None
+    previous = load_member(start)[0] if start else None
     result = train_member(
         Dataset(read_frames(snakemake.input.dataset)),
         settings.members[number],
