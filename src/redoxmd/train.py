@@ -134,7 +134,8 @@ class Trainer:
         self.averaged = copy.deepcopy(self.model).requires_grad_(False)
         self.training = [make_sample(frame, self.model) for frame in training]
         self.validation = [make_sample(frame, self.model) for frame in validation]
-        self.optimiser = torch.optim.Adam(self.model.parameters(), lr=settings.learning_rate)
+        rate = settings.learning_rate if generation == 0 else settings.learning_rate_active
+        self.optimiser = torch.optim.Adam(self.model.parameters(), lr=rate)
         self.step = 0
         self.best_step = 0
         self.best_loss = float("inf")

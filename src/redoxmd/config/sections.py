@@ -195,6 +195,9 @@ class Train(Section):
     rho_initial: Fraction = Field(default=0.99, description="weight ρ of the forces in the loss of generation 0")
     rho_active: Fraction = Field(default=0.9, description="weight ρ of the forces from generation 1 on")
     learning_rate: float = Field(default=1e-3, gt=0.0, lt=1.0, description="Adam, at the start")
+    learning_rate_active: float = Field(
+        default=1e-3, gt=0.0, lt=1.0, description="Adam, at the start of later generations"
+    )
     batch_size: Count = Field(default=4, description="structures per gradient step")
     max_steps: Count = Field(default=1_000_000, description="gradient steps at most, generation 0")
     max_steps_active: Count = Field(default=300_000, description="gradient steps at most, later generations")

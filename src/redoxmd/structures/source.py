@@ -34,7 +34,7 @@ class SourceCell:
     @property
     def site_names(self) -> list[str]:
         """Names of the mobile-ion sites, sorted."""
-        return sorted(set(self.atoms.arrays["site"]) - {FRAMEWORK})
+        return sorted(set(self.atoms.arrays["site"].tolist()) - {FRAMEWORK})
 
 
 def source_cell(settings: Structures) -> SourceCell:
@@ -93,7 +93,7 @@ def _site_names(atoms: Atoms, labels: list[str], settings: Structures) -> list[s
     if not mobile.any():
         raise StructureError(f"structures.mobile_ion: {settings.source} holds no {settings.mobile_ion}")
     names = _named(labels, settings, mobile) if settings.sites else _by_symmetry(atoms, mobile, settings.mobile_ion)
-    nameless = [index for index in np.flatnonzero(mobile) if names[index] == FRAMEWORK]
+    nameless = [index for index in np.flatnonzero(mobile).tolist() if names[index] == FRAMEWORK]
     if nameless:
         raise StructureError(f"structures.sites: {settings.mobile_ion} atoms {nameless} belong to no site; name them all")
     return names

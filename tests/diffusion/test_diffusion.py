@@ -1,0 +1,296 @@
+"""Everything against walks whose answer is known."""
+
+import numpy as np
+import pytest
+
+from redoxmd.config.sections import Diffusion
+from redoxmd.diffusion.analysis import analyse_trajectory, summarise
+from redoxmd.diffusion.arrhenius import fit_arrhenius
+from redoxmd.diffusion.jumps import (
+    concerted_by_chance,
+    concerted_count,
+    diffusion_from_jumps,
+    find_jumps,
+    without_drift,
+)
+from redoxmd.diffusion.msd import diffusion_from_msd, squared_displacements
+from redoxmd.trajectory import Trajectory
+from redoxmd.units import BOLTZMANN_EV_PER_K, CM2_PER_S_PER_A2_PER_FS
+
+SETTINGS = Diffusion(persistence_fs=40.0)
+INTERVAL_FS = 20.0
+SITE_A = 4.0
+KINISI = 0.0055  # relative; the agreement that was measured before
+
+
+def lattice_walk(rate_per_fs, ions=20, frames=4000, rattle_A=0.25, seed=0):
+    """Ions on a cubic lattice of spacing 4 Å that jump at random times; returns positions and true jump counts."""
+    rng = np.random.default_rng(seed)
+    jumps = rng.random((frames, ions)) < rate_per_fs * INTERVAL_FS
+    # A rule that needs the ion to stay cannot see jumps that follow too soon.
+    for ion in range(ions):
+        last = -10
+        for frame in np.flatnonzero(jumps[:, ion]):
+            if frame - last < 6 or frame < 6 or frame > frames - 6:
+                jumps[frame, ion] = False
+            else:
+                last = frame
+    axis = rng.integers(0, 3, jumps.shape)
+    sign = rng.choice([-1, 1], jumps.shape)
+    moves = np.zeros((frames, ions, 3))
+    for d in range(3):
+        moves[..., d] = SITE_A * sign * (jumps & (axis == d))
+    positions = moves.cumsum(axis=0) + rattle_A * rng.standard_normal((frames, ions, 3))
+    return positions, INTERVAL_FS * np.arange(frames), jumps
+
+
+def brownian(D_A2_fs, ions, frames, seed):
+    rng = np.random.default_rng(seed)
+    return np.cumsum(rng.normal(0, np.sqrt(2 * D_A2_fs * INTERVAL_FS), (frames, ions, 3)), axis=0)
+
+
+class TestJumps:
+    @pytest.mark.parametrize("seed", range(3))
+    def test_every_jump_of_a_lattice_walk(self, seed):
+        positions, time, truth = lattice_walk(2e-5, seed=seed)
+        found = find_jumps(positions, time, SETTINGS)
+        assert len(found) == truth.sum() > 20
+        frame, ion = np.nonzero(truth)
+        assert found.ion.tolist() == ion.tolist()
+        np.testing.assert_allclose(found.time_fs, time[frame], atol=1e-9)
+        np.testing.assert_allclose(found.distance_A, SITE_A, atol=1.2)
+
+    def test_known_diffusion_coefficient(self):
+        rate = 2e-5
+        positions, time, truth = lattice_walk(rate, ions=60)
+        found = find_jumps(positions, time, SETTINGS)
+        D = diffusion_from_jumps(found, 60, time[-1], 3.0)
+        counted_rate = truth.sum() / (60 * time[-1])
+        # Rattling lengthens the measured jump a little, by twice the variance of a site's mean.
+        exact = SITE_A**2 * counted_rate / 6 * CM2_PER_S_PER_A2_PER_FS
+        assert D.value_cm2_s == pytest.approx(exact, rel=0.05)
+        assert D.error_cm2_s / D.value_cm2_s == pytest.approx(1 / np.sqrt(len(found)), rel=0.1)
+        expected = SITE_A**2 * rate / 6 * CM2_PER_S_PER_A2_PER_FS
+        assert abs(D.value_cm2_s - expected) < 5 * D.error_cm2_s + 0.05 * expected
+
+    def test_no_jump_is_zero_with_a_limit(self):
+        positions, time, _ = lattice_walk(0.0)
+        D = diffusion_from_jumps(find_jumps(positions, time, SETTINGS), 20, time[-1], 3.0)
+        assert (D.value_cm2_s, D.error_cm2_s) == (0.0, 0.0)
+        assert D.limit_cm2_s == pytest.approx(3 * 9 / 6 / (20 * time[-1]) * CM2_PER_S_PER_A2_PER_FS)
+
+    def test_the_limit_covers_the_truth_in_95_percent(self):
+        """At a true rate equal to the limit, nothing is seen in 5 % of runs."""
+        assert np.exp(-3.0) == pytest.approx(0.05, abs=0.001)
+
+    def test_rattling_is_no_jump(self):
+        positions, time, _ = lattice_walk(0.0, rattle_A=0.4)
+        positions[100:101, 3] += [3.5, 0, 0]
+        assert len(find_jumps(positions, time, SETTINGS)) == 0
+        positions[200:210, 3] += [4.0, 0, 0]
+        there_and_back = find_jumps(positions, time, SETTINGS)
+        assert there_and_back.ion.tolist() == [3, 3]
+
+    @pytest.mark.parametrize(("distance", "count"), [(2.95, 0), (3.05, 1)])
+    def test_the_3_angstrom_rule(self, distance, count):
+        positions = np.zeros((100, 1, 3))
+        positions[50:] = [0, distance, 0]
+        assert len(find_jumps(positions, INTERVAL_FS * np.arange(100), SETTINGS)) == count
+
+    def test_one_ion_one_frame_none(self):
+        assert len(find_jumps(np.zeros((1, 1, 3)), np.zeros(1), SETTINGS)) == 0
+        assert len(find_jumps(np.zeros((50, 0, 3)), INTERVAL_FS * np.arange(50), SETTINGS)) == 0
+
+    def test_drift_is_removed(self):
+        positions, time, truth = lattice_walk(2e-5, ions=10)
+        framework = np.zeros((len(time), 5, 3))
+        drift = np.outer(time, [1e-4, -2e-4, 3e-4])[:, None]
+        whole = np.concatenate([positions, framework], axis=1) + drift
+        mobile = np.arange(15) < 10
+        relative = without_drift(whole, mobile, np.linspace(10, 60, 15))
+        np.testing.assert_allclose(relative, positions, atol=1e-9)
+        assert len(find_jumps(relative, time, SETTINGS)) == truth.sum()
+
+    def test_gemdat_counts_the_same(self):
+        """Displacements beyond the rule, as GEMDAT's trajectory gives them for unwrapped ions in a small cell."""
+        from gemdat import Trajectory as Peer
+        from pymatgen.core import Lattice, Species
+
+        positions, time, truth = lattice_walk(2e-5, ions=4, frames=1500, rattle_A=0.1)
+        wrapped = (positions / 14.0) % 1.0
+        peer = Peer(species=[Species("Na")] * 4, coords=wrapped, lattice=Lattice.cubic(14.0), time_step=INTERVAL_FS * 1e-15, metadata={"temperature": 300})
+        distances = np.linalg.norm(14.0 * peer.cumulative_displacements, axis=2).T
+        ours = np.linalg.norm(positions - positions[0], axis=2).T
+        np.testing.assert_allclose(distances, ours, atol=1e-6)
+        assert len(find_jumps(positions, time, SETTINGS)) == truth.sum()
+
+
+class TestConcerted:
+    def test_pairs_by_hand(self):
+        time = np.array([0.0, 900.0, 5000.0, 6001.0, 9000.0, 9100.0])
+        ion = np.array([0, 1, 2, 3, 4, 4])
+        # The first two belong together; 2 and 3 are 1 fs too far apart; 4 jumps twice, alone.
+        assert concerted_count(ion, time, 1.0) == 2
+
+    def test_chance_level_of_independent_jumps(self):
+        rng = np.random.default_rng(0)
+        duration, jumps, window_ps = 1e6, 200, 1.0
+        chance = concerted_by_chance(np.arange(jumps), duration, window_ps, rng)
+        exact = jumps * (1 - (1 - 2 * window_ps * 1000 / duration) ** (jumps - 1))
+        assert chance == pytest.approx(exact, rel=0.05)
+        independent = concerted_count(np.arange(jumps), rng.uniform(0, duration, jumps), window_ps)
+        assert abs(independent - chance) < 5 * np.sqrt(chance)
+
+    def test_planted_pairs_stand_out(self):
+        rng = np.random.default_rng(1)
+        first = rng.uniform(0, 1e7, 50)
+        time = np.sort(np.concatenate([first, first + 300]))
+        ion = np.arange(100)
+        assert concerted_count(ion, time, 1.0) == 100
+        assert concerted_by_chance(ion, 1e7, 1.0, rng) < 15
+
+
+class TestMsd:
+    def test_fourier_equals_the_double_sum(self):
+        positions = brownian(1e-3, 3, 60, 0)
+        fast = squared_displacements(positions)
+        for lag in (0, 1, 7, 31, 59):
+            slow = ((positions[lag:] - positions[: len(positions) - lag]) ** 2).sum(axis=2).mean(axis=0)
+            np.testing.assert_allclose(fast[lag], slow, atol=1e-8)
+
+    def test_against_kinisi(self):
+        """The same MSD from kinisi, which averages over all time origins too."""
+        import scipp as sc
+        from ase import Atoms
+        from kinisi.analyze import DiffusionAnalyzer
+
+        positions = brownian(1e-3, 6, 120, 1)
+        frames = [Atoms("Na6", positions=(p + 200) % 400, cell=[400] * 3, pbc=True) for p in positions]
+        frames = [frame + Atoms("O", positions=[[1, 1, 1]]) for frame in frames]
+        peer = DiffusionAnalyzer.from_ase(
+            frames,
+            specie="Na",
+            time_step=sc.scalar(INTERVAL_FS, unit="fs"),
+            step_skip=sc.scalar(1, unit="dimensionless"),
+            progress=False,
+        )
+        lags = np.round(peer.dt.values / INTERVAL_FS).astype(int)
+        shown = lags < 60
+        assert shown.sum() > 20
+        mine = squared_displacements(positions).mean(axis=1)
+        np.testing.assert_allclose(mine[lags[shown]], peer.msd.values[shown], rtol=KINISI)
+
+    def test_known_diffusion_coefficient_and_honest_errors(self):
+        D = 2e-4
+        pulls = []
+        for seed in range(40):
+            positions = brownian(D, 12, 600, seed)
+            time = INTERVAL_FS * np.arange(600)
+            fit = diffusion_from_msd(squared_displacements(positions), time, (0.05, 0.3), np.random.default_rng(seed))
+            pulls.append((fit.value_cm2_s - D * CM2_PER_S_PER_A2_PER_FS) / fit.error_cm2_s)
+        assert abs(np.mean(pulls)) < 4 / np.sqrt(len(pulls)) * max(np.std(pulls), 1)
+        assert 0.7 < np.std(pulls) < 1.6
+
+    def test_too_short_or_too_few(self):
+        short = squared_displacements(brownian(1e-3, 5, 4, 0))
+        assert np.isnan(diffusion_from_msd(short, INTERVAL_FS * np.arange(4), (0.1, 0.5), np.random.default_rng(0)).value_cm2_s)
+        one = squared_displacements(brownian(1e-3, 1, 100, 0))
+        fit = diffusion_from_msd(one, INTERVAL_FS * np.arange(100), (0.1, 0.5), np.random.default_rng(0))
+        assert np.isfinite(fit.value_cm2_s) and np.isnan(fit.error_cm2_s)
+
+
+class TestArrhenius:
+    T = np.array([600.0, 800.0, 1000.0, 1200.0])
+
+    def D(self, activation=0.25, prefactor=1e-3):
+        return prefactor * np.exp(-activation / (BOLTZMANN_EV_PER_K * self.T))
+
+    def test_exact_data(self):
+        fit = fit_arrhenius(self.T, self.D(), 0.1 * self.D(), np.full(4, 100), SETTINGS)
+        assert fit.fitted and fit.n_temperatures == 4
+        assert fit.Ea_eV == pytest.approx(0.25, abs=1e-10)
+        assert fit.log10_D0 == pytest.approx(-3, abs=1e-10)
+
+    def test_error_bars_cover(self):
+        rng = np.random.default_rng(0)
+        pulls = []
+        for _ in range(400):
+            error = 0.1 * self.D()
+            noisy = self.D() * np.exp(0.1 * rng.standard_normal(4))
+            fit = fit_arrhenius(self.T, noisy, error * noisy / self.D(), np.full(4, 100), SETTINGS)
+            pulls.append((fit.Ea_eV - 0.25) / fit.Ea_error_eV)
+        assert np.mean(pulls) == pytest.approx(0, abs=0.2)
+        assert np.std(pulls) == pytest.approx(1, abs=0.12)
+
+    @pytest.mark.parametrize("jumps", [[0, 0, 0, 0], [0, 1, 5, 9], [1, 1, 1, 1]])
+    def test_too_few_events_refuse_and_say_so(self, jumps):
+        jumps = np.array(jumps)
+        D = np.where(jumps > 0, self.D(), 0.0)
+        fit = fit_arrhenius(self.T, D, 0.3 * D, jumps, SETTINGS)
+        assert not fit.fitted and np.isnan(fit.Ea_eV)
+        assert "of 4 temperatures have 2 or more jumps, 3 are needed" in fit.reason
+
+    def test_points_without_events_are_left_out(self):
+        D = self.D()
+        D[0] = 0.0
+        fit = fit_arrhenius(self.T, D, 0.1 * D, np.array([0, 9, 9, 9]), SETTINGS)
+        assert fit.fitted and fit.n_temperatures == 3 and fit.Ea_eV == pytest.approx(0.25, abs=1e-10)
+
+
+class TestAnalysis:
+    def trajectory(self, rate, kelvin=600.0, x=2.5, replica=0, seed=0):
+        positions, time, _ = lattice_walk(rate, ions=8, frames=2500, seed=seed)
+        framework = np.random.default_rng(1).normal(0, 0.1, (len(time), 4, 3))
+        count = len(time)
+        return Trajectory(
+            numbers=np.array([11] * 8 + [8] * 4),
+            positions_A=np.concatenate([positions, framework - framework.mean(axis=1, keepdims=True)], axis=1),
+            cell_A=np.eye(3) * 20,
+            steps=np.arange(count),
+            time_fs=time,
+            temperature_K=np.full(count, kelvin),
+            energy_eV=np.zeros(count),
+            spread_eV_A=np.full(count, 0.4),
+            metadata={"x": x, "temperature_K": kelvin, "replica": replica, "mobile_ion": "Na", "end_reason": "completed"},
+        )
+
+    def test_from_trajectories_to_tables(self):
+        rates = {600.0: 0.5e-5, 800.0: 1.5e-5, 1000.0: 3e-5}
+        datasets = [
+            analyse_trajectory(self.trajectory(rate, kelvin, replica=replica, seed=10 * replica + int(kelvin)), SETTINGS, 1)
+            for kelvin, rate in rates.items()
+            for replica in range(2)
+        ]
+        summary = summarise(datasets, SETTINGS)
+        assert len(summary.trajectories) == 6 and len(summary.diffusivities) == 3 and len(summary.concerted) == 3
+        row = summary.diffusivities.iloc[0]
+        own = summary.trajectories.query("temperature_K == 600")
+        assert row["D_jumps_cm2_s"] == pytest.approx(own["D_jumps_cm2_s"].mean())
+        assert row["n_jumps"] == own["n_jumps"].sum()
+        (fit,) = summary.arrhenius.to_dict("records")
+        assert fit["fitted"] and fit["Ea_eV"] > 0
+        assert datasets[0]["D_jumps_cm2_s"].attrs["units"] == "cm2/s"
+        assert len(datasets[0]["jump_ion"]) == datasets[0]["n_jumps"].item()
+
+    def test_replicas_without_jumps_share_a_limit(self):
+        datasets = [analyse_trajectory(self.trajectory(0.0, replica=replica), SETTINGS, 1) for replica in range(3)]
+        row = summarise(datasets, SETTINGS).diffusivities.iloc[0]
+        assert row["D_jumps_cm2_s"] == 0 and row["n_jumps"] == 0
+        single = datasets[0]["D_jumps_limit_cm2_s"].item()
+        assert row["D_jumps_limit_cm2_s"] == pytest.approx(single / 3)
+
+    def test_netcdf_round_trip(self, tmp_path):
+        import xarray as xr
+
+        dataset = analyse_trajectory(self.trajectory(2e-5), SETTINGS, 1)
+        dataset.to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
+        again = xr.load_dataset(tmp_path / "a.nc", engine="h5netcdf")
+        xr.testing.assert_equal(again, dataset)
+
+    def test_a_run_that_ended_at_once(self):
+        trajectory = self.trajectory(0.0)
+        for name in ("positions_A", "steps", "time_fs", "temperature_K", "energy_eV", "spread_eV_A"):
+            setattr(trajectory, name, getattr(trajectory, name)[:1])
+        dataset = analyse_trajectory(trajectory, SETTINGS, 1)
+        assert dataset["n_jumps"].item() == 0 and dataset["duration_ps"].item() == 0.0
+        summarise([dataset], SETTINGS)
