@@ -33,10 +33,10 @@ localrules:
 
 
 rule all:
+    default_target: True
     input:
         expand("results/{run}/figures/{figure}.csv", run=CFG.run, figure=FIGURES),
         expand("results/{run}/summary.json", run=CFG.run),
-    default_target: True
 
 
 # The converged ensemble alone, without production: `snakemake loop`.

@@ -8,11 +8,6 @@ rule aimd:
         frames="results/{run}/aimd/{structure}/frames.extxyz",
         densities="results/{run}/aimd/{structure}/densities.h5",
         record="results/{run}/aimd/{structure}/record.json",
-    params:
-        aimd=section("aimd", without=["starts", "supercell"]),
-        reference=REFERENCE,
-        seed=CFG.seed,
-        state="results/{run}/state/aimd/{structure}",
     log:
         "results/{run}/logs/aimd/{structure}.log",
     benchmark:
@@ -21,5 +16,10 @@ rule aimd:
     resources:
         mem_mb=4000,
         runtime="24h",
+    params:
+        aimd=section("aimd", without=["starts", "supercell"]),
+        reference=REFERENCE,
+        seed=CFG.seed,
+        state="results/{run}/state/aimd/{structure}",
     script:
         "../workflow/scripts/aimd.py"

@@ -72,7 +72,11 @@ def training_frames(wildcards):
     run, gen = wildcards.run, int(wildcards.gen)
     if gen:
         phase_of(run, gen)
-    initial = expand("results/{run}/aimd/{structure}/frames.extxyz", run=run, structure=aimd_structures())
+    initial = expand(
+        "results/{run}/aimd/{structure}/frames.extxyz",
+        run=run,
+        structure=aimd_structures(),
+    )
     labels = [f"results/{run}/label/gen{earlier}/frames.extxyz" for earlier in range(gen)]
     return initial + labels
 

@@ -6,14 +6,14 @@ rule jumps:
         trajectory="results/{run}/production/{structure}_T{temperature}K.h5",
     output:
         analysis="results/{run}/diffusion/{structure}_T{temperature}K.nc",
-    params:
-        diffusion=section("diffusion", without=["min_jumps_to_fit", "min_temperatures_to_fit"]),
-        seed=CFG.seed,
     log:
         "results/{run}/logs/diffusion/{structure}_T{temperature}K.log",
     resources:
         mem_mb=8000,
         runtime="2h",
+    params:
+        diffusion=section("diffusion", without=["min_jumps_to_fit", "min_temperatures_to_fit"]),
+        seed=CFG.seed,
     script:
         "../workflow/scripts/jumps.py"
 
@@ -26,9 +26,9 @@ rule diffusion:
         diffusivities="results/{run}/diffusion/diffusivities.csv",
         arrhenius="results/{run}/diffusion/arrhenius.csv",
         concerted="results/{run}/diffusion/concerted.csv",
-    params:
-        diffusion=section("diffusion"),
     log:
         "results/{run}/logs/diffusion/summary.log",
+    params:
+        diffusion=section("diffusion"),
     script:
         "../workflow/scripts/diffusion.py"

@@ -9,10 +9,6 @@ rule explore:
         record="results/{run}/explore/gen{gen}/{structure}.json",
         candidates="results/{run}/explore/gen{gen}/{structure}.candidates.extxyz",
         trace="results/{run}/explore/gen{gen}/{structure}.csv",
-    params:
-        explore=section("explore", without=["phases"]),
-        length_ps=lambda wildcards: phase_settings(wildcards.run, wildcards.gen).length_ps,
-        seed=CFG.seed,
     log:
         "results/{run}/logs/explore/gen{gen}/{structure}.log",
     benchmark:
@@ -21,5 +17,9 @@ rule explore:
     resources:
         mem_mb=4000,
         runtime="24h",
+    params:
+        explore=section("explore", without=["phases"]),
+        length_ps=lambda wildcards: phase_settings(wildcards.run, wildcards.gen).length_ps,
+        seed=CFG.seed,
     script:
         "../workflow/scripts/explore.py"

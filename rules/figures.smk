@@ -15,6 +15,8 @@ rule learning_curve:
         ),
         png="results/{run}/figures/learning_curve.png",
         csv="results/{run}/figures/learning_curve.csv",
+    log:
+        "results/{run}/logs/figures/learning_curve.log",
     params:
         stem="results/{run}/figures/learning_curve",
         style=section("figures"),
@@ -22,8 +24,6 @@ rule learning_curve:
             members=len(CFG.train.members),
             test=", ".join(CFG.train.test_configurations) or "none",
         ),
-    log:
-        "results/{run}/logs/figures/learning_curve.log",
     script:
         "../workflow/scripts/learning_curve.py"
 
@@ -42,6 +42,8 @@ rule gate_timeline:
         ),
         png="results/{run}/figures/gate_timeline.png",
         csv="results/{run}/figures/gate_timeline.csv",
+    log:
+        "results/{run}/logs/figures/gate_timeline.log",
     params:
         stem="results/{run}/figures/gate_timeline",
         style=section("figures"),
@@ -51,8 +53,6 @@ rule gate_timeline:
             kelvin=CFG.explore.temperature_K,
             interval=CFG.explore.candidate_every_fs,
         ),
-    log:
-        "results/{run}/logs/figures/gate_timeline.log",
     script:
         "../workflow/scripts/gate_timeline.py"
 
@@ -71,6 +71,8 @@ rule fig3a_errors:
         ),
         png="results/{run}/figures/fig3a_errors.png",
         csv="results/{run}/figures/fig3a_errors.csv",
+    log:
+        "results/{run}/logs/figures/fig3a_errors.log",
     params:
         stem="results/{run}/figures/fig3a_errors",
         style=section("figures"),
@@ -78,8 +80,6 @@ rule fig3a_errors:
             test=", ".join(CFG.train.test_configurations) or "none",
             engine=CFG.engine.name,
         ),
-    log:
-        "results/{run}/logs/figures/fig3a_errors.log",
     script:
         "../workflow/scripts/fig3a_errors.py"
 
@@ -97,14 +97,14 @@ rule calibration:
         ),
         png="results/{run}/figures/calibration.png",
         csv="results/{run}/figures/calibration.csv",
+    log:
+        "results/{run}/logs/figures/calibration.log",
     params:
         stem="results/{run}/figures/calibration",
         style=section("figures"),
         caption=dict(
             members=len(CFG.train.members),
         ),
-    log:
-        "results/{run}/logs/figures/calibration.log",
     script:
         "../workflow/scripts/calibration.py"
 
@@ -122,14 +122,14 @@ rule fig6_concerted:
         ),
         png="results/{run}/figures/fig6_concerted.png",
         csv="results/{run}/figures/fig6_concerted.csv",
+    log:
+        "results/{run}/logs/figures/fig6_concerted.log",
     params:
         stem="results/{run}/figures/fig6_concerted",
         style=section("figures"),
         caption=dict(
             window=CFG.diffusion.concerted_window_ps,
         ),
-    log:
-        "results/{run}/logs/figures/fig6_concerted.log",
     script:
         "../workflow/scripts/fig6_concerted.py"
 
@@ -147,6 +147,8 @@ rule fig7_diffusivity:
         ),
         png="results/{run}/figures/fig7_diffusivity.png",
         csv="results/{run}/figures/fig7_diffusivity.csv",
+    log:
+        "results/{run}/logs/figures/fig7_diffusivity.log",
     params:
         stem="results/{run}/figures/fig7_diffusivity",
         style=section("figures"),
@@ -155,8 +157,6 @@ rule fig7_diffusivity:
             replicas=CFG.production.replicas,
             distance=CFG.diffusion.jump_distance_A,
         ),
-    log:
-        "results/{run}/logs/figures/fig7_diffusivity.log",
     script:
         "../workflow/scripts/fig7_diffusivity.py"
 
@@ -175,6 +175,8 @@ rule fig8_arrhenius:
         ),
         png="results/{run}/figures/fig8_arrhenius.png",
         csv="results/{run}/figures/fig8_arrhenius.csv",
+    log:
+        "results/{run}/logs/figures/fig8_arrhenius.log",
     params:
         stem="results/{run}/figures/fig8_arrhenius",
         style=section("figures"),
@@ -182,8 +184,6 @@ rule fig8_arrhenius:
             jumps=CFG.diffusion.min_jumps_to_fit,
             temperatures=CFG.diffusion.min_temperatures_to_fit,
         ),
-    log:
-        "results/{run}/logs/figures/fig8_arrhenius.log",
     script:
         "../workflow/scripts/fig8_arrhenius.py"
 
@@ -201,6 +201,8 @@ rule fig9_jumps_vs_msd:
         ),
         png="results/{run}/figures/fig9_jumps_vs_msd.png",
         csv="results/{run}/figures/fig9_jumps_vs_msd.csv",
+    log:
+        "results/{run}/logs/figures/fig9_jumps_vs_msd.log",
     params:
         stem="results/{run}/figures/fig9_jumps_vs_msd",
         style=section("figures"),
@@ -208,8 +210,6 @@ rule fig9_jumps_vs_msd:
             first=CFG.diffusion.msd_fit[0],
             last=CFG.diffusion.msd_fit[1],
         ),
-    log:
-        "results/{run}/logs/figures/fig9_jumps_vs_msd.log",
     script:
         "../workflow/scripts/fig9_jumps_vs_msd.py"
 
@@ -227,16 +227,17 @@ rule table2_activation:
         ),
         png="results/{run}/figures/table2_activation.png",
         csv="results/{run}/figures/table2_activation.csv",
+    log:
+        "results/{run}/logs/figures/table2_activation.log",
     params:
         stem="results/{run}/figures/table2_activation",
         style=section("figures"),
         caption=dict(
             ion=CFG.structures.mobile_ion,
         ),
-    log:
-        "results/{run}/logs/figures/table2_activation.log",
     script:
         "../workflow/scripts/table2_activation.py"
+
 
 # The headline numbers, for `redoxmd status`.
 rule summary:

@@ -7,10 +7,10 @@ checkpoint gate:
         selected="results/{run}/select/gen{gen}/selected.extxyz",
     output:
         decision="results/{run}/gate/gen{gen}.json",
+    log:
+        "results/{run}/logs/gate/gen{gen}.log",
     params:
         gate=section("gate"),
         phase=lambda wildcards: phase_of(wildcards.run, wildcards.gen),
-    log:
-        "results/{run}/logs/gate/gen{gen}.log",
     script:
         "../workflow/scripts/gate.py"

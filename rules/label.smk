@@ -8,11 +8,6 @@ rule label:
         frames="results/{run}/label/gen{gen}/{label}.extxyz",
         densities="results/{run}/label/gen{gen}/{label}.densities.h5",
         record="results/{run}/label/gen{gen}/{label}.json",
-    params:
-        label=section("label", without=["failure_budget"]),
-        reference=REFERENCE,
-        seed=CFG.seed,
-        state="results/{run}/state/label/gen{gen}_{label}",
     log:
         "results/{run}/logs/label/gen{gen}/{label}.log",
     benchmark:
@@ -21,6 +16,11 @@ rule label:
     resources:
         mem_mb=4000,
         runtime="12h",
+    params:
+        label=section("label", without=["failure_budget"]),
+        reference=REFERENCE,
+        seed=CFG.seed,
+        state="results/{run}/state/label/gen{gen}_{label}",
     script:
         "../workflow/scripts/label.py"
 
@@ -32,9 +32,9 @@ rule labels:
     output:
         frames="results/{run}/label/gen{gen}/frames.extxyz",
         summary="results/{run}/label/gen{gen}/summary.json",
-    params:
-        failure_budget=CFG.label.failure_budget,
     log:
         "results/{run}/logs/label/gen{gen}/summary.log",
+    params:
+        failure_budget=CFG.label.failure_budget,
     script:
         "../workflow/scripts/labels.py"

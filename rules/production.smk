@@ -7,10 +7,6 @@ rule production:
         ensemble=converged_ensemble,
     output:
         trajectory="results/{run}/production/{structure}_T{temperature}K.h5",
-    params:
-        production=section("production", without=["x", "temperatures_K", "replicas", "checkpoint_every_s"]),
-        seed=CFG.seed,
-        state="results/{run}/state/production/{structure}_T{temperature}K",
     log:
         "results/{run}/logs/production/{structure}_T{temperature}K.log",
     benchmark:
@@ -19,5 +15,12 @@ rule production:
     resources:
         mem_mb=4000,
         runtime="24h",
+    params:
+        production=section(
+            "production",
+            without=["x", "temperatures_K", "replicas", "checkpoint_every_s"],
+        ),
+        seed=CFG.seed,
+        state="results/{run}/state/production/{structure}_T{temperature}K",
     script:
         "../workflow/scripts/production.py"

@@ -9,13 +9,13 @@ rule select:
     output:
         selected="results/{run}/select/gen{gen}/selected.extxyz",
         refused="results/{run}/select/gen{gen}/refused.csv",
-    params:
-        select=section("select"),
     log:
         "results/{run}/logs/select/gen{gen}.log",
     threads: 1
     resources:
         mem_mb=4000,
         runtime="2h",
+    params:
+        select=section("select"),
     script:
         "../workflow/scripts/select.py"

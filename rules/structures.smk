@@ -4,10 +4,10 @@
 rule structure:
     output:
         atoms="results/{run}/structures/{structure}.extxyz",
+    log:
+        "results/{run}/logs/structures/{structure}.log",
     params:
         structures=section("structures"),
         seed=CFG.seed,
-    log:
-        "results/{run}/logs/structures/{structure}.log",
     script:
         "../workflow/scripts/structure.py"

@@ -8,14 +8,14 @@ rule dataset:
     output:
         frames="results/{run}/train/gen{gen}/dataset.extxyz",
         record="results/{run}/train/gen{gen}/dataset.json",
+    log:
+        "results/{run}/logs/train/gen{gen}/dataset.log",
     params:
         datasets=[str(folder) for folder in CFG.train.datasets],
         test=section("train")["test_configurations"],
         validation_fraction=CFG.train.validation_fraction,
         reference=REFERENCE,
         seed=CFG.seed,
-    log:
-        "results/{run}/logs/train/gen{gen}/dataset.log",
     script:
         "../workflow/scripts/dataset.py"
 
@@ -26,11 +26,6 @@ rule train:
         previous=previous_member,
     output:
         member="results/{run}/train/gen{gen}/member{member}.pt",
-    params:
-        train=section("train", without=["members", "datasets", "test_configurations", "validation_fraction"]),
-        size=lambda wildcards: section("train")["members"][int(wildcards.member)],
-        seed=CFG.seed,
-        state="results/{run}/state/train/gen{gen}_member{member}",
     log:
         "results/{run}/logs/train/gen{gen}/member{member}.log",
     benchmark:
@@ -39,6 +34,19 @@ rule train:
     resources:
         mem_mb=4000,
         runtime="24h",
+    params:
+        train=section(
+            "train",
+            without=[
+                "members",
+                "datasets",
+                "test_configurations",
+                "validation_fraction",
+            ],
+        ),
+        size=lambda wildcards: section("train")["members"][int(wildcards.member)],
+        seed=CFG.seed,
+        state="results/{run}/state/train/gen{gen}_member{member}",
     script:
         "../workflow/scripts/train.py"
 
@@ -52,13 +60,13 @@ rule ensemble:
         record="results/{run}/train/gen{gen}/ensemble.json",
         forces="results/{run}/train/gen{gen}/forces.csv.gz",
         energies="results/{run}/train/gen{gen}/energies.csv",
-    params:
-        seed=CFG.seed,
     log:
         "results/{run}/logs/train/gen{gen}/ensemble.log",
     threads: 1
     resources:
         mem_mb=4000,
         runtime="2h",
+    params:
+        seed=CFG.seed,
     script:
         "../workflow/scripts/ensemble.py"

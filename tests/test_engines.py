@@ -226,12 +226,19 @@ class TestGpaw:
     """A ferromagnetic rock-salt VO cell: small, spin-polarised, with +U."""
 
     SETTINGS = Engine(
-        gpaw=Gpaw(cutoff_eV=300.0, kpoints=(2, 2, 2), convergence=GpawConvergence(energy_eV=1e-4, density=1e-5, eigenstates=1e-6))
+        gpaw=Gpaw(
+            cutoff_eV=300.0,
+            kpoints=(2, 2, 2),
+            convergence=GpawConvergence(energy_eV=1e-4, density=1e-5, eigenstates=1e-6),
+        )
     )
 
     def cell(self, moment=3.0):
         atoms = Atoms(
-            "VO", scaled_positions=[[0, 0, 0], [0.5, 0.5, 0.5]], cell=[[0, 2.1, 2.1], [2.1, 0, 2.1], [2.1, 2.1, 0]], pbc=True
+            "VO",
+            scaled_positions=[[0, 0, 0], [0.5, 0.5, 0.5]],
+            cell=[[0, 2.1, 2.1], [2.1, 0, 2.1], [2.1, 2.1, 0]],
+            pbc=True,
         )
         atoms.positions[1] += [0.08, 0.03, 0.0]
         atoms.set_initial_magnetic_moments([moment, 0])
@@ -262,7 +269,9 @@ class TestGpaw:
         assert density.moment_muB == pytest.approx(float(atoms.get_magnetic_moment()), abs=0.05)
 
     def test_unconverged_is_refused(self, tmp_path):
-        settings = self.SETTINGS.model_copy(update={"gpaw": self.SETTINGS.gpaw.model_copy(update={"max_iterations": 3})})
+        settings = self.SETTINGS.model_copy(
+            update={"gpaw": self.SETTINGS.gpaw.model_copy(update={"max_iterations": 3})}
+        )
         with pytest.raises(LabelRefused) as caught:
             get_engine(settings, workdir=tmp_path).calculate(self.cell())
         assert caught.value.reason == "unconverged"

@@ -10,7 +10,9 @@ from redoxmd.uncertainty import Passage
 from tests.conftest import rock
 from tests.test_ensemble import members
 
-SETTINGS = Explore(timestep_fs=1.0, temperature_K=300.0, candidate_every_fs=5.0, trace_every_fs=2.0, max_temperature_factor=50)
+SETTINGS = Explore(
+    timestep_fs=1.0, temperature_K=300.0, candidate_every_fs=5.0, trace_every_fs=2.0, max_temperature_factor=50
+)
 
 
 class Scripted:
@@ -89,6 +91,19 @@ def test_runaway_temperature(scripted):
     pushed = scripted([0.5] * 41, settings=settings, push=40.0)
     assert pushed.end_reason == "temperature_runaway"
     assert pushed.trace["temperature_K"].iloc[-1] > 4 * 300
+
+
+def test_an_end_the_spread_did_not_foresee_offers_the_frame_before(scripted):
+    settings = SETTINGS.model_copy(update={"max_temperature_factor": 4.0, "min_distance_fraction": 0.01})
+    run = scripted([0.5] * 41, settings=settings, push=40.0)
+    (precursor,) = run.candidates
+    assert precursor.info["ended"] == "temperature_runaway"
+    ended_fs = run.survived_ps * 1000
+    assert 0 < ended_fs - precursor.info["time_fs"] <= settings.candidate_every_fs
+    unsure = scripted([2.0] * 41, settings=settings, push=40.0)
+    steps = [frame.info["step"] for frame in unsure.candidates]
+    assert len(set(steps)) == len(steps)
+    assert [frame.info["ended"] for frame in unsure.candidates][-1] == "temperature_runaway"
 
 
 def test_close_contact():

@@ -38,6 +38,14 @@ def test_the_most_uncertain_comes_first(ensemble):
     assert chosen.frames[0].info["step"] == 1
 
 
+def test_precursors_of_unforeseen_ends_come_first(ensemble):
+    frames = [candidate(0, 4.0), candidate(1, 0.2), candidate(2, 0.3), candidate(3, 2.0)]
+    frames[1].info["ended"] = frames[2].info["ended"] = "close_contact"
+    chosen = select(frames, [], ensemble, Select(budget=3), 0)
+    assert {frame.info["step"] for frame in chosen.frames[:2]} == {1, 2}
+    assert len(select(frames, [], ensemble, Select(budget=1), 0).frames) == 1
+
+
 def test_nothing_to_select(ensemble):
     chosen = select([], [], ensemble, Select(), 0)
     assert (chosen.frames, chosen.refused) == ([], [])
@@ -45,8 +53,9 @@ def test_nothing_to_select(ensemble):
 
 def test_farthest_points_on_a_line():
     points = np.array([[0.0], [0.1], [5.0], [10.0], [9.9]])
-    assert farthest_points(points, 0, 3) == [0, 3, 2]
-    assert sorted(farthest_points(points, 0, 99)) == [0, 1, 2, 3, 4]
+    assert farthest_points(points, [0], 3) == [0, 3, 2]
+    assert farthest_points(points, [0, 3], 3) == [0, 3, 2]
+    assert sorted(farthest_points(points, [0], 99)) == [0, 1, 2, 3, 4]
 
 
 def test_hash_sees_through_symmetry():
@@ -54,7 +63,7 @@ def test_hash_sees_through_symmetry():
     turned = atoms.copy()
     turn = Rotation.from_euler("xyz", [1.0, 0.2, -0.4]).as_matrix()
     turned.set_cell(np.asarray(atoms.cell) @ turn.T)
-    turned.positions = (atoms.positions + [0.5, 9.0, -3.0]) @ turn.T
+    turned.positions = (atoms.positions + np.array([0.5, 9.0, -3.0])) @ turn.T
     order = np.random.default_rng(0).permutation(len(atoms))
     assert geometry_hash(turned[order], TOLERANCE_A) == geometry_hash(atoms, TOLERANCE_A)
 

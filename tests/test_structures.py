@@ -111,7 +111,16 @@ class TestOwnMaterial:
     @pytest.fixture
     def poscar(self, tmp_path):
         """A layered Na2Mn2O4 cell with two inequivalent Na."""
-        scaled = [[0, 0, 0.25], [0.5, 0.5, 0.3], [0, 0, 0], [0.5, 0.5, 0], [0.5, 0, 0.12], [0, 0.5, 0.12], [0.5, 0, 0.9], [0, 0.5, 0.88]]
+        scaled = [
+            [0, 0, 0.25],
+            [0.5, 0.5, 0.3],
+            [0, 0, 0],
+            [0.5, 0.5, 0],
+            [0.5, 0, 0.12],
+            [0, 0.5, 0.12],
+            [0.5, 0, 0.9],
+            [0, 0.5, 0.88],
+        ]
         atoms = Atoms("Na2Mn2O4", scaled_positions=scaled, cell=[5, 5, 11], pbc=True)
         path = tmp_path / "POSCAR"
         write(path, atoms, format="vasp")
@@ -154,9 +163,9 @@ class TestOwnMaterial:
     def test_disorder_in_the_framework_is_refused_and_on_ion_sites_filled(self, tmp_path):
         cif = (
             "data_x\n_cell_length_a 4\n_cell_length_b 4\n_cell_length_c 4\n_cell_angle_alpha 90\n_cell_angle_beta 90\n"
-            "_cell_angle_gamma 90\n_symmetry_space_group_name_H-M 'P 1'\nloop_\n_atom_site_label\n_atom_site_type_symbol\n"
-            "_atom_site_fract_x\n_atom_site_fract_y\n_atom_site_fract_z\n_atom_site_occupancy\nNaA Na 0 0 0 0.6\n"
-            "O1 O 0.5 0.5 0.5 {}\n"
+            "_cell_angle_gamma 90\n_symmetry_space_group_name_H-M 'P 1'\nloop_\n"
+            "_atom_site_label\n_atom_site_type_symbol\n_atom_site_fract_x\n_atom_site_fract_y\n_atom_site_fract_z\n_atom_site_occupancy\n"
+            "NaA Na 0 0 0 0.6\nO1 O 0.5 0.5 0.5 {}\n"
         )
         good, bad = tmp_path / "good.cif", tmp_path / "bad.cif"
         good.write_text(cif.format("1.0"))

@@ -52,7 +52,10 @@ def ensemble_of_table_1(device: str) -> Ensemble:
 def md_step(atoms: Atoms, device: str) -> Callable[[], object]:
     """One whole MD step: integrator, neighbour list, energy, forces of all members, spread, gate."""
     md = EnsembleMD(
-        ensemble_of_table_1(device), atoms, Langevin(atoms.get_masses(), TIMESTEP_FS, 600.0, 0.01), GateSettings(1.0, 5.0)
+        ensemble_of_table_1(device),
+        atoms,
+        Langevin(atoms.get_masses(), TIMESTEP_FS, 600.0, 0.01),
+        GateSettings(1.0, 5.0),
     )
     md.start(np.random.default_rng(0))
     return md.step
@@ -93,7 +96,11 @@ def peak_memory_gb(device: str) -> float:
 def processor() -> str:
     """What the machine calls its processor."""
     info = Path("/proc/cpuinfo")
-    names = [line.split(":")[1].strip() for line in info.read_text().splitlines() if "model name" in line] if info.exists() else []
+    names = (
+        [line.split(":")[1].strip() for line in info.read_text().splitlines() if "model name" in line]
+        if info.exists()
+        else []
+    )
     return names[0] if names else platform.processor()
 
 
@@ -114,7 +121,10 @@ def main() -> None:
             name = f"MD step, ensemble of Table 1, {len(atoms)} atoms, {TIMESTEP_FS} fs"
             print(_row(name, device, wall, cpu, f"{ns_per_day(TIMESTEP_FS, wall):.3f}"), flush=True)
         wall, cpu = seconds(training_step(device), arguments.repeats, device)
-        print(_row(f"training step, 128 × 3, 4 × 40 atoms ({4 / wall:.0f} structures/s)", device, wall, cpu, ""), flush=True)
+        print(
+            _row(f"training step, 128 × 3, 4 × 40 atoms ({4 / wall:.0f} structures/s)", device, wall, cpu, ""),
+            flush=True,
+        )
 
 
 def _row(name: str, device: str, wall: float, cpu: float, speed: str) -> str:

@@ -140,8 +140,8 @@ def _load_dataset(folder: Path, settings_hash: str) -> list[Atoms]:
     card = read_dataset_card(folder)
     if card["settings_hash"] != settings_hash:
         raise DataError(
-            f"train.datasets: {folder} was made with settings {card['settings_hash']} ({card['engine']}), this run uses "
-            f"{settings_hash}; set the engine section as in {folder}/dataset.yaml or leave the dataset out"
+            f"train.datasets: {folder} was made with settings {card['settings_hash']} ({card['engine']}), this run "
+            f"uses {settings_hash}; set the engine section as in {folder}/dataset.yaml or leave the dataset out"
         )
     frames: list[Atoms] = []
     for name, checksum in card["files"].items():

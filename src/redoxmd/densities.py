@@ -24,7 +24,12 @@ def write_densities(path: str | Path, densities: Mapping[str, Density]) -> None:
             group = file.create_group(key)
             for name, grid in (("total", density.total_e_A3), ("spin", density.spin_e_A3)):
                 stored = group.create_dataset(
-                    name, data=grid.astype(np.float32), chunks=True, compression="gzip", compression_opts=4, shuffle=True
+                    name,
+                    data=grid.astype(np.float32),
+                    chunks=True,
+                    compression="gzip",
+                    compression_opts=4,
+                    shuffle=True,
                 )
                 stored.attrs["unit"] = "e/Angstrom^3"
             group["cell"], group["positions"], group["numbers"] = density.cell_A, density.positions_A, density.numbers

@@ -19,11 +19,11 @@ class DataError(RedoxmdError):
     """A file does not hold what its name or its sidecar promises."""
 
 
-class EngineMissing(RedoxmdError):  # noqa: N818 - reads as the fact it states
+class EngineMissing(RedoxmdError):
     """The reference engine named in the config is not installed here."""
 
 
-class LabelRefused(RedoxmdError):  # noqa: N818
+class LabelRefused(RedoxmdError):
     """A reference result that must never become data.
 
     Args:
@@ -37,13 +37,13 @@ class LabelRefused(RedoxmdError):  # noqa: N818
         self.detail = detail
 
 
-class LabelBudgetExceeded(RedoxmdError):  # noqa: N818
+class LabelBudgetExceeded(RedoxmdError):
     """More labels of a generation failed than the failure budget allows."""
 
 
-class NotConverged(RedoxmdError):  # noqa: N818
+class NotConverged(RedoxmdError):
     """The active-learning loop used up its generations."""
 
 
-class Interrupted(RedoxmdError):  # noqa: N818
+class Interrupted(RedoxmdError):
     """The job was asked to stop (SIGTERM); its state is written and the next start goes on from it."""

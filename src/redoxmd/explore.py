@@ -17,6 +17,9 @@ from redoxmd.progress import Progress
 from redoxmd.uncertainty import Passage
 from redoxmd.units import FS_PER_PS
 
+# Guards that see what the spread did not.
+UNFORESEEN = ("close_contact", "temperature_runaway")
+
 
 @dataclass
 class ExploreRun:
@@ -26,7 +29,7 @@ class ExploreRun:
         structure: name of the start.
         end_reason: survived, or why it ended (`redoxmd.ensemble_md.Observation.reason`).
         survived_ps, target_ps: time reached and asked for.
-        candidates: frames with low ≤ spread ≤ high, `info` structure, step, time_fs, spread_eV_A.
+        candidates: frames to label, `info` structure, step, time_fs, spread_eV_A, ended ("" but for a precursor).
         trace: columns time_fs, spread_eV_A, temperature_K, candidate.
         steps_per_s: speed.
     """
@@ -58,7 +61,10 @@ def explore(
     """Run NVT MD until `length_ps` or until gate or guards end it (paper, section 2.6).
 
     A frame beyond the high threshold, not finite, with a close contact or run away is never collected; between the
-    thresholds at most one frame per `candidate_every_fs` is. `atoms` is the start; velocities are drawn from `rng`.
+    thresholds at most one frame per `candidate_every_fs` is. Where a guard ends a run that the spread let pass, the
+    ensemble was surely wrong: the last sound frame on the way there, at most `candidate_every_fs` earlier, is a
+    candidate too, whatever its spread (its `info["ended"]` names the guard). `atoms` is the start; velocities are
+    drawn from `rng`.
     """
     md = EnsembleMD(
         ensemble,
@@ -81,6 +87,7 @@ def explore(
         seen = md.step()
         recorder.take(seen, md)
         progress.update(md.state.step, f"spread {seen.spread_eV_A:.2f} eV/Å, {seen.temperature_K:.0f} K")
+    recorder.finish(seen)
     time_ps = md.state.step * settings.timestep_fs / FS_PER_PS
     return ExploreRun(
         structure,
@@ -103,6 +110,8 @@ class _Recorder:
         self.candidates: list[Atoms] = []
         self._next_trace_fs = 0.0
         self._next_candidate_fs = 0.0
+        self._sound: Atoms | None = None
+        self._next_sound_fs = 0.0
 
     def take(self, seen: Observation, md: EnsembleMD) -> None:
         """Record what is due."""
@@ -110,15 +119,30 @@ class _Recorder:
         collect = seen.passage is Passage.CANDIDATE and time_fs >= self._next_candidate_fs
         if collect:
             self._next_candidate_fs = time_fs + self.settings.candidate_every_fs
-            frame = md.frame()
-            frame.info = {
-                "structure": self.structure,
-                "step": md.state.step,
-                "time_fs": time_fs,
-                "spread_eV_A": seen.spread_eV_A,
-                "temperature_K": seen.temperature_K,
-            }
-            self.candidates.append(frame)
+            self.candidates.append(self._frame(seen, md))
+        if seen.passage is not Passage.STOP and time_fs >= self._next_sound_fs:
+            self._next_sound_fs = time_fs + self.settings.candidate_every_fs
+            self._sound = self._frame(seen, md)
         if collect or seen.passage is Passage.STOP or time_fs >= self._next_trace_fs:
             self._next_trace_fs = time_fs + self.settings.trace_every_fs
             self.rows.append((time_fs, seen.spread_eV_A, seen.temperature_K, collect))
+
+    def finish(self, seen: Observation) -> None:
+        """Add the precursor of an end that the spread did not foresee."""
+        if seen.reason not in UNFORESEEN or self._sound is None:
+            return
+        self._sound.info["ended"] = seen.reason
+        self.candidates = [frame for frame in self.candidates if frame.info["step"] != self._sound.info["step"]]
+        self.candidates.append(self._sound)
+
+    def _frame(self, seen: Observation, md: EnsembleMD) -> Atoms:
+        frame = md.frame()
+        frame.info = {
+            "structure": self.structure,
+            "step": md.state.step,
+            "time_fs": md.state.step * self.settings.timestep_fs,
+            "spread_eV_A": seen.spread_eV_A,
+            "temperature_K": seen.temperature_K,
+            "ended": "",
+        }
+        return frame

@@ -70,4 +70,6 @@ def read_frames(path: str | Path) -> list[Atoms]:
     try:
         return list(read(path, ":", format="extxyz"))
     except Exception as error:
-        raise DataError(f"{path}: not readable as extended XYZ ({error}); restore it or delete it and run again") from error
+        raise DataError(
+            f"{path}: not readable as extended XYZ ({error}); restore it or delete it and run again"
+        ) from error

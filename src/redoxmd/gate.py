@@ -88,7 +88,9 @@ def _shortcomings(runs: Sequence[dict[str, Any]], gate: Gate) -> list[str]:
     ]
     rate = _candidates_per_ps(runs)
     if rate > gate.max_candidates_per_ps:
-        reasons.append(f"{rate:.3g} candidates per ps, more than gate.max_candidates_per_ps {gate.max_candidates_per_ps:g}")
+        reasons.append(
+            f"{rate:.3g} candidates per ps, more than gate.max_candidates_per_ps {gate.max_candidates_per_ps:g}"
+        )
     if not runs:
         reasons.append("no explore run")
     return reasons
@@ -113,6 +115,6 @@ def _figures(runs: Sequence[dict[str, Any]], explore: Explore, gate: Gate) -> di
 def _out_of_generations(decision: Decision, gate: Gate) -> str:
     failing = "; ".join(decision.reasons) or f"phase {decision.next_phase} was still to come"
     return (
-        f"generation {decision.generation} was the last allowed (gate.max_generations = {gate.max_generations}) and the "
-        f"ensemble has not converged: {failing}. Raise gate.max_generations to go on from here, or add data"
+        f"generation {decision.generation} was the last allowed (gate.max_generations = {gate.max_generations}) and "
+        f"the ensemble has not converged: {failing}. Raise gate.max_generations to go on from here, or add data"
     )

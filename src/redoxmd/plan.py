@@ -66,7 +66,9 @@ def make_plan(config: Config, root: Path = Path()) -> Plan:
     except RedoxmdError as error:
         problems.append(str(error))
     problems += [
-        f"train.datasets: no {folder}/dataset.yaml" for folder in config.train.datasets if not (root / folder / "dataset.yaml").exists()
+        f"train.datasets: no {folder}/dataset.yaml"
+        for folder in config.train.datasets
+        if not (root / folder / "dataset.yaml").exists()
     ]
     from redoxmd.engines import engine_available
 
@@ -74,7 +76,9 @@ def make_plan(config: Config, root: Path = Path()) -> Plan:
     if not found:
         problems.append(f"engine {config.engine.name}: {message}")
     notes = [f"engine {config.engine.name}: {message}"] if found else []
-    notes.append("GPU: nvidia-smi found" if shutil.which("nvidia-smi") else "GPU: none found, the ensemble runs on the CPU")
+    notes.append(
+        "GPU: nvidia-smi found" if shutil.which("nvidia-smi") else "GPU: none found, the ensemble runs on the CPU"
+    )
     return Plan(_jobs(config), _reference_calls(config), _disk_gb(config, atoms_of), problems, notes)
 
 
@@ -151,7 +155,8 @@ def describe_plan(config: Config, plan: Plan) -> str:
     """The plan in words."""
     sizes = ", ".join(f"{member.features}×{member.layers}" for member in config.train.members)
     lines = [
-        f"run {config.run}: {config.structures.source} with engine {config.engine.name}, ensemble {sizes} (width × layers)",
+        f"run {config.run}: {config.structures.source} with engine {config.engine.name}, "
+        f"ensemble {sizes} (width × layers)",
         "",
         "jobs",
         *_table({name: f"{count}" for name, count in plan.jobs.items()}),
@@ -165,7 +170,9 @@ def describe_plan(config: Config, plan: Plan) -> str:
         "",
         *plan.notes,
     ]
-    lines += ["", "this run would stop:", *(f"  {problem}" for problem in plan.problems)] if plan.problems else ["", "ready"]
+    lines += (
+        ["", "this run would stop:", *(f"  {problem}" for problem in plan.problems)] if plan.problems else ["", "ready"]
+    )
     return "\n".join(lines)
 
 

@@ -36,7 +36,9 @@ def trace_table(paths: Sequence[str]) -> pd.DataFrame:
 
 def calibration_tables(ensemble: dict[str, Any]) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, float]]:
     """Reliability curves, binned errors and miscalibration areas of an ensemble's record, by set."""
-    records = {name: ensemble["calibration"][name] for name in ("validation", "test") if name in ensemble["calibration"]}
+    records = {
+        name: ensemble["calibration"][name] for name in ("validation", "test") if name in ensemble["calibration"]
+    }
     curves = [_columns(record, name, ("expected_fraction", "observed_fraction")) for name, record in records.items()]
     bins = [_columns(record, name, ("spread_eV_A", "rmse_eV_A", "n")) for name, record in records.items()]
     areas = {name: float(record["miscalibration_area"]) for name, record in records.items()}
@@ -48,7 +50,10 @@ def _columns(record: dict[str, Any], name: str, keys: tuple[str, ...]) -> pd.Dat
 
 
 def summarise_run(
-    ensemble: dict[str, Any], decisions: list[dict[str, Any]], diffusivities: list[dict[str, Any]], arrhenius: list[dict[str, Any]]
+    ensemble: dict[str, Any],
+    decisions: list[dict[str, Any]],
+    diffusivities: list[dict[str, Any]],
+    arrhenius: list[dict[str, Any]],
 ) -> dict[str, Any]:
     """The headline numbers of a finished run: errors, survived times per generation, diffusion coefficients."""
     return {

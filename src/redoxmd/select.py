@@ -41,8 +41,9 @@ def select(
     """Choose at most `settings.budget` candidates to label.
 
     Geometries that repeat each other (reason `duplicate`) or a training frame (`already_labelled`) go first; of the
-    rest the most uncertain one is taken, then always the one farthest, in the space of mean node features, from
-    all taken ones (farthest-point sampling); what is left over has reason `over_budget`.
+    rest the precursors of unforeseen ends are taken (`redoxmd.explore`), or else the most uncertain one, then always
+    the one farthest, in the space of mean node features, from all taken ones (farthest-point sampling); what is
+    left over has reason `over_budget`.
     """
     labelled_before = {geometry_hash(frame, settings.duplicate_tolerance_A) for frame in known}
     distinct: list[Atoms] = []
@@ -72,14 +73,15 @@ def _farthest_points(frames: Sequence[Atoms], ensemble: Ensemble, budget: int) -
     if len(frames) <= 1 or budget == 0:
         return list(range(min(len(frames), budget)))
     descriptors = np.stack([ensemble.descriptor(frame) for frame in frames])
-    start = int(np.argmax([frame.info.get("spread_eV_A", 0.0) for frame in frames]))
-    return farthest_points(descriptors, start, budget)
+    spread = np.array([frame.info.get("spread_eV_A", 0.0) for frame in frames])
+    precursors = [index for index, frame in enumerate(frames) if frame.info.get("ended")]
+    return farthest_points(descriptors, precursors or [int(np.argmax(spread))], budget)
 
 
-def farthest_points(descriptors: np.ndarray, start: int, count: int) -> list[int]:
-    """Greedy farthest-point order: indices of at most `count` rows of (N, D), the given one first."""
-    chosen = [start]
-    nearest = np.linalg.norm(descriptors - descriptors[start], axis=1)
+def farthest_points(descriptors: np.ndarray, start: Sequence[int], count: int) -> list[int]:
+    """Greedy farthest-point order: indices of at most `count` rows of (N, D), the given ones first."""
+    chosen = list(start)[:count]
+    nearest = np.linalg.norm(descriptors[:, None] - descriptors[chosen], axis=2).min(axis=1)
     while len(chosen) < min(count, len(descriptors)):
         nearest[chosen] = -1.0
         following = int(np.argmax(nearest))

@@ -82,8 +82,8 @@ def _production_lines(results: Path, config: Config) -> list[str]:
     speeds = sorted(about["ns_per_day"] for about in abouts)
     ended = sum(about["end_reason"] != "completed" for about in abouts)
     return [
-        f"production: {len(done)} of {len(wanted)} trajectories, {total_ns:.3g} ns, median {speeds[len(speeds) // 2]:.3g} "
-        f"ns/day, {ended} ended early"
+        f"production: {len(done)} of {len(wanted)} trajectories, {total_ns:.3g} ns, "
+        f"median {speeds[len(speeds) // 2]:.3g} ns/day, {ended} ended early"
     ]
 
 
@@ -91,8 +91,8 @@ def error_lines(record: dict[str, Any]) -> list[str]:
     """Errors of an ensemble by set, from its record."""
     rows = [row for row in record["errors"] if row["member"] == -1]
     return [
-        f"{row['set']}: force MAE {row['force_mae_eV_A']:.3f} eV/Å, energy MAE {row['energy_mae_meV_atom']:.1f} meV/atom "
-        f"({row['n_frames']:.0f} frames)"
+        f"{row['set']}: force MAE {row['force_mae_eV_A']:.3f} eV/Å, "
+        f"energy MAE {row['energy_mae_meV_atom']:.1f} meV/atom ({row['n_frames']:.0f} frames)"
         for row in rows
     ]
 
@@ -104,12 +104,14 @@ def headline_lines(summary: dict[str, Any]) -> list[str]:
     for item in summary["generations"]:
         times = ", ".join(f"{value:.3g}" for value in item["survived_ps"].values())
         lines.append(
-            f"  generation {item['generation']}: survived {times} ps, {float(item['candidates_per_ps']):.3g} candidates/ps, "
-            f"{item['labels']} labels, {item['status']}"
+            f"  generation {item['generation']}: survived {times} ps, "
+            f"{float(item['candidates_per_ps']):.3g} candidates/ps, {item['labels']} labels, {item['status']}"
         )
     for row in summary["diffusivities"]:
-        value = f"{row['D_jumps_cm2_s']:.2g} ± {row['D_jumps_error_cm2_s']:.1g} cm²/s" if row["n_jumps"] else (
-            f"< {row['D_jumps_limit_cm2_s']:.1g} cm²/s (no jump)"
+        value = (
+            f"{row['D_jumps_cm2_s']:.2g} ± {row['D_jumps_error_cm2_s']:.1g} cm²/s"
+            if row["n_jumps"]
+            else (f"< {row['D_jumps_limit_cm2_s']:.1g} cm²/s (no jump)")
         )
         lines.append(f"  D at x = {row['x']:g}, {row['temperature_K']:g} K: {value}, {row['n_jumps']:.0f} jumps")
     for row in summary["arrhenius"]:

@@ -150,9 +150,7 @@ class Trainer:
     ) -> Painn:
         elements = sorted({int(z) for frame in dataset.frames for z in frame.numbers})
         torch.manual_seed(derive_seed(self.seed, "weights"))
-        model = Painn(
-            elements, member.features, member.layers, self.settings.cutoff_A, self.settings.radial_functions
-        )
+        model = Painn(elements, member.features, member.layers, self.settings.cutoff_A, self.settings.radial_functions)
         if previous is not None and self.settings.warm_start and previous.settings == model.settings:
             # References stay with the weights that were fitted on top of them.
             model.load_state_dict(previous.state_dict())
@@ -207,9 +205,7 @@ class Trainer:
 
     def _validate(self, training_loss: float) -> None:
         chosen = self.validation or self.training
-        losses = [
-            float(self._loss(self.averaged, [sample], create_graph=False).detach()) for sample in chosen
-        ]
+        losses = [float(self._loss(self.averaged, [sample], create_graph=False).detach()) for sample in chosen]
         loss = float(np.mean(losses))
         rate = self.optimiser.param_groups[0]["lr"]
         self.history.append(

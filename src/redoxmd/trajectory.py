@@ -15,7 +15,11 @@ from redoxmd.errors import DataError
 from redoxmd.records import atomic_path
 
 # Scalars per frame and their units as MDAnalysis spells them.
-OBSERVABLES = {"temperature_K": ("temperature", "K"), "energy_eV": ("potential_energy", "eV"), "spread_eV_A": ("spread", "eV Angstrom-1")}
+OBSERVABLES = {
+    "temperature_K": ("temperature", "K"),
+    "energy_eV": ("potential_energy", "eV"),
+    "spread_eV_A": ("spread", "eV Angstrom-1"),
+}
 CHUNK_FRAMES = 256
 
 
@@ -117,7 +121,9 @@ def join_segments(segments: Sequence[Path], path: str | Path, metadata: dict[str
 def _check_continuation(segment: Path, last: Sequence[int], steps: np.ndarray) -> None:
     joined = np.array([*last, *steps[:2]])
     if len(set(np.diff(joined))) > 1 or (len(joined) > 1 and joined[-1] <= joined[0]):
-        raise DataError(f"{segment}: steps {steps[:2].tolist()} do not follow {list(last)}; delete the state and run again")
+        raise DataError(
+            f"{segment}: steps {steps[:2].tolist()} do not follow {list(last)}; delete the state and run again"
+        )
 
 
 def read_trajectory(path: str | Path, stride: int = 1) -> Trajectory:

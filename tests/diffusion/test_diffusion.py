@@ -20,7 +20,7 @@ from redoxmd.units import BOLTZMANN_EV_PER_K, CM2_PER_S_PER_A2_PER_FS
 SETTINGS = Diffusion(persistence_fs=40.0)
 INTERVAL_FS = 20.0
 SITE_A = 4.0
-KINISI = 0.0055  # relative; the agreement that was measured before
+KINISI = 1e-6
 
 
 def lattice_walk(rate_per_fs, ions=20, frames=4000, rattle_A=0.25, seed=0):
@@ -118,7 +118,13 @@ class TestJumps:
 
         positions, time, truth = lattice_walk(2e-5, ions=4, frames=1500, rattle_A=0.1)
         wrapped = (positions / 14.0) % 1.0
-        peer = Peer(species=[Species("Na")] * 4, coords=wrapped, lattice=Lattice.cubic(14.0), time_step=INTERVAL_FS * 1e-15, metadata={"temperature": 300})
+        peer = Peer(
+            species=[Species("Na")] * 4,
+            coords=wrapped,
+            lattice=Lattice.cubic(14.0),
+            time_step=INTERVAL_FS * 1e-15,
+            metadata={"temperature": 300},
+        )
         distances = np.linalg.norm(14.0 * peer.cumulative_displacements, axis=2).T
         ours = np.linalg.norm(positions - positions[0], axis=2).T
         np.testing.assert_allclose(distances, ours, atol=1e-6)
@@ -159,7 +165,11 @@ class TestMsd:
             np.testing.assert_allclose(fast[lag], slow, atol=1e-8)
 
     def test_against_kinisi(self):
-        """The same MSD from kinisi, which averages over all time origins too."""
+        """The same MSD from kinisi, which averages over all time origins too.
+
+        Given ASE frames, kinisi 2.1.0 takes the first frame twice (its displacements begin with that frame's zero), so
+        it is given here to ours twice as well; the rest is equal to rounding.
+        """
         import scipp as sc
         from ase import Atoms
         from kinisi.analyze import DiffusionAnalyzer
@@ -177,7 +187,7 @@ class TestMsd:
         lags = np.round(peer.dt.values / INTERVAL_FS).astype(int)
         shown = lags < 60
         assert shown.sum() > 20
-        mine = squared_displacements(positions).mean(axis=1)
+        mine = squared_displacements(np.concatenate([positions[:1], positions])).mean(axis=1)
         np.testing.assert_allclose(mine[lags[shown]], peer.msd.values[shown], rtol=KINISI)
 
     def test_known_diffusion_coefficient_and_honest_errors(self):
@@ -193,7 +203,9 @@ class TestMsd:
 
     def test_too_short_or_too_few(self):
         short = squared_displacements(brownian(1e-3, 5, 4, 0))
-        assert np.isnan(diffusion_from_msd(short, INTERVAL_FS * np.arange(4), (0.1, 0.5), np.random.default_rng(0)).value_cm2_s)
+        assert np.isnan(
+            diffusion_from_msd(short, INTERVAL_FS * np.arange(4), (0.1, 0.5), np.random.default_rng(0)).value_cm2_s
+        )
         one = squared_displacements(brownian(1e-3, 1, 100, 0))
         fit = diffusion_from_msd(one, INTERVAL_FS * np.arange(100), (0.1, 0.5), np.random.default_rng(0))
         assert np.isfinite(fit.value_cm2_s) and np.isnan(fit.error_cm2_s)
@@ -251,13 +263,21 @@ class TestAnalysis:
             temperature_K=np.full(count, kelvin),
             energy_eV=np.zeros(count),
             spread_eV_A=np.full(count, 0.4),
-            metadata={"x": x, "temperature_K": kelvin, "replica": replica, "mobile_ion": "Na", "end_reason": "completed"},
+            metadata={
+                "x": x,
+                "temperature_K": kelvin,
+                "replica": replica,
+                "mobile_ion": "Na",
+                "end_reason": "completed",
+            },
         )
 
     def test_from_trajectories_to_tables(self):
         rates = {600.0: 0.5e-5, 800.0: 1.5e-5, 1000.0: 3e-5}
         datasets = [
-            analyse_trajectory(self.trajectory(rate, kelvin, replica=replica, seed=10 * replica + int(kelvin)), SETTINGS, 1)
+            analyse_trajectory(
+                self.trajectory(rate, kelvin, replica=replica, seed=10 * replica + int(kelvin)), SETTINGS, 1
+            )
             for kelvin, rate in rates.items()
             for replica in range(2)
         ]

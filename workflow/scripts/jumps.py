@@ -7,7 +7,9 @@ from redoxmd.trajectory import read_trajectory
 
 with job("diffusion", snakemake.log[0], snakemake.threads):
     settings = parse_config(snakemake.config).diffusion
-    seed = derive_seed(snakemake.params.seed, "diffusion", snakemake.wildcards.structure, snakemake.wildcards.temperature)
+    seed = derive_seed(
+        snakemake.params.seed, "diffusion", snakemake.wildcards.structure, snakemake.wildcards.temperature
+    )
     analysis = analyse_trajectory(read_trajectory(snakemake.input.trajectory), settings, seed)
     with atomic_path(snakemake.output.analysis) as temporary:
         analysis.to_netcdf(temporary, engine="h5netcdf")

@@ -46,7 +46,9 @@ def parse_config(raw: dict[str, Any], source: str = "config") -> Config:
         # A container is "too short" only because its refused items were dropped: the items say it better.
         own = [e for e in found if not any(k != e["loc"] and k[: len(e["loc"])] == e["loc"] for k in keys)]
         lines = [_explain(item) for item in own]
-        raise ConfigError(f"{source}: {len(lines)} value(s) refused\n" + "\n".join(f"  {line}" for line in lines)) from error
+        raise ConfigError(
+            f"{source}: {len(lines)} value(s) refused\n" + "\n".join(f"  {line}" for line in lines)
+        ) from error
 
 
 def _explain(item: Any) -> str:
@@ -106,7 +108,11 @@ def _section_at(location: tuple[int | str, ...]) -> type[BaseModel] | None:
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias) and issubclass(annotation, BaseModel):
+    if (
+        isinstance(annotation, type)
+        and not isinstance(annotation, types.GenericAlias)
+        and issubclass(annotation, BaseModel)
+    ):
         return annotation
     for argument in typing.get_args(annotation):
         found = _model_in(argument)

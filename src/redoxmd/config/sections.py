@@ -122,7 +122,7 @@ class Vasp(Section):
 
 
 class AseEngine(Section):
-    """Any ASE calculator as reference: CHGNet for a rehearsal, CP2K, Quantum ESPRESSO, …"""
+    """Any ASE calculator as reference: CHGNet for a rehearsal, CP2K, Quantum ESPRESSO and so on."""
 
     calculator: str = Field(
         default="chgnet.model.dynamics.CHGNetCalculator", description="import path of the calculator class"

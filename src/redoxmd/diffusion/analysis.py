@@ -102,25 +102,27 @@ def summarise(datasets: Sequence[xr.Dataset], settings: Diffusion) -> Summary:
     trajectories = pd.DataFrame([_row(dataset) for dataset in datasets])
     trajectories = trajectories.sort_values(["x", "temperature_K", "replica"]).reset_index(drop=True)
     groups = trajectories.groupby(["x", "temperature_K"])
-    diffusivities = pd.DataFrame([_average(x, kelvin, group) for (x, kelvin), group in groups])
+    diffusivities = pd.DataFrame([_average(group) for _, group in groups])
     arrhenius = pd.DataFrame([_fit(x, group, settings) for x, group in diffusivities.groupby("x")])
     return Summary(trajectories, diffusivities, arrhenius, _concerted(trajectories))
 
 
 def _row(dataset: xr.Dataset) -> dict[str, float | str]:
-    scalars = {str(name): dataset[name].item() for name in [*dataset.coords, *dataset.data_vars] if dataset[name].ndim == 0}
+    scalars = {
+        str(name): dataset[name].item() for name in [*dataset.coords, *dataset.data_vars] if dataset[name].ndim == 0
+    }
     return {**scalars, "end_reason": dataset.attrs.get("end_reason", "")}
 
 
-def _average(x: float, temperature_K: float, group: pd.DataFrame) -> dict[str, float]:
+def _average(group: pd.DataFrame) -> dict[str, float]:
     """Mean over replicas (the paper's final D).
 
     The error is the larger of the scatter between replicas and what each replica's own error allows; the limit is
     that of all replicas together.
     """
     row = {
-        "x": x,
-        "temperature_K": temperature_K,
+        "x": float(group["x"].iloc[0]),
+        "temperature_K": float(group["temperature_K"].iloc[0]),
         "replicas": len(group),
         "n_jumps": int(group["n_jumps"].sum()),
         "time_ps": float(group["duration_ps"].sum()),
@@ -140,8 +142,14 @@ def _average(x: float, temperature_K: float, group: pd.DataFrame) -> dict[str, f
 
 
 def _fit(x: object, group: pd.DataFrame, settings: Diffusion) -> dict[str, object]:
-    columns = ("temperature_K", "D_jumps_cm2_s", "D_jumps_error_cm2_s", "n_jumps")
-    return {"x": x, **asdict(fit_arrhenius(*(group[name].to_numpy() for name in columns), settings))}
+    fit = fit_arrhenius(
+        group["temperature_K"].to_numpy(),
+        group["D_jumps_cm2_s"].to_numpy(),
+        group["D_jumps_error_cm2_s"].to_numpy(),
+        group["n_jumps"].to_numpy(),
+        settings,
+    )
+    return {"x": x, **asdict(fit)}
 
 
 def _concerted(trajectories: pd.DataFrame) -> pd.DataFrame:

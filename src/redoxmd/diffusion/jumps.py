@@ -78,7 +78,7 @@ def find_jumps(positions_A: np.ndarray, time_fs: np.ndarray, settings: Diffusion
 def _jumps_of(
     ion: int, path_A: np.ndarray, time_fs: np.ndarray, window: int, distance_A: float
 ) -> list[tuple[float, int, np.ndarray, np.ndarray]]:
-    events = []
+    events: list[tuple[float, int, np.ndarray, np.ndarray]] = []
     site = path_A[:window].mean(axis=0) if len(path_A) else np.zeros(3)
     start = 0
     while True:
@@ -129,11 +129,19 @@ def diffusion_from_jumps(jumps: Jumps, n_ions: int, duration_fs: float, jump_dis
 
 def concerted_count(ion: np.ndarray, time_fs: np.ndarray, window_ps: float) -> int:
     """Jumps with another ion's jump within the window (paper, section 4.1)."""
-    count = 0
-    for here, when in zip(ion, time_fs, strict=True):
-        near = np.abs(time_fs - when) <= window_ps * FS_PER_PS
-        count += bool(np.any(near & (ion != here)))
-    return count
+    order = np.argsort(time_fs, kind="stable")
+    who, when = ion[order], time_fs[order]
+    nearest = np.minimum(_since_another(who, when), _since_another(who[::-1], -when[::-1])[::-1])
+    return int((nearest <= window_ps * FS_PER_PS).sum())
+
+
+def _since_another(ion: np.ndarray, time_fs: np.ndarray) -> np.ndarray:
+    """Time since the last jump of another ion, for jumps in order of time; infinite where there was none."""
+    index = np.arange(len(ion))
+    changed = np.concatenate([[False], ion[1:] != ion[:-1]])[: len(ion)]
+    first_of_its_row = np.maximum.accumulate(np.where(changed, index, 0))
+    since: np.ndarray = np.where(first_of_its_row > 0, time_fs - time_fs[first_of_its_row - 1], np.inf)
+    return since
 
 
 def concerted_by_chance(

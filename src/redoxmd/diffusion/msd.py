@@ -43,7 +43,7 @@ def diffusion_from_msd(
         window: fractions of the trajectory length.
     """
     frames = len(time_fs)
-    first, last = (int(round(fraction * (frames - 1))) for fraction in window)
+    first, last = (round(fraction * (frames - 1)) for fraction in window)
     first = max(first, 1)
     if last - first < 2:
         return Diffusivity(float("nan"), float("nan"))

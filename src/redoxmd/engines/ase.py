@@ -47,7 +47,7 @@ def available(settings: sections.Engine) -> tuple[bool, str]:
 
 def create(settings: sections.Engine, repeats: Sequence[int], workdir: Path | None) -> AseEngine:
     """See `redoxmd.engines.get_engine`."""
-    with open(os.devnull, "w") as quiet, contextlib.redirect_stdout(quiet):
+    with Path(os.devnull).open("w") as quiet, contextlib.redirect_stdout(quiet):
         calculator = _calculator_class(settings.ase)(**settings.ase.keywords)
     return AseEngine(settings, calculator)
 

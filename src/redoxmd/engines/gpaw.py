@@ -104,7 +104,9 @@ class GpawEngine:
         keywords: dict[str, Any] = {
             "mode": PW(chosen.cutoff_eV),
             "xc": chosen.xc,
-            "setups": {element: f":{u.orbital},{u.U_eV}" for element, u in chosen.hubbard.items() if element in atoms.symbols},
+            "setups": {
+                element: f":{u.orbital},{u.U_eV}" for element, u in chosen.hubbard.items() if element in atoms.symbols
+            },
             "kpts": self.kpoints,
             "symmetry": "off",
             "maxiter": chosen.max_iterations,
@@ -164,7 +166,9 @@ class GpawEngine:
         volume = atoms.get_volume() / total.size
         correction = electrons / (total.sum() * volume)
         if abs(correction - 1) > ELECTRON_TOLERANCE:
-            raise LabelRefused("corrupted", f"the density holds {electrons / correction:.2f} electrons, not {electrons:g}")
+            raise LabelRefused(
+                "corrupted", f"the density holds {electrons / correction:.2f} electrons, not {electrons:g}"
+            )
         return Density(
             total * correction,
             spin * correction,

@@ -42,8 +42,10 @@ def _panel(axis: Axes, traces: pd.DataFrame, stopped: pd.DataFrame, colours: dic
     for structure, rows in traces.groupby("structure"):
         positive = rows[rows["spread_eV_A"] > 0]
         time_ps = positive["time_fs"] / 1000
-        axis.plot(time_ps, positive["spread_eV_A"], color=colours[structure], linewidth=0.8, label=str(structure))
+        axis.plot(time_ps, positive["spread_eV_A"], color=colours[str(structure)], linewidth=0.8, label=str(structure))
         taken = positive[positive["candidate"]]
-        axis.plot(taken["time_fs"] / 1000, taken["spread_eV_A"], ".", color=colours[structure], markersize=4)
+        axis.plot(taken["time_fs"] / 1000, taken["spread_eV_A"], ".", color=colours[str(structure)], markersize=4)
         if structure in set(stopped["structure"]) and len(positive):
-            axis.plot(time_ps.iloc[-1], positive["spread_eV_A"].iloc[-1], "x", color=colours[structure], markersize=6)
+            axis.plot(
+                time_ps.iloc[-1], positive["spread_eV_A"].iloc[-1], "x", color=colours[str(structure)], markersize=6
+            )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -38,7 +40,7 @@ def _errors(axis: Axes, errors: pd.DataFrame, column: str, settings: Figures) ->
         return
     for name, rows in errors.groupby("set"):
         members, ensemble = rows[rows["member"] >= 0], rows[rows["member"] == -1]
-        style = {"color": SETS[str(name)], "marker": MARKERS[str(name)]}
+        style: dict[str, Any] = {"color": SETS[str(name)], "marker": MARKERS[str(name)]}
         axis.plot(members["generation"], members[column], linestyle="none", alpha=0.3, markersize=2.5, **style)
         axis.plot(ensemble["generation"], ensemble[column], label=str(name), **style)
     axis.set_ylim(bottom=0)

@@ -38,4 +38,10 @@ def _cells(row: pd.Series) -> list[str]:
     fitted = bool(row["fitted"])
     activation = f"{row['Ea_eV']:.2f} ± {row['Ea_error_eV']:.2f}" if fitted else "–"
     prefactor = f"{row['log10_D0']:.1f} ± {row['log10_D0_error']:.1f}" if fitted else "–"
-    return [f"{row['x']:g}", activation, prefactor, str(int(row["n_temperatures"])), "" if fitted else str(row["reason"])]
+    return [
+        f"{row['x']:g}",
+        activation,
+        prefactor,
+        str(int(row["n_temperatures"])),
+        "" if fitted else str(row["reason"]),
+    ]

@@ -96,7 +96,9 @@ class Ensemble:
             raise ValueError("an ensemble needs members")
         shared = {(tuple(member.elements), member.cutoff_A, member.radial.size) for member in members}
         if len(shared) > 1:
-            raise DataError(f"members differ in elements, cutoff or radial basis: {sorted(shared)}; train them together")
+            raise DataError(
+                f"members differ in elements, cutoff or radial basis: {sorted(shared)}; train them together"
+            )
         self.members = [member.eval().requires_grad_(False) for member in members]
         fits = calibration is not None and calibration["identity"] == self.identity
         self.calibration = calibration if fits else None
@@ -148,7 +150,9 @@ class Ensemble:
         energies, forces, stresses = [], [], []
         for number, member in enumerate(self.members):
             energy = member.interaction_energy(graph, tensors)
-            (gradient,) = torch.autograd.grad(energy.sum(), graph.vectors_A, retain_graph=number < len(self.members) - 1)
+            (gradient,) = torch.autograd.grad(
+                energy.sum(), graph.vectors_A, retain_graph=number < len(self.members) - 1
+            )
             with torch.no_grad():
                 force, stress = forces_and_stress(graph, gradient)
                 energies.append(energy.detach().double() + member.reference_energy(graph))

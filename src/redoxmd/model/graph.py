@@ -94,7 +94,9 @@ def species_index(numbers: np.ndarray, elements: Sequence[int]) -> np.ndarray:
     index = np.searchsorted(known, numbers)
     bad = (index >= len(known)) | (known[np.minimum(index, len(known) - 1)] != numbers)
     if bad.any():
-        raise ValueError(f"atomic number(s) {sorted(set(numbers[bad].tolist()))} unknown to the model ({list(elements)})")
+        raise ValueError(
+            f"atomic number(s) {sorted(set(numbers[bad].tolist()))} unknown to the model ({list(elements)})"
+        )
     return index
 
 

@@ -58,8 +58,8 @@ def count_ions(request: StructureRequest, source: SourceCell) -> int:
     if abs(wanted - round(wanted)) > WHOLE:
         below, above = math.floor(wanted) / units, math.ceil(wanted) / units
         raise StructureError(
-            f"{request.name}: x = {request.x:g} is {wanted:g} ions in {units} formula units; x = {below:g} or {above:g} "
-            f"would work here{_larger_cell(request, source)}"
+            f"{request.name}: x = {request.x:g} is {wanted:g} ions in {units} formula units; x = {below:g} or "
+            f"{above:g} would work here{_larger_cell(request, source)}"
         )
     return round(wanted)
 
@@ -79,7 +79,9 @@ def _set_volume(atoms: Atoms, x: float, formula_units: int, settings: Structures
     (x1, v1), (x2, v2) = sorted(settings.volume_A3_per_fu.items())
     volume = formula_units * (v1 + (v2 - v1) * (x - x1) / (x2 - x1))
     if volume <= 0:
-        raise StructureError(f"structures.volume_A3_per_fu: the line gives {volume:g} Å3 at x = {x:g}; check both points")
+        raise StructureError(
+            f"structures.volume_A3_per_fu: the line gives {volume:g} Å3 at x = {x:g}; check both points"
+        )
     factor = (volume / atoms.get_volume()) ** (1 / 3)
     atoms.set_cell(np.asarray(atoms.cell) * factor, scale_atoms=True)
 

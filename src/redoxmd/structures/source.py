@@ -95,7 +95,9 @@ def _site_names(atoms: Atoms, labels: list[str], settings: Structures) -> list[s
     names = _named(labels, settings, mobile) if settings.sites else _by_symmetry(atoms, mobile, settings.mobile_ion)
     nameless = [index for index in np.flatnonzero(mobile).tolist() if names[index] == FRAMEWORK]
     if nameless:
-        raise StructureError(f"structures.sites: {settings.mobile_ion} atoms {nameless} belong to no site; name them all")
+        raise StructureError(
+            f"structures.sites: {settings.mobile_ion} atoms {nameless} belong to no site; name them all"
+        )
     return names
 
 
