@@ -32,7 +32,7 @@ def _calculator_class(settings: sections.AseEngine) -> Any:
     try:
         return getattr(import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
-        remedy = f"pip install '{settings.requires}'" if settings.requires else "install what provides it"
+        remedy = f"pip install {settings.requires}" if settings.requires else "install what provides it"
         raise EngineMissing(f"engine.ase.calculator: no {settings.calculator} found ({error}); {remedy}") from error
 
 

@@ -24,7 +24,7 @@ def available(settings: sections.Engine) -> tuple[bool, str]:
     """Whether the program of `engine.vasp.command` is on PATH."""
     words = shlex.split(settings.vasp.command)
     # With an MPI launcher the program is the last word, and the launcher must be there too.
-    missing = [word for word in (words[:1] + words[-1:]) if shutil.which(word) is None]
+    missing = [word for word in (words[-1:] + words[:1]) if shutil.which(word) is None]
     if not words or missing:
         program = missing[0] if missing else "vasp_std"
         return False, (

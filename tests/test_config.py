@@ -1,0 +1,130 @@
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from redoxmd.config import load_config, parse_config
+from redoxmd.config.document import DEFAULTS_FILE, SCHEMA_FILE, defaults_text, plain, schema_text
+from redoxmd.config.sections import Config, Section
+from redoxmd.errors import ConfigError
+
+ROOT = Path(__file__).parents[1]
+SHIPPED = ("config", "nvp", "nvp-gpaw", "nvp-rehearsal")
+
+# What is wrong, the key the message must name in full, and what it must say.
+WRONG = [
+    ({"explroe": {}}, "explroe", "did you mean explore?"),
+    ({"explore": {"low": 1.0}}, "explore.low", "did you mean low_eV_A?"),
+    ({"explore": {"low_eV_A": 5.0, "high_eV_A": 1.0}}, "explore.low_eV_A", "must lie below high_eV_A"),
+    ({"explore": {"low_eV_A": 2.0, "high_eV_A": 2.0}}, "explore.low_eV_A", "must lie below high_eV_A"),
+    ({"aimd": {"timestep_fs": 500.0}}, "aimd.timestep_fs", "the unit of this key is fs"),
+    ({"aimd": {"timestep_fs": "0.5 fs"}}, "aimd.timestep_fs", "give a plain number, the unit is in the key (fs)"),
+    ({"aimd": {"temperature_K": -3}}, "aimd.temperature_K", "greater than 0"),
+    ({"aimd": {"starts": [{"x": 2.0}, {"ordering": "random"}]}}, "aimd.starts[1].x", "missing"),
+    ({"aimd": {"starts": [{"x": 2.0, "ordering": "best"}]}}, "aimd.starts[0].ordering", "'random' or 'preferred'"),
+    ({"train": {"members": [{"features": 64, "layers": 2}]}}, "train.members", "give at least two"),
+    ({"train": {"members": [{"width": 64}, {}]}}, "train.members[0].width", "known here: features, layers"),
+    ({"train": {"validation_fraction": 0.9}}, "train.validation_fraction", "less than 0.5"),
+    ({"production": {"x": [1, 1]}}, "production.x", "repeated"),
+    ({"production": {"save_every_fs": 0.1}}, "production.save_every_fs", "at least production.timestep_fs"),
+    ({"production": {"supercell": [2, 2]}}, "production.supercell[2]", "missing"),
+    ({"diffusion": {"msd_fit": [0.5, 0.1]}}, "diffusion.msd_fit", "must grow"),
+    ({"gate": {"max_generations": 2, "min_generations": 3}}, "gate.min_generations", "exceeds max_generations"),
+    ({"engine": {"name": "quantum"}}, "engine.name", "'gpaw', 'vasp', 'ase' or 'toy'"),
+    ({"engine": {"gpaw": {"cutoff_eV": 4}}}, "engine.gpaw.cutoff_eV", "the unit of this key is eV"),
+    ({"structures": {"volume_A3_per_fu": {3.0: 240.0}}}, "structures.volume_A3_per_fu", "two values of x"),
+    ({"run": "my run"}, "run", "pattern"),
+    ({"seed": -1}, "seed", "greater than or equal to 0"),
+]
+
+
+@pytest.mark.parametrize(("raw", "key", "remedy"), WRONG, ids=[key for _, key, _ in WRONG])
+def test_a_wrong_config_is_refused_by_the_full_name_of_its_key(raw, key, remedy):
+    with pytest.raises(ConfigError) as refusal:
+        parse_config(raw)
+    lines = str(refusal.value).splitlines()[1:]
+    assert any(re.match(rf"  {re.escape(key)}[: ]", line) and remedy in line for line in lines), str(refusal.value)
+
+
+def test_all_refusals_of_a_file_come_together(tmp_path):
+    path = tmp_path / "bad.yaml"
+    path.write_text("seed: -1\naimd: {timestep_fs: 99}\nselect: {budgte: 3}\n")
+    with pytest.raises(ConfigError) as refusal:
+        load_config(path)
+    message = str(refusal.value)
+    assert message.startswith(f"{path}: 3 value(s) refused")
+    assert all(key in message for key in ("seed", "aimd.timestep_fs", "select.budgte"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("- a\n- b\n", "a mapping of sections"), ("a: [1\n", "not valid YAML"), (None, "no such config")],
+)
+def test_no_config_at_all(tmp_path, text, message):
+    path = tmp_path / "config.yaml"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        load_config(path)
+
+
+def test_an_empty_config_is_the_defaults():
+    assert parse_config({}) == Config()
+
+
+def test_a_config_cannot_be_changed_once_read():
+    with pytest.raises(ValueError, match="frozen"):
+        Config().seed = 3
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_configs_are_valid(name):
+    load_config(ROOT / "config" / f"{name}.yaml")
+
+
+def test_every_key_is_described():
+    def undescribed(section: type[Section], prefix: str = ""):
+        for name, field in section.model_fields.items():
+            if not field.description:
+                yield prefix + name
+            if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+                yield from undescribed(field.annotation, f"{prefix}{name}.")
+
+    assert list(undescribed(Config)) == []
+
+
+def test_the_documented_defaults_are_the_defaults():
+    assert parse_config(yaml.safe_load(defaults_text())) == Config()
+
+
+@pytest.mark.parametrize(("path", "made"), [(SCHEMA_FILE, schema_text), (DEFAULTS_FILE, defaults_text)])
+def test_generated_documents_are_in_step(path, made):
+    assert (ROOT / path).read_text(encoding="utf-8") == made(), f"{path} is out of step: run `make schema`"
+
+
+def test_defaults_are_the_paper():
+    config = Config()
+    assert [(m.features, m.layers) for m in config.train.members] == [(128, 3), (148, 3), (128, 4), (148, 4)]
+    assert (config.explore.low_eV_A, config.explore.high_eV_A) == (1.0, 5.0)
+    assert (config.train.rho_initial, config.train.rho_active) == (0.99, 0.9)
+    assert (config.aimd.timestep_fs, config.aimd.temperature_K, config.label.steps) == (0.5, 1000.0, 25)
+    assert len(config.production.x) == 17
+    assert config.diffusion.jump_distance_A == 3.0
+
+
+def test_the_paper_config_is_the_paper():
+    config = load_config(ROOT / "config" / "nvp.yaml")
+    assert sum(len(start.seeds) for start in config.aimd.starts) == 30
+    assert config.aimd.steps == 500
+    assert len(config.production.x) * len(config.production.temperatures_K) * config.production.replicas == 17 * 4 * 3
+    assert [phase.supercell for phase in config.explore.phases] == [(1, 1, 1), (2, 2, 2)]
+    assert all(len(phase.starts) == 5 for phase in config.explore.phases)
+    without_licence = load_config(ROOT / "config" / "nvp-gpaw.yaml")
+    same = {name for name in Config.model_fields if getattr(config, name) == getattr(without_licence, name)}
+    assert set(Config.model_fields) - same == {"run", "engine"}
+
+
+def test_a_config_survives_yaml():
+    config = load_config(ROOT / "config" / "nvp.yaml")
+    assert parse_config(yaml.safe_load(yaml.safe_dump(plain(config)))) == config

@@ -1,0 +1,86 @@
+from pathlib import Path
+
+import pytest
+import yaml
+
+from redoxmd import layout
+from redoxmd.cli import main
+from redoxmd.config import load_config, parse_config
+from redoxmd.plan import make_plan
+
+ROOT = Path(__file__).parents[1]
+
+
+def config_file(tmp_path, **sections):
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump({"run": "trial", "engine": {"name": "toy"}, **sections}))
+    return str(path)
+
+
+@pytest.mark.parametrize("name", ["config", "nvp", "nvp-gpaw", "nvp-rehearsal"])
+def test_check_prints_the_plan_of_every_shipped_config(name, capsys, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    config = load_config(f"config/{name}.yaml")
+    status = main(["check", f"config/{name}.yaml"])
+    printed = capsys.readouterr().out
+    for word in ("jobs", "aimd", "production", "reference calculations", "disk", f"engine {config.engine.name}", "GPU"):
+        assert word in printed
+    assert status == (1 if "this run would stop" in printed else 0)
+
+
+def test_counts_of_the_paper():
+    config = load_config(ROOT / "config" / "nvp.yaml")
+    plan = make_plan(config, ROOT)
+    assert plan.jobs["aimd"] == 30
+    assert plan.reference_calls["aimd"] == 15_000
+    assert plan.reference_calls["label, per generation (at most)"] == 214 * 25
+    assert plan.jobs["production"] == 204
+    # 204 trajectories × 20 000 frames × about 306 atoms × 12 bytes.
+    assert plan.disk_gb["trajectories"] == pytest.approx(15, rel=0.05)
+
+
+def test_missing_vasp_is_refused_by_name(tmp_path, capsys):
+    assert main(["check", config_file(tmp_path, engine={"name": "vasp"})]) == 1
+    assert "no vasp_std found" in capsys.readouterr().out
+
+
+def test_impossible_structures_are_found_before_the_run(tmp_path, capsys):
+    assert main(["check", config_file(tmp_path, aimd={"starts": [{"x": 2.3}]})]) == 1
+    assert "x = 2 or 2.5" in capsys.readouterr().out
+    assert main(["check", config_file(tmp_path, production={"x": [4.5]})]) == 1
+    assert "x4.500" in capsys.readouterr().out
+
+
+def test_a_missing_dataset_is_named(tmp_path, capsys):
+    assert main(["check", config_file(tmp_path, train={"datasets": ["no/such"]})]) == 1
+    assert "train.datasets: no no/such/dataset.yaml" in capsys.readouterr().out
+
+
+def test_a_refused_config_prints_no_traceback(tmp_path, capsys):
+    assert main(["check", config_file(tmp_path, seed=-1)]) == 1
+    captured = capsys.readouterr()
+    assert "seed" in captured.err
+    assert "Traceback" not in captured.err
+    assert captured.out == ""
+
+
+def test_path(tmp_path, capsys):
+    assert main(["path", config_file(tmp_path)]) == 0
+    assert capsys.readouterr().out.strip() == "results/trial"
+
+
+def test_densities_cost_disk_only_where_they_are_kept():
+    with_them = parse_config({"engine": {"name": "gpaw"}})
+    without = parse_config({"engine": {"name": "gpaw"}, "aimd": {"density_every": 0}, "label": {"density_every": 0}})
+    name = "densities (aimd and one generation of labels)"
+    assert make_plan(with_them).disk_gb[name] > 1
+    assert make_plan(without).disk_gb[name] == 0
+
+
+def test_every_structure_is_counted_once():
+    config = parse_config({"aimd": {"starts": [{"x": 3.0, "seeds": [0, 1]}, {"x": 3.0, "seeds": [1]}]}})
+    names = layout.all_structures(config)
+    assert len(names) == len(set(names))
+    assert "ready" in describe_plan(config, make_plan(config)) or "would stop" in describe_plan(
+        config, make_plan(config)
+    )
