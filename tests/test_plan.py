@@ -81,6 +81,4 @@ def test_every_structure_is_counted_once():
     config = parse_config({"aimd": {"starts": [{"x": 3.0, "seeds": [0, 1]}, {"x": 3.0, "seeds": [1]}]}})
     names = layout.all_structures(config)
     assert len(names) == len(set(names))
-    assert "ready" in describe_plan(config, make_plan(config)) or "would stop" in describe_plan(
-        config, make_plan(config)
-    )
+    assert names[:2] == ["x3.000_random0_1x1x1", "x3.000_random1_1x1x1"]

@@ -4,7 +4,6 @@ import pytest
 from redoxmd.errors import DataError
 from redoxmd.trajectory import (
     Trajectory,
-    iterate_positions,
     join_segments,
     read_metadata,
     read_trajectory,
@@ -49,9 +48,6 @@ def test_joined_segments_equal_one_run(tmp_path):
     assert whole.steps.tolist() == list(range(0, 100, 10))
     np.testing.assert_array_equal(whole.positions_A, np.concatenate([part.positions_A for part in parts]))
     assert whole.metadata == {"x": 1.0, "recorded_ps": 0.045}
-    pieces = list(iterate_positions(tmp_path / "all.h5", 4))
-    assert [len(chunk) for chunk in pieces] == [4, 4, 2]
-    np.testing.assert_array_equal(np.concatenate(pieces), whole.positions_A)
 
 
 @pytest.mark.parametrize("second", [piece(50, 3), piece(30, 3), piece(0, 3), piece(40, 3, interval=20)])

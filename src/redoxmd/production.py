@@ -16,6 +16,7 @@ from redoxmd.interrupt import stop_on_sigterm
 from redoxmd.md import Langevin
 from redoxmd.model.ensemble import Ensemble
 from redoxmd.progress import Progress
+from redoxmd.structures.request import parse_name
 from redoxmd.trajectory import Trajectory, join_segments, write_segment
 from redoxmd.uncertainty import Passage
 from redoxmd.units import FS_PER_PS, ns_per_day
@@ -56,11 +57,12 @@ def produce(
                 stop.check(f"at {run.time_ps:.3g} ps")
     run.save(last=True)
     speed = ns_per_day(settings.timestep_fs, 1 / max(run.progress.per_second(run.steps_done), 1e-9))
+    request = parse_name(metadata["structure"])
     about = {
         **metadata,
-        "x": _concentration(metadata["structure"]),
+        "x": request.x,
         "temperature_K": temperature_K,
-        "replica": _replica(metadata["structure"]),
+        "replica": request.seed,
         "timestep_fs": settings.timestep_fs,
         "equilibration_ps": settings.equilibration_ps,
         "end_reason": run.end_reason,
@@ -68,14 +70,6 @@ def produce(
     }
     join_segments(run.segments, output, about)
     return ProductionSummary(run.end_reason, run.time_ps, speed)
-
-
-def _concentration(structure: str) -> float:
-    return float(structure.split("_")[0][1:])
-
-
-def _replica(structure: str) -> int:
-    return int("".join(filter(str.isdigit, structure.split("_")[1])))
 
 
 class _Run:

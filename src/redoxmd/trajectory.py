@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -161,11 +161,3 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
     except (OSError, KeyError) as error:
         raise DataError(f"{path}: not a readable trajectory ({error}); delete it and run production again") from error
     return metadata
-
-
-def iterate_positions(path: str | Path, frames: int = CHUNK_FRAMES) -> Iterator[np.ndarray]:
-    """Positions (≤ frames, n, 3) in Å, piece by piece, for trajectories larger than memory."""
-    with h5py.File(path, "r") as file:
-        stored = file["particles/atoms/position/value"]
-        for start in range(0, stored.shape[0], frames):
-            yield stored[start : start + frames].astype(float)

@@ -128,7 +128,9 @@ class AseEngine(Section):
         default="chgnet.model.dynamics.CHGNetCalculator", description="import path of the calculator class"
     )
     keywords: dict[str, Any] = Field(default={}, description="keyword arguments of the calculator")
-    requires: str | None = Field(default="-e '.[chgnet]'", description="arguments of pip install, told when the import fails")
+    requires: str | None = Field(
+        default="-e '.[chgnet]'", description="arguments of pip install, told when the import fails"
+    )
 
 
 class Toy(Section):
