@@ -13,6 +13,7 @@ from tests.conftest import rock, spring_label
 SETTINGS = Train(
     cutoff_A=3.5,
     radial_functions=6,
+    core_repulsion=False,  # the springs of this dataset have no core
     max_steps=40,
     max_steps_active=20,
     validate_every=10,

@@ -150,7 +150,14 @@ class Trainer:
     ) -> Painn:
         elements = sorted({int(z) for frame in dataset.frames for z in frame.numbers})
         torch.manual_seed(derive_seed(self.seed, "weights"))
-        model = Painn(elements, member.features, member.layers, self.settings.cutoff_A, self.settings.radial_functions)
+        model = Painn(
+            elements,
+            member.features,
+            member.layers,
+            self.settings.cutoff_A,
+            self.settings.radial_functions,
+            self.settings.core_repulsion,
+        )
         if previous is not None and self.settings.warm_start and previous.settings == model.settings:
             # References stay with the weights that were fitted on top of them.
             model.load_state_dict(previous.state_dict())

@@ -17,6 +17,14 @@ class TestPainn(PotentialPhysics):
         return Painn(ELEMENTS, features=16, layers=2, cutoff_A=4.0, radial_functions=6)
 
 
+class TestPainnWithoutCore(PotentialPhysics):
+    """The network alone, as in the paper."""
+
+    def model(self):
+        torch.manual_seed(0)
+        return Painn(ELEMENTS, features=16, layers=2, cutoff_A=4.0, radial_functions=6, core_repulsion=False)
+
+
 class TestPainnPairByPair(TestPainn):
     """The plain sums, without blocks."""
 
@@ -49,7 +57,7 @@ def test_large_structures_take_the_plain_sums():
 
 def test_references_and_scale_enter_the_energy():
     torch.manual_seed(0)
-    model = Painn(ELEMENTS, 8, 1, 4.0, 5).double()
+    model = Painn(ELEMENTS, 8, 1, 4.0, 5, core_repulsion=False).double()
     graph = build_graph(rock(1), ELEMENTS, 4.0)
     before, forces, _ = model(graph)
     model.reference_eV += torch.tensor([1.0, 2.0, 3.0, 4.0])

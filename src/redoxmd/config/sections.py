@@ -194,6 +194,9 @@ class Train(Section):
     validation_fraction: float = Field(default=0.01, gt=0.0, lt=0.5, description="frames kept for early stopping")
     cutoff_A: float = Field(default=5.0, gt=1.0, le=12.0, description="neighbours within this distance")
     radial_functions: int = Field(default=20, ge=3, le=64, description="radial basis size")
+    core_repulsion: bool = Field(
+        default=True, description="add the screened nuclear repulsion between atoms closer than bonds"
+    )
     rho_initial: Fraction = Field(default=0.99, description="weight ρ of the forces in the loss of generation 0")
     rho_active: Fraction = Field(default=0.9, description="weight ρ of the forces from generation 1 on")
     learning_rate: float = Field(default=1e-3, gt=0.0, lt=1.0, description="Adam, at the start")

@@ -16,7 +16,7 @@ from torch import Tensor
 from redoxmd.errors import DataError
 from redoxmd.model.graph import Graph, build_graph
 from redoxmd.model.neighbours import Pairs, VerletList
-from redoxmd.model.painn import Painn, forces_and_stress, pair_tensors
+from redoxmd.model.painn import Painn, forces_and_stress
 from redoxmd.records import atomic_path, file_sha256
 
 FORMAT = 1
@@ -94,10 +94,13 @@ class Ensemble:
     def __init__(self, members: Sequence[Painn], calibration: dict[str, Any] | None = None) -> None:
         if not members:
             raise ValueError("an ensemble needs members")
-        shared = {(tuple(member.elements), member.cutoff_A, member.radial.size) for member in members}
+        shared = {
+            (tuple(member.elements), member.cutoff_A, member.radial.size, member.core is not None) for member in members
+        }
         if len(shared) > 1:
             raise DataError(
-                f"members differ in elements, cutoff or radial basis: {sorted(shared)}; train them together"
+                f"members differ in elements, cutoff, radial basis or core repulsion: {sorted(shared)}; "
+                "train them together"
             )
         self.members = [member.eval().requires_grad_(False) for member in members]
         fits = calibration is not None and calibration["identity"] == self.identity
@@ -146,7 +149,7 @@ class Ensemble:
     def predict_graph(self, graph: Graph) -> Prediction:
         """As `predict`, for one structure already turned into a graph."""
         graph = graph.with_vectors(graph.vectors_A.detach().requires_grad_())
-        tensors = pair_tensors(self.members[0].radial, graph)
+        tensors = self.members[0].pair_tensors(graph)
         energies, forces, stresses = [], [], []
         for number, member in enumerate(self.members):
             energy = member.interaction_energy(graph, tensors)
@@ -169,7 +172,7 @@ class Ensemble:
     def descriptor(self, atoms: Atoms) -> np.ndarray:
         """Mean node scalars over atoms of all members (ΣF,): where `select` measures distances."""
         graph = self.graph(atoms)
-        tensors = pair_tensors(self.members[0].radial, graph)
+        tensors = self.members[0].pair_tensors(graph)
         return np.concatenate([_numpy(member.node_scalars(graph, tensors).mean(dim=0)) for member in self.members])
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from redoxmd.model.graph import Blocks, Graph
 from redoxmd.model.radial import RadialBasis
+from redoxmd.model.repulsion import CoreRepulsion
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,7 @@ class PairTensors:
     Attributes:
         basis: (E, K) R_k(r_ij), or (B, C, R·K) in blocks.
         directed: (E, 3K) R_k(r_ij)·r̂_ij, or (B, C, R·3K) in blocks.
+        core_eV: (S,) energy of the core repulsion; None without one.
     """
 
     basis: Tensor
@@ -27,17 +29,7 @@ class PairTensors:
     receiver: Tensor
     sender: Tensor
     blocks: Blocks | None
-
-
-def pair_tensors(radial: RadialBasis, graph: Graph) -> PairTensors:
-    """Evaluate basis and directions of all pairs; shared by all layers and by members with the same basis."""
-    distance = graph.vectors_A.norm(dim=1)
-    basis = radial(distance)
-    unit = graph.vectors_A / distance[:, None]
-    directed = (unit[:, :, None] * basis[:, None, :]).flatten(1)
-    if graph.blocks is not None:
-        basis, directed = (_scatter(values, graph.blocks) for values in (basis, directed))
-    return PairTensors(basis, directed, graph.receiver, graph.sender, graph.blocks)
+    core_eV: Tensor | None
 
 
 def _scatter(values: Tensor, blocks: Blocks) -> Tensor:
@@ -120,7 +112,7 @@ class Update(nn.Module):
 
 
 class Painn(nn.Module):
-    """Energy of structures as a sum over atoms, E = Σ_i (σ·e(s_i) + ε_species), with forces and stress.
+    """Energy of structures as a sum over atoms, E = Σ_i (σ·e(s_i) + ε_species) + E_core, with forces and stress.
 
     Args:
         elements: sorted atomic numbers the model knows.
@@ -128,13 +120,20 @@ class Painn(nn.Module):
         layers: number of interactions L.
         cutoff_A: neighbours within this distance (Å).
         radial_functions: size K of the radial basis.
+        core_repulsion: whether `CoreRepulsion` is added.
     """
 
     reference_eV: Tensor
     scale_eV: Tensor
 
     def __init__(
-        self, elements: Sequence[int], features: int, layers: int, cutoff_A: float, radial_functions: int
+        self,
+        elements: Sequence[int],
+        features: int,
+        layers: int,
+        cutoff_A: float,
+        radial_functions: int,
+        core_repulsion: bool = True,
     ) -> None:
         super().__init__()
         self.settings: dict[str, Any] = {
@@ -143,9 +142,11 @@ class Painn(nn.Module):
             "layers": layers,
             "cutoff_A": cutoff_A,
             "radial_functions": radial_functions,
+            "core_repulsion": core_repulsion,
         }
         self.embedding = nn.Embedding(len(elements), features)
         self.radial = RadialBasis(radial_functions, cutoff_A)
+        self.core = CoreRepulsion(elements) if core_repulsion else None
         self.interactions = nn.ModuleList(Interaction(features, radial_functions) for _ in range(layers))
         self.updates = nn.ModuleList(Update(features) for _ in range(layers))
         self.readout = nn.Sequential(nn.Linear(features, features // 2), nn.SiLU(), nn.Linear(features // 2, 1))
@@ -172,9 +173,20 @@ class Painn(nn.Module):
         """Where the weights are."""
         return self.embedding.weight.device
 
+    def pair_tensors(self, graph: Graph) -> PairTensors:
+        """Evaluate what depends on the pairs alone: shared by all layers, and by members with the same basis."""
+        distance = graph.vectors_A.norm(dim=1)
+        basis = self.radial(distance)
+        unit = graph.vectors_A / distance[:, None]
+        directed = (unit[:, :, None] * basis[:, None, :]).flatten(1)
+        if graph.blocks is not None:
+            basis, directed = (_scatter(values, graph.blocks) for values in (basis, directed))
+        core = self.core(graph, distance) if self.core is not None else None
+        return PairTensors(basis, directed, graph.receiver, graph.sender, graph.blocks, core)
+
     def node_scalars(self, graph: Graph, pairs: PairTensors | None = None) -> Tensor:
         """Final scalar features of the atoms (n, F): the descriptor of `select`."""
-        pairs = pairs or pair_tensors(self.radial, graph)
+        pairs = pairs or self.pair_tensors(graph)
         scalars: Tensor = self.embedding(graph.species)
         vectors: Tensor | None = None
         for interaction, update in zip(self.interactions, self.updates, strict=True):
@@ -185,8 +197,10 @@ class Painn(nn.Module):
 
     def interaction_energy(self, graph: Graph, pairs: PairTensors | None = None) -> Tensor:
         """Energies (S,) without the per-element references, in the precision of the weights."""
+        pairs = pairs or self.pair_tensors(graph)
         per_atom = self.readout(self.node_scalars(graph, pairs)).squeeze(1) * self.scale_eV
-        return per_atom.new_zeros(graph.n_systems).index_add(0, graph.system, per_atom)
+        energy = per_atom.new_zeros(graph.n_systems).index_add(0, graph.system, per_atom)
+        return energy if pairs.core_eV is None else energy + pairs.core_eV
 
     def reference_energy(self, graph: Graph) -> Tensor:
         """Σ_i ε_species per structure (S,), in double precision."""

@@ -1,0 +1,207 @@
+"""Every figure on tables as the stages write them, on empty ones and on single points."""
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+
+from redoxmd.config.sections import Diffusion, Figures
+from redoxmd.diffusion.arrhenius import fit_arrhenius
+from redoxmd.figures import (
+    calibration,
+    fig3a_errors,
+    fig6_concerted,
+    fig7_diffusivity,
+    fig8_arrhenius,
+    fig9_jumps_vs_msd,
+    gate_timeline,
+    learning_curve,
+    table2_activation,
+)
+from redoxmd.figures.save import save_figure
+from redoxmd.plan import FIGURES
+from redoxmd.units import BOLTZMANN_EV_PER_K
+
+STYLE = Figures(dpi=60)
+MM_PER_INCH = 25.4
+
+
+def diffusivities(xs=(2.0, 2.5, 3.0), kelvins=(800.0, 1000.0, 1200.0), still=3.0):
+    rows = []
+    for x in xs:
+        for kelvin in kelvins:
+            D = 1e-3 * np.exp(-0.35 / (BOLTZMANN_EV_PER_K * kelvin))
+            jumps = 0 if x == still else 16
+            rows.append(
+                {
+                    "x": x,
+                    "temperature_K": kelvin,
+                    "replicas": 1,
+                    "n_jumps": jumps,
+                    "time_ps": 10.0,
+                    "D_jumps_cm2_s": D if jumps else 0.0,
+                    "D_jumps_error_cm2_s": D / 4 if jumps else 0.0,
+                    "D_jumps_limit_cm2_s": np.nan if jumps else 2e-6,
+                    "D_msd_cm2_s": 1.2 * D if jumps else -1e-7,
+                    "D_msd_error_cm2_s": D / 3,
+                }
+            )
+    columns = list(rows[0]) if rows else list(diffusivities((2.0,), (800.0,)).columns)
+    return pd.DataFrame(rows, columns=columns)
+
+
+def fits(table):
+    columns = ("temperature_K", "D_jumps_cm2_s", "D_jumps_error_cm2_s", "n_jumps")
+    rows = []
+    for x, group in table.groupby("x"):
+        fit = fit_arrhenius(*(group[name].to_numpy() for name in columns), Diffusion())
+        rows.append({"x": x, **vars(fit)})
+    names = ["x", "Ea_eV", "Ea_error_eV", "log10_D0", "log10_D0_error", "fitted", "reason", "n_temperatures"]
+    return pd.DataFrame(rows, columns=names)
+
+
+def errors(generations=2):
+    rows = [
+        {"generation": g, "set": s, "member": m, "force_mae_eV_A": 0.1 + 0.01 * m, "energy_mae_meV_atom": 5.0}
+        for g in range(generations)
+        for s in ("train", "validation", "test")
+        for m in (-1, 0, 1)
+    ]
+    return pd.DataFrame(rows, columns=["generation", "set", "member", "force_mae_eV_A", "energy_mae_meV_atom"])
+
+
+def runs(generations=2):
+    rows = [
+        {"generation": g, "structure": s, "survived_ps": 1.0 + g, "target_ps": 2.0, "end_reason": "close_contact"}
+        for g in range(generations)
+        for s in ("a", "b")
+    ]
+    return pd.DataFrame(rows, columns=["generation", "structure", "survived_ps", "target_ps", "end_reason"])
+
+
+def traces(generations=2, points=20):
+    rows = [
+        {"generation": g, "structure": s, "time_fs": 10.0 * t, "spread_eV_A": 0.4 + 0.05 * t, "candidate": t % 7 == 6}
+        for g in range(generations)
+        for s in ("a", "b")
+        for t in range(points)
+    ]
+    return pd.DataFrame(rows, columns=["generation", "structure", "time_fs", "spread_eV_A", "candidate"])
+
+
+def parity(n, kind):
+    rng = np.random.default_rng(0)
+    reference = rng.normal(0, 1, n)
+    unit = {"forces": "eV_A", "energies": "eV_atom"}[kind]
+    predicted = reference + rng.normal(0, 0.1, n)
+    return pd.DataFrame({f"reference_{unit}": reference, f"predicted_{unit}": predicted})
+
+
+def concerted(jumps=(0, 5, 20)):
+    table = pd.DataFrame({"temperature_K": [800.0, 1000.0, 1200.0][: len(jumps)], "n_jumps": list(jumps)})
+    table["n_concerted"] = table["n_jumps"] // 2
+    share = table["n_concerted"] / table["n_jumps"].where(table["n_jumps"] > 0)
+    return table.assign(concerted_fraction=share, concerted_error=0.1, concerted_chance=share / 3)
+
+
+def reliability(sets=("validation", "test")):
+    curve = pd.DataFrame({"expected_fraction": [0.0, 0.5, 1.0], "observed_fraction": [0.0, 0.4, 1.0]})
+    bins = pd.DataFrame({"spread_eV_A": [0.1, 0.2], "rmse_eV_A": [0.1, 0.3], "n": [10, 10]})
+    empty = [curve.iloc[:0].assign(set=""), bins.iloc[:0].assign(set="")]
+    return (
+        pd.concat([curve.assign(set=name) for name in sets] or empty[:1]),
+        pd.concat([bins.assign(set=name) for name in sets] or empty[1:]),
+        dict.fromkeys(sets, 0.05),
+    )
+
+
+def drawn(name, kind):
+    """Figure `name` from full, empty or single-point data."""
+    full, one = kind == "full", kind == "single"
+    table = diffusivities() if full else diffusivities((2.0,), (800.0,)) if one else diffusivities(())
+    generations = 2 if full else 1 if one else 0
+    return {
+        "learning_curve": lambda: learning_curve.draw(errors(generations), runs(generations), STYLE),
+        "gate_timeline": lambda: gate_timeline.draw(
+            traces(generations, 20 if full else 1), runs(generations), 1.0, 5.0, STYLE
+        ),
+        "fig3a_errors": lambda: fig3a_errors.draw(
+            parity(5000 if full else int(one), "forces"), parity(30 if full else int(one), "energies"), STYLE
+        ),
+        "calibration": lambda: calibration.draw(
+            *reliability(("validation", "test") if full else ("test",) * one), STYLE
+        ),
+        "fig6_concerted": lambda: fig6_concerted.draw(concerted((0, 5, 20) if full else (1,) * one), STYLE),
+        "fig7_diffusivity": lambda: fig7_diffusivity.draw(table, STYLE),
+        "fig8_arrhenius": lambda: fig8_arrhenius.draw(table, fits(table), STYLE),
+        "fig9_jumps_vs_msd": lambda: fig9_jumps_vs_msd.draw(table, STYLE),
+        "table2_activation": lambda: table2_activation.draw(fits(table), STYLE),
+    }[name]()
+
+
+def texts(figure):
+    found = [text.get_text() for text in figure.findobj(matplotlib.text.Text)]
+    return " | ".join(text for text in found if text)
+
+
+@pytest.mark.parametrize("kind", ["full", "empty", "single"])
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_figure_draws_whatever_there_is(name, kind, tmp_path):
+    save_figure(drawn(name, kind), pd.DataFrame({"a": [1.0]}), tmp_path / name, STYLE)
+    for suffix in ("pdf", "svg", "png", "csv"):
+        assert (tmp_path / f"{name}.{suffix}").stat().st_size > 0
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_an_empty_figure_says_so(name):
+    words = texts(drawn(name, "empty"))
+    assert any(word in words for word in ("no ", "No ")), words
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_the_same_data_give_the_same_bytes(name, tmp_path):
+    data = pd.DataFrame({"a": [1.0, 1 / 3]})
+    for attempt in ("one", "two"):
+        save_figure(drawn(name, "full"), data, tmp_path / attempt, STYLE)
+    for suffix in ("pdf", "svg", "png", "csv"):
+        assert (tmp_path / f"one.{suffix}").read_bytes() == (tmp_path / f"two.{suffix}").read_bytes(), suffix
+
+
+@pytest.mark.parametrize(("name", "columns"), [("fig7_diffusivity", 1.2), ("fig3a_errors", 2.0)])
+def test_width_is_the_columns_width(name, columns):
+    assert drawn(name, "full").get_figwidth() == pytest.approx(columns * STYLE.width_mm / MM_PER_INCH)
+
+
+def test_arrhenius_shows_fits_and_says_what_it_refuses():
+    words = texts(drawn("fig8_arrhenius", "full"))
+    assert "x = 2: Ea = 0.35 ± " in words
+    assert "x = 3: no fit, 0 of 3 temperatures have 2 or more jumps, 3 are needed" in words
+
+
+def test_table_2_has_a_row_for_every_concentration():
+    (table,) = drawn("table2_activation", "full").axes[0].tables
+    words = [cell.get_text().get_text() for cell in table.get_celld().values()]
+    assert {"2", "2.5", "3"} < set(words)
+    assert sum(word.startswith("0.35 ± ") for word in words) == 2
+    assert sum("0 of 3 temperatures" in word for word in words) == 1
+
+
+def test_points_without_a_jump_are_limits():
+    figure = drawn("fig8_arrhenius", "full")
+    limits = [line for line in figure.axes[0].lines if line.get_marker() == "v" and len(line.get_ydata())]
+    np.testing.assert_allclose(limits[0].get_ydata(), np.log10(2e-6))
+
+
+def test_parity_shows_the_errors():
+    words = texts(drawn("fig3a_errors", "full"))
+    forces = parity(5000, "forces")
+    mae = (forces["predicted_eV_A"] - forces["reference_eV_A"]).abs().mean()
+    assert f"MAE {mae:.3g} eV/Å" in words
+    assert "n = 5000" in words
+
+
+def test_the_gate_shows_thresholds_and_stops():
+    figure = drawn("gate_timeline", "full")
+    levels = {float(line.get_ydata()[0]) for line in figure.axes[0].lines if line.get_linestyle() == "--"}
+    assert levels == {1.0, 5.0}
+    assert [line.get_marker() for line in figure.axes[0].lines].count("x") == 2

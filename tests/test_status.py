@@ -1,0 +1,114 @@
+import json
+
+import pytest
+
+from redoxmd.config import parse_config
+from redoxmd.run_tables import calibration_tables, error_table, run_table, summarise_run, trace_table
+from redoxmd.status import describe, headline_lines
+from redoxmd.trajectory import write_segment
+from tests.test_trajectory import piece
+
+CONFIG = parse_config(
+    {
+        "run": "r",
+        "aimd": {"starts": [{"x": 3.0, "seeds": [0, 1]}]},
+        "production": {"x": [3.0], "temperatures_K": [500, 600], "replicas": 1, "supercell": [1, 1, 1]},
+    }
+)
+ERRORS = [{"member": -1, "set": "test", "force_mae_eV_A": 0.25, "energy_mae_meV_atom": 8.7, "n_frames": 22}]
+RUN = {"structure": "s", "end_reason": "close_contact", "survived_ps": 0.9, "target_ps": 2.0, "n_candidates": 7}
+DECISION = {
+    "generation": 0,
+    "phase": "small",
+    "status": "go_on",
+    "label_ids": ["g0f000", "g0f001"],
+    "figures": {"candidates_per_ps": 3.5, "runs": [RUN]},
+}
+REFUSED = {"label_id": "g0f001", "refusal": {"reason": "unconverged", "detail": "", "step": 0}}
+
+
+def put(root, path, record):
+    file = root / path
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(record))
+
+
+def test_not_started(tmp_path):
+    assert "not started" in describe(tmp_path / "none", CONFIG)
+
+
+def test_a_run_on_its_way(tmp_path):
+    put(tmp_path, "aimd/x3.000_random0_1x1x1/record.json", {"n_frames": 5, "refusal": None})
+    put(tmp_path, "train/gen0/ensemble.json", {"errors": ERRORS})
+    (tmp_path / "train/gen0/member0.pt").touch()
+    put(tmp_path, "explore/gen0/s.json", RUN)
+    put(tmp_path, "gate/gen0.json", DECISION)
+    put(tmp_path, "label/gen0/g0f000.json", {"label_id": "g0f000", "refusal": None})
+    put(tmp_path, "label/gen0/g0f001.json", REFUSED)
+    trajectory = piece(0, 5)
+    trajectory.metadata.update(recorded_ps=250.0, ns_per_day=1.5, end_reason="completed")
+    (tmp_path / "production").mkdir()
+    write_segment(tmp_path / "production/x3.000_preferred0_1x1x1_T500K.h5", trajectory)
+    text = describe(tmp_path, CONFIG)
+    for line in (
+        "aimd: 1 of 2 runs done, 5 frames",
+        "generation 0: 1 of 4 members trained",
+        "test: force MAE 0.250 eV/Å, energy MAE 8.7 meV/atom (22 frames)",
+        "explore s: 0.9 of 2 ps, close_contact, 7 candidates",
+        "gate (small): go_on; labels: 2 of 2 done, 1 refused or cut short (g0f001 unconverged)",
+        "production: 1 of 2 trajectories, 0.25 ns, median 1.5 ns/day, 0 ended early",
+    ):
+        assert line in text
+
+
+def test_headline_numbers():
+    ensemble = {"errors": [*ERRORS, {**ERRORS[0], "member": 0}], "calibration": {"scale": 1.3}}
+    moved = {
+        "x": 2.0,
+        "temperature_K": 900.0,
+        "n_jumps": 4,
+        "D_jumps_cm2_s": 3e-6,
+        "D_jumps_error_cm2_s": 1e-6,
+        "D_jumps_limit_cm2_s": float("nan"),
+    }
+    still = {**moved, "n_jumps": 0, "D_jumps_cm2_s": 0.0, "D_jumps_limit_cm2_s": 2e-7}
+    fits = [{"x": 2.0, "fitted": False, "reason": "1 of 2 temperatures"}]
+    summary = summarise_run(ensemble, [DECISION], [moved, still], fits)
+    assert len(summary["errors"]) == 1
+    text = "\n".join(headline_lines(summary))
+    for part in (
+        "generation 0: survived 0.9 ps, 3.5 candidates/ps, 2 labels, go_on",
+        "D at x = 2, 900 K: 3e-06 ± 1e-06 cm²/s, 4 jumps",
+        "< 2e-07 cm²/s (no jump), 0 jumps",
+        "Ea at x = 2: not fitted: 1 of 2 temperatures",
+    ):
+        assert part in text
+
+
+def test_tables_of_a_run(tmp_path):
+    assert error_table([{"errors": ERRORS}, {"errors": ERRORS}])["generation"].tolist() == [0, 1]
+    assert run_table([DECISION]).loc[0, "survived_ps"] == pytest.approx(0.9)
+    paths = []
+    for generation in (0, 1):
+        path = tmp_path / f"gen{generation}" / "s.csv"
+        path.parent.mkdir()
+        path.write_text("time_fs,spread_eV_A,temperature_K,candidate\n0,0.5,900,False\n10,1.5,950,True\n")
+        paths.append(str(path))
+    traces = trace_table(paths)
+    assert traces["generation"].tolist() == [0, 0, 1, 1]
+    assert set(traces["structure"]) == {"s"}
+    assert traces["candidate"].tolist() == [False, True] * 2
+
+
+def test_calibration_without_a_test_set():
+    record = {
+        "expected_fraction": [0.0, 1.0],
+        "observed_fraction": [0.0, 1.0],
+        "spread_eV_A": [0.2],
+        "rmse_eV_A": [0.3],
+        "n": [9],
+        "miscalibration_area": 0.02,
+    }
+    curves, bins, areas = calibration_tables({"calibration": {"scale": 1.0, "validation": record}})
+    assert set(curves["set"]) == set(bins["set"]) == {"validation"}
+    assert areas == {"validation": 0.02}
