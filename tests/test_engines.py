@@ -199,7 +199,7 @@ class TestAse:
 
     def test_missing_calculator_says_what_to_install(self):
         settings = Engine(name="ase", ase=AseEngine(calculator="no.such.Calculator", requires="somepackage"))
-        with pytest.raises(EngineMissing, match=r"no no\.such\.Calculator found.*pip install 'somepackage'"):
+        with pytest.raises(EngineMissing, match=r"no no\.such\.Calculator found.*pip install somepackage"):
             get_engine(settings)
         assert engine_available(settings)[0] is False
 

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from redoxmd.config import sections
-from redoxmd.engines.base import Engine
-from redoxmd.records import content_hash
+from redoxmd.engines.base import Engine, method_hash
 
 MODULES = {
     "gpaw": "redoxmd.engines.gpaw",
@@ -45,7 +44,7 @@ def settings_hash(settings: sections.Engine) -> str:
     purpose; not mixers, iteration limits or commands.
     """
     module = _module(settings)
-    return content_hash([settings.name, module.METHOD_VERSION, module.physical_settings(settings)])
+    return method_hash(settings.name, module.METHOD_VERSION, module.physical_settings(settings))
 
 
 def engine_available(settings: sections.Engine) -> tuple[bool, str]:

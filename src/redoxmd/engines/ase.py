@@ -15,9 +15,8 @@ from ase.calculators.calculator import CalculatorError, PropertyNotImplementedEr
 from ase.stress import voigt_6_to_full_3x3_stress
 
 from redoxmd.config import sections
-from redoxmd.engines.base import Density, Result, checked
+from redoxmd.engines.base import Density, Result, checked, method_hash
 from redoxmd.errors import EngineMissing, LabelRefused
-from redoxmd.records import content_hash
 
 METHOD_VERSION = 1
 
@@ -59,7 +58,7 @@ class AseEngine:
 
     def __init__(self, settings: sections.Engine, calculator: Any) -> None:
         self.settings = settings
-        self.settings_hash = content_hash(["ase", METHOD_VERSION, physical_settings(settings)])
+        self.settings_hash = method_hash(self.name, METHOD_VERSION, physical_settings(settings))
         self.calculator = calculator
         properties = set(getattr(calculator, "implemented_properties", ()))
         offered = {"energy", "forces", "stress"} & properties

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from ase import Atoms
 
 from redoxmd.errors import LabelRefused
+from redoxmd.records import content_hash
 
 # Why a label is refused; one of these words stands in its record.
 REASONS = (
@@ -89,6 +90,11 @@ class Engine(Protocol):
 
     def density(self) -> Density | None:
         """Density of the structure labelled last; None where the engine has none."""
+
+
+def method_hash(name: str, version: int, physical: dict[str, Any]) -> str:
+    """Identity of a reference method: engine, its deliberate version, and what changes energies and forces."""
+    return content_hash([name, version, physical])
 
 
 def checked(result: Result, atoms: Atoms, force_ceiling_eV_A: float) -> Result:

@@ -14,9 +14,8 @@ import numpy as np
 from ase import Atoms
 
 from redoxmd.config import sections
-from redoxmd.engines.base import Density, Result, checked
+from redoxmd.engines.base import Density, Result, checked, method_hash
 from redoxmd.errors import EngineMissing, LabelRefused
-from redoxmd.records import content_hash
 
 logger = logging.getLogger("redoxmd")
 
@@ -70,7 +69,7 @@ class GpawEngine:
 
     def __init__(self, settings: sections.Engine, repeats: Sequence[int], workdir: Path | None) -> None:
         self.settings = settings
-        self.settings_hash = content_hash(["gpaw", METHOD_VERSION, physical_settings(settings)])
+        self.settings_hash = method_hash(self.name, METHOD_VERSION, physical_settings(settings))
         self.kpoints = tuple(math.ceil(k / r) for k, r in zip(settings.gpaw.kpoints, repeats, strict=True))
         self._log = str(workdir / "gpaw.txt") if workdir else None
         self._atoms: Atoms | None = None

@@ -21,10 +21,9 @@ from ase import Atoms
 from ase.data import atomic_numbers
 
 from redoxmd.config import sections
-from redoxmd.engines.base import Density, Result, checked
+from redoxmd.engines.base import Density, Result, checked, method_hash
 from redoxmd.errors import LabelRefused
 from redoxmd.model.neighbours import find_pairs
-from redoxmd.records import content_hash
 
 METHOD_VERSION = 1
 
@@ -73,7 +72,7 @@ class ToyEngine:
 
     def __init__(self, settings: sections.Engine) -> None:
         self.settings = settings
-        self.settings_hash = content_hash(["toy", METHOD_VERSION, physical_settings(settings)])
+        self.settings_hash = method_hash(self.name, METHOD_VERSION, physical_settings(settings))
         self._atoms: Atoms | None = None
 
     def calculate(self, atoms: Atoms) -> Result:

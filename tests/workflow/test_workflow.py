@@ -1,0 +1,193 @@
+"""The workflow as a user drives it: dry runs of every shipped config, and the toy campaign from end to end."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from redoxmd.config import load_config
+from redoxmd.frames import read_frames
+from redoxmd.plan import FIGURES, make_plan
+from redoxmd.trajectory import read_trajectory
+
+ROOT = Path(__file__).parents[2]
+TOY = Path(__file__).parent / "toy.yaml"
+PARTS = ("Snakefile", "rules", "workflow", "config", "resources", "envs")
+LIMIT_S = 240
+
+pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
+
+
+def repository(folder):
+    """The repository's own files in a folder where a run may leave results."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for part in PARTS:
+        (folder / part).symlink_to(ROOT / part)
+    return folder
+
+
+def snakemake(folder, *arguments):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "GPAW_CONFIG": str(ROOT / "envs/gpaw_siteconfig.py")}
+    return subprocess.run(
+        [sys.executable, "-m", "snakemake", *arguments],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def dry_run(folder, config):
+    """Planned jobs by rule."""
+    result = snakemake(folder, "--dry-run", "--configfile", str(config))
+    assert result.returncode == 0, result.stderr[-3000:]
+    table = result.stdout.split("Job stats:")[1].split("total")[0] if "Job stats:" in result.stdout else ""
+    return {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", table, flags=re.MULTILINE)}
+
+
+@pytest.mark.parametrize("name", ["config", "nvp", "nvp-gpaw", "nvp-rehearsal"])
+def test_shipped_configs_dry_run_to_their_full_dag(name, tmp_path):
+    path = ROOT / "config" / f"{name}.yaml"
+    planned = dry_run(repository(tmp_path), path)
+    jobs = make_plan(load_config(path), ROOT).jobs
+    first_phase = next(key for key in jobs if key.startswith("per generation: explore"))
+    assert planned["aimd"] == jobs["aimd"]
+    assert planned["train"] == jobs["per generation: train"]
+    assert planned["explore"] == jobs[first_phase]
+    assert planned["production"] == planned["jumps"] == jobs["production"]
+    assert all(planned[figure] == 1 for figure in FIGURES)
+
+
+def test_a_wrong_config_stops_before_any_job(tmp_path):
+    config = tmp_path / "wrong.yaml"
+    config.write_text("run: wrong\nexplore: {low_eV_A: 9.0}\n")
+    result = snakemake(repository(tmp_path / "repository"), "--dry-run", "--configfile", str(config))
+    assert result.returncode != 0
+    assert "explore.low_eV_A (9) must lie below high_eV_A (5)" in result.stderr + result.stdout
+    assert "Job stats" not in result.stdout
+
+
+def test_rules_have_logs_and_costly_ones_state_their_needs():
+    for path in sorted((ROOT / "rules").glob("*.smk")):
+        for name, body in re.findall(
+            r"^(?:rule|checkpoint) (\w+):\n((?:    .*\n|\n)+)", path.read_text(), re.MULTILINE
+        ):
+            assert "    log:" in body, f"{path.name}: rule {name} has no log"
+            if name in ("aimd", "label", "train", "explore", "production"):
+                for need in ("threads:", "mem_mb", "runtime", "benchmark:"):
+                    assert need in body, f"{path.name}: rule {name} lacks {need}"
+
+
+def test_the_package_knows_nothing_of_snakemake():
+    for path in (ROOT / "src").rglob("*.py"):
+        assert not re.search(r"^\s*(import|from) snakemake", path.read_text(), re.MULTILINE), path
+
+
+class TestToyCampaign:
+    """One run, looked at from all sides."""
+
+    @pytest.fixture(scope="class")
+    def campaign(self, tmp_path_factory):
+        folder = repository(tmp_path_factory.mktemp("toy"))
+        start = time.monotonic()
+        result = snakemake(folder, "--cores", "2", "--configfile", str(TOY))
+        assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-4000:]
+        return folder, folder / "results/toy", time.monotonic() - start
+
+    def decisions(self, results):
+        return [json.loads(path.read_text()) for path in sorted((results / "gate").glob("gen*.json"))]
+
+    def test_it_takes_less_than_four_minutes(self, campaign):
+        assert campaign[2] < LIMIT_S
+
+    def test_at_least_two_generations_and_both_phases_to_convergence(self, campaign):
+        decisions = self.decisions(campaign[1])
+        assert len(decisions) >= 2
+        assert {decision["phase"] for decision in decisions} == {"small", "large"}
+        assert decisions[-1]["status"] == "converged"
+        assert all(run["end_reason"] == "survived" for run in decisions[-1]["figures"]["runs"])
+        assert decisions[-1]["label_ids"] == []
+
+    def test_a_refused_label_is_recorded_and_never_trained_on(self, campaign):
+        _, results, _ = campaign
+        records = [json.loads(path.read_text()) for path in sorted(results.glob("label/gen*/g*.json"))]
+        refused = [record for record in records if record["status"] == "refused"]
+        labelled = [record for record in records if record["status"] == "labelled"]
+        assert refused and labelled
+        assert all(record["refusal"]["reason"] == "unconverged" for record in refused)
+        last = max(int(path.name.removeprefix("gen")) for path in (results / "train").glob("gen*"))
+        trained_on = {frame.info["config_id"] for frame in read_frames(results / f"train/gen{last}/dataset.extxyz")}
+        assert not trained_on & {record["label_id"] for record in refused}
+        assert {record["label_id"] for record in labelled} <= trained_on
+
+    def test_the_held_out_configuration_was_held_out(self, campaign):
+        frames = read_frames(campaign[1] / "train/gen0/dataset.extxyz")
+        parts = {frame.info["part"] for frame in frames if frame.info["config_id"] == "x3.000_random1_1x1x1"}
+        assert parts == {"test"}
+
+    def test_every_trajectory_and_figure_is_there(self, campaign):
+        _, results, _ = campaign
+        trajectories = sorted((results / "production").glob("*.h5"))
+        assert len(trajectories) == 9
+        assert all(read_trajectory(path).metadata["end_reason"] for path in trajectories)
+        for figure in FIGURES:
+            for suffix in ("pdf", "svg", "png", "csv"):
+                assert (results / f"figures/{figure}.{suffix}").stat().st_size > 0
+        summary = json.loads((results / "summary.json").read_text())
+        assert len(summary["diffusivities"]) == 9
+        assert len(pd.read_csv(results / "figures/fig7_diffusivity.csv")) == 9
+
+    def test_no_temporary_or_state_file_stays(self, campaign):
+        _, results, _ = campaign
+        assert [path for path in results.rglob(".*") if path.is_file()] == []
+        assert [path for path in (results / "state").rglob("*") if path.is_file()] == []
+
+    def test_a_second_run_does_nothing(self, campaign):
+        folder, results, _ = campaign
+        before = {path: path.stat().st_mtime_ns for path in results.rglob("*") if path.is_file()}
+        result = snakemake(folder, "--cores", "2", "--configfile", str(TOY))
+        assert result.returncode == 0
+        assert "Nothing to be done" in result.stdout + result.stderr
+        assert {path: path.stat().st_mtime_ns for path in results.rglob("*") if path.is_file()} == before
+
+    def changed(self, tmp_path, section, **values):
+        config = yaml.safe_load(TOY.read_text())
+        config.setdefault(section, {}).update(values)
+        path = tmp_path / "changed.yaml"
+        path.write_text(yaml.safe_dump(config))
+        return path
+
+    def test_plot_style_redraws_figures_only(self, campaign, tmp_path):
+        planned = dry_run(campaign[0], self.changed(tmp_path, "figures", font_pt=9.0))
+        assert set(planned) == {*FIGURES, "all"}
+
+    def test_a_new_temperature_runs_only_its_trajectories(self, campaign, tmp_path):
+        planned = dry_run(campaign[0], self.changed(tmp_path, "production", temperatures_K=[600, 900, 1200, 1500]))
+        assert (planned["production"], planned["jumps"], planned["diffusion"]) == (3, 3, 1)
+        assert not {"aimd", "train", "explore", "label", "structure"} & set(planned)
+
+    def test_a_new_replica_runs_only_its_trajectories(self, campaign, tmp_path):
+        planned = dry_run(campaign[0], self.changed(tmp_path, "production", replicas=2))
+        assert planned["production"] == 9
+        assert not {"aimd", "train", "explore", "label"} & set(planned)
+
+    def test_a_jump_rule_reanalyses_without_new_dynamics(self, campaign, tmp_path):
+        planned = dry_run(campaign[0], self.changed(tmp_path, "diffusion", jump_distance_A=2.5))
+        assert planned["jumps"] == 9
+        assert not {"aimd", "train", "explore", "label", "production"} & set(planned)
+
+    def test_the_report_holds_every_figure(self, campaign):
+        folder, results, _ = campaign
+        report = results / "report.html"
+        result = snakemake(folder, "all", "--configfile", str(TOY), "--report", str(report))
+        assert result.returncode == 0, result.stderr[-2000:]
+        text = report.read_text(encoding="utf-8")
+        assert all(f"{figure}.svg" in text for figure in FIGURES)
