@@ -49,8 +49,22 @@ def phase_of(run, gen):
 
 def phase_settings(run, gen):
     """Settings of the phase a generation explores."""
-    name = phase_of(run, gen)
-    return next(phase for phase in CFG.explore.phases if phase.name == name)
+    return layout.phase_named(CFG.explore, phase_of(run, gen))
+
+
+def phase(wildcards):
+    """The phase the job's generation explores."""
+    return phase_of(wildcards.run, wildcards.gen)
+
+
+def explore_length_ps(wildcards):
+    """How long the explore runs of the job's generation are to live."""
+    return phase_settings(wildcards.run, wildcards.gen).length_ps
+
+
+def member_size(wildcards):
+    """Hyperparameters of the member a job trains."""
+    return section("train")["members"][int(wildcards.member)]
 
 
 def last_generation(run):
@@ -98,8 +112,7 @@ def explored(pattern):
     """Input function: one file per explore run of the generation."""
 
     def files(wildcards):
-        phase = phase_settings(wildcards.run, wildcards.gen)
-        names = layout.structure_names(phase.starts, phase.supercell)
+        names = layout.phase_structures(phase_settings(wildcards.run, wildcards.gen))
         return expand(pattern, run=wildcards.run, gen=wildcards.gen, structure=names)
 
     return files
@@ -130,8 +143,7 @@ def all_traces(wildcards):
     pattern = "results/{run}/explore/gen{gen}/{structure}.csv"
     found = []
     for gen in range(last_generation(wildcards.run) + 1):
-        phase = phase_settings(wildcards.run, gen)
-        names = layout.structure_names(phase.starts, phase.supercell)
+        names = layout.phase_structures(phase_settings(wildcards.run, gen))
         found += expand(pattern, run=wildcards.run, gen=gen, structure=names)
     return found
 

@@ -19,7 +19,7 @@ rule explore:
         runtime="24h",
     params:
         explore=section("explore", without=["phases"]),
-        length_ps=lambda wildcards: phase_settings(wildcards.run, wildcards.gen).length_ps,
+        length_ps=explore_length_ps,
         seed=CFG.seed,
     script:
         "../workflow/scripts/explore.py"

@@ -11,6 +11,6 @@ checkpoint gate:
         "results/{run}/logs/gate/gen{gen}.log",
     params:
         gate=section("gate"),
-        phase=lambda wildcards: phase_of(wildcards.run, wildcards.gen),
+        phase=phase,
     script:
         "../workflow/scripts/gate.py"

@@ -44,7 +44,7 @@ rule train:
                 "validation_fraction",
             ],
         ),
-        size=lambda wildcards: section("train")["members"][int(wildcards.member)],
+        size=member_size,
         seed=CFG.seed,
         state="results/{run}/state/train/gen{gen}_member{member}",
     script:

@@ -1,0 +1,41 @@
+import re
+from pathlib import Path
+
+import yaml
+
+from redoxmd.config import parse_config
+from redoxmd.plan import make_plan
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_example_of_another_material_can_run():
+    (example,) = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+    config = parse_config(yaml.safe_load(example))
+    plan = make_plan(config, ROOT)
+    assert [problem for problem in plan.problems if "engine" not in problem] == []
+    assert plan.jobs["aimd"] == 3
+
+
+def test_the_picture_shows_the_rules_of_the_loop():
+    (picture,) = re.findall(r"```mermaid\n(.*?)```", README, re.DOTALL)
+    rules = set()
+    for path in (ROOT / "rules").glob("*.smk"):
+        if path.stem != "figures":
+            rules |= set(re.findall(r"^(?:rule|checkpoint) (\w+):", path.read_text(), re.MULTILINE))
+    # One box for all structures.
+    assert rules - {"structure"} <= set(re.findall(r"\w+", picture))
+
+
+def test_links_lead_somewhere():
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")]
+    for page in pages:
+        for target in re.findall(r"\]\(([^)#\s]+)\)", page.read_text(encoding="utf-8")):
+            if not target.startswith("http"):
+                assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_commands_exist():
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"(?<!\w)make ([a-z][a-z-]*)", README)) <= targets
