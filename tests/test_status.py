@@ -1,5 +1,6 @@
 import json
 
+import numpy as np
 import pytest
 
 from redoxmd.config import parse_config
@@ -49,8 +50,12 @@ def test_a_run_on_its_way(tmp_path):
     trajectory.metadata.update(recorded_ps=250.0, ns_per_day=1.5, end_reason="completed")
     (tmp_path / "production").mkdir()
     write_segment(tmp_path / "production/x3.000_preferred0_1x1x1_T500K.h5", trajectory)
+    state = tmp_path / "state/production/x3.000_preferred0_1x1x1_T600K"
+    state.mkdir(parents=True)
+    np.savez(state / "state.npz", step=np.asarray(500_000))
     text = describe(tmp_path, CONFIG)
     for line in (
+        "  x3.000_preferred0_1x1x1_T600K: 250 of 1e+03 ps, equilibration included",
         "aimd: 1 of 2 runs done, 5 frames",
         "generation 0: 1 of 4 members trained",
         "test: force MAE 0.250 eV/Å, energy MAE 8.7 meV/atom (22 frames)",

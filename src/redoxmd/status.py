@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from redoxmd import layout
 from redoxmd.config.sections import Config
 from redoxmd.records import read_json
+from redoxmd.units import FS_PER_PS
 
 
 def describe(results: Path, config: Config) -> str:
@@ -73,8 +76,9 @@ def _production_lines(results: Path, config: Config) -> list[str]:
     wanted = layout.trajectories(config.production)
     done = [results / f"production/{name}_T{kelvin}K.h5" for name, kelvin in wanted]
     done = [path for path in done if path.exists()]
+    on_their_way = [_progress_line(results, config, f"{name}_T{kelvin}K") for name, kelvin in wanted]
     if not done:
-        return [f"production: 0 of {len(wanted)} trajectories"]
+        return [f"production: 0 of {len(wanted)} trajectories", *filter(None, on_their_way)]
     from redoxmd.trajectory import read_metadata
 
     abouts = [read_metadata(path) for path in done]
@@ -83,8 +87,20 @@ def _production_lines(results: Path, config: Config) -> list[str]:
     ended = sum(about["end_reason"] != "completed" for about in abouts)
     return [
         f"production: {len(done)} of {len(wanted)} trajectories, {total_ns:.3g} ns, "
-        f"median {speeds[len(speeds) // 2]:.3g} ns/day, {ended} ended early"
+        f"median {speeds[len(speeds) // 2]:.3g} ns/day, {ended} ended early",
+        *filter(None, on_their_way),
     ]
+
+
+def _progress_line(results: Path, config: Config, trajectory: str) -> str:
+    """How far an unfinished trajectory had come when its state was last written; "" when there is none."""
+    state = results / f"state/production/{trajectory}/state.npz"
+    if not state.exists():
+        return ""
+    with np.load(state, allow_pickle=False) as record:
+        time_ps = int(record["step"]) * config.production.timestep_fs / FS_PER_PS
+    wanted_ps = config.production.equilibration_ps + config.production.length_ps
+    return f"  {trajectory}: {time_ps:.3g} of {wanted_ps:.3g} ps, equilibration included"
 
 
 def error_lines(record: dict[str, Any]) -> list[str]:

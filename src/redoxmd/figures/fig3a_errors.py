@@ -11,6 +11,8 @@ from redoxmd.config.sections import Figures
 from redoxmd.figures.style import COLOURS, MAP, label, new_figure, say
 
 MANY_POINTS = 3000
+FEW_POINTS = 300
+ROOM_FOR_TEXT = 1.45
 
 
 def draw(forces: pd.DataFrame, energies: pd.DataFrame, settings: Figures) -> Figure:
@@ -45,7 +47,8 @@ def _parity(axis: Axes, reference: np.ndarray, predicted: np.ndarray, settings: 
     if len(reference) > MANY_POINTS:
         axis.hexbin(reference, predicted, gridsize=60, bins="log", cmap=MAP, mincnt=1, linewidths=0)
     else:
-        axis.plot(reference, predicted, ".", color=COLOURS[0], alpha=0.4, markersize=2.5, markeredgewidth=0)
+        size = 2.5 if len(reference) > FEW_POINTS else 4.5
+        axis.plot(reference, predicted, "o", color=COLOURS[0], alpha=0.5, markersize=size, markeredgewidth=0)
     axis.plot([low, high], [low, high], color="black", linewidth=0.8)
 
 
@@ -54,6 +57,7 @@ def _errors(axis: Axes, errors: np.ndarray, unit: str, settings: Figures) -> Non
         say(axis, settings, "no errors to show")
         return
     axis.hist(errors, bins=min(60, max(5, len(errors) // 4)), density=True, color=COLOURS[0], alpha=0.8)
+    axis.set_ylim(top=ROOM_FOR_TEXT * axis.get_ylim()[1])
     mae, rmse = np.abs(errors).mean(), np.sqrt((errors**2).mean())
     text = f"MAE {mae:.3g} {unit}\nRMSE {rmse:.3g} {unit}\nn = {len(errors)}"
     axis.text(0.98, 0.96, text, transform=axis.transAxes, ha="right", va="top", fontsize=settings.font_pt - 1.5)

@@ -36,7 +36,7 @@ def draw(table: pd.DataFrame, settings: Figures) -> Figure:
         label="observed",
     )
     share.plot(place[shown], table["concerted_chance"][shown], "_", color="black", markersize=14, label="by chance")
-    share.set_ylim(-0.05, 1.05)
+    share.set_ylim(0, 1.05)
     label(share, settings, "temperature (K)", "concerted fraction", "b")
     legend(share, settings)
     for axis in axes.flat:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from redoxmd.config.sections import Figures
 from redoxmd.figures.style import COLOURS, label, legend, new_figure, say
@@ -54,3 +56,9 @@ def _parity(axis: Axes, table: pd.DataFrame, settings: Figures) -> None:
     axis.plot(ends, ends, color="black", linewidth=0.8)
     axis.set_xscale("log")
     axis.set_yscale("log")
+    # Within a decade the labels of minor ticks run into each other; the decades are widened to have a label at all.
+    low, high = 10 ** np.floor(np.log10(ends[0])), 10 ** np.ceil(np.log10(ends[1]))
+    axis.set_xlim(low, high)
+    axis.set_ylim(low, high)
+    for side in (axis.xaxis, axis.yaxis):
+        side.set_minor_formatter(NullFormatter())

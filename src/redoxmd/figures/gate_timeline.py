@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from redoxmd.config.sections import Figures
-from redoxmd.figures.style import colour_of, label, legend, new_figure, say
+from redoxmd.figures.style import colour_of, label, new_figure, say
+
+MOST_COLUMNS = 4
 
 
 def draw(traces: pd.DataFrame, ends: pd.DataFrame, low_eV_A: float, high_eV_A: float, settings: Figures) -> Figure:
@@ -18,23 +22,37 @@ def draw(traces: pd.DataFrame, ends: pd.DataFrame, low_eV_A: float, high_eV_A: f
         ends: generation, structure, end_reason.
     """
     generations = sorted(traces["generation"].unique()) if len(traces) else [0]
+    columns = min(len(generations), MOST_COLUMNS)
+    rows = math.ceil(len(generations) / columns)
     figure, axes = new_figure(
-        settings, 1, len(generations), height_ratio=min(0.8, 0.9 / len(generations)), width=2.0, sharey=True
+        settings,
+        rows,
+        columns,
+        height_ratio=0.12 + rows * min(0.5, 0.75 / columns),
+        width=2.0,
+        sharex=True,
+        sharey=True,
     )
     structures = sorted(traces["structure"].unique()) if len(traces) else []
     colours = colour_of(structures)
-    for generation, axis in zip(generations, axes.flat, strict=True):
+    for axis in list(axes.flat)[len(generations) :]:
+        axis.set_visible(False)
+    for generation, axis in zip(generations, axes.flat, strict=False):
         here = traces[traces["generation"] == generation] if len(traces) else traces
         stopped = ends[(ends["generation"] == generation) & (ends["end_reason"] != "survived")] if len(ends) else ends
         _panel(axis, here, stopped, colours)
         for value in (low_eV_A, high_eV_A):
             axis.axhline(value, color="black", linestyle="--", linewidth=0.8)
         axis.set_yscale("log")
-        label(axis, settings, "time (ps)", "", f"generation {generation}")
+        first_column = axis in list(axes[:, 0])
+        label(axis, settings, "time (ps)", "force spread (eV/Å)" if first_column else "", f"generation {generation}")
         if here.empty:
             say(axis, settings, "no explore run")
-    label(axes[0, 0], settings, "time (ps)", "force spread (eV/Å)", f"generation {generations[0]}")
-    legend(axes[0, -1], settings, loc="lower right")
+    handles, names = axes[0, 0].get_legend_handles_labels()
+    if names:
+        figure.legend(
+            handles, names, loc="outside lower center", ncols=3, frameon=False, fontsize=settings.font_pt - 1.5
+        )
     return figure
 
 
