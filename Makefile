@@ -44,10 +44,11 @@ run: $(VENV)/.run ## run CONFIG (the quickstart) and write its report
 	@$(SNAKEMAKE) --cores $(CORES) --quiet rules host --rerun-incomplete
 	@$(SNAKEMAKE) --quiet all --report "$$($(BIN)/redoxmd path $(CONFIG))/report.html"
 	@$(BIN)/redoxmd status $(CONFIG)
+	@echo "report: $$($(BIN)/redoxmd path $(CONFIG))/report.html"
 
 test: $(VENV)/.test ## lint and run the tests (slow and GPU tests are left out)
 	@$(MAKE) --no-print-directory lint
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(CORES) --dist worksteal -m "not slow and not gpu" tests
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(CORES) --dist loadgroup -m "not slow and not gpu" tests
 
 test-slow: $(VENV)/.test ## run the slow tests, real DFT among them
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m slow tests

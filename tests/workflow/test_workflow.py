@@ -22,7 +22,7 @@ TOY = Path(__file__).parent / "toy.yaml"
 PARTS = ("Snakefile", "rules", "workflow", "config", "resources", "envs")
 LIMIT_S = 240
 
-pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
+pytestmark = pytest.mark.workflow
 
 
 def repository(folder):
@@ -91,6 +91,7 @@ def test_the_package_knows_nothing_of_snakemake():
         assert not re.search(r"^\s*(import|from) snakemake", path.read_text(), re.MULTILINE), path
 
 
+@pytest.mark.xdist_group("toy")
 class TestToyCampaign:
     """One run, looked at from all sides."""
 

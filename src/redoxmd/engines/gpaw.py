@@ -122,6 +122,7 @@ class GpawEngine:
         working.calc = GPAW(
             **keywords, spinpol=True, mixer=mixer, occupations=self._occupations(True), convergence=FIRST_STAGE
         )
+        logger.info("first SCF, total moment held at %.1f μB", self._expected_moment)
         working.get_potential_energy()
         logger.info("spin state found at a fixed moment of %.1f μB, now free", self._expected_moment)
         working.calc.set(occupations=self._occupations(False), convergence=final)
@@ -146,7 +147,7 @@ class GpawEngine:
             raise LabelRefused("wrong_moment", f"total moment {moment_muB:.2f} μB, expected {expected:.2f}")
 
     def density(self) -> Density | None:
-        """All-electron valence density of the last frame (FACTS: the pseudo-density is no charge), normalised.
+        """All-electron valence density of the last frame (the pseudo-density holds no charge of its own), normalised.
 
         Raises:
             LabelRefused: corrupted, when its integral is off the valence electrons by more than 0.5 %.
