@@ -4,8 +4,7 @@ import torch
 
 from redoxmd.checkpoint import Checkpoint
 from redoxmd.config.sections import Member, Train
-from redoxmd.dataset import Dataset, build_dataset, frame_identity, reference_energies
-from redoxmd.errors import DataError
+from redoxmd.dataset import build_dataset
 from redoxmd.model.ensemble import Ensemble
 from redoxmd.train import Trainer, load_member, loss_terms, save_member, train_member
 from tests.conftest import rock, spring_label
@@ -119,83 +118,3 @@ def test_member_file_round_trip(tmp_path):
     member, record = load_member(tmp_path / "m.pt")
     assert record["about"]["generation"] == 0 and record["stopped"] == "max_steps"
     assert torch.equal(torch.cat([p.flatten() for p in member.parameters()]), weights(result))
-
-
-class TestDataset:
-    def test_test_configurations_are_never_trained_on(self):
-        joined = build_dataset(
-            frames(6) + frames(6, "b")[1:2] + frames(9, "b")[6:],
-            SETTINGS.model_copy(update={"test_configurations": ("b",)}),
-            1,
-            "h",
-        )
-        assert {f.info["config_id"] for f in joined.part("test")} == {"b"}
-        assert "b" not in {f.info["config_id"] for f in joined.part("train") + joined.part("validation")}
-
-    def test_a_frame_keeps_its_set_as_data_grow(self):
-        few = {f.info["step"]: f.info["set"] for f in dataset(15).frames}
-        more = {f.info["step"]: f.info["set"] for f in dataset(40).frames}
-        assert {step: more[step] for step in few} == few
-
-    def test_there_is_always_validation(self):
-        assert dataset(3, validation_fraction=0.001).counts() == {"train": 2, "validation": 1, "test": 0}
-
-    def test_duplicates_are_dropped(self):
-        twice = build_dataset(frames(5) + frames(5), SETTINGS, 1, "h")
-        assert (len(twice.frames), twice.duplicates) == (5, 5)
-
-    def test_identity_ignores_wrapping_only(self):
-        atoms = rock(1)
-        wrapped = atoms.copy()
-        wrapped.positions += np.asarray(atoms.cell)[1]
-        moved = atoms.copy()
-        moved.positions[0, 0] += 0.01
-        assert frame_identity(atoms) == frame_identity(wrapped) != frame_identity(moved)
-
-    @pytest.mark.parametrize(
-        ("change", "message"),
-        [
-            ({"settings_hash": "other"}, "do not mix"),
-            ({"converged": False}, "not marked as converged"),
-        ],
-    )
-    def test_wrong_labels_are_refused(self, change, message):
-        bad = spring_label(rock(50), config_id="bad", step=3, **change)
-        with pytest.raises(DataError, match=f"bad step 3.*{message}"):
-            build_dataset([*frames(3), bad], SETTINGS, 1, "h")
-
-    @pytest.mark.parametrize("value", [np.nan, np.inf])
-    def test_not_finite_labels_are_refused(self, value):
-        bad = spring_label(rock(50))
-        bad.calc.results["forces"][0, 0] = value
-        with pytest.raises(DataError, match="not finite"):
-            build_dataset([bad], SETTINGS, 1, "h")
-
-    def test_unlabelled_frames_are_refused(self):
-        bare = rock(1)
-        with pytest.raises(DataError, match="no energy and forces"):
-            build_dataset([bare], SETTINGS, 1, "h")
-
-    def test_missing_test_configuration_is_named(self):
-        with pytest.raises(DataError, match="nowhere"):
-            dataset(5, test_configurations=("nowhere",))
-
-    def test_reference_energies_explain_a_linear_composition(self):
-        structures = []
-        true = {8: -4.0, 11: -1.5, 15: -6.0, 23: -8.0}
-        for seed in range(8):
-            atoms = rock(seed)
-            del atoms[[0] if seed % 2 else []]
-            frame = spring_label(atoms)
-            frame.calc.results["energy"] = sum(true[z] for z in atoms.numbers)
-            structures.append(frame)
-        fitted = reference_energies(structures, [8, 11, 15, 23])
-        # Only the sodium content varies, so only its energy is determined, and every total.
-        assert fitted[1] == pytest.approx(-1.5, abs=1e-8)
-        for frame in structures:
-            total = sum(fitted[[8, 11, 15, 23].index(z)] for z in frame.numbers)
-            assert total == pytest.approx(frame.calc.results["energy"], abs=1e-8)
-
-
-def test_dataset_object_counts():
-    assert Dataset([]).counts() == {"train": 0, "validation": 0, "test": 0}

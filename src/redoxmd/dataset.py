@@ -21,6 +21,7 @@ from redoxmd.seeds import derive_seed
 logger = logging.getLogger("redoxmd")
 
 SETS = ("train", "validation", "test")
+CARD_KEYS = ("engine", "settings_hash", "files")
 
 
 @dataclass(frozen=True)
@@ -128,12 +129,19 @@ def load_datasets(folders: Sequence[Path], settings_hash: str) -> list[Atoms]:
 
 
 def read_dataset_card(folder: Path) -> dict[str, Any]:
-    """The `dataset.yaml` of a dataset folder."""
+    """The `dataset.yaml` of a dataset folder.
+
+    Raises:
+        DataError: there is none, or it lacks a key.
+    """
     card = folder / "dataset.yaml"
     if not card.exists():
         raise DataError(f"train.datasets: {folder} has no dataset.yaml; see resources/README.md for its form")
-    content: dict[str, Any] = yaml.safe_load(card.read_text(encoding="utf-8"))
-    return content
+    content = yaml.safe_load(card.read_text(encoding="utf-8"))
+    lacking = [key for key in CARD_KEYS if not isinstance(content, dict) or key not in content]
+    if lacking:
+        raise DataError(f"{card}: lacks {', '.join(lacking)}; see resources/README.md for its form")
+    return dict(content)
 
 
 def _load_dataset(folder: Path, settings_hash: str) -> list[Atoms]:

@@ -70,12 +70,13 @@ def make_plan(config: Config, root: Path = Path()) -> Plan:
         for folder in config.train.datasets
         if not (root / folder / "dataset.yaml").exists()
     ]
-    from redoxmd.engines import engine_available
+    from redoxmd.engines import engine_available, settings_hash
 
     found, message = engine_available(config.engine)
     if not found:
         problems.append(f"engine {config.engine.name}: {message}")
     notes = [f"engine {config.engine.name}: {message}"] if found else []
+    notes.append(f"reference settings: {settings_hash(config.engine)} (what a dataset to be joined must carry)")
     notes.append(
         "GPU: nvidia-smi found" if shutil.which("nvidia-smi") else "GPU: none found, the ensemble runs on the CPU"
     )

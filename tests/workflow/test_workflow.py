@@ -131,7 +131,7 @@ class TestToyCampaign:
 
     def test_the_held_out_configuration_was_held_out(self, campaign):
         frames = read_frames(campaign[1] / "train/gen0/dataset.extxyz")
-        parts = {frame.info["part"] for frame in frames if frame.info["config_id"] == "x3.000_random1_1x1x1"}
+        parts = {frame.info["set"] for frame in frames if frame.info["config_id"] == "x3.000_random1_1x1x1"}
         assert parts == {"test"}
 
     def test_every_trajectory_and_figure_is_there(self, campaign):
