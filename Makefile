@@ -42,7 +42,8 @@ $(VENV)/.test: $(VENV)/.run
 run: $(VENV)/.run ## run CONFIG (the quickstart) and write its report
 	@$(BIN)/redoxmd check $(CONFIG)
 	@$(SNAKEMAKE) --cores $(CORES) --quiet rules host --rerun-incomplete
-	@$(SNAKEMAKE) --quiet all --report "$$($(BIN)/redoxmd path $(CONFIG))/report.html"
+	@results=$$($(BIN)/redoxmd path $(CONFIG)); $(SNAKEMAKE) --report $$results/report.html > $$results/logs/report.log 2>&1 \
+		|| { cat $$results/logs/report.log; exit 1; }
 	@$(BIN)/redoxmd status $(CONFIG)
 	@echo "report: $$($(BIN)/redoxmd path $(CONFIG))/report.html"
 

@@ -89,9 +89,9 @@ class GpawConvergence(Section):
 class GpawMixer(Section):
     """GPAW's density mixer for spin-polarised systems (MixerDif)."""
 
-    beta: float = Field(default=0.25, gt=0.0, le=1.0, description="share of the new density")
-    history: Count = Field(default=8, description="densities remembered")
-    weight: Positive = Field(default=50.0, description="damping of long-wavelength changes")
+    beta: float = Field(default=0.1, gt=0.0, le=1.0, description="share of the new density")
+    history: Count = Field(default=5, description="densities remembered")
+    weight: Positive = Field(default=100.0, description="damping of long-wavelength changes")
 
 
 class Gpaw(Section):

@@ -28,8 +28,8 @@ def draw(table: pd.DataFrame, settings: Figures) -> Figure:
     share = axes[0, 1]
     share.errorbar(
         place[shown],
-        table["concerted_fraction"][shown],
-        table["concerted_error"][shown],
+        table["concerted_fraction"][shown].to_numpy(),
+        table["concerted_error"][shown].to_numpy(),
         fmt="o",
         color=COLOURS[0],
         capsize=2,

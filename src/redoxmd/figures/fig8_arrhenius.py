@@ -51,9 +51,8 @@ def _points(axis: Axes, rows: pd.DataFrame, colour: str, text: str) -> None:
     # The lower bar of log D ends where D − σ does, and is cut at two decades where that is nothing.
     lower = np.log10(value) - np.log10(np.maximum(value - error, value * 0.01))
     upper = np.log10(value + error) - np.log10(value)
-    axis.errorbar(
-        1000 / seen["temperature_K"], np.log10(value), [lower, upper], fmt="o", color=colour, capsize=2, label=text
-    )
+    inverse, bars = (1000 / seen["temperature_K"]).to_numpy(), np.array([lower, upper])
+    axis.errorbar(inverse, np.log10(value).to_numpy(), bars, fmt="o", color=colour, capsize=2, label=text)
     axis.plot(
         1000 / none["temperature_K"],
         np.log10(none["D_jumps_limit_cm2_s"]),

@@ -38,8 +38,10 @@ def _smallest_step(table: pd.DataFrame) -> float:
 
 
 def _errorbar(axis: Axes, x: pd.Series, rows: pd.DataFrame, name: str, colour: str, marker: str, text: str) -> None:
-    error = rows[f"D_{name}_error_cm2_s"].fillna(0.0)
-    axis.errorbar(x, rows[f"D_{name}_cm2_s"], error, fmt=marker, color=colour, capsize=2, label=text)
+    error = rows[f"D_{name}_error_cm2_s"].fillna(0.0).to_numpy()
+    axis.errorbar(
+        x.to_numpy(), rows[f"D_{name}_cm2_s"].to_numpy(), error, fmt=marker, color=colour, capsize=2, label=text
+    )
 
 
 def _parity(axis: Axes, table: pd.DataFrame, settings: Figures) -> None:
