@@ -229,7 +229,7 @@ class TestGpaw:
         gpaw=Gpaw(
             cutoff_eV=450.0,
             kpoints=(2, 2, 2),
-            # A cell this small has few grid points for V 3p: at 300 eV and refinement 2 they hold 4 % too many electrons.
+            # This cell has few grid points for V 3p: at 300 eV and refinement 2 they hold 4 % too many electrons.
             density_refinement=4,
             convergence=GpawConvergence(energy_eV=1e-4, density=1e-5, eigenstates=1e-6),
         )
