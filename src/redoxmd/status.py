@@ -73,12 +73,11 @@ def _decision_lines(decision: dict[str, Any], results: Path, generation: int) ->
 
 
 def _production_lines(results: Path, config: Config) -> list[str]:
-    wanted = layout.trajectories(config.production)
-    done = [results / f"production/{name}_T{kelvin}K.h5" for name, kelvin in wanted]
-    done = [path for path in done if path.exists()]
-    on_their_way = [_progress_line(results, config, f"{name}_T{kelvin}K") for name, kelvin in wanted]
+    wanted = [f"{name}_T{kelvin}K" for name, kelvin in layout.trajectories(config.production)]
+    done = [path for path in (results / f"production/{name}.h5" for name in wanted) if path.exists()]
+    on_their_way = [line for name in wanted if (line := _progress_line(results, config, name))]
     if not done:
-        return [f"production: 0 of {len(wanted)} trajectories", *filter(None, on_their_way)]
+        return [f"production: 0 of {len(wanted)} trajectories", *on_their_way]
     from redoxmd.trajectory import read_metadata
 
     abouts = [read_metadata(path) for path in done]
@@ -88,7 +87,7 @@ def _production_lines(results: Path, config: Config) -> list[str]:
     return [
         f"production: {len(done)} of {len(wanted)} trajectories, {total_ns:.3g} ns, "
         f"median {speeds[len(speeds) // 2]:.3g} ns/day, {ended} ended early",
-        *filter(None, on_their_way),
+        *on_their_way,
     ]
 
 

@@ -51,10 +51,8 @@ def _parity(axis: Axes, table: pd.DataFrame, settings: Figures) -> None:
         say(axis, settings, "no point where both are positive")
         return
     axis.plot(both["D_jumps_cm2_s"], both["D_msd_cm2_s"], "o", color=COLOURS[0])
-    ends = [
-        both[["D_jumps_cm2_s", "D_msd_cm2_s"]].to_numpy().min(),
-        both[["D_jumps_cm2_s", "D_msd_cm2_s"]].to_numpy().max(),
-    ]
+    values = both[["D_jumps_cm2_s", "D_msd_cm2_s"]].to_numpy()
+    ends = [values.min(), values.max()]
     axis.plot(ends, ends, color="black", linewidth=0.8)
     axis.set_xscale("log")
     axis.set_yscale("log")

@@ -184,9 +184,8 @@ class Painn(nn.Module):
         core = self.core(graph, distance) if self.core is not None else None
         return PairTensors(basis, directed, graph.receiver, graph.sender, graph.blocks, core)
 
-    def node_scalars(self, graph: Graph, pairs: PairTensors | None = None) -> Tensor:
+    def node_scalars(self, graph: Graph, pairs: PairTensors) -> Tensor:
         """Final scalar features of the atoms (n, F): the descriptor of `select`."""
-        pairs = pairs or self.pair_tensors(graph)
         scalars: Tensor = self.embedding(graph.species)
         vectors: Tensor | None = None
         for interaction, update in zip(self.interactions, self.updates, strict=True):
