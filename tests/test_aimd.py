@@ -7,7 +7,7 @@ import pytest
 from redoxmd.aimd import require_frames, run_reference_md
 from redoxmd.checkpoint import Checkpoint
 from redoxmd.config.sections import Aimd, Engine, Label, Start
-from redoxmd.densities import join_densities, read_densities
+from redoxmd.density.store import join_densities, read_densities
 from redoxmd.engines.base import Result
 from redoxmd.engines.toy import ToyEngine
 from redoxmd.errors import DataError, Interrupted, LabelBudgetExceeded, LabelRefused

@@ -11,13 +11,14 @@ import numpy as np
 from ase import Atoms
 
 from redoxmd.checkpoint import Checkpoint
-from redoxmd.densities import write_densities
+from redoxmd.density.store import density_key, write_densities
 from redoxmd.engines.base import Engine, Result
-from redoxmd.errors import DataError, LabelRefused
+from redoxmd.errors import DataError, DensityRefused, LabelRefused
 from redoxmd.frames import bare, labelled, read_frames, write_frames
 from redoxmd.interrupt import stop_on_sigterm
 from redoxmd.md import Langevin, MDState
 from redoxmd.progress import Progress
+from redoxmd.records import read_json, write_json
 from redoxmd.units import ASE_TIME_PER_FS
 
 logger = logging.getLogger("redoxmd")
@@ -40,11 +41,13 @@ class ReferenceRun:
     Attributes:
         frames: accepted frames, in order.
         densities: one file per kept density, in order (every k-th frame); `densities.join_densities` makes one.
+        refused_densities: {"reason", "detail", "step"} of each density left out; its frame is kept.
         refusal: {"reason", "detail", "step"} of the frame that ended the run early; None when it ran to its end.
     """
 
     frames: list[Atoms]
     densities: list[Path] = field(default_factory=list)
+    refused_densities: list[dict[str, Any]] = field(default_factory=list)
     refusal: dict[str, Any] | None = None
 
 
@@ -142,17 +145,19 @@ def _keep_density(run: ReferenceRun, engine: Engine, every: int, checkpoint: Che
     step = len(run.frames) - 1
     if not every or step % every or "density" not in engine.capabilities:
         return
-    density = engine.density()
+    try:
+        density = engine.density()
+    except DensityRefused as refused:
+        record = {"reason": refused.reason, "detail": refused.detail, "step": step}
+        write_json(checkpoint.path(f"density{step:06d}.json"), record)
+        run.refused_densities.append(record)
+        logger.warning("density of frame %d refused, %s", step, refused)
+        return
     if density is None:
         return
     path = checkpoint.path(f"density{step:06d}.h5")
     write_densities(path, {density_key(run.frames[-1].info["config_id"], step): density})
     run.densities.append(path)
-
-
-def density_key(config_id: str, step: int) -> str:
-    """Name of a frame's density in its store."""
-    return f"{config_id}/step{step:05d}"
 
 
 def _save(run: ReferenceRun, state: MDState, checkpoint: Checkpoint) -> None:
@@ -167,4 +172,6 @@ def _resume(checkpoint: Checkpoint) -> tuple[ReferenceRun, MDState | None]:
     # Frames are written before the state: one more than the state knows is the frame to be done again.
     frames = read_frames(checkpoint.path("frames.extxyz"))[: int(record["frames"])]
     densities = [checkpoint.path(f"density{step:06d}.h5") for step in range(len(frames))]
-    return ReferenceRun(frames, [path for path in densities if path.exists()]), MDState.from_record(record)
+    refused = [read_json(path) for path in (path.with_suffix(".json") for path in densities) if path.exists()]
+    run = ReferenceRun(frames, [path for path in densities if path.exists()], refused)
+    return run, MDState.from_record(record)

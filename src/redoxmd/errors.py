@@ -37,6 +37,20 @@ class LabelRefused(RedoxmdError):
         self.detail = detail
 
 
+class DensityRefused(RedoxmdError):
+    """A density that must never become data.
+
+    Args:
+        reason: unreadable, no_spin, wrong_shape, not_finite or wrong_electrons.
+        detail: which file or frame, and what was seen.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
 class LabelBudgetExceeded(RedoxmdError):
     """More labels of a generation failed than the failure budget allows."""
 

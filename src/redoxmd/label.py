@@ -45,6 +45,7 @@ def label_record(label_id: str, run: ReferenceRun, frame: Atoms) -> dict[str, An
         "status": status,
         "n_frames": len(run.frames),
         "refusal": run.refusal,
+        "refused_densities": run.refused_densities,
         "structure": frame.info.get("structure"),
         "time_fs": frame.info.get("time_fs"),
         "spread_eV_A": frame.info.get("spread_eV_A"),

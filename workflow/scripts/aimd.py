@@ -1,7 +1,7 @@
 from redoxmd.aimd import require_frames, run_reference_md
 from redoxmd.checkpoint import Checkpoint
 from redoxmd.config import parse_config
-from redoxmd.densities import join_densities
+from redoxmd.density.store import join_densities
 from redoxmd.engines import get_engine
 from redoxmd.frames import read_frames, write_frames
 from redoxmd.job import job
@@ -20,5 +20,6 @@ with job("aimd", snakemake.log[0], snakemake.threads):
     require_frames(run, name)
     write_frames(snakemake.output.frames, run.frames)
     join_densities(snakemake.output.densities, run.densities)
-    write_json(snakemake.output.record, {"structure": name, "n_frames": len(run.frames), "refusal": run.refusal})
+    record = {"n_frames": len(run.frames), "refusal": run.refusal, "refused_densities": run.refused_densities}
+    write_json(snakemake.output.record, {"structure": name, **record})
     checkpoint.clear()

@@ -1,6 +1,6 @@
 from redoxmd.checkpoint import Checkpoint
 from redoxmd.config import parse_config
-from redoxmd.densities import join_densities
+from redoxmd.density.store import join_densities
 from redoxmd.engines import get_engine
 from redoxmd.frames import read_frames, write_frames
 from redoxmd.job import job, logger

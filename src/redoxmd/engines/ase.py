@@ -15,7 +15,8 @@ from ase.calculators.calculator import CalculatorError, PropertyNotImplementedEr
 from ase.stress import voigt_6_to_full_3x3_stress
 
 from redoxmd.config import sections
-from redoxmd.engines.base import Density, Result, checked, method_hash
+from redoxmd.density.grid import Density
+from redoxmd.engines.base import Result, checked, method_hash
 from redoxmd.errors import EngineMissing, LabelRefused
 
 METHOD_VERSION = 1

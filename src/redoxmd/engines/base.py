@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from ase import Atoms
 
+from redoxmd.density.grid import Density
 from redoxmd.errors import LabelRefused
 from redoxmd.records import content_hash
 
@@ -45,33 +46,6 @@ class Result:
     stress_eV_A3: np.ndarray | None = None
     moments_muB: np.ndarray | None = None
     iterations: int | None = None
-
-
-@dataclass(frozen=True)
-class Density:
-    """Valence electron density of a frame on a periodic grid.
-
-    Attributes:
-        total_e_A3: (nx, ny, nz) up + down, e/Å³.
-        spin_e_A3: (nx, ny, nz) up − down, e/Å³; zeros when not polarised.
-        cell_A: (3, 3).
-        positions_A: (n, 3).
-        numbers: (n,).
-        electrons: valence electrons expected, the integral of total.
-        moment_muB: integral of spin.
-        correction: factor by which the integral was off before it was normalised.
-        source: engine and settings it came from.
-    """
-
-    total_e_A3: np.ndarray
-    spin_e_A3: np.ndarray
-    cell_A: np.ndarray
-    positions_A: np.ndarray
-    numbers: np.ndarray
-    electrons: float
-    moment_muB: float
-    correction: float
-    source: str
 
 
 class Engine(Protocol):

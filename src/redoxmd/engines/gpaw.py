@@ -14,14 +14,14 @@ import numpy as np
 from ase import Atoms
 
 from redoxmd.config import sections
-from redoxmd.engines.base import Density, Result, checked, method_hash
+from redoxmd.density.grid import Density, accept_density
+from redoxmd.engines.base import Result, checked, method_hash
 from redoxmd.errors import EngineMissing, LabelRefused
 
 logger = logging.getLogger("redoxmd")
 
 METHOD_VERSION = 1
 MOMENT_TOLERANCE_MUB = 0.5
-ELECTRON_TOLERANCE = 5e-3
 # Loose criteria of the first stage, which only has to find the right spin state.
 FIRST_STAGE = {"energy": 5e-4, "density": 1e-3, "eigenstates": 1e-4}
 
@@ -150,7 +150,7 @@ class GpawEngine:
         """All-electron valence density of the last frame (the pseudo-density holds no charge of its own), normalised.
 
         Raises:
-            LabelRefused: corrupted, when its integral is off the valence electrons by more than 0.5 %.
+            DensityRefused: see `accept_density`.
         """
         if self._atoms is None:
             return None
@@ -163,20 +163,5 @@ class GpawEngine:
             electrons = float(atoms.calc.get_number_of_electrons())
         total = parts[0] + parts[1] if len(parts) == 2 else parts[0]
         spin = parts[0] - parts[1] if len(parts) == 2 else np.zeros_like(total)
-        volume = atoms.get_volume() / total.size
-        correction = electrons / (total.sum() * volume)
-        if abs(correction - 1) > ELECTRON_TOLERANCE:
-            raise LabelRefused(
-                "corrupted", f"the density holds {electrons / correction:.2f} electrons, not {electrons:g}"
-            )
-        return Density(
-            total * correction,
-            spin * correction,
-            np.asarray(atoms.cell),
-            atoms.positions.copy(),
-            atoms.numbers.copy(),
-            electrons,
-            float(spin.sum() * volume * correction),
-            float(correction),
-            f"gpaw {self.settings_hash}",
-        )
+        source = f"gpaw {self.settings_hash}"
+        return accept_density(total, spin, atoms.cell, atoms.positions, atoms.numbers, electrons, source)

@@ -21,7 +21,8 @@ from ase import Atoms
 from ase.data import atomic_numbers
 
 from redoxmd.config import sections
-from redoxmd.engines.base import Density, Result, checked, method_hash
+from redoxmd.density.grid import Density
+from redoxmd.engines.base import Result, checked, method_hash
 from redoxmd.errors import LabelRefused
 from redoxmd.model.neighbours import find_pairs
 

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from redoxmd.config.sections import Engine
-from redoxmd.densities import join_densities, read_densities, write_densities
+from redoxmd.density.store import join_densities, read_densities, write_densities
 from redoxmd.engines.toy import ToyEngine, bader_charges, moments, oxidation_states
 from redoxmd.errors import DataError
 from tests.conftest import rock

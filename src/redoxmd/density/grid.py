@@ -1,0 +1,89 @@
+"""One electron density on its grid, and the verdict on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from redoxmd.errors import DensityRefused
+
+# Hot GPAW frames of NVP are off by up to 0.1 %; beyond this a grid does not hold the charge.
+ELECTRON_TOLERANCE = 5e-3
+
+
+@dataclass(frozen=True)
+class Density:
+    """Valence electron density of a frame on a periodic grid; point (i, j, k) lies at (i/nx, j/ny, k/nz) of the cell.
+
+    Attributes:
+        total_e_A3: (nx, ny, nz) up + down, e/Å³.
+        spin_e_A3: (nx, ny, nz) up − down, e/Å³; zeros when not polarised.
+        cell_A: (3, 3).
+        positions_A: (n, 3).
+        numbers: (n,).
+        electrons: valence electrons expected, the integral of total.
+        moment_muB: integral of spin.
+        correction: factor by which the integral was off before it was normalised.
+        source: engine and settings, or file, it came from.
+    """
+
+    total_e_A3: np.ndarray
+    spin_e_A3: np.ndarray
+    cell_A: np.ndarray
+    positions_A: np.ndarray
+    numbers: np.ndarray
+    electrons: float
+    moment_muB: float
+    correction: float
+    source: str
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Grid points along the three axes."""
+        nx, ny, nz = self.total_e_A3.shape
+        return nx, ny, nz
+
+    @property
+    def volume_A3(self) -> float:
+        """Cell volume."""
+        return float(abs(np.linalg.det(self.cell_A)))
+
+    @property
+    def voxel_A3(self) -> float:
+        """Volume of a grid point."""
+        return self.volume_A3 / self.total_e_A3.size
+
+
+def accept_density(
+    total_e_A3: np.ndarray,
+    spin_e_A3: np.ndarray,
+    cell_A: np.ndarray,
+    positions_A: np.ndarray,
+    numbers: np.ndarray,
+    electrons: float,
+    source: str,
+) -> Density:
+    """Check a density and normalise it to the electrons expected; `correction` records by how much it was off.
+
+    Raises:
+        DensityRefused: wrong_shape (grids or atoms do not fit together), not_finite, or wrong_electrons (the
+            integral is off by more than 0.5 %).
+    """
+    total, spin = np.asarray(total_e_A3, dtype=float), np.asarray(spin_e_A3, dtype=float)
+    cell, positions, numbers = np.asarray(cell_A, float), np.asarray(positions_A, float), np.asarray(numbers)
+    if total.ndim != 3 or total.shape != spin.shape or 0 in total.shape:
+        raise DensityRefused("wrong_shape", f"{source}: total {total.shape} and spin {spin.shape} are no common grid")
+    if cell.shape != (3, 3) or positions.shape != (len(numbers), 3) or not len(numbers):
+        raise DensityRefused("wrong_shape", f"{source}: {positions.shape} positions for {len(numbers)} atoms")
+    if not all(np.isfinite(values).all() for values in (total, spin, cell, positions)):
+        raise DensityRefused("not_finite", f"{source}: NaN or infinite values in the density or the geometry")
+    voxel = abs(np.linalg.det(cell)) / total.size
+    found = float(total.sum() * voxel)
+    if not abs(found - electrons) <= ELECTRON_TOLERANCE * electrons:
+        raise DensityRefused("wrong_electrons", f"{source}: the density holds {found:.3f} electrons, not {electrons:g}")
+    correction = electrons / found
+    moment = float(spin.sum() * voxel * correction)
+    return Density(
+        total * correction, spin * correction, cell, positions, numbers, float(electrons), moment, correction, source
+    )

@@ -1,0 +1,149 @@
+"""Many densities in one chunked HDF5 file, whole or absent."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from redoxmd.density.grid import Density
+from redoxmd.errors import DataError
+from redoxmd.records import atomic_path
+
+# A group per density, config_id/stepNNNNN. Datasets: total, spin (nx, ny, nz) e/Å³; cell (3, 3) Å; positions (n, 3) Å;
+# numbers (n,). Attributes: electrons [e], moment_muB [μB], correction, source, checksum (`density_checksum`).
+SCALARS = ("electrons", "moment_muB", "correction", "source")
+GRIDS = {"total": "total_e_A3", "spin": "spin_e_A3"}
+GEOMETRY = {"cell": "cell_A", "positions": "positions_A", "numbers": "numbers"}
+
+
+def density_key(config_id: str, step: int) -> str:
+    """Name of a frame's density in its store."""
+    return f"{config_id}/step{step:05d}"
+
+
+def split_key(key: str) -> tuple[str, int]:
+    """Configuration and step behind a key.
+
+    Raises:
+        DataError: the key is not one of `density_key`.
+    """
+    config_id, _, step = key.rpartition("/step")
+    if not config_id or not step.isdigit():
+        raise DataError(f"{key}: no key of a density; an example is x2.50_o0/step00004")
+    return config_id, int(step)
+
+
+def write_densities(path: str | Path, densities: Mapping[str, Density] | Iterable[tuple[str, Density]]) -> None:
+    """Write a store: one group per key, float32 grids, compressed; none gives an empty store.
+
+    Pairs may come from a generator, so that one density at a time is in memory.
+    """
+    pairs = densities.items() if isinstance(densities, Mapping) else densities
+    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+        for key, density in pairs:
+            _write(file.create_group(key), density)
+
+
+def _write(group: h5py.Group, density: Density) -> None:
+    for name, attribute in GRIDS.items():
+        grid = getattr(density, attribute).astype(np.float32)
+        stored = group.create_dataset(
+            name, data=grid, chunks=_chunk(grid.shape), compression="gzip", compression_opts=4, shuffle=True
+        )
+        stored.attrs["unit"] = "e/Angstrom^3"
+    for name, attribute in GEOMETRY.items():
+        group[name] = getattr(density, attribute)
+    for name in SCALARS:
+        group.attrs[name] = getattr(density, name)
+    group.attrs["checksum"] = density_checksum(density)
+
+
+def _chunk(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Slabs of about 100 000 points: good compression, and a slice costs one chunk."""
+    return (max(1, min(shape[0], 100_000 // (shape[1] * shape[2]))), shape[1], shape[2])
+
+
+def density_checksum(density: Density) -> str:
+    """SHA-256 over the grids in single precision and the geometry: what `read_density` holds a store to."""
+    digest = hashlib.sha256()
+    for attribute in GRIDS.values():
+        digest.update(np.ascontiguousarray(getattr(density, attribute), dtype="<f4").tobytes())
+    for attribute, kind in (("cell_A", "<f8"), ("positions_A", "<f8"), ("numbers", "<i8")):
+        digest.update(np.ascontiguousarray(getattr(density, attribute), dtype=kind).tobytes())
+    return digest.hexdigest()
+
+
+def join_densities(path: str | Path, parts: Iterable[Path]) -> None:
+    """Copy stores into one without reading a grid into memory.
+
+    Raises:
+        DataError: a part is not readable, or a key is in two of them.
+    """
+    with atomic_path(path) as temporary, h5py.File(temporary, "w") as joined:
+        for part in parts:
+            keys = density_keys(part)
+            with h5py.File(part, "r") as file:
+                for key in keys:
+                    if key in joined:
+                        raise DataError(f"{part}: density {key} is already in another store; leave one out")
+                    parent = joined.require_group(key.rpartition("/")[0])
+                    file.copy(key, parent)
+
+
+def density_keys(path: str | Path) -> list[str]:
+    """Keys of a store, sorted.
+
+    Raises:
+        DataError: the file is missing or no HDF5 file.
+    """
+    keys: list[str] = []
+
+    def collect(key: str, item: h5py.Group | h5py.Dataset) -> None:
+        if isinstance(item, h5py.Group) and "total" in item:
+            keys.append(key)
+
+    try:
+        with h5py.File(path, "r") as file:
+            file.visititems(collect)
+    except (OSError, RuntimeError) as error:
+        raise _unreadable(path, error) from error
+    return sorted(keys)
+
+
+def read_density(path: str | Path, key: str) -> Density:
+    """Read one density of a store.
+
+    Raises:
+        DataError: the file or the density is missing, truncated, lacks a part, or differs from its checksum.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            group = file[key]
+            parts = {attribute: group[name][()] for name, attribute in (GRIDS | GEOMETRY).items()}
+            attributes = dict(group.attrs)
+            density = Density(
+                **parts,
+                electrons=float(attributes["electrons"]),
+                moment_muB=float(attributes["moment_muB"]),
+                correction=float(attributes["correction"]),
+                source=str(attributes["source"]),
+            )
+            checksum = str(attributes["checksum"])
+    except (OSError, KeyError, RuntimeError) as error:
+        raise _unreadable(path, error) from error
+    if checksum != density_checksum(density):
+        raise DataError(f"{path}: density {key} differs from its checksum; delete the file and run again")
+    return density
+
+
+def read_densities(path: str | Path) -> dict[str, Density]:
+    """Read a whole store; see `read_density`."""
+    return {key: read_density(path, key) for key in density_keys(path)}
+
+
+def _unreadable(path: str | Path, error: Exception) -> DataError:
+    return DataError(f"{path}: not a readable density store ({error}); delete it and run again")
