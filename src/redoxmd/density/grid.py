@@ -22,6 +22,7 @@ class Density:
         cell_A: (3, 3).
         positions_A: (n, 3).
         numbers: (n,).
+        valence_e: (n,) valence electrons that each atom brings: what its Bader charge is counted from.
         electrons: valence electrons expected, the integral of total.
         moment_muB: integral of spin.
         correction: factor by which the integral was off before it was normalised.
@@ -33,6 +34,7 @@ class Density:
     cell_A: np.ndarray
     positions_A: np.ndarray
     numbers: np.ndarray
+    valence_e: np.ndarray
     electrons: float
     moment_muB: float
     correction: float
@@ -61,6 +63,7 @@ def accept_density(
     cell_A: np.ndarray,
     positions_A: np.ndarray,
     numbers: np.ndarray,
+    valence_e: np.ndarray,
     electrons: float,
     source: str,
 ) -> Density:
@@ -72,10 +75,14 @@ def accept_density(
     """
     total, spin = np.asarray(total_e_A3, dtype=float), np.asarray(spin_e_A3, dtype=float)
     cell, positions, numbers = np.asarray(cell_A, float), np.asarray(positions_A, float), np.asarray(numbers)
+    valence = np.asarray(valence_e, dtype=float)
     if total.ndim != 3 or total.shape != spin.shape or 0 in total.shape:
         raise DensityRefused("wrong_shape", f"{source}: total {total.shape} and spin {spin.shape} are no common grid")
-    if cell.shape != (3, 3) or positions.shape != (len(numbers), 3) or not len(numbers):
-        raise DensityRefused("wrong_shape", f"{source}: {positions.shape} positions for {len(numbers)} atoms")
+    n = len(numbers)
+    if cell.shape != (3, 3) or positions.shape != (n, 3) or valence.shape != (n,) or not n:
+        raise DensityRefused(
+            "wrong_shape", f"{source}: {positions.shape} positions and {valence.shape} valences for {n} atoms"
+        )
     if not all(np.isfinite(values).all() for values in (total, spin, cell, positions)):
         raise DensityRefused("not_finite", f"{source}: NaN or infinite values in the density or the geometry")
     voxel = abs(np.linalg.det(cell)) / total.size
@@ -83,7 +90,15 @@ def accept_density(
     if not abs(found - electrons) <= ELECTRON_TOLERANCE * electrons:
         raise DensityRefused("wrong_electrons", f"{source}: the density holds {found:.3f} electrons, not {electrons:g}")
     correction = electrons / found
-    moment = float(spin.sum() * voxel * correction)
     return Density(
-        total * correction, spin * correction, cell, positions, numbers, float(electrons), moment, correction, source
+        total * correction,
+        spin * correction,
+        cell,
+        positions,
+        numbers,
+        valence,
+        float(electrons),
+        float(spin.sum() * voxel * correction),
+        correction,
+        source,
     )

@@ -14,10 +14,10 @@ from redoxmd.errors import DataError
 from redoxmd.records import atomic_path
 
 # A group per density, config_id/stepNNNNN. Datasets: total, spin (nx, ny, nz) e/Å³; cell (3, 3) Å; positions (n, 3) Å;
-# numbers (n,). Attributes: electrons [e], moment_muB [μB], correction, source, checksum (`density_checksum`).
+# numbers, valence (n,). Attributes: electrons [e], moment_muB [μB], correction, source, checksum (`density_checksum`).
 SCALARS = ("electrons", "moment_muB", "correction", "source")
 GRIDS = {"total": "total_e_A3", "spin": "spin_e_A3"}
-GEOMETRY = {"cell": "cell_A", "positions": "positions_A", "numbers": "numbers"}
+GEOMETRY = {"cell": "cell_A", "positions": "positions_A", "numbers": "numbers", "valence": "valence_e"}
 
 
 def density_key(config_id: str, step: int) -> str:

@@ -161,7 +161,8 @@ class GpawEngine:
                 atoms.calc.get_all_electron_density(spin=s, gridrefinement=refinement, skip_core=True) for s in spins
             ]
             electrons = float(atoms.calc.get_number_of_electrons())
+            valence = np.array([setup.Nv for setup in atoms.calc.setups], dtype=float)
         total = parts[0] + parts[1] if len(parts) == 2 else parts[0]
         spin = parts[0] - parts[1] if len(parts) == 2 else np.zeros_like(total)
         source = f"gpaw {self.settings_hash}"
-        return accept_density(total, spin, atoms.cell, atoms.positions, atoms.numbers, electrons, source)
+        return accept_density(total, spin, atoms.cell, atoms.positions, atoms.numbers, valence, electrons, source)

@@ -199,6 +199,7 @@ def gaussian_density(atoms: Atoms) -> Density:
         cell,
         atoms.positions.copy(),
         atoms.numbers.copy(),
+        valence,
         float(valence.sum()),
         float(local_moments.sum()),
         1.0,
