@@ -1,4 +1,4 @@
-"""The command line: `redoxmd check`, `status`, `path`, `schema`."""
+"""The command line: `redoxmd check`, `status`, `path`, `schema`, `density …`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from redoxmd import __version__
+from redoxmd.density.commands import add_commands as add_density_commands
 from redoxmd.errors import RedoxmdError
 
 
@@ -37,6 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     schema = commands.add_parser("schema", help="write the config's schema and documented defaults")
     schema.add_argument("--root", type=Path, default=Path(), help="the repository")
     schema.set_defaults(command=_schema)
+    add_density_commands(commands)
     return parser
 
 

@@ -1,0 +1,209 @@
+"""Densities as VASP's CHGCAR: ρ·V on the grid, x fastest, total and then spin."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from ase.data import atomic_numbers, chemical_symbols
+
+from redoxmd.density.grid import Density, accept_density
+from redoxmd.density.text import format_numbers, parse_numbers, read_bytes, write_bytes
+from redoxmd.density.valence import find_electrons, find_valences
+from redoxmd.errors import DensityRefused
+
+GRIDS = ("total", "spin")
+# VASP's grids hold their electrons to many digits, so that more than this is a charge and not the grid's error.
+CHARGE_E = 0.5
+# "Na", "Na_pv", "V/2a4c…", "H.5": the name of a potential starts with its element.
+ELEMENT = re.compile(r"([A-Z][a-z]?)(?![A-Za-z])")
+AUGMENTATION = b"augmentation"
+
+
+@dataclass(frozen=True)
+class ChgcarHeader:
+    """What stands above the grids.
+
+    Attributes:
+        cell_A: (3, 3).
+        positions_A: (n, 3).
+        symbols: Element of each of the n atoms.
+        shape: Grid points along the three axes.
+    """
+
+    cell_A: np.ndarray
+    positions_A: np.ndarray
+    symbols: list[str]
+    shape: tuple[int, int, int]
+
+
+def read_chgcar(
+    path: str | Path, valence: Mapping[str, float] | None = None, *, spin_optional: bool = False
+) -> Density:
+    """Read a CHGCAR, plain or compressed, that holds total and spin; `spin_optional` takes zeros for a missing spin.
+
+    The electrons expected are NELECT of the OUTCAR or vasprun.xml beside it, else the sum of the valence electrons
+    (see `find_valences`).
+
+    Raises:
+        DensityRefused: unreadable, no_spin, wrong_shape (atoms do not fit, non-collinear), not_finite, wrong_electrons.
+    """
+    path = Path(path)
+    header, grids_e = read_chgcar_grids(path)
+    if len(grids_e) > len(GRIDS):
+        raise DensityRefused("wrong_shape", f"{path}: {len(grids_e)} grids; non-collinear densities are not read")
+    if len(grids_e) == 1 and not spin_optional:
+        raise DensityRefused("no_spin", f"{path}: one grid only; repeat the run spin-polarised (ISPIN = 2)")
+    valences = find_valences(path, header.symbols, valence)
+    electrons = find_electrons(path)
+    if electrons is None:
+        electrons = _neutral(path, float(valences.sum()), float(grids_e[0].mean()))
+    volume_A3 = abs(np.linalg.det(header.cell_A))
+    total = grids_e[0] / volume_A3
+    spin = grids_e[1] / volume_A3 if len(grids_e) > 1 else np.zeros_like(total)
+    numbers = np.array([atomic_numbers[symbol] for symbol in header.symbols])
+    return accept_density(total, spin, header.cell_A, header.positions_A, numbers, valences, electrons, str(path))
+
+
+def _neutral(path: Path, valence_e: float, found_e: float) -> float:
+    """The valence electrons, unless the grid holds a charge that the relative check of a large cell would miss."""
+    if CHARGE_E < abs(found_e - valence_e) < np.inf:
+        raise DensityRefused(
+            "wrong_electrons",
+            f"{path}: the density holds {found_e:.3f} electrons, its atoms bring {valence_e:g}; correct --valence or, "
+            "for a charged cell, put the run's OUTCAR or vasprun.xml beside it",
+        )
+    return valence_e
+
+
+def read_chgcar_grids(path: str | Path) -> tuple[ChgcarHeader, list[np.ndarray]]:
+    """Header and grids (nx, ny, nz) of ρ·V in e, as many as the file has; augmentation occupancies are passed over.
+
+    Raises:
+        DensityRefused: unreadable, wrong_shape, or not_finite (stars).
+    """
+    path = Path(path)
+    stream = io.BytesIO(read_bytes(path))
+    header = _read_header(stream, path)
+    shape_line = rb"\n[ \t]*%d[ \t]+%d[ \t]+%d[ \t]*\r?(?=\n|\Z)" % header.shape
+    blocks = re.split(shape_line, b"\n" + stream.read())
+    if AUGMENTATION in blocks[-1]:
+        _check_augmentation(blocks[-1], path)
+    elif not blocks[-1].endswith(b"\n"):
+        # The last number, too, may have lost digits.
+        raise _ends_early(path, len(blocks), "in mid-line")
+    return header, [_read_grid(block, header, path, index + 1) for index, block in enumerate(blocks)]
+
+
+def _read_grid(block: bytes, header: ChgcarHeader, path: Path, index: int) -> np.ndarray:
+    words = block.partition(AUGMENTATION)[0].split()
+    points = int(np.prod(header.shape))
+    if len(words) < points:
+        raise _ends_early(path, index, f"after {len(words)} of {points} values")
+    # Without augmentation occupancies, a line of local moments follows the first grid directly.
+    if len(words) - points not in (0, len(header.symbols)):
+        raise DensityRefused("unreadable", f"{path}: {_name(index)} has {len(words)} values for {points} points")
+    values = parse_numbers(words[:points], f"{path}: {_name(index)}")
+    return values.reshape(header.shape, order="F")
+
+
+def _check_augmentation(block: bytes, path: Path) -> None:
+    """Where VASP says how many occupancies follow, a block with fewer was cut, and a spin grid perhaps with it."""
+    last = block.rpartition(AUGMENTATION)[2]
+    counts = re.match(rb"[^\n\d]*\d+[ \t]+(\d+)[ \t\r]*\n", last)
+    if counts and len(last[counts.end() :].split()) < int(counts[1]):
+        raise DensityRefused("unreadable", f"{path}: ends early, in augmentation occupancies; copy the file again")
+
+
+def _name(index: int) -> str:
+    return f"grid {index} ({GRIDS[index - 1] if index <= len(GRIDS) else 'non-collinear'})"
+
+
+def _ends_early(path: Path, index: int, where: str) -> DensityRefused:
+    return DensityRefused("unreadable", f"{path}: {_name(index)} ends early, {where}; copy the file again")
+
+
+def _read_header(stream: io.BytesIO, path: Path) -> ChgcarHeader:
+    """Read up to the first line of grid points."""
+
+    def words() -> list[str]:
+        line = stream.readline()
+        if not line:
+            raise ValueError("it ends there")
+        return line.decode(errors="replace").split()
+
+    try:
+        words()
+        scale, cell = np.array(words(), float), np.array([words() for _ in range(3)], float)
+        factor = _length_factor(scale, cell)
+        symbols = _symbols(words(), words(), path)
+        mode = words()[0].lower()
+        mode = words()[0].lower() if mode.startswith("s") else mode
+        rows = [words()[:3] for _ in symbols]
+        shape = words() or words()
+        if any(len(row) < 3 for row in rows) or len(shape) != 3 or not all(word.isdigit() for word in shape):
+            raise DensityRefused("wrong_shape", f"{path}: {len(symbols)} atoms announced, but not as many positions")
+        positions = np.array(rows, float)
+        cartesian_A = positions * factor if mode[0] in "ck" else positions @ (cell * factor)
+        return ChgcarHeader(cell * factor, cartesian_A, symbols, (int(shape[0]), int(shape[1]), int(shape[2])))
+    except (ValueError, IndexError) as error:
+        raise DensityRefused("unreadable", f"{path}: its header is not that of a CHGCAR ({error})") from error
+
+
+def _length_factor(scale: np.ndarray, cell: np.ndarray) -> np.ndarray:
+    """Factor on all lengths, or on x, y and z; a single negative number is the volume meant, Å³."""
+    if cell.shape != (3, 3) or not abs(np.linalg.det(cell)) > 0:
+        raise ValueError("the cell has no volume")
+    if len(scale) == 1 and scale[0] < 0:
+        return np.cbrt(-scale / abs(np.linalg.det(cell)))
+    if len(scale) not in (1, 3) or not (scale > 0).all():
+        raise ValueError("its scaling factor is none")
+    return scale
+
+
+def _symbols(names: list[str], counts: list[str], path: Path) -> list[str]:
+    """Element of every atom, from the lines of elements and of their numbers of atoms."""
+    if all(name.isdigit() for name in names):
+        raise ValueError("no line of elements, as in VASP 4; add one above the numbers of atoms")
+    elements = [found[1] if (found := ELEMENT.match(name)) else name for name in names]
+    unknown = [name for name, element in zip(names, elements, strict=True) if element not in chemical_symbols[1:]]
+    if unknown:
+        raise ValueError(f"{' '.join(unknown)[:40]}: no element")
+    atoms = [int(count) for count in counts]
+    if len(atoms) != len(elements) or sum(atoms) < 1 or min(atoms) < 0:
+        raise DensityRefused("wrong_shape", f"{path}: {len(elements)} elements with {atoms} atoms")
+    return [element for element, count in zip(elements, atoms, strict=True) for _ in range(count)]
+
+
+def write_chgcar(path: str | Path, density: Density) -> None:
+    """Write total and spin as a CHGCAR, compressed when the name ends in .gz.
+
+    Atoms are grouped by element, elements in the order of their first atoms, atoms of an element in theirs: a
+    density whose elements are mixed changes its order of atoms. Columns are VASP's, for Bader codes read the header by
+    columns: cell and positions keep six decimals. Without augmentation occupancies, VASP itself cannot start from it.
+    """
+    numbers = list(density.numbers)
+    elements = list(dict.fromkeys(numbers))
+    order = np.array(sorted(range(len(numbers)), key=lambda atom: elements.index(numbers[atom])))
+    # Within the cell, as VASP writes them: Bader codes leave no room for a sign.
+    fractional = (density.positions_A @ np.linalg.inv(density.cell_A) % 1.0)[order]
+    lines = [
+        "redoxmd: " + " ".join(density.source.split()),
+        "   1.00000000000000",
+        *(f" {x:12.6f}{y:12.6f}{z:12.6f}" for x, y, z in density.cell_A),
+        "".join(f"   {chemical_symbols[element]:<2}" for element in elements),
+        "".join(f"{numbers.count(element):6d}" for element in elements),
+        "Direct",
+        *(f"{x:10.6f}{y:10.6f}{z:10.6f}" for x, y, z in fractional),
+        "",
+    ]
+    shape = "".join(f"{points:5d}" for points in density.shape) + "\n"
+    parts = ["\n".join(lines).encode() + b"\n"]
+    for grid_e_A3 in (density.total_e_A3, density.spin_e_A3):
+        values_e = (grid_e_A3.astype(float) * density.volume_A3).ravel(order="F")
+        parts += [shape.encode(), format_numbers(values_e, " %17.10E", 5)]
+    write_bytes(path, b"".join(parts))

@@ -1,0 +1,101 @@
+"""The command line of densities: `redoxmd density import`, `export`, `list`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+LINE = "{key:<28} {grid:>13} {electrons:>10.6g} e {moment:>9.3f} μB {correction:>+8.3f} %"
+
+
+def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `density` with its own commands."""
+    text = "bring densities in and out, and list them"
+    group = commands.add_parser("density", help=text, description=text)
+    group_commands = group.add_subparsers(required=True, metavar="COMMAND")
+    _add_import(group_commands)
+    _add_export(group_commands)
+    _add_list(group_commands)
+
+
+def _add_import(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    text = "read CHGCAR and cube files into a store; what is refused is named with its reason"
+    command = commands.add_parser("import", help=text, description=text)
+    command.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="files, or folders to look through")
+    command.add_argument("--into", type=Path, required=True, metavar="STORE", help="the store to write (.h5)")
+    command.add_argument("--valence", default="", metavar="Na=7,V=13", help="valence electrons of each element")
+    command.add_argument("--config-id", metavar="ID", help="one configuration for all (default: each folder's name)")
+    command.add_argument("--append", action="store_true", help="keep the densities that the store has")
+    command.set_defaults(command=_import)
+
+
+def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    text = "write a density as CHGCAR, CHGCAR.gz or NAME.cube with NAME_spin.cube"
+    command = commands.add_parser("export", help=text, description=text)
+    command.add_argument("store", type=Path, metavar="STORE")
+    command.add_argument("key", metavar="KEY", help="as `redoxmd density list` shows it")
+    command.add_argument("--to", type=Path, required=True, metavar="FILE", help="its name says the format")
+    command.set_defaults(command=_export)
+
+
+def _add_list(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    text = "show what a store holds"
+    command = commands.add_parser("list", help=text, description=text)
+    command.add_argument("store", type=Path, metavar="STORE")
+    command.set_defaults(command=_list)
+
+
+def _import(options: argparse.Namespace) -> int:
+    from redoxmd.density.exchange import import_densities
+    from redoxmd.density.valence import parse_valences
+
+    valence = parse_valences(options.valence)
+    report = import_densities(options.paths, options.into, valence, options.config_id, append=options.append)
+    for item in report.accepted:
+        print(_line(item.key, item.shape, item.electrons, item.moment_muB, item.correction))
+    for refusal in report.refused:
+        print(f"refused, {refusal.reason}: {refusal.detail}")
+    print(f"{len(report.accepted)} accepted, {len(report.refused)} refused")
+    return 0 if report.accepted else 1
+
+
+def _export(options: argparse.Namespace) -> int:
+    from redoxmd.density.cube import spin_cube, write_cube
+    from redoxmd.density.exchange import write_chgcar
+    from redoxmd.density.store import density_keys, read_density
+    from redoxmd.errors import DataError
+
+    target: Path = options.to
+    if options.key not in density_keys(options.store):
+        raise DataError(f"{options.store}: no density {options.key}; `redoxmd density list {options.store}` shows all")
+    if target.suffix == ".cube":
+        density = read_density(options.store, options.key)
+        write_cube(target, density, "total")
+        write_cube(spin_cube(target), density, "spin")
+    elif "CHGCAR" in target.name:
+        write_chgcar(target, read_density(options.store, options.key))
+    else:
+        raise DataError(f"{target}: name it CHGCAR, CHGCAR.gz or NAME.cube, which says the format")
+    return 0
+
+
+def _list(options: argparse.Namespace) -> int:
+    import h5py
+
+    from redoxmd.density.store import density_keys
+
+    keys = density_keys(options.store)
+    lines = []
+    with h5py.File(options.store, "r") as file:
+        for key in keys:
+            held = file[key].attrs
+            line = _line(key, file[key]["total"].shape, held["electrons"], held["moment_muB"], held["correction"])
+            lines.append(f"{line}  {held['source']}")
+    print("\n".join(lines) or f"{options.store}: no densities")
+    return 0
+
+
+def _line(key: str, shape: tuple[int, ...], electrons: float, moment_muB: float, correction: float) -> str:
+    """A density in a line; the correction is what the integral was changed by, in %."""
+    grid = "×".join(map(str, shape))
+    return LINE.format(key=key, grid=grid, electrons=electrons, moment=moment_muB, correction=100 * (correction - 1))
