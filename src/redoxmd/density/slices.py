@@ -1,0 +1,185 @@
+"""Planes through densities: where they lie, what they show, as arrays and as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from ase.data import chemical_symbols
+from scipy.ndimage import map_coordinates
+
+from redoxmd.density.grid import Density
+from redoxmd.errors import DataError
+from redoxmd.model.neighbours import find_pairs
+
+SEARCH_A = 4.0
+# Ligands are the atoms up to this multiple of the shortest distance: six around an octahedral site.
+SHELL = 1.35
+# Ligands in line with the centre span no plane.
+LEAST_SINE = 0.1
+PLANE_SIZE_A = 6.0
+PLANE_POINTS = 121
+NEAR_PLANE_A = 0.6
+CUBIC = 3
+
+
+@dataclass(frozen=True)
+class Plane:
+    """A plane with its own axes; a point at (u, v) lies at origin + u·u_axis + v·v_axis.
+
+    Attributes:
+        origin_A: (3,) the centre.
+        u_axis: (3,) unit vector, towards the nearer ligand.
+        v_axis: (3,) unit vector in the plane, perpendicular to u.
+        angle_degrees: between the two ligands, seen from the centre.
+    """
+
+    origin_A: np.ndarray
+    u_axis: np.ndarray
+    v_axis: np.ndarray
+    angle_degrees: float
+
+    def components_A(self, points_A: np.ndarray) -> np.ndarray:
+        """(n, 3) u, v and height above the plane of points (n, 3)."""
+        axes = np.stack([self.u_axis, self.v_axis, np.cross(self.u_axis, self.v_axis)])
+        components: np.ndarray = (np.asarray(points_A) - self.origin_A) @ axes.T
+        return components
+
+
+def plane_through(positions_A: np.ndarray, cell_A: np.ndarray, centre: int) -> Plane:
+    """The plane of an atom and, of its nearest neighbours, the two that make the angle nearest 90°.
+
+    Args:
+        positions_A: (n, 3).
+        cell_A: (3, 3), periodic along all three.
+        centre: index of the atom in the middle.
+
+    Raises:
+        DataError: fewer than two neighbours within 4 Å, or all in a line.
+    """
+    ligands = _ligands(np.asarray(positions_A, dtype=float), np.asarray(cell_A, dtype=float), centre)
+    units = ligands / np.linalg.norm(ligands, axis=1)[:, None]
+    # Equal angles occur in perfect crystals: rounding leaves the choice to the order, nearest first.
+    pairs = sorted(combinations(range(len(units)), 2), key=lambda pair: round(abs(units[pair[0]] @ units[pair[1]]), 6))
+    if not pairs or np.linalg.norm(np.cross(*units[list(pairs[0])])) < LEAST_SINE:
+        raise DataError(f"atom {centre} has no two neighbours within {SEARCH_A:g} Å that span a plane with it")
+    first, second = units[list(pairs[0])]
+    upright = second - (second @ first) * first
+    angle = float(np.degrees(np.arccos(np.clip(first @ second, -1.0, 1.0))))
+    return Plane(np.asarray(positions_A, float)[centre], first, upright / np.linalg.norm(upright), angle)
+
+
+def _ligands(positions: np.ndarray, cell: np.ndarray, centre: int) -> np.ndarray:
+    """Vectors (m, 3) to the first shell, nearest first."""
+    pairs = find_pairs(positions, cell, np.ones(3, dtype=bool), SEARCH_A)
+    vectors = pairs.vectors_A(positions, cell)[pairs.receiver == centre]
+    lengths = np.linalg.norm(vectors, axis=1)
+    order = np.argsort(lengths, kind="stable")
+    near: np.ndarray = vectors[order][lengths[order] <= SHELL * lengths.min(initial=np.inf)]
+    return near
+
+
+def sample_plane(
+    grid: np.ndarray,
+    cell_A: np.ndarray,
+    origin_A: np.ndarray,
+    u_axis: np.ndarray,
+    v_axis: np.ndarray,
+    size_A: float,
+    points: int,
+) -> np.ndarray:
+    """A periodic grid on a square of side size_A around the origin, by cubic splines.
+
+    Args:
+        grid: (nx, ny, nz), point (i, j, k) at (i/nx, j/ny, k/nz) of the cell.
+        cell_A: (3, 3).
+        origin_A: (3,) centre of the square.
+        u_axis: (3,) unit vector.
+        v_axis: (3,) unit vector perpendicular to u.
+        size_A: side of the square.
+        points: along each side, both edges included.
+
+    Returns:
+        (points, points), first axis along v, second along u, in the unit of the grid.
+    """
+    ticks = np.linspace(-size_A / 2, size_A / 2, points)
+    v, u = np.meshgrid(ticks, ticks, indexing="ij")
+    places = np.asarray(origin_A) + u[..., None] * np.asarray(u_axis) + v[..., None] * np.asarray(v_axis)
+    coordinates = places @ np.linalg.inv(cell_A) * np.array(grid.shape)
+    values: np.ndarray = map_coordinates(
+        np.asarray(grid, dtype=float), np.moveaxis(coordinates, -1, 0), order=CUBIC, mode="grid-wrap"
+    )
+    return values
+
+
+def atoms_in_plane(
+    numbers: np.ndarray, positions_A: np.ndarray, cell_A: np.ndarray, plane: Plane, size_A: float
+) -> list[dict[str, Any]]:
+    """Atoms and their images on the square: symbol, u_A, v_A, off_plane_A, at most 0.6 Å off."""
+    reach = size_A / np.sqrt(2) + NEAR_PLANE_A
+    images, owners = _images(positions_A, cell_A, plane.origin_A, reach)
+    components = plane.components_A(images)
+    inside = (np.abs(components) <= [size_A / 2, size_A / 2, NEAR_PLANE_A]).all(axis=1)
+    return [
+        {"symbol": chemical_symbols[numbers[owner]], "u_A": float(u), "v_A": float(v), "off_plane_A": float(height)}
+        for owner, (u, v, height) in zip(owners[inside], components[inside], strict=True)
+    ]
+
+
+def _images(positions: np.ndarray, cell: np.ndarray, centre: np.ndarray, reach: float) -> tuple[np.ndarray, np.ndarray]:
+    """Images (m, 3) of all atoms within reach of a point, and whose they are (m,)."""
+    heights = 1 / np.linalg.norm(np.linalg.inv(cell), axis=0)
+    counts = np.ceil(reach / heights).astype(int) + 1
+    shifts = np.stack(np.meshgrid(*[np.arange(-n, n + 1) for n in counts], indexing="ij"), axis=-1).reshape(-1, 3)
+    fractional = (positions - centre) @ np.linalg.inv(cell)
+    near = (fractional - np.round(fractional)) @ cell
+    offsets = near[:, None] + (shifts @ cell)[None]
+    owner, image = np.nonzero(np.linalg.norm(offsets, axis=-1) <= reach)
+    return centre + offsets[owner, image], owner
+
+
+def slice_densities(
+    reference: Density,
+    predicted: Density,
+    centre: int,
+    title: str = "",
+    size_A: float = PLANE_SIZE_A,
+    points: int = PLANE_POINTS,
+) -> dict[str, Any]:
+    """Both densities of the same frame in the plane through atom `centre` and its ligands, ready to be drawn.
+
+    Returns:
+        reference_total, predicted_total, reference_spin, predicted_spin (points, points) in e/Å³, first axis v;
+        extent_A (u0, u1, v0, v1); atoms, see `atoms_in_plane`; title.
+    """
+    plane = plane_through(reference.positions_A, reference.cell_A, centre)
+    half = size_A / 2
+    slices: dict[str, Any] = {"extent_A": (-half, half, -half, half), "title": title}
+    for name, density in (("reference", reference), ("predicted", predicted)):
+        for part, grid in (("total", density.total_e_A3), ("spin", density.spin_e_A3)):
+            slices[f"{name}_{part}"] = sample_plane(
+                grid, density.cell_A, plane.origin_A, plane.u_axis, plane.v_axis, size_A, points
+            )
+    slices["atoms"] = atoms_in_plane(reference.numbers, reference.positions_A, reference.cell_A, plane, size_A)
+    return slices
+
+
+def slice_table(slices: dict[str, Any]) -> pd.DataFrame:
+    """What is drawn as a long table: u_A, v_A and the four values in e/Å³."""
+    names = ("reference_total", "predicted_total", "reference_spin", "predicted_spin")
+    if not slices:
+        return pd.DataFrame(columns=["u_A", "v_A", *(f"{name}_e_A3" for name in names)])
+    rows, columns = np.shape(slices[names[0]])
+    u0, u1, v0, v1 = _extent(slices["extent_A"])
+    v, u = np.meshgrid(np.linspace(v0, v1, rows), np.linspace(u0, u1, columns), indexing="ij")
+    values = {f"{name}_e_A3": np.asarray(slices[name]).ravel() for name in names}
+    return pd.DataFrame({"u_A": u.ravel(), "v_A": v.ravel(), **values})
+
+
+def _extent(extent_A: Sequence[float]) -> tuple[float, float, float, float]:
+    u0, u1, v0, v1 = (float(value) for value in extent_A)
+    return u0, u1, v0, v1

@@ -1,0 +1,181 @@
+"""Fig. 10: charges, moments and displacements through one jump, with the structure before, during and after."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize, to_hex
+from matplotlib.figure import Figure
+from matplotlib.gridspec import SubplotSpec
+
+from redoxmd.config.sections import Figures
+from redoxmd.figures.structure_view import REDOX_MAP, View, choose_view, draw_structure
+from redoxmd.figures.style import COLOURS, colour_of, label, legend, new_figure, say
+
+GREY = "#BBBBBB"
+FS_PER_PS = 1000.0
+HEIGHTS = (1.0, 1.0, 1.0, 3.2)
+FEW_POINTS = 30
+HOP_COLOUR = COLOURS[2]
+
+
+def draw(
+    series: pd.DataFrame,
+    displacements: pd.DataFrame,
+    snapshots: Sequence[dict[str, Any]],
+    settings: Figures,
+    events: dict[str, Any] | None = None,
+) -> Figure:
+    """Charge (a), moment (b) and displacement (c) over time, structures below (d).
+
+    Args:
+        series: time_fs, atom, charge_e, moment_muB, probability (of the higher state), state.
+        displacements: time_fs, ion, displacement_A, jumps (bool: this ion is one of those that jump).
+        snapshots: title, time_fs, numbers (n,), positions_A (n, 3), cell_A (3, 3), redox (indices), probability (of
+            the higher state of each of those), jumping (indices), arrows (start and end of each path, Å).
+        settings: look.
+        events: jump_time_fs, hop_times_fs, text.
+    """
+    figure, axes = new_figure(
+        settings, 4, 1, height_ratio=1.2, width=2.0, gridspec_kw={"height_ratios": HEIGHTS, "hspace": 0.02}
+    )
+    events = events or {}
+    _states(axes[0, 0], series, "charge_e", settings)
+    _states(axes[1, 0], series, "moment_muB", settings)
+    _paths(axes[2, 0], displacements, settings)
+    for axis in axes[:3, 0]:
+        _marks(axis, events)
+        axis.set_xlim(*_span(series, displacements))
+    _labels(list(axes[:3, 0]), events, settings)
+    _pictures(figure, axes[3, 0], snapshots, series, settings)
+    return figure
+
+
+def _labels(axes: list[Axes], events: dict[str, Any], settings: Figures) -> None:
+    label(axes[0], settings, "", "charge (e)", "a")
+    label(axes[1], settings, "", r"moment ($\mu_\mathrm{B}$)", "b")
+    label(axes[2], settings, "time (ps)", "displacement (Å)", "c")
+    axes[0].set_title(str(events.get("text", "")), fontsize=settings.font_pt - 1, loc="right")
+    # The second panel has the colours of the first.
+    for axis in (axes[0], axes[2]):
+        legend(axis, settings, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    for axis in axes[:2]:
+        axis.tick_params(labelbottom=False)
+
+
+def _span(series: pd.DataFrame, displacements: pd.DataFrame) -> tuple[float, float]:
+    times = np.concatenate([table["time_fs"].to_numpy(dtype=float) for table in (series, displacements)]) / FS_PER_PS
+    if not len(times):
+        return 0.0, 1.0
+    low, high = float(times.min()), float(times.max())
+    return (low, high) if high > low else (low - 0.5, high + 0.5)
+
+
+def _line(axis: Axes, rows: pd.DataFrame, column: str, **style: Any) -> None:
+    """A line over time, with dots when there are few points."""
+    ordered = rows.sort_values("time_fs")
+    marker = "." if len(ordered) < FEW_POINTS else ""
+    axis.plot(ordered["time_fs"] / FS_PER_PS, ordered[column], marker=marker, **style)
+
+
+def _states(axis: Axes, series: pd.DataFrame, column: str, settings: Figures) -> None:
+    """Atoms that change state in colour and thick, the others thin and grey."""
+    if series.empty:
+        say(axis, settings, "no jump with charges to show")
+        return
+    atoms = {str(atom): rows for atom, rows in series.groupby("atom")}
+    changing = [atom for atom, rows in atoms.items() if rows["state"].dropna().nunique() > 1]
+    colours = colour_of(changing)
+    others = [atom for atom in atoms if atom not in colours]
+    quiet = "constant state" if changing else "no change of state"
+    for number, atom in enumerate(others):
+        name = {"label": quiet} if number == 0 else {}
+        _line(axis, atoms[atom], column, color=GREY, linewidth=0.6, **name)
+    for atom in changing:
+        _line(axis, atoms[atom], column, color=colours[atom], linewidth=1.5, label=f"atom {atom}")
+
+
+def _paths(axis: Axes, displacements: pd.DataFrame, settings: Figures) -> None:
+    if displacements.empty:
+        say(axis, settings, "no displacement to show")
+        return
+    jumps = displacements["jumps"].astype(bool)
+    for number, (_, rows) in enumerate(displacements[~jumps].groupby("ion")):
+        name = {"label": "other ions"} if number == 0 else {}
+        _line(axis, rows, "displacement_A", color=GREY, linewidth=0.6, alpha=0.7, **name)
+    moving = displacements[jumps]
+    for ion, colour in zip(sorted(moving["ion"].unique()), (COLOURS[4], COLOURS[3], *COLOURS), strict=False):
+        rows = moving[moving["ion"] == ion]
+        _line(axis, rows, "displacement_A", color=colour, linewidth=1.5, label=f"ion {ion} jumps")
+    axis.set_ylim(bottom=0)
+
+
+def _marks(axis: Axes, events: dict[str, Any]) -> None:
+    """A line at the jump, a dotted one at each hop of an electron."""
+    jump, hops = events.get("jump_time_fs"), events.get("hop_times_fs")
+    if jump is not None:
+        axis.axvline(jump / FS_PER_PS, color="black", linewidth=0.9, linestyle="--", label="ion jump")
+    for number, time in enumerate(hops if hops is not None else ()):
+        name = "electron hop" if number == 0 else ""
+        axis.axvline(time / FS_PER_PS, color=HOP_COLOUR, linewidth=0.9, linestyle=":", label=name or None)
+
+
+def _pictures(
+    figure: Figure, place: Axes, snapshots: Sequence[dict[str, Any]], series: pd.DataFrame, settings: Figures
+) -> None:
+    if not snapshots:
+        place.axis("off")
+        say(place, settings, "no snapshot to show")
+        return
+    grid = cast(SubplotSpec, place.get_subplotspec()).subgridspec(1, len(snapshots))
+    place.remove()
+    view = _common_view(snapshots)
+    panels = [figure.add_subplot(grid[0, number]) for number in range(len(snapshots))]
+    for axis, snapshot in zip(panels, snapshots, strict=True):
+        _picture(axis, snapshot, view, settings)
+    label(panels[0], settings, title=f"d  {panels[0].get_title(loc='left')}")
+    _colour_bar(figure, panels, series, settings)
+
+
+def _common_view(snapshots: Sequence[dict[str, Any]]) -> View:
+    arrows = next((list(snapshot["arrows"]) for snapshot in snapshots if len(snapshot["arrows"])), [])
+    return choose_view(snapshots[0]["cell_A"], arrows)
+
+
+def _picture(axis: Axes, snapshot: dict[str, Any], view: View, settings: Figures) -> None:
+    colours = {
+        int(atom): to_hex(REDOX_MAP(float(probability))) if np.isfinite(probability) else "white"
+        for atom, probability in zip(snapshot["redox"], snapshot["probability"], strict=True)
+    }
+    draw_structure(
+        axis,
+        snapshot["numbers"],
+        snapshot["positions_A"],
+        snapshot["cell_A"],
+        settings,
+        highlight=[int(ion) for ion in snapshot["jumping"]],
+        redox_colour=colours,
+        arrows=snapshot["arrows"],
+        view=view,
+    )
+    label(axis, settings, title=f"{snapshot['title']}, {snapshot['time_fs'] / FS_PER_PS:.3g} ps")
+
+
+def _colour_bar(figure: Figure, panels: list[Axes], series: pd.DataFrame, settings: Figures) -> None:
+    states = sorted(series["state"].dropna().unique()) if len(series) else []
+    name = f"probability of {states[-1]:g}+" if len(states) > 1 else "probability of the higher state"
+    bar = figure.colorbar(
+        ScalarMappable(Normalize(0.0, 1.0), REDOX_MAP),
+        ax=panels,
+        shrink=0.8,
+        aspect=18,
+        pad=0.01,
+        ticks=[0.0, 0.5, 1.0],
+    )
+    bar.set_label(name, fontsize=settings.font_pt - 1)
+    bar.ax.tick_params(labelsize=settings.font_pt - 1)

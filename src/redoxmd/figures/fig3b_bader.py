@@ -1,0 +1,99 @@
+"""Fig. 3b: Bader charges and moments of the redox element, from predicted against reference densities."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from redoxmd.config.sections import Figures
+from redoxmd.figures.style import SETS, label, legend, new_figure, say
+
+SMALL_ERROR_E = 0.05
+ROOM_FOR_TEXT = 1.5
+COLUMNS = {"charge": "charge_e", "moment": "moment_muB"}
+UNITS = {"charge": "e", "moment": r"$\mu_\mathrm{B}$"}
+
+
+def draw(table: pd.DataFrame, element: str, settings: Figures) -> Figure:
+    """Parity above, errors below; charges on the left, moments on the right; training points grey, behind.
+
+    Args:
+        table: set (train, validation, test), key, atom, element, reference_charge_e, predicted_charge_e,
+            reference_moment_muB, predicted_moment_muB.
+        element: the redox element, the only one drawn.
+        settings: look.
+    """
+    figure, axes = new_figure(settings, 2, 2, height_ratio=0.8, width=2.0)
+    rows = table[table["element"] == element]
+    for column, (name, unit) in enumerate(UNITS.items()):
+        sets = _by_set(rows, COLUMNS[name])
+        _parity(axes[0, column], sets, element, settings)
+        label(axes[0, column], settings, f"reference {name} ({unit})", f"predicted {name} ({unit})", "ab"[column])
+        _errors(axes[1, column], {key: values[1] - values[0] for key, values in sets.items()}, unit, settings)
+        label(axes[1, column], settings, f"{name} error ({unit})", "density", "cd"[column])
+    legend(axes[0, 0], settings, loc="upper left")
+    return figure
+
+
+def _by_set(rows: pd.DataFrame, column: str) -> dict[str, np.ndarray]:
+    """Reference and prediction (2, n) by set, in the order of drawing."""
+    names = [f"reference_{column}", f"predicted_{column}"]
+    parts = {name: rows.loc[rows["set"] == name, names].to_numpy(dtype=float).T for name in SETS}
+    return {name: values for name, values in parts.items() if values.size}
+
+
+def _parity(axis: Axes, sets: dict[str, np.ndarray], element: str, settings: Figures) -> None:
+    if not sets:
+        say(axis, settings, f"no density with charges of {element} yet")
+        return
+    for name, (reference, predicted) in sets.items():
+        style: dict[str, Any] = {"color": SETS[name], "markeredgewidth": 0, "alpha": 0.6 if name == "train" else 0.7}
+        axis.plot(reference, predicted, "o", markersize=3.5, label=f"{name}, n = {len(reference)}", **style)
+    together = np.concatenate([values.ravel() for values in sets.values()])
+    ends = [together.min(), together.max()]
+    axis.plot(ends, ends, color="black", linewidth=0.8)
+
+
+def _errors(axis: Axes, errors: dict[str, np.ndarray], unit: str, settings: Figures) -> None:
+    if not errors:
+        say(axis, settings, "no errors to show")
+        return
+    bins = _bins(np.concatenate(list(errors.values())))
+    for name, values in errors.items():
+        filled = {"alpha": 0.5, "histtype": "stepfilled"} if name != "validation" else {"histtype": "step"}
+        axis.hist(values, bins=bins, density=True, color=SETS[name], **filled)
+    axis.xaxis.set_major_locator(MaxNLocator(5))
+    axis.axvline(0.0, color="black", linewidth=0.8)
+    axis.set_ylim(top=ROOM_FOR_TEXT * axis.get_ylim()[1])
+    if "test" not in errors:
+        say(axis, settings, "no test density", (0.8, 0.9))
+        return
+    axis.text(
+        0.98,
+        0.96,
+        _summary(errors["test"], unit),
+        transform=axis.transAxes,
+        ha="right",
+        va="top",
+        color=SETS["test"],
+        fontsize=settings.font_pt - 1.5,
+    )
+
+
+def _bins(values: np.ndarray) -> list[float]:
+    widest = max(float(np.abs(values).max()), 1e-6)
+    edges: list[float] = np.linspace(-widest, widest, min(60, max(12, len(values) // 4))).tolist()
+    return edges
+
+
+def _summary(errors: np.ndarray, unit: str) -> str:
+    size = np.abs(errors)
+    lines = [f"test: MAE {size.mean():.3g} {unit}", f"n = {len(errors)}"]
+    if unit == "e":
+        lines.insert(1, f"{100 * (size < SMALL_ERROR_E).mean():.0f} % below {SMALL_ERROR_E:g} e")
+    return "\n".join(lines)

@@ -1,0 +1,151 @@
+"""Fig. 3c: Bader charges of the redox element, reference beside model and along trajectories."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Ellipse
+from matplotlib.patheffects import withStroke
+
+from redoxmd.config.sections import Figures
+from redoxmd.figures.structure_view import STATE_COLOURS
+from redoxmd.figures.style import COLOURS, label, legend, new_figure, say
+
+MOST_POINTS = 3000
+MOST_BINS = 60
+MARGIN_E = 0.03
+LABEL_OFFSET_PT = (0, 26)
+SIGMAS = (1.0, 2.0)
+CHARGE = "Bader charge (e)"
+GREY = "#999999"
+
+
+def draw(
+    reference: pd.DataFrame, trajectories: pd.DataFrame, mixture: dict[str, Any] | None, settings: Figures
+) -> Figure:
+    """Histograms of charge on the same frames (a) and along trajectories (b); charge against moment (c).
+
+    Args:
+        reference: reference_charge_e, predicted_charge_e of the redox element.
+        trajectories: charge_e, moment_muB, state (oxidation state, NaN where it is not known).
+        mixture: states (2,), means (2, 2) as charge (e) and moment (μB), covariances (2, 2, 2), weights (2,), low
+            state first; None when it could not be fitted.
+        settings: look.
+    """
+    figure, axes = new_figure(settings, 1, 3, height_ratio=0.38, width=2.0)
+    on_frames = {
+        "reference": reference["reference_charge_e"].to_numpy(dtype=float),
+        "model": reference["predicted_charge_e"].to_numpy(dtype=float),
+    }
+    along = trajectories["charge_e"].to_numpy(dtype=float)
+    everything = np.concatenate([*on_frames.values(), along])
+    _same_frames(axes[0, 0], on_frames, _bins(everything, len(reference)), settings)
+    label(axes[0, 0], settings, CHARGE, "density (1/e)", "a")
+    _along(axes[0, 1], trajectories, mixture, _bins(everything, len(along)), settings)
+    label(axes[0, 1], settings, CHARGE, "density (1/e)", "b")
+    _scatter(axes[0, 2], trajectories, mixture, settings)
+    label(axes[0, 2], settings, CHARGE, r"moment ($\mu_\mathrm{B}$)", "c")
+    return figure
+
+
+def _bins(charges: np.ndarray, shown: int) -> list[float]:
+    """Edges over all charges, as many as suit those shown."""
+    if not len(charges):
+        return [0.0, 1.0]
+    number = int(np.clip(shown // 8, 20, MOST_BINS))
+    edges: list[float] = np.linspace(charges.min() - MARGIN_E, charges.max() + MARGIN_E, number).tolist()
+    return edges
+
+
+def _same_frames(axis: Axes, charges: dict[str, np.ndarray], bins: list[float], settings: Figures) -> None:
+    if not len(charges["reference"]):
+        say(axis, settings, "no reference density yet")
+        return
+    axis.hist(charges["reference"], bins=bins, density=True, color=GREY, alpha=0.7, label="reference")
+    axis.hist(
+        charges["model"], bins=bins, density=True, color=COLOURS[2], histtype="step", linewidth=1.2, label="model"
+    )
+    _room(axis)
+    legend(
+        axis, settings, loc="upper right", title=f"n = {len(charges['model'])}", title_fontsize=settings.font_pt - 1.5
+    )
+
+
+def _room(axis: Axes) -> None:
+    axis.set_ylim(top=1.35 * axis.get_ylim()[1])
+
+
+def _along(
+    axis: Axes, table: pd.DataFrame, mixture: dict[str, Any] | None, bins: list[float], settings: Figures
+) -> None:
+    if table.empty:
+        say(axis, settings, "no trajectory with charges yet")
+        return
+    groups = _by_state(table, mixture)
+    # Stacked shares of one whole: each row counts 1/n, whatever its state.
+    weights = [np.full(len(rows), 1 / len(table) / (bins[1] - bins[0])) for _, _, rows in groups]
+    values = [rows["charge_e"].to_numpy(dtype=float) for _, _, rows in groups]
+    names, colours = [name for name, _, _ in groups], [colour for _, colour, _ in groups]
+    axis.hist(values, bins=bins, weights=weights, stacked=True, color=colours, alpha=0.5, label=names)
+    if mixture is not None:
+        _bells(axis, mixture, np.linspace(bins[0], bins[-1], 300))
+    _room(axis)
+    legend(axis, settings, loc="upper right", title=f"n = {len(table)}", title_fontsize=settings.font_pt - 1.5)
+
+
+def _by_state(table: pd.DataFrame, mixture: dict[str, Any] | None) -> list[tuple[str, str, pd.DataFrame]]:
+    """Name, colour and rows of each state there is."""
+    known = list(mixture["states"]) if mixture is not None else sorted(table["state"].dropna().unique())
+    groups = [
+        (f"{state:g}+", STATE_COLOURS[min(number, 1)], table[table["state"] == state])
+        for number, state in enumerate(known)
+    ]
+    groups.append(("state not known", GREY, table[~table["state"].isin(known)]))
+    return [group for group in groups if len(group[2])]
+
+
+def _bells(axis: Axes, mixture: dict[str, Any], charge: np.ndarray) -> None:
+    for number, colour in enumerate(STATE_COLOURS):
+        mean, variance = mixture["means"][number][0], mixture["covariances"][number][0][0]
+        bell = np.exp(-0.5 * (charge - mean) ** 2 / variance) / np.sqrt(2 * np.pi * variance)
+        axis.plot(charge, mixture["weights"][number] * bell, color=colour, linewidth=1.0)
+
+
+def _scatter(axis: Axes, table: pd.DataFrame, mixture: dict[str, Any] | None, settings: Figures) -> None:
+    if table.empty:
+        say(axis, settings, "no charge and moment to show")
+        return
+    every = int(np.ceil(len(table) / MOST_POINTS))
+    for _, colour, rows in _by_state(table, mixture):
+        shown = rows.iloc[::every]
+        axis.plot(shown["charge_e"], shown["moment_muB"], ".", color=colour, markersize=2.5, alpha=0.3, rasterized=True)
+    if mixture is None:
+        say(axis, settings, "no two states could be told apart", (0.5, 0.95))
+        return
+    axis.margins(y=0.15)
+    for number in range(len(mixture["states"])):
+        _ellipses(axis, mixture, number, settings)
+
+
+def _ellipses(axis: Axes, mixture: dict[str, Any], number: int, settings: Figures) -> None:
+    mean = (float(mixture["means"][number][0]), float(mixture["means"][number][1]))
+    values, vectors = np.linalg.eigh(np.asarray(mixture["covariances"][number], dtype=float))
+    angle = float(np.degrees(np.arctan2(vectors[1, 1], vectors[0, 1])))
+    for sigma in SIGMAS:
+        along, across = 2 * sigma * np.sqrt(np.maximum(values[::-1], 0.0))
+        axis.add_patch(Ellipse(mean, along, across, angle=angle, fill=False, linewidth=0.8, zorder=3))
+    axis.plot(*mean, "+", color="black", markersize=5)
+    name = f"{mixture['states'][number]:g}+, {100 * mixture['weights'][number]:.0f} %"
+    axis.annotate(
+        name,
+        mean,
+        xytext=LABEL_OFFSET_PT,
+        textcoords="offset points",
+        ha="center",
+        fontsize=settings.font_pt - 1,
+        path_effects=[withStroke(linewidth=2, foreground="white")],
+    )

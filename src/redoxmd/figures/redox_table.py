@@ -1,0 +1,92 @@
+"""Electrons and ions together: charge order, bonds, vacancies and hops by concentration and temperature."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from redoxmd.config.sections import Figures
+from redoxmd.figures.style import new_figure, say
+
+NONE = "–"
+HEADER = [
+    "x",
+    "T (K)",
+    "frames",
+    "in high state\nmean (expected)",
+    "bond, low / high\n(Å)",
+    "difference\n(Å)",
+    "vacancy, low / high\n(Å)",
+    "hops",
+    "hop rate\n(1/ps)",
+    "direction\ncosine",
+    "models\ndisagree",
+]
+WIDTHS = [0.05, 0.06, 0.065, 0.125, 0.125, 0.135, 0.15, 0.055, 0.08, 0.08, 0.08]
+
+
+def draw(table: pd.DataFrame, settings: Figures) -> Figure:
+    """One row per concentration and temperature; a dash stands for what could not be counted or measured.
+
+    Args:
+        table: x, temperature_K, n_frames, n_high_mean and n_high_expected (redox atoms in the higher state),
+            bond_low_A, bond_high_A, bond_difference_A, bond_difference_error_A, vacancy_low_A and vacancy_high_A
+            (distance to the nearest), n_hops, hops_per_ps, mean_cosine (between hop and ion jump),
+            disagreement_share; charge_low_e and charge_high_e where the table has them.
+        settings: look.
+    """
+    figure, axes = new_figure(settings, height_ratio=0.05 + 0.035 * (len(table) + 2), width=2.0)
+    axis = axes[0, 0]
+    axis.axis("off")
+    if table.empty:
+        say(axis, settings, "no trajectory with charges yet")
+        return figure
+    header, widths, cells = list(HEADER), list(WIDTHS), [_cells(row) for _, row in table.iterrows()]
+    if "charge_low_e" in table:
+        _insert_charges(header, widths, cells, table)
+    drawn = axis.table(
+        cells, colLabels=header, colWidths=[width / sum(widths) for width in widths],
+        cellLoc="left", colLoc="left", edges="horizontal", loc="center",
+    )  # fmt: skip
+    drawn.auto_set_font_size(False)
+    drawn.set_fontsize(settings.font_pt - 2)
+    for column in range(len(header)):
+        drawn[0, column].set_height(1.8 * drawn[1, column].get_height())
+    return figure
+
+
+def _insert_charges(header: list[str], widths: list[float], cells: list[list[str]], table: pd.DataFrame) -> None:
+    header.insert(4, "charge, low / high\n(e)")
+    widths.insert(4, 0.14)
+    for line, (_, row) in zip(cells, table.iterrows(), strict=True):
+        line.insert(4, _pair(row["charge_low_e"], row["charge_high_e"], ".2f"))
+
+
+def _cells(row: pd.Series) -> list[str]:
+    return [
+        f"{row['x']:g}",
+        f"{row['temperature_K']:g}",
+        _number(row["n_frames"], ".0f"),
+        f"{_number(row['n_high_mean'], '.2f')} ({_number(row['n_high_expected'], 'g')})",
+        _pair(row["bond_low_A"], row["bond_high_A"], ".3f"),
+        _with_error(row["bond_difference_A"], row["bond_difference_error_A"]),
+        _pair(row["vacancy_low_A"], row["vacancy_high_A"], ".2f"),
+        _number(row["n_hops"], ".0f"),
+        _number(row["hops_per_ps"], ".3g"),
+        _number(row["mean_cosine"], ".2f"),
+        _number(100 * row["disagreement_share"], ".1f", " %"),
+    ]
+
+
+def _number(value: float, form: str, unit: str = "") -> str:
+    return NONE if math.isnan(value) else f"{value:{form}}{unit}".replace("-", "−")
+
+
+def _pair(low: float, high: float, form: str) -> str:
+    return f"{_number(low, form)} / {_number(high, form)}"
+
+
+def _with_error(value: float, error: float) -> str:
+    return NONE if math.isnan(value) else f"{_number(value, '.3f')} ± {_number(error, '.3f')}"
