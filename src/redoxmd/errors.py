@@ -51,6 +51,10 @@ class DensityRefused(RedoxmdError):
         self.detail = detail
 
 
+class OneOxidationState(RedoxmdError):
+    """The reference charges show one oxidation state where two are needed; the message says what to add."""
+
+
 class LabelBudgetExceeded(RedoxmdError):
     """More labels of a generation failed than the failure budget allows."""
 

@@ -1,0 +1,115 @@
+"""What surrounds an atom, in a periodic cell of any shape: ligands, and sites that the mobile ion has left."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+from ase import Atoms
+from ase.geometry import minkowski_reduce
+
+from redoxmd.structures.source import FRAMEWORK
+
+NEIGHBOURS = np.array(list(itertools.product((-1, 0, 1), repeat=3)), dtype=float)
+
+
+class Periodic:
+    """A cell, reduced once, so that minimum images are those of the nearest image in any shape of it.
+
+    Args:
+        cell_A: (3, 3), periodic along all three axes.
+    """
+
+    def __init__(self, cell_A: np.ndarray) -> None:
+        self.cell_A = np.asarray(cell_A, dtype=float)
+        reduced, _ = minkowski_reduce(self.cell_A)
+        self._reduced = np.asarray(reduced)
+        self._inverse = np.linalg.inv(self._reduced)
+        self._images_A = NEIGHBOURS @ self._reduced
+
+    def shortest(self, vectors_A: np.ndarray) -> np.ndarray:
+        """Shortest periodic images (…, 3) of vectors."""
+        vectors = np.asarray(vectors_A, dtype=float)
+        near = vectors - np.round(vectors @ self._inverse) @ self._reduced
+        # In a reduced cell the nearest image is among the 27 around the rounded one.
+        squared = ((near[..., None, :] + self._images_A) ** 2).sum(axis=-1)
+        best: np.ndarray = near + self._images_A[squared.argmin(axis=-1)]
+        return best
+
+    def distances_A(self, from_A: np.ndarray, to_A: np.ndarray) -> np.ndarray:
+        """(p, q) shortest distances between two sets of points (p, 3) and (q, 3)."""
+        # Row by row: all 27 images of all pairs at once would fill the memory in a large cell.
+        rows = [np.linalg.norm(self.shortest(to_A - point), axis=-1) for point in from_A]
+        return np.array(rows).reshape(len(from_A), len(to_A))
+
+
+@dataclass(frozen=True)
+class Sites:
+    """Where the mobile ion may sit, and the framework that says where that is.
+
+    Attributes:
+        mobile: (s, 3) fractional positions of all sites, full or not.
+        framework: (f, 3) fractional positions of the framework, in the order of a trajectory's other atoms.
+        masses_amu: (f,) of the framework.
+    """
+
+    mobile: np.ndarray
+    framework: np.ndarray
+    masses_amu: np.ndarray
+
+    @classmethod
+    def of(cls, full_cell: Atoms) -> Sites:
+        """The sites of a (repeated) source cell, whose array `site` is "-" for the framework."""
+        fixed = full_cell.arrays["site"] == FRAMEWORK
+        fractional = full_cell.get_scaled_positions(wrap=False)
+        return cls(fractional[~fixed], fractional[fixed], full_cell.get_masses()[fixed])
+
+
+def framework_drift(framework_A: np.ndarray, sites: Sites, periodic: Periodic) -> np.ndarray:
+    """Drift (T, 3) of the framework's centre of mass from its reference place, Å, up to a cell vector.
+
+    Args:
+        framework_A: (T, f, 3) unwrapped framework atoms; single ones may have been wrapped before the first frame.
+        sites: their reference.
+        periodic: the trajectory's cell.
+    """
+    away = framework_A[0] - sites.framework @ periodic.cell_A
+    # Taken relative to one atom, a drift of half a cell does not tear the framework apart.
+    at_start = away[0] + periodic.shortest(away - away[0])
+    weights = sites.masses_amu / sites.masses_amu.sum()
+    drift: np.ndarray = np.einsum("tfd,f->td", framework_A - framework_A[0] + at_start, weights)
+    return drift
+
+
+def vacancy_distances(redox_A: np.ndarray, ions_A: np.ndarray, sites: Sites, periodic: Periodic) -> np.ndarray:
+    """Distance (T, m) in Å from every redox atom to the nearest vacant site; NaN in a frame without vacancies.
+
+    Each ion is at its nearest site; a site with no ion is vacant (paper: V near an Na vacancy is V4+).
+
+    Args:
+        redox_A: (T, m, 3) redox atoms, drift removed.
+        ions_A: (T, k, 3) mobile ions, drift removed.
+        sites: all sites.
+        periodic: the trajectory's cell.
+    """
+    places = sites.mobile @ periodic.cell_A
+    result = np.full(redox_A.shape[:2], np.nan)
+    for frame, (redox, ions) in enumerate(zip(redox_A, ions_A, strict=True)):
+        vacant = np.ones(len(places), dtype=bool)
+        if len(ions):
+            vacant[periodic.distances_A(ions, places).argmin(axis=1)] = False
+        if vacant.any():
+            result[frame] = periodic.distances_A(redox, places[vacant]).min(axis=1)
+    return result
+
+
+def bond_lengths(redox_A: np.ndarray, ligands_A: np.ndarray, periodic: Periodic, number: int = 6) -> np.ndarray:
+    """Mean distance (T, m) in Å from every redox atom to its `number` nearest ligands; NaN with fewer in the cell."""
+    result = np.full(redox_A.shape[:2], np.nan)
+    if ligands_A.shape[1] < number:
+        return result
+    for frame, (redox, ligands) in enumerate(zip(redox_A, ligands_A, strict=True)):
+        distance = periodic.distances_A(redox, ligands)
+        result[frame] = np.partition(distance, number - 1, axis=1)[:, :number].mean(axis=1)
+    return result

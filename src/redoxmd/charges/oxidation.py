@@ -1,0 +1,264 @@
+"""Which oxidation state an atom is in: a probability from its charge and moment, and a state that noise leaves alone.
+
+The reference charges of the redox element are a mixture of two Gaussians in (charge, |moment|), one per state, over a
+thin constant background that takes what a partition got wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from redoxmd.errors import OneOxidationState
+
+# Smallest spread of a state: the error of a partition, and of a density model (paper: 0.009 e).
+FLOOR = np.array([0.015, 0.04])  # e, μB
+# The background holds this share, over a box of this many standard deviations of all the data.
+BACKGROUND_SHARE = 0.01
+BACKGROUND_WIDTH = 6.0
+# Each state must hold this many atoms, and the density between the two fall to this share of the lower peak.
+MIN_ATOMS = 2
+DEEPEST_SHARE = 0.25
+NO_MOMENT_MUB = 0.05
+ITERATIONS = 500
+TOLERANCE = 1e-9
+
+
+@dataclass(frozen=True)
+class OxidationModel:
+    """Two Gaussians, the lower state first, in d = 2 features (charge, |moment|), or d = 1 where there is no spin.
+
+    Attributes:
+        states: oxidation states (lower, higher); the higher has the higher charge.
+        mean: (2, d) e and μB.
+        covariance: (2, d, d).
+        weight: (2,) shares; with the background's they sum to 1.
+        background: its density, share included, per e or per e·μB.
+        n_atoms: charges that it was fitted on.
+    """
+
+    states: tuple[int, int]
+    mean: np.ndarray
+    covariance: np.ndarray
+    weight: np.ndarray
+    background: float
+    n_atoms: int
+
+    @property
+    def separation(self) -> float:
+        """Distance of the two means in standard deviations (Mahalanobis, mean covariance)."""
+        apart = self.mean[1] - self.mean[0]
+        return float(np.sqrt(apart @ np.linalg.solve(self.covariance.mean(axis=0), apart)))
+
+    def probability(self, charge_e: np.ndarray, moment_muB: np.ndarray) -> np.ndarray:
+        """P(higher state), same shape as the input; NaN for NaN.
+
+        The background speaks for neither: P = (p_high + p_background/2)/(p_low + p_high + p_background), so that a
+        charge unlike both states gets one half.
+        """
+        data = _features(charge_e, moment_muB, self.mean.shape[1])
+        low, high = _densities(data, self.mean, self.covariance, self.weight)
+        result: np.ndarray = (high + self.background / 2) / (low + high + self.background)
+        return result
+
+    def agrees(self, charge_e: np.ndarray, moment_muB: np.ndarray) -> np.ndarray:
+        """Whether charge alone and moment alone lie on the same state's side; False for NaN.
+
+        The boundary between two means is where both are as many standard deviations away. Without moments all agree.
+        """
+        data = _features(charge_e, moment_muB, self.mean.shape[1])
+        deviation = np.sqrt(np.diagonal(self.covariance, axis1=1, axis2=2))
+        boundary = (self.mean[0] * deviation[1] + self.mean[1] * deviation[0]) / deviation.sum(axis=0)
+        high = (data > boundary) == (self.mean[1] > self.mean[0])
+        same: np.ndarray = (high == high[..., :1]).all(axis=-1) & np.isfinite(data).all(axis=-1)
+        return same
+
+    def record(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {
+            "states": list(self.states),
+            "mean": self.mean.tolist(),
+            "covariance": self.covariance.tolist(),
+            "weight": self.weight.tolist(),
+            "background": self.background,
+            "n_atoms": self.n_atoms,
+        }
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> OxidationModel:
+        """The model behind a record."""
+        low, high = record["states"]
+        mean, covariance, weight = (np.asarray(record[name], float) for name in ("mean", "covariance", "weight"))
+        return cls((int(low), int(high)), mean, covariance, weight, float(record["background"]), int(record["n_atoms"]))
+
+
+def fit_oxidation(
+    charge_e: np.ndarray, moment_muB: np.ndarray, states: tuple[int, int] = (3, 4), x: Sequence[float] = ()
+) -> OxidationModel:
+    """Fit the two states on the reference charges of the redox element.
+
+    EM from splits of the data in two, the likeliest outcome taken; no random start, so the same data give the same
+    model. Atoms without a basin (NaN) are left out. Where no atom has a moment, the charge decides alone.
+
+    Args:
+        charge_e: (N,) Bader charges of all redox atoms of all reference densities.
+        moment_muB: (N,) their moments, of either sign.
+        states: oxidation states (lower, higher).
+        x: contents of the mobile ion that the reference covers, for the message.
+
+    Raises:
+        OneOxidationState: the charges show one state only.
+    """
+    with_spin = bool((np.abs(np.nan_to_num(moment_muB)) > NO_MOMENT_MUB).any())
+    data = _features(np.ravel(charge_e), np.ravel(moment_muB), 2 if with_spin else 1)
+    data = data[np.isfinite(data).all(axis=1)]
+    if len(data) < 2 * MIN_ATOMS:
+        raise OneOxidationState(_advice(data, states, x, f"{len(data)} atoms are too few"))
+    background = _background(data)
+    _, likelihood_one = _maximise(data, np.ones((1, len(data))), background)
+    fits = [_maximise(data, split, background) for split in _splits(data)]
+    two, likelihood_two = max(fits, key=lambda fit: fit[1])
+    mean, covariance, weight = two
+    _refuse_one_state(data, two, 2 * (likelihood_two - likelihood_one), states, x)
+    order = np.argsort(mean[:, 0])
+    return OxidationModel(states, mean[order], covariance[order], weight[order], background, len(data))
+
+
+Mixture = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def _features(charge_e: np.ndarray, moment_muB: np.ndarray, d: int) -> np.ndarray:
+    """(…, d) charge, and |moment| where it is used."""
+    columns = (np.asarray(charge_e, dtype=float), np.abs(np.asarray(moment_muB, dtype=float)))
+    return np.stack(columns[:d], axis=-1)
+
+
+def _background(data: np.ndarray) -> float:
+    spread = np.maximum(data.std(axis=0), FLOOR[: data.shape[1]])
+    return float(BACKGROUND_SHARE / np.prod(BACKGROUND_WIDTH * spread))
+
+
+def _densities(data: np.ndarray, mean: np.ndarray, covariance: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Weighted Gaussians (k, …) at data (…, d)."""
+    away = data - mean.reshape(len(mean), *[1] * (data.ndim - 1), -1)
+    squared = np.einsum("k...i,kij,k...j->k...", away, np.linalg.inv(covariance), away)
+    scale = weight / np.sqrt(np.linalg.det(2 * np.pi * covariance))
+    density: np.ndarray = scale.reshape(-1, *[1] * (data.ndim - 1)) * np.exp(-0.5 * squared)
+    return density
+
+
+def _splits(data: np.ndarray) -> list[np.ndarray]:
+    """Memberships (2, N) to start from: along each feature, the cut of least scatter and that at the widest gap."""
+    splits = []
+    for column in data.T:
+        order = np.argsort(column, kind="stable")
+        value = column[order] - column.mean()
+        below = np.arange(1, len(value))
+        # Least scatter within the parts is most between them: n·mean² of both.
+        between = np.cumsum(value)[:-1] ** 2 * (1 / below + 1 / below[::-1])
+        for merit in (between, np.diff(value)):
+            cut = MIN_ATOMS + int(np.argmax(merit[MIN_ATOMS - 1 : len(value) - MIN_ATOMS]))
+            upper = np.zeros(len(value))
+            upper[order[cut:]] = 1.0
+            splits.append(np.stack([1 - upper, upper]))
+    return splits
+
+
+def _maximise(data: np.ndarray, members: np.ndarray, background: float) -> tuple[Mixture, float]:
+    """Expectation–maximisation from given memberships (k, N); the mixture and its log-likelihood."""
+    before = -np.inf
+    for _ in range(ITERATIONS):
+        mixture = _moments(data, members)
+        densities = _densities(data, *mixture)
+        total = densities.sum(axis=0) + background
+        members = densities / total
+        likelihood = float(np.log(total).sum())
+        if likelihood - before < TOLERANCE * abs(likelihood):
+            break
+        before = likelihood
+    return mixture, likelihood
+
+
+def _moments(data: np.ndarray, members: np.ndarray) -> Mixture:
+    """Weighted means, covariances above the floor, and shares of k components."""
+    count = members.sum(axis=1) + 1e-12
+    mean = members @ data / count[:, None]
+    away = data - mean[:, None]
+    covariance = np.einsum("kn,kni,knj->kij", members, away, away) / count[:, None, None]
+    floor = FLOOR[: data.shape[1]]
+    value, vector = np.linalg.eigh(covariance / np.outer(floor, floor))
+    covariance = np.einsum("kia,ka,kja->kij", vector, np.maximum(value, 1.0), vector) * np.outer(floor, floor)
+    return mean, covariance, (1 - BACKGROUND_SHARE) * count / count.sum()
+
+
+def _valley(mixture: Mixture) -> float:
+    """Lowest density on the way from one mean to the other, as a share of the lower peak."""
+    mean = mixture[0]
+    way = np.linspace(0, 1, 101)[:, None]
+    density = _densities(mean[0] + way * (mean[1] - mean[0]), *mixture).sum(axis=0)
+    return float(density.min() / min(density[0], density[-1]))
+
+
+def _refuse_one_state(
+    data: np.ndarray, mixture: Mixture, twice_gain: float, states: tuple[int, int], x: Sequence[float]
+) -> None:
+    """Two components must be better by BIC, have a valley between them, and hold more than a stray atom each."""
+    d = data.shape[1]
+    extra_parameters = 1 + d + d * (d + 1) / 2
+    atoms = float(mixture[2].min() * len(data))
+    if atoms < MIN_ATOMS - 0.5:
+        raise OneOxidationState(_advice(data, states, x, f"the second state would hold {atoms:.1f} atoms"))
+    if twice_gain < extra_parameters * np.log(len(data)):
+        raise OneOxidationState(_advice(data, states, x, "two states describe them no better than one"))
+    if not _valley(mixture) < DEEPEST_SHARE:
+        raise OneOxidationState(_advice(data, states, x, "two groups would run into each other"))
+
+
+def _advice(data: np.ndarray, states: tuple[int, int], x: Sequence[float], reason: str) -> str:
+    lower, higher = states
+    seen = f" at x = {', '.join(f'{value:g}' for value in sorted(set(x)))}" if len(x) else ""
+    centre = f"; median {np.median(data[:, 0]):.2f} e" if len(data) else ""
+    return (
+        f"{len(data)} reference charges{seen} show one oxidation state only ({reason}{centre}); add reference "
+        f"densities at contents x that hold both {lower}+ and {higher}+: fewer mobile ions make more {higher}+"
+    )
+
+
+def assign_states(
+    probability: np.ndarray, time_fs: np.ndarray, low: float = 0.2, high: float = 0.8, persistence_fs: float = 0.0
+) -> np.ndarray:
+    """States (T, m) with hysteresis: 0 the lower, 1 the higher, −1 for an atom whose probability is never known.
+
+    A state changes at the first frame beyond the opposite threshold, if no frame within `persistence_fs` falls back
+    beyond the old one and one at its end or later confirms it. Frames between the thresholds, or NaN, carry the last
+    state; frames before the first state carry that one.
+
+    Args:
+        probability: (T, m) of the higher state.
+        time_fs: (T,) increasing, at any spacing.
+    """
+    columns = [
+        _states_of(column, np.asarray(time_fs), low, high, persistence_fs) for column in np.transpose(probability)
+    ]
+    return np.array(columns, dtype=int).reshape(np.shape(probability)[::-1]).T
+
+
+def _states_of(
+    probability: np.ndarray, time_fs: np.ndarray, low: float, high: float, persistence_fs: float
+) -> np.ndarray:
+    decided = np.flatnonzero((probability <= low) | (probability >= high))
+    verdict = (probability[decided] >= high).astype(int)
+    if not np.isfinite(probability).any():
+        return np.full(len(probability), -1)
+    edges = np.flatnonzero(np.diff(verdict)) + 1
+    runs = [run for run in np.split(np.arange(len(decided)), edges) if len(run)]
+    held = [run for run in runs if time_fs[decided[run[-1]]] - time_fs[decided[run[0]]] >= persistence_fs]
+    likely = probability if not len(decided) else verdict
+    first = verdict[held[0][0]] if held else int(np.nanmean(likely) > 0.5)
+    states = np.full(len(probability), first)
+    for run in held:
+        states[decided[run[0]] :] = verdict[run[0]]
+    return states
