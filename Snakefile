@@ -24,6 +24,8 @@ include: "rules/gate.smk"
 include: "rules/label.smk"
 include: "rules/production.smk"
 include: "rules/diffusion.smk"
+include: "rules/density.smk"
+include: "rules/charges.smk"
 include: "rules/figures.smk"
 
 

@@ -4,11 +4,12 @@ from redoxmd import layout
 from redoxmd.config import parse_config
 from redoxmd.config.document import plain
 from redoxmd.engines import settings_hash
-from redoxmd.plan import FIGURES
+from redoxmd.plan import figures_of
 from redoxmd.records import read_json
 
 CFG = parse_config(config, source="config")
 REFERENCE = settings_hash(CFG.engine)
+FIGURES = figures_of(CFG)
 
 
 wildcard_constraints:
@@ -93,6 +94,27 @@ def training_frames(wildcards):
     )
     labels = [f"results/{run}/label/gen{earlier}/frames.extxyz" for earlier in range(gen)]
     return initial + labels
+
+
+def aimd_densities(wildcards):
+    """Density stores of the reference MD."""
+    return expand("results/{run}/aimd/{structure}/densities.h5", run=wildcards.run, structure=aimd_structures())
+
+
+def label_densities(wildcards):
+    """Density stores of every label of every generation."""
+    pattern = "results/{run}/label/gen{gen}/{label}.densities.h5"
+    found = []
+    for gen in range(last_generation(wildcards.run)):
+        ids = decision(wildcards.run, gen)["label_ids"]
+        found += expand(pattern, run=wildcards.run, gen=gen, label=ids)
+    return found
+
+
+def density_test_configurations():
+    """Configurations the density model is judged by; {"ids", "demanded"}."""
+    own = CFG.density.test_configurations
+    return {"ids": list(CFG.train.test_configurations if own is None else own), "demanded": own is not None}
 
 
 def previous_member(wildcards):

@@ -239,6 +239,171 @@ rule table2_activation:
         "../workflow/scripts/table2_activation.py"
 
 
+rule density_errors:
+    input:
+        errors="results/{run}/density/errors.csv",
+        history="results/{run}/density/history.csv",
+    output:
+        pdf="results/{run}/figures/density_errors.pdf",
+        svg=report(
+            "results/{run}/figures/density_errors.svg",
+            caption="../workflow/report/density_errors.rst",
+            category="Electrons",
+            labels={"figure": "density_errors"},
+        ),
+        png="results/{run}/figures/density_errors.png",
+        csv="results/{run}/figures/density_errors.csv",
+    log:
+        "results/{run}/logs/figures/density_errors.log",
+    params:
+        stem="results/{run}/figures/density_errors",
+        style=section("figures"),
+        caption=dict(
+            test=", ".join(density_test_configurations()["ids"]) or "none",
+            points=CFG.density.points_per_structure,
+        ),
+    script:
+        "../workflow/scripts/density_errors.py"
+
+
+rule density_slices:
+    input:
+        slices="results/{run}/density/slices.json",
+    output:
+        pdf="results/{run}/figures/density_slices.pdf",
+        svg=report(
+            "results/{run}/figures/density_slices.svg",
+            caption="../workflow/report/density_slices.rst",
+            category="Electrons",
+            labels={"figure": "density_slices"},
+        ),
+        png="results/{run}/figures/density_slices.png",
+        csv="results/{run}/figures/density_slices.csv",
+    log:
+        "results/{run}/logs/figures/density_slices.log",
+    params:
+        stem="results/{run}/figures/density_slices",
+        style=section("figures"),
+        caption=dict(
+            engine=CFG.engine.name,
+            element=CFG.structures.redox_element,
+        ),
+    script:
+        "../workflow/scripts/density_slices.py"
+
+
+rule fig3b_bader:
+    input:
+        charges="results/{run}/charges/reference.csv",
+    output:
+        pdf="results/{run}/figures/fig3b_bader.pdf",
+        svg=report(
+            "results/{run}/figures/fig3b_bader.svg",
+            caption="../workflow/report/fig3b_bader.rst",
+            category="Electrons",
+            labels={"figure": "fig3b_bader"},
+        ),
+        png="results/{run}/figures/fig3b_bader.png",
+        csv="results/{run}/figures/fig3b_bader.csv",
+    log:
+        "results/{run}/logs/figures/fig3b_bader.log",
+    params:
+        stem="results/{run}/figures/fig3b_bader",
+        style=section("figures"),
+        caption=dict(
+            element=CFG.structures.redox_element,
+            engine=CFG.engine.name,
+            test=", ".join(density_test_configurations()["ids"]) or "none",
+        ),
+    script:
+        "../workflow/scripts/fig3b_bader.py"
+
+
+rule fig3c_histogram:
+    input:
+        charges="results/{run}/charges/reference.csv",
+        states="results/{run}/charges/states.csv",
+        mixture="results/{run}/charges/oxidation.json",
+    output:
+        pdf="results/{run}/figures/fig3c_histogram.pdf",
+        svg=report(
+            "results/{run}/figures/fig3c_histogram.svg",
+            caption="../workflow/report/fig3c_histogram.rst",
+            category="Electrons",
+            labels={"figure": "fig3c_histogram"},
+        ),
+        png="results/{run}/figures/fig3c_histogram.png",
+        csv="results/{run}/figures/fig3c_histogram.csv",
+    log:
+        "results/{run}/logs/figures/fig3c_histogram.log",
+    params:
+        stem="results/{run}/figures/fig3c_histogram",
+        style=section("figures"),
+        caption=dict(
+            element=CFG.structures.redox_element,
+            engine=CFG.engine.name,
+            interval=CFG.charges.every_fs,
+        ),
+    script:
+        "../workflow/scripts/fig3c_histogram.py"
+
+
+rule redox_table:
+    input:
+        table="results/{run}/charges/redox.csv",
+    output:
+        pdf="results/{run}/figures/redox_table.pdf",
+        svg=report(
+            "results/{run}/figures/redox_table.svg",
+            caption="../workflow/report/redox_table.rst",
+            category="Electrons",
+            labels={"figure": "redox_table"},
+        ),
+        png="results/{run}/figures/redox_table.png",
+        csv="results/{run}/figures/redox_table.csv",
+    log:
+        "results/{run}/logs/figures/redox_table.log",
+    params:
+        stem="results/{run}/figures/redox_table",
+        style=section("figures"),
+        caption=dict(
+            element=CFG.structures.redox_element,
+            ion=CFG.structures.mobile_ion,
+            window=CFG.charges.hop_window_fs / 1000,
+        ),
+    script:
+        "../workflow/scripts/redox_table.py"
+
+
+rule fig10_jump:
+    input:
+        charges=all_trajectories("results/{run}/charges/{structure}_T{temperature}K.nc"),
+        jumps=all_trajectories("results/{run}/diffusion/{structure}_T{temperature}K.nc"),
+        trajectories=all_trajectories("results/{run}/production/{structure}_T{temperature}K.h5"),
+        mixture="results/{run}/charges/oxidation.json",
+    output:
+        pdf="results/{run}/figures/fig10_jump.pdf",
+        svg=report(
+            "results/{run}/figures/fig10_jump.svg",
+            caption="../workflow/report/fig10_jump.rst",
+            category="Electrons",
+            labels={"figure": "fig10_jump"},
+        ),
+        png="results/{run}/figures/fig10_jump.png",
+        csv="results/{run}/figures/fig10_jump.csv",
+    log:
+        "results/{run}/logs/figures/fig10_jump.log",
+    params:
+        stem="results/{run}/figures/fig10_jump",
+        style=section("figures"),
+        caption=dict(
+            element=CFG.structures.redox_element,
+            ion=CFG.structures.mobile_ion,
+        ),
+    script:
+        "../workflow/scripts/fig10_jump.py"
+
+
 # The headline numbers, for `redoxmd status`.
 rule summary:
     input:

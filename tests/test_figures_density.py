@@ -13,7 +13,7 @@ from matplotlib.patches import Ellipse, FancyArrowPatch
 
 from redoxmd.config.sections import Figures, Structures
 from redoxmd.density.grid import Density
-from redoxmd.density.slices import slice_densities
+from redoxmd.density.slices import interpolate_grid, slice_reference
 from redoxmd.engines.toy import gaussian_density
 from redoxmd.figures import density_errors, density_slices, fig3b_bader, fig3c_histogram, fig10_jump, redox_table
 from redoxmd.figures.save import save_figure
@@ -36,10 +36,15 @@ WIDTHS = {
 ROUNDING = 1e-9
 MIXTURE = {
     "states": [3, 4],
-    "means": [[2.0, 1.9], [2.25, 1.0]],
-    "covariances": [[[4e-4, 2e-4], [2e-4, 3e-3]], [[6e-4, 0.0], [0.0, 4e-3]]],
-    "weights": [0.7, 0.3],
+    "mean": [[2.0, 1.9], [2.25, 1.0]],
+    "covariance": [[[4e-4, 2e-4], [2e-4, 3e-3]], [[6e-4, 0.0], [0.0, 4e-3]]],
+    "weight": [0.7, 0.3],
 }
+
+
+def on_grid(density):
+    grids = (density.total_e_A3, density.spin_e_A3)
+    return lambda points: np.stack([interpolate_grid(grid, density.cell_A, points) for grid in grids], axis=1)
 
 
 def bader(n):
@@ -137,7 +142,7 @@ def slices(kind):
     density = gaussian_density(atoms)
     wrong = Density(**{**vars(density), "total_e_A3": 1.02 * density.total_e_A3, "spin_e_A3": 0.9 * density.spin_e_A3})
     vanadium = int(np.flatnonzero(atoms.numbers == atomic_numbers["V"])[0])
-    return slice_densities(density, wrong, vanadium, "V 24, x = 3", points=61 if kind == "full" else 1)
+    return slice_reference(density, vanadium, on_grid(wrong), "V 24, x = 3", points=61 if kind == "full" else 1)
 
 
 REDOX_COLUMNS = [

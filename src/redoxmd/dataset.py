@@ -145,22 +145,30 @@ def read_dataset_card(folder: Path) -> dict[str, Any]:
 
 
 def _load_dataset(folder: Path, settings_hash: str) -> list[Atoms]:
-    card = read_dataset_card(folder)
-    if card["settings_hash"] != settings_hash:
-        raise DataError(
-            f"train.datasets: {folder} was made with settings {card['settings_hash']} ({card['engine']}), this run "
-            f"uses {settings_hash}; set the engine section as in {folder}/dataset.yaml or leave the dataset out"
-        )
-    frames: list[Atoms] = []
-    for name, checksum in card["files"].items():
-        path = folder / name
-        if not path.exists():
-            raise DataError(f"{path}: listed in dataset.yaml but missing; fetch it again")
-        if file_sha256(path) != checksum:
-            raise DataError(f"{path}: content differs from its checksum in dataset.yaml; fetch it again")
-        if path.suffix == ".extxyz":
-            frames += read_frames(path)
-    return frames
+    check_dataset_files([folder], settings_hash)
+    names = [name for name in read_dataset_card(folder)["files"] if name.endswith(".extxyz")]
+    return [frame for name in names for frame in read_frames(folder / name)]
+
+
+def check_dataset_files(folders: Sequence[Path], settings_hash: str) -> None:
+    """Hold dataset folders to their cards.
+
+    Raises:
+        DataError: a file is missing or differs from its checksum, or the reference settings are not this run's.
+    """
+    for folder in folders:
+        card = read_dataset_card(folder)
+        if card["settings_hash"] != settings_hash:
+            raise DataError(
+                f"train.datasets: {folder} was made with settings {card['settings_hash']} ({card['engine']}), this run "
+                f"uses {settings_hash}; set the engine section as in {folder}/dataset.yaml or leave the dataset out"
+            )
+        for name, checksum in card["files"].items():
+            path = folder / name
+            if not path.exists():
+                raise DataError(f"{path}: listed in dataset.yaml but missing; fetch it again")
+            if file_sha256(path) != checksum:
+                raise DataError(f"{path}: content differs from its checksum in dataset.yaml; fetch it again")
 
 
 def reference_energies(frames: Sequence[Atoms], elements: Sequence[int]) -> np.ndarray:

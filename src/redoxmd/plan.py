@@ -25,12 +25,29 @@ FIGURES = (
     "fig9_jumps_vs_msd",
     "table2_activation",
 )
+# Drawn where the density model is on.
+DENSITY_FIGURES = (
+    "density_errors",
+    "density_slices",
+    "fig3b_bader",
+    "fig3c_histogram",
+    "redox_table",
+    "fig10_jump",
+)
 
 FRAME_BYTES_PER_ATOM = 180
 TRAJECTORY_BYTES_PER_ATOM = 12
+# Charge, moment and position.
+CHARGES_BYTES_PER_ATOM = 5 * 8
 GRID_SPACING_A = 0.11
-# Total and spin in single precision; smooth densities compress to about half.
-DENSITY_BYTES_PER_POINT = 2 * 4 * 0.5
+# Total and spin in single precision; an 80³ grid of GPAW compresses to 1.83 MB.
+DENSITY_BYTES_PER_POINT = 2 * 4 * 0.45
+WITH_DENSITY = ("gpaw", "toy", "vasp")
+
+
+def figures_of(config: Config) -> tuple[str, ...]:
+    """Names of the figures of a run."""
+    return FIGURES + (DENSITY_FIGURES if config.density.enabled else ())
 
 
 @dataclass(frozen=True)
@@ -70,6 +87,7 @@ def make_plan(config: Config, root: Path = Path()) -> Plan:
         for folder in config.train.datasets
         if not (root / folder / "dataset.yaml").exists()
     ]
+    problems += _density_problems(config, root)
     from redoxmd.engines import engine_available, settings_hash
 
     found, message = engine_available(config.engine)
@@ -81,6 +99,28 @@ def make_plan(config: Config, root: Path = Path()) -> Plan:
         "GPU: nvidia-smi found" if shutil.which("nvidia-smi") else "GPU: none found, the ensemble runs on the CPU"
     )
     return Plan(_jobs(config), _reference_calls(config), _disk_gb(config, atoms_of), problems, notes)
+
+
+def _density_problems(config: Config, root: Path) -> list[str]:
+    """Why there would be no density to learn from, or a store that is not there."""
+    if not config.density.enabled:
+        return []
+    missing = [f"density.stores: no file {path}" for path in config.density.stores if not (root / path).exists()]
+    kept = config.aimd.density_every or config.label.density_every
+    if (config.engine.name in WITH_DENSITY and kept) or config.density.stores or _dataset_stores(config, root):
+        return missing
+    return [
+        *missing,
+        f"density: engine {config.engine.name} gives no density here and none is named; set aimd.density_every, name "
+        "density.stores, or set density.enabled: false",
+    ]
+
+
+def _dataset_stores(config: Config, root: Path) -> bool:
+    from redoxmd.dataset import read_dataset_card
+
+    cards = [root / folder for folder in config.train.datasets if (root / folder / "dataset.yaml").exists()]
+    return any(name.endswith(".h5") for folder in cards for name in read_dataset_card(folder)["files"])
 
 
 def _count_atoms(name: str, source: SourceCell, problems: list[str]) -> int:
@@ -112,7 +152,8 @@ def _jobs(config: Config) -> dict[str, int]:
         "per generation: labels": 1,
         "production": trajectories,
         "diffusion": trajectories + 1,
-        "figures": len(FIGURES) + 1,
+        **({"density": 3, "charges": trajectories + 3} if config.density.enabled else {}),
+        "figures": len(figures_of(config)) + 1,
     }
 
 
@@ -135,11 +176,15 @@ def _disk_gb(config: Config, atoms_of: dict[str, int]) -> dict[str, float]:
     densities += config.select.budget * _density_bytes(largest) * _kept(config.label.steps, config.label.density_every)
     saved = config.production.length_ps * FS_PER_PS / config.production.save_every_fs
     trajectory = sum(atoms_of.get(name, source) for name, _ in layout.trajectories(config.production)) * saved
-    has_density = config.engine.name in ("gpaw", "toy", "vasp")
+    has_density = config.engine.name in WITH_DENSITY
+    charged = config.production.length_ps * FS_PER_PS / config.charges.every_fs if config.charges.every_fs else 0.0
+    charged += config.charges.max_jumps * 2 * config.charges.jump_window_fs / config.production.save_every_fs
+    atom_frames = sum(atoms_of.get(name, source) for name, _ in layout.trajectories(config.production)) * charged
     return {
         "frames (aimd and one generation of labels)": frames * FRAME_BYTES_PER_ATOM / 1e9,
         "densities (aimd and one generation of labels)": densities / 1e9 if has_density else 0.0,
         "trajectories": trajectory * TRAJECTORY_BYTES_PER_ATOM / 1e9,
+        **({"charges (at most)": atom_frames * CHARGES_BYTES_PER_ATOM / 1e9} if config.density.enabled else {}),
     }
 
 

@@ -5,7 +5,14 @@ import pytest
 from ase.build import bulk
 from ase.data import atomic_numbers
 
-from redoxmd.density.slices import atoms_in_plane, plane_through, sample_plane, slice_densities, slice_table
+from redoxmd.density.slices import (
+    atoms_in_plane,
+    interpolate_grid,
+    plane_through,
+    sample_plane,
+    slice_reference,
+    slice_table,
+)
 from redoxmd.engines.toy import gaussian_density
 from redoxmd.errors import DataError
 from tests.test_engines import nvp
@@ -14,6 +21,11 @@ TRICLINIC = np.array([[5.0, 0.4, 0.0], [1.2, 4.6, 0.3], [-0.5, 0.8, 5.4]])
 # A cubic spline of a wave sampled 16 times per period or more.
 SPLINE = 1e-3
 GEOMETRY = 1e-9
+
+
+def on_grid(density):
+    grids = (density.total_e_A3, density.spin_e_A3)
+    return lambda points: np.stack([interpolate_grid(grid, density.cell_A, points) for grid in grids], axis=1)
 
 
 def waves(fractional):
@@ -96,7 +108,7 @@ def test_the_spin_of_vanadium_is_in_the_middle_of_its_slice():
     atoms = nvp()
     density = gaussian_density(atoms)
     vanadium = int(np.flatnonzero(atoms.numbers == atomic_numbers["V"])[0])
-    slices = slice_densities(density, density, vanadium, "toy", size_A=4.0, points=21)
+    slices = slice_reference(density, vanadium, on_grid(density), "toy", size_A=4.0, points=21)
     spin = slices["reference_spin"]
     assert np.unravel_index(spin.argmax(), spin.shape) == (10, 10)
     np.testing.assert_array_equal(slices["reference_total"], slices["predicted_total"])

@@ -127,6 +127,17 @@ def fit_oxidation(
     return OxidationModel(states, mean[order], covariance[order], weight[order], background, len(data))
 
 
+def fit_record(charge_e: np.ndarray, moment_muB: np.ndarray, states: tuple[int, int]) -> dict[str, Any]:
+    """As `fit_oxidation`, as plain data: the record with fitted true, or fitted false and why; `summary` in words."""
+    try:
+        model = fit_oxidation(np.asarray(charge_e), np.asarray(moment_muB), states)
+    except OneOxidationState as error:
+        return {"fitted": False, "states": list(states), "summary": str(error)}
+    means = [" e, ".join(f"{value:.2f}" for value in mean) for mean in model.mean]
+    words = f"{states[0]}+ at {means[0]}, {states[1]}+ at {means[1]} (charge, moment), {model.separation:.1f} σ apart"
+    return {"fitted": True, **model.record(), "summary": words}
+
+
 Mixture = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 

@@ -25,6 +25,7 @@ from redoxmd.charges.hops import (
     relate_to_jumps,
 )
 from redoxmd.charges.oxidation import OxidationModel, assign_states
+from redoxmd.config.sections import Charges, Structures
 from redoxmd.diffusion.jumps import Jumps
 from redoxmd.errors import DataError
 from redoxmd.seeds import derive_rng
@@ -56,6 +57,21 @@ class RedoxSettings:
     persistence_fs: float = 100.0
     pair_window_fs: float = 200.0
     jump_window_fs: float = 1000.0
+
+    @classmethod
+    def of(cls, structures: Structures, charges: Charges) -> RedoxSettings:
+        """From the sections of a config."""
+        return cls(
+            structures.redox_element,
+            structures.mobile_ion,
+            charges.ligand,
+            charges.n_ligands,
+            charges.low,
+            charges.high,
+            charges.persistence_fs,
+            charges.pair_window_fs,
+            charges.hop_window_fs,
+        )
 
 
 @dataclass(frozen=True)

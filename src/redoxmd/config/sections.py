@@ -335,6 +335,86 @@ class Production(Section):
         return value
 
 
+class Density(Section):
+    """The spin-density model: equivariant DeepDFT on the reference densities."""
+
+    enabled: bool = Field(
+        default=True,
+        description="train it and follow the electrons; false where the reference method gives no densities",
+    )
+    stores: tuple[Path, ...] = Field(
+        default=(),
+        description="density stores (redoxmd density import) joined to those of the run and of train.datasets; of the "
+        "same reference method",
+    )
+    test_configurations: tuple[str, ...] | None = Field(
+        default=None, description="configuration ids never trained on; null: train.test_configurations"
+    )
+    validation_fraction: float = Field(default=0.1, gt=0.0, lt=0.5, description="densities kept for validation")
+    target: Literal["difference", "plain"] = Field(
+        default="difference",
+        description="difference: learn what superposed atoms lack; plain: the density itself, as in the paper",
+    )
+    features: int = Field(default=128, ge=8, le=1024, description="width F of atoms and probes")
+    layers: int = Field(default=3, ge=1, le=12, description="interaction layers L")
+    cutoff_A: float = Field(default=4.0, gt=1.0, le=12.0, description="reach of messages, to atoms and to probes")
+    radial_functions: int = Field(default=20, ge=3, le=64, description="radial basis between atoms")
+    probe_functions: int = Field(default=16, ge=3, le=64, description="radial basis from atoms to probes")
+    multipole_reach_A: float = Field(
+        default=2.5, gt=0.5, le=6.0, description="how far an atom's multipoles (up to l = 4) shape the density"
+    )
+    structures_per_step: Count = Field(default=2, description="densities in a gradient step")
+    points_per_structure: Count = Field(default=1000, description="grid points of each")
+    redox_fraction: Fraction = Field(
+        default=0.5, description="share of the points drawn near atoms of the redox element; 0: all uniform"
+    )
+    redox_radius_A: Positive = Field(default=1.5, description="what counts as near")
+    points_per_density: Count = Field(
+        default=50_000, description="points of a density held in memory (2 MB), and as many near the redox element"
+    )
+    learning_rate: float = Field(default=1e-3, gt=0.0, lt=1.0, description="Adam, after 100 steps of warm-up")
+    max_steps: Count = Field(
+        default=100_000, description="gradient steps; the learning rate falls as a cosine to the end"
+    )
+    validate_every: Count = Field(default=500, description="gradient steps between validations")
+    ema_decay: float = Field(default=0.999, ge=0.0, lt=1.0, description="exponential moving average of the weights")
+    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto: a GPU when there is one")
+
+
+class Charges(Section):
+    """Bader charges and oxidation states, of the reference densities and along the trajectories."""
+
+    every_fs: float = Field(default=1000.0, ge=0.0, description="interval of frames along a trajectory; 0: none")
+    max_jumps: int = Field(default=4, ge=0, description="jumps of each trajectory that are looked at frame by frame")
+    jump_window_fs: Positive = Field(default=500.0, description="time before and after such a jump")
+    spacing_A: float = Field(
+        default=0.15, gt=0.02, le=0.4, description="grid of predicted densities; beyond 0.2 Å shallow basins are lost"
+    )
+    region_radius_A: Positive | None = Field(
+        default=2.5,
+        description="ask the network this close to the redox element, superposed atoms elsewhere; null: everywhere",
+    )
+    exact_moment: bool = Field(
+        default=False, description="scale the spin to the total moment that structures.moments_* give"
+    )
+    states: tuple[int, int] = Field(default=(3, 4), description="the two oxidation states of the redox element")
+    ligand: str = Field(default="O", description="element bonded to the redox element")
+    n_ligands: Count = Field(default=6, description="how many of them")
+    low: Fraction = Field(default=0.2, description="probability of the higher state below which an atom turns lower")
+    high: Fraction = Field(default=0.8, description="probability above which it turns higher; between, nothing changes")
+    persistence_fs: float = Field(default=40.0, ge=0.0, description="time a new state must last to count")
+    pair_window_fs: Positive = Field(default=200.0, description="largest time between both sides of an electron hop")
+    hop_window_fs: Positive = Field(default=1000.0, description="largest time between a hop and its jump")
+
+    @model_validator(mode="after")
+    def _limits_in_order(self) -> Charges:
+        if self.low >= self.high:
+            raise ValueError(f"low ({self.low:g}) must lie below high ({self.high:g})")
+        if self.states[0] >= self.states[1]:
+            raise ValueError(f"states: the lower one first, got {list(self.states)}")
+        return self
+
+
 class Diffusion(Section):
     """Jumps, diffusion coefficients and activation energies."""
 
@@ -380,6 +460,8 @@ class Config(Section):
     gate: Gate = Field(default=Gate(), description="stage gate")
     label: Label = Field(default=Label(), description="stage label")
     production: Production = Field(default=Production(), description="stage production")
+    density: Density = Field(default=Density(), description="stage density")
+    charges: Charges = Field(default=Charges(), description="stage charges")
     diffusion: Diffusion = Field(default=Diffusion(), description="stage diffusion")
     figures: Figures = Field(default=Figures(), description="stage figures")
 

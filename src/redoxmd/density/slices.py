@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from scipy.ndimage import map_coordinates
 from redoxmd.density.grid import Density
 from redoxmd.errors import DataError
 from redoxmd.model.neighbours import find_pairs
+from redoxmd.records import read_json, write_json
 
 SEARCH_A = 4.0
 # Ligands are the atoms up to this multiple of the shortest distance: six around an octahedral site.
@@ -83,6 +85,16 @@ def _ligands(positions: np.ndarray, cell: np.ndarray, centre: int) -> np.ndarray
     return near
 
 
+def plane_points(
+    origin_A: np.ndarray, u_axis: np.ndarray, v_axis: np.ndarray, size_A: float, points: int
+) -> np.ndarray:
+    """Points (points, points, 3) of a square around the origin, first axis along v."""
+    ticks = np.linspace(-size_A / 2, size_A / 2, points)
+    v, u = np.meshgrid(ticks, ticks, indexing="ij")
+    places: np.ndarray = np.asarray(origin_A) + u[..., None] * np.asarray(u_axis) + v[..., None] * np.asarray(v_axis)
+    return places
+
+
 def sample_plane(
     grid: np.ndarray,
     cell_A: np.ndarray,
@@ -106,10 +118,12 @@ def sample_plane(
     Returns:
         (points, points), first axis along v, second along u, in the unit of the grid.
     """
-    ticks = np.linspace(-size_A / 2, size_A / 2, points)
-    v, u = np.meshgrid(ticks, ticks, indexing="ij")
-    places = np.asarray(origin_A) + u[..., None] * np.asarray(u_axis) + v[..., None] * np.asarray(v_axis)
-    coordinates = places @ np.linalg.inv(cell_A) * np.array(grid.shape)
+    return interpolate_grid(grid, cell_A, plane_points(origin_A, u_axis, v_axis, size_A, points))
+
+
+def interpolate_grid(grid: np.ndarray, cell_A: np.ndarray, points_A: np.ndarray) -> np.ndarray:
+    """A periodic grid at points (…, 3), by cubic splines."""
+    coordinates = points_A @ np.linalg.inv(cell_A) * np.array(grid.shape)
     values: np.ndarray = map_coordinates(
         np.asarray(grid, dtype=float), np.moveaxis(coordinates, -1, 0), order=CUBIC, mode="grid-wrap"
     )
@@ -142,15 +156,23 @@ def _images(positions: np.ndarray, cell: np.ndarray, centre: np.ndarray, reach: 
     return centre + offsets[owner, image], owner
 
 
-def slice_densities(
+def slice_reference(
     reference: Density,
-    predicted: Density,
     centre: int,
+    predict: Callable[[np.ndarray], np.ndarray],
     title: str = "",
     size_A: float = PLANE_SIZE_A,
     points: int = PLANE_POINTS,
 ) -> dict[str, Any]:
-    """Both densities of the same frame in the plane through atom `centre` and its ligands, ready to be drawn.
+    """A density and a prediction of it in the plane through atom `centre` and its ligands, ready to be drawn.
+
+    Args:
+        reference: its grid is interpolated.
+        centre: index of the atom in the middle.
+        predict: total and spin (P, 2) in e/Å³ at points (P, 3).
+        title: of the picture.
+        size_A: side of the square.
+        points: along each side.
 
     Returns:
         reference_total, predicted_total, reference_spin, predicted_spin (points, points) in e/Å³, first axis v;
@@ -159,13 +181,25 @@ def slice_densities(
     plane = plane_through(reference.positions_A, reference.cell_A, centre)
     half = size_A / 2
     slices: dict[str, Any] = {"extent_A": (-half, half, -half, half), "title": title}
-    for name, density in (("reference", reference), ("predicted", predicted)):
-        for part, grid in (("total", density.total_e_A3), ("spin", density.spin_e_A3)):
-            slices[f"{name}_{part}"] = sample_plane(
-                grid, density.cell_A, plane.origin_A, plane.u_axis, plane.v_axis, size_A, points
-            )
+    for part, grid in (("total", reference.total_e_A3), ("spin", reference.spin_e_A3)):
+        slices[f"reference_{part}"] = sample_plane(
+            grid, reference.cell_A, plane.origin_A, plane.u_axis, plane.v_axis, size_A, points
+        )
+    values = predict(plane_points(plane.origin_A, plane.u_axis, plane.v_axis, size_A, points).reshape(-1, 3))
+    slices["predicted_total"], slices["predicted_spin"] = values.T.reshape(2, points, points)
     slices["atoms"] = atoms_in_plane(reference.numbers, reference.positions_A, reference.cell_A, plane, size_A)
     return slices
+
+
+def write_slices(path: str | Path, slices: dict[str, Any]) -> None:
+    """Write slices as JSON, atomically."""
+    write_json(path, slices)
+
+
+def read_slices(path: str | Path) -> dict[str, Any]:
+    """Read what `write_slices` wrote, grids as arrays."""
+    record: dict[str, Any] = read_json(path)
+    return {key: np.array(value) if key.endswith(("_total", "_spin")) else value for key, value in record.items()}
 
 
 def slice_table(slices: dict[str, Any]) -> pd.DataFrame:

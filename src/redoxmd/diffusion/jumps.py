@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import xarray as xr
 
 from redoxmd.config.sections import Diffusion
 from redoxmd.units import CM2_PER_S_PER_A2_PER_FS, FS_PER_PS
@@ -36,6 +37,13 @@ class Jumps:
         """(J,) jump lengths."""
         length: np.ndarray = np.linalg.norm(self.end_A - self.start_A, axis=1)
         return length
+
+
+def jumps_of(analysis: xr.Dataset) -> Jumps:
+    """The jumps that an analysis of a trajectory recorded (`diffusion.analysis.analyse_trajectory`)."""
+    parts = (analysis[f"jump_{name}"].to_numpy() for name in ("ion", "time_fs", "start_A", "end_A"))
+    ion, time_fs, start_A, end_A = parts
+    return Jumps(ion.astype(int), time_fs, start_A.reshape(-1, 3), end_A.reshape(-1, 3))
 
 
 def without_drift(positions_A: np.ndarray, mobile: np.ndarray, masses_amu: np.ndarray) -> np.ndarray:

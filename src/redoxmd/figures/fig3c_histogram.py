@@ -32,7 +32,7 @@ def draw(
     Args:
         reference: reference_charge_e, predicted_charge_e of the redox element.
         trajectories: charge_e, moment_muB, state (oxidation state, NaN where it is not known).
-        mixture: states (2,), means (2, 2) as charge (e) and moment (μB), covariances (2, 2, 2), weights (2,), low
+        mixture: states (2,), mean (2, 2) as charge (e) and moment (μB), covariance (2, 2, 2), weight (2,), low
             state first; None when it could not be fitted.
         settings: look.
     """
@@ -110,9 +110,9 @@ def _by_state(table: pd.DataFrame, mixture: dict[str, Any] | None) -> list[tuple
 
 def _bells(axis: Axes, mixture: dict[str, Any], charge: np.ndarray) -> None:
     for number, colour in enumerate(STATE_COLOURS):
-        mean, variance = mixture["means"][number][0], mixture["covariances"][number][0][0]
+        mean, variance = mixture["mean"][number][0], mixture["covariance"][number][0][0]
         bell = np.exp(-0.5 * (charge - mean) ** 2 / variance) / np.sqrt(2 * np.pi * variance)
-        axis.plot(charge, mixture["weights"][number] * bell, color=colour, linewidth=1.0)
+        axis.plot(charge, mixture["weight"][number] * bell, color=colour, linewidth=1.0)
 
 
 def _scatter(axis: Axes, table: pd.DataFrame, mixture: dict[str, Any] | None, settings: Figures) -> None:
@@ -132,8 +132,8 @@ def _scatter(axis: Axes, table: pd.DataFrame, mixture: dict[str, Any] | None, se
 
 
 def _ellipses(axis: Axes, mixture: dict[str, Any], number: int, settings: Figures) -> None:
-    mean = (float(mixture["means"][number][0]), float(mixture["means"][number][1]))
-    values, vectors = np.linalg.eigh(np.asarray(mixture["covariances"][number], dtype=float))
+    mean = (float(mixture["mean"][number][0]), float(mixture["mean"][number][1]))
+    values, vectors = np.linalg.eigh(np.asarray(mixture["covariance"][number], dtype=float))
     angle = float(np.degrees(np.arctan2(vectors[1, 1], vectors[0, 1])))
     for sigma in SIGMAS:
         along, across = 2 * sigma * np.sqrt(np.maximum(values[::-1], 0.0))

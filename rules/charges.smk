@@ -1,0 +1,90 @@
+# Bader charges of the reference and along trajectories, oxidation states, electrons on the move.
+
+
+rule reference_charges:
+    input:
+        index="results/{run}/density/dataset.json",
+        model="results/{run}/density/model.pt",
+    output:
+        charges="results/{run}/charges/reference.csv",
+    log:
+        "results/{run}/logs/charges/reference.log",
+    benchmark:
+        "results/{run}/benchmarks/charges/reference.tsv"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime="12h",
+    params:
+        spacing_A=CFG.charges.spacing_A,
+        seed=CFG.seed,
+    script:
+        "../workflow/scripts/reference_charges.py"
+
+
+rule oxidation:
+    input:
+        charges="results/{run}/charges/reference.csv",
+    output:
+        mixture="results/{run}/charges/oxidation.json",
+    log:
+        "results/{run}/logs/charges/oxidation.log",
+    params:
+        states=section("charges")["states"],
+        redox=CFG.structures.redox_element,
+    script:
+        "../workflow/scripts/oxidation.py"
+
+
+rule charges:
+    input:
+        trajectory="results/{run}/production/{structure}_T{temperature}K.h5",
+        jumps="results/{run}/diffusion/{structure}_T{temperature}K.nc",
+        model="results/{run}/density/model.pt",
+    output:
+        charges="results/{run}/charges/{structure}_T{temperature}K.nc",
+    log:
+        "results/{run}/logs/charges/{structure}_T{temperature}K.log",
+    benchmark:
+        "results/{run}/benchmarks/charges/{structure}_T{temperature}K.tsv"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime="24h",
+    params:
+        charges=section(
+            "charges",
+            without=[
+                "states",
+                "ligand",
+                "n_ligands",
+                "low",
+                "high",
+                "persistence_fs",
+                "pair_window_fs",
+                "hop_window_fs",
+            ],
+        ),
+        structures=section("structures"),
+        state="results/{run}/state/charges/{structure}_T{temperature}K",
+    script:
+        "../workflow/scripts/charges.py"
+
+
+rule redox:
+    input:
+        charges=all_trajectories("results/{run}/charges/{structure}_T{temperature}K.nc"),
+        jumps=all_trajectories("results/{run}/diffusion/{structure}_T{temperature}K.nc"),
+        mixture="results/{run}/charges/oxidation.json",
+    output:
+        table="results/{run}/charges/redox.csv",
+        hops="results/{run}/charges/hops.csv",
+        states="results/{run}/charges/states.csv",
+    log:
+        "results/{run}/logs/charges/redox.log",
+    params:
+        charges=section("charges", without=["every_fs", "max_jumps", "spacing_A"]),
+        structures=section("structures"),
+        seed=CFG.seed,
+    script:
+        "../workflow/scripts/redox.py"

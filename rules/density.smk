@@ -1,0 +1,66 @@
+# The spin-density model: which densities it learns from, its training, its errors.
+
+
+rule density_dataset:
+    input:
+        aimd=aimd_densities,
+        labels=label_densities,
+        cards=[str(folder / "dataset.yaml") for folder in CFG.train.datasets],
+        stores=[str(path) for path in CFG.density.stores],
+    output:
+        index="results/{run}/density/dataset.json",
+    log:
+        "results/{run}/logs/density/dataset.log",
+    params:
+        datasets=[str(folder) for folder in CFG.train.datasets],
+        test=density_test_configurations(),
+        validation_fraction=CFG.density.validation_fraction,
+        reference=REFERENCE,
+        seed=CFG.seed,
+    script:
+        "../workflow/scripts/density_dataset.py"
+
+
+rule density:
+    input:
+        index="results/{run}/density/dataset.json",
+    output:
+        model="results/{run}/density/model.pt",
+        history="results/{run}/density/history.csv",
+    log:
+        "results/{run}/logs/density/model.log",
+    benchmark:
+        "results/{run}/benchmarks/density/model.tsv"
+    threads: 1
+    resources:
+        mem_mb=8000,
+        runtime="24h",
+    params:
+        density=section(
+            "density",
+            without=["enabled", "stores", "test_configurations", "validation_fraction"],
+        ),
+        redox=CFG.structures.redox_element,
+        seed=CFG.seed,
+        state="results/{run}/state/density",
+    script:
+        "../workflow/scripts/density.py"
+
+
+rule density_evaluation:
+    input:
+        index="results/{run}/density/dataset.json",
+        model="results/{run}/density/model.pt",
+    output:
+        errors="results/{run}/density/errors.csv",
+        slices="results/{run}/density/slices.json",
+    log:
+        "results/{run}/logs/density/evaluation.log",
+    resources:
+        mem_mb=4000,
+        runtime="4h",
+    params:
+        redox=CFG.structures.redox_element,
+        seed=CFG.seed,
+    script:
+        "../workflow/scripts/density_evaluation.py"

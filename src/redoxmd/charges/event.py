@@ -1,0 +1,215 @@
+"""One jump with its electrons, found automatically: what Fig. 10 draws."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from ase.data import atomic_masses, atomic_numbers
+
+from redoxmd.charges.geometry import Periodic
+from redoxmd.charges.hops import Hops, choose_jump, find_hops
+from redoxmd.charges.redox import RedoxSettings
+from redoxmd.charges.summary import oxidation_tables
+from redoxmd.config.sections import Charges, Structures
+from redoxmd.diffusion.jumps import Jumps, jumps_of, without_drift
+from redoxmd.trajectory import Trajectory
+from redoxmd.units import FS_PER_PS
+
+
+@dataclass(frozen=True)
+class JumpEvent:
+    """A jump and what happened around it; tables as `figures.fig10_jump` takes them.
+
+    Attributes:
+        series: time_fs, atom, charge_e, moment_muB, probability, state of every redox atom.
+        displacements: time_fs, ion, displacement_A, jumps.
+        snapshots: before, during, after: title, time_fs, numbers, positions_A, cell_A, redox, probability, jumping,
+            arrows.
+        events: jump_time_fs, hop_times_fs, text.
+    """
+
+    series: pd.DataFrame
+    displacements: pd.DataFrame
+    snapshots: list[dict[str, Any]]
+    events: dict[str, Any]
+
+
+NOTHING = JumpEvent(
+    pd.DataFrame(columns=["time_fs", "atom", "charge_e", "moment_muB", "probability", "state"]),
+    pd.DataFrame(columns=["time_fs", "ion", "displacement_A", "jumps"]),
+    [],
+    {"hop_times_fs": []},
+)
+
+
+def show_best_jump(
+    charges: Sequence[xr.Dataset],
+    analyses: Sequence[xr.Dataset],
+    read: Callable[[int], Trajectory],
+    mixture: dict[str, Any],
+    structures: Structures,
+    settings: Charges,
+) -> JumpEvent:
+    """The jump of all trajectories that has an electron hop nearest in time; NOTHING without jumps or states.
+
+    Args:
+        charges: of each trajectory (`tables.trajectory_charges`).
+        analyses: its jumps (`diffusion.analysis`), in the same order.
+        read: gives the trajectory of a number.
+        mixture: record of `oxidation.fit_record`.
+        structures, settings: sections of the config.
+    """
+    reading = RedoxSettings.of(structures, settings)
+    tables = oxidation_tables(charges, mixture, reading)
+    best = best_event(tables, analyses[: len(tables)], reading, settings.jump_window_fs)
+    if best is None:
+        return NOTHING
+    number, jump = best
+    return describe_jump(tables[number], analyses[number], read(number), jump, reading, settings.jump_window_fs)
+
+
+def hops_of(table: xr.Dataset, settings: RedoxSettings) -> Hops:
+    """Electron hops of an oxidation table."""
+    redox = table["redox_atom"].to_numpy()
+    low, high = table["state"].attrs["states"]
+    state = table["state"].to_numpy()
+    level = np.select([state == low, state == high], [0, 1], -1)
+    periodic = Periodic(table["cell_A"].to_numpy())
+    positions = table["positions_A"].to_numpy()[:, redox]
+    return find_hops(level, table["time_fs"].to_numpy(), positions, periodic, settings.pair_window_fs)
+
+
+def rank_of_jump(jump: int, jumps: Jumps, hops: Hops, window_fs: float) -> tuple[float, ...]:
+    """Smaller is better to show: a hop nearby first, then company of another ion's jump, then nearness, then length."""
+    lag = np.abs(hops.time_fs[hops.paired] - jumps.time_fs[jump]).min(initial=np.inf)
+    others = jumps.ion != jumps.ion[jump]
+    company = bool((np.abs(jumps.time_fs - jumps.time_fs[jump])[others] <= FS_PER_PS).any())
+    near = lag <= window_fs
+    return (float(not near), float(not company), float(lag) if near else 0.0, -float(jumps.distance_A[jump]))
+
+
+def best_event(
+    tables: Sequence[xr.Dataset], analyses: Sequence[xr.Dataset], settings: RedoxSettings, window_fs: float
+) -> tuple[int, int] | None:
+    """(trajectory, jump) to show, over all trajectories; None when no ion jumped where charges are known."""
+    ranked: list[tuple[tuple[float, ...], int, int]] = []
+    for number, (table, analysis) in enumerate(zip(tables, analyses, strict=True)):
+        times = table["time_fs"].to_numpy()
+        if not len(times):
+            continue
+        jumps, hops = jumps_of(analysis), hops_of(table, settings)
+        jump = choose_jump(jumps, hops, (float(times[0]), float(times[-1])), window_fs)
+        if jump is not None:
+            ranked.append((rank_of_jump(jump, jumps, hops, window_fs), number, jump))
+    if not ranked:
+        return None
+    _, number, jump = min(ranked)
+    return number, jump
+
+
+def describe_jump(
+    table: xr.Dataset,
+    analysis: xr.Dataset,
+    trajectory: Trajectory,
+    jump: int,
+    settings: RedoxSettings,
+    window_fs: float,
+) -> JumpEvent:
+    """Charges, displacements and pictures of a jump, `window_fs` before and after.
+
+    Args:
+        table: oxidation table of the trajectory.
+        analysis: its jumps (`diffusion.analysis`).
+        trajectory: the frames.
+        jump: index among the jumps.
+        settings: how hops are read.
+        window_fs: half the time shown.
+    """
+    jumps, hops = jumps_of(analysis), hops_of(table, settings)
+    centre = float(jumps.time_fs[jump])
+    nearby = np.abs(jumps.time_fs - centre) <= window_fs
+    movers = np.unique(jumps.ion[nearby])
+    redox = table["redox_atom"].to_numpy()
+    inside = np.flatnonzero(np.abs(table["time_fs"].to_numpy() - centre) <= window_fs)
+    mobile = np.flatnonzero(trajectory.numbers == atomic_numbers[settings.mobile_ion])
+    arrows = [(jumps.start_A[i], jumps.end_A[i]) for i in np.flatnonzero(nearby)]
+    snapshots = [
+        _snapshot(title, table, inside[place], redox, mobile[movers], arrows)
+        for title, place in _moments(table["time_fs"].to_numpy()[inside], centre)
+    ]
+    hop_times = hops.time_fs[np.abs(hops.time_fs - centre) <= window_fs]
+    lengths = ", ".join(f"{length:.1f} Å" for length in jumps.distance_A[nearby])
+    where = f"x = {float(table['x']):g}, {float(table['temperature_K']):g} K"
+    text = (
+        f"{where}: {nearby.sum()} jump{'s' if nearby.sum() > 1 else ''} ({lengths}), {len(hop_times)} changes of state"
+    )
+    return JumpEvent(
+        _series(table, inside, redox),
+        _displacements(trajectory, mobile, movers, centre, window_fs),
+        snapshots,
+        {"jump_time_fs": centre, "hop_times_fs": hop_times.tolist(), "text": text},
+    )
+
+
+def _series(table: xr.Dataset, inside: np.ndarray, redox: np.ndarray) -> pd.DataFrame:
+    names = ("charge_e", "moment_muB", "probability", "state")
+    parts = {name: table[name].to_numpy()[inside] for name in names}
+    parts = {name: values[:, redox] if values.shape[1] != len(redox) else values for name, values in parts.items()}
+    columns: dict[str, Any] = {
+        "time_fs": np.repeat(table["time_fs"].to_numpy()[inside], len(redox)),
+        "atom": np.tile(redox, len(inside)),
+    }
+    return pd.DataFrame(columns | {name: values.ravel() for name, values in parts.items()})
+
+
+def _displacements(
+    trajectory: Trajectory, mobile: np.ndarray, movers: np.ndarray, centre_fs: float, window_fs: float
+) -> pd.DataFrame:
+    is_mobile = np.isin(np.arange(len(trajectory.numbers)), mobile)
+    frames = np.flatnonzero(np.abs(trajectory.time_fs - centre_fs) <= window_fs)
+    positions = without_drift(trajectory.positions_A[frames], is_mobile, atomic_masses[trajectory.numbers])
+    moved = np.linalg.norm(positions - positions[0], axis=2)
+    ions = np.arange(len(mobile))
+    return pd.DataFrame(
+        {
+            "time_fs": np.repeat(trajectory.time_fs[frames], len(mobile)),
+            "ion": np.tile(ions, len(frames)),
+            "displacement_A": moved.ravel(),
+            "jumps": np.tile(np.isin(ions, movers), len(frames)),
+        }
+    )
+
+
+def _moments(time_fs: np.ndarray, centre_fs: float) -> list[tuple[str, int]]:
+    """Frames before, during and after; fewer where there are fewer frames."""
+    if not len(time_fs):
+        return []
+    during = int(np.abs(time_fs - centre_fs).argmin())
+    places = [("before", 0), ("during", during), ("after", len(time_fs) - 1)]
+    return [places[i] for i in range(3) if i == 1 or places[i][1] != during]
+
+
+def _snapshot(
+    title: str,
+    table: xr.Dataset,
+    frame: int,
+    redox: np.ndarray,
+    jumping: np.ndarray,
+    arrows: list[tuple[np.ndarray, np.ndarray]],
+) -> dict[str, Any]:
+    return {
+        "title": title,
+        "time_fs": float(table["time_fs"].to_numpy()[frame]),
+        "numbers": table["number"].to_numpy(),
+        "positions_A": table["positions_A"].to_numpy()[frame],
+        "cell_A": table["cell_A"].to_numpy(),
+        "redox": redox,
+        "probability": table["probability"].to_numpy()[frame],
+        "jumping": jumping,
+        "arrows": arrows,
+    }

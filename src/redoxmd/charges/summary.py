@@ -1,0 +1,171 @@
+"""Electrons and ions over all trajectories: the redox table, the hops, the states."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from redoxmd.charges.geometry import Sites
+from redoxmd.charges.hops import mean_of
+from redoxmd.charges.oxidation import OxidationModel
+from redoxmd.charges.redox import RedoxSettings, analyse_redox, oxidation_table
+from redoxmd.config.sections import Charges, Structures
+from redoxmd.diffusion.jumps import jumps_of
+from redoxmd.seeds import derive_seed
+from redoxmd.structures.request import parse_name
+from redoxmd.structures.source import source_cell
+
+TABLE_COLUMNS = (
+    "x",
+    "temperature_K",
+    "n_frames",
+    "n_high_mean",
+    "n_high_expected",
+    "charge_low_e",
+    "charge_high_e",
+    "bond_low_A",
+    "bond_high_A",
+    "bond_difference_A",
+    "bond_difference_error_A",
+    "vacancy_low_A",
+    "vacancy_high_A",
+    "n_hops",
+    "hops_per_ps",
+    "mean_cosine",
+    "disagreement_share",
+)
+STATE_COLUMNS = ("x", "temperature_K", "time_fs", "atom", "charge_e", "moment_muB", "probability", "state")
+
+
+@dataclass(frozen=True)
+class RedoxSummary:
+    """Tables over all trajectories.
+
+    Attributes:
+        table: one row per x and T, replicas together; see TABLE_COLUMNS.
+        hops: one row per electron hop (`redox.hop_table`).
+        states: one row per redox atom and frame.
+    """
+
+    table: pd.DataFrame
+    hops: pd.DataFrame
+    states: pd.DataFrame
+
+
+def oxidation_tables(
+    charges: Sequence[xr.Dataset], mixture: dict[str, Any], settings: RedoxSettings
+) -> list[xr.Dataset]:
+    """Oxidation tables of all trajectories; none when the mixture could not be fitted."""
+    if not mixture["fitted"]:
+        return []
+    model = OxidationModel.from_record(mixture)
+    return [oxidation_table(dataset, model, settings) for dataset in charges]
+
+
+def summarise_redox(
+    charges: Sequence[xr.Dataset],
+    jumps: Sequence[xr.Dataset],
+    mixture: dict[str, Any],
+    structures: Structures,
+    settings: Charges,
+    seed: int,
+) -> RedoxSummary:
+    """Hops, bonds and vacancies of every trajectory, and their averages over replicas; see `RedoxSummary`.
+
+    Atoms expected in the higher state: (moments_x − x) per formula unit, each mobile ion taken out oxidising one.
+    """
+    reading = RedoxSettings.of(structures, settings)
+    tables = oxidation_tables(charges, mixture, reading)
+    rows, hops = [], []
+    for table, analysis in zip(tables, jumps, strict=False):
+        analysed = analyse_redox(
+            table,
+            jumps_of(analysis),
+            _sites(table.attrs["structure"], structures),
+            table["cell_A"].to_numpy(),
+            reading,
+            _expected(table, structures),
+            derive_seed(seed, "redox", table.attrs["structure"], float(table["temperature_K"])),
+        )
+        rows.append(analysed.trajectory.assign(**_mean_charges(table)))
+        hops.append(analysed.hops)
+    states = [_states(table) for table in tables]
+    return RedoxSummary(
+        _average(rows),
+        pd.concat(hops, ignore_index=True) if hops else pd.DataFrame(columns=["x", "temperature_K", "time_fs"]),
+        pd.concat(states, ignore_index=True) if states else pd.DataFrame(columns=list(STATE_COLUMNS)),
+    )
+
+
+def _sites(structure: str, structures: Structures) -> Sites:
+    return Sites.of(source_cell(structures).atoms.repeat(parse_name(structure).supercell))
+
+
+def _expected(table: xr.Dataset, structures: Structures) -> float:
+    a, b, c = parse_name(table.attrs["structure"]).supercell
+    units = structures.formula_units * a * b * c
+    holes = (structures.moments_x - float(table["x"])) * units
+    return float(np.clip(holes, 0, table.sizes["redox"]))
+
+
+def _mean_charges(table: xr.Dataset) -> dict[str, float]:
+    charge = table["charge_e"].to_numpy()[:, table["redox_atom"].to_numpy()]
+    state = table["state"].to_numpy()
+    low, high = (mean_of(charge[state == value]) for value in table["state"].attrs["states"])
+    return {"charge_low_e": low, "charge_high_e": high}
+
+
+def _states(table: xr.Dataset) -> pd.DataFrame:
+    redox = table["redox_atom"].to_numpy()
+    charge, moment = (table[name].to_numpy()[:, redox] for name in ("charge_e", "moment_muB"))
+    state = table["state"].to_numpy().astype(float)
+    columns = {
+        "x": float(table["x"]),
+        "temperature_K": float(table["temperature_K"]),
+        "time_fs": np.repeat(table["time_fs"].to_numpy(), len(redox)),
+        "atom": np.tile(redox, len(charge)),
+        "charge_e": charge.ravel(),
+        "moment_muB": moment.ravel(),
+        "probability": table["probability"].to_numpy().ravel(),
+        "state": np.where(state < 0, np.nan, state).ravel(),
+    }
+    return pd.DataFrame(columns, columns=list(STATE_COLUMNS))
+
+
+def _average(rows: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """One row per x and T: counts summed, means over replicas weighted by frames."""
+    if not rows:
+        return pd.DataFrame(columns=list(TABLE_COLUMNS))
+    every = pd.concat(rows, ignore_index=True)
+    groups = [_group(group) for _, group in every.groupby(["x", "temperature_K"])]
+    return pd.DataFrame(groups, columns=list(TABLE_COLUMNS))
+
+
+def _group(group: pd.DataFrame) -> dict[str, float]:
+    weight = group["n_frames"].to_numpy(dtype=float)
+
+    def mean(name: str) -> float:
+        values = group[name].to_numpy(dtype=float)
+        known = np.isfinite(values) & (weight > 0)
+        return float(np.average(values[known], weights=weight[known])) if known.any() else float("nan")
+
+    kept = ("charge_low_e", "charge_high_e", "bond_low_A", "bond_high_A", "bond_difference_A", "mean_cosine")
+    errors = group["bond_difference_error_A"].to_numpy(dtype=float)
+    duration = float(group["duration_ps"].sum())
+    hops = float(group["n_hops"].sum())
+    return {
+        **{name: mean(name) for name in (*kept, "vacancy_low_A", "vacancy_high_A", "n_high_expected")},
+        "x": float(group["x"].iloc[0]),
+        "temperature_K": float(group["temperature_K"].iloc[0]),
+        "n_frames": float(weight.sum()),
+        "n_high_mean": mean("n_high"),
+        "bond_difference_error_A": float(np.sqrt(np.nansum(errors**2)) / max(np.isfinite(errors).sum(), 1)),
+        "n_hops": hops,
+        "hops_per_ps": hops / duration if duration else float("nan"),
+        "disagreement_share": mean("share_disagreeing"),
+    }

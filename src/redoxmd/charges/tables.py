@@ -1,0 +1,151 @@
+"""Charges of reference densities beside the model's, and charges along a trajectory."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from ase import Atoms
+from ase.data import atomic_numbers, chemical_symbols
+
+from redoxmd.charges.bader import partition
+from redoxmd.checkpoint import Checkpoint
+from redoxmd.config.sections import Charges, Structures
+from redoxmd.density.cores import repair_nuclei
+from redoxmd.density.dataset import DensitySet
+from redoxmd.density.evaluation import atoms_of
+from redoxmd.density.model import DensityModel
+from redoxmd.density.predict import Region, grid_shape, predict_density
+from redoxmd.interrupt import stop_on_sigterm
+from redoxmd.progress import Progress
+from redoxmd.structures.build import initial_moments
+from redoxmd.trajectory import Trajectory
+
+logger = logging.getLogger("redoxmd")
+
+SAVE_EVERY_FRAMES = 10
+
+
+def reference_charges(model: DensityModel, densities: DensitySet, spacing_A: float) -> pd.DataFrame:
+    """Bader charges and moments of every atom, from the reference density and from the model's on its own grid.
+
+    The nuclei of the reference are repaired first (`density.cores`). One row per atom: set, key, atom, element,
+    reference_charge_e, predicted_charge_e, reference_moment_muB, predicted_moment_muB.
+    """
+    parts = []
+    progress = Progress("charges of reference densities", len(densities), unit="densities")
+    sets = [entry.set for entry in densities.entries]
+    for number, (name, (key, density)) in enumerate(zip(sets, densities.items(), strict=True)):
+        atoms = atoms_of(density)
+        predicted = partition(predict_density(model, atoms, grid_shape(density.cell_A, spacing_A)))
+        reference = partition(repair_nuclei(density, model.superposition))
+        table = {
+            "set": name,
+            "key": key,
+            "atom": np.arange(len(atoms)),
+            "element": atoms.get_chemical_symbols(),
+            "reference_charge_e": reference.charge_e,
+            "predicted_charge_e": predicted.charge_e,
+            "reference_moment_muB": reference.moment_muB,
+            "predicted_moment_muB": predicted.moment_muB,
+        }
+        parts.append(pd.DataFrame(table))
+        progress.update(number + 1)
+    return pd.concat(parts, ignore_index=True)
+
+
+def frames_to_charge(time_fs: np.ndarray, jump_time_fs: np.ndarray, settings: Charges) -> np.ndarray:
+    """Indices of the frames to look at: one every `every_fs`, and all those around up to `max_jumps` jumps."""
+    chosen = np.zeros(len(time_fs), dtype=bool)
+    if settings.every_fs > 0 and len(time_fs) > 1:
+        interval = float(time_fs[1] - time_fs[0])
+        chosen[:: max(1, round(settings.every_fs / interval))] = True
+    times = np.sort(jump_time_fs)
+    if settings.max_jumps and len(times):
+        places = np.unique(np.linspace(0, len(times) - 1, min(settings.max_jumps, len(times))).round().astype(int))
+        for time in times[places]:
+            chosen |= np.abs(time_fs - time) <= settings.jump_window_fs
+    return np.flatnonzero(chosen)
+
+
+def trajectory_charges(
+    trajectory: Trajectory,
+    frames: Sequence[int] | np.ndarray,
+    model: DensityModel,
+    settings: Charges,
+    structures: Structures,
+    checkpoint: Checkpoint,
+) -> xr.Dataset:
+    """Bader charge and moment of every atom in chosen frames of a trajectory, by predicted densities.
+
+    Where `settings.region_radius_A` is set, only the redox element's values are kept: the others would be those of
+    superposed atoms. No grid is stored; an interrupted run goes on from the last ten frames.
+
+    Returns:
+        dims (frame, atom, axis): charge_e, moment_muB, positions_A; coords time_fs, step, number, x, temperature_K,
+        replica.
+    """
+    frames = np.asarray(frames, dtype=int)
+    redox = trajectory.numbers == atomic_numbers[structures.redox_element]
+    values = np.full((len(frames), len(trajectory.numbers), 2), np.nan)
+    saved = checkpoint.load("charges")
+    done = 0 if saved is None else int(saved["done"])
+    if saved is not None:
+        values[:done] = saved["values"]
+    progress = Progress("charges", len(frames), done=done, unit="frames")
+    with stop_on_sigterm() as stop:
+        for number in range(done, len(frames)):
+            values[number] = _frame_charges(trajectory, int(frames[number]), redox, model, settings, structures)
+            progress.update(number + 1)
+            if stop.asked or (number + 1) % SAVE_EVERY_FRAMES == 0:
+                checkpoint.save("charges", {"done": np.asarray(number + 1), "values": values[: number + 1]})
+                stop.check(f"at frame {number + 1} of {len(frames)}")
+    return _dataset(trajectory, frames, values)
+
+
+def _frame_charges(
+    trajectory: Trajectory,
+    frame: int,
+    redox: np.ndarray,
+    model: DensityModel,
+    settings: Charges,
+    structures: Structures,
+) -> np.ndarray:
+    """(n, 2) charge and moment."""
+    atoms = Atoms(trajectory.numbers, trajectory.positions_A[frame], cell=trajectory.cell_A, pbc=True)
+    region = None
+    if settings.region_radius_A is not None:
+        region = Region(np.flatnonzero(redox), settings.region_radius_A)
+    moment = float(initial_moments(atoms, structures).sum()) if settings.exact_moment else None
+    density = predict_density(
+        model, atoms, grid_shape(trajectory.cell_A, settings.spacing_A), region, moment_muB=moment
+    )
+    found = partition(density)
+    values = np.stack([found.charge_e, found.moment_muB], axis=1)
+    if region is not None:
+        values[~redox] = np.nan
+    return values
+
+
+def _dataset(trajectory: Trajectory, frames: np.ndarray, values: np.ndarray) -> xr.Dataset:
+    about = trajectory.metadata
+    dataset = xr.Dataset(
+        {
+            "charge_e": (("frame", "atom"), values[..., 0], {"units": "e"}),
+            "moment_muB": (("frame", "atom"), values[..., 1], {"units": "mu_B"}),
+            "positions_A": (("frame", "atom", "axis"), trajectory.positions_A[frames], {"units": "angstrom"}),
+            "cell_A": (("vector", "axis"), trajectory.cell_A, {"units": "angstrom"}),
+        },
+        coords={
+            "time_fs": ("frame", trajectory.time_fs[frames], {"units": "fs"}),
+            "step": ("frame", trajectory.steps[frames]),
+            "number": ("atom", trajectory.numbers),
+            **{key: about.get(key, np.nan) for key in ("x", "temperature_K", "replica")},
+        },
+    )
+    dataset.attrs = {key: str(about[key]) for key in ("structure", "model") if key in about}
+    dataset.attrs["elements"] = " ".join(chemical_symbols[z] for z in sorted(set(trajectory.numbers.tolist())))
+    return dataset

@@ -1,0 +1,131 @@
+"""The density model as one thing: network, superposed atoms, scales and valences; and its file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from ase import Atoms
+
+from redoxmd.density.network import DensityNetwork, Encoded
+from redoxmd.density.probes import AtomImages, ProbePairs, scattered_block, scattered_pairs
+from redoxmd.density.superposition import Superposition
+from redoxmd.errors import DataError
+from redoxmd.model.ensemble import choose_device, load_record
+from redoxmd.model.graph import build_graph, species_index
+from redoxmd.records import atomic_path
+
+FORMAT = 1
+
+
+class DensityModel:
+    """ρ(p) = ρ₀(p) + σ∘network(p): total and spin density at any point, in e/Å³; ρ₀ the superposed atoms.
+
+    Args:
+        network: equivariant DeepDFT.
+        superposition: the superposed atomic densities.
+        scale_e_A3: σ (2,), total and spin: the spread of the training targets.
+        valence_e: valence electrons by atomic number.
+        plain: the network gives the density itself, ρ₀ = 0 (the paper's target).
+    """
+
+    def __init__(
+        self,
+        network: DensityNetwork,
+        superposition: Superposition,
+        scale_e_A3: np.ndarray,
+        valence_e: Mapping[int, float],
+        plain: bool = False,
+    ) -> None:
+        self.network = network
+        self.superposition = superposition
+        self.scale_e_A3 = np.asarray(scale_e_A3, dtype=float)
+        self.plain = plain
+        self.valence_e = {int(z): float(value) for z, value in valence_e.items()}
+
+    def valence_of(self, numbers: np.ndarray) -> np.ndarray:
+        """Valence electrons (n,) of atoms."""
+        return np.array([self.valence_e[int(z)] for z in numbers])
+
+
+class EncodedAtoms:
+    """One structure, encoded once for all its probes.
+
+    Raises:
+        DataError: an element the model was not trained on.
+    """
+
+    def __init__(self, model: DensityModel, atoms: Atoms) -> None:
+        network = model.network
+        try:
+            graph = build_graph(atoms, network.elements, network.cutoff_A)
+        except ValueError as error:
+            raise DataError(f"the density model cannot take {atoms.symbols}: {error}") from error
+        self.model = model
+        self.atoms = atoms
+        self.species = species_index(atoms.numbers, network.elements)
+        self.cell_A = np.asarray(atoms.cell)
+        with torch.no_grad():
+            self.sent: Encoded = network.encode(graph.to(network.device, network.dtype))
+
+    def at(self, points_A: np.ndarray, chunk: int = 1000) -> np.ndarray:
+        """Total and spin density (P, 2) in e/Å³ at points (P, 3) anywhere."""
+        images = AtomImages(self.atoms.positions, self.cell_A, self.model.network.cutoff_A)
+        parts = [self._chunk(points_A[start : start + chunk], images) for start in range(0, len(points_A), chunk)]
+        return np.concatenate(parts) if parts else np.zeros((0, 2))
+
+    @torch.no_grad()
+    def _chunk(self, points_A: np.ndarray, images: AtomImages) -> np.ndarray:
+        network = self.model.network
+        pairs = scattered_pairs(points_A, images, network.cutoff_A)
+        out = network(self.sent, scattered_block(pairs, len(self.atoms), network))
+        residual = out.cpu().double().numpy() * self.model.scale_e_A3
+        values: np.ndarray = residual if self.model.plain else residual + self.superposed(pairs)
+        return values
+
+    def superposed(self, pairs: ProbePairs) -> np.ndarray:
+        """Superposed atomic densities (P, 2) at the probes of some pairs."""
+        return self.model.superposition.sum(pairs, self.species)
+
+
+def physical(values_e_A3: np.ndarray) -> np.ndarray:
+    """Total and spin (…, 2) with both spin densities non-negative: total ≥ 0, |spin| ≤ total."""
+    total = np.maximum(values_e_A3[..., 0], 0.0)
+    return np.stack([total, np.clip(values_e_A3[..., 1], -total, total)], axis=-1)
+
+
+def save_density_model(path: str | Path, model: DensityModel, about: dict[str, Any]) -> None:
+    """Write a model, atomically; `about` is plain data: checksums, history, errors."""
+    state = {key: value.detach().cpu().clone() for key, value in model.network.state_dict().items()}
+    record = {
+        "format": FORMAT,
+        "settings": model.network.settings,
+        "state": state,
+        "superposition": model.superposition.record(),
+        "scale_e_A3": model.scale_e_A3.tolist(),
+        "valence_e": model.valence_e,
+        "plain": model.plain,
+        "about": about,
+    }
+    with atomic_path(path) as temporary:
+        torch.save(record, temporary)
+
+
+def load_density_model(path: str | Path, device: str = "auto") -> tuple[DensityModel, dict[str, Any]]:
+    """Read a model and what is known about it; `device` auto takes a GPU when there is one.
+
+    Raises:
+        DataError: the file is missing, truncated or of another format.
+    """
+    record = load_record(path)
+    if record.get("format") != FORMAT or "superposition" not in record:
+        raise DataError(f"{path}: not a density model of format {FORMAT}; train it again")
+    network = DensityNetwork(**record["settings"])
+    network.load_state_dict(record["state"])
+    network.eval().requires_grad_(False).to(choose_device(device))
+    superposition = Superposition.from_record(record["superposition"])
+    model = DensityModel(network, superposition, np.array(record["scale_e_A3"]), record["valence_e"], record["plain"])
+    return model, record["about"]

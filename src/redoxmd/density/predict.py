@@ -1,0 +1,153 @@
+"""Densities on grids, brick by brick: memory stays bounded and the cost is linear in atoms and in points."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+import torch
+from ase import Atoms
+
+from redoxmd.density.cores import integrate_cores, sphere_points
+from redoxmd.density.grid import Density
+from redoxmd.density.model import DensityModel, EncodedAtoms, physical
+from redoxmd.density.probes import AtomImages, local_block
+
+# Edge of a brick in points: probes that share their neighbours. Larger ones keep a GPU busy.
+BRICK_POINTS = {"cpu": 8, "cuda": 20}
+
+
+@dataclass(frozen=True)
+class Region:
+    """Where the network is asked; elsewhere the superposed atoms stand in (the paper's region of interest).
+
+    Attributes:
+        atoms: (m,) indices of the atoms of interest.
+        radius_A: around each of them.
+    """
+
+    atoms: np.ndarray
+    radius_A: float
+
+
+def grid_shape(cell_A: np.ndarray, spacing_A: float) -> tuple[int, int, int]:
+    """Even numbers of points no farther apart than the spacing along each axis."""
+    lengths = np.linalg.norm(cell_A, axis=1)
+    a, b, c = (max(4, 2 * int(np.ceil(length / spacing_A / 2))) for length in lengths)
+    return a, b, c
+
+
+def predict_density(
+    model: DensityModel,
+    atoms: Atoms,
+    shape: tuple[int, int, int],
+    region: Region | None = None,
+    exact_electrons: bool = True,
+    moment_muB: float | None = None,
+) -> Density:
+    """Total and spin density of a periodic structure on a grid.
+
+    The cores are integrated exactly (`cores.integrate_cores`), both spin densities are kept non-negative, and the
+    rest of the electron count is put right by a factor, which `correction` records.
+
+    Args:
+        model: the model.
+        atoms: any structure of elements the model knows.
+        shape: grid points along each axis; see `grid_shape`.
+        region: where to ask the network; everywhere when None.
+        exact_electrons: scale the total to the valence electrons.
+        moment_muB: known total moment; what the spin lacks of it is added in proportion to |spin|. None: as predicted.
+    """
+    encoded = EncodedAtoms(model, atoms)
+    grids = np.empty((*shape, 2))
+    wanted = None if region is None else region_mask(atoms, shape, region)
+    images = AtomImages(atoms.positions, encoded.cell_A, _image_reach(model, shape, encoded.cell_A))
+    for brick in _bricks(shape, BRICK_POINTS[model.network.device.type]):
+        _fill(grids, brick, encoded, images, wanted)
+    grids = physical(grids)
+    integrate_cores(grids, encoded.cell_A, atoms.positions, encoded.species, model.superposition)
+    voxel = abs(np.linalg.det(encoded.cell_A)) / np.prod(shape)
+    valence = model.valence_of(atoms.numbers)
+    correction = float(valence.sum() / (grids[..., 0].sum() * voxel))
+    if exact_electrons:
+        grids *= correction
+    if moment_muB is not None:
+        grids[..., 1] += _missing_moment(grids, moment_muB, voxel)
+    return Density(
+        grids[..., 0],
+        grids[..., 1],
+        encoded.cell_A,
+        atoms.positions.copy(),
+        atoms.numbers.copy(),
+        valence,
+        float(valence.sum()),
+        float(grids[..., 1].sum() * voxel),
+        correction,
+        "redoxmd density model",
+    )
+
+
+def region_mask(atoms: Atoms, shape: tuple[int, int, int], region: Region) -> np.ndarray:
+    """Points (nx, ny, nz) of a region."""
+    mask = np.zeros(shape, dtype=bool)
+    for atom in region.atoms:
+        index, _ = sphere_points(shape, np.asarray(atoms.cell), atoms.positions[atom], region.radius_A)
+        mask[tuple(index.T)] = True
+    return mask
+
+
+def _missing_moment(grids: np.ndarray, moment_muB: float, voxel_A3: float) -> np.ndarray:
+    size = np.abs(grids[..., 1])
+    added: np.ndarray = (moment_muB / voxel_A3 - grids[..., 1].sum()) * size / max(size.sum(), 1e-30)
+    return added
+
+
+def _bricks(shape: tuple[int, int, int], edge: int) -> Iterator[tuple[slice, ...]]:
+    pieces = [[slice(start, min(start + edge, size)) for start in range(0, size, edge)] for size in shape]
+    yield from product(*pieces)
+
+
+def _brick_radius(shape: tuple[int, int, int], cell_A: np.ndarray, edge: int) -> float:
+    """Largest distance of a brick's point from its centre."""
+    signs = np.array([[1, a, b] for a in (1, -1) for b in (1, -1)])
+    half = signs * (edge - 1) / 2 / np.array(shape) @ cell_A
+    return float(np.linalg.norm(half, axis=1).max())
+
+
+def _image_reach(model: DensityModel, shape: tuple[int, int, int], cell_A: np.ndarray) -> float:
+    edge = BRICK_POINTS[model.network.device.type]
+    return model.network.cutoff_A + _brick_radius(shape, cell_A, edge)
+
+
+@torch.no_grad()
+def _fill(
+    grids: np.ndarray,
+    brick: tuple[slice, ...],
+    encoded: EncodedAtoms,
+    images: AtomImages,
+    wanted: np.ndarray | None,
+) -> None:
+    """Predict one brick of the grid."""
+    network, superposition = encoded.model.network, encoded.model.superposition
+    index = np.stack(np.meshgrid(*[np.arange(s.start, s.stop) for s in brick], indexing="ij"), axis=-1).reshape(-1, 3)
+    points = index / np.array(grids.shape[:3]) @ encoded.cell_A
+    centre = (points[0] + points[-1]) / 2
+    radius = float(np.linalg.norm(points - centre, axis=1).max())
+    found = images.near(centre, network.cutoff_A + radius)
+    atom = images.atom[found]
+    vectors = torch.from_numpy(images.positions_A[found] - points[:, None])
+    vectors = vectors.to(network.device, network.dtype)
+    distance = vectors.norm(dim=2)
+    species = torch.from_numpy(encoded.species[atom]).to(network.device)
+    values = superposition.profiles(distance, species).sum(dim=1).cpu().double().numpy()
+    chosen = np.ones(len(points), dtype=bool) if wanted is None else wanted[brick].ravel()
+    if chosen.any():
+        near = np.flatnonzero(
+            np.linalg.norm(images.positions_A[found] - centre, axis=1) < network.near_basis.reach_A + radius
+        )
+        block = local_block(vectors if chosen.all() else vectors[chosen], atom, near, network)
+        residual = network(encoded.sent, block).cpu().double().numpy() * encoded.model.scale_e_A3
+        values[chosen] = residual if encoded.model.plain else values[chosen] + residual
+    grids[brick] = values.reshape(*[s.stop - s.start for s in brick], 2)

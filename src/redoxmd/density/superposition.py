@@ -1,0 +1,166 @@
+"""Superposed atomic densities: radial profiles fitted to the training data, what the network then corrects.
+
+ρ₀(p) = Σ_j f_z(j)(|p − r_j|), likewise for the spin, with one profile f per element. It takes the sharp peaks at the
+nuclei, which no network of this size resolves, out of the target.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.interpolate import BSpline
+from torch import Tensor
+
+from redoxmd.density.grid import Density
+from redoxmd.density.probes import AtomImages, ProbePairs, scattered_pairs
+from redoxmd.density.sampling import grid_points, points_near, points_uniform, values_at
+from redoxmd.model.graph import species_index
+from redoxmd.model.radial import envelope
+
+SPLINES = 36
+DEGREE = 3
+# The splines are equidistant in asinh(r/a): about 0.03 Å apart at a nucleus, 0.7 Å at 5 Å.
+FINEST_A = 0.15
+TABLE_POINTS = 8192
+POINTS_PER_DENSITY = 6000
+# Thirds of them: anywhere, near atoms, at the nuclei.
+NEAR_A, NUCLEUS_A = 1.5, 0.3
+# Errors count relative to the density, down to this floor.
+FLOOR_E_A3 = 0.1
+# Penalties of the fit: size, and curvature from spline to spline, which carries the profile into the nucleus.
+RIDGE, BENDING = 1e-6, 1e-3
+# Inside this radius an atom's own profile is integrated exactly instead of on the grid; no Bader basin of an ion is
+# smaller.
+CORE_A = 0.5
+CORE_QUADRATURE = 400
+
+
+class Superposition:
+    """Profiles of the elements, total and spin.
+
+    Args:
+        elements: sorted atomic numbers.
+        cutoff_A: where the profiles end.
+        coefficients: (elements, SPLINES, 2) of the splines, e/Å³.
+    """
+
+    def __init__(self, elements: Sequence[int], cutoff_A: float, coefficients: np.ndarray) -> None:
+        self.elements = list(elements)
+        self.cutoff_A = cutoff_A
+        self.coefficients = np.asarray(coefficients, dtype=float)
+        self._longest = float(np.arcsinh(cutoff_A / FINEST_A))
+        x = np.linspace(0, self._longest, TABLE_POINTS)
+        # The envelope is part of the function, so that it ends smoothly at the cutoff.
+        table = self._exact(FINEST_A * np.sinh(x))
+        self._table = torch.from_numpy(np.append(table, np.zeros((len(self.elements), 1, 2)), axis=1))
+
+    def _exact(self, distance_A: np.ndarray) -> np.ndarray:
+        """(elements, len(distance), 2)."""
+        values = np.einsum("rk,zkd->zrd", spline_basis(distance_A, self.cutoff_A), self.coefficients)
+        return values
+
+    def profiles(self, distance_A: Tensor, species: Tensor) -> Tensor:
+        """f(r) (…, 2) in e/Å³ of atoms of given species index at distances r (…); total first, spin second."""
+        table = self._table.to(distance_A)
+        place = (torch.asinh(distance_A / FINEST_A) * ((TABLE_POINTS - 1) / self._longest)).clamp(max=TABLE_POINTS - 1)
+        index = place.floor().long()
+        share = (place - index)[..., None]
+        flat = table.flatten(0, 1)
+        row = species * (TABLE_POINTS + 1) + index
+        values: Tensor = torch.lerp(flat[row], flat[row + 1], share)
+        return values
+
+    def sum(self, pairs: ProbePairs, species: np.ndarray) -> np.ndarray:
+        """ρ₀ (P, 2) at the probes of some pairs; `species` (n,) as `species_index` gives it."""
+        kinds = torch.from_numpy(species)[pairs.atom]
+        values = self.profiles(pairs.vectors_A.norm(dim=1), kinds)
+        total: np.ndarray = values.new_zeros(pairs.n_probes, 2).index_add(0, pairs.probe, values).numpy()
+        return total
+
+    def at(self, points_A: np.ndarray, images: AtomImages, species: np.ndarray) -> np.ndarray:
+        """ρ₀ (P, 2) at points anywhere."""
+        return self.sum(scattered_pairs(points_A, images, self.cutoff_A), species)
+
+    def core(self, distance_A: np.ndarray, species: int) -> np.ndarray:
+        """f·u (P, 2) of one atom at distances (P,): its profile under the envelope that ends at CORE_A."""
+        distance = torch.from_numpy(distance_A)
+        window = envelope(distance, CORE_A)[:, None]
+        values: np.ndarray = (self.profiles(distance, torch.tensor(species)) * window).numpy()
+        return values
+
+    @cached_property
+    def core_integrals(self) -> np.ndarray:
+        """4π∫ f·u·r² dr (elements, 2) up to CORE_A, in e and μB."""
+        nodes, weights = np.polynomial.legendre.leggauss(CORE_QUADRATURE)
+        radius = CORE_A / 2 * (nodes + 1)
+        measure = 4 * np.pi * radius**2 * weights * CORE_A / 2
+        return np.array([measure @ self.core(radius, z) for z in range(len(self.elements))])
+
+    def record(self) -> dict[str, Any]:
+        """Plain data for a model file."""
+        return {
+            "elements": self.elements,
+            "cutoff_A": self.cutoff_A,
+            "coefficients": torch.from_numpy(self.coefficients),
+        }
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> Superposition:
+        """Rebuild from `record`."""
+        return cls(record["elements"], record["cutoff_A"], record["coefficients"].numpy())
+
+
+def spline_basis(distance_A: np.ndarray, cutoff_A: float) -> np.ndarray:
+    """Cubic B-splines in asinh(r/a) times the envelope (len(distance), SPLINES)."""
+    longest = np.arcsinh(cutoff_A / FINEST_A)
+    inner = np.linspace(0, longest, SPLINES - DEGREE + 1)
+    knots = np.concatenate([[0.0] * DEGREE, inner, [longest] * DEGREE])
+    x = np.clip(np.arcsinh(distance_A / FINEST_A), 0, longest * (1 - 1e-12))
+    window = envelope(torch.from_numpy(np.asarray(distance_A, dtype=float)), cutoff_A).numpy()
+    basis: np.ndarray = BSpline.design_matrix(x, knots, DEGREE).toarray() * window[:, None]
+    return basis
+
+
+def fit_superposition(
+    densities: Iterable[Density], elements: Sequence[int], cutoff_A: float, rng: np.random.Generator
+) -> Superposition:
+    """Least squares over points of all densities, most of them near atoms, errors relative to the density.
+
+    Only the normal equations are kept, so any number of densities may come one after the other.
+    """
+    size = len(elements) * SPLINES
+    normal, right = np.zeros((size, size)), np.zeros((size, 2))
+    for density in densities:
+        images = AtomImages(density.positions_A, density.cell_A, cutoff_A)
+        species = species_index(density.numbers, elements)
+        third = POINTS_PER_DENSITY // 3
+        near = [points_near(density, density.positions_A, radius, third, rng) for radius in (NEAR_A, NUCLEUS_A)]
+        index = np.concatenate([points_uniform(density, third, rng), *near])
+        design = _design(grid_points(density, index), images, species, cutoff_A, size)
+        target = values_at(density, index)
+        weight = 1 / (np.abs(target[:, :1]) + FLOOR_E_A3)
+        normal += (design * weight).T @ (design * weight)
+        right += (design * weight).T @ (target * weight)
+    penalty = np.kron(np.eye(len(elements)), _bending()) + RIDGE * np.eye(size)
+    coefficients = np.linalg.solve(normal + penalty, right)
+    return Superposition(elements, cutoff_A, coefficients.reshape(len(elements), SPLINES, 2))
+
+
+def _bending() -> np.ndarray:
+    """Sum of squared second differences of the coefficients, as a matrix."""
+    second = np.diff(np.eye(SPLINES), n=2, axis=0)
+    matrix: np.ndarray = BENDING * second.T @ second
+    return matrix
+
+
+def _design(points_A: np.ndarray, images: AtomImages, species: np.ndarray, cutoff_A: float, size: int) -> np.ndarray:
+    """Sum of the splines of all atoms around each point (P, elements·SPLINES)."""
+    pairs = scattered_pairs(points_A, images, cutoff_A)
+    basis = spline_basis(pairs.vectors_A.norm(dim=1).numpy(), cutoff_A)
+    design = np.zeros((len(points_A) * (size // SPLINES), SPLINES))
+    np.add.at(design, pairs.probe.numpy() * (size // SPLINES) + species[pairs.atom.numpy()], basis)
+    return design.reshape(len(points_A), size)

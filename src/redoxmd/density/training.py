@@ -1,0 +1,314 @@
+"""Training of the density model: points drawn at random, squared error, exact resume."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from ase import Atoms
+from torch import Tensor
+
+from redoxmd.checkpoint import Checkpoint
+from redoxmd.config.sections import Density as Settings
+from redoxmd.density.dataset import DensitySet
+from redoxmd.density.grid import Density
+from redoxmd.density.model import DensityModel
+from redoxmd.density.network import DensityNetwork
+from redoxmd.density.probes import AtomImages, ProbePairs, scattered_block, scattered_pairs
+from redoxmd.density.sampling import grid_points, points_near, points_uniform, values_at
+from redoxmd.density.superposition import fit_superposition
+from redoxmd.errors import DataError
+from redoxmd.interrupt import stop_on_sigterm
+from redoxmd.model.ensemble import choose_device, load_record
+from redoxmd.model.graph import Graph, build_graph, species_index
+from redoxmd.progress import Progress
+from redoxmd.records import atomic_path
+from redoxmd.seeds import derive_rng, derive_seed
+
+logger = logging.getLogger("redoxmd")
+
+WARM_UP_STEPS = 100
+GRADIENT_NORM_LIMIT = 10.0
+VALIDATION_POINTS = 4000
+SCALE_POINTS = 2000
+
+
+class PointPool:
+    """One structure with a pool of its grid points in memory: everywhere and near the redox atoms.
+
+    Args:
+        density: reference.
+        elements: of the network.
+        cutoff_A: of the network.
+        redox: (m,) indices of the atoms whose surroundings are favoured; none leaves all points uniform.
+        settings: section `density`.
+        rng: draws the pool.
+    """
+
+    def __init__(
+        self,
+        density: Density,
+        elements: Sequence[int],
+        cutoff_A: float,
+        redox: np.ndarray,
+        settings: Settings,
+        rng: np.random.Generator,
+    ) -> None:
+        count = settings.points_per_density
+        parts = [points_uniform(density, count, rng)]
+        if len(redox):
+            parts.append(points_near(density, density.positions_A[redox], settings.redox_radius_A, count, rng))
+        self.sizes = [len(part) for part in parts]
+        index = np.concatenate(parts)
+        self.points_A = grid_points(density, index)
+        self.values_e_A3 = values_at(density, index)
+        atoms = Atoms(density.numbers, density.positions_A, cell=density.cell_A, pbc=True)
+        self.graph: Graph = build_graph(atoms, elements, cutoff_A).to("cpu", torch.float32)
+        self.images = AtomImages(density.positions_A, density.cell_A, cutoff_A)
+        self.species = species_index(density.numbers, elements)
+
+    def draw(self, count: int, near_fraction: float, rng: np.random.Generator) -> np.ndarray:
+        """Indices of points: a share of them near the redox atoms, where there are any."""
+        near = round(count * near_fraction) if len(self.sizes) > 1 else 0
+        parts = [rng.integers(0, self.sizes[0], count - near)]
+        if near:
+            parts.append(self.sizes[0] + rng.integers(0, self.sizes[1], near))
+        return np.concatenate(parts)
+
+    def pairs(self, chosen: np.ndarray, reach_A: float) -> ProbePairs:
+        """Pairs of the chosen points with the atoms."""
+        return scattered_pairs(self.points_A[chosen], self.images, reach_A)
+
+
+@dataclass(frozen=True)
+class DensityTraining:
+    """A trained density model and how it came about.
+
+    Attributes:
+        model: with averaged weights.
+        history: one row per validation: step, learning rate, losses, NMAE in percent.
+        best_step: gradient step of the weights kept.
+    """
+
+    model: DensityModel
+    history: list[dict[str, float]]
+    best_step: int
+
+
+def train_density(
+    training: DensitySet,
+    validation: DensitySet,
+    redox_element: int,
+    settings: Settings,
+    seed: int,
+    checkpoint: Checkpoint,
+) -> DensityTraining:
+    """Train one density model (paper, section 2.5).
+
+    Each step takes `structures_per_step` densities and `points_per_structure` of their points; the loss is the squared
+    error of total and spin, each in units of its spread over the training points, above the superposed atoms unless
+    `target` is plain. Adam with warm-up and a cosine decay; the weights kept are the running average of the
+    least validation NMAE (geometric mean of total's and spin's). The same seed gives the same model on a CPU; an interrupted training goes on from its last validation.
+
+    Raises:
+        DataError: there is no density to train on.
+    """
+    trainer = DensityTrainer(training, validation, redox_element, settings, seed)
+    saved = checkpoint.path("density.pt")
+    if saved.exists():
+        trainer.load_state(load_record(saved))
+    with stop_on_sigterm() as stop:
+        while trainer.step < settings.max_steps:
+            trainer.run_interval()
+            with atomic_path(saved) as temporary:
+                torch.save(trainer.state(), temporary)
+            stop.check(f"training the density model at step {trainer.step}")
+    return trainer.result()
+
+
+class DensityTrainer:
+    """The state of one training and the steps that advance it."""
+
+    def __init__(
+        self,
+        training: DensitySet,
+        validation: DensitySet,
+        redox_element: int,
+        settings: Settings,
+        seed: int,
+    ) -> None:
+        if not len(training):
+            raise DataError("no density to train on; keep some (aimd.density_every) or name density.stores")
+        self.settings, self.seed = settings, seed
+        self.device = choose_device(settings.device)
+        first = [(density.numbers, density.valence_e) for density in training]
+        elements = sorted({int(z) for numbers, _ in first for z in numbers})
+        rng = derive_rng(seed, "superposition")
+        self.superposition = fit_superposition(training, elements, settings.cutoff_A, rng)
+        self.valence = {int(z): float(v) for numbers, values in first for z, v in zip(numbers, values, strict=True)}
+        torch.manual_seed(derive_seed(seed, "weights"))
+        self.network = DensityNetwork(
+            elements,
+            settings.features,
+            settings.layers,
+            settings.cutoff_A,
+            settings.radial_functions,
+            settings.probe_functions,
+            settings.multipole_reach_A,
+        ).to(self.device)
+        self.training = self._pools(training, redox_element, elements)
+        self.validation = self._pools(validation, redox_element, elements)
+        self.scale = self._scale()
+        self.averaged = copy.deepcopy(self.network).requires_grad_(False)
+        self.optimiser = torch.optim.Adam(self.network.parameters(), lr=settings.learning_rate)
+        self.step = self.best_step = 0
+        self.best_score = float("inf")
+        self.best_state = copy.deepcopy(self.averaged.state_dict())
+        self.history: list[dict[str, float]] = []
+        self.progress = Progress("density model", settings.max_steps)
+
+    def _pools(self, densities: DensitySet, redox_element: int, elements: Sequence[int]) -> list[PointPool]:
+        pools = []
+        for key, density in densities.items():
+            redox = np.flatnonzero(density.numbers == redox_element)
+            rng = derive_rng(self.seed, "points", key)
+            pools.append(PointPool(density, elements, self.settings.cutoff_A, redox, self.settings, rng))
+        return pools
+
+    def _scale(self) -> np.ndarray:
+        """Spread of the targets (2,) over points as training draws them."""
+        rng = derive_rng(self.seed, "scale")
+        residuals = []
+        for pool in self.training:
+            chosen = pool.draw(SCALE_POINTS, self.settings.redox_fraction, rng)
+            residuals.append(self._target(pool, chosen, pool.pairs(chosen, self.settings.cutoff_A)))
+        spread: np.ndarray = np.maximum(np.concatenate(residuals).std(axis=0), 1e-6)
+        return spread
+
+    def run_interval(self) -> None:
+        """Gradient steps up to the next validation, then validate."""
+        until = min(self.step + self.settings.validate_every, self.settings.max_steps)
+        losses = []
+        while self.step < until:
+            losses.append(self.gradient_step())
+            self.progress.update(self.step, f"validation NMAE {self.best_score:.3g} %")
+        self._validate(float(np.mean(losses)))
+
+    def gradient_step(self) -> float:
+        """One step of the optimiser; returns its loss."""
+        settings = self.settings
+        rate = self._learning_rate()
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        rng = derive_rng(self.seed, "step", self.step)
+        size = min(settings.structures_per_step, len(self.training))
+        terms = []
+        for number in rng.choice(len(self.training), size, replace=False):
+            pool = self.training[number]
+            chosen = pool.draw(settings.points_per_structure, settings.redox_fraction, rng)
+            output, target, _ = self._evaluate(self.network, pool, chosen)
+            terms.append(((output - target) ** 2).mean())
+        loss = torch.stack(terms).mean()
+        self.optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), GRADIENT_NORM_LIMIT)
+        self.optimiser.step()
+        self.step += 1
+        self._average()
+        return float(loss.detach())
+
+    def _learning_rate(self) -> float:
+        warm = min(1.0, (self.step + 1) / WARM_UP_STEPS)
+        falling = 0.5 * (1 + np.cos(np.pi * self.step / self.settings.max_steps))
+        return float(self.settings.learning_rate * warm * max(falling, 0.01))
+
+    def _average(self) -> None:
+        decay = min(self.settings.ema_decay, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            for mean, value in zip(self.averaged.parameters(), self.network.parameters(), strict=True):
+                mean.lerp_(value, 1 - decay)
+
+    def _evaluate(
+        self, network: DensityNetwork, pool: PointPool, chosen: np.ndarray
+    ) -> tuple[Tensor, Tensor, np.ndarray]:
+        """Outputs and targets (P, 2) in units of the scale, and the reference in e/Å³."""
+        pairs = pool.pairs(chosen, network.cutoff_A)
+        encoded = network.encode(pool.graph.to(self.device, network.dtype))
+        output = network(encoded, scattered_block(pairs, len(pool.species), network))
+        target = self._target(pool, chosen, pairs) / self.scale
+        return output, torch.from_numpy(target).to(output), pool.values_e_A3[chosen]
+
+    def _target(self, pool: PointPool, chosen: np.ndarray, pairs: ProbePairs) -> np.ndarray:
+        """What the network is to give (P, 2), in e/Å³."""
+        reference = pool.values_e_A3[chosen]
+        if self.settings.target == "plain":
+            return reference
+        residual: np.ndarray = reference - self.superposition.sum(pairs, pool.species)
+        return residual
+
+    @torch.no_grad()
+    def _validate(self, training_loss: float) -> None:
+        pools = self.validation or self.training
+        losses, missed, whole = [], np.zeros(2), np.zeros(2)
+        for pool in pools:
+            count = min(VALIDATION_POINTS, pool.sizes[0])
+            for chosen in np.array_split(np.arange(count), max(1, count // 1000)):
+                output, target, reference = self._evaluate(self.averaged, pool, chosen)
+                losses.append(float(((output - target) ** 2).mean()))
+                missed += (output - target).abs().sum(dim=0).cpu().double().numpy() * self.scale
+                whole += np.abs(reference).sum(axis=0)
+        percent = 100 * missed / np.maximum(whole, 1e-12)
+        # The squared error follows the few points where an orbital is turned the wrong way; the NMAE all of them.
+        score = float(np.sqrt(percent[0] * max(percent[1], 1e-6)))
+        self.history.append(
+            {
+                "step": self.step,
+                "learning_rate": self._learning_rate(),
+                "training_loss": training_loss,
+                "validation_loss": float(np.mean(losses)),
+                "validation_nmae_total": float(percent[0]),
+                "validation_nmae_spin": float(percent[1]),
+            }
+        )
+        if score < self.best_score:
+            self.best_score, self.best_step = score, self.step
+            self.best_state = copy.deepcopy(self.averaged.state_dict())
+
+    def result(self) -> DensityTraining:
+        """The best averaged weights."""
+        self.averaged.load_state_dict(self.best_state)
+        row = self.history[-1]
+        logger.info(
+            "density model: %d steps, best at %d, validation NMAE %.2f %% (total) and %.1f %% (spin)",
+            *(self.step, self.best_step, row["validation_nmae_total"], row["validation_nmae_spin"]),
+        )
+        network = self.averaged.cpu().eval()
+        plain = self.settings.target == "plain"
+        model = DensityModel(network, self.superposition, self.scale, self.valence, plain)
+        return DensityTraining(model, self.history, self.best_step)
+
+    def state(self) -> dict[str, Any]:
+        """Everything the rest of the training depends on."""
+        return {
+            "network": self.network.state_dict(),
+            "averaged": self.averaged.state_dict(),
+            "best_state": self.best_state,
+            "optimiser": self.optimiser.state_dict(),
+            "numbers": [self.step, self.best_step, self.best_score],
+            "history": self.history,
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on from `state`."""
+        self.network.load_state_dict(state["network"])
+        self.averaged.load_state_dict(state["averaged"])
+        self.best_state = state["best_state"]
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.step, self.best_step, self.best_score = state["numbers"]
+        self.history = state["history"]
+        self.progress = Progress("density model", self.settings.max_steps, done=self.step)

@@ -1,0 +1,25 @@
+import pandas as pd
+from ase.data import atomic_numbers
+
+from redoxmd.checkpoint import Checkpoint
+from redoxmd.config import parse_config
+from redoxmd.density.dataset import DensitySet
+from redoxmd.density.model import save_density_model
+from redoxmd.density.training import train_density
+from redoxmd.job import job
+from redoxmd.records import atomic_path, file_sha256, read_json
+from redoxmd.seeds import derive_seed
+
+with job("density", snakemake.log[0], snakemake.threads):
+    settings = parse_config(snakemake.config).density
+    index = DensitySet.from_record(read_json(snakemake.input.index))
+    data = file_sha256(snakemake.input.index)
+    seed = derive_seed(snakemake.params.seed, "density")
+    checkpoint = Checkpoint(snakemake.params.state, [data, dict(snakemake.params.density), seed])
+    redox = atomic_numbers[snakemake.params.redox]
+    result = train_density(index.part("train"), index.part("validation"), redox, settings, seed, checkpoint)
+    about = {"dataset": data, "history": result.history, "best_step": result.best_step}
+    save_density_model(snakemake.output.model, result.model, about)
+    with atomic_path(snakemake.output.history) as temporary:
+        pd.DataFrame(result.history).to_csv(temporary, index=False)
+    checkpoint.clear()

@@ -1,0 +1,16 @@
+from pathlib import Path
+
+from redoxmd.dataset import check_dataset_files
+from redoxmd.density.dataset import index_densities, stores_of_datasets
+from redoxmd.job import job, logger
+from redoxmd.records import write_json
+
+with job("density", snakemake.log[0]):
+    params = snakemake.params
+    folders = [Path(folder) for folder in params.datasets]
+    check_dataset_files(folders, params.reference)
+    stores = [*stores_of_datasets(folders), *snakemake.input.stores, *snakemake.input.aimd, *snakemake.input.labels]
+    test = params.test
+    index = index_densities(stores, test["ids"], params.validation_fraction, params.seed, test["demanded"])
+    logger.info("the density model learns from %s", index.counts())
+    write_json(snakemake.output.index, index.record())

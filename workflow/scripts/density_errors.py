@@ -1,0 +1,11 @@
+import pandas as pd
+
+from redoxmd.config import parse_config
+from redoxmd.figures.density_errors import draw
+from redoxmd.figures.save import save_figure
+from redoxmd.job import job
+
+with job("figures", snakemake.log[0]):
+    settings = parse_config(snakemake.config).figures
+    errors, history = (pd.read_csv(path) for path in (snakemake.input.errors, snakemake.input.history))
+    save_figure(draw(errors, history, settings), errors, snakemake.params.stem, settings)
