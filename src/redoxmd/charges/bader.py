@@ -97,7 +97,7 @@ def _by_baderkit(density: Density, held: np.ndarray) -> tuple[np.ndarray, np.nda
 
 def _load_baderkit() -> ModuleType:
     load_numba()
-    import baderkit  # type: ignore[import-untyped]
+    import baderkit
 
     module: ModuleType = baderkit
     return module

@@ -19,7 +19,7 @@ def load_numba() -> ModuleType:
     if os.environ.get("OMP_NUM_THREADS", "").isdigit():
         os.environ.setdefault("NUMBA_NUM_THREADS", os.environ["OMP_NUM_THREADS"])
     late = "numba" in sys.modules
-    import numba  # type: ignore[import-untyped]
+    import numba
 
     if late and not numba.config.CACHE_DIR:
         numba.config.CACHE_DIR = os.environ["NUMBA_CACHE_DIR"]

@@ -155,7 +155,6 @@ def _group(group: pd.DataFrame) -> dict[str, float]:
         return float(np.average(values[known], weights=weight[known])) if known.any() else float("nan")
 
     kept = ("charge_low_e", "charge_high_e", "bond_low_A", "bond_high_A", "bond_difference_A", "mean_cosine")
-    errors = group["bond_difference_error_A"].to_numpy(dtype=float)
     duration = float(group["duration_ps"].sum())
     hops = float(group["n_hops"].sum())
     return {
@@ -164,8 +163,14 @@ def _group(group: pd.DataFrame) -> dict[str, float]:
         "temperature_K": float(group["temperature_K"].iloc[0]),
         "n_frames": float(weight.sum()),
         "n_high_mean": mean("n_high"),
-        "bond_difference_error_A": float(np.sqrt(np.nansum(errors**2)) / max(np.isfinite(errors).sum(), 1)),
+        "bond_difference_error_A": _error_of_mean(group["bond_difference_error_A"].to_numpy(dtype=float)),
         "n_hops": hops,
         "hops_per_ps": hops / duration if duration else float("nan"),
         "disagreement_share": mean("share_disagreeing"),
     }
+
+
+def _error_of_mean(errors: np.ndarray) -> float:
+    """Error of the mean of independent values; NaN where none is known."""
+    known = errors[np.isfinite(errors)]
+    return float(np.sqrt((known**2).sum()) / len(known)) if len(known) else float("nan")

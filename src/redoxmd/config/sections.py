@@ -391,7 +391,7 @@ class Charges(Section):
         default=0.15, gt=0.02, le=0.4, description="grid of predicted densities; beyond 0.2 Å shallow basins are lost"
     )
     region_radius_A: Positive | None = Field(
-        default=2.5,
+        default=2.0,
         description="ask the network this close to the redox element, superposed atoms elsewhere; null: everywhere",
     )
     exact_moment: bool = Field(

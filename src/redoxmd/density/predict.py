@@ -57,7 +57,7 @@ def predict_density(
         atoms: any structure of elements the model knows.
         shape: grid points along each axis; see `grid_shape`.
         region: where to ask the network; everywhere when None.
-        exact_electrons: scale the total to the valence electrons.
+        exact_electrons: scale to the valence electrons, outside the region where there is one.
         moment_muB: known total moment; what the spin lacks of it is added in proportion to |spin|. None: as predicted.
     """
     encoded = EncodedAtoms(model, atoms)
@@ -72,7 +72,7 @@ def predict_density(
     valence = model.valence_of(atoms.numbers)
     correction = float(valence.sum() / (grids[..., 0].sum() * voxel))
     if exact_electrons:
-        grids *= correction
+        _scale(grids, valence.sum() / voxel, wanted)
     if moment_muB is not None:
         grids[..., 1] += _missing_moment(grids, moment_muB, voxel)
     return Density(
@@ -87,6 +87,15 @@ def predict_density(
         correction,
         "redoxmd density model",
     )
+
+
+def _scale(grids: np.ndarray, wanted_sum: float, inside: np.ndarray | None) -> None:
+    """Scale the density to its sum; with a region only outside of it, where superposed atoms are off by a percent."""
+    if inside is None:
+        grids *= wanted_sum / grids[..., 0].sum()
+        return
+    within = grids[inside, 0].sum()
+    grids[~inside] *= (wanted_sum - within) / max(grids[~inside, 0].sum(), 1e-30)
 
 
 def region_mask(atoms: Atoms, shape: tuple[int, int, int], region: Region) -> np.ndarray:

@@ -139,7 +139,7 @@ def _ellipses(axis: Axes, mixture: dict[str, Any], number: int, settings: Figure
         along, across = 2 * sigma * np.sqrt(np.maximum(values[::-1], 0.0))
         axis.add_patch(Ellipse(mean, along, across, angle=angle, fill=False, linewidth=0.8, zorder=3))
     axis.plot(*mean, "+", color="black", markersize=5)
-    name = f"{mixture['states'][number]:g}+, {100 * mixture['weights'][number]:.0f} %"
+    name = f"{mixture['states'][number]:g}+, {100 * mixture['weight'][number]:.0f} %"
     axis.annotate(
         name,
         mean,
