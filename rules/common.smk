@@ -117,6 +117,17 @@ def density_test_configurations():
     return {"ids": list(CFG.train.test_configurations if own is None else own), "demanded": own is not None}
 
 
+def electron_inputs():
+    """What the summary reads of the electrons, where the density model is on."""
+    if not CFG.density.enabled:
+        return {}
+    return {
+        "density_errors": "results/{run}/density/errors.csv",
+        "charges": "results/{run}/charges/reference.csv",
+        "mixture": "results/{run}/charges/oxidation.json",
+    }
+
+
 def previous_member(wildcards):
     """The same member of the generation before, where training starts from it."""
     if int(wildcards.gen) == 0 or not CFG.train.warm_start:

@@ -411,6 +411,7 @@ rule summary:
         decisions=all_generations("results/{run}/gate/gen{gen}.json"),
         diffusivities="results/{run}/diffusion/diffusivities.csv",
         arrhenius="results/{run}/diffusion/arrhenius.csv",
+        **electron_inputs(),
     output:
         summary="results/{run}/summary.json",
     log:

@@ -1,4 +1,4 @@
-"""`make bench`: the cost of an MD step and of training, on this machine, as a table."""
+"""`make bench`: the cost of MD, of training and of predicted densities, on this machine, as a table."""
 
 from __future__ import annotations
 
@@ -15,8 +15,16 @@ import numpy as np
 import torch
 from ase import Atoms
 
+from redoxmd.config import sections
 from redoxmd.config.sections import Member, Train
 from redoxmd.dataset import Dataset
+from redoxmd.density.dataset import DensitySet, Entry
+from redoxmd.density.model import DensityModel, EncodedAtoms
+from redoxmd.density.network import DensityNetwork
+from redoxmd.density.predict import grid_filler, grid_shape
+from redoxmd.density.store import density_keys
+from redoxmd.density.superposition import SPLINES, Superposition
+from redoxmd.density.training import DensityTrainer
 from redoxmd.ensemble_md import EnsembleMD, GateSettings
 from redoxmd.frames import read_frames
 from redoxmd.md import Langevin
@@ -26,6 +34,10 @@ from redoxmd.train import Trainer
 from redoxmd.units import ns_per_day
 
 STARTER_FRAMES = Path("resources/nvp-gpaw/frames.extxyz")
+STARTER_DENSITIES = Path("resources/nvp-gpaw/densities.h5")
+ELEMENTS = [8, 11, 15, 23]
+VANADIUM = 23
+PROBE_BRICKS = 40
 TIMESTEP_FS = 0.5
 TABLE_1 = Train().members
 
@@ -43,7 +55,7 @@ def ensemble_of_table_1(device: str) -> Ensemble:
     members = []
     for number, size in enumerate(TABLE_1):
         torch.manual_seed(number)
-        member = Painn([8, 11, 15, 23], size.features, size.layers, Train().cutoff_A, Train().radial_functions)
+        member = Painn(ELEMENTS, size.features, size.layers, Train().cutoff_A, Train().radial_functions)
         member.scale_eV.fill_(1e-3)
         members.append(member)
     return Ensemble(members).to(device)
@@ -69,6 +81,31 @@ def training_step(device: str) -> Callable[[], object]:
     settings = Train(device="cuda" if device == "cuda" else "cpu")
     trainer = Trainer(Dataset(frames), Member(features=128, layers=3), settings, 0, 0, None, "bench")
     return trainer.gradient_step
+
+
+def density_model(device: str) -> DensityModel:
+    """A density model of the default size with random weights."""
+    settings = sections.Density()
+    torch.manual_seed(0)
+    sizes = settings.features, settings.layers, settings.cutoff_A, settings.radial_functions, settings.probe_functions
+    network = DensityNetwork(ELEMENTS, *sizes, settings.multipole_reach_A).to(device).eval().requires_grad_(False)
+    superposition = Superposition(ELEMENTS, settings.cutoff_A, np.zeros((len(ELEMENTS), SPLINES, 2)))
+    return DensityModel(network, superposition, np.ones(2), dict.fromkeys(ELEMENTS, 1.0))
+
+
+def density_probes(atoms: Atoms, device: str) -> tuple[Callable[[], object], int]:
+    """Prediction of a corner of a grid of 0.15 Å, atoms encoded beforehand; and the number of its probes."""
+    encoded = EncodedAtoms(density_model(device), atoms)
+    shape = grid_shape(np.asarray(atoms.cell), sections.Charges().spacing_A)
+    return grid_filler(encoded, shape, PROBE_BRICKS)
+
+
+def density_training_step(device: str) -> Callable[[], object]:
+    """One gradient step of the default density model: 2 structures × 1000 points of 80³ grids."""
+    settings = sections.Density(device="cuda" if device == "cuda" else "cpu", points_per_density=2000)
+    keys = density_keys(STARTER_DENSITIES)[-2:]
+    training = DensitySet(tuple(Entry(str(STARTER_DENSITIES), key, "train") for key in keys))
+    return DensityTrainer(training, DensitySet(()), VANADIUM, settings, 0).gradient_step
 
 
 def seconds(function: Callable[[], object], repeats: int, device: str) -> tuple[float, float]:
@@ -113,13 +150,22 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     devices = ["cpu"] + (["cuda"] if torch.cuda.is_available() else [])
     print(f"{processor()}, {os.cpu_count()} cores, torch {torch.__version__}, {arguments.threads} thread(s)")
-    print(f"{'work':58} {'device':6} {'wall ms':>9} {'CPU ms':>9} {'ns/day':>8} {'peak GB':>8}")
+    print(f"{'work':72} {'device':6} {'wall ms':>9} {'CPU ms':>9} {'ns/day':>8} {'peak GB':>8}")
     for device in devices:
         for repeat in (1, 2):
             atoms = crystal(repeat)
             wall, cpu = seconds(md_step(atoms, device), arguments.repeats, device)
             name = f"MD step, ensemble of Table 1, {len(atoms)} atoms, {TIMESTEP_FS} fs"
             print(_row(name, device, wall, cpu, f"{ns_per_day(TIMESTEP_FS, wall):.3f}"), flush=True)
+        for repeat in (1, 2):
+            atoms = crystal(repeat)
+            fill, probes = density_probes(atoms, device)
+            wall, cpu = seconds(fill, max(3, arguments.repeats // 3), device)
+            name = f"density, {len(atoms)} atoms, 0.15 Å: {probes / wall:.0f} probes/s; a probe"
+            print(_row(name, device, wall / probes, cpu / probes, ""), flush=True)
+        wall, cpu = seconds(density_training_step(device), arguments.repeats, device)
+        name = f"density training step, 128 × 3, 2 × 1000 probes ({2 / wall:.1f} structures/s)"
+        print(_row(name, device, wall, cpu, ""), flush=True)
         wall, cpu = seconds(training_step(device), arguments.repeats, device)
         print(
             _row(f"training step, 128 × 3, 4 × 40 atoms ({4 / wall:.0f} structures/s)", device, wall, cpu, ""),
@@ -128,7 +174,7 @@ def main() -> None:
 
 
 def _row(name: str, device: str, wall: float, cpu: float, speed: str) -> str:
-    return f"{name:58} {device:6} {1e3 * wall:9.1f} {1e3 * cpu:9.1f} {speed:>8} {peak_memory_gb(device):8.2f}"
+    return f"{name:72} {device:6} {1e3 * wall:9.4g} {1e3 * cpu:9.4g} {speed:>8} {peak_memory_gb(device):8.2f}"
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The command line: `redoxmd check`, `status`, `path`, `schema`, `density …`."""
+"""The command line: `redoxmd check`, `status`, `path`, `schema`, `density …`, `charges …`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from redoxmd import __version__
+from redoxmd.charges.commands import add_commands as add_charges_commands
 from redoxmd.density.commands import add_commands as add_density_commands
 from redoxmd.errors import RedoxmdError
 
@@ -39,6 +40,7 @@ def _parser() -> argparse.ArgumentParser:
     schema.add_argument("--root", type=Path, default=Path(), help="the repository")
     schema.set_defaults(command=_schema)
     add_density_commands(commands)
+    add_charges_commands(commands)
     return parser
 
 

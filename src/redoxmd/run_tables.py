@@ -54,8 +54,12 @@ def summarise_run(
     decisions: list[dict[str, Any]],
     diffusivities: list[dict[str, Any]],
     arrhenius: list[dict[str, Any]],
+    electrons: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The headline numbers of a finished run: errors, survived times per generation, diffusion coefficients."""
+    """The headline numbers of a finished run: errors, survived times, diffusion coefficients, electrons.
+
+    `electrons` is that of `electron_record`, where the density model is on.
+    """
     return {
         "errors": [row for row in ensemble["errors"] if row["member"] == -1],
         "calibration_scale": ensemble["calibration"]["scale"],
@@ -73,4 +77,37 @@ def summarise_run(
         ],
         "diffusivities": diffusivities,
         "arrhenius": arrhenius,
+        **({"electrons": electrons} if electrons else {}),
     }
+
+
+def electron_record(
+    errors: pd.DataFrame, charges: pd.DataFrame, mixture: dict[str, Any], element: str
+) -> dict[str, Any]:
+    """Headline numbers of the density model and of the redox element's charges.
+
+    Args:
+        errors: of `density.evaluation.density_errors`.
+        charges: of `charges.tables.reference_charges`.
+        mixture: of `charges.oxidation.fit_record`.
+        element: the redox element.
+    """
+    from redoxmd.charges.oxidation import OxidationModel
+
+    redox = charges[charges["element"] == element].reset_index(drop=True)
+    record: dict[str, Any] = {
+        "nmae_percent": errors.groupby("set")[["nmae_total_percent", "nmae_spin_percent"]].mean().to_dict("index"),
+        "states": mixture["summary"],
+    }
+    for name in ("charge_e", "moment_muB"):
+        error = (redox[f"predicted_{name}"] - redox[f"reference_{name}"]).abs()
+        record[f"mae_{name}"] = error.groupby(redox["set"]).mean().to_dict()
+    if mixture["fitted"]:
+        model = OxidationModel.from_record(mixture)
+        high = [
+            model.probability(redox[f"{side}_charge_e"].to_numpy(), redox[f"{side}_moment_muB"].to_numpy()) > 0.5
+            for side in ("reference", "predicted")
+        ]
+        same = pd.Series(high[0] == high[1]).groupby(redox["set"])
+        record["same_state"] = {name: [int(group.sum()), len(group)] for name, group in same}
+    return record

@@ -28,6 +28,7 @@ def describe(results: Path, config: Config) -> str:
         lines += _generation_lines(results, config, generation)
         generation += 1
     lines += _production_lines(results, config)
+    lines += _electron_lines(results, config) if config.density.enabled else []
     summary = results / "summary.json"
     if summary.exists():
         lines += ["", *headline_lines(read_json(summary))]
@@ -91,6 +92,23 @@ def _production_lines(results: Path, config: Config) -> list[str]:
     ]
 
 
+def _electron_lines(results: Path, config: Config) -> list[str]:
+    """The density model and the charges along trajectories, as far as they are."""
+    if not (results / "density/model.pt").exists():
+        return ["density: no model yet"]
+    lines = ["density: model trained"]
+    errors = results / "density/errors.csv"
+    if errors.exists():
+        import pandas as pd
+
+        columns = ["nmae_total_percent", "nmae_spin_percent"]
+        for name, row in pd.read_csv(errors).groupby("set")[columns].mean().iterrows():
+            lines.append(f"  {name}: NMAE {row.iloc[0]:.2f} % (total), {row.iloc[1]:.1f} % (spin)")
+    wanted = [f"{name}_T{kelvin}K" for name, kelvin in layout.trajectories(config.production)]
+    done = sum((results / f"charges/{name}.nc").exists() for name in wanted)
+    return [*lines, f"charges: {done} of {len(wanted)} trajectories"]
+
+
 def _progress_line(results: Path, config: Config, trajectory: str) -> str:
     """How far an unfinished trajectory had come when its state was last written; "" when there is none."""
     state = results / f"state/production/{trajectory}/state.npz"
@@ -132,4 +150,22 @@ def headline_lines(summary: dict[str, Any]) -> list[str]:
     for row in summary["arrhenius"]:
         fit = f"{row['Ea_eV']:.2f} ± {row['Ea_error_eV']:.2f} eV" if row["fitted"] else f"not fitted: {row['reason']}"
         lines.append(f"  Ea at x = {row['x']:g}: {fit}")
+    return lines + _electron_headlines(summary.get("electrons"))
+
+
+def _electron_headlines(electrons: dict[str, Any] | None) -> list[str]:
+    """Errors of the density model, of the charges, and how often the model finds the reference's state."""
+    if electrons is None:
+        return []
+    lines = [f"  oxidation states of the reference: {electrons['states']}"]
+    for name, row in electrons["nmae_percent"].items():
+        total, spin = row["nmae_total_percent"], row["nmae_spin_percent"]
+        text = f"  density, {name}: NMAE {total:.2f} % (total), {spin:.1f} % (spin)"
+        if name in electrons["mae_charge_e"]:
+            charge, moment = (electrons[f"mae_{kind}"][name] for kind in ("charge_e", "moment_muB"))
+            text += f"; charge {charge:.3f} e, moment {moment:.2f} μB"
+        if name in electrons.get("same_state", {}):
+            same, of = electrons["same_state"][name]
+            text += f"; same oxidation state for {same} of {of}"
+        lines.append(text)
     return lines

@@ -1,12 +1,17 @@
 import pandas as pd
 
+from redoxmd.config import parse_config
 from redoxmd.job import job
 from redoxmd.records import read_json, write_json
-from redoxmd.run_tables import summarise_run
+from redoxmd.run_tables import electron_record, summarise_run
 
 with job("figures", snakemake.log[0]):
-    tables = [
-        pd.read_csv(path).to_dict("records") for path in (snakemake.input.diffusivities, snakemake.input.arrhenius)
-    ]
-    decisions = [read_json(path) for path in snakemake.input.decisions]
-    write_json(snakemake.output.summary, summarise_run(read_json(snakemake.input.ensemble), decisions, *tables))
+    config, given = parse_config(snakemake.config), snakemake.input
+    tables = [pd.read_csv(path).to_dict("records") for path in (given.diffusivities, given.arrhenius)]
+    decisions = [read_json(path) for path in given.decisions]
+    electrons = None
+    if config.density.enabled:
+        errors, charges = (pd.read_csv(path) for path in (given.density_errors, given.charges))
+        electrons = electron_record(errors, charges, read_json(given.mixture), config.structures.redox_element)
+    summary = summarise_run(read_json(given.ensemble), decisions, *tables, electrons)
+    write_json(snakemake.output.summary, summary)

@@ -1,4 +1,4 @@
-"""The command line of densities: `redoxmd density import`, `export`, `list`."""
+"""The command line of densities: `redoxmd density import`, `export`, `list`, `train`, `predict`."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ LINE = "{key:<28} {grid:>13} {electrons:>10.6g} e {moment:>9.3f} μB {correction
 
 def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add `density` with its own commands."""
-    text = "bring densities in and out, and list them"
+    text = "bring densities in and out, list them, learn them, predict them"
     group = commands.add_parser("density", help=text, description=text)
     group_commands = group.add_subparsers(required=True, metavar="COMMAND")
     _add_import(group_commands)
     _add_export(group_commands)
     _add_list(group_commands)
+    _add_train(group_commands)
+    _add_predict(group_commands)
 
 
 def _add_import(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -43,6 +45,43 @@ def _add_list(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     command = commands.add_parser("list", help=text, description=text)
     command.add_argument("store", type=Path, metavar="STORE")
     command.set_defaults(command=_list)
+
+
+def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    text = "train a density model on stores: model.pt, history.csv, errors.csv and dataset.json in a folder"
+    command = commands.add_parser("train", help=text, description=text)
+    command.add_argument("stores", type=Path, nargs="+", metavar="STORE")
+    command.add_argument("--into", type=Path, required=True, metavar="FOLDER")
+    command.add_argument("--config", type=Path, help="its sections density and structures; default: the defaults")
+    command.add_argument("--test", nargs="*", default=[], metavar="CONFIG_ID", help="configurations held out whole")
+    command.set_defaults(command=_train)
+
+
+def _add_predict(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    text = "predict total and spin density of structures into a store"
+    command = commands.add_parser("predict", help=text, description=text)
+    command.add_argument("model", type=Path, metavar="MODEL")
+    command.add_argument("frames", type=Path, metavar="FRAMES", help="a trajectory of ours, or what ASE can read")
+    command.add_argument("--into", type=Path, required=True, metavar="STORE")
+    command.add_argument("--spacing", type=float, default=0.15, metavar="Å", help="of the grid (default 0.15)")
+    command.add_argument("--every", type=int, default=1, metavar="N", help="each N-th frame")
+    command.set_defaults(command=_predict)
+
+
+def _train(options: argparse.Namespace) -> int:
+    from redoxmd.density.session import train_on_stores
+
+    for line in train_on_stores(options.stores, options.into, options.config, options.test):
+        print(line)
+    return 0
+
+
+def _predict(options: argparse.Namespace) -> int:
+    from redoxmd.density.session import predict_frames
+
+    keys = predict_frames(options.model, options.frames, options.into, options.spacing, options.every)
+    print(f"{len(keys)} densities in {options.into}")
+    return 0
 
 
 def _import(options: argparse.Namespace) -> int:

@@ -112,8 +112,9 @@ def train_density(
 
     Each step takes `structures_per_step` densities and `points_per_structure` of their points; the loss is the squared
     error of total and spin, each in units of its spread over the training points, above the superposed atoms unless
-    `target` is plain. Adam with warm-up and a cosine decay; the weights kept are the running average of the
-    least validation NMAE (geometric mean of total's and spin's). The same seed gives the same model on a CPU; an interrupted training goes on from its last validation.
+    `target` is plain. Adam with warm-up and a cosine decay; the weights kept are the running average of the least
+    validation NMAE (geometric mean of total's and spin's). The same seed gives the same model on a CPU; an interrupted
+    training goes on from its last validation.
 
     Raises:
         DataError: there is no density to train on.

@@ -1,0 +1,54 @@
+"""Charges outside the workflow: of a trained model's densities, and along a trajectory of one's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from redoxmd.charges.oxidation import OxidationModel, fit_record
+from redoxmd.charges.redox import RedoxSettings, oxidation_table
+from redoxmd.charges.tables import reference_charges, trajectory_charges
+from redoxmd.checkpoint import Checkpoint
+from redoxmd.density.dataset import DensitySet
+from redoxmd.density.model import load_density_model
+from redoxmd.density.session import as_trajectory, config_or_defaults, log_to_terminal
+from redoxmd.records import atomic_path, file_sha256, read_json, write_json
+
+
+def charges_of_reference(folder: Path, config: Path | None) -> str:
+    """Write reference.csv and oxidation.json beside the model of `redoxmd density train`; says what was found."""
+    log_to_terminal()
+    settings = config_or_defaults(config)
+    model, _ = load_density_model(folder / "model.pt")
+    index = DensitySet.from_record(read_json(folder / "dataset.json"))
+    table = reference_charges(model, index, settings.charges.spacing_A)
+    with atomic_path(folder / "reference.csv") as temporary:
+        table.to_csv(temporary, index=False, float_format="%.6g")
+    redox = table[table["element"] == settings.structures.redox_element]
+    charge, moment = (redox[name].to_numpy() for name in ("reference_charge_e", "reference_moment_muB"))
+    record = fit_record(charge, moment, settings.charges.states)
+    write_json(folder / "oxidation.json", record)
+    return str(record["summary"])
+
+
+def charges_along(folder: Path, frames: Path, target: Path, config: Path | None, every: int, frame_fs: float) -> str:
+    """Write the charges of a trajectory as NetCDF, with oxidation states where oxidation.json lies beside the model."""
+    log_to_terminal()
+    settings = config_or_defaults(config)
+    model, _ = load_density_model(folder / "model.pt")
+    trajectory = as_trajectory(frames, frame_fs)
+    chosen = np.arange(0, len(trajectory.time_fs), every)
+    inputs = [file_sha256(frames), file_sha256(folder / "model.pt"), settings.charges.model_dump(mode="json"), every]
+    checkpoint = Checkpoint(target.with_suffix(".state"), inputs)
+    table = trajectory_charges(trajectory, chosen, model, settings.charges, settings.structures, checkpoint)
+    mixture = folder / "oxidation.json"
+    record = read_json(mixture) if mixture.exists() else {"fitted": False}
+    if record["fitted"]:
+        reading = RedoxSettings.of(settings.structures, settings.charges)
+        table = oxidation_table(table, OxidationModel.from_record(record), reading)
+    with atomic_path(target) as temporary:
+        table.to_netcdf(temporary, engine="h5netcdf")
+    checkpoint.clear()
+    states = "with oxidation states" if record["fitted"] else "without oxidation states (no fitted oxidation.json)"
+    return f"{len(chosen)} frames in {target}, {states}"

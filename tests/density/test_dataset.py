@@ -1,0 +1,94 @@
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from redoxmd.density.dataset import DensitySet, index_densities, stores_of_datasets
+from redoxmd.density.evaluation import few_of_training
+from redoxmd.density.store import density_keys, read_density, write_densities
+from redoxmd.errors import DataError
+from tests.density.test_training import gaussians
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def density():
+    return gaussians(0)[1]
+
+
+@pytest.fixture
+def stores(tmp_path, density):
+    write_densities(tmp_path / "a.h5", {f"{name}/step{i:05d}": density for name in "xy" for i in range(6)})
+    write_densities(tmp_path / "b.h5", {f"z/step{i:05d}": density for i in range(3)})
+    return [tmp_path / "a.h5", tmp_path / "b.h5"]
+
+
+def test_test_configurations_are_held_out_whole(stores):
+    index = index_densities(stores, ["z"], 0.2, 1)
+    assert len(index) == 15
+    assert {entry.key[0] for entry in index.part("test").entries} == {"z"}
+    assert index.counts()["test"] == 3
+    assert index.counts()["validation"] >= 1
+    assert sum(index.counts().values()) == 15
+
+
+def test_a_density_keeps_its_set_when_others_join(stores):
+    few, more = index_densities(stores[:1], [], 0.3, 1), index_densities(stores, [], 0.3, 1)
+    sets = {entry.key: entry.set for entry in more.entries}
+    assert all(sets[entry.key] == entry.set for entry in few.entries)
+    assert [entry.set for entry in index_densities(stores[:1], [], 0.3, 2).entries] != [e.set for e in few.entries]
+
+
+def test_there_is_always_one_to_validate_on(stores):
+    assert index_densities(stores[1:], [], 0.01, 1).counts()["validation"] == 1
+
+
+def test_record_and_reading(stores, density):
+    index = index_densities(stores, ["z"], 0.2, 1)
+    assert DensitySet.from_record(index.record()) == index
+    key, read = next(iter(index.part("test").items()))
+    assert key == "z/step00000"
+    assert read.electrons == density.electrons
+
+
+def test_few_of_training_keeps_every_other(stores):
+    index = index_densities(stores, ["z"], 0.2, 1)
+    few = few_of_training(index, 2, 1)
+    assert few.counts() == {**index.counts(), "train": 2}
+
+
+def test_refusals(stores, tmp_path, density):
+    with pytest.raises(DataError, match="test_configurations: no densities of \\['none'\\], only of"):
+        index_densities(stores, ["none"], 0.2, 1)
+    assert index_densities(stores, ["none"], 0.2, 1, demand_test=False).counts()["test"] == 0
+    with pytest.raises(DataError, match="both in"):
+        index_densities([*stores, stores[1]], [], 0.2, 1)
+    with pytest.raises(DataError, match="no density to train on"):
+        index_densities(stores, ["x", "y", "z"], 0.2, 1)
+    write_densities(tmp_path / "none.h5", {})
+    with pytest.raises(DataError, match="no density to train on"):
+        index_densities([tmp_path / "none.h5"], [], 0.2, 1)
+
+
+def test_the_starter_densities_are_whole():
+    (store,) = stores_of_datasets([ROOT / "resources/nvp-gpaw"])
+    keys = density_keys(store)
+    assert len(keys) == yaml.safe_load((ROOT / "resources/nvp-gpaw/dataset.yaml").read_text())["densities"]
+    density = read_density(store, keys[-1])
+    assert density.shape == (80, 80, 80)
+    assert density.total_e_A3.sum() * density.voxel_A3 == pytest.approx(density.electrons, rel=2e-5)
+
+
+def test_a_changed_store_is_found_out(tmp_path):
+    from redoxmd.dataset import check_dataset_files
+
+    folder = tmp_path / "nvp-gpaw"
+    shutil.copytree(ROOT / "resources/nvp-gpaw", folder)
+    card = yaml.safe_load((folder / "dataset.yaml").read_text())
+    check_dataset_files([folder], card["settings_hash"])
+    with (folder / "densities.h5").open("ab") as file:
+        file.write(b"x")
+    with pytest.raises(DataError, match=r"densities\.h5: content differs"):
+        check_dataset_files([folder], card["settings_hash"])
