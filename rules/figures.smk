@@ -396,6 +396,7 @@ rule fig10_jump:
     params:
         stem="results/{run}/figures/fig10_jump",
         style=section("figures"),
+        charges=section("charges", without=["every_fs", "max_jumps", "spacing_A"]),
         caption=dict(
             element=CFG.structures.redox_element,
             ion=CFG.structures.mobile_ion,
@@ -407,11 +408,11 @@ rule fig10_jump:
 # The headline numbers, for `redoxmd status`.
 rule summary:
     input:
+        **electron_inputs(),
         ensemble=converged("results/{run}/train/gen{gen}/ensemble.json"),
         decisions=all_generations("results/{run}/gate/gen{gen}.json"),
         diffusivities="results/{run}/diffusion/diffusivities.csv",
         arrhenius="results/{run}/diffusion/arrhenius.csv",
-        **electron_inputs(),
     output:
         summary="results/{run}/summary.json",
     log:

@@ -10,17 +10,19 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import xarray as xr
 import yaml
 
 from redoxmd.config import load_config
 from redoxmd.frames import read_frames
-from redoxmd.plan import FIGURES, make_plan
+from redoxmd.plan import figures_of, make_plan
 from redoxmd.trajectory import read_trajectory
 
 ROOT = Path(__file__).parents[2]
 TOY = Path(__file__).parent / "toy.yaml"
 PARTS = ("Snakefile", "rules", "workflow", "config", "resources", "envs")
 LIMIT_S = 240
+FIGURES = figures_of(load_config(TOY))
 
 pytestmark = pytest.mark.workflow
 
@@ -56,14 +58,16 @@ def dry_run(folder, config):
 @pytest.mark.parametrize("name", ["config", "nvp", "nvp-gpaw", "nvp-rehearsal"])
 def test_shipped_configs_dry_run_to_their_full_dag(name, tmp_path):
     path = ROOT / "config" / f"{name}.yaml"
+    config = load_config(path)
     planned = dry_run(repository(tmp_path), path)
-    jobs = make_plan(load_config(path), ROOT).jobs
+    jobs = make_plan(config, ROOT).jobs
     first_phase = next(key for key in jobs if key.startswith("per generation: explore"))
     assert planned["aimd"] == jobs["aimd"]
     assert planned["train"] == jobs["per generation: train"]
     assert planned["explore"] == jobs[first_phase]
     assert planned["production"] == planned["jumps"] == jobs["production"]
-    assert all(planned[figure] == 1 for figure in FIGURES)
+    assert all(planned[figure] == 1 for figure in figures_of(config))
+    assert planned.get("charges", 0) == (jobs["production"] if config.density.enabled else 0)
 
 
 def test_a_wrong_config_stops_before_any_job(tmp_path):
@@ -81,7 +85,7 @@ def test_rules_have_logs_and_costly_ones_state_their_needs():
             r"^(?:rule|checkpoint) (\w+):\n((?:    .*\n|\n)+)", path.read_text(), re.MULTILINE
         ):
             assert "    log:" in body, f"{path.name}: rule {name} has no log"
-            if name in ("aimd", "label", "train", "explore", "production"):
+            if name in ("aimd", "label", "train", "explore", "production", "density", "charges", "reference_charges"):
                 for need in ("threads:", "mem_mb", "runtime", "benchmark:"):
                     assert need in body, f"{path.name}: rule {name} lacks {need}"
 
@@ -184,6 +188,30 @@ class TestToyCampaign:
         planned = dry_run(campaign[0], self.changed(tmp_path, "diffusion", jump_distance_A=2.5))
         assert planned["jumps"] == 9
         assert not {"aimd", "train", "explore", "label", "production"} & set(planned)
+
+    def test_the_electrons_are_followed(self, campaign):
+        _, results, _ = campaign
+        tables = [xr.load_dataset(path, engine="h5netcdf") for path in sorted((results / "charges").glob("*.nc"))]
+        assert len(tables) == 9
+        assert all(table["charge_e"].dims == ("frame", "atom") for table in tables)
+        mixture = json.loads((results / "charges/oxidation.json").read_text())
+        assert mixture["fitted"]
+        assert mixture["mean"][0][1] == pytest.approx(2.0, abs=0.1)
+        assert mixture["mean"][1][1] == pytest.approx(1.0, abs=0.1)
+        reference = pd.read_csv(results / "charges/reference.csv")
+        assert set(reference["set"]) == {"train", "validation", "test"}
+        assert len(pd.read_csv(results / "charges/redox.csv")) == 9
+        summary = json.loads((results / "summary.json").read_text())
+        assert summary["electrons"]["nmae_percent"]["test"]["nmae_total_percent"] < 5
+
+    def test_a_hysteresis_rereads_the_charges_and_predicts_nothing(self, campaign, tmp_path):
+        planned = dry_run(campaign[0], self.changed(tmp_path, "charges", high=0.9))
+        assert set(planned) == {"redox", "redox_table", "fig3c_histogram", "fig10_jump", "all"}
+
+    def test_another_density_model_leaves_the_dynamics_alone(self, campaign, tmp_path):
+        planned = dry_run(campaign[0], self.changed(tmp_path, "density", max_steps=160))
+        assert planned["charges"] == 9
+        assert not {"aimd", "train", "explore", "label", "production", "jumps", "density_dataset"} & set(planned)
 
     def test_the_report_holds_every_figure(self, campaign):
         folder, results, _ = campaign

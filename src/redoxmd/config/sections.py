@@ -361,7 +361,7 @@ class Density(Section):
     radial_functions: int = Field(default=20, ge=3, le=64, description="radial basis between atoms")
     probe_functions: int = Field(default=16, ge=3, le=64, description="radial basis from atoms to probes")
     multipole_reach_A: float = Field(
-        default=2.5, gt=0.5, le=6.0, description="how far an atom's multipoles (up to l = 4) shape the density"
+        default=2.5, gt=0.0, le=6.0, description="how far an atom's multipoles (up to l = 4) shape the density"
     )
     structures_per_step: Count = Field(default=2, description="densities in a gradient step")
     points_per_structure: Count = Field(default=1000, description="grid points of each")
