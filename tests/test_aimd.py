@@ -10,7 +10,7 @@ from redoxmd.config.sections import Aimd, Engine, Label, Start
 from redoxmd.density.store import join_densities, read_densities
 from redoxmd.engines.base import Result
 from redoxmd.engines.toy import ToyEngine
-from redoxmd.errors import DataError, Interrupted, LabelBudgetExceeded, LabelRefused
+from redoxmd.errors import DataError, DensityRefused, Interrupted, LabelBudgetExceeded, LabelRefused
 from redoxmd.frames import read_frames, write_frames
 from redoxmd.label import check_failures, frame_with_id, label_frame, label_record
 from tests.test_engines import nvp
@@ -200,3 +200,28 @@ class TestLabel:
     def test_an_unknown_label_is_named(self):
         with pytest.raises(DataError, match="g9f000"):
             frame_with_id([nvp()], "g9f000")
+
+
+class LeakyEngine(ToyEngine):
+    """Every second density it gives holds too little."""
+
+    count = 0
+
+    def density(self):
+        self.count += 1
+        if self.count % 2 == 0:
+            raise DensityRefused("wrong_electrons", "the density holds 3.1 electrons, not 268")
+        return super().density()
+
+
+def test_a_refused_density_is_recorded_and_its_frame_kept(tmp_path):
+    engine = LeakyEngine(Engine(name="toy"))
+    settings = SETTINGS.model_copy(update={"density_every": 1})
+    checkpoint = Checkpoint(tmp_path / "state", "a")
+    run = run_reference_md(nvp(3.0), engine, settings, np.random.default_rng(0), "a", checkpoint)
+    assert len(run.frames) == 6
+    assert len(run.densities) == 3
+    assert [record["step"] for record in run.refused_densities] == [1, 3, 5]
+    assert {record["reason"] for record in run.refused_densities} == {"wrong_electrons"}
+    again = run_reference_md(nvp(3.0), engine, settings, np.random.default_rng(0), "a", checkpoint)
+    assert again.refused_densities == run.refused_densities

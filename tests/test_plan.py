@@ -6,7 +6,7 @@ import yaml
 from redoxmd import layout
 from redoxmd.cli import main
 from redoxmd.config import load_config, parse_config
-from redoxmd.plan import make_plan
+from redoxmd.plan import DENSITY_FIGURES, FIGURES, figures_of, make_plan
 
 ROOT = Path(__file__).parents[1]
 
@@ -70,6 +70,7 @@ def test_path(tmp_path, capsys):
 
 
 def test_densities_cost_disk_only_where_they_are_kept():
+    assert figures_of(parse_config({"density": {"enabled": False}})) == FIGURES
     with_them = parse_config({"engine": {"name": "gpaw"}})
     without = parse_config({"engine": {"name": "gpaw"}, "aimd": {"density_every": 0}, "label": {"density_every": 0}})
     name = "densities (aimd and one generation of labels)"
@@ -82,3 +83,22 @@ def test_every_structure_is_counted_once():
     names = layout.all_structures(config)
     assert len(names) == len(set(names))
     assert names[:2] == ["x3.000_random0_1x1x1", "x3.000_random1_1x1x1"]
+
+
+def test_a_density_model_without_densities_is_found_before_the_run(tmp_path):
+    stingy = {"aimd": {"density_every": 0}, "label": {"density_every": 0}}
+    for sections in ({"engine": {"name": "ase"}}, {"engine": {"name": "toy"}, **stingy}):
+        (problem,) = [text for text in make_plan(parse_config(sections), tmp_path).problems if "density" in text]
+        assert "density.enabled: false" in problem
+        off = parse_config({**sections, "density": {"enabled": False}})
+        assert not [text for text in make_plan(off, tmp_path).problems if "density" in text]
+    named = make_plan(parse_config({"engine": {"name": "ase"}, "density": {"stores": ["my.h5"]}}), tmp_path)
+    assert "density.stores: no file my.h5" in named.problems
+
+
+def test_electrons_have_their_jobs():
+    config = load_config(ROOT / "config/config.yaml")
+    jobs = make_plan(config, ROOT).jobs
+    assert jobs["density"] == 3
+    assert jobs["charges"] == jobs["production"] + 3
+    assert figures_of(config) == FIGURES + DENSITY_FIGURES

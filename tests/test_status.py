@@ -1,10 +1,12 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from redoxmd.charges.oxidation import fit_record
 from redoxmd.config import parse_config
-from redoxmd.run_tables import calibration_tables, error_table, run_table, summarise_run, trace_table
+from redoxmd.run_tables import calibration_tables, electron_record, error_table, run_table, summarise_run, trace_table
 from redoxmd.status import describe, headline_lines
 from redoxmd.trajectory import write_segment
 from tests.test_trajectory import piece
@@ -61,6 +63,7 @@ def test_a_run_on_its_way(tmp_path):
         "test: force MAE 0.250 eV/Å, energy MAE 8.7 meV/atom (22 frames)",
         "explore s: 0.9 of 2 ps, close_contact, 7 candidates",
         "gate (small): go_on; labels: 2 of 2 done, 1 refused or cut short (g0f001 unconverged)",
+        "density: no model yet",
         "production: 1 of 2 trajectories, 0.25 ns, median 1.5 ns/day, 0 ended early",
     ):
         assert line in text
@@ -117,3 +120,37 @@ def test_calibration_without_a_test_set():
     curves, bins, areas = calibration_tables({"calibration": {"scale": 1.0, "validation": record}})
     assert set(curves["set"]) == set(bins["set"]) == {"validation"}
     assert areas == {"validation": 0.02}
+
+
+def test_electrons_on_their_way(tmp_path):
+    put(tmp_path, "density/model.pt", {})
+    table = "key,set,nmae_total_percent,nmae_spin_percent\na,test,1.5,30\nb,test,2.5,50\n"
+    (tmp_path / "density/errors.csv").write_text(table)
+    text = describe(tmp_path, CONFIG)
+    assert "density: model trained" in text
+    assert "  test: NMAE 2.00 % (total), 40.0 % (spin)" in text
+    assert "charges: 0 of 2 trajectories" in text
+
+
+def test_headlines_of_the_electrons():
+    errors = pd.DataFrame(
+        {"key": ["a"], "set": ["test"], "nmae_total_percent": [1.2], "nmae_spin_percent": [33.0]},
+    )
+    charge, moment = [2.0, 2.01, 2.25, 1.99] * 5, [2.0, 2.0, 1.0, 1.98] * 5
+    charges = pd.DataFrame(
+        {
+            "set": "test",
+            "element": "V",
+            "reference_charge_e": charge,
+            "predicted_charge_e": np.array(charge) + 0.01,
+            "reference_moment_muB": moment,
+            "predicted_moment_muB": moment,
+        }
+    )
+    mixture = fit_record(np.array(charge), np.array(moment), (3, 4))
+    record = electron_record(errors, charges, mixture, "V")
+    summary = summarise_run({"errors": ERRORS, "calibration": {"scale": 1.0}}, [], [], [], record)
+    text = "\n".join(headline_lines(summary))
+    assert "density, test: NMAE 1.20 % (total), 33.0 % (spin); charge 0.010 e, moment 0.00 μB" in text
+    assert "same oxidation state for 20 of 20" in text
+    assert "3+ at 2.00" in text

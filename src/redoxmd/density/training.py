@@ -10,22 +10,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from ase import Atoms
 from torch import Tensor
 
 from redoxmd.checkpoint import Checkpoint
 from redoxmd.config.sections import Density as Settings
 from redoxmd.density.dataset import DensitySet
-from redoxmd.density.grid import Density
 from redoxmd.density.model import DensityModel
 from redoxmd.density.network import DensityNetwork
-from redoxmd.density.probes import AtomImages, ProbePairs, scattered_block, scattered_pairs
-from redoxmd.density.sampling import grid_points, points_near, points_uniform, values_at
+from redoxmd.density.pool import PointPool
+from redoxmd.density.probes import ProbePairs, scattered_block
 from redoxmd.density.superposition import fit_superposition
 from redoxmd.errors import DataError
 from redoxmd.interrupt import stop_on_sigterm
 from redoxmd.model.ensemble import choose_device, load_record
-from redoxmd.model.graph import Graph, build_graph, species_index
 from redoxmd.progress import Progress
 from redoxmd.records import atomic_path
 from redoxmd.seeds import derive_rng, derive_seed
@@ -36,53 +33,6 @@ WARM_UP_STEPS = 100
 GRADIENT_NORM_LIMIT = 10.0
 VALIDATION_POINTS = 4000
 SCALE_POINTS = 2000
-
-
-class PointPool:
-    """One structure with a pool of its grid points in memory: everywhere and near the redox atoms.
-
-    Args:
-        density: reference.
-        elements: of the network.
-        cutoff_A: of the network.
-        redox: (m,) indices of the atoms whose surroundings are favoured; none leaves all points uniform.
-        settings: section `density`.
-        rng: draws the pool.
-    """
-
-    def __init__(
-        self,
-        density: Density,
-        elements: Sequence[int],
-        cutoff_A: float,
-        redox: np.ndarray,
-        settings: Settings,
-        rng: np.random.Generator,
-    ) -> None:
-        count = settings.points_per_density
-        parts = [points_uniform(density, count, rng)]
-        if len(redox):
-            parts.append(points_near(density, density.positions_A[redox], settings.redox_radius_A, count, rng))
-        self.sizes = [len(part) for part in parts]
-        index = np.concatenate(parts)
-        self.points_A = grid_points(density, index)
-        self.values_e_A3 = values_at(density, index)
-        atoms = Atoms(density.numbers, density.positions_A, cell=density.cell_A, pbc=True)
-        self.graph: Graph = build_graph(atoms, elements, cutoff_A).to("cpu", torch.float32)
-        self.images = AtomImages(density.positions_A, density.cell_A, cutoff_A)
-        self.species = species_index(density.numbers, elements)
-
-    def draw(self, count: int, near_fraction: float, rng: np.random.Generator) -> np.ndarray:
-        """Indices of points: a share of them near the redox atoms, where there are any."""
-        near = round(count * near_fraction) if len(self.sizes) > 1 else 0
-        parts = [rng.integers(0, self.sizes[0], count - near)]
-        if near:
-            parts.append(self.sizes[0] + rng.integers(0, self.sizes[1], near))
-        return np.concatenate(parts)
-
-    def pairs(self, chosen: np.ndarray, reach_A: float) -> ProbePairs:
-        """Pairs of the chosen points with the atoms."""
-        return scattered_pairs(self.points_A[chosen], self.images, reach_A)
 
 
 @dataclass(frozen=True)
