@@ -17,17 +17,12 @@ from pymatgen.io.vasp.outputs import Chgcar
 
 from redoxmd.cli import main
 from redoxmd.config.sections import Engine
-from redoxmd.density.exchange import (
-    import_densities,
-    read_chgcar,
-    read_chgcar_grids,
-    read_cube,
-    write_chgcar,
-    write_cube,
-)
+from redoxmd.density.exchange.archive import import_densities
+from redoxmd.density.exchange.chgcar import read_chgcar, read_chgcar_grids, write_chgcar
+from redoxmd.density.exchange.cube import read_cube, write_cube
+from redoxmd.density.exchange.valence import find_electrons, find_valences, parse_valences
 from redoxmd.density.grid import ELECTRON_TOLERANCE
 from redoxmd.density.store import density_keys, read_densities, write_densities
-from redoxmd.density.valence import find_electrons, find_valences, parse_valences
 from redoxmd.engines.toy import VALENCE_ELECTRONS, ToyEngine
 from redoxmd.errors import ConfigError, DataError, DensityRefused
 from tests.conftest import rock

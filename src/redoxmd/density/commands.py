@@ -85,8 +85,8 @@ def _predict(options: argparse.Namespace) -> int:
 
 
 def _import(options: argparse.Namespace) -> int:
-    from redoxmd.density.exchange import import_densities
-    from redoxmd.density.valence import parse_valences
+    from redoxmd.density.exchange.archive import import_densities
+    from redoxmd.density.exchange.valence import parse_valences
 
     valence = parse_valences(options.valence)
     report = import_densities(options.paths, options.into, valence, options.config_id, append=options.append)
@@ -99,8 +99,8 @@ def _import(options: argparse.Namespace) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
-    from redoxmd.density.cube import spin_cube, write_cube
-    from redoxmd.density.exchange import write_chgcar
+    from redoxmd.density.exchange.chgcar import write_chgcar
+    from redoxmd.density.exchange.cube import spin_cube, write_cube
     from redoxmd.density.store import density_keys, read_density
     from redoxmd.errors import DataError
 

@@ -9,9 +9,9 @@ import numpy as np
 from ase.data import chemical_symbols
 from ase.units import Bohr
 
+from redoxmd.density.exchange.text import format_numbers, parse_numbers, read_bytes, write_bytes
+from redoxmd.density.exchange.valence import find_valences
 from redoxmd.density.grid import Density, accept_density
-from redoxmd.density.text import format_numbers, parse_numbers, read_bytes, write_bytes
-from redoxmd.density.valence import find_valences
 from redoxmd.errors import DensityRefused
 
 COMMENT_LINES = 2

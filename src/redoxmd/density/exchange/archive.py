@@ -1,4 +1,4 @@
-"""Exchange of densities with other codes: CHGCAR and cube files, one by one or a whole archive into a store."""
+"""An archive of CHGCAR and cube files into a store."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from pathlib import Path
 
 import h5py
 
-from redoxmd.density.chgcar import read_chgcar, read_chgcar_grids, write_chgcar
-from redoxmd.density.cube import read_cube, spin_cube, write_cube
+from redoxmd.density.exchange.chgcar import read_chgcar
+from redoxmd.density.exchange.cube import read_cube, spin_cube
+from redoxmd.density.exchange.text import COMPRESSED
 from redoxmd.density.grid import Density
 from redoxmd.density.store import (
     density_checksum,
@@ -22,20 +23,7 @@ from redoxmd.density.store import (
     split_key,
     write_densities,
 )
-from redoxmd.density.text import COMPRESSED
 from redoxmd.errors import DataError, DensityRefused
-
-__all__ = [
-    "ImportReport",
-    "Imported",
-    "Refused",
-    "import_densities",
-    "read_chgcar",
-    "read_chgcar_grids",
-    "read_cube",
-    "write_chgcar",
-    "write_cube",
-]
 
 PATTERNS = ("CHGCAR", *(f"CHGCAR*{suffix}" for suffix in COMPRESSED), "*.cube")
 

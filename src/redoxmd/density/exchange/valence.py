@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from ase.data import atomic_numbers
 
-from redoxmd.density.text import COMPRESSED, read_bytes
+from redoxmd.density.exchange.text import COMPRESSED, read_bytes
 from redoxmd.errors import ConfigError, DensityRefused
 
 VASP_FILES = ("OUTCAR", "vasprun.xml", "POTCAR")

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
 
+from redoxmd.density.exchange.text import format_numbers, parse_numbers, read_bytes, write_bytes
+from redoxmd.density.exchange.valence import find_electrons, find_valences
 from redoxmd.density.grid import Density, accept_density
-from redoxmd.density.text import format_numbers, parse_numbers, read_bytes, write_bytes
-from redoxmd.density.valence import find_electrons, find_valences
 from redoxmd.errors import DensityRefused
 
 GRIDS = ("total", "spin")
