@@ -2,10 +2,12 @@ import numpy as np
 import pytest
 import torch
 
+from redoxmd.density.predict import predict_density
 from redoxmd.ensemble_md import EnsembleMD, GateSettings
 from redoxmd.md import Langevin
 from redoxmd.model.ensemble import Ensemble
 from tests.conftest import rock
+from tests.density.test_network import random_model
 from tests.test_ensemble import members
 
 pytestmark = [
@@ -38,3 +40,15 @@ def test_md_on_the_gpu_follows_the_cpu():
             md.step()
         paths.append(md.state.positions_A)
     np.testing.assert_allclose(paths[1], paths[0], atol=1e-5)
+
+
+def test_densities_on_the_gpu_equal_those_on_the_cpu():
+    atoms = rock(3).repeat((2, 1, 1))
+    results = []
+    for device in ("cpu", "cuda"):
+        model = random_model(2)
+        model.network.float().to(device)
+        results.append(predict_density(model, atoms, (24, 22, 20)))
+    for name in ("total_e_A3", "spin_e_A3"):
+        on_cpu, on_gpu = (getattr(result, name) for result in results)
+        np.testing.assert_allclose(on_gpu, on_cpu, atol=SINGLE * np.abs(on_cpu).max())
