@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from redoxmd.charges.oxidation import fit_record
+from redoxmd.charges.states import fit_record
 from redoxmd.config import parse_config
 from redoxmd.run_tables import calibration_tables, electron_record, error_table, run_table, summarise_run, trace_table
 from redoxmd.status import describe, headline_lines
@@ -147,7 +147,7 @@ def test_headlines_of_the_electrons():
             "predicted_moment_muB": moment,
         }
     )
-    mixture = fit_record(np.array(charge), np.array(moment), (3, 4))
+    mixture = fit_record(charges, (3, 4))
     record = electron_record(errors, charges, mixture, "V")
     summary = summarise_run({"errors": ERRORS, "calibration": {"scale": 1.0}}, [], [], [], record)
     text = "\n".join(headline_lines(summary))

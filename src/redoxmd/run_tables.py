@@ -92,7 +92,7 @@ def electron_record(
         mixture: of `charges.oxidation.fit_record`.
         element: the redox element.
     """
-    from redoxmd.charges.oxidation import OxidationModel
+    from redoxmd.charges.states import states_of_predictions, states_of_reference
 
     redox = charges[charges["element"] == element].reset_index(drop=True)
     record: dict[str, Any] = {
@@ -103,10 +103,10 @@ def electron_record(
         error = (redox[f"predicted_{name}"] - redox[f"reference_{name}"]).abs()
         record[f"mae_{name}"] = error.groupby(redox["set"]).mean().to_dict()
     if mixture["fitted"]:
-        model = OxidationModel.from_record(mixture)
+        models = {"reference": states_of_reference(mixture), "predicted": states_of_predictions(mixture)}
         high = [
             model.probability(redox[f"{side}_charge_e"].to_numpy(), redox[f"{side}_moment_muB"].to_numpy()) > 0.5
-            for side in ("reference", "predicted")
+            for side, model in models.items()
         ]
         same = pd.Series(high[0] == high[1]).groupby(redox["set"])
         record["same_state"] = {name: [int(group.sum()), len(group)] for name, group in same}

@@ -10,7 +10,7 @@ import xarray as xr
 from ase.io import write
 
 from redoxmd.charges.event import NOTHING, show_best_jump
-from redoxmd.charges.oxidation import fit_record
+from redoxmd.charges.states import fit_record, states_of_predictions, states_of_reference
 from redoxmd.charges.summary import TABLE_COLUMNS, summarise_redox
 from redoxmd.charges.tables import frames_to_charge, reference_charges, trajectory_charges
 from redoxmd.checkpoint import Checkpoint
@@ -28,9 +28,27 @@ from tests.density.test_network import random_model
 
 STRUCTURE = "x2.500_preferred0_1x1x1"
 SETTINGS = Charges(spacing_A=0.25, every_fs=0.0, persistence_fs=0.0, region_radius_A=1.5)
+
+
+def redox_rows(charge, moment, error=0.01):
+    """Rows of the redox element as `reference_charges` gives them."""
+    charge, moment = np.array(charge), np.array(moment)
+    return pd.DataFrame(
+        {
+            "set": np.where(np.arange(len(charge)) % 3 == 0, "validation", "train"),
+            "reference_charge_e": charge,
+            "predicted_charge_e": charge + error * (-1.0) ** np.arange(len(charge)),
+            "reference_moment_muB": moment,
+            "predicted_moment_muB": moment,
+        }
+    )
+
+
 MIXTURE = fit_record(
-    np.array([2.0, 2.01, 1.99, 2.02, 1.98, 2.0, 2.25, 2.26, 2.24, 2.25, 2.23, 2.27] * 2),
-    np.array([2.0, 1.98, 2.02, 2.0, 1.97, 2.03, 1.0, 1.02, 0.98, 1.0, 1.01, 0.97] * 2),
+    redox_rows(
+        [2.0, 2.01, 1.99, 2.02, 1.98, 2.0, 2.25, 2.26, 2.24, 2.25, 2.23, 2.27] * 2,
+        [2.0, 1.98, 2.02, 2.0, 1.97, 2.03, 1.0, 1.02, 0.98, 1.0, 1.01, 0.97] * 2,
+    ),
     (3, 4),
 )
 
@@ -174,11 +192,27 @@ class TestSummary:
 
     def test_without_two_states_there_are_no_words_put_into_its_mouth(self, story):
         _, analysis, charges = story
-        record = fit_record(np.full(8, 2.0), np.full(8, 2.0), (3, 4))
+        record = fit_record(redox_rows(np.full(8, 2.0), np.full(8, 2.0)), (3, 4))
         assert not record["fitted"]
         assert "one oxidation state only" in record["summary"]
         summary = summarise_redox([charges], [analysis], record, Structures(), SETTINGS, 1)
         assert summary.table.empty and summary.hops.empty and summary.states.empty
+
+
+class TestStates:
+    def test_predictions_are_judged_with_their_own_error(self):
+        rows = redox_rows([2.0, 2.01, 1.99] * 8 + [2.25, 2.26, 2.24] * 8, [2.0] * 24 + [1.0] * 24, error=0.06)
+        record = fit_record(rows, (3, 4))
+        wide, narrow = states_of_predictions(record), states_of_reference(record)
+        added = wide.covariance[0] - narrow.covariance[0]
+        assert np.sqrt(added[0, 0]) == pytest.approx(0.06)
+        # Off by more than a reference charge ever is: unlike both states there, likely V3+ here.
+        assert narrow.probability(np.array(1.85), np.array(2.0)) == pytest.approx(0.5, abs=0.01)
+        assert wide.probability(np.array(1.85), np.array(2.0)) < 0.05
+
+    def test_too_few_validation_atoms_add_nothing(self):
+        rows = redox_rows([2.0] * 6 + [2.25] * 6, [2.0] * 6 + [1.0] * 6, error=0.06).assign(set="train")
+        assert not np.any(fit_record(rows, (3, 4))["error_covariance"])
 
 
 class TestEvent:

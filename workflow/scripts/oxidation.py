@@ -1,12 +1,12 @@
 import pandas as pd
 
-from redoxmd.charges.oxidation import fit_record
+from redoxmd.charges.states import fit_record
 from redoxmd.job import job, logger
 from redoxmd.records import write_json
 
 with job("charges", snakemake.log[0]):
     table = pd.read_csv(snakemake.input.charges)
     redox = table[table["element"] == snakemake.params.redox]
-    record = fit_record(redox["reference_charge_e"], redox["reference_moment_muB"], tuple(snakemake.params.states))
+    record = fit_record(redox, snakemake.params.states)
     logger.info("oxidation states of %s: %s", snakemake.params.redox, record["summary"])
     write_json(snakemake.output.mixture, record)

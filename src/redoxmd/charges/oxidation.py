@@ -7,7 +7,7 @@ thin constant background that takes what a partition got wrong.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -76,6 +76,10 @@ class OxidationModel:
         same: np.ndarray = (high == high[..., :1]).all(axis=-1) & np.isfinite(data).all(axis=-1)
         return same
 
+    def blurred(self, error_covariance: np.ndarray) -> OxidationModel:
+        """The model for charges that carry an error of that covariance (d, d) of their own."""
+        return replace(self, covariance=self.covariance + error_covariance)
+
     def record(self) -> dict[str, Any]:
         """Plain data for JSON."""
         return {
@@ -125,17 +129,6 @@ def fit_oxidation(
     _refuse_one_state(data, two, 2 * (likelihood_two - likelihood_one), states, x)
     order = np.argsort(mean[:, 0])
     return OxidationModel(states, mean[order], covariance[order], weight[order], background, len(data))
-
-
-def fit_record(charge_e: np.ndarray, moment_muB: np.ndarray, states: tuple[int, int]) -> dict[str, Any]:
-    """As `fit_oxidation`, as plain data: the record with fitted true, or fitted false and why; `summary` in words."""
-    try:
-        model = fit_oxidation(np.asarray(charge_e), np.asarray(moment_muB), states)
-    except OneOxidationState as error:
-        return {"fitted": False, "states": list(states), "summary": str(error)}
-    means = [" e, ".join(f"{value:.2f}" for value in mean) for mean in model.mean]
-    words = f"{states[0]}+ at {means[0]}, {states[1]}+ at {means[1]} (charge, moment), {model.separation:.1f} σ apart"
-    return {"fitted": True, **model.record(), "summary": words}
 
 
 Mixture = tuple[np.ndarray, np.ndarray, np.ndarray]

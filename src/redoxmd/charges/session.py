@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from redoxmd.charges.oxidation import OxidationModel, fit_record
 from redoxmd.charges.redox import RedoxSettings, oxidation_table
+from redoxmd.charges.states import fit_record, states_of_predictions
 from redoxmd.charges.tables import reference_charges, trajectory_charges
 from redoxmd.checkpoint import Checkpoint
 from redoxmd.density.dataset import DensitySet
@@ -26,8 +26,7 @@ def charges_of_reference(folder: Path, config: Path | None) -> str:
     with atomic_path(folder / "reference.csv") as temporary:
         table.to_csv(temporary, index=False, float_format="%.6g")
     redox = table[table["element"] == settings.structures.redox_element]
-    charge, moment = (redox[name].to_numpy() for name in ("reference_charge_e", "reference_moment_muB"))
-    record = fit_record(charge, moment, settings.charges.states)
+    record = fit_record(redox, settings.charges.states)
     write_json(folder / "oxidation.json", record)
     return str(record["summary"])
 
@@ -46,7 +45,7 @@ def charges_along(folder: Path, frames: Path, target: Path, config: Path | None,
     record = read_json(mixture) if mixture.exists() else {"fitted": False}
     if record["fitted"]:
         reading = RedoxSettings.of(settings.structures, settings.charges)
-        table = oxidation_table(table, OxidationModel.from_record(record), reading)
+        table = oxidation_table(table, states_of_predictions(record), reading)
     with atomic_path(target) as temporary:
         table.to_netcdf(temporary, engine="h5netcdf")
     checkpoint.clear()

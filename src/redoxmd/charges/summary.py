@@ -12,8 +12,8 @@ import xarray as xr
 
 from redoxmd.charges.geometry import Sites
 from redoxmd.charges.hops import mean_of
-from redoxmd.charges.oxidation import OxidationModel
 from redoxmd.charges.redox import RedoxSettings, analyse_redox, oxidation_table
+from redoxmd.charges.states import states_of_predictions
 from redoxmd.config.sections import Charges, Structures
 from redoxmd.diffusion.jumps import jumps_of
 from redoxmd.seeds import derive_seed
@@ -63,7 +63,7 @@ def oxidation_tables(
     """Oxidation tables of all trajectories; none when the mixture could not be fitted."""
     if not mixture["fitted"]:
         return []
-    model = OxidationModel.from_record(mixture)
+    model = states_of_predictions(mixture)
     return [oxidation_table(dataset, model, settings) for dataset in charges]
 
 
