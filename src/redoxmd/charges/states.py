@@ -24,7 +24,7 @@ def fit_record(charges: pd.DataFrame, states: Sequence[int]) -> dict[str, Any]:
 
     Returns:
         fitted, summary (in words), states; where fitted also what `OxidationModel.record` holds, and
-        error_covariance: ⟨e eᵀ⟩ of the predicted (charge, moment) on validation densities, zero where too few.
+        error_covariance: mean squared errors of predicted (charge, moment) on validation densities; zero where too few.
     """
     charge, moment = (charges[name].to_numpy() for name in ("reference_charge_e", "reference_moment_muB"))
     lower, higher = (int(state) for state in states)
@@ -39,7 +39,10 @@ def fit_record(charges: pd.DataFrame, states: Sequence[int]) -> dict[str, Any]:
 
 
 def error_covariance(charges: pd.DataFrame, d: int) -> np.ndarray:
-    """⟨e eᵀ⟩ (d, d) of predicted − reference charge and |moment|."""
+    """Mean squares (d, d), on the diagonal, of predicted − reference charge and |moment|.
+
+    The few atoms of validation densities say nothing reliable of their correlation.
+    """
     errors = np.stack(
         [
             charges["predicted_charge_e"] - charges["reference_charge_e"],
@@ -48,7 +51,7 @@ def error_covariance(charges: pd.DataFrame, d: int) -> np.ndarray:
         axis=1,
     )[:, :d]
     known = errors[np.isfinite(errors).all(axis=1)]
-    covariance: np.ndarray = known.T @ known / max(len(known), 1)
+    covariance = np.diag((known**2).sum(axis=0) / max(len(known), 1))
     return covariance if len(known) >= FEWEST_ATOMS else np.zeros((d, d))
 
 
