@@ -95,9 +95,8 @@ def test_the_package_knows_nothing_of_snakemake():
         assert not re.search(r"^\s*(import|from) snakemake", path.read_text(), re.MULTILINE), path
 
 
-@pytest.mark.xdist_group("toy")
 class TestToyCampaign:
-    """One run, looked at from all sides."""
+    """One run, looked at from all sides; `--dist loadscope` keeps it on one worker."""
 
     @pytest.fixture(scope="class")
     def campaign(self, tmp_path_factory):
