@@ -13,7 +13,7 @@ from ase.data import atomic_masses, atomic_numbers
 
 from redoxmd.charges.geometry import Periodic
 from redoxmd.charges.hops import Hops, choose_jump, find_hops
-from redoxmd.charges.redox import RedoxSettings
+from redoxmd.charges.redox import RedoxSettings, levels_of
 from redoxmd.charges.summary import oxidation_tables
 from redoxmd.config.sections import Charges, Structures
 from redoxmd.diffusion.jumps import Jumps, jumps_of, without_drift
@@ -76,12 +76,9 @@ def show_best_jump(
 def hops_of(table: xr.Dataset, settings: RedoxSettings) -> Hops:
     """Electron hops of an oxidation table."""
     redox = table["redox_atom"].to_numpy()
-    low, high = table["state"].attrs["states"]
-    state = table["state"].to_numpy()
-    level = np.select([state == low, state == high], [0, 1], -1)
     periodic = Periodic(table["cell_A"].to_numpy())
     positions = table["positions_A"].to_numpy()[:, redox]
-    return find_hops(level, table["time_fs"].to_numpy(), positions, periodic, settings.pair_window_fs)
+    return find_hops(levels_of(table), table["time_fs"].to_numpy(), positions, periodic, settings.pair_window_fs)
 
 
 def rank_of_jump(jump: int, jumps: Jumps, hops: Hops, window_fs: float) -> tuple[float, ...]:

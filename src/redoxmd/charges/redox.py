@@ -130,6 +130,13 @@ class Frames:
     redox_atom: np.ndarray
 
 
+def levels_of(table: xr.Dataset) -> np.ndarray:
+    """(T, m) 0 the lower state, 1 the higher, −1 not known, of an oxidation table."""
+    low, high = table["state"].attrs["states"]
+    state = table["state"].to_numpy()
+    return np.select([state == low, state == high], [0, 1], NONE)
+
+
 def frames_of(table: xr.Dataset, sites: Sites, periodic: Periodic, settings: RedoxSettings) -> Frames:
     """The arrays behind an oxidation table.
 
@@ -145,10 +152,9 @@ def frames_of(table: xr.Dataset, sites: Sites, periodic: Periodic, settings: Red
         )
     drift = framework_drift(positions[:, ~mobile], sites, periodic) if len(positions) else np.zeros((1, 3))
     positions = positions - drift[:, None] if len(positions) else positions
-    low, high = table["state"].attrs["states"]
-    state, redox = table["state"].to_numpy(), table["redox_atom"].to_numpy()
+    redox = table["redox_atom"].to_numpy()
     return Frames(
-        np.select([state == low, state == high], [0, 1], NONE),
+        levels_of(table),
         table["time_fs"].to_numpy(),
         positions[:, redox],
         positions[:, mobile],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 
 import numpy as np
@@ -23,8 +22,6 @@ from redoxmd.interrupt import stop_on_sigterm
 from redoxmd.progress import Progress
 from redoxmd.structures.build import initial_moments
 from redoxmd.trajectory import Trajectory
-
-logger = logging.getLogger("redoxmd")
 
 SAVE_EVERY_FRAMES = 10
 

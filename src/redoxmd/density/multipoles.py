@@ -166,11 +166,6 @@ class MultipoleBasis(nn.Module):
         self.reach_A = reach_A
         self._stretch = math.pi / math.asinh(reach_A / self.FINEST_A)
 
-    @property
-    def width(self) -> int:
-        """K·M."""
-        return self.size * (L_MAX + 1) ** 2
-
     def forward(self, vectors_A: Tensor) -> Tensor:
         """Values at vectors (…, 3) from probes to atoms."""
         squared = (vectors_A * vectors_A).sum(dim=-1)
