@@ -5,7 +5,7 @@ from ase import Atoms
 
 from redoxmd.charges.bader import partition
 from redoxmd.charges.geometry import Periodic, Sites, bond_lengths, framework_drift, vacancy_distances
-from redoxmd.charges.hops import choose_jump, coincidence, find_hops, relate_to_jumps
+from redoxmd.charges.hops import coincidence, find_hops, rank_jumps, relate_to_jumps
 from redoxmd.charges.oxidation import fit_oxidation
 from redoxmd.charges.redox import RedoxSettings, analyse_redox, difference_error, oxidation_table
 from redoxmd.config.sections import Structures
@@ -117,8 +117,9 @@ class TestJumpsBesideHops:
 class TestChoice:
     HOPS = hops_of([0, 0, 1], [1, 1, 0], [0, 0, 0])
 
-    def choose(self, *rows, span=(0.0, 5000.0), hops=HOPS):
-        return choose_jump(jumps(*((i, t, [0, 0, 0], [d, 0, 0]) for i, t, d in rows)), hops, span, 500.0)
+    def choose(self, *rows, hops=HOPS):
+        ranks = rank_jumps(jumps(*((i, t, [0, 0, 0], [d, 0, 0]) for i, t, d in rows)), hops, 500.0)
+        return ranks.index(min(ranks))
 
     def test_a_concerted_one_with_a_hop_comes_first(self):
         assert self.choose((0, 10.0, 3), (0, 2000.0, 9)) == 0
@@ -127,12 +128,10 @@ class TestChoice:
 
     def test_without_a_hop_the_longest(self):
         assert self.choose((0, 1000.0, 3), (1, 2000.0, 4), (2, 3000.0, 3.5)) == 1
-        assert self.choose((0, 1000.0, 3), (1, 2000.0, 4), span=(0, 1500)) == 0
         assert self.choose((0, 10.0, 3), (1, 20.0, 4), hops=hops_of([0, 0])) == 1
 
-    def test_none(self):
-        assert self.choose() is None
-        assert self.choose((0, 1000.0, 3), span=(0, 10)) is None
+    def test_no_jumps_have_no_ranks(self):
+        assert rank_jumps(jumps(), self.HOPS, 500.0) == []
 
 
 class TestSurroundings:

@@ -11,8 +11,8 @@ from redoxmd.charges.bader import partition
 from redoxmd.checkpoint import Checkpoint
 from redoxmd.config.sections import Density as Settings
 from redoxmd.density.dataset import DensitySet, Entry
-from redoxmd.density.evaluation import density_errors, nmae_percent
-from redoxmd.density.grid import accept_density
+from redoxmd.density.evaluation import density_errors
+from redoxmd.density.grid import accept_density, nmae_percent
 from redoxmd.density.model import EncodedAtoms
 from redoxmd.density.predict import predict_density
 from redoxmd.density.store import write_densities

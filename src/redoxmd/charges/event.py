@@ -12,13 +12,12 @@ import xarray as xr
 from ase.data import atomic_masses, atomic_numbers
 
 from redoxmd.charges.geometry import Periodic
-from redoxmd.charges.hops import Hops, choose_jump, find_hops
+from redoxmd.charges.hops import Hops, Rank, find_hops, rank_jumps
 from redoxmd.charges.redox import RedoxSettings, levels_of
 from redoxmd.charges.summary import oxidation_tables
 from redoxmd.config.sections import Charges, Structures
-from redoxmd.diffusion.jumps import Jumps, jumps_of, without_drift
+from redoxmd.diffusion.jumps import jumps_of, without_drift
 from redoxmd.trajectory import Trajectory
-from redoxmd.units import FS_PER_PS
 
 
 @dataclass(frozen=True)
@@ -81,28 +80,19 @@ def hops_of(table: xr.Dataset, settings: RedoxSettings) -> Hops:
     return find_hops(levels_of(table), table["time_fs"].to_numpy(), positions, periodic, settings.pair_window_fs)
 
 
-def rank_of_jump(jump: int, jumps: Jumps, hops: Hops, window_fs: float) -> tuple[float, ...]:
-    """Smaller is better to show: a hop nearby first, then company of another ion's jump, then nearness, then length."""
-    lag = np.abs(hops.time_fs[hops.paired] - jumps.time_fs[jump]).min(initial=np.inf)
-    others = jumps.ion != jumps.ion[jump]
-    company = bool((np.abs(jumps.time_fs - jumps.time_fs[jump])[others] <= FS_PER_PS).any())
-    near = lag <= window_fs
-    return (float(not near), float(not company), float(lag) if near else 0.0, -float(jumps.distance_A[jump]))
-
-
 def best_event(
     tables: Sequence[xr.Dataset], analyses: Sequence[xr.Dataset], settings: RedoxSettings, window_fs: float
 ) -> tuple[int, int] | None:
     """(trajectory, jump) to show, over all trajectories; None when no ion jumped where charges are known."""
-    ranked: list[tuple[tuple[float, ...], int, int]] = []
+    ranked: list[tuple[Rank, int, int]] = []
     for number, (table, analysis) in enumerate(zip(tables, analyses, strict=True)):
         times = table["time_fs"].to_numpy()
         if not len(times):
             continue
         jumps, hops = jumps_of(analysis), hops_of(table, settings)
-        jump = choose_jump(jumps, hops, (float(times[0]), float(times[-1])), window_fs)
-        if jump is not None:
-            ranked.append((rank_of_jump(jump, jumps, hops, window_fs), number, jump))
+        known = (jumps.time_fs >= times[0]) & (jumps.time_fs <= times[-1])
+        ranks = rank_jumps(jumps, hops, window_fs)
+        ranked += [(ranks[jump], number, int(jump)) for jump in np.flatnonzero(known)]
     if not ranked:
         return None
     _, number, jump = min(ranked)

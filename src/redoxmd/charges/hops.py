@@ -10,6 +10,9 @@ from redoxmd.charges.geometry import Periodic
 from redoxmd.diffusion.jumps import Jumps
 from redoxmd.units import FS_PER_PS
 
+# No hop nearby, no company, then lag or negative length.
+Rank = tuple[bool, bool, float]
+
 NONE = -1
 SHUFFLES = 200
 
@@ -215,23 +218,17 @@ def mean_of(values: np.ndarray) -> float:
     return float(known.mean()) if len(known) else float("nan")
 
 
-def choose_jump(
-    jumps: Jumps, hops: Hops, time_range_fs: tuple[float, float], window_fs: float, concerted_fs: float = FS_PER_PS
-) -> int | None:
-    """The jump to show (paper, Fig. 10), among those within the time that charges are known for.
+def rank_jumps(jumps: Jumps, hops: Hops, window_fs: float, concerted_fs: float = FS_PER_PS) -> list[Rank]:
+    """How fit each jump is to be shown (paper, Fig. 10); the smallest is best.
 
-    Of those with an electron hop inside the window: a concerted one (another ion's jump within `concerted_fs`) before a
-    lone one, then the one nearest to its hop. Without any such, the longest. None without jumps.
+    One with an electron hop inside the window before one without. Among those with: a concerted one (another ion's jump
+    within `concerted_fs`) before a lone one, then the one nearest to its hop. Among the others the longest.
     """
-    begin, end = time_range_fs
-    inside = np.flatnonzero((jumps.time_fs >= begin) & (jumps.time_fs <= end))
-    if not len(inside):
-        return None
-    hop_times = hops.time_fs[hops.paired]
-    lags = np.abs(jumps.time_fs[:, None] - hop_times).min(axis=1, initial=np.inf)
-    candidates = inside[lags[inside] <= window_fs]
-    if not len(candidates):
-        return int(inside[np.argmax(jumps.distance_A[inside])])
+    lags = np.abs(jumps.time_fs[:, None] - hops.time_fs[hops.paired]).min(axis=1, initial=np.inf)
     together = np.abs(jumps.time_fs[:, None] - jumps.time_fs) <= concerted_fs
-    concerted = (together & (jumps.ion[:, None] != jumps.ion)).any(axis=1)
-    return int(min(candidates, key=lambda index: (not concerted[index], lags[index], index)))
+    lone = ~(together & (jumps.ion[:, None] != jumps.ion)).any(axis=1)
+    near = lags <= window_fs
+    return [
+        (not near[jump], bool(near[jump] and lone[jump]), lags[jump] if near[jump] else -jumps.distance_A[jump])
+        for jump in range(len(jumps))
+    ]

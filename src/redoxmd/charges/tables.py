@@ -15,7 +15,6 @@ from redoxmd.checkpoint import Checkpoint
 from redoxmd.config.sections import Charges, Structures
 from redoxmd.density.cores import repair_nuclei
 from redoxmd.density.dataset import DensitySet
-from redoxmd.density.evaluation import atoms_of
 from redoxmd.density.model import DensityModel
 from redoxmd.density.predict import Region, grid_shape, predict_density
 from redoxmd.interrupt import stop_on_sigterm
@@ -36,7 +35,7 @@ def reference_charges(model: DensityModel, densities: DensitySet, spacing_A: flo
     progress = Progress("charges of reference densities", len(densities), unit="densities")
     sets = [entry.set for entry in densities.entries]
     for number, (name, (key, density)) in enumerate(zip(sets, densities.items(), strict=True)):
-        atoms = atoms_of(density)
+        atoms = density.atoms
         predicted = partition(predict_density(model, atoms, grid_shape(density.cell_A, spacing_A)))
         reference = partition(repair_nuclei(density, model.superposition))
         table = {

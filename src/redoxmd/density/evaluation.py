@@ -6,12 +6,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from ase import Atoms
 from ase.data import atomic_numbers
 
 from redoxmd.density.cores import sphere_points
 from redoxmd.density.dataset import DensitySet, Entry
-from redoxmd.density.grid import Density
+from redoxmd.density.grid import nmae_percent
 from redoxmd.density.model import DensityModel, EncodedAtoms
 from redoxmd.density.probes import AtomImages
 from redoxmd.density.sampling import grid_points, points_uniform, values_at
@@ -43,20 +42,12 @@ def _row(model: DensityModel, entry: Entry, seed: int) -> dict[str, object]:
     density = read_density(entry.store, entry.key)
     index = points_uniform(density, POINTS, derive_rng(seed, "errors", entry.key))
     points, reference = grid_points(density, index), values_at(density, index)
-    encoded = EncodedAtoms(model, atoms_of(density))
+    encoded = EncodedAtoms(model, density.atoms)
     images = AtomImages(density.positions_A, density.cell_A, model.superposition.cutoff_A)
     chunks = np.array_split(points, max(1, len(points) // 1000))
     superposed = np.concatenate([model.superposition.at(chunk, images, encoded.species) for chunk in chunks])
     errors = [nmae_percent(values, reference) for values in (encoded.at(points), superposed)]
     return dict(zip(ERROR_COLUMNS, [entry.key, entry.set, *errors[0], *errors[1]], strict=True))
-
-
-def nmae_percent(predicted: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """100·Σ|predicted − reference| / Σ|reference| over the first axis; NaN where the reference is zero."""
-    whole = np.abs(reference).sum(axis=0)
-    missed = np.abs(predicted - reference).sum(axis=0)
-    ratio: np.ndarray = 100 * np.divide(missed, whole, out=np.full_like(whole, np.nan), where=whole > 0)
-    return ratio
 
 
 def slices_through_redox(model: DensityModel, densities: DensitySet, redox_element: str) -> dict[str, Any]:
@@ -73,12 +64,7 @@ def slices_through_redox(model: DensityModel, densities: DensitySet, redox_eleme
     moments = [abs(values_at(density, index)[:, 1].sum()) for index in around]
     centre = int(redox[int(np.argmin(moments))])
     title = f"{entry.key} ({entry.set}), {redox_element} {centre}"
-    return slice_reference(density, centre, EncodedAtoms(model, atoms_of(density)).at, title)
-
-
-def atoms_of(density: Density) -> Atoms:
-    """The structure of a density."""
-    return Atoms(density.numbers, density.positions_A, cell=density.cell_A, pbc=True)
+    return slice_reference(density, centre, EncodedAtoms(model, density.atoms).at, title)
 
 
 def few_of_training(densities: DensitySet, limit: int, seed: int) -> DensitySet:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from ase import Atoms
 
 from redoxmd.errors import DensityRefused
 
@@ -45,6 +46,11 @@ class Density:
         """Grid points along the three axes."""
         nx, ny, nz = self.total_e_A3.shape
         return nx, ny, nz
+
+    @property
+    def atoms(self) -> Atoms:
+        """The structure, fully periodic."""
+        return Atoms(self.numbers, self.positions_A, cell=self.cell_A, pbc=True)
 
     @property
     def up_e_A3(self) -> np.ndarray:
@@ -114,3 +120,11 @@ def accept_density(
         correction,
         source,
     )
+
+
+def nmae_percent(predicted: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """100·Σ|predicted − reference| / Σ|reference| over the first axis; NaN where the reference is zero."""
+    whole = np.abs(reference).sum(axis=0)
+    missed = np.abs(predicted - reference).sum(axis=0)
+    ratio: np.ndarray = 100 * np.divide(missed, whole, out=np.full_like(whole, np.nan), where=whole > 0)
+    return ratio

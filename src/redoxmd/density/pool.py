@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from ase import Atoms
 
 from redoxmd.config.sections import Density as Settings
 from redoxmd.density.grid import Density
@@ -44,8 +43,7 @@ class PointPool:
         index = np.concatenate(parts)
         self.points_A = grid_points(density, index)
         self.values_e_A3 = values_at(density, index)
-        atoms = Atoms(density.numbers, density.positions_A, cell=density.cell_A, pbc=True)
-        self.graph: Graph = build_graph(atoms, elements, cutoff_A).to("cpu", torch.float32)
+        self.graph: Graph = build_graph(density.atoms, elements, cutoff_A).to("cpu", torch.float32)
         self.images = AtomImages(density.positions_A, density.cell_A, cutoff_A)
         self.species = species_index(density.numbers, elements)
 

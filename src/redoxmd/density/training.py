@@ -15,8 +15,9 @@ from torch import Tensor
 from redoxmd.checkpoint import Checkpoint
 from redoxmd.config.sections import Density as Settings
 from redoxmd.density.dataset import DensitySet
+from redoxmd.density.grid import nmae_percent
 from redoxmd.density.model import DensityModel
-from redoxmd.density.network import DensityNetwork
+from redoxmd.density.network import DensityNetwork, Encoded
 from redoxmd.density.pool import PointPool
 from redoxmd.density.probes import ProbePairs, scattered_block
 from redoxmd.density.superposition import fit_superposition
@@ -162,7 +163,7 @@ class DensityTrainer:
         for number in rng.choice(len(self.training), size, replace=False):
             pool = self.training[number]
             chosen = pool.draw(settings.points_per_structure, settings.redox_fraction, rng)
-            output, target, _ = self._evaluate(self.network, pool, chosen)
+            output, target = self._evaluate(self.network, self._encode(self.network, pool), pool, chosen)
             terms.append(((output - target) ** 2).mean())
         loss = torch.stack(terms).mean()
         self.optimiser.zero_grad()
@@ -184,15 +185,17 @@ class DensityTrainer:
             for mean, value in zip(self.averaged.parameters(), self.network.parameters(), strict=True):
                 mean.lerp_(value, 1 - decay)
 
+    def _encode(self, network: DensityNetwork, pool: PointPool) -> Encoded:
+        return network.encode(pool.graph.to(self.device, network.dtype))
+
     def _evaluate(
-        self, network: DensityNetwork, pool: PointPool, chosen: np.ndarray
-    ) -> tuple[Tensor, Tensor, np.ndarray]:
-        """Outputs and targets (P, 2) in units of the scale, and the reference in e/Å³."""
+        self, network: DensityNetwork, encoded: Encoded, pool: PointPool, chosen: np.ndarray
+    ) -> tuple[Tensor, Tensor]:
+        """Outputs and targets (P, 2) at points of an encoded structure, in units of the scale."""
         pairs = pool.pairs(chosen, network.cutoff_A)
-        encoded = network.encode(pool.graph.to(self.device, network.dtype))
         output = network(encoded, scattered_block(pairs, len(pool.species), network))
         target = self._target(pool, chosen, pairs) / self.scale
-        return output, torch.from_numpy(target).to(output), pool.values_e_A3[chosen]
+        return output, torch.from_numpy(target).to(output)
 
     def _target(self, pool: PointPool, chosen: np.ndarray, pairs: ProbePairs) -> np.ndarray:
         """What the network is to give (P, 2), in e/Å³."""
@@ -205,15 +208,16 @@ class DensityTrainer:
     @torch.no_grad()
     def _validate(self, training_loss: float) -> None:
         pools = self.validation or self.training
-        losses, missed, whole = [], np.zeros(2), np.zeros(2)
+        losses, predicted, reference = [], [], []
         for pool in pools:
+            encoded = self._encode(self.averaged, pool)
             count = min(VALIDATION_POINTS, pool.sizes[0])
             for chosen in np.array_split(np.arange(count), max(1, count // 1000)):
-                output, target, reference = self._evaluate(self.averaged, pool, chosen)
+                output, target = self._evaluate(self.averaged, encoded, pool, chosen)
                 losses.append(float(((output - target) ** 2).mean()))
-                missed += (output - target).abs().sum(dim=0).cpu().double().numpy() * self.scale
-                whole += np.abs(reference).sum(axis=0)
-        percent = 100 * missed / np.maximum(whole, 1e-12)
+                reference.append(pool.values_e_A3[chosen])
+                predicted.append(reference[-1] + (output - target).cpu().double().numpy() * self.scale)
+        percent = np.nan_to_num(nmae_percent(np.concatenate(predicted), np.concatenate(reference)))
         # The squared error follows the few points where an orbital is turned the wrong way; the NMAE all of them.
         score = float(np.sqrt(percent[0] * max(percent[1], 1e-6)))
         self.history.append(
