@@ -1,0 +1,207 @@
+"""OUTCAR alone, line by line: for runs that left no vasprun.xml, and for the local moments, which that file lacks.
+
+ASE's reader skips what it cannot read, gives a cut last step as a whole one, and knows no electronic steps.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+
+from redoxmd.calculation import Calculation, ReadFrame
+from redoxmd.engines.vasp.level import DETAILS, joined_titles, level_of
+from redoxmd.engines.vasp.outcar_header import Header, read_header, read_rows, second_run
+from redoxmd.engines.vasp.text import loop_converged, numbers, opened
+from redoxmd.engines.vasp.vasprun import EV_A3_PER_KBAR
+from redoxmd.errors import LabelRefused
+
+ITERATION = re.compile(r"-- Iteration\s+(\d+)\(\s*(\d+)\)")
+CHANGE = re.compile(r"energy-change[^:]*:\s*(\S+?)\s*\(\s*(\S+?)\)")
+ENERGY = re.compile(r"(?<!ML )energy\(sigma->0\)\s*=\s*(\S+)")
+MARKS = re.compile(
+    r"-- Iteration|total energy-change|EDIFF was not reached|magnetization \(x\)|  in kB|direct lattice vectors"
+    r"|TOTAL-FORCE|(?<!ML )energy\(sigma->0\)|General timing and accounting|executed on"
+)
+# xx, yy, zz, xy, yz, zx of VASP in a (3, 3).
+TENSOR = np.array([[0, 3, 5], [3, 1, 4], [5, 4, 2]])
+
+
+@dataclass
+class _Step:
+    """An ionic step as far as it has been read."""
+
+    number: int
+    loops: int = 0
+    change_eV: float | None = None
+    contradicted: bool = False
+    moments_muB: np.ndarray | None = None
+    stress_eV_A3: np.ndarray | None = None
+    table: np.ndarray | None = None
+    cell: np.ndarray | None = None
+    energy_eV: float | None = None
+
+
+def read_outcar(path: str | Path) -> Calculation:
+    """Level of theory at once, frames as they are asked for; memory for one ionic step. Also .gz, .bz2, .xz.
+
+    Energy is energy(sigma->0) below the forces, eV. Positions (n, 3) have five decimals, forces six, cells nine. Stress
+    (3, 3) in eV/Å³ with ASE's sign. Moments (n,) in μB are column tot of "magnetization (x)", from the ionic step or
+    behind it; None without LORBIT or with noncollinear spins. A step is converged if its loop ended below EDIFF, both
+    in energy and in the sum of eigenvalues, whatever the sentence on EDIFF says (5.4.4 says it at NELM too).
+
+    Steps that VASP's own force field predicted are left out. Without the INCAR in it (before VASP 6) the file does not
+    tell a meta-GGA from a GGA, so the functional is not known.
+
+    Raises:
+        LabelRefused: did_not_start for no file or an empty one; unfinished or corrupted for a header that is cut or
+            unreadable. The frames raise unfinished where the file ends without its timing or a step lacks forces or
+            energy; corrupted for numbers of stars, unreadable tables, and another run behind the first.
+    """
+    path = Path(path)
+    lines = _lines(path)
+    header, first = read_header(lines, path)
+    settings = header.settings
+    # Only with the INCAR in the file does a tag that is absent have VASP's default.
+    unknown = {} if header.incar else {"METAGGA": None} | {tag: None for tag in DETAILS if tag not in settings}
+    titles = joined_titles(list(zip(header.elements, header.titles, strict=True)))
+    level = level_of(settings | unknown, header.elements, titles, header.cell, header.divisions)
+    electrons = settings.get("NELECT")
+    return Calculation(path, level, _frames(lines, first, header, path), settings, electrons)
+
+
+def read_moments(path: str | Path) -> list[np.ndarray | None]:
+    """Local moments (n,) in μB of every ionic step, None where a step has none; those before the end of a cut file.
+
+    Raises:
+        LabelRefused: did_not_start or corrupted, see `read_outcar`.
+    """
+    moments: list[np.ndarray | None] = []
+    try:
+        for frame in read_outcar(path).frames:
+            moments.append(frame.moments_muB)
+    except LabelRefused as refused:
+        if refused.reason != "unfinished":
+            raise
+    return moments
+
+
+def _lines(path: Path) -> Iterator[str]:
+    """Whole lines; a last one without its end is left out, as its numbers may be cut."""
+    with opened(path) as stream:
+        for line in stream:
+            if line.endswith(b"\n"):
+                yield line.decode("latin-1")
+
+
+def _frames(lines: Iterator[str], first: str, header: Header, path: Path) -> Iterator[ReadFrame]:
+    symbols, settings = header.symbols, header.settings
+    for index, step in enumerate(_steps(lines, first, header, path)):
+        table = step.table
+        if table is None or step.energy_eV is None:
+            what = "forces" if table is None else "energy"
+            raise LabelRefused(
+                "unfinished", f"{path}, ionic step {index} from 0: no {what} (NWRITE = 0 leaves some out)"
+            )
+        yield ReadFrame(
+            atoms=Atoms(symbols, positions=table[:, :3], cell=step.cell, pbc=True),
+            step=index,
+            energy_eV=step.energy_eV,
+            forces_eV_A=table[:, 3:],
+            stress_eV_A3=step.stress_eV_A3,
+            moments_muB=None if settings.get("LNONCOLLINEAR") is True else step.moments_muB,
+            scf_steps=step.loops,
+            converged=not step.contradicted and loop_converged(step.loops, step.change_eV, settings, 0.0),
+        )
+
+
+def _steps(lines: Iterator[str], first: str, header: Header, path: Path) -> Iterator[_Step]:
+    """Ionic steps, each given when the next begins or the run ends, as moments may come late."""
+    step, ended, index = _begin(None, first, path), False, 0
+    cell, stress = header.cell, None
+    for line in lines:
+        match = MARKS.search(line)
+        if match is None:
+            continue
+        mark, where = match[0], f"{path}, ionic step {index} from 0"
+        if mark == "executed on" or (ended and mark == "-- Iteration"):
+            if not ended and step.energy_eV is not None:
+                yield step
+            raise second_run(path)
+        if mark == "General timing and accounting":
+            ended = True
+            yield step
+        elif mark == "  in kB":
+            stress = EV_A3_PER_KBAR * np.array(numbers(line.partition("kB")[2], 6, where))[TENSOR]
+        elif mark == "direct lattice vectors":
+            cell = read_rows(lines, 3, 6, where)[:, :3]
+        elif mark == "TOTAL-FORCE":
+            next(lines, None)
+            table = read_rows(lines, len(header.symbols), 6, where)
+            # Of VASP's own force field (ML) there are further tables; of steps it predicts, nothing else.
+            if step.table is None and "(ML)" not in line:
+                step.table, step.cell, step.stress_eV_A3 = table, cell, stress
+        elif mark == "-- Iteration":
+            following = _begin(step, line, path)
+            if following is not step:
+                yield step
+                step, index, stress = following, index + 1, None
+        elif mark == "magnetization (x)":
+            moments = _moments(lines, len(header.symbols), where)
+            step.moments_muB = moments if step.moments_muB is None else step.moments_muB
+        else:
+            _take(step, mark, line, where)
+    if not ended:
+        if step.energy_eV is not None:
+            yield step
+        raise LabelRefused("unfinished", f"{path} ends in mid-run, in ionic step {index} from 0")
+
+
+def _begin(step: _Step | None, line: str, path: Path) -> _Step:
+    """The step a line "Iteration i( j)" belongs to: the same for a further electronic step, else a new one."""
+    match = ITERATION.search(line)
+    if match is None:
+        raise LabelRefused("corrupted", f"{path}: {line.strip()[:60]!r}")
+    number, loop = int(match[1]), int(match[2])
+    if step is not None and (number < step.number or (number == step.number and loop <= step.loops)):
+        raise second_run(path)
+    if step is None or number > step.number:
+        step = _Step(number)
+    step.loops, step.change_eV = loop, None
+    return step
+
+
+def _take(step: _Step, mark: str, line: str, where: str) -> None:
+    """What a marked line says of a step."""
+    if mark == "total energy-change":
+        match = CHANGE.search(line)
+        step.change_eV = max(_size(word) for word in match.groups()) if match else None
+    elif mark == "EDIFF was not reached":
+        step.contradicted = True
+    elif step.table is not None and step.energy_eV is None:
+        match = ENERGY.search(line)
+        step.energy_eV = numbers(match[1] if match else "", 1, where)[0]
+
+
+def _size(word: str) -> float:
+    """Size of a number; infinite for one without end or meaning."""
+    try:
+        return float(np.nan_to_num(abs(float(word)), nan=np.inf))
+    except ValueError:
+        return float("inf")
+
+
+def _moments(lines: Iterator[str], count: int, where: str) -> np.ndarray:
+    """Last column of a table that begins behind its line of dashes."""
+    for line in islice(lines, 5):
+        if line.startswith("---"):
+            break
+    rows = [line.split() for line in islice(lines, count)]
+    if len(rows) < count:
+        raise LabelRefused("unfinished", f"{where}: the file ends in the table of moments")
+    return np.array([numbers(row[-1] if row else "", 1, where)[0] for row in rows])

@@ -1,0 +1,147 @@
+"""What stands in an OUTCAR above its first electronic step."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase.data import atomic_numbers
+
+from redoxmd.engines.vasp.text import numbers, tag_value
+from redoxmd.errors import LabelRefused
+
+TAG = re.compile(r"\b([A-Z][A-Z0-9_]+)\s*=\s*([^\s;]+)")
+SPECIES_TAG = re.compile(r"for each species (LDAU[LUJ])\s*=(.*)")
+ELEMENT = re.compile(r"VRHFIN\s*=\s*([A-Z][a-z]?)")
+# The header rounds these or says F; where the INCAR is repeated above it (VASP 6), that has them in full.
+SHORTENED = ("EDIFF", "SIGMA", "LDAUU", "LDAUJ", "METAGGA")
+
+
+@dataclass
+class Header:
+    """Tags, atoms and cell.
+
+    Attributes:
+        incar: tags of the INCAR, if it is repeated.
+        tags: tags as VASP uses them.
+        elements: of every type.
+        titles: POTCAR titles of every type.
+        counts: atoms of every type.
+        cell: (3, 3), Å.
+        divisions: of the k-point grid, if they are said.
+    """
+
+    incar: dict[str, Any] = field(default_factory=dict)
+    tags: dict[str, Any] = field(default_factory=dict)
+    elements: list[str] = field(default_factory=list)
+    titles: list[str] = field(default_factory=list)
+    counts: list[int] = field(default_factory=list)
+    cell: np.ndarray = field(default_factory=lambda: np.zeros((3, 3)))
+    divisions: list[int] | None = None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Every tag: what VASP uses, else what the INCAR says."""
+        return {**self.incar, **self.tags, **{tag: self.incar[tag] for tag in SHORTENED if tag in self.incar}}
+
+    @property
+    def symbols(self) -> list[str]:
+        """Element of every atom."""
+        return [element for element, count in zip(self.elements, self.counts, strict=True) for _ in range(count)]
+
+
+def read_header(lines: Iterator[str], path: Path) -> tuple[Header, str]:
+    """The header, and the line of the first electronic step.
+
+    Raises:
+        LabelRefused: unfinished or corrupted.
+    """
+    try:
+        return _read(lines, path)
+    except ValueError as error:
+        raise LabelRefused("corrupted", f"{path}: a header that cannot be read ({error})") from error
+
+
+def _read(lines: Iterator[str], path: Path) -> tuple[Header, str]:
+    header = Header()
+    part, runs = "start", 0
+    for line in lines:
+        if "-- Iteration" in line:
+            _check_header(header, path)
+            return header, line
+        runs += "executed on" in line
+        if runs > 1:
+            raise second_run(path)
+        if line.startswith((" INCAR:", " POTCAR:", " Dimension of arrays:")):
+            part = line.split()[0]
+        elif part == "INCAR:":
+            _incar_line(line, header)
+        elif part == "Dimension":
+            _tag_line(line, header)
+        _structure_line(line, lines, header, path)
+    raise LabelRefused("unfinished", f"{path} ends before the first electronic step")
+
+
+def _incar_line(line: str, header: Header) -> None:
+    tag, equals, value = line.partition("=")
+    if equals:
+        words = value.split()
+        header.incar[tag.strip().upper()] = tag_value(value) if len(words) < 2 else [tag_value(word) for word in words]
+
+
+def _tag_line(line: str, header: Header) -> None:
+    if line.startswith(" SYSTEM ="):
+        header.tags["SYSTEM"] = line.partition("=")[2].strip()
+    elif match := SPECIES_TAG.search(line):
+        header.tags |= {"LDAU": True, match[1]: [tag_value(word) for word in match[2].split()]}
+    elif "=" in line:
+        for tag, value in TAG.findall(line):
+            header.tags.setdefault(tag, tag_value(value))
+
+
+def _structure_line(line: str, lines: Iterator[str], header: Header, path: Path) -> None:
+    if match := ELEMENT.search(line):
+        header.elements.append(match[1])
+    elif line.startswith("   TITEL  ="):
+        header.titles.append(" ".join(line.partition("=")[2].split()))
+    elif "ions per type =" in line:
+        header.counts = [int(word) for word in line.partition("=")[2].split()]
+    elif "generate k-points for:" in line:
+        header.divisions = [int(word) for word in line.partition(":")[2].split()]
+    elif "direct lattice vectors" in line:
+        header.cell = read_rows(lines, 3, 6, f"{path}, header")[:, :3]
+
+
+def _check_header(header: Header, path: Path) -> None:
+    unknown = [element for element in header.elements if element not in atomic_numbers]
+    if unknown or not header.elements:
+        raise LabelRefused("corrupted", f"{path}: {unknown[0] if unknown else 'nothing'!r} among its elements")
+    if not header.cell.any():
+        raise LabelRefused("corrupted", f"{path} has no lattice vectors in its header")
+    if not len(header.elements) == len(header.titles) == len(header.counts):
+        raise LabelRefused(
+            "corrupted",
+            f"{path}: {len(header.elements)} elements, {len(header.titles)} POTCARs, {len(header.counts)} types",
+        )
+
+
+def read_rows(lines: Iterator[str], count: int, columns: int, where: str) -> np.ndarray:
+    """The next lines as numbers (count, columns).
+
+    Raises:
+        LabelRefused: unfinished or corrupted.
+    """
+    rows = [numbers(line, columns, where) for line in islice(lines, count)]
+    if len(rows) < count:
+        raise LabelRefused("unfinished", f"{where}: the file ends in a table")
+    return np.array(rows)
+
+
+def second_run(path: Path) -> LabelRefused:
+    """The refusal of a file that two runs wrote."""
+    return LabelRefused("corrupted", f"{path} has another run behind the first; keep one of them")

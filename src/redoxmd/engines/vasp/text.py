@@ -1,0 +1,101 @@
+"""What VASP's two output files have in common: opening, numbers, tags, and when an electronic loop converged."""
+
+from __future__ import annotations
+
+import lzma
+import re
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from redoxmd.density.exchange.text import COMPRESSED
+from redoxmd.errors import LabelRefused
+
+# Fortran leaves no blank before a negative number that fills its field.
+FUSED = re.compile(r"(?<=\d)-(?=[\d.])")
+# OUTCAR prints EDIFF with one digit: 1.4e-6 and 1e-6 look the same.
+EDIFF_ROUNDING = 1.5
+WORDS_OF_TRUTH = {"T": True, "TRUE": True, "F": False, "FALSE": False}
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[IO[bytes]]:
+    """Bytes of a file, decompressed as its suffix says (.gz, .bz2, .xz).
+
+    Raises:
+        LabelRefused: did_not_start where there is no file or nothing in it; unfinished where a compressed file is cut,
+            which is what a cut file in it would be too; corrupted where it cannot be decompressed otherwise.
+    """
+    try:
+        with COMPRESSED.get(path.suffix, open)(path, "rb") as stream:
+            if path.stat().st_size == 0 or not stream.peek(1):
+                raise LabelRefused("did_not_start", f"{path} is empty; look at what VASP printed when it started")
+            yield stream
+    except FileNotFoundError as error:
+        raise LabelRefused("did_not_start", f"{path}: no such file; look at what VASP printed") from error
+    except EOFError as error:
+        raise LabelRefused("unfinished", f"{path} is cut ({error}); copy it again") from error
+    except (OSError, zlib.error, lzma.LZMAError) as error:
+        raise LabelRefused("corrupted", f"{path} cannot be read ({error}); copy it again") from error
+
+
+def numbers(text: str, count: int, where: str) -> list[float]:
+    """`count` numbers of a text; NaN and Infinity are numbers.
+
+    Raises:
+        LabelRefused: corrupted, for stars (a number too large for its field), other words, or another count.
+    """
+    words = text.split()
+    try:
+        if len(words) == count:
+            return [float(word) for word in words]
+        found = [float(word) for word in FUSED.sub(" -", text).split()]
+    except ValueError as error:
+        cause = "a number too large for its field" if "*" in text else "no numbers"
+        raise LabelRefused("corrupted", f"{where}: {text.strip()[:60]!r} is {cause}") from error
+    if len(found) != count:
+        raise LabelRefused("corrupted", f"{where}: {len(found)} numbers where {count} belong: {text.strip()[:60]!r}")
+    return found
+
+
+def truth(word: Any) -> bool | None:
+    """A Fortran logical (T, .TRUE., …); None for any other word."""
+    if isinstance(word, bool):
+        return word
+    return WORDS_OF_TRUTH.get(str(word).strip().strip(".").upper())
+
+
+def tag_value(text: str) -> Any:
+    """A tag's value: bool, int, float or the text."""
+    text = text.strip()
+    if (answer := truth(text)) is not None:
+        return answer
+    for kind in (int, float):
+        try:
+            return kind(text.replace("D", "E"))
+        except ValueError:
+            continue
+    return text
+
+
+def loop_converged(steps: int, change_eV: float | None, settings: dict[str, Any], resolution_eV: float) -> bool:
+    """Whether an electronic loop ended because it had converged.
+
+    VASP stops at NELM steps as it stops at convergence, and some versions then say that EDIFF was reached. So a loop of
+    NELM steps counts only if its last change is below EDIFF for certain; a shorter one must not contradict EDIFF, for
+    STOPCAR ends loops too. No steps at all are a prediction of VASP's own force field, not DFT.
+
+    Args:
+        steps: electronic steps.
+        change_eV: size of the last change of the energy; None where it is not known.
+        settings: with NELM and EDIFF (eV).
+        resolution_eV: to which the file prints the change.
+    """
+    most, tolerance_eV = int(settings.get("NELM", 60)), float(settings.get("EDIFF", 0.0))
+    if steps == 0 or change_eV is None:
+        return False
+    if steps >= most:
+        return change_eV + resolution_eV < tolerance_eV
+    return change_eV <= EDIFF_ROUNDING * tolerance_eV + 2 * resolution_eV

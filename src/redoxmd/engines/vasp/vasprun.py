@@ -1,0 +1,215 @@
+"""vasprun.xml, one ionic step at a time.
+
+pymatgen and ASE hold the whole tree of the file, gigabytes for a long MD, and judge electronic convergence for the last
+step or not at all; they are the oracles of the tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from xml.etree.ElementTree import Element, ParseError, XMLPullParser
+from xml.parsers.expat import errors as expat
+
+import numpy as np
+from ase import Atoms
+from ase.data import atomic_numbers
+from ase.units import GPa
+
+from redoxmd.calculation import Calculation, Level, ReadFrame
+from redoxmd.engines.vasp.level import joined_titles, level_of
+from redoxmd.engines.vasp.text import loop_converged, numbers, opened, tag_value
+from redoxmd.errors import LabelRefused
+
+# Minus, as VASP's stress is the pressure the cell exerts, ASE's the derivative of the energy.
+EV_A3_PER_KBAR = -0.1 * GPa
+# Energies have eight decimals.
+RESOLUTION_eV = 1e-8
+BLOCK_BYTES = 1 << 16
+HEADER = frozenset(("incar", "parameters", "kpoints", "atominfo", "structure"))
+CUT_SHORT = frozenset(
+    expat.codes[message]
+    for message in (expat.XML_ERROR_NO_ELEMENTS, expat.XML_ERROR_UNCLOSED_TOKEN, expat.XML_ERROR_UNCLOSED_CDATA_SECTION)
+)
+SECOND_RUN = frozenset(
+    expat.codes[message] for message in (expat.XML_ERROR_JUNK_AFTER_DOC_ELEMENT, expat.XML_ERROR_MISPLACED_XML_PI)
+)
+
+
+def read_vasprun(path: str | Path) -> Calculation:
+    """Level of theory at once, frames as they are asked for; memory for one ionic step. Also .gz, .bz2, .xz.
+
+    Energy: E = F + (E₀ − F)ₛ − pV in eV, where F is e_fr_energy of the ionic step, (E₀ − F)ₛ the entropy correction of
+    its last electronic step, pV that of PSTRESS. This is ASE's way, and pymatgen's but for pV: some versions (5.4.4)
+    write the entropy as e_0_energy of an ionic step, and e_0_energy of an electronic step lacks van der Waals terms.
+    Positions (n, 3) in Å are not wrapped. Stress (3, 3) in eV/Å³, symmetrised. Moments are not in the file (see
+    `redoxmd.engines.vasp.outcar.read_moments`).
+
+    EDIFF and energies have eight decimals here. A loop of NELM steps therefore counts as converged only if its last
+    change is below EDIFF by more than 1e-8 eV; with EDIFF of 1e-8 or less it never does, though OUTCAR may.
+
+    Raises:
+        LabelRefused: did_not_start for no file or an empty one; unfinished or corrupted for a header that is cut or
+            unreadable. The frames raise unfinished where the file (or its compression) ends too soon, or a step lacks
+            forces or energies; corrupted where it is no XML, has another run behind the first or numbers of stars.
+    """
+    path = Path(path)
+    elements = _elements(path)
+    try:
+        level, symbols, settings = _header(elements, path)
+    except (IndexError, TypeError, ValueError) as error:
+        raise LabelRefused("corrupted", f"{path}: a header that cannot be read ({error})") from error
+    return Calculation(path, level, _frames(elements, symbols, settings, path), settings, settings.get("NELECT"))
+
+
+def _header(elements: Iterator[Element], path: Path) -> tuple[Level, list[str], dict[str, Any]]:
+    """Level of theory, element of every atom, tags."""
+    settings: dict[str, Any] = {}
+    symbols: list[str] = []
+    titles: list[tuple[str, str]] = []
+    divisions = None
+    for element in elements:
+        if element.tag in ("incar", "parameters"):
+            settings |= _tags(element)
+        elif element.tag == "atominfo":
+            symbols, titles = _symbols(element, path), _titles(element)
+        elif element.tag == "kpoints":
+            divisions = _divisions(element)
+        elif symbols and settings and element.get("name") == "initialpos":
+            cell = _vectors(element.find("crystal/varray[@name='basis']"), f"{path}, header")
+            # The file lists the whole INCAR, so what it lacks has VASP's default.
+            level = level_of(settings, [element for element, _ in titles], joined_titles(titles), cell, divisions)
+            return level, symbols, settings
+    raise LabelRefused("corrupted", f"{path} is XML, but lacks the header of a vasprun.xml")
+
+
+def _elements(path: Path) -> Iterator[Element]:
+    """Parts of the header, then ionic steps, each emptied once it has been used."""
+    parser: Any = XMLPullParser(["end"])
+    header = True
+    with opened(path) as stream:
+        try:
+            while block := stream.read1(BLOCK_BYTES):  # type: ignore[attr-defined]
+                parser.feed(block)
+                for _, element in parser.read_events():
+                    tag = element.tag
+                    if tag == "calculation" or (header and tag in HEADER):
+                        header = header and element.get("name") != "initialpos"
+                        yield element
+                        element.clear()
+                    elif not header and tag == "set":
+                        # Eigenvalues, densities of states and projections: larger than all else.
+                        element.clear()
+            parser.close()
+        except ParseError as error:
+            raise _refusal(error, path) from error
+
+
+def _refusal(error: ParseError, path: Path) -> LabelRefused:
+    if error.code in CUT_SHORT:
+        return LabelRefused("unfinished", f"{path} ends in mid-run ({error})")
+    if error.code in SECOND_RUN:
+        return LabelRefused("corrupted", f"{path} has another run behind the first ({error}); keep one of them")
+    return LabelRefused("corrupted", f"{path} is no XML ({error}); copy it again")
+
+
+def _tags(element: Element) -> dict[str, Any]:
+    tags: dict[str, Any] = {}
+    for item in element.iter():
+        name = item.get("name")
+        # Some names come twice; the first is the one of the section that it belongs to.
+        if item.tag in ("i", "v") and name and name not in tags:
+            tags[name] = _value(item)
+    return tags
+
+
+def _value(item: Element) -> Any:
+    kind, text = item.get("type"), (item.text or "").strip()
+    if kind == "string":
+        return text
+    if item.tag == "v":
+        return [tag_value(word) for word in text.split()]
+    return tag_value(text)
+
+
+def _symbols(atominfo: Element, path: Path) -> list[str]:
+    symbols = [(row[0].text or "").strip() for row in atominfo.findall("array[@name='atoms']/set/rc")]
+    unknown = [symbol for symbol in symbols if atomic_numbers.get(symbol, 0) == 0]
+    if unknown or not symbols:
+        raise LabelRefused("corrupted", f"{path}: {unknown[0] if unknown else 'nothing'!r} among its atoms")
+    return symbols
+
+
+def _titles(atominfo: Element) -> list[tuple[str, str]]:
+    """Element and POTCAR title of every type."""
+    rows = atominfo.findall("array[@name='atomtypes']/set/rc")
+    cells = [[" ".join((cell.text or "").split()) for cell in row] for row in rows]
+    return [(cell[1], cell[4]) for cell in cells]
+
+
+def _divisions(kpoints: Element) -> list[int] | None:
+    found = kpoints.find("generation/v[@name='divisions']")
+    return [int(word) for word in (found.text or "").split()] if found is not None else None
+
+
+def _vectors(varray: Element | None, where: str) -> np.ndarray:
+    """Rows (m, 3)."""
+    if varray is None:
+        raise LabelRefused("unfinished", f"{where}: vectors are missing")
+    return np.array([numbers(row.text or "", 3, where) for row in varray]).reshape(-1, 3)
+
+
+def _frames(
+    elements: Iterator[Element], symbols: list[str], settings: dict[str, Any], path: Path
+) -> Iterator[ReadFrame]:
+    step = 0
+    for element in elements:
+        if element.tag == "calculation":
+            yield _frame(element, symbols, settings, step, f"{path}, ionic step {step} from 0")
+            step += 1
+    if step == 0:
+        raise LabelRefused("unfinished", f"{path} has no ionic step")
+
+
+def _frame(element: Element, symbols: list[str], settings: dict[str, Any], step: int, where: str) -> ReadFrame:
+    if element.find("varray[@name='forces']") is None:
+        raise LabelRefused("unfinished", f"{where}: no forces")
+    forces = _vectors(element.find("varray[@name='forces']"), where)
+    cell = _vectors(element.find("structure/crystal/varray[@name='basis']"), where)
+    fractional = _vectors(element.find("structure/varray[@name='positions']"), where)
+    if cell.shape != (3, 3) or fractional.shape != (len(symbols), 3):
+        raise LabelRefused("corrupted", f"{where}: {len(fractional)} positions of {len(symbols)} atoms")
+    free_eV, _ = _energies(element, where)
+    loops = element.findall("scstep")
+    last = [_energies(loop, where) for loop in loops[-2:]]
+    entropy_eV = last[-1][1] - last[-1][0] if last else 0.0
+    pressure_eV_A3 = float(settings.get("PSTRESS", 0.0)) * abs(EV_A3_PER_KBAR)
+    change_eV = abs(last[-1][0] - last[-2][0]) if len(last) == 2 else None
+    stress = element.find("varray[@name='stress']")
+    return ReadFrame(
+        atoms=Atoms(symbols, positions=fractional @ cell, cell=cell, pbc=True),
+        step=step,
+        energy_eV=round(free_eV + entropy_eV - pressure_eV_A3 * abs(float(np.linalg.det(cell))), 8),
+        forces_eV_A=forces,
+        stress_eV_A3=None if stress is None else _stress(stress, where),
+        scf_steps=len(loops),
+        converged=loop_converged(len(loops), change_eV, settings, RESOLUTION_eV),
+    )
+
+
+def _stress(varray: Element, where: str) -> np.ndarray:
+    stress = _vectors(varray, where)
+    if stress.shape != (3, 3):
+        raise LabelRefused("corrupted", f"{where}: stress of shape {stress.shape}")
+    return EV_A3_PER_KBAR * 0.5 * (stress + stress.T)
+
+
+def _energies(element: Element, where: str) -> tuple[float, float]:
+    """e_fr_energy and e_0_energy of an ionic or electronic step, eV."""
+    found = [element.find(f"energy/i[@name='{name}']") for name in ("e_fr_energy", "e_0_energy")]
+    free, extrapolated = (item.text or "" if item is not None else "" for item in found)
+    if not free.strip():
+        raise LabelRefused("unfinished", f"{where}: no energy")
+    free_eV = numbers(free, 1, where)[0]
+    return free_eV, numbers(extrapolated, 1, where)[0] if extrapolated.strip() else free_eV

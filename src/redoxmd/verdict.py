@@ -1,0 +1,120 @@
+"""The verdict on a frame that was read: a label, or a reason why it must not become data."""
+
+from __future__ import annotations
+
+import numpy as np
+from ase import Atoms
+
+from redoxmd.calculation import ReadFrame
+from redoxmd.engines.base import Result, checked
+from redoxmd.errors import LabelRefused
+
+# OUTCAR has five decimals, vasprun.xml eight of fractional coordinates.
+POSITION_TOLERANCE_A = 1e-4
+ELECTRON_TOLERANCE_E = 1e-3
+
+
+def judge(frame: ReadFrame, force_ceiling_eV_A: float, expected: Atoms | None = None) -> Result:
+    """A frame as a label.
+
+    In the order of what is worth knowing first: another structure makes its numbers irrelevant, NaN has its own cure,
+    an unconverged step has wrong forces whether large or not, and only then is a force too large.
+
+    Args:
+        frame: as read.
+        force_ceiling_eV_A: largest component a force may have.
+        expected: what was to be calculated, atoms in the same order; None where that is not known.
+
+    Raises:
+        LabelRefused: wrong_structure for other atoms, another order, positions or cell beyond 1e-4 Å, shapes that do
+            not fit; not_finite; unconverged (a frame whose file does not say is not refused); force_ceiling.
+    """
+    where = f"step {frame.step}"
+    result = Result(
+        energy_eV=frame.energy_eV,
+        forces_eV_A=np.asarray(frame.forces_eV_A),
+        stress_eV_A3=frame.stress_eV_A3,
+        moments_muB=frame.moments_muB,
+        iterations=frame.scf_steps,
+    )
+    if result.stress_eV_A3 is not None and np.shape(result.stress_eV_A3) != (3, 3):
+        raise LabelRefused("wrong_structure", f"{where}: stress of shape {np.shape(result.stress_eV_A3)}")
+    if expected is not None:
+        _check_structure(frame.atoms, expected, where)
+    _check_finite(frame, where)
+    checked(result, frame.atoms, np.inf)
+    if frame.converged is False:
+        raise LabelRefused("unconverged", f"{where}: {_electrons_text(frame.scf_steps)}")
+    return checked(result, frame.atoms, force_ceiling_eV_A)
+
+
+def judge_electrons(found: float | None, expected: float | None) -> None:
+    """Refuse another number of valence electrons than the structure and its POTCARs make; None is not judged.
+
+    Raises:
+        LabelRefused: wrong_settings.
+    """
+    if found is None or expected is None:
+        return
+    if not abs(found - expected) <= ELECTRON_TOLERANCE_E:
+        raise LabelRefused(
+            "wrong_settings",
+            f"{found:g} electrons where {expected:g} belong: a charged cell (NELECT) or other POTCARs",
+        )
+
+
+def _electrons_text(steps: int | None) -> str:
+    if steps == 0:
+        return "no electronic step; a force field (ML_LMLFF) predicted it"
+    return f"the electrons did not converge in {steps} steps; raise NELM, or change ALGO or the mixing"
+
+
+def _check_finite(frame: ReadFrame, where: str) -> None:
+    optional = {"stress": frame.stress_eV_A3, "moments": frame.moments_muB}
+    values = {"positions": frame.atoms.positions, "cell": frame.atoms.cell.array, **optional}
+    for name, array in values.items():
+        if array is not None and not np.isfinite(array).all():
+            raise LabelRefused("not_finite", f"{where}: {name} with NaN or infinite numbers")
+
+
+def _check_structure(found: Atoms, expected: Atoms, where: str) -> None:
+    if sorted(found.numbers) != sorted(expected.numbers):
+        raise LabelRefused("wrong_structure", f"{where}: {found.symbols} where {expected.symbols} was asked for")
+    # NaN compares false, so it differs.
+    if not np.abs(found.cell.array - expected.cell.array).max() <= POSITION_TOLERANCE_A:
+        lengths = " against ".join(np.array2string(atoms.cell.lengths(), precision=4) for atoms in (found, expected))
+        raise LabelRefused("wrong_structure", f"{where}: another cell, of {lengths} Å")
+    distances = _distances(found.positions, expected)
+    wrong = (found.numbers != expected.numbers) | ~(distances <= POSITION_TOLERANCE_A)
+    if wrong.any():
+        raise LabelRefused("wrong_structure", f"{where}: {_misplaced(found, expected, distances, int(wrong.argmax()))}")
+
+
+def _distances(positions_A: np.ndarray, expected: Atoms) -> np.ndarray:
+    """Distances (n,) to the expected positions modulo lattice vectors; for those that are small, exactly."""
+    cell = expected.cell.array
+    fractional = (positions_A - expected.positions) @ np.linalg.pinv(cell)
+    apart: np.ndarray = np.linalg.norm((fractional - np.round(fractional)) @ cell, axis=1)
+    return apart
+
+
+def _misplaced(found: Atoms, expected: Atoms, distances: np.ndarray, first: int) -> str:
+    """What is wrong with the first atom that differs, and whether all are there in another order."""
+    atom = f"atom {first} ({found.symbols[first]})"
+    order = _order(found, expected)
+    if order is not None:
+        return f"atoms swapped: {atom} is where atom {order[first]} was asked for; the same structure in another order"
+    if found.numbers[first] != expected.numbers[first]:
+        return f"{atom} where {expected.symbols[first]} was asked for"
+    return f"{atom} is {distances[first]:.4f} Å from where it was asked for"
+
+
+def _order(found: Atoms, expected: Atoms) -> list[int] | None:
+    """Index in `expected` of every atom found; None unless it is a permutation."""
+    order = []
+    for number, position in zip(found.numbers, found.positions, strict=True):
+        near = (_distances(position, expected) <= POSITION_TOLERANCE_A) & (expected.numbers == number)
+        if near.sum() != 1:
+            return None
+        order.append(int(near.argmax()))
+    return order if len(set(order)) == len(order) else None
