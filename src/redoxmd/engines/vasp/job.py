@@ -1,0 +1,139 @@
+"""One VASP command, started clean and ended whole."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from custodian.custodian import Job
+
+from redoxmd.engines.vasp.processes import end_session
+from redoxmd.errors import Interrupted
+
+OUT, ERR = "vasp.out", "vasp.err"
+LOG = "custodian.json"
+MOVED_ASIDE = "previous"
+# What a run writes; WAVECAR and CHGCAR are left for the next one to start from.
+OUTPUTS = (
+    *("vasprun.xml", "OUTCAR", "OSZICAR", "CONTCAR", "XDATCAR", "REPORT", "IBZKPT", "EIGENVAL", "DOSCAR", "PCDAT"),
+    *("PROCAR", "STOPCAR", OUT, ERR),
+)
+
+
+def move_aside(folder: Path) -> None:
+    """Move the outputs of an earlier run to `previous/`, in place of what is there."""
+    found = [folder / name for name in (*OUTPUTS, LOG) if (folder / name).exists()]
+    if found:
+        shutil.rmtree(folder / MOVED_ASIDE, ignore_errors=True)
+        (folder / MOVED_ASIDE).mkdir()
+    for path in found:
+        path.replace(folder / MOVED_ASIDE / path.name)
+
+
+class NotStarted(Exception):
+    """The command cannot be started."""
+
+
+class Stopped(BaseException):
+    """SIGTERM came; custodian catches every Exception of a handler, so it is none."""
+
+
+class VaspJob(Job):
+    """One VASP command in a session of its own, with its output in vasp.out and vasp.err."""
+
+    def __init__(self, command: str, grace_s: float) -> None:
+        self.command = command
+        self.grace_s = grace_s
+        self.started_at_s = 0.0
+        self.starts = 0
+        self.starting = False
+        self.stop_asked = False
+        self._process: subprocess.Popen[bytes] | None = None
+        self._begun = time.monotonic()
+
+    def setup(self, directory: str = "./") -> None:
+        """Nothing: the inputs are there."""
+
+    def run(self, directory: str = "./") -> subprocess.Popen[bytes]:
+        """Start it without the outputs of the attempt before, which custodian has in error.N.tar.gz."""
+        self.terminate()
+        folder = Path(directory)
+        for name in OUTPUTS:
+            (folder / name).unlink(missing_ok=True)
+        self.starts += 1
+        self._begun = time.monotonic()
+        with (folder / OUT).open("wb") as out, (folder / ERR).open("wb") as err:
+            self.started_at_s = (folder / OUT).stat().st_mtime
+            # Between fork and assignment a SIGTERM would lose the process: it waits until then.
+            self.starting = True
+            try:
+                self._process = subprocess.Popen(
+                    shlex.split(self.command), cwd=folder, stdout=out, stderr=err, start_new_session=True
+                )
+            except OSError as error:
+                raise NotStarted(f"{self.command}: {error.strerror}; correct engine.vasp.command") from error
+            finally:
+                self.starting = False
+        if self.stop_asked:
+            raise Stopped
+        return self._process
+
+    def postprocess(self, directory: str = "./") -> None:
+        """Nothing: the caller reads the files."""
+
+    def terminate(self, directory: str = "./") -> None:
+        """End every process of the session: SIGTERM, after `grace_s` SIGKILL."""
+        if self._process is not None:
+            end_session(self._process, self.grace_s)
+
+    @property
+    def running(self) -> bool:
+        """Whether the command has not returned yet."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def returncode(self) -> int | None:
+        """Of the last start that returned."""
+        return None if self._process is None else self._process.poll()
+
+    @property
+    def elapsed_s(self) -> float:
+        """Since the last start."""
+        return time.monotonic() - self._begun
+
+
+@contextmanager
+def sigterm_ends(job: VaspJob, folder: Path) -> Iterator[None]:
+    """Turn SIGTERM into an exception, so that the job is ended first; outside the main thread nothing is changed."""
+
+    def ask(signum: int, frame: FrameType | None) -> None:
+        # A second one must not cut the ending short.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        job.stop_asked = True
+        if not job.starting:
+            raise Stopped
+
+    try:
+        previous = signal.signal(signal.SIGTERM, ask)
+    except ValueError:
+        yield
+        return
+    try:
+        yield
+        if job.stop_asked:
+            raise Stopped
+    except Stopped:
+        # It may have come while the job was being ended.
+        job.terminate()
+        if callable(previous):
+            previous(signal.SIGTERM, None)
+        raise Interrupted(f"asked to stop while VASP ran in {folder}; start again to go on") from None
+    finally:
+        signal.signal(signal.SIGTERM, previous or signal.SIG_DFL)
