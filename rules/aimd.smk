@@ -12,7 +12,7 @@ rule aimd:
         "results/{run}/logs/aimd/{structure}.log",
     benchmark:
         "results/{run}/benchmarks/aimd/{structure}.tsv"
-    threads: 1
+    threads: reference_cores()
     resources:
         mem_mb=4000,
         runtime="24h",

@@ -22,6 +22,11 @@ wildcard_constraints:
     figure="|".join(FIGURES),
 
 
+def reference_cores():
+    """Cores of a job of the reference method: the MPI ranks that the command of VASP starts, one otherwise."""
+    return CFG.engine.vasp.ranks if CFG.engine.name == "vasp" else 1
+
+
 def section(name, without=()):
     """A config section as plain values: what a rule declares as its parameters, so that only it goes stale."""
     return {key: value for key, value in plain(getattr(CFG, name)).items() if key not in without}

@@ -12,7 +12,7 @@ rule label:
         "results/{run}/logs/label/gen{gen}/{label}.log",
     benchmark:
         "results/{run}/benchmarks/label/gen{gen}_{label}.tsv"
-    threads: 1
+    threads: reference_cores()
     resources:
         mem_mb=4000,
         runtime="12h",

@@ -4,7 +4,7 @@ import signal
 import numpy as np
 import pytest
 
-from redoxmd.aimd import require_frames, run_reference_md
+from redoxmd.aimd import run_reference_md
 from redoxmd.checkpoint import Checkpoint
 from redoxmd.config.sections import Aimd, Engine, Label, Start
 from redoxmd.density.store import join_densities, read_densities
@@ -13,6 +13,7 @@ from redoxmd.engines.toy import ToyEngine
 from redoxmd.errors import DataError, DensityRefused, Interrupted, LabelBudgetExceeded, LabelRefused
 from redoxmd.frames import read_frames, write_frames
 from redoxmd.label import check_failures, frame_with_id, label_frame, label_record
+from redoxmd.reference_run import require_frames
 from tests.test_engines import nvp
 
 SETTINGS = Aimd(starts=(Start(x=3.0),), steps=6, timestep_fs=1.0, density_every=4)
@@ -150,7 +151,7 @@ class TestLabel:
         frame.info.update(label_id=name, structure="x3.000_random1_1x1x1", time_fs=12.0, spread_eV_A=1.4)
         checkpoint = Checkpoint(tmp_path / name, "f")
         made = label_frame(frame, engine, self.SETTINGS, np.random.default_rng(3), name, checkpoint)
-        return made, label_record(name, made, frame)
+        return made, label_record(name, made, frame, "attempt")
 
     def test_labelled_partial_refused(self, tmp_path):
         _, whole = self.label(tmp_path, ToyEngine(Engine(name="toy")), "g0f000")

@@ -1,4 +1,4 @@
-"""The command line: `redoxmd check`, `status`, `path`, `schema`, `density …`, `charges …`."""
+"""The command line: `redoxmd check`, `status`, `path`, `retry`, `import`, `export`, `density …`, `charges …`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from redoxmd import __version__
+from redoxmd.archive.commands import add_commands as add_archive_commands
 from redoxmd.charges.commands import add_commands as add_charges_commands
 from redoxmd.density.commands import add_commands as add_density_commands
 from redoxmd.errors import RedoxmdError
@@ -36,12 +37,39 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument("config", type=Path, metavar="CONFIG", nargs="?", default=Path("config/config.yaml"))
         command.set_defaults(command=function)
+    _add_retry(commands)
     schema = commands.add_parser("schema", help="write the config's schema and documented defaults")
     schema.add_argument("--root", type=Path, default=Path(), help="the repository")
     schema.set_defaults(command=_schema)
+    add_archive_commands(commands)
     add_density_commands(commands)
     add_charges_commands(commands)
     return parser
+
+
+def _add_retry(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    text = "take refused labels out of the results, so that the next run does them again"
+    command = commands.add_parser("retry", help=text, description=text)
+    command.add_argument("config", type=Path, metavar="CONFIG", nargs="?", default=Path("config/config.yaml"))
+    command.add_argument("--anyway", action="store_true", help="also where the engine section has not changed")
+    command.add_argument(
+        "--partial", action="store_true", help="also runs that ended early; their earlier frames are lost"
+    )
+    command.set_defaults(command=_retry)
+
+
+def _retry(options: argparse.Namespace) -> int:
+    from redoxmd.config import load_config
+    from redoxmd.retry import retry_refused
+
+    config = load_config(options.config)
+    found = retry_refused(Path("results") / config.run, config, anyway=options.anyway, partial=options.partial)
+    for line in found.again:
+        print(f"again: {line}")
+    for line in found.unchanged:
+        print(f"left, the engine section is what it was: {line}")
+    print(f"{len(found.again)} to be done again by the next run, {len(found.unchanged)} left")
+    return 0
 
 
 def _check(options: argparse.Namespace) -> int:

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
-from redoxmd.aimd import ReferenceRun, run_reference_md
+from redoxmd.aimd import run_reference_md
 from redoxmd.checkpoint import Checkpoint
 from redoxmd.config.sections import Label
 from redoxmd.engines.base import Engine
 from redoxmd.errors import DataError, LabelBudgetExceeded
+from redoxmd.reference_run import ReferenceRun
 
 
 def label_frame(
@@ -37,8 +38,11 @@ def frame_with_id(frames: Sequence[Atoms], label_id: str) -> Atoms:
     raise DataError(f"{label_id}: not among the selected frames; the selection changed, run the gate again")
 
 
-def label_record(label_id: str, run: ReferenceRun, frame: Atoms) -> dict[str, Any]:
-    """What the summary reads: labelled, partial (ended early, earlier frames kept) or refused, with the reason."""
+def label_record(label_id: str, run: ReferenceRun, frame: Atoms, attempt: str) -> dict[str, Any]:
+    """What the summary reads: labelled, partial (ended early, earlier frames kept) or refused, with the reason.
+
+    `attempt` says under which engine settings (`engines.attempt_hash`), so that the same is not tried twice.
+    """
     status = "labelled" if run.refusal is None else "partial" if run.frames else "refused"
     return {
         "label_id": label_id,
@@ -46,6 +50,8 @@ def label_record(label_id: str, run: ReferenceRun, frame: Atoms) -> dict[str, An
         "n_frames": len(run.frames),
         "refusal": run.refusal,
         "refused_densities": run.refused_densities,
+        "corrections": run.corrections,
+        "attempt": attempt,
         "structure": frame.info.get("structure"),
         "time_fs": frame.info.get("time_fs"),
         "spread_eV_A": frame.info.get("spread_eV_A"),

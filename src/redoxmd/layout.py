@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from redoxmd.config.sections import Config, Explore, Phase, Production, Repeats, Start
 from redoxmd.structures.request import parse_name, structure_name
@@ -46,3 +47,9 @@ def all_structures(config: Config) -> list[str]:
         names += phase_structures(phase)
     names += [name for name, _ in trajectories(config.production)]
     return list(dict.fromkeys(names))
+
+
+def beside_state(state: str, kind: str) -> Path:
+    """Where a job puts things of a kind (refused, files) that are no declared output, by its state folder's path."""
+    *before, stage, job = Path(state).parts
+    return Path(*before[:-1]) / kind / stage / job

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from redoxmd import layout
 from redoxmd.config.sections import Config
+from redoxmd.engines.base import Inspection
 from redoxmd.errors import RedoxmdError
 from redoxmd.structures.build import count_ions
 from redoxmd.structures.request import parse_name
@@ -94,11 +95,26 @@ def make_plan(config: Config, root: Path = Path()) -> Plan:
     if not found:
         problems.append(f"engine {config.engine.name}: {message}")
     notes = [f"engine {config.engine.name}: {message}"] if found else []
+    inspection = _inspection(config)
+    problems += inspection.problems
+    notes += inspection.notes
     notes.append(f"reference settings: {settings_hash(config.engine)} (what a dataset to be joined must carry)")
     notes.append(
         "GPU: nvidia-smi found" if shutil.which("nvidia-smi") else "GPU: none found, the ensemble runs on the CPU"
     )
     return Plan(_jobs(config), _reference_calls(config), _disk_gb(config, atoms_of), problems, notes)
+
+
+def _inspection(config: Config) -> Inspection:
+    """What the engine itself finds, for the elements and the cell of the structures."""
+    from redoxmd.engines import inspect_engine
+
+    try:
+        cell = source_cell(config.structures).atoms
+    except RedoxmdError:
+        return Inspection()
+    elements = sorted(set(cell.get_chemical_symbols()))
+    return inspect_engine(config.engine, {"the source cell": cell.cell.lengths().tolist()}, elements)
 
 
 def _density_problems(config: Config, root: Path) -> list[str]:
@@ -183,8 +199,26 @@ def _disk_gb(config: Config, atoms_of: dict[str, int]) -> dict[str, float]:
     return {
         "frames (aimd and one generation of labels)": frames * FRAME_BYTES_PER_ATOM / 1e9,
         "densities (aimd and one generation of labels)": densities / 1e9 if has_density else 0.0,
+        **_vasp_gb(config, aimd_atoms, largest, source),
         "trajectories": trajectory * TRAJECTORY_BYTES_PER_ATOM / 1e9,
         **({"charges (at most)": atom_frames * CHARGES_BYTES_PER_ATOM / 1e9} if config.density.enabled else {}),
+    }
+
+
+def _vasp_gb(config: Config, aimd_atoms: list[int], largest: int, source: int) -> dict[str, float]:
+    """VASP's own files: those of a running job, and those its policy keeps."""
+    if config.engine.name != "vasp":
+        return {}
+    from redoxmd.engines.vasp.disk import file_bytes, kept_bytes
+
+    chosen = config.engine.vasp
+    # Internal MD writes one file of each kind a piece, not a step.
+    per_run = chosen.md_chunk_steps if chosen.md == "internal" else 1
+    kept = sum(kept_bytes(chosen, n, source) * -(-config.aimd.steps // per_run) for n in aimd_atoms)
+    kept += kept_bytes(chosen, largest, source) * -(-config.label.steps // per_run) * config.select.budget
+    return {
+        "VASP's files, each running job": sum(file_bytes(chosen, largest, source).values()) / 1e9,
+        "VASP's files, kept (engine.vasp.files)": kept / 1e9,
     }
 
 

@@ -1,12 +1,13 @@
 from redoxmd.checkpoint import Checkpoint
 from redoxmd.config import parse_config
 from redoxmd.density.store import join_densities
-from redoxmd.engines import get_engine
+from redoxmd.engines import attempt_hash, get_engine
 from redoxmd.frames import read_frames, write_frames
 from redoxmd.job import job, logger
 from redoxmd.label import frame_with_id, label_frame, label_record
-from redoxmd.layout import supercell_of
+from redoxmd.layout import beside_state, supercell_of
 from redoxmd.records import content_hash, write_json
+from redoxmd.reference_run import keep_files, set_aside
 from redoxmd.seeds import derive_rng
 from redoxmd.structures.build import initial_moments
 
@@ -20,8 +21,10 @@ with job("label", snakemake.log[0], snakemake.threads):
     engine = get_engine(config.engine, supercell_of(frame.info["structure"]), checkpoint.folder)
     rng = derive_rng(snakemake.params.seed, "label", name)
     run = label_frame(frame, engine, config.label, rng, name, checkpoint)
-    record = label_record(name, run, frame)
+    record = label_record(name, run, frame, attempt_hash(config.engine))
     logger.info("%s: %s, %d frames", name, record["status"], record["n_frames"])
+    set_aside(checkpoint, beside_state(snakemake.params.state, "refused"))
+    keep_files(engine, beside_state(snakemake.params.state, "files"))
     write_frames(snakemake.output.frames, run.frames)
     join_densities(snakemake.output.densities, run.densities)
     write_json(snakemake.output.record, record)

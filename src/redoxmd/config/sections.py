@@ -110,15 +110,61 @@ class Gpaw(Section):
     )
 
 
+class VaspFiles(Section):
+    """What becomes of VASP's large files once a result is read; those of refused results are kept aside anyway."""
+
+    wavecar: Literal["delete", "keep"] = Field(default="delete", description="wave functions of the last step")
+    chgcar: Literal["delete", "keep", "compress"] = Field(
+        default="delete", description="CHGCAR of every step; its density is in the store already"
+    )
+    aeccar: Literal["delete", "keep", "compress"] = Field(
+        default="delete", description="core and valence densities, written where engine.vasp.incar sets LAECHG"
+    )
+    vasprun: Literal["delete", "keep", "compress"] = Field(default="delete", description="vasprun.xml of every run")
+
+
 class Vasp(Section):
     """VASP under custodian."""
 
     command: str = Field(default="vasp_std", description="command line that starts VASP, with its MPI launcher")
-    potcar_dir: str | None = Field(default=None, description="folder of the POTCARs (PMG_VASP_PSP_DIR)")
+    ranks: Count = Field(default=1, description="MPI ranks that the command starts: cores of a DFT job")
+    potcar_dir: str | None = Field(
+        default=None, description="folder of the POTCARs; null: environment PMG_VASP_PSP_DIR or VASP_PP_PATH"
+    )
+    potcar_family: str = Field(default="PBE_54", description="their release, in pymatgen's words (PBE, PBE_52, PBE_54)")
+    potcars: dict[str, str] = Field(default={}, description="POTCAR by element (Na: Na_pv); others as the element")
+    functional: Literal["PBE", "PBEsol", "LDA", "SCAN", "R2SCAN"] = Field(default="PBE", description="GGA or METAGGA")
     cutoff_eV: float = Field(default=400.0, ge=100.0, le=2000.0, description="ENCUT")
     hubbard: dict[str, Hubbard] = Field(default={"V": Hubbard()}, description="LDAUU by element (Dudarev)")
     kpoints: Repeats = Field(default=(2, 2, 2), description="k-point grid of the source cell; supercells divide it")
-    incar: dict[str, Any] = Field(default={}, description="further INCAR tags, taken as they are")
+    precision: Literal["Normal", "Accurate"] = Field(default="Normal", description="PREC")
+    smearing_eV: Positive = Field(default=0.05, description="width SIGMA of the Gaussian smearing (ISMEAR = 0)")
+    energy_tolerance_eV: Positive = Field(default=1e-5, description="EDIFF, where the electronic steps end")
+    max_iterations: Count = Field(default=100, description="NELM; a step that takes as many counts as unconverged")
+    incar: dict[str, Any] = Field(
+        default={}, description="further INCAR tags, taken as they are; they go before all others"
+    )
+    md: Literal["ase", "internal"] = Field(
+        default="ase",
+        description="ase: driven from outside, a single point per step, every density at hand (the paper); internal: "
+        "VASP's own Langevin MD, cheaper by its extrapolated wave functions, densities by static runs",
+    )
+    thermostat: Literal["langevin", "nose"] = Field(
+        default="langevin",
+        description="of internal MD: MDALGO 3, with the friction of aimd and label, or 2, whose variable starts anew "
+        "with each chunk",
+    )
+    nose_mass: float = Field(default=0.0, ge=0.0, description="SMASS of nose; 0: a period of 40 steps")
+    md_chunk_steps: Count = Field(
+        default=50, description="steps of one VASP run of internal MD: what a killed job loses at most"
+    )
+    timeout_s: Positive = Field(default=86_400.0, description="one VASP run that takes longer is refused (timed_out)")
+    frozen_s: Positive = Field(default=3600.0, description="no output for so long counts as hanging")
+    max_corrections: int = Field(default=3, ge=0, description="times custodian may mend and restart one run")
+    refuse_changed: bool = Field(
+        default=True, description="refuse a result whose final INCAR differs from ours in a tag that moves energies"
+    )
+    files: VaspFiles = Field(default=VaspFiles(), description="what is kept of each run")
 
 
 class AseEngine(Section):
@@ -190,6 +236,10 @@ class Train(Section):
     )
     test_configurations: tuple[str, ...] = Field(
         default=(), description="configuration ids held out of training altogether, for honest errors"
+    )
+    exclude: tuple[str, ...] = Field(
+        default=(),
+        description="frames never trained on, as CONFIG_ID/STEP: suspects of train/gen*/suspects.csv found wrong",
     )
     validation_fraction: float = Field(default=0.01, gt=0.0, lt=0.5, description="frames kept for early stopping")
     cutoff_A: float = Field(default=5.0, gt=1.0, le=12.0, description="neighbours within this distance")

@@ -1,14 +1,20 @@
-"""Reference engines. A new one is one file with `create`, `physical_settings`, `available`, and one line here."""
+"""Reference engines. A new one is a module with `create`, `physical_settings`, `available`, and one line here.
+
+It may have `inspect` and `level_of_config` as well.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from redoxmd.calculation import Level
 from redoxmd.config import sections
-from redoxmd.engines.base import Engine, method_hash
+from redoxmd.engines.base import Engine, Inspection, method_hash
+from redoxmd.errors import ConfigError
+from redoxmd.records import content_hash
 
 MODULES = {
     "gpaw": "redoxmd.engines.gpaw",
@@ -51,3 +57,33 @@ def engine_available(settings: sections.Engine) -> tuple[bool, str]:
     """Whether the engine could start here, and a sentence about it."""
     found: tuple[bool, str] = _module(settings).available(settings)
     return found
+
+
+def attempt_hash(settings: sections.Engine) -> str:
+    """Identity of an attempt: all settings of the named engine, those too that only help it to converge."""
+    chosen = getattr(settings, settings.name)
+    return content_hash([settings_hash(settings), settings.force_ceiling_eV_A, chosen.model_dump(mode="json")])
+
+
+def inspect_engine(
+    settings: sections.Engine, cells_A: Mapping[str, Sequence[float]], elements: Sequence[str]
+) -> Inspection:
+    """What an engine finds wrong, or worth a word, before it starts; see its module's `inspect`."""
+    inspect = getattr(_module(settings), "inspect", None)
+    return Inspection() if inspect is None else inspect(settings, cells_A, elements)
+
+
+def level_of_config(settings: sections.Engine, elements: Sequence[str], cell_lengths_A: Sequence[float]) -> Level:
+    """The level of theory that calculations of these settings have, to hold imported ones against.
+
+    Raises:
+        ConfigError: the engine's calculations cannot be told by their settings.
+    """
+    level_of = getattr(_module(settings), "level_of_config", None)
+    if level_of is None:
+        raise ConfigError(
+            f"engine {settings.name}: its level of theory cannot be compared with files; import without --config, "
+            "or name the settings hash by hand"
+        )
+    level: Level = level_of(settings, elements, cell_lengths_A)
+    return level

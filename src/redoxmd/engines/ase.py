@@ -88,3 +88,7 @@ class AseEngine:
     def density(self) -> Density | None:
         """ASE's calculator interface has no density."""
         return None
+
+    def evidence(self) -> list[Path]:
+        """None: what a calculator writes, and where, is its own affair."""
+        return []

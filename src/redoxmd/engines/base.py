@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from ase import Atoms
@@ -39,6 +40,7 @@ class Result:
         stress_eV_A3: (3, 3) or None.
         moments_muB: (n,) local magnetic moments or None.
         iterations: SCF steps it took, where there are any.
+        remarks: what a reader of the frame should know (corrections made on the way), as info keys and text.
     """
 
     energy_eV: float
@@ -46,6 +48,25 @@ class Result:
     stress_eV_A3: np.ndarray | None = None
     moments_muB: np.ndarray | None = None
     iterations: int | None = None
+    remarks: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Inspection:
+    """What was found before a run: problems would stop it, notes would not."""
+
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+class ReferenceMDSettings(Protocol):
+    """What `aimd` and `label` have in common."""
+
+    steps: int
+    timestep_fs: float
+    temperature_K: float
+    friction_per_fs: float
+    density_every: int
 
 
 class Engine(Protocol):
@@ -64,6 +85,45 @@ class Engine(Protocol):
 
     def density(self) -> Density | None:
         """Density of the structure labelled last; None where the engine has none."""
+
+    def evidence(self) -> list[Path]:
+        """Files of the last calculation that explain a refusal."""
+
+
+@dataclass
+class MDSegment:
+    """A piece of an MD that an engine drove itself.
+
+    Attributes:
+        results: labels of the accepted steps, in order.
+        positions_A: (n, 3) of each, unwrapped.
+        end_positions_A: (n, 3) of the step that comes next; None after a refusal.
+        end_velocities_A_fs: (n, 3) there.
+        refusal: of the step after the accepted ones.
+    """
+
+    results: list[Result] = field(default_factory=list)
+    positions_A: list[np.ndarray] = field(default_factory=list)
+    end_positions_A: np.ndarray | None = None
+    end_velocities_A_fs: np.ndarray | None = None
+    refusal: LabelRefused | None = None
+
+
+@runtime_checkable
+class MDEngine(Engine, Protocol):
+    """An engine with an MD of its own (capability "md")."""
+
+    chunk_steps: int
+
+    def run_segment(self, atoms: Atoms, settings: ReferenceMDSettings, steps: int, seed: int) -> MDSegment:
+        """Langevin MD from the positions and velocities of `atoms`, for so many steps."""
+
+    def static(self, atoms: Atoms) -> Result:
+        """A single point for its density, beside an MD.
+
+        Raises:
+            LabelRefused: see `calculate`.
+        """
 
 
 def method_hash(name: str, version: int, physical: dict[str, Any]) -> str:

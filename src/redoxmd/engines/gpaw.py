@@ -146,6 +146,10 @@ class GpawEngine:
         if expected is not None and abs(moment_muB - expected) > MOMENT_TOLERANCE_MUB:
             raise LabelRefused("wrong_moment", f"total moment {moment_muB:.2f} μB, expected {expected:.2f}")
 
+    def evidence(self) -> list[Path]:
+        """GPAW's own log."""
+        return [Path(self._log)] if self._log and Path(self._log).is_file() else []
+
     def density(self) -> Density | None:
         """All-electron valence density of the last frame (the pseudo-density holds no charge of its own), normalised.
 

@@ -98,6 +98,10 @@ class ToyEngine:
         """Gaussians with the charges and moments of `oxidation_states`."""
         return None if self._atoms is None else gaussian_density(self._atoms)
 
+    def evidence(self) -> list[Path]:
+        """None: it writes nothing."""
+        return []
+
 
 def _lot(atoms: Atoms) -> float:
     """A number in [0, 1) that depends on the geometry alone."""

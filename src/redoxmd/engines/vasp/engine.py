@@ -1,0 +1,315 @@
+"""VASP as a reference engine: every run under custodian, every result judged from the file with the forces."""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+
+from redoxmd.calculation import Calculation, ReadFrame
+from redoxmd.config import sections
+from redoxmd.density.grid import Density
+from redoxmd.engines.base import MDSegment, ReferenceMDSettings, Result
+from redoxmd.engines.vasp.custody import Custody, run_under_custodian
+from redoxmd.engines.vasp.handlers import Limits
+from redoxmd.engines.vasp.inputs import (
+    Inputs,
+    divided_kpoints,
+    internal_md,
+    read_end_state,
+    single_point,
+    write_inputs,
+)
+from redoxmd.engines.vasp.level import differences, level_of
+from redoxmd.engines.vasp.outcar import read_moments
+from redoxmd.engines.vasp.potcars import Potcar, load_potcars
+from redoxmd.engines.vasp.vasprun import read_vasprun
+from redoxmd.errors import LabelRefused
+from redoxmd.records import atomic_path, read_json, write_json
+from redoxmd.verdict import judge, judge_electrons
+
+RESTART_FILES = ("WAVECAR", "CHGCAR")
+# What explains a refusal, small enough to keep.
+EVIDENCE = ("INCAR", "KPOINTS", "POSCAR", "OSZICAR", "vasp.out", "vasp.err", "custodian.json", "OUTCAR", "vasprun.xml")
+KEPT_FILES = {
+    "wavecar": ("WAVECAR",),
+    "chgcar": ("CHGCAR",),
+    "aeccar": ("AECCAR0", "AECCAR1", "AECCAR2"),
+    "vasprun": ("vasprun.xml",),
+}
+
+
+@dataclass(frozen=True)
+class VaspRun:
+    """A run that ended, and what it was asked."""
+
+    inputs: Inputs
+    custody: Custody
+    calculation: Calculation
+    moments_muB: list[np.ndarray | None]
+
+
+class VaspEngine:
+    """PBE+U, or what the config says, in VASP.
+
+    In its folder: `run` for the frames of an MD, `static` for densities of internal MD. A run starts from the wave
+    functions of the run before where that one was accepted, else from the moments of the last accepted frame.
+    """
+
+    name = "vasp"
+
+    def __init__(self, settings: sections.Engine, repeats: Sequence[int], workdir: Path, settings_hash: str) -> None:
+        self.settings = settings
+        self.settings_hash = settings_hash
+        self.kpoints = divided_kpoints(settings.vasp.kpoints, repeats)
+        self.chunk_steps = settings.vasp.md_chunk_steps
+        own = {"md"} if settings.vasp.md == "internal" else set()
+        self.capabilities = frozenset({"energy", "forces", "stress", "moments", "density"} | own)
+        self._workdir = workdir
+        self._folder = workdir / "run"
+        self._potcars: dict[str, Potcar] = {}
+        self._labelled: Inputs | None = None
+        self._count = len(list((workdir / "files").glob("*"))) if (workdir / "files").exists() else 0
+
+    def calculate(self, atoms: Atoms) -> Result:
+        """Label a structure by a single point; see `Engine` for refusals."""
+        return self._single_point(atoms, self._folder)
+
+    def static(self, atoms: Atoms) -> Result:
+        """A single point for the density alone, beside an MD."""
+        return self._single_point(atoms, self._workdir / "static")
+
+    def _single_point(self, atoms: Atoms, folder: Path) -> Result:
+        self._labelled, self._folder = None, folder
+        restart = self._accepted(folder) and (folder / "WAVECAR").exists()
+        inputs = single_point(self.settings.vasp, atoms, self._moments(atoms, folder), self.kpoints, restart=restart)
+        run = self._run(inputs, folder)
+        (result,) = self._judged(run, 1, [atoms])
+        self._accept(folder, result.moments_muB)
+        self._labelled = inputs
+        return result
+
+    def run_segment(self, atoms: Atoms, settings: ReferenceMDSettings, steps: int, seed: int) -> MDSegment:
+        """VASP's own Langevin MD from the positions and velocities of `atoms`; frames up to the first refused one.
+
+        The end state is None when a frame was refused.
+        """
+        folder = self._folder = self._workdir / "run"
+        restart = self._accepted(folder) and (folder / "WAVECAR").exists()
+        inputs = internal_md(
+            self.settings.vasp,
+            atoms,
+            self._moments(atoms, folder),
+            self.kpoints,
+            steps=steps,
+            timestep_fs=settings.timestep_fs,
+            temperature_K=settings.temperature_K,
+            friction_per_fs=settings.friction_per_fs,
+            seed=seed,
+            restart=restart,
+        )
+        run = self._run(inputs, folder)
+        segment = MDSegment()
+        try:
+            self._harvest(run, atoms, steps, segment)
+        except LabelRefused as refused:
+            segment.refusal = refused
+            return segment
+        try:
+            positions, velocities = read_end_state(folder / "CONTCAR")
+        except (OSError, ValueError, IndexError) as error:
+            segment.refusal = LabelRefused("corrupted", f"{folder.name}/CONTCAR gives no state to go on from ({error})")
+            return segment
+        last = segment.positions_A[-1]
+        segment.end_positions_A = _unwrapped(inputs.in_our_order(positions), last, np.asarray(atoms.cell))
+        segment.end_velocities_A_fs = inputs.in_our_order(velocities)
+        self._accept(folder, segment.results[-1].moments_muB)
+        return segment
+
+    def _harvest(self, run: VaspRun, atoms: Atoms, steps: int, segment: MDSegment) -> None:
+        """Fill a segment frame by frame; the first refused one is raised."""
+        before, cell = atoms.positions, np.asarray(atoms.cell)
+        for frame, result in self._frames(run, [atoms]):
+            before = _unwrapped(run.inputs.in_our_order(frame.atoms.positions), before, cell)
+            segment.results.append(result)
+            segment.positions_A.append(before)
+        if len(segment.results) < steps:
+            raise LabelRefused("unfinished", f"{len(segment.results)} of {steps} steps in {run.calculation.path.name}")
+
+    def density(self) -> Density | None:
+        """Valence density of the structure labelled last, from its CHGCAR.
+
+        Raises:
+            DensityRefused: see `read_chgcar`.
+        """
+        if self._labelled is None:
+            return None
+        from redoxmd.density.exchange.chgcar import read_chgcar
+
+        inputs = self._labelled
+        valence = {element: potcar.valence_e for element, potcar in self._potcars.items()}
+        found = read_chgcar(self._folder / "CHGCAR", valence, spin_optional=inputs.incar["ISPIN"] == 1)
+        return replace(
+            found,
+            positions_A=inputs.atoms.positions.copy(),
+            numbers=inputs.atoms.numbers.copy(),
+            valence_e=inputs.in_our_order(found.valence_e),
+            source=f"vasp {self.settings_hash}",
+        )
+
+    def evidence(self) -> list[Path]:
+        """Files of the last run that explain what happened."""
+        return [path for name in EVIDENCE if (path := self._folder / name).is_file()]
+
+    def kept_files(self) -> Path | None:
+        """Folder of the files that `engine.vasp.files` keeps; None when there are none."""
+        folder = self._workdir / "files"
+        return folder if folder.exists() else None
+
+    def _run(self, inputs: Inputs, folder: Path) -> VaspRun:
+        types = set(inputs.atoms.get_chemical_symbols())
+        if not types <= set(self._potcars):
+            self._potcars |= load_potcars(sorted(types), self.settings.vasp)
+        (folder / "accepted").unlink(missing_ok=True)
+        if inputs.incar["ISTART"] == 0:
+            for name in RESTART_FILES:
+                (folder / name).unlink(missing_ok=True)
+        write_inputs(folder, inputs, self._potcars)
+        custody = run_under_custodian(folder, self.settings.vasp.command, self._limits(inputs))
+        self._refuse_early(custody)
+        path = folder / "vasprun.xml"
+        calculation = read_vasprun(path)
+        moments = read_moments(folder / "OUTCAR") if inputs.incar["ISPIN"] == 2 else []
+        self._keep(folder)
+        return VaspRun(inputs, custody, calculation, moments)
+
+    def _limits(self, inputs: Inputs) -> Limits:
+        chosen = self.settings.vasp
+        return Limits(
+            timeout_s=chosen.timeout_s,
+            frozen_s=chosen.frozen_s,
+            max_errors=chosen.max_corrections + 1,
+            molecular_dynamics=inputs.incar["IBRION"] == 0,
+        )
+
+    def _refuse_early(self, custody: Custody) -> None:
+        """What the running shows already; a run that custodian gave up on is judged by its files where it has any."""
+        if custody.failure is not None:
+            raise LabelRefused(*custody.failure)
+        if custody.physical and self.settings.vasp.refuse_changed:
+            raise LabelRefused(
+                "wrong_settings",
+                f"custodian left other settings than asked for: {_changes(custody.physical)}; "
+                "engine.vasp.refuse_changed: false takes such results, marked",
+            )
+
+    def _judged(self, run: VaspRun, count: int, expected: list[Atoms]) -> list[Result]:
+        results = [result for _, result in islice(self._frames(run, expected), count)]
+        if len(results) < count:
+            raise LabelRefused("unfinished", f"{len(results)} of {count} steps in {run.calculation.path.name}")
+        return results
+
+    def _frames(self, run: VaspRun, expected: list[Atoms]) -> Any:
+        """Judged frames, in our order of atoms; the geometries that are known beforehand are held to `expected`."""
+        inputs, calculation = run.inputs, run.calculation
+        system = str(calculation.settings.get("SYSTEM", "")).strip()
+        if system != inputs.token:
+            raise LabelRefused("stale_output", f"{calculation.path.name} is of {system or 'no'} run, not of this one")
+        self._same_level(run)
+        charge = float(inputs.incar.get("NELECT", sum(self._potcars[s].valence_e for s in inputs.atoms.symbols)))
+        judge_electrons(calculation.electrons, charge)
+        wanted = [structure[inputs.order] for structure in expected]
+        for index, frame in enumerate(calculation.frames):
+            moments = run.moments_muB[index] if index < len(run.moments_muB) else None
+            frame = replace(frame, moments_muB=moments if moments is not None else frame.moments_muB)
+            reference = wanted[index] if index < len(wanted) else None
+            result = judge(frame, self.settings.force_ceiling_eV_A, reference)
+            if reference is None:
+                _same_atoms(frame, inputs)
+            yield frame, self._in_our_order(result, inputs, run.custody)
+
+    def _same_level(self, run: VaspRun) -> None:
+        """Hold what the output says of its method against what was asked for; custodian's marks are known already."""
+        inputs, found = run.inputs, run.calculation.level
+        symbols = inputs.sorted_atoms.get_chemical_symbols()
+        titles = {element: potcar.title for element, potcar in self._potcars.items() if element in symbols}
+        asked = level_of(inputs.incar, symbols, titles, np.asarray(inputs.atoms.cell), inputs.kpoints)
+        unlike = differences(found, asked)
+        if unlike and not run.custody.physical:
+            raise LabelRefused("wrong_settings", f"VASP ran with {'; '.join(unlike)}")
+
+    @staticmethod
+    def _in_our_order(result: Result, inputs: Inputs, custody: Custody) -> Result:
+        remarks = {}
+        if custody.corrections:
+            remarks["corrections"] = _sentences(custody.corrections)
+        if custody.physical:
+            remarks["changed_settings"] = _changes(custody.physical)
+        moments = None if result.moments_muB is None else inputs.in_our_order(np.asarray(result.moments_muB))
+        forces = inputs.in_our_order(np.asarray(result.forces_eV_A))
+        return replace(result, forces_eV_A=forces, moments_muB=moments, remarks=remarks)
+
+    def _moments(self, atoms: Atoms, folder: Path) -> np.ndarray | None:
+        """Moments to start from: those of the last accepted frame, else the initial ones."""
+        initial: np.ndarray = atoms.get_initial_magnetic_moments()
+        record = next((path for path in (folder / "accepted", folder / "moments.json") if path.exists()), None)
+        known = read_json(record)["moments_muB"] if record else None
+        if known is None or len(known) != len(initial) or not np.any(initial):
+            return initial
+        return np.asarray(known, dtype=float)
+
+    @staticmethod
+    def _accepted(folder: Path) -> bool:
+        return (folder / "accepted").exists()
+
+    @staticmethod
+    def _accept(folder: Path, moments_muB: np.ndarray | None) -> None:
+        """Mark the run in a folder as one to start from."""
+        record = {"moments_muB": moments_muB}
+        write_json(folder / "moments.json", record)
+        write_json(folder / "accepted", record)
+
+    def _keep(self, folder: Path) -> None:
+        """Put aside what the policy keeps; the working files stay for the next run."""
+        policy = self.settings.vasp.files.model_dump()
+        self._count += 1
+        for kind, names in KEPT_FILES.items():
+            for name in names:
+                if policy[kind] != "delete" and (folder / name).is_file():
+                    target = self._workdir / "files" / f"{folder.name}{self._count:06d}.{name}"
+                    _copy(folder / name, target, compress=policy[kind] == "compress")
+
+
+def _same_atoms(frame: ReadFrame, inputs: Inputs) -> None:
+    if frame.atoms.numbers.tolist() != inputs.sorted_atoms.numbers.tolist():
+        raise LabelRefused("wrong_structure", f"step {frame.step} has other atoms than the POSCAR")
+
+
+def _unwrapped(positions_A: np.ndarray, before_A: np.ndarray, cell_A: np.ndarray) -> np.ndarray:
+    """The images of positions (n, 3) nearest to those before."""
+    shift = np.round((positions_A - before_A) @ np.linalg.inv(cell_A))
+    nearest: np.ndarray = positions_A - shift @ cell_A
+    return nearest
+
+
+def _changes(changes: dict[str, tuple[Any, Any]]) -> str:
+    return ", ".join(f"{tag} {before} → {after}" for tag, (before, after) in sorted(changes.items()))
+
+
+def _sentences(corrections: Sequence[dict[str, Any]]) -> str:
+    return "; ".join(f"{item['handler']}: {', '.join(map(str, item['errors']))}" for item in corrections)
+
+
+def _copy(source: Path, target: Path, *, compress: bool) -> None:
+    target = target.with_name(target.name + (".gz" if compress else ""))
+    with atomic_path(target) as temporary, source.open("rb") as content:
+        opened: Callable[..., Any] = gzip.open if compress else open
+        with opened(temporary, "wb") as stream:
+            shutil.copyfileobj(content, stream)

@@ -1,0 +1,232 @@
+"""INCAR, KPOINTS, POSCAR and POTCAR of a run, from the config and a structure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+
+from redoxmd.config import sections
+from redoxmd.engines.vasp.potcars import Potcar
+from redoxmd.records import atomic_path, content_hash, write_text
+
+ORBITALS = "spdf"
+FUNCTIONAL_TAGS: dict[str, dict[str, Any]] = {
+    "PBE": {"GGA": "PE"},
+    "PBEsol": {"GGA": "PS"},
+    "LDA": {},
+    "SCAN": {"METAGGA": "SCAN"},
+    "R2SCAN": {"METAGGA": "R2SCAN"},
+}
+# The first of VASP's three integers; the others count the numbers drawn before.
+LARGEST_SEED = 900_000_000
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a VASP run is asked to do.
+
+    Attributes:
+        atoms: in our order.
+        order: (n,) indices into `atoms`: VASP wants the atoms of an element together.
+        incar: tags and values.
+        kpoints: divisions of a Γ-centred grid.
+        token: stands in SYSTEM, so that an output of another run is known as such.
+    """
+
+    atoms: Atoms
+    order: np.ndarray
+    incar: dict[str, Any]
+    kpoints: tuple[int, int, int]
+    token: str
+
+    def in_our_order(self, per_atom: np.ndarray) -> np.ndarray:
+        """Values (n, …) in VASP's order of atoms, back in ours."""
+        values = np.empty_like(per_atom)
+        values[self.order] = per_atom
+        return values
+
+    @property
+    def sorted_atoms(self) -> Atoms:
+        """The atoms as VASP has them."""
+        return self.atoms[self.order]
+
+
+def vasp_order(numbers: np.ndarray) -> np.ndarray:
+    """Indices (n,) that bring atoms of an element together: elements by first appearance, atoms as they came."""
+    elements = list(dict.fromkeys(numbers.tolist()))
+    return np.array(sorted(range(len(numbers)), key=lambda atom: elements.index(numbers[atom])), dtype=int)
+
+
+def divided_kpoints(kpoints: Sequence[int], repeats: Sequence[int]) -> tuple[int, int, int]:
+    """The grid of the source cell, divided by the repeats of a supercell and rounded up."""
+    a, b, c = (math.ceil(k / r) for k, r in zip(kpoints, repeats, strict=True))
+    return a, b, c
+
+
+def electronic_tags(settings: sections.Vasp, symbols: Sequence[str], moments_muB: np.ndarray | None) -> dict[str, Any]:
+    """Tags of the electronic problem: method, spin, +U (Dudarev), convergence. Atoms and moments in VASP's order."""
+    types = list(dict.fromkeys(symbols))
+    tags: dict[str, Any] = {
+        "PREC": settings.precision,
+        "ENCUT": settings.cutoff_eV,
+        **FUNCTIONAL_TAGS[settings.functional],
+        "ISMEAR": 0,
+        "SIGMA": settings.smearing_eV,
+        "EDIFF": settings.energy_tolerance_eV,
+        "NELM": settings.max_iterations,
+        "NELMIN": 4,
+        "ALGO": "Normal",
+        "LASPH": True,
+        "LREAL": False,
+        "ISYM": 0,
+        "ISPIN": 1,
+    }
+    if moments_muB is not None and np.any(moments_muB):
+        # VASP's local moments come out smaller than what they started from; it finds its way down, seldom up.
+        tags |= {"ISPIN": 2, "MAGMOM": [round(float(moment), 3) for moment in moments_muB], "LORBIT": 10}
+    corrected = [settings.hubbard.get(element) for element in types]
+    if any(corrected):
+        tags |= {
+            "LDAU": True,
+            "LDAUTYPE": 2,
+            "LDAUL": [ORBITALS.index(u.orbital) if u else -1 for u in corrected],
+            "LDAUU": [u.U_eV if u else 0.0 for u in corrected],
+            "LDAUJ": [0.0 for _ in corrected],
+            "LMAXMIX": 2 * max(ORBITALS.index(u.orbital) for u in corrected if u),
+        }
+    return tags
+
+
+def single_point(
+    settings: sections.Vasp,
+    atoms: Atoms,
+    moments_muB: np.ndarray | None,
+    kpoints: tuple[int, int, int],
+    *,
+    restart: bool,
+) -> Inputs:
+    """Energy, forces, moments and density of one geometry; `restart` starts from the WAVECAR that is there."""
+    tags = {
+        "NSW": 0,
+        "IBRION": -1,
+        "ISIF": 2,
+        "ISTART": 1 if restart else 0,
+        "ICHARG": 1 if restart else 2,
+        "LWAVE": True,
+        "LCHARG": True,
+    }
+    return _inputs(settings, atoms, moments_muB, kpoints, tags)
+
+
+def internal_md(
+    settings: sections.Vasp,
+    atoms: Atoms,
+    moments_muB: np.ndarray | None,
+    kpoints: tuple[int, int, int],
+    *,
+    steps: int,
+    timestep_fs: float,
+    temperature_K: float,
+    friction_per_fs: float,
+    seed: int,
+    restart: bool,
+) -> Inputs:
+    """A piece of VASP's own MD at constant temperature, starting with the velocities of `atoms`."""
+    types = list(dict.fromkeys(atoms.get_chemical_symbols()))
+    tags: dict[str, Any] = {
+        "NSW": steps,
+        "IBRION": 0,
+        "ISIF": 2,
+        "POTIM": timestep_fs,
+        "TEBEG": temperature_K,
+        "TEEND": temperature_K,
+        "RANDOM_SEED": [seed % LARGEST_SEED, 0, 0],
+        "ISTART": 1 if restart else 0,
+        "ICHARG": 1 if restart else 2,
+        "LWAVE": True,
+        "LCHARG": False,
+        "NWRITE": 1,
+    }
+    if settings.thermostat == "nose":
+        tags |= {"MDALGO": 2, "SMASS": settings.nose_mass}
+    else:
+        # In 1/ps, one for each element.
+        tags |= {"MDALGO": 3, "LANGEVIN_GAMMA": [round(1000 * friction_per_fs, 6) for _ in types]}
+    return _inputs(settings, atoms, moments_muB, kpoints, tags)
+
+
+def _inputs(
+    settings: sections.Vasp,
+    atoms: Atoms,
+    moments_muB: np.ndarray | None,
+    kpoints: tuple[int, int, int],
+    run_tags: Mapping[str, Any],
+) -> Inputs:
+    order = vasp_order(atoms.numbers)
+    symbols = [atoms.get_chemical_symbols()[index] for index in order]
+    sorted_moments = None if moments_muB is None else moments_muB[order]
+    incar = electronic_tags(settings, symbols, sorted_moments) | dict(run_tags)
+    incar |= {tag.upper(): value for tag, value in settings.incar.items()}
+    identity = [incar, kpoints, atoms.positions, atoms.numbers, np.asarray(atoms.cell)]
+    token = f"redoxmd {content_hash(identity)}"
+    return Inputs(atoms, order, {"SYSTEM": token, **incar}, kpoints, token)
+
+
+def write_inputs(folder: Path, inputs: Inputs, potcars: Mapping[str, Potcar]) -> None:
+    """Write the four files."""
+    from pymatgen.io.vasp.inputs import Incar, Kpoints
+
+    folder.mkdir(parents=True, exist_ok=True)
+    types = list(dict.fromkeys(inputs.sorted_atoms.get_chemical_symbols()))
+    write_text(folder / "INCAR", str(Incar(inputs.incar)) + "\n")
+    write_text(folder / "KPOINTS", str(Kpoints.gamma_automatic(inputs.kpoints)))
+    write_text(folder / "POSCAR", poscar_text(inputs.sorted_atoms, inputs.token))
+    with atomic_path(folder / "POTCAR") as temporary:
+        temporary.write_text("".join(potcars[element].text for element in types))
+
+
+def poscar_text(atoms: Atoms, comment: str) -> str:
+    """A POSCAR with Cartesian positions (Å) and, where there are momenta, velocities (Å/fs); atoms in VASP's order."""
+    from redoxmd.units import ASE_TIME_PER_FS
+
+    symbols = atoms.get_chemical_symbols()
+    types = list(dict.fromkeys(symbols))
+    lines = [comment, "1.0", *(_row(vector) for vector in np.asarray(atoms.cell))]
+    lines += [" ".join(types), " ".join(str(symbols.count(element)) for element in types), "Cartesian"]
+    lines += [_row(position) for position in atoms.positions]
+    if "momenta" in atoms.arrays:
+        lines += ["", *(_row(velocity) for velocity in atoms.get_velocities() * ASE_TIME_PER_FS)]
+    return "\n".join(lines) + "\n"
+
+
+def read_end_state(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Positions (n, 3) in Å and velocities (n, 3) in Å/fs of a CONTCAR, in its order.
+
+    Raises:
+        ValueError: it is cut, or has no velocities.
+    """
+    lines = path.read_text().splitlines()
+    scale = float(lines[1])
+    cell = scale * np.array([line.split() for line in lines[2:5]], dtype=float)
+    n = sum(int(word) for word in lines[6].split())
+    first = 8 if lines[7].strip()[:1].lower() != "s" else 9
+    rows = np.array([line.split()[:3] for line in lines[first : first + n]], dtype=float)
+    cartesian = lines[first - 1].strip()[:1].lower() in "ck"
+    positions = rows * scale if cartesian else rows @ cell
+    block = lines[first + n :]
+    # A blank line, or the name of the coordinates, stands above the velocities.
+    direct = bool(block) and block[0].strip()[:1].lower() == "d"
+    velocities = np.array([line.split()[:3] for line in block[1 : 1 + n]], dtype=float)
+    if positions.shape != (n, 3) or velocities.shape != (n, 3):
+        raise ValueError(f"{len(positions)} positions and {len(velocities)} velocities of {n} atoms")
+    return positions, velocities @ cell if direct else velocities
+
+
+def _row(values: np.ndarray) -> str:
+    return " ".join(f"{value:20.14f}" for value in values)

@@ -1,0 +1,195 @@
+"""What a reference MD leaves, kept as it comes: frames, densities, refusals; shared by both ways to drive one."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+
+from redoxmd.checkpoint import Checkpoint
+from redoxmd.density.store import density_key, write_densities
+from redoxmd.engines.base import Engine, Result
+from redoxmd.errors import DataError, DensityRefused, LabelRefused
+from redoxmd.frames import labelled, read_frames, write_frames
+from redoxmd.records import read_json, write_json
+from redoxmd.units import ASE_TIME_PER_FS
+
+logger = logging.getLogger("redoxmd")
+
+FRAMES_FILE = "frames.extxyz"
+REFUSED_FOLDER = "refused"
+
+
+@dataclass
+class ReferenceRun:
+    """Outcome of one reference MD.
+
+    Attributes:
+        frames: accepted frames, in order.
+        densities: one file per kept density, in order (every k-th frame); `densities.join_densities` makes one.
+        refused_densities: {"reason", "detail", "step"} of each density left out; its frame is kept.
+        refusal: {"reason", "detail", "step"} of the frame that ended the run early; None when it ran to its end.
+    """
+
+    frames: list[Atoms]
+    densities: list[Path] = field(default_factory=list)
+    refused_densities: list[dict[str, Any]] = field(default_factory=list)
+    refusal: dict[str, Any] | None = None
+
+    @property
+    def corrections(self) -> list[dict[str, Any]]:
+        """What was mended on the way: {"step", and the remarks of that frame}."""
+        return [
+            {"step": frame.info["step"], **{key: frame.info[key] for key in REMARKS if key in frame.info}}
+            for frame in self.frames
+            if any(key in frame.info for key in REMARKS)
+        ]
+
+
+REMARKS = ("corrections", "changed_settings", "density_corrections", "density_changed_settings")
+
+
+def require_frames(run: ReferenceRun, config_id: str) -> None:
+    """Refuse a run without a single accepted frame.
+
+    Raises:
+        DataError: names the reason of the first refusal.
+    """
+    if not run.frames:
+        refusal = run.refusal or {}
+        raise DataError(
+            f"aimd of {config_id} gave no frame: {refusal.get('reason')}, {refusal.get('detail')}; "
+            "change the start or the engine settings"
+        )
+
+
+def make_frame(
+    geometry: Atoms,
+    result: Result,
+    velocities_A_fs: np.ndarray,
+    engine: Engine,
+    *,
+    config_id: str,
+    step: int,
+    time_fs: float,
+    temperature_K: float,
+) -> Atoms:
+    """A labelled frame of an MD."""
+    frame = labelled(
+        geometry,
+        result.energy_eV,
+        result.forces_eV_A,
+        result.stress_eV_A3,
+        result.moments_muB,
+        config_id=config_id,
+        step=step,
+        time_fs=time_fs,
+        temperature_K=temperature_K,
+        engine=engine.name,
+        settings_hash=engine.settings_hash,
+        converged=True,
+        **result.remarks,
+    )
+    frame.set_velocities(velocities_A_fs / ASE_TIME_PER_FS)
+    return frame
+
+
+def wants_density(engine: Engine, step: int, every: int) -> bool:
+    """Whether the density of a step is one of every k-th that are kept."""
+    return bool(every) and step % every == 0 and "density" in engine.capabilities
+
+
+def keep_density(run: ReferenceRun, frame: Atoms, engine: Engine, checkpoint: Checkpoint) -> None:
+    """Write the density of the structure labelled last, in a file of its own, or why it was refused."""
+    step = int(frame.info["step"])
+    path = checkpoint.path(f"density{step:06d}.h5")
+    try:
+        density = engine.density()
+    except DensityRefused as refused:
+        refuse_density(run, refused, step, checkpoint)
+        return
+    if density is None:
+        return
+    write_densities(path, {density_key(frame.info["config_id"], step): density})
+    run.densities.append(path)
+
+
+def refuse_density(
+    run: ReferenceRun, refused: DensityRefused | LabelRefused, step: int, checkpoint: Checkpoint
+) -> None:
+    """Record that a frame is kept without its density."""
+    record = {"reason": refused.reason, "detail": refused.detail, "step": step}
+    write_json(checkpoint.path(f"density{step:06d}.json"), record)
+    run.refused_densities.append(record)
+    logger.warning("density of frame %d refused, %s", step, refused)
+
+
+def refuse_frame(
+    run: ReferenceRun, refused: LabelRefused, engine: Engine, config_id: str, checkpoint: Checkpoint
+) -> None:
+    """End a run at a refused frame; what explains it is put aside."""
+    run.refusal = {"reason": refused.reason, "detail": refused.detail, "step": len(run.frames)}
+    logger.warning("%s: frame %d refused, %s", config_id, len(run.frames), refused)
+    aside = checkpoint.path(REFUSED_FOLDER)
+    aside.mkdir(exist_ok=True)
+    for path in engine.evidence():
+        shutil.copy2(path, aside / path.name)
+    write_json(aside / "refusal.json", {"config_id": config_id, **run.refusal})
+
+
+def set_aside(checkpoint: Checkpoint, folder: Path) -> None:
+    """Move what explains a refusal out of the job's own folder, whole or not at all; an older one gives way."""
+    _move(checkpoint.path(REFUSED_FOLDER), folder)
+
+
+def keep_files(engine: Engine, folder: Path) -> None:
+    """Move the files that an engine keeps by its settings beside the results."""
+    kept = getattr(engine, "kept_files", lambda: None)()
+    if kept is not None:
+        _move(kept, folder)
+
+
+def _move(source: Path, target: Path) -> None:
+    if not source.exists():
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as temporary:
+        new, old = Path(temporary) / "new", Path(temporary) / "old"
+        shutil.copytree(source, new)
+        if target.exists():
+            target.rename(old)
+        new.rename(target)
+    shutil.rmtree(source)
+
+
+def save_run(run: ReferenceRun, state: dict[str, Any], checkpoint: Checkpoint) -> None:
+    """Write frames and then the state that belongs to them."""
+    write_frames(checkpoint.path(FRAMES_FILE), run.frames)
+    checkpoint.save("state", {**state, "frames": np.asarray(len(run.frames))})
+
+
+def resume_run(checkpoint: Checkpoint) -> tuple[ReferenceRun, dict[str, Any] | None]:
+    """The run as far as it had come, and the state to go on from; None for a new one."""
+    record = checkpoint.load("state")
+    if record is None:
+        return ReferenceRun([]), None
+    # Frames are written before the state: one more than the state knows is the frame to be done again.
+    frames = read_frames(checkpoint.path(FRAMES_FILE))[: int(record["frames"])]
+    densities = [checkpoint.path(f"density{step:06d}.h5") for step in range(len(frames))]
+    refused = [read_json(path) for path in (path.with_suffix(".json") for path in densities) if path.exists()]
+    return ReferenceRun(frames, [path for path in densities if path.exists()], refused), record
+
+
+def pending_densities(run: ReferenceRun, engine: Engine, every: int) -> Sequence[Atoms]:
+    """Frames whose density is wanted and neither there nor refused."""
+    done = {int(path.stem.removeprefix("density")) for path in run.densities}
+    done |= {int(record["step"]) for record in run.refused_densities}
+    wanted = [frame for frame in run.frames if wants_density(engine, int(frame.info["step"]), every)]
+    return [frame for frame in wanted if int(frame.info["step"]) not in done]
