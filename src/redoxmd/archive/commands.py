@@ -1,0 +1,88 @@
+"""The command line of archives: `redoxmd import` and `redoxmd export`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from redoxmd.archive.importing import Demand
+    from redoxmd.config.sections import Config
+
+FORMS = ("extxyz", "mace", "nequip", "deepmd")
+
+
+def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `import` and `export`."""
+    _add_import(commands)
+    _add_export(commands)
+
+
+def _add_import(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    text = "read finished VASP, GPAW and ASE calculations into a dataset; what is refused is named with its reason"
+    command = commands.add_parser("import", help=text, description=text)
+    command.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="files, or folders to look through")
+    command.add_argument("--into", type=Path, required=True, metavar="DATASET", help="the dataset folder to write")
+    command.add_argument("--config", type=Path, help="accept only the level of theory of its engine")
+    command.add_argument("--trust", action="store_true", help="files that state no level are of the config's")
+    command.add_argument("--mixed", action="store_true", help="keep other levels too, each under a hash of its own")
+    command.add_argument("--append", action="store_true", help="add to the dataset")
+    command.add_argument("--config-id", metavar="ID", help="one configuration for all (default: from folders)")
+    command.set_defaults(command=_import)
+
+
+def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    text = "write the frames of a dataset for another code"
+    command = commands.add_parser("export", help=text, description=text)
+    command.add_argument("dataset", type=Path, metavar="DATASET", help="a dataset folder or a file of labelled frames")
+    command.add_argument("--as", dest="form", choices=FORMS, required=True, help="the format")
+    command.add_argument("--to", type=Path, required=True, metavar="PATH", help="a file for extxyz, else a folder")
+    command.set_defaults(command=_export)
+
+
+def _import(options: argparse.Namespace) -> int:
+    from redoxmd.archive.importing import FORCE_CEILING_EV_A, import_archive
+    from redoxmd.config import load_config
+    from redoxmd.errors import ConfigError
+
+    if options.trust and options.config is None:
+        raise ConfigError("--trust: says nothing without --config; name the config whose level the files have")
+    config = None if options.config is None else load_config(options.config)
+    report = import_archive(
+        options.paths,
+        options.into,
+        None if config is None else _demand(config, trust=options.trust),
+        force_ceiling_eV_A=FORCE_CEILING_EV_A if config is None else config.engine.force_ceiling_eV_A,
+        mixed=options.mixed,
+        append=options.append,
+        config_id=options.config_id,
+    )
+    print("\n".join(report.lines()))
+    return 0 if report.frames else 1
+
+
+def _demand(config: Config, *, trust: bool) -> Demand:
+    """The level and hash of a config's engine; the hash alone where the engine's level cannot be told."""
+    from redoxmd.archive.importing import Demand
+    from redoxmd.archive.levels import GIVEN
+    from redoxmd.calculation import Level
+    from redoxmd.engines import level_of_config, settings_hash
+    from redoxmd.errors import ConfigError
+    from redoxmd.structures.source import source_cell
+
+    atoms = source_cell(config.structures).atoms
+    known = settings_hash(config.engine)
+    try:
+        level = level_of_config(config.engine, list(dict.fromkeys(atoms.symbols)), atoms.cell.lengths().tolist())
+    except ConfigError:
+        level = Level(config.engine.name, details={GIVEN: known})
+    return Demand(level, known, trust)
+
+
+def _export(options: argparse.Namespace) -> int:
+    from redoxmd.archive.exporting import export_frames
+
+    for path in export_frames(options.dataset, options.form, options.to):
+        print(path)
+    return 0

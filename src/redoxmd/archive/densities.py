@@ -1,0 +1,74 @@
+"""Densities that lie beside calculations: of the last frame, when that was accepted and is the same structure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from redoxmd.archive.report import ImportReport, Refusal
+from redoxmd.calculation import ReadFrame
+from redoxmd.density.exchange.chgcar import read_chgcar
+from redoxmd.density.grid import Density
+from redoxmd.density.store import density_key, write_densities
+from redoxmd.errors import DensityRefused
+
+POSITION_TOLERANCE_A = 1e-4
+
+
+@dataclass(frozen=True)
+class DensityJob:
+    """A CHGCAR to import.
+
+    Attributes:
+        path: of the CHGCAR.
+        frame: the last of its calculation, None where the file broke off.
+        key: configuration and step it was accepted under, None when refused.
+    """
+
+    path: Path
+    frame: ReadFrame | None
+    key: tuple[str, int] | None
+
+
+def import_beside(jobs: Iterable[DensityJob], store: Path, report: ImportReport) -> Path | None:
+    """Write the sound ones into a store, one at a time in memory; None, and no store, when there are none."""
+    write_densities(store, _accepted(jobs, report))
+    if report.densities:
+        return store
+    store.unlink()
+    return None
+
+
+def _accepted(jobs: Iterable[DensityJob], report: ImportReport) -> Iterator[tuple[str, Density]]:
+    for job in jobs:
+        if job.frame is None or job.key is None:
+            report.refused_densities.append(
+                Refusal(job.path, None, "unfinished", "the last frame beside it was not accepted")
+            )
+            continue
+        try:
+            density = read_chgcar(job.path)
+            _check_structure(density, job.frame)
+        except Exception as error:
+            known = error if isinstance(error, DensityRefused) else DensityRefused("unreadable", str(error))
+            report.refused_densities.append(Refusal(job.path, job.frame.step, known.reason, known.detail))
+            continue
+        key = density_key(*job.key)
+        report.densities.append(key)
+        yield key, density
+
+
+def _check_structure(density: Density, frame: ReadFrame) -> None:
+    """Raise wrong_shape when the density belongs to another structure than the frame."""
+    atoms = frame.atoms
+    if not np.array_equal(density.numbers, atoms.numbers):
+        raise DensityRefused("wrong_shape", "its atoms are not those of the last frame")
+    if np.abs(density.cell_A - np.asarray(atoms.cell)).max() > POSITION_TOLERANCE_A:
+        raise DensityRefused("wrong_shape", "its cell is not that of the last frame")
+    steps = (density.positions_A - atoms.positions) @ np.linalg.inv(np.asarray(atoms.cell))
+    away_A = np.abs((steps - np.round(steps)) @ np.asarray(atoms.cell)).max()
+    if away_A > POSITION_TOLERANCE_A:
+        raise DensityRefused("wrong_shape", f"its atoms lie up to {away_A:.4f} Å from those of the last frame")

@@ -1,0 +1,190 @@
+"""An archive of calculations into a dataset folder: judged, compared, written frame by frame."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO
+
+from ase import Atoms
+from ase.io import write
+
+from redoxmd.archive.densities import DensityJob, import_beside
+from redoxmd.archive.found import Names, Source, find_sources
+from redoxmd.archive.levels import Group, group_levels, level_differences
+from redoxmd.archive.reading import Judged, judge_calculation, read_level_of
+from redoxmd.archive.report import ImportReport
+from redoxmd.archive.target import Target
+from redoxmd.calculation import Level, ReadFrame
+from redoxmd.dataset import frame_identity
+from redoxmd.engines.base import Result
+from redoxmd.errors import LabelRefused
+from redoxmd.frames import labelled
+from redoxmd.records import write_text
+
+FORCE_CEILING_EV_A = 100.0
+CARRIED_INFO = ("time_fs", "temperature_K")
+
+
+@dataclass(frozen=True)
+class Demand:
+    """The level all frames must have.
+
+    Attributes:
+        level: None where only the hash is known.
+        settings_hash: what the frames will carry.
+        trust: files that state no level are taken as of this one.
+    """
+
+    level: Level
+    settings_hash: str
+    trust: bool = False
+
+
+def import_archive(
+    paths: Sequence[str | Path],
+    into: str | Path,
+    demand: Demand | None = None,
+    *,
+    force_ceiling_eV_A: float = FORCE_CEILING_EV_A,
+    mixed: bool = False,
+    append: bool = False,
+    config_id: str | None = None,
+) -> ImportReport:
+    """Import every calculation of these files and folders into a dataset folder.
+
+    The level of theory is the one demanded, else the one of the dataset appended to, else the one that most
+    calculations share; calculations of another are refused whole, or with `mixed` kept under hashes of their own. One
+    calculation, and of a run a window of its frames, is in memory at a time. A file that breaks costs itself only.
+    The card is written last: without it the folder is no dataset.
+
+    Raises:
+        DataError: the dataset exists and is not to be appended to, a path is missing, or nothing is there to import.
+    """
+    target = Target.open(Path(into), append=append)
+    found = find_sources(paths, leave_out=target.folder)
+    files = sum(source.files for source in found.sources) + len(found.lonely)
+    report = ImportReport(files=files, others=found.others)
+    groups = _group(found.sources, target, demand, report)
+    run = _Import(target, groups, report, Names(target.taken, config_id), force_ceiling_eV_A, mixed)
+    target.folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.folder, prefix=".import.") as scratch:
+        frames = Path(scratch) / "frames.extxyz"
+        with frames.open("w", encoding="utf-8") as stream:
+            run.write(found.sources, stream)
+        for path in found.lonely:
+            report.refuse(path, None, "unfinished", "no vasprun.xml or OUTCAR beside it; see `redoxmd density import`")
+        if report.frames:
+            densities = import_beside(run.jobs, Path(scratch) / "densities.h5", report)
+            target.add(frames, densities)
+    write_text(target.folder / target.refused_name, report.csv())
+    if report.frames:
+        target.write_card(groups, report, mixed=mixed)
+    return report
+
+
+def _group(sources: list[Source], target: Target, demand: Demand | None, report: ImportReport) -> list[Group]:
+    """The levels of the archive, the one all frames must have first.
+
+    A vasprun.xml that has no readable header gives its place among the sources to the OUTCAR beside it.
+    """
+    levels: list[Level | None] = []
+    for index, source in enumerate(sources):
+        level = _level(source, report)
+        if level is None and source.outcar is not None:
+            sources[index] = replace(source, path=source.outcar, kind="outcar", outcar=None)
+            level = _level(sources[index], report)
+        levels.append(level)
+    wanted = None if demand is None else Group(demand.level, demand.settings_hash)
+    return group_levels(levels, wanted or target.group, trust=demand is not None and demand.trust)
+
+
+def _level(source: Source, report: ImportReport) -> Level | None:
+    try:
+        return read_level_of(source)
+    except LabelRefused as refusal:
+        report.refuse(source.path, None, refusal.reason, refusal.detail)
+        return None
+
+
+class _Import:
+    """The second pass: every calculation of the level, frame by frame."""
+
+    def __init__(
+        self, target: Target, groups: list[Group], report: ImportReport, names: Names, ceiling: float, mixed: bool
+    ) -> None:
+        self._report, self._names, self._ceiling, self._mixed = report, names, ceiling, mixed
+        self._groups = groups
+        self._seen = dict(target.identities)
+        self.jobs: list[DensityJob] = []
+
+    def write(self, sources: Sequence[Source], stream: IO[str]) -> None:
+        """Write what is accepted; the rest goes into the report."""
+        group_of = {index: group for group in self._groups for index in group.members}
+        for index, source in enumerate(sources):
+            if index not in group_of:
+                continue
+            group = group_of[index]
+            if group is self._groups[0] or self._mixed:
+                for frame in self._accepted(source, group):
+                    write(stream, frame, format="extxyz")
+                continue
+            wanted = self._groups[0]
+            differences = level_differences(group.level, wanted.level, wanted.settings_hash)
+            self._report.refuse(source.path, None, "wrong_settings", "; ".join(differences))
+
+    def _accepted(self, source: Source, group: Group) -> Iterator[Atoms]:
+        name = self._names.configuration(source.name)
+        last: Judged | None = None
+        key: tuple[str, int] | None = None
+        for last in judge_calculation(source, group.settings_hash, self._ceiling):
+            key = None
+            if last.frame is None or last.result is None:
+                self._refuse(source, last)
+                continue
+            own = last.frame.atoms.info.get("config_id")
+            step = int(last.frame.atoms.info.get("step", last.frame.step))
+            if self._is_duplicate(source, last.frame, last.result, group):
+                continue
+            key = self._names.frame(name, step, None if own is None else str(own))
+            self._report.accepted[key[0]] += 1
+            yield _label(last.frame, last.result, source, group, *key)
+        if source.chgcar is not None:
+            self.jobs.append(DensityJob(source.chgcar, None if last is None else last.frame, key))
+
+    def _refuse(self, source: Source, item: Judged) -> None:
+        refusal = item.refusal or LabelRefused("corrupted", "no result")
+        step = None if item.frame is None else item.frame.step
+        self._report.refuse(source.path, step, refusal.reason, refusal.detail)
+
+    def _is_duplicate(self, source: Source, frame: ReadFrame, result: Result, group: Group) -> bool:
+        identity = f"{frame_identity(frame.atoms)} {group.settings_hash}"
+        place = f"{source.path} step {frame.step}"
+        twin, energy_eV = self._seen.setdefault(identity, (place, result.energy_eV))
+        if twin == place:
+            return False
+        detail = f"the same geometry as {twin}"
+        if abs(energy_eV - result.energy_eV) > 1e-3:
+            detail += f", but {result.energy_eV - energy_eV:+.3f} eV from it: another electronic state? compare the two"
+        self._report.refuse(source.path, frame.step, "duplicate", detail)
+        return True
+
+
+def _label(frame: ReadFrame, result: Result, source: Source, group: Group, config_id: str, step: int) -> Atoms:
+    carried = {key: frame.atoms.info[key] for key in CARRIED_INFO if key in frame.atoms.info}
+    return labelled(
+        frame.atoms,
+        result.energy_eV,
+        result.forces_eV_A,
+        result.stress_eV_A3,
+        result.moments_muB,
+        config_id=config_id,
+        step=step,
+        engine=group.level.code or "unknown",
+        settings_hash=group.settings_hash,
+        converged=True,
+        source=str(source.path),
+        **carried,
+    )

@@ -1,0 +1,152 @@
+"""One calculation: opened, its frames judged one by one and, for a run, against each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from redoxmd.archive.ase_files import read_ase
+from redoxmd.archive.found import Source
+from redoxmd.calculation import Calculation, Level, ReadFrame
+from redoxmd.engines.base import Result
+from redoxmd.errors import LabelRefused
+
+# Frames of a run held at once; each is judged with at least MARGIN on both sides, where the run has them.
+WINDOW = 256
+MARGIN = 4
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A frame and its verdict.
+
+    Attributes:
+        frame: None where the file stops making sense.
+        result: None when refused.
+        refusal: None when accepted.
+    """
+
+    frame: ReadFrame | None
+    result: Result | None = None
+    refusal: LabelRefused | None = None
+
+
+def open_calculation(source: Source) -> Calculation:
+    """The calculation, its frames unread; moments come from the OUTCAR beside a vasprun.xml.
+
+    Raises:
+        LabelRefused: with the reader's reason; corrupted for whatever a reader did not foresee.
+    """
+    try:
+        return _open(source)
+    except Exception as error:
+        raise _as_refusal(error, source.path) from error
+
+
+def _as_refusal(error: Exception, path: Path) -> LabelRefused:
+    """What a reader did not foresee, as a refusal: a damaged file costs itself, never the import."""
+    if isinstance(error, LabelRefused):
+        return error
+    reason = "unfinished" if isinstance(error, EOFError) else "corrupted"
+    return LabelRefused(reason, f"{path}: {type(error).__name__}: {error}")
+
+
+def _open(source: Source) -> Calculation:
+    from redoxmd.engines.vasp.outcar import read_outcar
+    from redoxmd.engines.vasp.vasprun import read_vasprun
+
+    if source.kind == "vasprun":
+        return read_vasprun(source.path)
+    return read_outcar(source.path) if source.kind == "outcar" else read_ase(source.path, source.kind)
+
+
+def read_level_of(source: Source) -> Level:
+    """Level of a calculation; its file is closed again. See `open_calculation`."""
+    calculation = open_calculation(source)
+    close = getattr(calculation.frames, "close", None)
+    if close is not None:
+        close()
+    return calculation.level
+
+
+def judge_calculation(source: Source, settings_hash: str, force_ceiling_eV_A: float) -> Iterator[Judged]:
+    """Every frame with its verdict, in the order of the file; a last one without a frame where the file breaks off.
+
+    Args:
+        source: the calculation.
+        settings_hash: of its group; a frame that itself says another is refused.
+        force_ceiling_eV_A: larger components are refused.
+    """
+    judged = (_judge(frame, settings_hash, force_ceiling_eV_A) for frame in _frames(source))
+    yield from check_windows(judged) if source.is_run else (item for one in judged for item in check_together([one]))
+
+
+def _frames(source: Source) -> Iterator[ReadFrame | LabelRefused]:
+    try:
+        calculation = open_calculation(source)
+        moments = _moments(source.outcar)
+        for frame in calculation.frames:
+            own = moments[frame.step] if frame.step < len(moments) else None
+            fits = frame.moments_muB is None and own is not None and len(own) == len(frame.atoms)
+            yield replace(frame, moments_muB=own) if fits else frame
+    except Exception as error:
+        yield _as_refusal(error, source.path)
+
+
+def _moments(outcar: Path | None) -> list[np.ndarray | None]:
+    """Moments of each ionic step; an OUTCAR that cannot be read costs moments, not frames."""
+    from redoxmd.engines.vasp.outcar import read_moments
+
+    if outcar is None:
+        return []
+    try:
+        return read_moments(outcar)
+    except Exception:
+        return []
+
+
+def _judge(frame: ReadFrame | LabelRefused, settings_hash: str, force_ceiling_eV_A: float) -> Judged:
+    from redoxmd.verdict import judge
+
+    if isinstance(frame, LabelRefused):
+        return Judged(None, refusal=frame)
+    try:
+        if np.size(frame.forces_eV_A) == 0:
+            raise LabelRefused("unfinished", "no energy and forces; only a finished calculation is a label")
+        if frame.atoms.pbc.any() and not abs(np.linalg.det(frame.atoms.cell)) > 0:
+            raise LabelRefused("wrong_structure", "periodic, but its cell has no volume")
+        own = frame.atoms.info.get("settings_hash", settings_hash)
+        if str(own) != settings_hash:
+            raise LabelRefused("wrong_settings", f"settings hash {own} instead of {settings_hash}; split the file")
+        return Judged(frame, judge(frame, force_ceiling_eV_A))
+    except Exception as error:
+        return Judged(frame, refusal=_as_refusal(error, Path(f"step {frame.step}")))
+
+
+def check_windows(items: Iterable[Judged], window: int = WINDOW, margin: int = MARGIN) -> Iterator[Judged]:
+    """The verdict of a run on its frames, in windows that overlap, so that memory stays bounded."""
+    held: list[Judged] = []
+    done = 0
+    for item in items:
+        held.append(item)
+        if len(held) == window:
+            yield from check_together(held)[done : window - margin]
+            held, done = held[window - 2 * margin :], margin
+    yield from check_together(held)[done:]
+
+
+def check_together(items: list[Judged]) -> list[Judged]:
+    """The same frames, those refused that do not go together with their neighbours."""
+    from redoxmd.audit.run import check_run
+
+    accepted = [item.frame for item in items if item.frame is not None and item.refusal is None]
+    found = check_run(accepted) if accepted else {}
+    return [
+        replace(item, result=None, refusal=LabelRefused(*found[item.frame.step]))
+        if item.refusal is None and item.frame is not None and item.frame.step in found
+        else item
+        for item in items
+    ]

@@ -1,0 +1,126 @@
+"""The dataset folder an import writes: new, or added to by files of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from ase import Atoms
+from ase.io import iread
+
+from redoxmd import __version__
+from redoxmd.archive.levels import Group, level_record, read_level
+from redoxmd.archive.report import ImportReport
+from redoxmd.dataset import frame_identity, read_dataset_card
+from redoxmd.errors import DataError
+from redoxmd.records import atomic_path, file_sha256, write_text
+
+CARD = "dataset.yaml"
+FRAMES, DENSITIES, REFUSED = "frames", "densities", "refused"
+
+
+@dataclass
+class Target:
+    """Where an import goes.
+
+    Attributes:
+        folder: of the dataset.
+        card: what it says so far; empty for a new one.
+        number: of the import; files of the first carry none.
+        taken: (config_id, step) of the frames that are there.
+        identities: their geometries and levels → (place, energy in eV).
+    """
+
+    folder: Path
+    card: dict[str, Any] = field(default_factory=dict)
+    number: int = 1
+    taken: list[tuple[str, int]] = field(default_factory=list)
+    identities: dict[str, tuple[str, float]] = field(default_factory=dict)
+
+    @classmethod
+    def open(cls, folder: Path, *, append: bool) -> Target:
+        """A new dataset, or one to be added to; a folder without a card may be the rest of an import that died.
+
+        Raises:
+            DataError: it exists and is not to be appended to, is no folder, or differs from its checksums.
+        """
+        if folder.exists() and not folder.is_dir():
+            raise DataError(f"{folder}: a file; a dataset is a folder")
+        if not (folder / CARD).exists():
+            return cls(folder)
+        if not append:
+            raise DataError(f"{folder}: exists already; --append adds to it, or choose another name")
+        target = cls(folder, read_dataset_card(folder))
+        while target._name(FRAMES, ".extxyz") in target.card["files"]:
+            target.number += 1
+        target._index()
+        return target
+
+    @property
+    def group(self) -> Group | None:
+        """The level the dataset has; None for a new one."""
+        if not self.card:
+            return None
+        record = self.card.get("level", {"code": self.card["engine"]})
+        return Group(read_level(record), str(self.card["settings_hash"]))
+
+    @property
+    def refused_name(self) -> str:
+        """File name of the refusals of this import."""
+        return self._name(REFUSED, ".csv")
+
+    def add(self, frames: Path, densities: Path | None) -> None:
+        """Move the files of an import into the folder, and note their checksums for the card."""
+        files = self.card.setdefault("files", {})
+        for part, name in ((frames, self._name(FRAMES, ".extxyz")), (densities, self._name(DENSITIES, ".h5"))):
+            if part is None:
+                continue
+            with atomic_path(self.folder / name) as temporary:
+                part.replace(temporary)
+            files[name] = file_sha256(self.folder / name)
+
+    def write_card(self, groups: list[Group], report: ImportReport, *, mixed: bool) -> None:
+        """The card: what makes the files a dataset."""
+        first = groups[0]
+        card = {
+            "title": "imported calculations",
+            "engine": first.level.code or "unknown",
+            "settings_hash": first.settings_hash,
+            "level": level_record(first.level),
+            "files": {},
+            "source": f"redoxmd import, version {__version__}",
+        } | self.card
+        if mixed and len(groups) > 1:
+            card["levels"] = card.get("levels", {}) | {g.settings_hash: level_record(g.level) for g in groups}
+        card["frames"] = card.get("frames", 0) + report.frames
+        card["densities"] = card.get("densities", 0) + len(report.densities)
+        card["configurations"] = sorted({*card.get("configurations", []), *report.accepted})
+        old = card.get("refused", {})
+        counts = report.counts()
+        card["refused"] = {key: old.get(key, 0) + counts.get(key, 0) for key in sorted({*old, *counts})}
+        write_text(self.folder / CARD, yaml.safe_dump(card, sort_keys=False, allow_unicode=True))
+
+    def _name(self, stem: str, suffix: str) -> str:
+        return f"{stem}{suffix}" if self.number == 1 else f"{stem}-{self.number}{suffix}"
+
+    def _index(self) -> None:
+        for name, checksum in self.card["files"].items():
+            path = self.folder / name
+            if not path.exists() or file_sha256(path) != checksum:
+                raise DataError(f"{path}: missing or not as in its checksum; restore it before adding to the dataset")
+        for frame in dataset_frames(self.folder, self.card):
+            info = frame.info
+            self.taken.append((str(info["config_id"]), int(info["step"])))
+            place = f"{info['config_id']} step {info['step']} of {self.folder}"
+            identity = f"{frame_identity(frame)} {info.get('settings_hash')}"
+            self.identities[identity] = (place, float(frame.calc.results["energy"]))
+
+
+def dataset_frames(folder: Path, card: dict[str, Any]) -> Iterator[Atoms]:
+    """Frames of a dataset folder, one at a time."""
+    for name in card["files"]:
+        if name.endswith(".extxyz"):
+            yield from iread(folder / name, index=":", format="extxyz")
