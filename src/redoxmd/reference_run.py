@@ -17,7 +17,7 @@ from redoxmd.checkpoint import Checkpoint
 from redoxmd.density.store import density_key, write_densities
 from redoxmd.engines.base import Engine, Result
 from redoxmd.errors import DataError, DensityRefused, LabelRefused
-from redoxmd.frames import labelled, read_frames, write_frames
+from redoxmd.frames import read_frames, write_frames
 from redoxmd.records import read_json, write_json
 from redoxmd.units import ASE_TIME_PER_FS
 
@@ -82,12 +82,8 @@ def make_frame(
     temperature_K: float,
 ) -> Atoms:
     """A labelled frame of an MD."""
-    frame = labelled(
+    frame = result.label(
         geometry,
-        result.energy_eV,
-        result.forces_eV_A,
-        result.stress_eV_A3,
-        result.moments_muB,
         config_id=config_id,
         step=step,
         time_fs=time_fs,
@@ -95,7 +91,6 @@ def make_frame(
         engine=engine.name,
         settings_hash=engine.settings_hash,
         converged=True,
-        **result.remarks,
     )
     frame.set_velocities(velocities_A_fs / ASE_TIME_PER_FS)
     return frame

@@ -10,7 +10,6 @@ import time
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 from custodian.vasp.handlers import VaspErrorHandler
 from pymatgen.io.vasp.inputs import Incar, Kpoints
@@ -23,6 +22,7 @@ from redoxmd.engines.vasp.job import MOVED_ASIDE
 from redoxmd.errors import Interrupted
 from tests.standin import WORDS, install_standin
 from tests.standin.example import DYNAMIC, STATIC, write_example
+from tests.standin.processes import processes_in
 
 # pymatgen warns of POTCARs that it does not know, and of what the stand-in does on purpose.
 pytestmark = [
@@ -60,18 +60,6 @@ SINGLE = {
     **dict.fromkeys(("empty_contcar", "stars", "nan_forces", "huge_force", "wrong_order"), (None, {})),
     **dict.fromkeys(("wrong_positions", "wrong_moment", "wrong_charge", "other_encut"), (None, {})),
 }
-
-
-def processes_in(folder):
-    found = []
-    for process in psutil.process_iter():
-        try:
-            text = f"{process.cwd()} {' '.join(process.cmdline())}"
-            if process.pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE and str(folder) in text:
-                found.append(process)
-        except psutil.Error:
-            continue
-    return found
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 
 from redoxmd.aimd import run_reference_md
@@ -17,6 +16,7 @@ from redoxmd.label import label_frame, label_record
 from redoxmd.records import read_json
 from redoxmd.reference_run import keep_files, set_aside
 from tests.standin import install_standin
+from tests.standin.processes import processes_in
 from tests.test_engines import nvp
 
 POTCARS = {"Na": "Na_pv", "V": "V_pv"}
@@ -31,18 +31,6 @@ FILE_DIGITS = 1.1e-8
 def settings_of(standin, **changes):
     changes = {"potcars": POTCARS, "frozen_s": 20.0, "timeout_s": 60.0} | changes
     return Engine(name="vasp", vasp=Vasp(command=standin.command, potcar_dir=str(standin.potcar_dir), **changes))
-
-
-def left_behind(folder):
-    """Processes that still work in a folder."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.status() != psutil.STATUS_ZOMBIE and process.cwd().startswith(str(folder)):
-                found.append(process)
-        except psutil.Error:
-            continue
-    return found
 
 
 @pytest.fixture
@@ -187,7 +175,7 @@ def test_every_end_of_a_run_has_its_record(name, standin, tmp_path):
         assert (kept["reason"], kept["step"]) == (reason, frames)
         assert (tmp_path / "refused/INCAR").exists()
     assert (corrections in str(record["corrections"])) if corrections else record["corrections"] == []
-    assert left_behind(tmp_path) == []
+    assert processes_in(tmp_path) == []
 
 
 def test_settings_changed_by_custodian_may_be_taken_with_a_mark(standin, tmp_path):

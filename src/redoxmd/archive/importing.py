@@ -21,7 +21,6 @@ from redoxmd.calculation import Level, ReadFrame
 from redoxmd.dataset import frame_identity
 from redoxmd.engines.base import Result
 from redoxmd.errors import LabelRefused
-from redoxmd.frames import labelled
 from redoxmd.records import write_text
 
 FORCE_CEILING_EV_A = 100.0
@@ -174,12 +173,8 @@ class _Import:
 
 def _label(frame: ReadFrame, result: Result, source: Source, group: Group, config_id: str, step: int) -> Atoms:
     carried = {key: frame.atoms.info[key] for key in CARRIED_INFO if key in frame.atoms.info}
-    return labelled(
+    return result.label(
         frame.atoms,
-        result.energy_eV,
-        result.forces_eV_A,
-        result.stress_eV_A3,
-        result.moments_muB,
         config_id=config_id,
         step=step,
         engine=group.level.code or "unknown",

@@ -11,6 +11,7 @@ from ase import Atoms
 
 from redoxmd.density.grid import Density
 from redoxmd.errors import LabelRefused
+from redoxmd.frames import labelled
 from redoxmd.records import content_hash
 
 # Why a label is refused; one of these words stands in its record.
@@ -49,6 +50,11 @@ class Result:
     moments_muB: np.ndarray | None = None
     iterations: int | None = None
     remarks: dict[str, str] = field(default_factory=dict)
+
+    def label(self, atoms: Atoms, **info: Any) -> Atoms:
+        """A copy of `atoms` that carries this label, its remarks and the given `info` keys."""
+        moments = self.moments_muB
+        return labelled(atoms, self.energy_eV, self.forces_eV_A, self.stress_eV_A3, moments, **info, **self.remarks)
 
 
 @dataclass

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
-import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -27,23 +25,18 @@ from redoxmd.engines.vasp.inputs import (
     single_point,
     write_inputs,
 )
+from redoxmd.engines.vasp.kept import KeptFiles
 from redoxmd.engines.vasp.level import differences, level_of
 from redoxmd.engines.vasp.outcar import read_moments
 from redoxmd.engines.vasp.potcars import Potcar, load_potcars
 from redoxmd.engines.vasp.vasprun import read_vasprun
 from redoxmd.errors import LabelRefused
-from redoxmd.records import atomic_path, read_json, write_json
+from redoxmd.records import read_json, write_json
 from redoxmd.verdict import judge, judge_electrons
 
 RESTART_FILES = ("WAVECAR", "CHGCAR")
 # What explains a refusal, small enough to keep.
 EVIDENCE = ("INCAR", "KPOINTS", "POSCAR", "OSZICAR", "vasp.out", "vasp.err", "custodian.json", "OUTCAR", "vasprun.xml")
-KEPT_FILES = {
-    "wavecar": ("WAVECAR",),
-    "chgcar": ("CHGCAR",),
-    "aeccar": ("AECCAR0", "AECCAR1", "AECCAR2"),
-    "vasprun": ("vasprun.xml",),
-}
 
 
 @dataclass(frozen=True)
@@ -76,7 +69,7 @@ class VaspEngine:
         self._folder = workdir / "run"
         self._potcars: dict[str, Potcar] = {}
         self._labelled: Inputs | None = None
-        self._count = len(list((workdir / "files").glob("*"))) if (workdir / "files").exists() else 0
+        self._kept = KeptFiles(workdir / "files", settings.vasp.files)
 
     def calculate(self, atoms: Atoms) -> Result:
         """Label a structure by a single point; see `Engine` for refusals."""
@@ -170,8 +163,7 @@ class VaspEngine:
 
     def kept_files(self) -> Path | None:
         """Folder of the files that `engine.vasp.files` keeps; None when there are none."""
-        folder = self._workdir / "files"
-        return folder if folder.exists() else None
+        return self._kept.folder if self._kept.folder.exists() else None
 
     def _run(self, inputs: Inputs, folder: Path) -> VaspRun:
         types = set(inputs.atoms.get_chemical_symbols())
@@ -187,7 +179,7 @@ class VaspEngine:
         path = folder / "vasprun.xml"
         calculation = read_vasprun(path)
         moments = read_moments(folder / "OUTCAR") if inputs.incar["ISPIN"] == 2 else []
-        self._keep(folder)
+        self._kept.add(folder)
         return VaspRun(inputs, custody, calculation, moments)
 
     def _limits(self, inputs: Inputs) -> Limits:
@@ -276,16 +268,6 @@ class VaspEngine:
         write_json(folder / "moments.json", record)
         write_json(folder / "accepted", record)
 
-    def _keep(self, folder: Path) -> None:
-        """Put aside what the policy keeps; the working files stay for the next run."""
-        policy = self.settings.vasp.files.model_dump()
-        self._count += 1
-        for kind, names in KEPT_FILES.items():
-            for name in names:
-                if policy[kind] != "delete" and (folder / name).is_file():
-                    target = self._workdir / "files" / f"{folder.name}{self._count:06d}.{name}"
-                    _copy(folder / name, target, compress=policy[kind] == "compress")
-
 
 def _same_atoms(frame: ReadFrame, inputs: Inputs) -> None:
     if frame.atoms.numbers.tolist() != inputs.sorted_atoms.numbers.tolist():
@@ -305,11 +287,3 @@ def _changes(changes: dict[str, tuple[Any, Any]]) -> str:
 
 def _sentences(corrections: Sequence[dict[str, Any]]) -> str:
     return "; ".join(f"{item['handler']}: {', '.join(map(str, item['errors']))}" for item in corrections)
-
-
-def _copy(source: Path, target: Path, *, compress: bool) -> None:
-    target = target.with_name(target.name + (".gz" if compress else ""))
-    with atomic_path(target) as temporary, source.open("rb") as content:
-        opened: Callable[..., Any] = gzip.open if compress else open
-        with opened(temporary, "wb") as stream:
-            shutil.copyfileobj(content, stream)

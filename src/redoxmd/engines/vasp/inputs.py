@@ -209,23 +209,19 @@ def read_end_state(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Positions (n, 3) in Å and velocities (n, 3) in Å/fs of a CONTCAR, in its order.
 
     Raises:
-        ValueError: it is cut, or has no velocities.
+        ValueError: it is empty, cut, or has no velocities.
     """
-    lines = path.read_text().splitlines()
-    scale = float(lines[1])
-    cell = scale * np.array([line.split() for line in lines[2:5]], dtype=float)
-    n = sum(int(word) for word in lines[6].split())
-    first = 8 if lines[7].strip()[:1].lower() != "s" else 9
-    rows = np.array([line.split()[:3] for line in lines[first : first + n]], dtype=float)
-    cartesian = lines[first - 1].strip()[:1].lower() in "ck"
-    positions = rows * scale if cartesian else rows @ cell
-    block = lines[first + n :]
-    # A blank line, or the name of the coordinates, stands above the velocities.
-    direct = bool(block) and block[0].strip()[:1].lower() == "d"
-    velocities = np.array([line.split()[:3] for line in block[1 : 1 + n]], dtype=float)
-    if positions.shape != (n, 3) or velocities.shape != (n, 3):
-        raise ValueError(f"{len(positions)} positions and {len(velocities)} velocities of {n} atoms")
-    return positions, velocities @ cell if direct else velocities
+    from pymatgen.io.vasp.inputs import Poscar
+
+    try:
+        poscar = Poscar.from_file(path, check_for_potcar=False)
+    except IndexError as error:
+        raise ValueError("it is cut") from error
+    positions = np.asarray(poscar.structure.cart_coords)
+    velocities = np.asarray(poscar.velocities if poscar.velocities is not None else [], dtype=float)
+    if velocities.shape != positions.shape:
+        raise ValueError(f"{len(positions)} positions and {len(velocities)} velocities")
+    return positions, velocities
 
 
 def _row(values: np.ndarray) -> str:
