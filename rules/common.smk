@@ -3,6 +3,7 @@
 from redoxmd import layout
 from redoxmd.config import parse_config
 from redoxmd.config.document import plain
+from redoxmd.dataset import exclusions
 from redoxmd.engines import settings_hash
 from redoxmd.plan import figures_of
 from redoxmd.records import read_json
@@ -99,6 +100,11 @@ def training_frames(wildcards):
     )
     labels = [f"results/{run}/label/gen{earlier}/frames.extxyz" for earlier in range(gen)]
     return initial + labels
+
+
+def excluded(wildcards):
+    """Frames left out that a generation can have: naming a late label leaves the generations before it as they are."""
+    return exclusions(CFG.train.exclude, int(wildcards.gen))
 
 
 def aimd_densities(wildcards):

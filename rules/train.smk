@@ -13,6 +13,7 @@ rule dataset:
     params:
         datasets=[str(folder) for folder in CFG.train.datasets],
         test=section("train")["test_configurations"],
+        exclude=excluded,
         validation_fraction=CFG.train.validation_fraction,
         reference=REFERENCE,
         seed=CFG.seed,
@@ -41,6 +42,7 @@ rule train:
                 "members",
                 "datasets",
                 "test_configurations",
+                "exclude",
                 "validation_fraction",
             ],
         ),
@@ -60,6 +62,7 @@ rule ensemble:
         record="results/{run}/train/gen{gen}/ensemble.json",
         forces="results/{run}/train/gen{gen}/forces.csv.gz",
         energies="results/{run}/train/gen{gen}/energies.csv",
+        suspects="results/{run}/train/gen{gen}/suspects.csv",
     log:
         "results/{run}/logs/train/gen{gen}/ensemble.log",
     threads: 1

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
+import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import numpy as np
 import yaml
 from ase import Atoms
 
+from redoxmd.audit import check_labelled
 from redoxmd.config.sections import Train
 from redoxmd.errors import DataError
 from redoxmd.frames import read_frames
@@ -31,10 +34,12 @@ class Dataset:
     Attributes:
         frames: every frame once.
         duplicates: frames dropped because the same geometry was there before.
+        left_out: {"config_id", "step", "reason", "detail"} of each frame that contradicts its run or is excluded.
     """
 
     frames: list[Atoms]
     duplicates: int = 0
+    left_out: list[dict[str, Any]] = field(default_factory=list)
 
     def part(self, name: str) -> list[Atoms]:
         """Frames of one set."""
@@ -50,11 +55,14 @@ def build_dataset(frames: Iterable[Atoms], settings: Train, seed: int, settings_
 
     Configurations named in `settings.test_configurations` are the test set, whole; of the others a seeded share
     of frames is validation. The share is drawn by frame identity, so a frame keeps its set in later generations.
+    Frames that contradict their run (`redoxmd.audit.check_run`) or stand in `settings.exclude` are left out.
 
     Raises:
         DataError: a frame is unlabelled, unconverged, not finite or of other reference settings, a test
-            configuration is not there, or nothing is left to train on.
+            configuration or excluded frame is not there, or nothing is left to train on.
     """
+    frames = list(frames)
+    _check_excluded(frames, settings.exclude)
     kept: list[Atoms] = []
     seen: set[str] = set()
     duplicates = 0
@@ -66,8 +74,9 @@ def build_dataset(frames: Iterable[Atoms], settings: Train, seed: int, settings_
             continue
         seen.add(identity)
         kept.append(frame)
+    kept, left_out = _leave_out(kept, settings.exclude)
     _split(kept, settings, seed)
-    dataset = Dataset(kept, duplicates)
+    dataset = Dataset(kept, duplicates, left_out)
     missing = set(settings.test_configurations) - {frame.info["config_id"] for frame in kept}
     if missing:
         known = sorted({str(frame.info["config_id"]) for frame in kept})
@@ -89,6 +98,43 @@ def _split(frames: Sequence[Atoms], settings: Train, seed: int) -> None:
         lots.append((lot, frame))
     if len(lots) > 1 and not any(frame.info["set"] == "validation" for _, frame in lots):
         min(lots, key=lambda item: item[0])[1].info["set"] = "validation"
+
+
+def _leave_out(frames: Sequence[Atoms], exclude: Sequence[str]) -> tuple[list[Atoms], list[dict[str, Any]]]:
+    found = check_labelled(frames)
+    kept, left_out = [], []
+    for frame in frames:
+        config_id, step = str(frame.info["config_id"]), int(frame.info["step"])
+        excluded = ("excluded", "named in train.exclude") if f"{config_id}/{step}" in exclude else None
+        finding = excluded or found.get((config_id, step))
+        if finding is None:
+            kept.append(frame)
+            continue
+        left_out.append({"config_id": config_id, "step": step, "reason": finding[0], "detail": finding[1]})
+        if excluded is None:
+            logger.warning("%s step %d is left out, %s: %s", config_id, step, *finding)
+    return kept, left_out
+
+
+def _check_excluded(frames: Sequence[Atoms], exclude: Sequence[str]) -> None:
+    known = {f"{frame.info.get('config_id')}/{frame.info.get('step')}" for frame in frames}
+    labelled = {generation for name in known if (generation := _generation(name)) is not None}
+    for name in exclude:
+        generation = _generation(name)
+        if name not in known and (generation is None or generation in labelled):
+            near = difflib.get_close_matches(name, sorted(known), n=3) or sorted(known)[:3]
+            raise DataError(f"train.exclude: no frame {name}; near it there are {', '.join(near)}")
+
+
+def _generation(name: str) -> int | None:
+    """Generation that labelled a frame, by its name; None for frames of aimd and datasets."""
+    match = re.match(r"g(\d+)f\d+/", name)
+    return int(match[1]) if match else None
+
+
+def exclusions(exclude: Sequence[str], generation: int) -> list[str]:
+    """Those names of `train.exclude` that the training set of a generation can have."""
+    return [name for name in exclude if (born := _generation(name)) is None or born < generation]
 
 
 def _check(frame: Atoms, settings_hash: str) -> None:

@@ -50,6 +50,7 @@ def _generation_lines(results: Path, config: Config, generation: int) -> list[st
     record = folder / "ensemble.json"
     if record.exists():
         lines += [f"  {text}" for text in error_lines(read_json(record))]
+    lines += _audit_lines(folder)
     runs = [read_json(path) for path in sorted((results / f"explore/gen{generation}").glob("*.json"))]
     lines += [
         f"  explore {run['structure']}: {run['survived_ps']:.3g} of {run['target_ps']:.3g} ps, {run['end_reason']}, "
@@ -60,6 +61,27 @@ def _generation_lines(results: Path, config: Config, generation: int) -> list[st
     if decision.exists():
         lines += _decision_lines(read_json(decision), results, generation)
     return lines
+
+
+def _audit_lines(folder: Path) -> list[str]:
+    """Labels left out of a training set, and those its ensemble finds suspect."""
+    lines = []
+    record = folder / "dataset.json"
+    if record.exists() and (left_out := read_json(record).get("left_out")):
+        names = [f"{item['config_id']}/{item['step']} {item['reason']}" for item in left_out]
+        lines.append(f"  left out: {len(names)} frames ({_some(names)})")
+    table = folder / "suspects.csv"
+    if table.exists():
+        from redoxmd.audit.parity import names_of, read_suspects
+
+        found = read_suspects(table)
+        if names := names_of(found):
+            lines.append(f"  suspects: {len(names)} of {len(found)} frames looked at ({_some(names)}), see {table}")
+    return lines
+
+
+def _some(names: list[str], shown: int = 5) -> str:
+    return ", ".join(names[:shown]) + (", …" if len(names) > shown else "")
 
 
 def _decision_lines(decision: dict[str, Any], results: Path, generation: int) -> list[str]:

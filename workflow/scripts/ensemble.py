@@ -1,3 +1,4 @@
+from redoxmd.audit.parity import frames_to_audit, names_of, residuals, suspects, suspicion
 from redoxmd.frames import read_frames
 from redoxmd.job import job, logger
 from redoxmd.model.calibration import calibrate, calibrated, evaluate, sample_frames
@@ -8,15 +9,15 @@ from redoxmd.train import load_member
 with job("train", snakemake.log[0], snakemake.threads):
     loaded = [load_member(path) for path in snakemake.input.members]
     ensemble = Ensemble([member for member, _ in loaded])
-    frames = sample_frames(read_frames(snakemake.input.dataset), snakemake.params.seed)
-    evaluation = evaluate(ensemble, frames)
+    frames, seed, generation = read_frames(snakemake.input.dataset), snakemake.params.seed, snakemake.wildcards.gen
+    evaluation = evaluate(ensemble, sample_frames(frames, seed))
     calibration = calibrate(evaluation)
     save_ensemble(snakemake.output.ensemble, calibrated(ensemble, calibration))
     errors = evaluation.member_errors
     for row in errors[errors["member"] == -1].to_dict("records"):
         logger.info(
             "generation %s, %s: force MAE %.3f eV/Å, energy MAE %.1f meV/atom (%d frames)",
-            *(snakemake.wildcards.gen, row["set"], row["force_mae_eV_A"], row["energy_mae_meV_atom"], row["n_frames"]),
+            *(generation, row["set"], row["force_mae_eV_A"], row["energy_mae_meV_atom"], row["n_frames"]),
         )
     training = [{key: about[key] for key in ("best_step", "stopped", "history")} for _, about in loaded]
     write_json(
@@ -27,3 +28,8 @@ with job("train", snakemake.log[0], snakemake.threads):
         evaluation.forces.query("set != 'train'").to_csv(temporary, index=False, float_format="%.6g")
     with atomic_path(snakemake.output.energies) as temporary:
         evaluation.energies.to_csv(temporary, index=False, float_format="%.8g")
+    audit = suspects(residuals(ensemble, frames_to_audit(frames, seed, int(generation))))
+    if names := names_of(audit):
+        logger.warning("generation %s: %s", generation, suspicion(names))
+    with atomic_path(snakemake.output.suspects) as temporary:
+        audit.to_csv(temporary, index=False, float_format="%.4g")
