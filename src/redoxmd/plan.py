@@ -182,6 +182,8 @@ def _reference_calls(config: Config) -> dict[str, int]:
 
 
 def _disk_gb(config: Config, atoms_of: dict[str, int]) -> dict[str, float]:
+    from redoxmd.engines import engine_disk_gb
+
     source = 40
     largest = max(atoms_of.values(), default=source)
     aimd_names = layout.structure_names(config.aimd.starts, config.aimd.supercell)
@@ -190,6 +192,7 @@ def _disk_gb(config: Config, atoms_of: dict[str, int]) -> dict[str, float]:
     frames = sum(aimd_atoms) * config.aimd.steps + largest * label_frames
     densities = sum(_density_bytes(n) * _kept(config.aimd.steps, config.aimd.density_every) for n in aimd_atoms)
     densities += config.select.budget * _density_bytes(largest) * _kept(config.label.steps, config.label.density_every)
+    runs = [(n, config.aimd.steps) for n in aimd_atoms] + [(largest, config.label.steps)] * config.select.budget
     saved = config.production.length_ps * FS_PER_PS / config.production.save_every_fs
     trajectory = sum(atoms_of.get(name, source) for name, _ in layout.trajectories(config.production)) * saved
     has_density = config.engine.name in WITH_DENSITY
@@ -199,26 +202,9 @@ def _disk_gb(config: Config, atoms_of: dict[str, int]) -> dict[str, float]:
     return {
         "frames (aimd and one generation of labels)": frames * FRAME_BYTES_PER_ATOM / 1e9,
         "densities (aimd and one generation of labels)": densities / 1e9 if has_density else 0.0,
-        **_vasp_gb(config, aimd_atoms, largest, source),
+        **engine_disk_gb(config.engine, runs, source),
         "trajectories": trajectory * TRAJECTORY_BYTES_PER_ATOM / 1e9,
         **({"charges (at most)": atom_frames * CHARGES_BYTES_PER_ATOM / 1e9} if config.density.enabled else {}),
-    }
-
-
-def _vasp_gb(config: Config, aimd_atoms: list[int], largest: int, source: int) -> dict[str, float]:
-    """VASP's own files: those of a running job, and those its policy keeps."""
-    if config.engine.name != "vasp":
-        return {}
-    from redoxmd.engines.vasp.disk import file_bytes, kept_bytes
-
-    chosen = config.engine.vasp
-    # Internal MD writes one file of each kind a piece, not a step.
-    per_run = chosen.md_chunk_steps if chosen.md == "internal" else 1
-    kept = sum(kept_bytes(chosen, n, source) * -(-config.aimd.steps // per_run) for n in aimd_atoms)
-    kept += kept_bytes(chosen, largest, source) * -(-config.label.steps // per_run) * config.select.budget
-    return {
-        "VASP's files, each running job": sum(file_bytes(chosen, largest, source).values()) / 1e9,
-        "VASP's files, kept (engine.vasp.files)": kept / 1e9,
     }
 
 

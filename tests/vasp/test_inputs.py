@@ -5,7 +5,7 @@ import pytest
 from pymatgen.io.vasp.inputs import Incar, Kpoints, Poscar, Potcar
 
 from redoxmd.config.sections import Engine, Hubbard, Vasp, VaspFiles
-from redoxmd.engines import inspect_engine, level_of_config
+from redoxmd.engines import engine_disk_gb, inspect_engine, level_of_config
 from redoxmd.engines.vasp.disk import file_bytes, kept_bytes
 from redoxmd.engines.vasp.inputs import (
     divided_kpoints,
@@ -219,6 +219,16 @@ class TestCheck:
         assert (level.functional, level.cutoff_eV, level.spin, level.hubbard) == ("PBE", 400, None, {"V": ("d", 4.2)})
         assert level.kpoint_reach_A == pytest.approx(17.4)
         assert level.potentials["Na"].startswith("PAW_PBE Na_pv")
+
+
+def test_forecast_of_a_campaign():
+    engine = Engine(name="vasp", vasp=Vasp(files=VaspFiles(vasprun="keep")))
+    one = file_bytes(engine.vasp, 40, 40)["vasprun"] / 1e9
+    kept = "VASP's files, kept (engine.vasp.files)"
+    assert engine_disk_gb(engine, [(40, 500), (40, 25)], 40)[kept] == pytest.approx(525 * one)
+    internal = engine.model_copy(update={"vasp": engine.vasp.model_copy(update={"md": "internal"})})
+    assert engine_disk_gb(internal, [(40, 500), (40, 25)], 40)[kept] == pytest.approx(11 * one)
+    assert engine_disk_gb(Engine(name="toy"), [(40, 500)], 40) == {}
 
 
 def test_disk():

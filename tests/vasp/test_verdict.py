@@ -8,8 +8,8 @@ from ase import Atoms
 
 from redoxmd.calculation import ReadFrame
 from redoxmd.engines.base import REASONS
+from redoxmd.engines.verdict import POSITION_TOLERANCE_A, judge, judge_electrons
 from redoxmd.errors import LabelRefused
-from redoxmd.verdict import POSITION_TOLERANCE_A, judge, judge_electrons
 
 CEILING_eV_A = 30.0
 CELL_A = np.array([[8.0, 0.0, 0.0], [-4.0, 6.9, 0.0], [0.3, 0.2, 9.0]])

@@ -109,7 +109,7 @@ def _moments(outcar: Path | None) -> list[np.ndarray | None]:
 
 
 def _judge(frame: ReadFrame | LabelRefused, settings_hash: str, force_ceiling_eV_A: float) -> Judged:
-    from redoxmd.verdict import judge
+    from redoxmd.engines.verdict import judge
 
     if isinstance(frame, LabelRefused):
         return Judged(None, refusal=frame)

@@ -1,6 +1,6 @@
 """Reference engines. A new one is a module with `create`, `physical_settings`, `available`, and one line here.
 
-It may have `inspect` and `level_of_config` as well.
+It may have `inspect`, `level_of_config` and `disk_gb` as well.
 """
 
 from __future__ import annotations
@@ -71,6 +71,12 @@ def inspect_engine(
     """What an engine finds wrong, or worth a word, before it starts; see its module's `inspect`."""
     inspect = getattr(_module(settings), "inspect", None)
     return Inspection() if inspect is None else inspect(settings, cells_A, elements)
+
+
+def engine_disk_gb(settings: sections.Engine, runs: Sequence[tuple[int, int]], source_atoms: int) -> dict[str, float]:
+    """Files of the engine's own, in words → GB, for runs of (atoms, steps); see its module's `disk_gb`."""
+    disk_gb = getattr(_module(settings), "disk_gb", None)
+    return {} if disk_gb is None else disk_gb(settings, runs, source_atoms)
 
 
 def level_of_config(settings: sections.Engine, elements: Sequence[str], cell_lengths_A: Sequence[float]) -> Level:

@@ -120,6 +120,21 @@ def inspect(settings: sections.Engine, cells_A: Mapping[str, Sequence[float]], e
     return found
 
 
+def disk_gb(settings: sections.Engine, runs: Sequence[tuple[int, int]], source_atoms: int) -> dict[str, float]:
+    """Files of a running job, and those that the policy keeps, of runs of (atoms, steps)."""
+    from redoxmd.engines.vasp.disk import file_bytes, kept_bytes
+
+    chosen = settings.vasp
+    # Internal MD writes one file of each kind a piece, not a step.
+    per_run = chosen.md_chunk_steps if chosen.md == "internal" else 1
+    largest = max((atoms for atoms, _ in runs), default=source_atoms)
+    kept = sum(kept_bytes(chosen, atoms, source_atoms) * -(-steps // per_run) for atoms, steps in runs)
+    return {
+        "VASP's files, each running job": sum(file_bytes(chosen, largest, source_atoms).values()) / 1e9,
+        "VASP's files, kept (engine.vasp.files)": kept / 1e9,
+    }
+
+
 def _kpoint_notes(name: str, lengths_A: Sequence[float], kpoints: Sequence[int]) -> list[str]:
     reaches = [k * length for k, length in zip(kpoints, lengths_A, strict=True)]
     grid = "×".join(map(str, kpoints))

@@ -30,9 +30,9 @@ from redoxmd.engines.vasp.level import differences, level_of
 from redoxmd.engines.vasp.outcar import read_moments
 from redoxmd.engines.vasp.potcars import Potcar, load_potcars
 from redoxmd.engines.vasp.vasprun import read_vasprun
+from redoxmd.engines.verdict import judge, judge_electrons
 from redoxmd.errors import LabelRefused
 from redoxmd.records import read_json, write_json
-from redoxmd.verdict import judge, judge_electrons
 
 RESTART_FILES = ("WAVECAR", "CHGCAR")
 # What explains a refusal, small enough to keep.
