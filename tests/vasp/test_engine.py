@@ -55,6 +55,8 @@ class TestSinglePoint:
         np.testing.assert_allclose(result.stress_eV_A3, stress, atol=1e-6)
         np.testing.assert_allclose(result.moments_muB, toy.moments(self.atoms), atol=1e-3)
         assert result.remarks == {}
+        assert self.engine.provenance()["potcars"]["Na"]["title"].startswith("PAW_PBE Na_pv")
+        assert self.engine.provenance()["program"].startswith("vasp")
         density = self.engine.density()
         np.testing.assert_array_equal(density.numbers, self.atoms.numbers)
         np.testing.assert_allclose(density.positions_A, self.atoms.positions)

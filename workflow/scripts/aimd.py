@@ -25,6 +25,10 @@ with job("aimd", snakemake.log[0], snakemake.threads):
     write_frames(snakemake.output.frames, run.frames)
     join_densities(snakemake.output.densities, run.densities)
     record = {"n_frames": len(run.frames), "refusal": run.refusal, "refused_densities": run.refused_densities}
-    record |= {"corrections": run.corrections, "attempt": attempt_hash(config.engine)}
+    record |= {
+        "corrections": run.corrections,
+        "attempt": attempt_hash(config.engine),
+        "provenance": engine.provenance(),
+    }
     write_json(snakemake.output.record, {"structure": name, **record})
     checkpoint.clear()

@@ -21,7 +21,7 @@ with job("label", snakemake.log[0], snakemake.threads):
     engine = get_engine(config.engine, supercell_of(frame.info["structure"]), checkpoint.folder)
     rng = derive_rng(snakemake.params.seed, "label", name)
     run = label_frame(frame, engine, config.label, rng, name, checkpoint)
-    record = label_record(name, run, frame, attempt_hash(config.engine))
+    record = label_record(name, run, frame, attempt_hash(config.engine)) | {"provenance": engine.provenance()}
     logger.info("%s: %s, %d frames", name, record["status"], record["n_frames"])
     set_aside(checkpoint, beside_state(snakemake.params.state, "refused"))
     keep_files(engine, beside_state(snakemake.params.state, "files"))

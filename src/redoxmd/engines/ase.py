@@ -16,7 +16,7 @@ from ase.stress import voigt_6_to_full_3x3_stress
 
 from redoxmd.config import sections
 from redoxmd.density.grid import Density
-from redoxmd.engines.base import Result, checked, method_hash
+from redoxmd.engines.base import Result, checked, method_hash, package_version
 from redoxmd.errors import EngineMissing, LabelRefused
 
 METHOD_VERSION = 1
@@ -92,3 +92,7 @@ class AseEngine:
     def evidence(self) -> list[Path]:
         """None: what a calculator writes, and where, is its own affair."""
         return []
+
+    def provenance(self) -> dict[str, Any]:
+        """The package that has the calculator, and its version."""
+        return package_version(self.settings.ase.calculator.partition(".")[0])

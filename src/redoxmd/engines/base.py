@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -95,6 +96,9 @@ class Engine(Protocol):
     def evidence(self) -> list[Path]:
         """Files of the last calculation that explain a refusal."""
 
+    def provenance(self) -> dict[str, Any]:
+        """What the settings do not say of where the labels come from: versions, checksums of potentials."""
+
 
 @dataclass
 class MDSegment:
@@ -135,6 +139,14 @@ class MDEngine(Engine, Protocol):
 def method_hash(name: str, version: int, physical: dict[str, Any]) -> str:
     """Identity of a reference method: engine, its deliberate version, and what changes energies and forces."""
     return content_hash([name, version, physical])
+
+
+def package_version(name: str) -> dict[str, Any]:
+    """The installed version of a package, by its name; None where it is none."""
+    try:
+        return {name: version(name)}
+    except PackageNotFoundError:
+        return {name: None}
 
 
 def checked(result: Result, atoms: Atoms, force_ceiling_eV_A: float) -> Result:

@@ -15,7 +15,7 @@ from ase import Atoms
 
 from redoxmd.config import sections
 from redoxmd.density.grid import Density, accept_density
-from redoxmd.engines.base import Result, checked, method_hash
+from redoxmd.engines.base import Result, checked, method_hash, package_version
 from redoxmd.errors import EngineMissing, LabelRefused
 
 logger = logging.getLogger("redoxmd")
@@ -149,6 +149,10 @@ class GpawEngine:
     def evidence(self) -> list[Path]:
         """GPAW's own log."""
         return [Path(self._log)] if self._log and Path(self._log).is_file() else []
+
+    def provenance(self) -> dict[str, Any]:
+        """Versions of GPAW and of its setups."""
+        return package_version("gpaw") | package_version("gpaw-data")
 
     def density(self) -> Density | None:
         """All-electron valence density of the last frame (the pseudo-density holds no charge of its own), normalised.

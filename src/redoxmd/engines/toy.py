@@ -102,6 +102,10 @@ class ToyEngine:
         """None: it writes nothing."""
         return []
 
+    def provenance(self) -> dict[str, Any]:
+        """Its version."""
+        return {"toy": METHOD_VERSION}
+
 
 def _lot(atoms: Atoms) -> float:
     """A number in [0, 1) that depends on the geometry alone."""

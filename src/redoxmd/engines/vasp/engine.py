@@ -69,6 +69,7 @@ class VaspEngine:
         self._folder = workdir / "run"
         self._potcars: dict[str, Potcar] = {}
         self._labelled: Inputs | None = None
+        self._program = ""
         self._kept = KeptFiles(workdir / "files", settings.vasp.files)
 
     def calculate(self, atoms: Atoms) -> Result:
@@ -161,6 +162,11 @@ class VaspEngine:
         """Files of the last run that explain what happened."""
         return [path for name in EVIDENCE if (path := self._folder / name).is_file()]
 
+    def provenance(self) -> dict[str, Any]:
+        """Title and SHA-256 of each POTCAR, and what VASP called itself."""
+        potcars = {element: {"title": p.title, "sha256": p.sha256} for element, p in sorted(self._potcars.items())}
+        return {"potcars": potcars, "program": self._program}
+
     def kept_files(self) -> Path | None:
         """Folder of the files that `engine.vasp.files` keeps; None when there are none."""
         return self._kept.folder if self._kept.folder.exists() else None
@@ -178,6 +184,7 @@ class VaspEngine:
         self._refuse_early(custody)
         path = folder / "vasprun.xml"
         calculation = read_vasprun(path)
+        self._program = str(calculation.settings.get("program", ""))
         moments = read_moments(folder / "OUTCAR") if inputs.incar["ISPIN"] == 2 else []
         self._kept.add(folder)
         return VaspRun(inputs, custody, calculation, moments)

@@ -27,7 +27,7 @@ EV_A3_PER_KBAR = -0.1 * GPa
 # Energies have eight decimals.
 RESOLUTION_eV = 1e-8
 BLOCK_BYTES = 1 << 16
-HEADER = frozenset(("incar", "parameters", "kpoints", "atominfo", "structure"))
+HEADER = frozenset(("generator", "incar", "parameters", "kpoints", "atominfo", "structure"))
 CUT_SHORT = frozenset(
     expat.codes[message]
     for message in (expat.XML_ERROR_NO_ELEMENTS, expat.XML_ERROR_UNCLOSED_TOKEN, expat.XML_ERROR_UNCLOSED_CDATA_SECTION)
@@ -72,6 +72,9 @@ def _header(elements: Iterator[Element], path: Path) -> tuple[Level, list[str], 
     for element in elements:
         if element.tag in ("incar", "parameters"):
             settings |= _tags(element)
+        elif element.tag == "generator":
+            said = [element.findtext(f"i[@name='{name}']", "") for name in ("program", "version")]
+            settings["program"] = " ".join(" ".join(said).split())
         elif element.tag == "atominfo":
             symbols, titles = _symbols(element, path), _titles(element)
         elif element.tag == "kpoints":
