@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import logging
 import re
 from collections.abc import Iterable, Sequence
@@ -18,11 +19,12 @@ from redoxmd.audit import check_labelled
 from redoxmd.config.sections import Train
 from redoxmd.errors import DataError
 from redoxmd.frames import read_frames
-from redoxmd.records import content_hash, file_sha256
+from redoxmd.records import file_sha256
 from redoxmd.seeds import derive_seed
 
 logger = logging.getLogger("redoxmd")
 
+IDENTITY_A = 1e-4
 SETS = ("train", "validation", "test")
 CARD_KEYS = ("engine", "settings_hash", "files")
 
@@ -156,13 +158,11 @@ def _check(frame: Atoms, settings_hash: str) -> None:
 
 def frame_identity(frame: Atoms) -> str:
     """Content of a geometry: species, cell and wrapped positions to 1e-4 Å."""
-    return content_hash(
-        [
-            frame.numbers.tolist(),
-            np.round(np.asarray(frame.cell), 4).tolist(),
-            (np.round(frame.get_positions(wrap=True), 4) + 0.0).tolist(),
-        ]
-    )
+    digest = hashlib.sha256(frame.numbers.astype("<i8").tobytes())
+    for lengths_A in (np.asarray(frame.cell), frame.get_positions(wrap=True)):
+        # As integers: a rounded zero has no sign there.
+        digest.update(np.round(lengths_A / IDENTITY_A).astype("<i8").tobytes())
+    return digest.hexdigest()[:16]
 
 
 def load_datasets(folders: Sequence[Path], settings_hash: str) -> list[Atoms]:
