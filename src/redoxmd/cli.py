@@ -69,6 +69,9 @@ def _retry(options: argparse.Namespace) -> int:
     for line in found.unchanged:
         print(f"left, the engine section is what it was: {line}")
     print(f"{len(found.again)} to be done again by the next run, {len(found.unchanged)} left")
+    if found.records:
+        files = " ".join(map(str, found.records))
+        print(f"where the run has gone on from them:\nsnakemake --configfile {options.config} --forcerun {files}")
     return 0
 
 

@@ -16,9 +16,15 @@ AIMD_FILES = ("record.json", "frames.extxyz", "densities.h5")
 
 @dataclass
 class Retry:
-    """What was taken out of the results, and what was left because nothing has changed: names with reasons."""
+    """What was taken out of the results, and what was left because nothing has changed: names with reasons.
+
+    Attributes:
+        records: those taken out; Snakemake must be told of them where the run has gone on, for it does not miss a file
+            whose successors are there.
+    """
 
     again: list[str] = field(default_factory=list)
+    records: list[Path] = field(default_factory=list)
     unchanged: list[str] = field(default_factory=list)
 
 
@@ -48,6 +54,7 @@ def retry_refused(results: Path, config: Config, *, anyway: bool = False, partia
             found.unchanged.append(line)
             continue
         found.again.append(line)
+        found.records.append(path)
         for output in _outputs(path):
             output.unlink(missing_ok=True)
     return found

@@ -286,6 +286,15 @@ class TestInternalMD:
         assert run.refusal["reason"] == "unconverged"
         assert len(run.frames) == 4
 
+    @pytest.mark.parametrize(
+        ("word", "reason"), [("nelm", "unconverged"), ("no_start", "did_not_start"), ("oom", "out_of_memory")]
+    )
+    def test_a_run_that_fails_as_a_whole(self, standin, tmp_path, word, reason):
+        standin.behave("fine", "fine", word)
+        run = self.run(standin, tmp_path / "state")
+        assert (run.refusal["reason"], run.refusal["step"]) == (reason, 3)
+        assert len(run.frames) == 3
+
     def test_no_state_to_go_on_from(self, standin, tmp_path):
         standin.behave("empty_contcar")
         run = self.run(standin, tmp_path / "state")

@@ -48,9 +48,9 @@ def snakemake(folder, *arguments):
     )
 
 
-def dry_run(folder, config):
+def dry_run(folder, config, *arguments):
     """Planned jobs by rule."""
-    result = snakemake(folder, "--dry-run", "--configfile", str(config))
+    result = snakemake(folder, "--dry-run", "--configfile", str(config), *arguments)
     assert result.returncode == 0, result.stderr[-3000:]
     table = result.stdout.split("Job stats:")[1].split("total")[0] if "Job stats:" in result.stdout else ""
     return {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", table, flags=re.MULTILINE)}

@@ -109,10 +109,9 @@ class VaspEngine:
             seed=seed,
             restart=restart,
         )
-        run = self._run(inputs, folder)
         segment = MDSegment()
         try:
-            self._harvest(run, atoms, steps, segment)
+            self._harvest(self._run(inputs, folder), atoms, steps, segment)
         except LabelRefused as refused:
             segment.refusal = refused
             return segment
