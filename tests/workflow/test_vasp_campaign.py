@@ -22,8 +22,8 @@ pytestmark = pytest.mark.workflow
 @pytest.fixture(scope="module")
 def campaign(tmp_path_factory):
     folder = repository(tmp_path_factory.mktemp("vasp"))
-    # AIMD starts it nine times, and once more after BRMIX. Then come labels: with one correction for each of the two that
-    # run at a time, four failures refuse at least one.
+    # AIMD starts it nine times, and once more after BRMIX. Then come labels: with one correction for each of the two
+    # that run at a time, four failures refuse at least one.
     standin = install_standin(folder / "site", ["fine", "brmix", *["fine"] * 8, *["nelm"] * 4, "fine"])
     config = yaml.safe_load(SHORT.read_text())
     config["engine"]["vasp"] |= {"command": standin.command, "potcar_dir": str(standin.potcar_dir)}
