@@ -29,9 +29,14 @@ include: "rules/charges.smk"
 include: "rules/figures.smk"
 
 
+# Seconds of one core: not worth a job of a cluster.
 localrules:
     all,
     loop,
+    structure,
+    gate,
+    labels,
+    oxidation,
 
 
 rule all:

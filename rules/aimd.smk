@@ -12,10 +12,9 @@ rule aimd:
         "results/{run}/logs/aimd/{structure}.log",
     benchmark:
         "results/{run}/benchmarks/aimd/{structure}.tsv"
-    threads: reference_cores()
+    threads: cpus("aimd")
     resources:
-        mem_mb=4000,
-        runtime="24h",
+        **needs("aimd"),
     params:
         aimd=section("aimd", without=["starts", "supercell"]),
         reference=REFERENCE,

@@ -11,10 +11,9 @@ rule reference_charges:
         "results/{run}/logs/charges/reference.log",
     benchmark:
         "results/{run}/benchmarks/charges/reference.tsv"
-    threads: 1
+    threads: cpus("reference_charges")
     resources:
-        mem_mb=4000,
-        runtime="12h",
+        **needs("reference_charges"),
     params:
         spacing_A=CFG.charges.spacing_A,
         seed=CFG.seed,
@@ -47,10 +46,9 @@ rule charges:
         "results/{run}/logs/charges/{structure}_T{temperature}K.log",
     benchmark:
         "results/{run}/benchmarks/charges/{structure}_T{temperature}K.tsv"
-    threads: 1
+    threads: cpus("charges")
     resources:
-        mem_mb=4000,
-        runtime="24h",
+        **needs("charges"),
     params:
         charges=section(
             "charges",

@@ -1,5 +1,9 @@
 # Input functions and wildcard constraints shared by the stages; no rules here.
 
+from pathlib import Path
+
+import yaml
+
 from redoxmd import layout
 from redoxmd.config import parse_config
 from redoxmd.config.document import plain
@@ -11,6 +15,7 @@ from redoxmd.records import read_json
 CFG = parse_config(config, source="config")
 REFERENCE = settings_hash(CFG.engine)
 FIGURES = figures_of(CFG)
+NEEDS = yaml.safe_load((Path(workflow.basedir) / "config/resources.yaml").read_text())
 
 
 wildcard_constraints:
@@ -23,9 +28,34 @@ wildcard_constraints:
     figure="|".join(FIGURES),
 
 
-def reference_cores():
-    """Cores of a job of the reference method: the MPI ranks that the command of VASP starts, one otherwise."""
-    return CFG.engine.vasp.ranks if CFG.engine.name == "vasp" else 1
+def cpus(rule):
+    """Cores of a job of a rule; for the reference method, the MPI ranks of its engine."""
+    row = NEEDS[rule]
+    return getattr(getattr(CFG.engine, CFG.engine.name), "ranks", 1) if row["cpus"] == "ranks" else row["cpus"]
+
+
+def needs(rule):
+    """Resources of a rule, from its row in config/resources.yaml."""
+    row = NEEDS[rule]
+    ranks = cpus(rule) if row["cpus"] == "ranks" else 1
+    settings = CFG.density if rule in ("density", "density_evaluation", "charges", "reference_charges") else CFG.train
+
+    def memory_MB(wildcards, attempt):
+        return row["mem_mb"] * ranks * min(attempt, 3)
+
+    def memory_per_core_MB(wildcards, attempt):
+        return row["mem_mb"] * min(attempt, 3)
+
+    def minutes(wildcards, attempt):
+        return int(60 * row["hours"]) * (1 if row["goes_on"] else min(attempt, 3))
+
+    asked = {"mem_mb": memory_MB, "runtime": minutes}
+    if row["gpu"] and settings.device != "cpu":
+        asked["gpu"] = row["gpu"]
+    if ranks > 1:
+        # The job itself stands outside Slurm's steps, which are for its ranks. A signal ahead of time would reach them alone.
+        asked |= dict(tasks=ranks, cpus_per_task=1, mem_mb_per_cpu=memory_per_core_MB, mpi="srun", slurm_extra="")
+    return asked
 
 
 def section(name, without=()):

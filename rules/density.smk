@@ -31,10 +31,9 @@ rule density:
         "results/{run}/logs/density/model.log",
     benchmark:
         "results/{run}/benchmarks/density/model.tsv"
-    threads: 1
+    threads: cpus("density")
     resources:
-        mem_mb=8000,
-        runtime="24h",
+        **needs("density"),
     params:
         density=section(
             "density",
@@ -56,9 +55,9 @@ rule density_evaluation:
         slices="results/{run}/density/slices.json",
     log:
         "results/{run}/logs/density/evaluation.log",
+    threads: cpus("density_evaluation")
     resources:
-        mem_mb=4000,
-        runtime="4h",
+        **needs("density_evaluation"),
     params:
         redox=CFG.structures.redox_element,
         seed=CFG.seed,

@@ -8,9 +8,9 @@ rule jumps:
         analysis="results/{run}/diffusion/{structure}_T{temperature}K.nc",
     log:
         "results/{run}/logs/diffusion/{structure}_T{temperature}K.log",
+    threads: cpus("jumps")
     resources:
-        mem_mb=8000,
-        runtime="2h",
+        **needs("jumps"),
     params:
         diffusion=section("diffusion", without=["min_jumps_to_fit", "min_temperatures_to_fit"]),
         seed=CFG.seed,

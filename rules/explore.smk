@@ -13,10 +13,9 @@ rule explore:
         "results/{run}/logs/explore/gen{gen}/{structure}.log",
     benchmark:
         "results/{run}/benchmarks/explore/gen{gen}_{structure}.tsv"
-    threads: 1
+    threads: cpus("explore")
     resources:
-        mem_mb=4000,
-        runtime="24h",
+        **needs("explore"),
     params:
         explore=section("explore", without=["phases"]),
         length_ps=explore_length_ps,

@@ -12,10 +12,9 @@ rule label:
         "results/{run}/logs/label/gen{gen}/{label}.log",
     benchmark:
         "results/{run}/benchmarks/label/gen{gen}_{label}.tsv"
-    threads: reference_cores()
+    threads: cpus("label")
     resources:
-        mem_mb=4000,
-        runtime="12h",
+        **needs("label"),
     params:
         label=section("label", without=["failure_budget"]),
         reference=REFERENCE,

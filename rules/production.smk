@@ -11,10 +11,9 @@ rule production:
         "results/{run}/logs/production/{structure}_T{temperature}K.log",
     benchmark:
         "results/{run}/benchmarks/production/{structure}_T{temperature}K.tsv"
-    threads: 1
+    threads: cpus("production")
     resources:
-        mem_mb=4000,
-        runtime="24h",
+        **needs("production"),
     params:
         production=section(
             "production",

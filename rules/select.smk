@@ -11,10 +11,9 @@ rule select:
         refused="results/{run}/select/gen{gen}/refused.csv",
     log:
         "results/{run}/logs/select/gen{gen}.log",
-    threads: 1
+    threads: cpus("select")
     resources:
-        mem_mb=4000,
-        runtime="2h",
+        **needs("select"),
     params:
         select=section("select"),
     script:

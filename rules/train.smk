@@ -31,10 +31,9 @@ rule train:
         "results/{run}/logs/train/gen{gen}/member{member}.log",
     benchmark:
         "results/{run}/benchmarks/train/gen{gen}_member{member}.tsv"
-    threads: 1
+    threads: cpus("train")
     resources:
-        mem_mb=4000,
-        runtime="24h",
+        **needs("train"),
     params:
         train=section(
             "train",
@@ -65,10 +64,9 @@ rule ensemble:
         suspects="results/{run}/train/gen{gen}/suspects.csv",
     log:
         "results/{run}/logs/train/gen{gen}/ensemble.log",
-    threads: 1
+    threads: cpus("ensemble")
     resources:
-        mem_mb=4000,
-        runtime="2h",
+        **needs("ensemble"),
     params:
         seed=CFG.seed,
     script:

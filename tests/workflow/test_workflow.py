@@ -20,7 +20,7 @@ from redoxmd.trajectory import read_trajectory
 
 ROOT = Path(__file__).parents[2]
 TOY = Path(__file__).parent / "toy.yaml"
-PARTS = ("Snakefile", "rules", "workflow", "config", "resources", "envs")
+PARTS = ("Snakefile", "rules", "workflow", "config", "resources", "envs", "profiles", "slurm")
 # A hang, not a slow machine: alone on two cores it takes five minutes.
 LIMIT_S = 900
 FIGURES = figures_of(load_config(TOY))
@@ -36,8 +36,10 @@ def repository(folder):
     return folder
 
 
-def snakemake(folder, *arguments):
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "GPAW_CONFIG": str(ROOT / "envs/gpaw_siteconfig.py")}
+def snakemake(folder, *arguments, **environment):
+    # The profiles of whoever runs the tests stay out of it.
+    own = {"OMP_NUM_THREADS": "1", "GPAW_CONFIG": str(ROOT / "envs/gpaw_siteconfig.py"), "XDG_CONFIG_HOME": str(folder)}
+    environment = {**os.environ, **own, **environment}
     return subprocess.run(
         [sys.executable, "-m", "snakemake", *arguments],
         cwd=folder,
@@ -81,14 +83,24 @@ def test_a_wrong_config_stops_before_any_job(tmp_path):
 
 
 def test_rules_have_logs_and_costly_ones_state_their_needs():
+    needs = yaml.safe_load((ROOT / "config/resources.yaml").read_text())
     for path in sorted((ROOT / "rules").glob("*.smk")):
         for name, body in re.findall(
             r"^(?:rule|checkpoint) (\w+):\n((?:    .*\n|\n)+)", path.read_text(), re.MULTILINE
         ):
             assert "    log:" in body, f"{path.name}: rule {name} has no log"
             if name in ("aimd", "label", "train", "explore", "production", "density", "charges", "reference_charges"):
-                for need in ("threads:", "mem_mb", "runtime", "benchmark:"):
+                assert "benchmark:" in body, f"{path.name}: rule {name} has no benchmark"
+                assert name in needs, f"rule {name} has no row in config/resources.yaml"
+            if name in needs:
+                for need in (f'threads: cpus("{name}")', f'**needs("{name}")'):
                     assert need in body, f"{path.name}: rule {name} lacks {need}"
+                assert set(needs.pop(name)) == {"cpus", "mem_mb", "hours", "gpu", "goes_on"}
+            else:
+                assert "threads:" not in body and "resources:" not in body, (
+                    f"{path.name}: rule {name} has needs of its own"
+                )
+    assert needs == {}, "rows in config/resources.yaml for rules that are not there"
 
 
 def test_the_package_knows_nothing_of_snakemake():

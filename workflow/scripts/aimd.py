@@ -11,7 +11,9 @@ from redoxmd.reference_run import keep_files, require_frames, set_aside
 from redoxmd.seeds import derive_rng
 
 name = snakemake.wildcards.structure
-with job("aimd", snakemake.log[0], snakemake.threads):
+# The cores of a parallel job are for its ranks, not for threads of each.
+threads = max(1, snakemake.threads // snakemake.resources.get("tasks", 1))
+with job("aimd", snakemake.log[0], threads):
     config = parse_config(snakemake.config)
     fingerprint = [file_sha256(snakemake.input.atoms), dict(snakemake.params.aimd), snakemake.params.reference]
     checkpoint = Checkpoint(snakemake.params.state, fingerprint)

@@ -186,6 +186,7 @@ class Toy(Section):
         default=0.0, description="share of labels that pretend not to converge, chosen by geometry"
     )
     delay_s: float = Field(default=0.0, ge=0.0, description="wait per call, to look expensive")
+    ranks: Count = Field(default=1, description="MPI ranks to ask for, to look parallel")
 
 
 class Engine(Section):

@@ -1,0 +1,145 @@
+"""`snakemake --profile slurm` on a real Slurm: the toy campaign to its end, a site's settings on top, walltime."""
+
+import json
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import yaml
+
+from redoxmd.config import load_config
+from redoxmd.plan import figures_of
+from tests.slurm import PrivateSlurm, missing_programs
+from tests.workflow.test_workflow import repository, snakemake
+
+SHORT = Path(__file__).parent / "slurm.yaml"
+# What a site says in the user's folder: its GPUs, and here a shorter wait.
+SITE = {
+    "resources": {"gpu": 1},
+    "default-resources": {"mem_mb": 1500},
+    "latency-wait": 5,
+    "slurm-init-seconds-before-status-checks": 2,
+    "slurm-keep-successful-logs": True,
+}
+GPU_RULES = {"train", "explore", "production"}
+REFERENCE_RULES = {"aimd", "label"}
+AT_HOME = {"structure", "gate", "labels"}
+
+pytestmark = [
+    pytest.mark.workflow,
+    pytest.mark.skipif(
+        bool(missing_programs()),
+        reason=f"no Slurm here ({', '.join(missing_programs())} missing; Debian: apt-get install slurm-wlm munge)",
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def slurm():
+    with PrivateSlurm() as cluster:
+        yield cluster
+
+
+def site(folder, **settings):
+    """A user's own profile named slurm."""
+    profile = folder / "snakemake/slurm/config.yaml"
+    profile.parent.mkdir(parents=True)
+    profile.write_text(yaml.safe_dump({**SITE, **settings}))
+
+
+def rule_of(job):
+    return re.match(r"rule_([a-z_0-9]+?)(?:_wildcards_.*)?$", job["Comment"])[1]
+
+
+class TestCampaign:
+    @pytest.fixture(scope="class")
+    def campaign(self, slurm, tmp_path_factory):
+        folder = repository(tmp_path_factory.mktemp("slurm"))
+        site(folder)
+        result = snakemake(folder, "--profile", "slurm", "--configfile", str(SHORT), **slurm.environment)
+        assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-6000:]
+        return folder, folder / "results/slurm", slurm.jobs()
+
+    def test_it_converged_and_drew_every_figure(self, campaign):
+        _, results, _ = campaign
+        decisions = [json.loads(path.read_text()) for path in sorted((results / "gate").glob("gen*.json"))]
+        assert [decision["status"] for decision in decisions] == ["continue", "converged"]
+        assert len(decisions[0]["label_ids"]) == 2
+        for figure in figures_of(load_config(SHORT)):
+            assert (results / f"figures/{figure}.svg").stat().st_size > 0
+
+    def test_jobs_went_where_they_belong(self, campaign):
+        jobs = campaign[2]
+        assert {job["JobState"] for job in jobs} == {"COMPLETED"}
+        count = Counter(rule_of(job) for job in jobs)
+        assert (count["aimd"], count["train"], count["explore"], count["label"], count["production"]) == (3, 4, 2, 2, 1)
+        assert not AT_HOME & set(count)
+        for job in jobs:
+            on_gpu = rule_of(job) in GPU_RULES
+            assert job["Partition"] == ("gpu" if on_gpu else "cpu"), job
+            assert ("gpu" in job.get("TresPerJob", "")) == on_gpu, job
+
+    def test_reference_jobs_have_a_task_for_every_rank(self, campaign):
+        for job in campaign[2]:
+            tasks = 2 if rule_of(job) in REFERENCE_RULES else 1
+            assert (job["NumTasks"], job["CPUs/Task"]) == (str(tasks), "1"), job
+            if tasks == 2:
+                assert job["MinMemoryCPU"] == "4000M"
+
+    def test_walltimes_are_those_of_the_table_within_the_limit_of_the_profile(self, campaign):
+        hours = {rule_of(job): job["TimeLimit"] for job in campaign[2]}
+        assert (hours["aimd"], hours["label"], hours["select"]) == ("1-00:00:00", "12:00:00", "02:00:00")
+        assert hours["learning_curve"] == "01:00:00"
+
+    def test_a_second_run_does_nothing(self, campaign, slurm):
+        folder, _, jobs = campaign
+        result = snakemake(folder, "--profile", "slurm", "--configfile", str(SHORT), **slurm.environment)
+        assert result.returncode == 0
+        assert "Nothing to be done" in result.stdout + result.stderr
+        assert len(slurm.jobs()) == len(jobs)
+
+
+@pytest.mark.slow
+class TestWalltime:
+    """A reference run that its walltime cuts: 60 frames of 2 s, two minutes a job."""
+
+    TARGET = "results/slurm/aimd/x3.000_random0_1x1x1/frames.extxyz"
+
+    def config(self, folder, ranks, delay_s):
+        config = yaml.safe_load(SHORT.read_text())
+        config["engine"]["toy"] = {"ranks": ranks, "delay_s": delay_s}
+        config["aimd"]["steps"] = 60
+        path = folder / "config.yaml"
+        path.write_text(yaml.safe_dump(config))
+        return str(path)
+
+    @pytest.fixture(scope="class")
+    def undisturbed(self, tmp_path_factory):
+        folder = repository(tmp_path_factory.mktemp("undisturbed"))
+        result = snakemake(folder, "--configfile", self.config(folder, 1, 0.0), self.TARGET)
+        assert result.returncode == 0, result.stderr[-4000:]
+        return (folder / self.TARGET).read_bytes()
+
+    @pytest.mark.parametrize(("ranks", "end"), [(1, "FAILED"), (2, "TIMEOUT")])
+    def test_the_retry_goes_on_to_the_same_frames(self, slurm, undisturbed, tmp_path, ranks, end):
+        folder = repository(tmp_path / "repository")
+        site(
+            folder,
+            **{"set-resources": {"aimd": {"runtime": 2}}, "default-resources": {"slurm_extra": "'--signal=TERM@20'"}},
+        )
+        before = len(slurm.jobs())
+        config = self.config(folder, ranks, 2.0)
+        result = snakemake(folder, "--profile", "slurm", "--configfile", config, self.TARGET, **slurm.environment)
+        assert result.returncode == 0, result.stderr[-4000:]
+        states = [job["JobState"] for job in slurm.jobs()[before:]]
+        assert states[0] == end
+        assert states[-1] == "COMPLETED"
+        log = (folder / "results/slurm/logs/aimd/x3.000_random0_1x1x1.log").read_text()
+        stops = [
+            int(frame) for frame in re.findall(r"asked to stop in \S+ frame (\d+) of 60; the state is written", log)
+        ]
+        # Every start came further than the one before it.
+        assert len(stops) == len(states) - 1
+        assert stops == sorted(set(stops))
+        assert (folder / self.TARGET).read_bytes() == undisturbed
