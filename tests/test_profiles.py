@@ -103,6 +103,19 @@ def test_the_partitions_of_the_profile_are_what_its_plugin_reads(monkeypatch):
     assert (partitions["cpu"].limits.max_gpu, partitions["gpu"].limits.max_gpu) == (0, 1)
 
 
+def test_every_key_is_an_option_of_snakemake():
+    """Of our profile and of the example in the docs; Snakemake itself lets most typos pass."""
+    from snakemake.cli import get_argument_parser
+
+    options = {name for action in get_argument_parser()._actions for name in action.option_strings}
+    example = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/clusters.md").read_text(), re.DOTALL)[0]
+    profile = yte.process_yaml((ROOT / "slurm/config.yaml").read_text(), require_use_yte=True)
+    for settings in (profile, yaml.safe_load(example)):
+        assert {f"--{key}" for key in settings} <= options
+    rules = yaml.safe_load((ROOT / "config/resources.yaml").read_text())
+    assert set(yaml.safe_load(example)["set-resources"]) <= set(rules)
+
+
 @pytest.mark.workflow
 def test_bare_snakemake_shares_this_machine(tmp_path):
     toy = ROOT / "tests/workflow/toy.yaml"
@@ -134,8 +147,8 @@ def test_a_vasp_job_asks_for_its_ranks(tmp_path):
     wanted = {
         "tasks": "6",
         "cpus_per_task": "1",
-        "mem_mb_per_cpu": "4000",
-        "mem_mb": "24000",
+        "mem_mb_per_cpu": "3000",
+        "mem_mb": "18000",
         "mpi": "srun",
         "runtime": "1440",
     }

@@ -85,7 +85,7 @@ class TestCampaign:
             tasks = 2 if rule_of(job) in REFERENCE_RULES else 1
             assert (job["NumTasks"], job["CPUs/Task"]) == (str(tasks), "1"), job
             if tasks == 2:
-                assert job["MinMemoryCPU"] == "4000M"
+                assert job["MinMemoryCPU"] == "3000M"
 
     def test_walltimes_are_those_of_the_table_within_the_limit_of_the_profile(self, campaign):
         hours = {rule_of(job): job["TimeLimit"] for job in campaign[2]}
@@ -117,7 +117,7 @@ class TestWalltime:
     @pytest.fixture(scope="class")
     def undisturbed(self, tmp_path_factory):
         folder = repository(tmp_path_factory.mktemp("undisturbed"))
-        result = snakemake(folder, "--configfile", self.config(folder, 1, 0.0), self.TARGET)
+        result = snakemake(folder, "--configfile", self.config(folder, 1, 0.0), "--", self.TARGET)
         assert result.returncode == 0, result.stderr[-4000:]
         return (folder / self.TARGET).read_bytes()
 
@@ -129,8 +129,8 @@ class TestWalltime:
             **{"set-resources": {"aimd": {"runtime": 2}}, "default-resources": {"slurm_extra": "'--signal=TERM@20'"}},
         )
         before = len(slurm.jobs())
-        config = self.config(folder, ranks, 2.0)
-        result = snakemake(folder, "--profile", "slurm", "--configfile", config, self.TARGET, **slurm.environment)
+        asked = ["--profile", "slurm", "--configfile", self.config(folder, ranks, 2.0), "--", self.TARGET]
+        result = snakemake(folder, *asked, **slurm.environment)
         assert result.returncode == 0, result.stderr[-4000:]
         states = [job["JobState"] for job in slurm.jobs()[before:]]
         assert states[0] == end
