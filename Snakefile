@@ -50,3 +50,9 @@ rule all:
 rule loop:
     input:
         converged_ensemble,
+
+
+# One driver a run; a run's own process, not its jobs', comes here.
+onstart:
+    begin(Path("results") / CFG.run)
+    record_reference(Path("results") / CFG.run, CFG)

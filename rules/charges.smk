@@ -15,6 +15,7 @@ rule reference_charges:
     resources:
         **needs("reference_charges"),
     params:
+        **stage_version("charges"),
         spacing_A=CFG.charges.spacing_A,
         seed=CFG.seed,
     script:
@@ -29,6 +30,7 @@ rule oxidation:
     log:
         "results/{run}/logs/charges/oxidation.log",
     params:
+        code=code("oxidation", "charges"),
         states=section("charges")["states"],
         redox=CFG.structures.redox_element,
     script:
@@ -50,6 +52,7 @@ rule charges:
     resources:
         **needs("charges"),
     params:
+        **stage_version("charges"),
         charges=section(
             "charges",
             without=[
@@ -81,6 +84,7 @@ rule redox:
     log:
         "results/{run}/logs/charges/redox.log",
     params:
+        code=code("redox", "charges"),
         charges=section("charges", without=["every_fs", "max_jumps", "spacing_A"]),
         structures=section("structures"),
         seed=CFG.seed,

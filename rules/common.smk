@@ -8,14 +8,21 @@ from redoxmd import layout
 from redoxmd.config import parse_config
 from redoxmd.config.document import plain
 from redoxmd.dataset import exclusions
+from redoxmd.driver import announce, begin
 from redoxmd.engines import settings_hash
+from redoxmd.gate import lasting_settings
+from redoxmd.mixing import record_reference, refuse_mixing
 from redoxmd.plan import figures_of
 from redoxmd.records import read_json
+from redoxmd.versions import PACKAGE, code_hash, stage_version
 
 CFG = parse_config(config, source="config")
 REFERENCE = settings_hash(CFG.engine)
 FIGURES = figures_of(CFG)
 NEEDS = yaml.safe_load((Path(workflow.basedir) / "config/resources.yaml").read_text())
+refuse_mixing(Path("results") / CFG.run, CFG)
+if workflow.is_main_process:
+    announce(CFG.run, workflow.overwrite_configfiles)
 
 
 wildcard_constraints:
@@ -63,6 +70,28 @@ def section(name, without=()):
     return {key: value for key, value in plain(getattr(CFG, name)).items() if key not in without}
 
 
+def lasting(name, without=()):
+    """Params function: a section as the job's generation was explored with it, once that generation is labelled."""
+
+    def settings(wildcards):
+        now = section(name, without=[*without, "keep_labelled"])
+        return lasting_value(wildcards, name, now)
+
+    return settings
+
+
+def lasting_value(wildcards, name, now):
+    """What a setting was when the job's generation was explored; `now` where that is not labelled, or is to be redone."""
+    if not CFG.explore.keep_labelled:
+        return now
+    return lasting_settings(Path("results") / wildcards.run, int(wildcards.gen), name, now)
+
+
+def code(script, *modules):
+    """What a cheap stage depends on beside its inputs: the content of its script and of modules of the package."""
+    return code_hash([Path(workflow.basedir) / f"workflow/scripts/{script}.py", *(PACKAGE / name for name in modules)])
+
+
 def aimd_structures():
     """Names of the structures the initial training data start from."""
     return layout.structure_names(CFG.aimd.starts, CFG.aimd.supercell)
@@ -96,7 +125,7 @@ def phase(wildcards):
 
 def explore_length_ps(wildcards):
     """How long the explore runs of the job's generation are to live."""
-    return phase_settings(wildcards.run, wildcards.gen).length_ps
+    return lasting_value(wildcards, "length_ps", phase_settings(wildcards.run, wildcards.gen).length_ps)
 
 
 def member_size(wildcards):

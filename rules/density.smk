@@ -12,6 +12,7 @@ rule density_dataset:
     log:
         "results/{run}/logs/density/dataset.log",
     params:
+        **stage_version("density"),
         datasets=[str(folder) for folder in CFG.train.datasets],
         test=density_test_configurations(),
         validation_fraction=CFG.density.validation_fraction,
@@ -35,6 +36,7 @@ rule density:
     resources:
         **needs("density"),
     params:
+        **stage_version("density"),
         density=section(
             "density",
             without=["enabled", "stores", "test_configurations", "validation_fraction"],
@@ -59,6 +61,7 @@ rule density_evaluation:
     resources:
         **needs("density_evaluation"),
     params:
+        **stage_version("density"),
         redox=CFG.structures.redox_element,
         seed=CFG.seed,
     script:

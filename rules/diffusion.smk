@@ -12,6 +12,7 @@ rule jumps:
     resources:
         **needs("jumps"),
     params:
+        code=code("jumps", "diffusion", "trajectory.py"),
         diffusion=section("diffusion", without=["min_jumps_to_fit", "min_temperatures_to_fit"]),
         seed=CFG.seed,
     script:
@@ -29,6 +30,7 @@ rule diffusion:
     log:
         "results/{run}/logs/diffusion/summary.log",
     params:
+        code=code("diffusion", "diffusion"),
         diffusion=section("diffusion"),
     script:
         "../workflow/scripts/diffusion.py"

@@ -17,7 +17,8 @@ rule explore:
     resources:
         **needs("explore"),
     params:
-        explore=section("explore", without=["phases"]),
+        **stage_version("explore"),
+        explore=lasting("explore", without=["phases"]),
         length_ps=explore_length_ps,
         seed=CFG.seed,
     script:

@@ -18,6 +18,7 @@ rule learning_curve:
     log:
         "results/{run}/logs/figures/learning_curve.log",
     params:
+        code=code("learning_curve", "figures"),
         stem="results/{run}/figures/learning_curve",
         style=section("figures"),
         caption=dict(
@@ -45,6 +46,7 @@ rule gate_timeline:
     log:
         "results/{run}/logs/figures/gate_timeline.log",
     params:
+        code=code("gate_timeline", "figures"),
         stem="results/{run}/figures/gate_timeline",
         style=section("figures"),
         caption=dict(
@@ -74,6 +76,7 @@ rule fig3a_errors:
     log:
         "results/{run}/logs/figures/fig3a_errors.log",
     params:
+        code=code("fig3a_errors", "figures"),
         stem="results/{run}/figures/fig3a_errors",
         style=section("figures"),
         caption=dict(
@@ -100,6 +103,7 @@ rule calibration:
     log:
         "results/{run}/logs/figures/calibration.log",
     params:
+        code=code("calibration", "figures"),
         stem="results/{run}/figures/calibration",
         style=section("figures"),
         caption=dict(
@@ -125,6 +129,7 @@ rule fig6_concerted:
     log:
         "results/{run}/logs/figures/fig6_concerted.log",
     params:
+        code=code("fig6_concerted", "figures"),
         stem="results/{run}/figures/fig6_concerted",
         style=section("figures"),
         caption=dict(
@@ -150,6 +155,7 @@ rule fig7_diffusivity:
     log:
         "results/{run}/logs/figures/fig7_diffusivity.log",
     params:
+        code=code("fig7_diffusivity", "figures"),
         stem="results/{run}/figures/fig7_diffusivity",
         style=section("figures"),
         caption=dict(
@@ -178,6 +184,7 @@ rule fig8_arrhenius:
     log:
         "results/{run}/logs/figures/fig8_arrhenius.log",
     params:
+        code=code("fig8_arrhenius", "figures"),
         stem="results/{run}/figures/fig8_arrhenius",
         style=section("figures"),
         caption=dict(
@@ -204,6 +211,7 @@ rule fig9_jumps_vs_msd:
     log:
         "results/{run}/logs/figures/fig9_jumps_vs_msd.log",
     params:
+        code=code("fig9_jumps_vs_msd", "figures"),
         stem="results/{run}/figures/fig9_jumps_vs_msd",
         style=section("figures"),
         caption=dict(
@@ -230,6 +238,7 @@ rule table2_activation:
     log:
         "results/{run}/logs/figures/table2_activation.log",
     params:
+        code=code("table2_activation", "figures"),
         stem="results/{run}/figures/table2_activation",
         style=section("figures"),
         caption=dict(
@@ -256,6 +265,7 @@ rule density_errors:
     log:
         "results/{run}/logs/figures/density_errors.log",
     params:
+        code=code("density_errors", "figures"),
         stem="results/{run}/figures/density_errors",
         style=section("figures"),
         caption=dict(
@@ -282,6 +292,7 @@ rule density_slices:
     log:
         "results/{run}/logs/figures/density_slices.log",
     params:
+        code=code("density_slices", "figures"),
         stem="results/{run}/figures/density_slices",
         style=section("figures"),
         caption=dict(
@@ -308,6 +319,7 @@ rule fig3b_bader:
     log:
         "results/{run}/logs/figures/fig3b_bader.log",
     params:
+        code=code("fig3b_bader", "figures"),
         stem="results/{run}/figures/fig3b_bader",
         style=section("figures"),
         caption=dict(
@@ -337,6 +349,7 @@ rule fig3c_histogram:
     log:
         "results/{run}/logs/figures/fig3c_histogram.log",
     params:
+        code=code("fig3c_histogram", "figures"),
         stem="results/{run}/figures/fig3c_histogram",
         style=section("figures"),
         caption=dict(
@@ -364,6 +377,7 @@ rule redox_table:
     log:
         "results/{run}/logs/figures/redox_table.log",
     params:
+        code=code("redox_table", "figures"),
         stem="results/{run}/figures/redox_table",
         style=section("figures"),
         caption=dict(
@@ -394,6 +408,7 @@ rule fig10_jump:
     log:
         "results/{run}/logs/figures/fig10_jump.log",
     params:
+        code=code("fig10_jump", "figures"),
         stem="results/{run}/figures/fig10_jump",
         style=section("figures"),
         charges=section("charges", without=["every_fs", "max_jumps", "spacing_A"]),
@@ -417,5 +432,7 @@ rule summary:
         summary="results/{run}/summary.json",
     log:
         "results/{run}/logs/figures/summary.log",
+    params:
+        code=code("summary", "run_tables.py"),
     script:
         "../workflow/scripts/summary.py"

@@ -10,7 +10,11 @@ checkpoint gate:
     log:
         "results/{run}/logs/gate/gen{gen}.log",
     params:
-        gate=section("gate"),
+        **stage_version("gate"),
+        gate=lasting("gate"),
+        explore=lasting("explore", without=["phases"]),
+        select=lasting("select"),
+        length_ps=explore_length_ps,
         phase=phase,
     script:
         "../workflow/scripts/gate.py"

@@ -15,6 +15,7 @@ rule production:
     resources:
         **needs("production"),
     params:
+        **stage_version("production"),
         production=section(
             "production",
             without=["x", "temperatures_K", "replicas", "checkpoint_every_s"],

@@ -15,6 +15,7 @@ rule select:
     resources:
         **needs("select"),
     params:
-        select=section("select"),
+        **stage_version("select"),
+        select=lasting("select"),
     script:
         "../workflow/scripts/select.py"

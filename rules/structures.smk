@@ -7,6 +7,7 @@ rule structure:
     log:
         "results/{run}/logs/structures/{structure}.log",
     params:
+        **stage_version("structures"),
         structures=section("structures"),
         seed=CFG.seed,
     script:

@@ -11,6 +11,7 @@ rule dataset:
     log:
         "results/{run}/logs/train/gen{gen}/dataset.log",
     params:
+        **stage_version("train"),
         datasets=[str(folder) for folder in CFG.train.datasets],
         test=section("train")["test_configurations"],
         exclude=excluded,
@@ -35,6 +36,7 @@ rule train:
     resources:
         **needs("train"),
     params:
+        **stage_version("train"),
         train=section(
             "train",
             without=[
@@ -68,6 +70,7 @@ rule ensemble:
     resources:
         **needs("ensemble"),
     params:
+        **stage_version("train"),
         seed=CFG.seed,
     script:
         "../workflow/scripts/ensemble.py"

@@ -65,3 +65,7 @@ class NotConverged(RedoxmdError):
 
 class Interrupted(RedoxmdError):
     """The job was asked to stop (SIGTERM); its state is written and the next start goes on from it."""
+
+
+class DriverAlive(RedoxmdError):
+    """Another process drives the run; the message says which, and where."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from redoxmd.config.sections import Explore, Gate
 from redoxmd.errors import NotConverged
+from redoxmd.records import read_json
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,20 @@ def decide(
     if status != "converged" and generation + 1 >= gate.max_generations:
         raise NotConverged(_out_of_generations(decision, gate))
     return decision
+
+
+def lasting_settings(results: Path, generation: int, name: str, now: Any) -> Any:
+    """A setting as a labelled generation was explored with it; `now` for one that is not labelled yet.
+
+    New thresholds so hold from the next generation on, and what is labelled is not labelled anew. The decision file
+    keeps the settings (`settings`); keys that a later version of the software adds are left out.
+    """
+    if not (results / f"label/gen{generation}/frames.extxyz").exists():
+        return now
+    kept = read_json(results / f"gate/gen{generation}.json").get("settings", {})
+    if name not in kept:
+        return now
+    return {key: kept[name][key] for key in now if key in kept[name]} if isinstance(now, dict) else kept[name]
 
 
 def _shortcomings(runs: Sequence[dict[str, Any]], gate: Gate) -> list[str]:

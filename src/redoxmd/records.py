@@ -45,7 +45,7 @@ def write_text(path: str | Path, text: str) -> None:
 
 def write_json(path: str | Path, record: Any) -> None:
     """Write a record as JSON atomically: sorted keys; NaN and infinities become the strings "nan", "inf"."""
-    write_text(path, json.dumps(_plain(record), indent=1, sort_keys=True, allow_nan=False) + "\n")
+    write_text(path, json.dumps(plain(record), indent=1, sort_keys=True, allow_nan=False) + "\n")
 
 
 def read_json(path: str | Path) -> Any:
@@ -58,15 +58,16 @@ def read_json(path: str | Path) -> Any:
         raise DataError(f"{path}: not valid JSON ({error}); delete it and run again") from error
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A record as JSON reads it back: string keys, lists, Python numbers; NaN and infinities as strings."""
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, np.ndarray):
-        return _plain(value.tolist())
+        return plain(value.tolist())
     if isinstance(value, np.generic):
-        return _plain(value.item())
+        return plain(value.item())
     if isinstance(value, float) and not np.isfinite(value):
         return str(value)
     if isinstance(value, Path):
@@ -76,7 +77,7 @@ def _plain(value: Any) -> Any:
 
 def content_hash(record: Any) -> str:
     """Sixteen hex digits of the SHA-256 of a JSON-like record: the identity of a set of settings."""
-    text = json.dumps(_plain(record), sort_keys=True, separators=(",", ":"))
+    text = json.dumps(plain(record), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -1,4 +1,4 @@
-from redoxmd.config import parse_config
+from redoxmd.config import parse_config, with_settings
 from redoxmd.explore import explore
 from redoxmd.frames import read_frames, write_frames
 from redoxmd.job import job, logger
@@ -12,7 +12,8 @@ with job("explore", snakemake.log[0], snakemake.threads):
     (atoms,) = read_frames(snakemake.input.atoms)
     ensemble = load_ensemble(snakemake.input.ensemble, config.train.device)
     rng = derive_rng(snakemake.params.seed, "explore", gen, name)
-    run = explore(atoms, ensemble, config.explore, snakemake.params.length_ps, rng, name)
+    settings = with_settings(config.explore, snakemake.params.explore)
+    run = explore(atoms, ensemble, settings, snakemake.params.length_ps, rng, name)
     logger.info("%s: %s after %.3g ps, %d candidates", name, run.end_reason, run.survived_ps, len(run.candidates))
     write_frames(snakemake.output.candidates, run.candidates)
     with atomic_path(snakemake.output.trace) as temporary:

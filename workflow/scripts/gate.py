@@ -1,4 +1,4 @@
-from redoxmd.config import parse_config
+from redoxmd.config import parse_config, with_settings
 from redoxmd.frames import read_frames
 from redoxmd.gate import decide
 from redoxmd.job import job, logger
@@ -9,10 +9,12 @@ with job("gate", snakemake.log[0]):
     runs = [read_json(path) for path in snakemake.input.runs]
     ids = [frame.info["label_id"] for frame in read_frames(snakemake.input.selected)]
     gen = int(snakemake.wildcards.gen)
-    decision = decide(gen, snakemake.params.phase, runs, ids, config.explore, config.gate)
+    settings = {name: snakemake.params[name] for name in ("explore", "length_ps", "select", "gate")}
+    explored, judged = (with_settings(getattr(config, name), settings[name]) for name in ("explore", "gate"))
+    decision = decide(gen, snakemake.params.phase, runs, ids, explored, judged)
     logger.info(
         "generation %d (%s): %s, %d labels asked for%s",
         *(gen, decision.phase, decision.status, len(decision.label_ids)),
         "".join(f"; {reason}" for reason in decision.reasons),
     )
-    write_json(snakemake.output.decision, decision.record())
+    write_json(snakemake.output.decision, decision.record() | {"settings": settings})

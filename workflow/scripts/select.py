@@ -1,6 +1,6 @@
 import pandas as pd
 
-from redoxmd.config import parse_config
+from redoxmd.config import parse_config, with_settings
 from redoxmd.frames import read_frames, write_frames
 from redoxmd.job import job, logger
 from redoxmd.model.ensemble import load_ensemble
@@ -12,7 +12,9 @@ with job("select", snakemake.log[0], snakemake.threads):
     candidates = [frame for path in snakemake.input.candidates for frame in read_frames(path)]
     ensemble = load_ensemble(snakemake.input.ensemble, config.train.device)
     known = read_frames(snakemake.input.dataset)
-    selection = select(candidates, known, ensemble, config.select, int(snakemake.wildcards.gen))
+    selection = select(
+        candidates, known, ensemble, with_settings(config.select, snakemake.params.select), int(snakemake.wildcards.gen)
+    )
     logger.info("%d of %d candidates selected", len(selection.frames), len(candidates))
     write_frames(snakemake.output.selected, selection.frames)
     with atomic_path(snakemake.output.refused) as temporary:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import difflib
 import types
 import typing
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -14,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from redoxmd.config.sections import Config
 from redoxmd.errors import ConfigError
 
+SomeSection = TypeVar("SomeSection", bound=BaseModel)
 UNIT_SUFFIXES = ("_fs", "_ps", "_K", "_A", "_eV", "_eV_A", "_muB", "_s", "_per_fs", "_per_ps", "_mm", "_pt")
 
 
@@ -49,6 +51,11 @@ def parse_config(raw: dict[str, Any], source: str = "config") -> Config:
         raise ConfigError(
             f"{source}: {len(lines)} value(s) refused\n" + "\n".join(f"  {line}" for line in lines)
         ) from error
+
+
+def with_settings(section: SomeSection, values: Mapping[str, Any]) -> SomeSection:
+    """A section with some values put in place of its own, as a rule's parameters give them."""
+    return type(section).model_validate({**section.model_dump(), **values})
 
 
 def _explain(item: Any) -> str:

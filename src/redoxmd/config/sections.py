@@ -303,6 +303,11 @@ class Explore(Section):
         default=4.0, gt=1.0, description="hotter than this times the set temperature ends the run"
     )
     trace_every_fs: Positive = Field(default=10.0, description="interval of the recorded spread and temperature")
+    keep_labelled: bool = Field(
+        default=True,
+        description="a generation whose labels are done keeps the explore, select and gate settings it had, new ones "
+        "hold from the next on; false: explore, select and label every generation anew where they differ",
+    )
 
     @model_validator(mode="after")
     def _thresholds_in_order(self) -> Explore:

@@ -14,7 +14,7 @@ from redoxmd.calculation import Level
 from redoxmd.config import sections
 from redoxmd.engines.base import Engine, Inspection, method_hash
 from redoxmd.errors import ConfigError
-from redoxmd.records import content_hash
+from redoxmd.records import content_hash, plain
 
 MODULES = {
     "gpaw": "redoxmd.engines.gpaw",
@@ -51,6 +51,19 @@ def settings_hash(settings: sections.Engine) -> str:
     """
     module = _module(settings)
     return method_hash(settings.name, module.METHOD_VERSION, module.physical_settings(settings))
+
+
+def reference_record(settings: sections.Engine) -> dict[str, Any]:
+    """What `settings_hash` covers, in words: engine, method_version, settings, settings_hash; as JSON holds it."""
+    module = _module(settings)
+    return plain(
+        {
+            "engine": settings.name,
+            "method_version": module.METHOD_VERSION,
+            "settings": module.physical_settings(settings),
+            "settings_hash": settings_hash(settings),
+        }
+    )
 
 
 def engine_available(settings: sections.Engine) -> tuple[bool, str]:

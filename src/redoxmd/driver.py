@@ -1,0 +1,137 @@
+"""Who drives a run: a record with a heartbeat, so that a second driver is refused and a dead one is known as such.
+
+Snakemake locks the files of a run, but its lock outlives kill -9, and another run in the folder removes it when done.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import json
+import os
+import socket
+import sys
+import tempfile
+import threading
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psutil
+
+from redoxmd.errors import DriverAlive
+
+HEARTBEAT_S = 30.0
+# Of a driver on another host, whose process cannot be looked at.
+SILENCE_S = 300.0
+
+
+@dataclass(frozen=True)
+class Driver:
+    """A process that drives a run; `started` is its creation time, which tells it from a later one of that pid."""
+
+    pid: int
+    host: str
+    started: float
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host}"
+
+
+def record_path(results: Path) -> Path:
+    """Where the driver of a run says that it is at work."""
+    return results / "driver.json"
+
+
+def recorded(results: Path) -> Driver | None:
+    """The driver on record, living or dead."""
+    try:
+        return Driver(**json.loads(record_path(results).read_text(encoding="utf-8")))
+    except (FileNotFoundError, ValueError, TypeError):
+        return None
+
+
+def living(results: Path) -> Driver | None:
+    """The driver on record if it is at work: here its process runs, on another host its heart beat lately."""
+    driver = recorded(results)
+    if driver is None:
+        return None
+    if driver.host == socket.gethostname():
+        return driver if _runs(driver) else None
+    return driver if _silence_s(record_path(results)) < SILENCE_S else None
+
+
+def begin(results: Path) -> None:
+    """Take the run for this process until it exits.
+
+    Raises:
+        DriverAlive: another driver is at work on it.
+    """
+    other = living(results)
+    if other is not None:
+        raise DriverAlive(already(results, other))
+    results.mkdir(parents=True, exist_ok=True)
+    path = record_path(results)
+    path.unlink(missing_ok=True)
+    own = Driver(os.getpid(), socket.gethostname(), psutil.Process().create_time())
+    try:
+        handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+    except FileExistsError as error:
+        raise DriverAlive(f"{results}: another driver began at the same moment; start one of them again") from error
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        json.dump(asdict(own), file)
+    atexit.register(_end, path, own)
+    threading.Thread(target=_beat, args=(path,), daemon=True).start()
+
+
+def already(results: Path, driver: Driver) -> str:
+    """The sentence for whoever starts a second driver."""
+    return (
+        f"{results} is being driven by {driver}; a second driver is refused. Wait for it, or stop it "
+        f"(kill {driver.pid}); it stops after the running jobs, and writes their state"
+    )
+
+
+def announce(run: str, configs: Sequence[str] = (), root: Path = Path()) -> None:
+    """Say on stderr, before Snakemake's own words on locks, that a driver is at work on a run, or that one was killed.
+
+    Raises:
+        DriverAlive: the locks of a run at work would be removed (--unlock).
+    """
+    results = root / "results" / run
+    driver = recorded(results)
+    if driver is None:
+        return
+    if living(results) is not None:
+        if "--unlock" in sys.argv:
+            raise DriverAlive(already(results, driver))
+        print(f"redoxmd: {already(results, driver)}", file=sys.stderr)
+        return
+    command = f"redoxmd recover {configs[0]}" if configs else "redoxmd recover"
+    print(f"redoxmd: {results}: its driver ({driver}) was killed; `{command}` mends what it left", file=sys.stderr)
+
+
+def _runs(driver: Driver) -> bool:
+    try:
+        process = psutil.Process(driver.pid)
+        return abs(process.create_time() - driver.started) < 2.0 and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _silence_s(path: Path) -> float:
+    """Seconds since the last heartbeat by the clock of the file system, which both hosts share."""
+    with tempfile.NamedTemporaryFile(dir=path.parent) as probe:
+        return Path(probe.name).stat().st_mtime - path.stat().st_mtime
+
+
+def _beat(path: Path) -> None:
+    waiting = threading.Event()
+    while not waiting.wait(HEARTBEAT_S):
+        with contextlib.suppress(OSError):
+            os.utime(path)
+
+
+def _end(path: Path, own: Driver) -> None:
+    if recorded(path.parent) == own:
+        path.unlink(missing_ok=True)

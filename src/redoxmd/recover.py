@@ -1,0 +1,173 @@
+"""What a killed driver leaves behind, found and mended: locks, jobs that run on, half-done outputs, temporary files.
+
+Whole results and restart states are never touched. Snakemake's folder is read as its version 9 writes it; a record it
+keeps of a file lies under the file's name in base64.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from base64 import urlsafe_b64decode
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from redoxmd import driver
+from redoxmd.errors import DriverAlive
+
+# `redoxmd.records.atomic_path`: a dot, the name, eight random characters, the suffix.
+TEMPORARY = re.compile(r"^\..+\.[a-z0-9_]{8}(\.\w+)?$")
+TERMINATE_S = 60.0
+
+
+@dataclass
+class Leftovers:
+    """What was found.
+
+    Attributes:
+        locks: lock files of Snakemake.
+        slurm: job id → what it is.
+        processes: local jobs that outlived their driver.
+        incomplete: marker of Snakemake → output that was being made.
+        temporaries: files of writes that never ended.
+        records: of the dead driver itself.
+    """
+
+    locks: list[Path] = field(default_factory=list)
+    slurm: dict[str, str] = field(default_factory=dict)
+    processes: list[psutil.Process] = field(default_factory=list)
+    incomplete: dict[Path, Path] = field(default_factory=dict)
+    temporaries: list[Path] = field(default_factory=list)
+    records: list[Path] = field(default_factory=list)
+
+    def lines(self) -> list[str]:
+        """One line for each."""
+        return [
+            *(f"stale lock: {path}" for path in self.locks),
+            *(f"Slurm job without a driver: {name} ({text})" for name, text in self.slurm.items()),
+            *(f"job without a driver: process {process.pid}" for process in self.processes),
+            *(f"half-done output: {path}" for path in self.incomplete.values() if path.exists()),
+            *(f"temporary file: {path}" for path in self.temporaries),
+            *(f"record of a dead driver: {path}" for path in self.records),
+        ]
+
+
+def find_leftovers(run: str, root: Path = Path()) -> Leftovers:
+    """Look for what a killed driver of a run left behind.
+
+    Args:
+        run: its name.
+        root: working directory of the workflow, which holds `results` and `.snakemake`.
+
+    Raises:
+        DriverAlive: a driver is at work, so that nothing is left over.
+    """
+    results = root / "results" / run
+    alive = driver.living(results)
+    if alive is not None:
+        raise DriverAlive(f"{results} is being driven by {alive}: nothing to recover; stop it first if it must go")
+    prefix = f"results/{run}/"
+    incomplete = {marker: root / name for marker, name in _incomplete(root) if name.startswith(prefix)}
+    return Leftovers(
+        [path for path in sorted(root.glob(".snakemake/locks/*.lock")) if _locks(path, prefix)],
+        _slurm_jobs(run, root, _job_ids(incomplete)),
+        _orphans(run, root),
+        incomplete,
+        [path for path in _files(results) if TEMPORARY.match(path.name)],
+        [path for path in [driver.record_path(results)] if path.exists()],
+    )
+
+
+def mend(found: Leftovers) -> None:
+    """Cancel, unlock and clear away what was found; jobs first, for they still write.
+
+    Half-done outputs go with their markers, so that the next start makes them again; each job resumes from its state.
+    """
+    if found.slurm:
+        subprocess.run(["scancel", *found.slurm], check=True, capture_output=True, timeout=120)
+    for process in found.processes:
+        process.terminate()
+    _, stubborn = psutil.wait_procs(found.processes, timeout=TERMINATE_S)
+    for process in stubborn:
+        process.kill()
+    for marker, output in found.incomplete.items():
+        output.unlink(missing_ok=True)
+        marker.unlink(missing_ok=True)
+    for path in [*found.temporaries, *found.locks, *found.records]:
+        path.unlink(missing_ok=True)
+
+
+def _locks(path: Path, prefix: str) -> bool:
+    return any(line.startswith(prefix) for line in path.read_text(encoding="utf-8").splitlines())
+
+
+def record_name(path: Path, folder: Path) -> str:
+    """The file that a record of Snakemake is about; long names are cut into folders that begin with @."""
+    parts = path.relative_to(folder).parts
+    return urlsafe_b64decode("".join(part.removeprefix("@") for part in parts)).decode()
+
+
+def _incomplete(root: Path) -> Iterator[tuple[Path, str]]:
+    folder = root / ".snakemake/incomplete"
+    for marker in sorted(folder.rglob("*")):
+        if marker.is_file() and marker.name != "migration_underway":
+            yield marker, record_name(marker, folder)
+
+
+def _job_ids(markers: dict[Path, Path]) -> set[str]:
+    found = set()
+    for marker in markers:
+        try:
+            found.add(str(json.loads(marker.read_text()).get("external_jobid")).split("_")[0])
+        except ValueError:
+            continue
+    return found - {"None"}
+
+
+def _slurm_jobs(run: str, root: Path, ids: set[str]) -> dict[str, str]:
+    """Jobs of this folder and run in Slurm's queue, by their comment or by Snakemake's markers."""
+    if shutil.which("squeue") is None:
+        return {}
+    command = ["squeue", "--me", "--noheader", "--format=%i|%Z|%k"]
+    queue = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout
+    found = {}
+    for line in queue.splitlines():
+        name, folder, comment = line.split("|", 2)
+        ours = name.split("_")[0] in ids or _wildcards(comment).startswith(f"{run}_") or _wildcards(comment) == run
+        if ours and os.path.realpath(folder) == os.path.realpath(root):
+            found[name] = comment
+    return found
+
+
+def _wildcards(comment: str) -> str:
+    """Values of a job's wildcards as the executor writes them, `rule_NAME_wildcards_RUN_…`: the run is the first."""
+    return comment.split("_wildcards_", 1)[1] if comment.startswith("rule_") and "_wildcards_" in comment else ""
+
+
+def _orphans(run: str, root: Path) -> list[psutil.Process]:
+    """Jobs on this host that a killed driver started in this folder, with their children."""
+    job_of_run = re.compile(rf"\w+:run={re.escape(run)}(,|$)")
+    found: dict[int, psutil.Process] = {}
+    for process in psutil.process_iter():
+        try:
+            words = process.cmdline()
+            ours = "--target-jobs" in words and any(job_of_run.match(word) for word in words)
+            if ours and os.path.realpath(process.cwd()) == os.path.realpath(root):
+                found |= {item.pid: item for item in [process, *process.children(recursive=True)]}
+        except psutil.Error:
+            continue
+    return list(found.values())
+
+
+def _files(results: Path) -> Iterator[Path]:
+    """Files of a run outside its restart states."""
+    for folder, folders, names in os.walk(results):
+        if Path(folder) == results and "state" in folders:
+            folders.remove("state")
+        yield from (Path(folder) / name for name in sorted(names))
