@@ -44,6 +44,7 @@ rule all:
     input:
         expand("results/{run}/figures/{figure}.csv", run=CFG.run, figure=FIGURES),
         expand("results/{run}/summary.json", run=CFG.run),
+        expand("results/{run}/manifest.json", run=CFG.run),
 
 
 # The converged ensemble alone, without production: `snakemake loop`.

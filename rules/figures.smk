@@ -436,3 +436,21 @@ rule summary:
         code=code("summary", "run_tables.py"),
     script:
         "../workflow/scripts/summary.py"
+
+
+# What every number was made from; for `redoxmd trace`.
+rule manifest:
+    input:
+        figures=expand("results/{{run}}/figures/{figure}.csv", figure=FIGURES),
+        summary="results/{run}/summary.json",
+    output:
+        manifest="results/{run}/manifest.json",
+    log:
+        "results/{run}/logs/figures/manifest.log",
+    resources:
+        runtime="2h",
+    params:
+        config=plain(CFG),
+        code=code("manifest", "provenance.py"),
+    script:
+        "../workflow/scripts/manifest.py"

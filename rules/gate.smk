@@ -11,7 +11,7 @@ checkpoint gate:
         "results/{run}/logs/gate/gen{gen}.log",
     params:
         **stage_version("gate"),
-        gate=lasting("gate"),
+        gate=lasting("gate", without=["max_generations"]),
         explore=lasting("explore", without=["phases"]),
         select=lasting("select"),
         length_ps=explore_length_ps,

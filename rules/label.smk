@@ -33,7 +33,5 @@ rule labels:
         summary="results/{run}/label/gen{gen}/summary.json",
     log:
         "results/{run}/logs/label/gen{gen}/summary.log",
-    params:
-        failure_budget=CFG.label.failure_budget,
     script:
         "../workflow/scripts/labels.py"

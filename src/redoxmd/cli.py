@@ -1,4 +1,4 @@
-"""The command line: `redoxmd check`, `status`, `path`, `retry`, `import`, `export`, `density …`, `charges …`."""
+"""The command line: `redoxmd check`, `status`, `path`, `retry`, `recover`, `trace`, `import`, `export` and more."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from redoxmd.archive.commands import add_commands as add_archive_commands
 from redoxmd.charges.commands import add_commands as add_charges_commands
 from redoxmd.density.commands import add_commands as add_density_commands
 from redoxmd.errors import RedoxmdError
+from redoxmd.upkeep import add_commands as add_upkeep_commands
+from redoxmd.upkeep import check_changes
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,11 +39,15 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument("config", type=Path, metavar="CONFIG", nargs="?", default=Path("config/config.yaml"))
         command.set_defaults(command=function)
+        if name == "check":
+            text = "instead, what the next start would run again, why, and its price"
+            command.add_argument("--changes", action="store_true", help=text)
     _add_retry(commands)
     schema = commands.add_parser("schema", help="write the config's schema and documented defaults")
     schema.add_argument("--root", type=Path, default=Path(), help="the repository")
     schema.set_defaults(command=_schema)
     add_archive_commands(commands)
+    add_upkeep_commands(commands)
     add_density_commands(commands)
     add_charges_commands(commands)
     return parser
@@ -79,6 +85,8 @@ def _check(options: argparse.Namespace) -> int:
     from redoxmd.config import load_config
     from redoxmd.plan import describe_plan, make_plan
 
+    if options.changes:
+        return check_changes(options.config)
     config = load_config(options.config)
     plan = make_plan(config)
     print(describe_plan(config, plan))
