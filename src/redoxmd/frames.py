@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
-from ase.io import read, write
 
 from redoxmd.errors import DataError
 from redoxmd.records import atomic_path
@@ -51,6 +50,9 @@ def bare(atoms: Atoms) -> Atoms:
 
 def write_frames(path: str | Path, frames: Sequence[Atoms]) -> None:
     """Write frames as extended XYZ, atomically; an empty sequence writes an empty file."""
+    # Imported late: every parse of the workflow passes here, and ase.io takes half a second.
+    from ase.io import write
+
     with atomic_path(path) as temporary:
         if frames:
             write(temporary, list(frames), format="extxyz")
@@ -62,6 +64,8 @@ def read_frames(path: str | Path) -> list[Atoms]:
     Raises:
         DataError: the file is missing or cannot be parsed to its end.
     """
+    from ase.io import read
+
     path = Path(path)
     if not path.exists():
         raise DataError(f"{path}: no such file of frames")

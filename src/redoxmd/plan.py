@@ -5,15 +5,18 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from redoxmd import layout
 from redoxmd.config.sections import Config
-from redoxmd.engines.base import Inspection
 from redoxmd.errors import RedoxmdError
-from redoxmd.structures.build import count_ions
 from redoxmd.structures.request import parse_name
-from redoxmd.structures.source import SourceCell, source_cell
 from redoxmd.units import FS_PER_PS
+
+# The rest is imported late: the workflow asks this module for its figures at every parse.
+if TYPE_CHECKING:
+    from redoxmd.engines.base import Inspection
+    from redoxmd.structures.source import SourceCell
 
 FIGURES = (
     "learning_curve",
@@ -75,6 +78,8 @@ def make_plan(config: Config, root: Path = Path()) -> Plan:
 
     Checks that every structure can be built, that datasets are there and that the engine is found; starts nothing.
     """
+    from redoxmd.structures.source import source_cell
+
     problems: list[str] = []
     atoms_of: dict[str, int] = {}
     try:
@@ -108,6 +113,8 @@ def make_plan(config: Config, root: Path = Path()) -> Plan:
 def _inspection(config: Config) -> Inspection:
     """What the engine itself finds, for the elements and the cell of the structures."""
     from redoxmd.engines import inspect_engine
+    from redoxmd.engines.base import Inspection
+    from redoxmd.structures.source import source_cell
 
     try:
         cell = source_cell(config.structures).atoms
@@ -140,6 +147,8 @@ def _dataset_stores(config: Config, root: Path) -> bool:
 
 
 def _count_atoms(name: str, source: SourceCell, problems: list[str]) -> int:
+    from redoxmd.structures.build import count_ions
+
     request = parse_name(name)
     framework = int((source.atoms.arrays["site"] == "-").sum())
     a, b, c = request.supercell

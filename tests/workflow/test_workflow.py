@@ -184,7 +184,7 @@ class TestToyCampaign:
 
     def test_plot_style_redraws_figures_only(self, campaign, tmp_path):
         planned = dry_run(campaign[0], self.changed(tmp_path, "figures", font_pt=9.0))
-        assert set(planned) == {*FIGURES, "all"}
+        assert set(planned) == {*FIGURES, "manifest", "all"}
 
     def test_a_new_temperature_runs_only_its_trajectories(self, campaign, tmp_path):
         planned = dry_run(campaign[0], self.changed(tmp_path, "production", temperatures_K=[600, 900, 1200, 1500]))
@@ -218,7 +218,7 @@ class TestToyCampaign:
 
     def test_a_hysteresis_rereads_the_charges_and_predicts_nothing(self, campaign, tmp_path):
         planned = dry_run(campaign[0], self.changed(tmp_path, "charges", high=0.9))
-        assert set(planned) == {"redox", "redox_table", "fig3c_histogram", "fig10_jump", "all"}
+        assert set(planned) == {"redox", "redox_table", "fig3c_histogram", "fig10_jump", "manifest", "all"}
 
     def test_another_density_model_leaves_the_dynamics_alone(self, campaign, tmp_path):
         planned = dry_run(campaign[0], self.changed(tmp_path, "density", max_steps=90))
