@@ -13,7 +13,7 @@ import pytest
 
 from redoxmd import driver
 from redoxmd.cli import main
-from redoxmd.errors import DriverAlive
+from redoxmd.errors import DriverAlive, SchedulerSilent
 from redoxmd.recover import find_leftovers, mend, record_name
 
 DEAD = 2**22 + 1
@@ -90,24 +90,35 @@ def test_orphaned_slurm_jobs_are_cancelled_and_only_those_of_the_run_and_folder(
     assert (site / "cancelled").read_text().split() == ["77", "78_3"]
 
 
+def test_a_scheduler_that_is_down_stops_the_mending_where_jobs_may_still_write(killed, monkeypatch, tmp_path):
+    write(tmp_path / "site/squeue", "#!/bin/sh\necho unable to contact slurm >&2\nexit 1\n").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'site'}:/usr/bin:/bin")
+    with pytest.raises(SchedulerSilent, match=r"unable to contact.*jobs 77 of run a"):
+        find_leftovers("a", killed)
+    marker(killed, "results/a/train/gen0/half.pt")
+    assert find_leftovers("a", killed).slurm == {}
+
+
 def test_a_local_job_that_outlived_its_driver_is_stopped(killed, monkeypatch):
     monkeypatch.setenv("PATH", "")
-    script = "import time; time.sleep(600)"
-    jobs = {
-        run: subprocess.Popen(
-            [sys.executable, "-c", script, "snakemake", "--target-jobs", f"train:run={run},gen=0"], cwd=killed
-        )
-        for run in ("a", "ab")
-    }
+    jobs = {}
+    for run in ("a", "ab"):
+        script = write(killed / f".snakemake/scripts/tmp1.{run}.py", f"# results/{run}/x\nimport time; time.sleep(600)")
+        jobs[run] = subprocess.Popen([sys.executable, str(script)], cwd=killed)
+    words = [sys.executable, "-c", "import time; time.sleep(600)", "--target-jobs"]
+    jobs["a remote"] = subprocess.Popen([*words, "train:run=a,gen=0"], cwd=killed)
+    jobs["ab remote"] = subprocess.Popen([*words, "train:run=ab,gen=0"], cwd=killed)
     try:
         deadline = time.monotonic() + 20
-        while not find_leftovers("a", killed).processes and time.monotonic() < deadline:
+        while len(find_leftovers("a", killed).processes) < 2 and time.monotonic() < deadline:
             time.sleep(0.1)
         found = find_leftovers("a", killed)
-        assert [process.pid for process in found.processes] == [jobs["a"].pid]
+        assert {process.pid for process in found.processes} == {jobs["a"].pid, jobs["a remote"].pid}
         mend(found)
         assert not psutil.pid_exists(jobs["a"].pid)
+        assert not psutil.pid_exists(jobs["a remote"].pid)
         assert jobs["ab"].poll() is None
+        assert jobs["ab remote"].poll() is None
     finally:
         for job in jobs.values():
             job.kill()

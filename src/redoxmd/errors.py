@@ -69,3 +69,7 @@ class Interrupted(RedoxmdError):
 
 class DriverAlive(RedoxmdError):
     """Another process drives the run; the message says which, and where."""
+
+
+class SchedulerSilent(RedoxmdError):
+    """Slurm does not answer where its answer is needed; nothing was changed."""

@@ -12,14 +12,14 @@ import re
 import shutil
 import subprocess
 from base64 import urlsafe_b64decode
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
 
 from redoxmd import driver
-from redoxmd.errors import DriverAlive
+from redoxmd.errors import DriverAlive, SchedulerSilent
 
 # `redoxmd.records.atomic_path`: a dot, the name, eight random characters, the suffix.
 TEMPORARY = re.compile(r"^\..+\.[a-z0-9_]{8}(\.\w+)?$")
@@ -67,6 +67,7 @@ def find_leftovers(run: str, root: Path = Path()) -> Leftovers:
 
     Raises:
         DriverAlive: a driver is at work, so that nothing is left over.
+        SchedulerSilent: there are jobs in Slurm, and it does not answer.
     """
     results = root / "results" / run
     alive = driver.living(results)
@@ -88,9 +89,12 @@ def mend(found: Leftovers) -> None:
     """Cancel, unlock and clear away what was found; jobs first, for they still write.
 
     Half-done outputs go with their markers, so that the next start makes them again; each job resumes from its state.
+
+    Raises:
+        SchedulerSilent: the jobs could not be cancelled; nothing else was done either.
     """
     if found.slurm:
-        subprocess.run(["scancel", *found.slurm], check=True, capture_output=True, timeout=120)
+        _cancel(list(found.slurm))
     for process in found.processes:
         process.terminate()
     _, stubborn = psutil.wait_procs(found.processes, timeout=TERMINATE_S)
@@ -101,6 +105,12 @@ def mend(found: Leftovers) -> None:
         marker.unlink(missing_ok=True)
     for path in [*found.temporaries, *found.locks, *found.records]:
         path.unlink(missing_ok=True)
+
+
+def _cancel(jobs: Sequence[str]) -> None:
+    result = subprocess.run(["scancel", *jobs], check=False, capture_output=True, text=True, timeout=120)
+    if result.returncode:
+        raise SchedulerSilent(f"scancel fails ({result.stderr.strip()}); nothing was mended, try again")
 
 
 def _locks(path: Path, prefix: str) -> bool:
@@ -135,9 +145,14 @@ def _slurm_jobs(run: str, root: Path, ids: set[str]) -> dict[str, str]:
     if shutil.which("squeue") is None:
         return {}
     command = ["squeue", "--me", "--noheader", "--format=%i|%Z|%k"]
-    queue = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout
+    queue = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
+    if queue.returncode and ids:
+        raise SchedulerSilent(
+            f"squeue does not answer ({queue.stderr.strip()}), and jobs {', '.join(sorted(ids))} of run {run} may "
+            "still write; try again when Slurm is up"
+        )
     found = {}
-    for line in queue.splitlines():
+    for line in queue.stdout.splitlines():
         name, folder, comment = line.split("|", 2)
         ours = name.split("_")[0] in ids or _wildcards(comment).startswith(f"{run}_") or _wildcards(comment) == run
         if ours and os.path.realpath(folder) == os.path.realpath(root):
@@ -152,17 +167,23 @@ def _wildcards(comment: str) -> str:
 
 def _orphans(run: str, root: Path) -> list[psutil.Process]:
     """Jobs on this host that a killed driver started in this folder, with their children."""
-    job_of_run = re.compile(rf"\w+:run={re.escape(run)}(,|$)")
     found: dict[int, psutil.Process] = {}
     for process in psutil.process_iter():
         try:
-            words = process.cmdline()
-            ours = "--target-jobs" in words and any(job_of_run.match(word) for word in words)
-            if ours and os.path.realpath(process.cwd()) == os.path.realpath(root):
+            here = os.path.realpath(process.cwd()) == os.path.realpath(root)
+            if here and _is_job_of(run, process.cmdline()):
                 found |= {item.pid: item for item in [process, *process.children(recursive=True)]}
         except psutil.Error:
             continue
     return list(found.values())
+
+
+def _is_job_of(run: str, words: Sequence[str]) -> bool:
+    """Whether a command line is a job of a run: Snakemake's own (--target-jobs), or a script that names its files."""
+    if "--target-jobs" in words:
+        return any(re.match(rf"\w+:run={re.escape(run)}(,|$)", word) for word in words)
+    scripts = [Path(word) for word in words if "/.snakemake/scripts/" in word]
+    return any(script.is_file() and f"results/{run}/".encode() in script.read_bytes() for script in scripts)
 
 
 def _files(results: Path) -> Iterator[Path]:

@@ -1,0 +1,85 @@
+"""Two drivers, a killed one, and `redoxmd recover`, with Snakemake itself on a single slow AIMD of the toy."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+import yaml
+
+from redoxmd import driver
+from redoxmd.cli import main
+from redoxmd.frames import read_frames
+from redoxmd.recover import find_leftovers
+from tests.workflow.test_workflow import TOY, repository, snakemake
+
+pytestmark = pytest.mark.workflow
+
+LIMIT_S = 120
+FRAMES = "results/toy/aimd/x3.000_random0_1x1x1/frames.extxyz"
+
+
+def until(true):
+    deadline = time.monotonic() + LIMIT_S
+    while not true():
+        assert time.monotonic() < deadline, "nothing happened"
+        time.sleep(0.2)
+
+
+@pytest.fixture
+def work(tmp_path):
+    """A folder, a config whose steps take a second each, and the same without delay."""
+    folder = repository(tmp_path / "work")
+    config = yaml.safe_load(TOY.read_text())
+    for name, delay_s in (("slow", 1.0), ("fast", 0.0)):
+        config["engine"]["toy"] = {"refuse_fraction": 0.0, "delay_s": delay_s}
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(config))
+    return folder, tmp_path / "slow.yaml", tmp_path / "fast.yaml"
+
+
+def arguments(config):
+    return [FRAMES, "--cores", "1", "--configfile", str(config)]
+
+
+def test_a_second_driver_is_refused_and_a_killed_one_recovered_from(work, capsys, monkeypatch):
+    folder, slow, fast = work
+    monkeypatch.chdir(folder)
+    results = folder / "results/toy"
+    with (folder / "first.log").open("w") as log:
+        first = subprocess.Popen([sys.executable, "-m", "snakemake", *arguments(slow)], stdout=log, stderr=log)
+    jobs = []
+    try:
+        until(lambda: (results / "state/aimd/x3.000_random0_1x1x1").exists())
+        assert driver.living(results).pid == first.pid
+        jobs = psutil.Process(first.pid).children(recursive=True)
+
+        second = snakemake(folder, *arguments(slow))
+        assert second.returncode != 0
+        assert f"driven by process {first.pid}" in second.stderr
+        unlock = snakemake(folder, "--unlock", *arguments(slow))
+        assert unlock.returncode != 0
+        assert (folder / ".snakemake/locks/0.output.lock").exists()
+        assert main(["recover", str(slow)]) == 1
+        assert "nothing to recover" in capsys.readouterr().err
+
+        os.kill(first.pid, signal.SIGKILL)
+        first.wait()
+        kinds = {line.split(":")[0] for line in find_leftovers("toy").lines()}
+        assert kinds >= {"stale lock", "job without a driver", "record of a dead driver"}
+        assert f"redoxmd recover {slow}" in snakemake(folder, *arguments(slow)).stderr
+        assert main(["recover", str(slow)]) == 0
+        assert not any(job.is_running() and job.status() != psutil.STATUS_ZOMBIE for job in jobs)
+        assert find_leftovers("toy").lines() == []
+        again = snakemake(folder, *arguments(fast))
+        assert again.returncode == 0, again.stderr[-3000:]
+        assert len(read_frames(folder / FRAMES)) == 60
+        assert not driver.record_path(results).exists()
+        assert json.loads((results / "reference.json").read_text())["engine"] == "toy"
+    finally:
+        for process in [*jobs, psutil.Process(first.pid)] if first.poll() is None else jobs:
+            if process.is_running():
+                process.kill()
