@@ -29,7 +29,7 @@ include: "rules/charges.smk"
 include: "rules/figures.smk"
 
 
-# Seconds of one core: not worth a job of a cluster.
+# Seconds of one core on small tables: not worth a job of a cluster.
 localrules:
     all,
     loop,
@@ -37,6 +37,22 @@ localrules:
     gate,
     labels,
     oxidation,
+    diffusion,
+    summary,
+    learning_curve,
+    gate_timeline,
+    fig3a_errors,
+    calibration,
+    fig3b_bader,
+    fig3c_histogram,
+    fig6_concerted,
+    fig7_diffusivity,
+    fig8_arrhenius,
+    fig9_jumps_vs_msd,
+    table2_activation,
+    redox_table,
+    density_errors,
+    density_slices,
 
 
 rule all:

@@ -123,6 +123,12 @@ def phase(wildcards):
     return phase_of(wildcards.run, wildcards.gen)
 
 
+def earlier_decision(wildcards):
+    """The decision that set the job's phase; a job on another machine may only look at what is among its inputs."""
+    gen = int(wildcards.gen)
+    return ancient(f"results/{wildcards.run}/gate/gen{gen - 1}.json") if gen else []
+
+
 def explore_length_ps(wildcards):
     """How long the explore runs of the job's generation are to live."""
     return lasting_value(wildcards, "length_ps", phase_settings(wildcards.run, wildcards.gen).length_ps)

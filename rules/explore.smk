@@ -5,6 +5,7 @@ rule explore:
     input:
         atoms="results/{run}/structures/{structure}.extxyz",
         ensemble="results/{run}/train/gen{gen}/ensemble.pt",
+        earlier=earlier_decision,
     output:
         record="results/{run}/explore/gen{gen}/{structure}.json",
         candidates="results/{run}/explore/gen{gen}/{structure}.candidates.extxyz",
@@ -21,5 +22,6 @@ rule explore:
         explore=lasting("explore", without=["phases"]),
         length_ps=explore_length_ps,
         seed=CFG.seed,
+        state="results/{run}/state/explore/gen{gen}_{structure}",
     script:
         "../workflow/scripts/explore.py"

@@ -447,8 +447,9 @@ rule manifest:
         manifest="results/{run}/manifest.json",
     log:
         "results/{run}/logs/figures/manifest.log",
+    threads: cpus("manifest")
     resources:
-        runtime="2h",
+        **needs("manifest"),
     params:
         config=plain(CFG),
         code=code("manifest", "provenance.py"),

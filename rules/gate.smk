@@ -5,6 +5,7 @@ checkpoint gate:
     input:
         runs=explored("results/{run}/explore/gen{gen}/{structure}.json"),
         selected="results/{run}/select/gen{gen}/selected.extxyz",
+        earlier=earlier_decision,
     output:
         decision="results/{run}/gate/gen{gen}.json",
     log:

@@ -7,13 +7,13 @@ import pytest
 from redoxmd.aimd import run_reference_md
 from redoxmd.checkpoint import Checkpoint
 from redoxmd.config.sections import Aimd, Engine, Label, Start
-from redoxmd.density.store import join_densities, read_densities
+from redoxmd.density.store import density_keys, join_densities, read_densities
 from redoxmd.engines.base import Result
 from redoxmd.engines.toy import ToyEngine
 from redoxmd.errors import DataError, DensityRefused, Interrupted, LabelBudgetExceeded, LabelRefused
 from redoxmd.frames import read_frames, write_frames
 from redoxmd.label import check_failures, frame_with_id, label_frame, label_record
-from redoxmd.reference_run import require_frames
+from redoxmd.reference_run import keep_run, require_frames, write_run
 from tests.test_engines import nvp
 
 SETTINGS = Aimd(starts=(Start(x=3.0),), steps=6, timestep_fs=1.0, density_every=4)
@@ -86,7 +86,7 @@ def test_killed_and_continued_equals_uninterrupted(tmp_path):
     whole = run(tmp_path / "whole").frames
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "part", Trap(4, lambda: (_ for _ in ()).throw(KeyboardInterrupt())))
-    assert len(read_frames(tmp_path / "part/state/frames.extxyz")) == 3
+    assert len(read_frames(tmp_path / "part/state/frames000000.extxyz")) == 3
     continued = run(tmp_path / "part", seed=99)
     # Frames pass through extended XYZ, which keeps eight decimals.
     for a, b in zip(whole, continued.frames, strict=True):
@@ -95,16 +95,64 @@ def test_killed_and_continued_equals_uninterrupted(tmp_path):
     assert [path.name for path in continued.densities] == ["density000000.h5", "density000004.h5"]
 
 
+@pytest.mark.parametrize("per_file", [1, 2, 100])
+@pytest.mark.parametrize("lengths", [(3, 6), (2, 2, 5, 6)])
+def test_made_longer_calculates_what_is_added_and_equals_the_uninterrupted_one(
+    tmp_path, monkeypatch, per_file, lengths
+):
+    monkeypatch.setattr("redoxmd.reference_run.FRAMES_PER_FILE", per_file)
+    whole = run(tmp_path / "whole")
+    calls = []
+    calculate = ToyEngine.calculate
+    monkeypatch.setattr(ToyEngine, "calculate", lambda self, atoms: calls.append(1) or calculate(self, atoms))
+    output = [tmp_path / "frames.extxyz", tmp_path / "densities.h5"]
+    for steps in lengths:
+        settings = SETTINGS.model_copy(update={"steps": steps})
+        checkpoint = Checkpoint(tmp_path / "part/state", "all")
+        engine = ToyEngine(Engine(name="toy"))
+        made = run_reference_md(nvp(), engine, settings, np.random.default_rng(1), "conf", checkpoint)
+        write_run(made, *output)
+        keep_run(made, engine, checkpoint, *output)
+        for path in output:
+            path.rename(tmp_path / f"last.{path.name}")
+    assert len(calls) == 6
+    write_run(whole, *output)
+    assert (tmp_path / "last.frames.extxyz").read_bytes() == output[0].read_bytes()
+    assert (
+        density_keys(tmp_path / "last.densities.h5") == density_keys(output[1]) == ["conf/step00000", "conf/step00004"]
+    )
+    kept = {path.name for path in (tmp_path / "part/state").iterdir()}
+    assert kept == {"fingerprint", "state.npz", "provenance.json", "densities.h5", "frames000000.extxyz"}
+    # Shorter: cut, and the long one is still there.
+    short = run_reference_md(
+        *(nvp(), engine, SETTINGS.model_copy(update={"steps": 3}), np.random.default_rng(1), "conf", checkpoint)
+    )
+    write_run(short, *output)
+    keep_run(short, engine, checkpoint, *output)
+    assert len(read_frames(output[0])) == 3
+    assert density_keys(output[1]) == ["conf/step00000"]
+    assert len(calls) == 6
+    again = run_reference_md(nvp(), engine, SETTINGS, np.random.default_rng(1), "conf", checkpoint)
+    assert len(again.frames) == len(calls) == 6
+
+
+def test_nothing_is_kept_of_a_run_that_a_refusal_ended(tmp_path):
+    made = run(tmp_path, Trap(3, refuse))
+    checkpoint = Checkpoint(tmp_path / "state", "f")
+    keep_run(made, ToyEngine(Engine(name="toy")), checkpoint, tmp_path / "f", tmp_path / "d")
+    assert not (tmp_path / "state").exists()
+
+
 def test_sigterm_writes_the_state_and_leaves(tmp_path):
     with pytest.raises(Interrupted, match="start again to go on"):
         run(tmp_path, Trap(2, lambda: os.kill(os.getpid(), signal.SIGTERM)))
-    assert len(read_frames(tmp_path / "state/frames.extxyz")) == 2
+    assert len(read_frames(tmp_path / "state/frames000000.extxyz")) == 2
 
 
 def test_a_frame_without_its_state_is_done_again(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, Trap(3, lambda: (_ for _ in ()).throw(KeyboardInterrupt())))
-    stored = tmp_path / "state/frames.extxyz"
+    stored = tmp_path / "state/frames000000.extxyz"
     frames = read_frames(stored)
     write_frames(stored, [*frames, frames[0]])
     assert same(run(tmp_path).frames[2:], run(tmp_path / "whole").frames[2:])

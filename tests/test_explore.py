@@ -1,15 +1,22 @@
+import itertools
+
 import numpy as np
+import pandas as pd
 import pytest
 
+from redoxmd.checkpoint import Checkpoint
 from redoxmd.config.sections import Explore
 from redoxmd.ensemble_md import EnsembleMD, GateSettings
+from redoxmd.errors import Interrupted
 from redoxmd.explore import explore
 from redoxmd.md import Langevin
 from redoxmd.model.ensemble import Ensemble, Prediction
 from redoxmd.uncertainty import Passage
 from tests.conftest import rock
 from tests.test_ensemble import members
+from tests.test_production import stop_at
 
+NAME = "x3.000_random0_1x1x1"
 SETTINGS = Explore(
     timestep_fs=1.0, temperature_K=300.0, candidate_every_fs=5.0, trace_every_fs=2.0, max_temperature_factor=50
 )
@@ -33,13 +40,18 @@ class Scripted:
 
 
 @pytest.fixture
-def scripted(monkeypatch):
+def scripted(monkeypatch, tmp_path):
+    number = itertools.count()
+
     def run(spreads, length_fs=40, settings=SETTINGS, **changes):
         script = Scripted(spreads, **changes)
         monkeypatch.setattr(EnsembleMD, "_force", lambda self, x: _predict(self, script, x))
         ensemble = Ensemble(members())
         atoms = rock(1, rattle_A=0.02)
-        return explore(atoms, ensemble, settings, length_fs / 1000, np.random.default_rng(0), "x3.000_random0_1x1x1")
+        folder = tmp_path / f"state{next(number)}"
+        return explore(
+            atoms, ensemble, settings, length_fs / 1000, np.random.default_rng(0), NAME, Checkpoint(folder, "f")
+        )
 
     def _predict(self, script, x):
         self._prediction = script(x)
@@ -106,11 +118,71 @@ def test_an_end_the_spread_did_not_foresee_offers_the_frame_before(scripted):
     assert [frame.info["ended"] for frame in unsure.candidates][-1] == "temperature_runaway"
 
 
-def test_close_contact():
+def test_close_contact(tmp_path):
     atoms = rock(1, rattle_A=0.0)
     atoms.positions[1] = atoms.positions[0] + [0.3, 0, 0]
-    run = explore(atoms, Ensemble(members()), SETTINGS, 0.01, np.random.default_rng(0), "start")
+    rng = np.random.default_rng(0)
+    run = explore(atoms, Ensemble(members()), SETTINGS, 0.01, rng, "start", Checkpoint(tmp_path, "f"))
     assert run.end_reason == "close_contact"
+
+
+class TestRestart:
+    """Untrained members, the atoms held by springs; every frame is a candidate, the trace is dense."""
+
+    HELD = SETTINGS.model_copy(
+        update={"low_eV_A": 0.0, "high_eV_A": 1e6, "candidate_every_fs": 4.0, "max_temperature_factor": 1e6}
+    )
+
+    @pytest.fixture(autouse=True)
+    def _springs(self, monkeypatch):
+        original, home = EnsembleMD._force, rock(2, rattle_A=0.0).positions
+
+        def held(md, positions):
+            original(md, positions)
+            return -5.0 * (positions - home)
+
+        monkeypatch.setattr(EnsembleMD, "_force", held)
+
+    def run(self, folder, length_ps=0.05, settings=HELD):
+        atoms, rng = rock(2, rattle_A=0.02), np.random.default_rng(6)
+        return explore(atoms, Ensemble(members()), settings, length_ps, rng, NAME, Checkpoint(folder, "f"))
+
+    def same(self, one, other):
+        assert (one.end_reason, one.survived_ps) == (other.end_reason, other.survived_ps)
+        pd.testing.assert_frame_equal(one.trace, other.trace, check_exact=True)
+        assert [frame.info for frame in one.candidates] == [frame.info for frame in other.candidates]
+        for a, b in zip(one.candidates, other.candidates, strict=True):
+            np.testing.assert_array_equal(a.positions, b.positions)
+            np.testing.assert_array_equal(a.arrays["momenta"], b.arrays["momenta"])
+
+    @pytest.mark.parametrize("step", [1, 22, 49])
+    def test_stopped_and_continued_equals_uninterrupted(self, tmp_path, monkeypatch, step):
+        whole = self.run(tmp_path / "whole")
+        with monkeypatch.context() as patch:
+            stop_at(patch, step)
+            with pytest.raises(Interrupted, match=f"at step {step} of 50; the state is written"):
+                self.run(tmp_path / "part")
+        self.same(self.run(tmp_path / "part"), whole)
+
+    def test_made_longer_runs_what_is_added(self, tmp_path, monkeypatch):
+        whole = self.run(tmp_path / "whole")
+        self.run(tmp_path / "part", 0.021)
+        steps = []
+        advance = EnsembleMD.step
+        monkeypatch.setattr(EnsembleMD, "step", lambda md: steps.append(md.state.step) or advance(md))
+        self.same(self.run(tmp_path / "part"), whole)
+        assert steps == list(range(21, 50))
+        self.same(self.run(tmp_path / "part"), whole)
+        assert len(steps) == 29
+        # A shorter one has fewer candidates: it is run anew.
+        self.same(self.run(tmp_path / "part", 0.02), self.run(tmp_path / "short", 0.02))
+
+    def test_a_guard_s_word_lasts(self, tmp_path):
+        settings = self.HELD.model_copy(update={"max_temperature_factor": 1.02, "low_eV_A": 1e5})
+        first = self.run(tmp_path / "a", settings=settings)
+        assert first.end_reason == "temperature_runaway"
+        assert [frame.info["ended"] for frame in first.candidates] == ["temperature_runaway"]
+        self.same(self.run(tmp_path / "a", settings=settings), first)
 
 
 def test_continued_md_equals_uninterrupted():

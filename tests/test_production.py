@@ -9,7 +9,7 @@ from redoxmd.config.sections import Production
 from redoxmd.ensemble_md import EnsembleMD
 from redoxmd.errors import Interrupted
 from redoxmd.model.ensemble import Ensemble
-from redoxmd.production import produce
+from redoxmd.production import _Run, produce
 from redoxmd.trajectory import read_trajectory
 from tests.conftest import rock
 from tests.test_ensemble import members
@@ -93,6 +93,7 @@ def test_stopped_and_continued_equals_uninterrupted(tmp_path, monkeypatch, step)
 def test_many_segments_equal_one(tmp_path, monkeypatch):
     _, whole = make(tmp_path / "whole")
     monkeypatch.setattr("redoxmd.production.SEGMENT_FRAMES", 2)
+    monkeypatch.setattr(_Run, "keep", lambda self, output: None)
     _, pieces = make(tmp_path / "pieces")
     assert len(list((tmp_path / "pieces/state").glob("segment*.h5"))) == 7
     np.testing.assert_array_equal(pieces.positions_A, whole.positions_A)
@@ -120,3 +121,105 @@ def test_temperature_and_seed_make_a_trajectory_their_own(tmp_path):
     _, other = make(tmp_path / "c", seed=5)
     assert hotter.temperature_K.mean() > base.temperature_K.mean()
     assert not np.array_equal(base.positions_A, other.positions_A)
+
+
+def longer(length_ps):
+    return SETTINGS.model_copy(update={"length_ps": length_ps})
+
+
+def make_of_length(tmp_path, length_ps, **changes):
+    """The state does not know the length, as in the workflow."""
+    settings = longer(length_ps)
+    summary = produce(
+        rock(2, rattle_A=0.0),
+        Ensemble(members()),
+        settings.model_copy(update=changes),
+        300.0,
+        np.random.default_rng(4),
+        Checkpoint(tmp_path / "state", ["the same"]),
+        tmp_path / "t.h5",
+        {"structure": NAME, "mobile_ion": "Na", "model": "m"},
+    )
+    return summary, read_trajectory(tmp_path / "t.h5")
+
+
+def equal(one, other):
+    for name in ("steps", "time_fs", "positions_A", "temperature_K", "energy_eV", "spread_eV_A"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+
+
+@pytest.mark.parametrize("lengths", [(0.02, 0.06), (0.023, 0.0231, 0.06), (0.02, 0.02, 0.04, 0.06)])
+def test_a_longer_one_runs_only_what_is_added_and_equals_the_uninterrupted_one(tmp_path, monkeypatch, lengths):
+    _, whole = make(tmp_path / "whole")
+    steps = []
+    advance = EnsembleMD.step
+    monkeypatch.setattr(EnsembleMD, "step", lambda self: steps.append(self.state.step) or advance(self))
+    for length_ps in lengths:
+        (tmp_path / "t.h5").unlink(missing_ok=True)
+        summary, trajectory = make_of_length(tmp_path, length_ps)
+    assert steps == list(range(70))
+    equal(trajectory, whole)
+    assert (summary.end_reason, summary.length_ps) == ("completed", pytest.approx(0.06))
+    assert trajectory.metadata["recorded_ps"] == pytest.approx(0.06)
+    # One copy of the frames on the disk.
+    assert (tmp_path / "t.h5").stat().st_nlink == 2
+    assert {path.name for path in (tmp_path / "state").iterdir()} == {
+        "fingerprint",
+        "state.npz",
+        "whole000000000070.h5",
+    }
+
+
+def test_a_shorter_one_is_cut_and_the_long_one_not_forgotten(tmp_path, monkeypatch):
+    _, whole = make_of_length(tmp_path, 0.06)
+    with monkeypatch.context() as patch:
+        patch.setattr(EnsembleMD, "step", None)
+        summary, cut = make_of_length(tmp_path, 0.032)
+        assert (summary.end_reason, summary.length_ps) == ("completed", pytest.approx(0.032))
+        assert cut.steps.tolist() == list(range(0, 31, 5))
+        np.testing.assert_array_equal(cut.positions_A, whole.positions_A[:7])
+        _, again = make_of_length(tmp_path, 0.06)
+    equal(again, whole)
+
+
+def test_one_that_the_gate_ended_stays_ended(tmp_path):
+    _, whole = make(tmp_path / "whole")
+    ceiling = float(np.sort(whole.spread_eV_A)[-2])
+    first, cut = make_of_length(tmp_path, 0.06, stop_above_eV_A=ceiling)
+    second, longer_one = make_of_length(tmp_path, 0.5, stop_above_eV_A=ceiling)
+    assert first.end_reason == second.end_reason == "spread_above_high"
+    equal(longer_one, cut)
+    shorter, _ = make_of_length(tmp_path, cut.steps[-1] / 1000 - 0.002, stop_above_eV_A=ceiling)
+    assert shorter.end_reason == "completed"
+
+
+@pytest.mark.parametrize("crash_before", ["_save_state", "adopt"])
+def test_killed_while_it_tidies_up(tmp_path, monkeypatch, crash_before):
+    _, whole = make(tmp_path / "whole")
+    monkeypatch.setattr("redoxmd.production.SEGMENT_FRAMES", 2)
+    make_of_length(tmp_path, 0.03)
+    target = Checkpoint if crash_before == "adopt" else _Run
+    original = getattr(target, crash_before)
+    calls = []
+
+    def crash(self, *arguments):
+        calls.append(arguments)
+        if target is Checkpoint or any(path.name.startswith("whole") for path in self.segments[-1:]):
+            raise KeyboardInterrupt
+        return original(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(target, crash_before, crash)
+        with pytest.raises(KeyboardInterrupt):
+            make_of_length(tmp_path, 0.06)
+    assert calls
+    _, again = make_of_length(tmp_path, 0.06)
+    equal(again, whole)
+
+
+def test_blocks_join_as_one(tmp_path, monkeypatch):
+    _, whole = make_of_length(tmp_path / "a", 0.06)
+    monkeypatch.setattr("redoxmd.trajectory.BLOCK_FRAMES", 3)
+    make_of_length(tmp_path / "b", 0.04)
+    _, pieces = make_of_length(tmp_path / "b", 0.06)
+    equal(pieces, whole)

@@ -49,7 +49,7 @@ def run_reference_md(
     if "md" in engine.capabilities and isinstance(engine, MDEngine):
         return run_internal_md(atoms, engine, settings, rng, config_id, checkpoint)
     md = Langevin(atoms.get_masses(), settings.timestep_fs, settings.temperature_K, settings.friction_per_fs)
-    run, record = resume_run(checkpoint)
+    run, record = resume_run(checkpoint, settings.steps)
     state = None if record is None else MDState.from_record(record)
     progress = Progress(config_id, settings.steps, done=len(run.frames), unit="frames", interval_s=5.0)
     geometry = bare(atoms)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +57,29 @@ class Checkpoint:
     def path(self, name: str) -> Path:
         """A file of the job's own in the folder."""
         return self.folder / name
+
+    def adopt(self, source: str | Path, name: str) -> None:
+        """Let a finished output be a restart file as well: a second name of it, or a copy where there are none."""
+        new, target = self.folder / f".new.{name}", self.folder / name
+        new.unlink(missing_ok=True)
+        try:
+            os.link(source, new)
+        except OSError:
+            shutil.copy2(source, new)
+        new.replace(target)
+        # Between two names of one file nothing is replaced.
+        new.unlink(missing_ok=True)
+
+    def keep(self, names: Iterable[str]) -> None:
+        """The job is done and may be made longer one day: remove all but what that takes, given by name."""
+        kept = {*names, "fingerprint"}
+        for path in self.folder.iterdir():
+            if path.name in kept:
+                continue
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
 
     def clear(self) -> None:
         """Remove the folder: the job is done."""

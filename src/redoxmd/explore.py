@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+import time
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from ase import Atoms
 
+from redoxmd.checkpoint import Checkpoint
 from redoxmd.config.sections import Explore
 from redoxmd.ensemble_md import EnsembleMD, GateSettings, Observation
+from redoxmd.interrupt import stop_on_sigterm
 from redoxmd.md import Langevin
 from redoxmd.model.ensemble import Ensemble
 from redoxmd.progress import Progress
 from redoxmd.uncertainty import Passage
 from redoxmd.units import FS_PER_PS
 
+SAVE_EVERY_S = 60.0
 # Guards that see what the spread did not.
 UNFORESEEN = ("close_contact", "temperature_runaway")
 
@@ -56,7 +61,13 @@ class ExploreRun:
 
 
 def explore(
-    atoms: Atoms, ensemble: Ensemble, settings: Explore, length_ps: float, rng: np.random.Generator, structure: str
+    atoms: Atoms,
+    ensemble: Ensemble,
+    settings: Explore,
+    length_ps: float,
+    rng: np.random.Generator,
+    structure: str,
+    checkpoint: Checkpoint,
 ) -> ExploreRun:
     """Run NVT MD until `length_ps` or until gate or guards end it (paper, section 2.6).
 
@@ -65,6 +76,9 @@ def explore(
     ensemble was surely wrong: the last sound frame on the way there, at most `candidate_every_fs` earlier, is a
     candidate too, whatever its spread (its `info["ended"]` names the guard). `atoms` is the start; velocities are
     drawn from `rng`.
+
+    The state is in `checkpoint`, also when it is done: stopped and continued, or made longer, it gives the same numbers
+    as in one go on a CPU.
     """
     md = EnsembleMD(
         ensemble,
@@ -80,13 +94,35 @@ def explore(
     )
     steps = round(length_ps * FS_PER_PS / settings.timestep_fs)
     recorder = _Recorder(settings, structure)
-    progress = Progress(f"explore {structure}", steps)
-    seen = md.start(rng)
-    recorder.take(seen, md)
-    while seen.passage is not Passage.STOP and md.state.step < steps:
-        seen = md.step()
+    record = checkpoint.load("state")
+    spent_s, started = 0.0, time.monotonic()
+    if record is None or int(record["step"]) > steps:
+        seen = md.start(rng)
         recorder.take(seen, md)
-        progress.update(md.state.step, f"spread {seen.spread_eV_A:.2f} eV/Å, {seen.temperature_K:.0f} K")
+    else:
+        md.restore(record)
+        seen = _observation(json.loads(str(record["seen"])))
+        recorder.restore(record, atoms)
+        spent_s = float(record["spent_s"])
+    progress = Progress(f"explore {structure}", steps, done=md.state.step)
+
+    def save() -> float:
+        now = time.monotonic()
+        last = {**asdict(seen), "passage": seen.passage.value}
+        more = {"seen": json.dumps(last), "spent_s": spent_s + now - started}
+        checkpoint.save("state", {**md.state_record(), **recorder.record(), **more})
+        return now
+
+    saved_at = started
+    with stop_on_sigterm() as stop:
+        while seen.passage is not Passage.STOP and md.state.step < steps:
+            seen = md.step()
+            recorder.take(seen, md)
+            progress.update(md.state.step, f"spread {seen.spread_eV_A:.2f} eV/Å, {seen.temperature_K:.0f} K")
+            if stop.asked or time.monotonic() - saved_at > SAVE_EVERY_S:
+                saved_at = save()
+                stop.check(f"at step {md.state.step} of {steps}")
+    spent_s += save() - started
     recorder.finish(seen)
     time_ps = md.state.step * settings.timestep_fs / FS_PER_PS
     return ExploreRun(
@@ -96,8 +132,12 @@ def explore(
         length_ps,
         recorder.candidates,
         pd.DataFrame(recorder.rows, columns=["time_fs", "spread_eV_A", "temperature_K", "candidate"]),
-        progress.per_second(md.state.step),
+        md.state.step / max(spent_s, 1e-9),
     )
+
+
+def _observation(record: dict[str, Any]) -> Observation:
+    return Observation(**{**record, "passage": Passage(record["passage"])})
 
 
 class _Recorder:
@@ -112,6 +152,34 @@ class _Recorder:
         self._next_candidate_fs = 0.0
         self._sound: Atoms | None = None
         self._next_sound_fs = 0.0
+
+    def record(self) -> dict[str, Any]:
+        """Plain arrays and text for a restart file."""
+        frames = [*self.candidates, *([] if self._sound is None else [self._sound])]
+        due = [self._next_trace_fs, self._next_candidate_fs, self._next_sound_fs]
+        return {
+            "rows": np.array(self.rows, dtype=float).reshape(-1, 4),
+            "due_fs": np.array(due),
+            "frame_positions_A": np.array([frame.positions for frame in frames]),
+            "frame_momenta": np.array([frame.arrays["momenta"] for frame in frames]),
+            "frame_infos": json.dumps([frame.info for frame in frames]),
+            "candidates": np.asarray(len(self.candidates)),
+        }
+
+    def restore(self, record: dict[str, Any], atoms: Atoms) -> None:
+        """Go on from `record`; `atoms` is the start."""
+        self.rows = [(*row[:3], bool(row[3])) for row in record["rows"].tolist()]
+        self._next_trace_fs, self._next_candidate_fs, self._next_sound_fs = record["due_fs"].tolist()
+        frames = []
+        for number, info in enumerate(json.loads(str(record["frame_infos"]))):
+            frame = atoms.copy()
+            frame.positions = record["frame_positions_A"][number]
+            frame.set_array("momenta", record["frame_momenta"][number])
+            frame.info = info
+            frames.append(frame)
+        count = int(record["candidates"])
+        self.candidates, rest = frames[:count], frames[count:]
+        self._sound = rest[0] if rest else None
 
     def take(self, seen: Observation, md: EnsembleMD) -> None:
         """Record what is due."""

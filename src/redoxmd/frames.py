@@ -31,7 +31,8 @@ def labelled(
     frame = bare(atoms)
     results: dict[str, Any] = {"energy": float(energy_eV), "forces": np.asarray(forces_eV_A)}
     if stress_eV_A3 is not None:
-        results["stress"] = np.asarray(stress_eV_A3)
+        # Symmetric to the last bit, as it comes back from a file.
+        results["stress"] = 0.5 * (np.asarray(stress_eV_A3) + np.transpose(stress_eV_A3))
     if moments_muB is not None:
         results["magmoms"] = np.asarray(moments_muB)
     frame.calc = SinglePointCalculator(frame, **results)
@@ -72,8 +73,14 @@ def read_frames(path: str | Path) -> list[Atoms]:
     if path.stat().st_size == 0:
         return []
     try:
-        return list(read(path, ":", format="extxyz"))
+        frames = list(read(path, ":", format="extxyz"))
     except Exception as error:
         raise DataError(
             f"{path}: not readable as extended XYZ ({error}); restore it or delete it and run again"
         ) from error
+    # ASE writes words it has read in another width than those of NumPy, and a file is to survive being read.
+    for frame in frames:
+        for name, values in frame.arrays.items():
+            if values.dtype == object:
+                frame.arrays[name] = values.astype(str)
+    return frames

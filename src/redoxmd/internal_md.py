@@ -43,7 +43,7 @@ def run_internal_md(
     piece's first frame are the engine's own.
     """
     md = Langevin(atoms.get_masses(), settings.timestep_fs, settings.temperature_K, settings.friction_per_fs)
-    run, record = resume_run(checkpoint)
+    run, record = resume_run(checkpoint, settings.steps)
     geometry = bare(atoms)
     # Drawn first, so that a resumed run has the same.
     base_seed = int(rng.integers(2**62))

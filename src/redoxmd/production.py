@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -46,7 +47,8 @@ def produce(
 
     The trajectory ends early, with the reason in its metadata, when the spread exceeds `stop_above_eV_A` or a guard
     trips; what was recorded until then stays. Restart files and finished segments are kept in `checkpoint`; the
-    same run, stopped and continued, gives the same numbers on a CPU.
+    same run, stopped and continued, gives the same numbers on a CPU. They stay when it is done: with a larger
+    `length_ps` the next call runs the added part only, with a smaller one it cuts.
     """
     run = _Run(atoms, ensemble, settings, temperature_K, rng, checkpoint)
     with stop_on_sigterm() as stop:
@@ -56,7 +58,7 @@ def produce(
                 run.save()
                 stop.check(f"at {run.time_ps:.3g} ps")
     run.save(last=True)
-    speed = ns_per_day(settings.timestep_fs, 1 / max(run.progress.per_second(run.steps_done), 1e-9))
+    speed = ns_per_day(settings.timestep_fs, run.spent_s / max(run.steps_done, 1))
     request = parse_name(metadata["structure"])
     about = {
         **metadata,
@@ -68,7 +70,8 @@ def produce(
         "end_reason": run.end_reason,
         "ns_per_day": speed,
     }
-    join_segments(run.segments, output, about)
+    join_segments(run.segments, output, about, last_step=run.total - run.skip)
+    run.keep(output)
     return ProductionSummary(run.end_reason, run.time_ps, speed)
 
 
@@ -97,14 +100,17 @@ class _Run:
         self.every = max(1, round(settings.save_every_fs / settings.timestep_fs))
         self.frames: list[tuple[int, np.ndarray, Observation]] = []
         self.segments: list[Path] = []
-        self.end_reason = ""
+        self._stopped = ""
+        self._spent_s = 0.0
+        self._started = time.monotonic()
         record = checkpoint.load("state")
         if record is None:
             self._take(self.md.start(rng))
         else:
             self.md.restore(record)
-            self.end_reason = str(record["end_reason"])
-            self.segments = [checkpoint.path(f"segment{number:06d}.h5") for number in range(int(record["segments"]))]
+            self._stopped = str(record["stopped"])
+            self._spent_s = float(record["spent_s"])
+            self.segments = [checkpoint.path(name) for name in json.loads(str(record["segments"]))]
         self.progress = Progress(metadata_name(atoms, temperature_K), self.total, done=self.steps_done)
         self.saved_at = time.monotonic()
 
@@ -115,22 +121,29 @@ class _Run:
 
     @property
     def time_ps(self) -> float:
-        """Recorded time."""
-        return max(self.steps_done - self.skip, 0) * self.settings.timestep_fs / FS_PER_PS
+        """Recorded time, as far as it was asked for."""
+        return max(min(self.steps_done, self.total) - self.skip, 0) * self.settings.timestep_fs / FS_PER_PS
+
+    @property
+    def spent_s(self) -> float:
+        """Wall time so far, over all starts."""
+        return self._spent_s + time.monotonic() - self._started
 
     @property
     def ended(self) -> bool:
         """Whether there is nothing left to do."""
-        return bool(self.end_reason)
+        return bool(self._stopped) or self.steps_done >= self.total
+
+    @property
+    def end_reason(self) -> str:
+        """What ended it: completed, or the gate's or a guard's word if that came before the length asked for."""
+        return self._stopped if self._stopped and self.steps_done <= self.total else "completed"
 
     def advance(self) -> None:
         """One step; notes the frame when one is due and why the run ends when it does."""
-        if self.steps_done >= self.total:
-            self.end_reason = "completed"
-            return
         seen = self.md.step()
         if seen.passage is Passage.STOP:
-            self.end_reason = seen.reason
+            self._stopped = seen.reason
             return
         self._take(seen)
         self.progress.update(self.steps_done, f"spread {seen.spread_eV_A:.2f} eV/Å, {seen.temperature_K:.0f} K")
@@ -149,8 +162,22 @@ class _Run:
             write_segment(path, self._trajectory())
             self.segments.append(path)
             self.frames = []
-        counts = {"segments": np.asarray(len(self.segments)), "end_reason": np.asarray(self.end_reason)}
-        self.checkpoint.save("state", {**self.md.state_record(), **counts})
+        self._save_state()
+
+    def keep(self, output: str | Path) -> None:
+        """Put the finished trajectory in the place of its segments, for a longer one to go on from."""
+        if self.steps_done > self.total:
+            return
+        # Named by its end: until the state says otherwise, the segments it was joined from still count.
+        whole = f"whole{self.steps_done:012d}.h5"
+        self.checkpoint.adopt(output, whole)
+        self.segments = [self.checkpoint.path(whole)]
+        self._save_state()
+        self.checkpoint.keep(["state.npz", whole])
+
+    def _save_state(self) -> None:
+        more = {"segments": json.dumps([path.name for path in self.segments]), "stopped": self._stopped}
+        self.checkpoint.save("state", {**self.md.state_record(), **more, "spent_s": self.spent_s})
         self.saved_at = time.monotonic()
 
     def _trajectory(self) -> Trajectory:

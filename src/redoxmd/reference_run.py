@@ -14,7 +14,7 @@ import numpy as np
 from ase import Atoms
 
 from redoxmd.checkpoint import Checkpoint
-from redoxmd.density.store import density_key, write_densities
+from redoxmd.density.store import density_key, density_keys, join_densities, write_densities
 from redoxmd.engines.base import Engine, Result
 from redoxmd.errors import DataError, DensityRefused, LabelRefused
 from redoxmd.frames import read_frames, write_frames
@@ -23,8 +23,10 @@ from redoxmd.units import ASE_TIME_PER_FS
 
 logger = logging.getLogger("redoxmd")
 
-FRAMES_FILE = "frames.extxyz"
+FRAMES_PER_FILE = 100
 REFUSED_FOLDER = "refused"
+JOINED = "densities.h5"
+PROVENANCE = "provenance.json"
 
 
 @dataclass
@@ -33,15 +35,20 @@ class ReferenceRun:
 
     Attributes:
         frames: accepted frames, in order.
-        densities: one file per kept density, in order (every k-th frame); `densities.join_densities` makes one.
+        densities: stores with the kept densities (every k-th frame), in order; `join_densities` makes one of them.
         refused_densities: {"reason", "detail", "step"} of each density left out; its frame is kept.
         refusal: {"reason", "detail", "step"} of the frame that ended the run early; None when it ran to its end.
+        beyond: whether the state on disk is of a longer run, of which these are the first frames.
+        saved: number of frames in restart files; `file_start` is the first of the file that grows.
     """
 
     frames: list[Atoms]
     densities: list[Path] = field(default_factory=list)
     refused_densities: list[dict[str, Any]] = field(default_factory=list)
     refusal: dict[str, Any] | None = None
+    beyond: bool = False
+    saved: int = 0
+    file_start: int = 0
 
     @property
     def corrections(self) -> list[dict[str, Any]]:
@@ -164,27 +171,93 @@ def _move(source: Path, target: Path) -> None:
     shutil.rmtree(source)
 
 
+def write_run(run: ReferenceRun, frames: str | Path, densities: str | Path) -> None:
+    """Write the frames and the densities of a run, as two files."""
+    write_frames(frames, run.frames)
+    join_densities(densities, run.densities, {_key(frame) for frame in run.frames})
+
+
+def provenance_of(engine: Engine, checkpoint: Checkpoint) -> dict[str, Any]:
+    """Where the labels of a run come from; what this start did not use, for it had nothing to do, as kept before."""
+    kept = checkpoint.path(PROVENANCE)
+    return (read_json(kept) if kept.exists() else {}) | {
+        key: value for key, value in engine.provenance().items() if value
+    }
+
+
+def keep_run(
+    run: ReferenceRun, engine: Engine, checkpoint: Checkpoint, frames: str | Path, densities: str | Path
+) -> None:
+    """Keep what a longer run would go on from, once all is written; nothing of one that a refusal ended."""
+    if run.refusal is not None:
+        checkpoint.clear()
+    elif not run.beyond:
+        write_json(checkpoint.path(PROVENANCE), provenance_of(engine, checkpoint))
+        checkpoint.adopt(densities, JOINED)
+        checkpoint.adopt(frames, _frames_file(0))
+        refused = [f"density{record['step']:06d}.json" for record in run.refused_densities]
+        checkpoint.keep(["state.npz", PROVENANCE, JOINED, _frames_file(0), *refused])
+
+
 def save_run(run: ReferenceRun, state: dict[str, Any], checkpoint: Checkpoint) -> None:
-    """Write frames and then the state that belongs to them."""
-    write_frames(checkpoint.path(FRAMES_FILE), run.frames)
+    """Write the latest frames and then the state that belongs to them."""
+    if run.saved - run.file_start >= FRAMES_PER_FILE:
+        run.file_start = run.saved
+    write_frames(checkpoint.path(_frames_file(run.file_start)), run.frames[run.file_start :])
+    run.saved = len(run.frames)
     checkpoint.save("state", {**state, "frames": np.asarray(len(run.frames))})
 
 
-def resume_run(checkpoint: Checkpoint) -> tuple[ReferenceRun, dict[str, Any] | None]:
-    """The run as far as it had come, and the state to go on from; None for a new one."""
+def _frames_file(start: int) -> str:
+    return f"frames{start:06d}.extxyz"
+
+
+def resume_run(checkpoint: Checkpoint, steps: int) -> tuple[ReferenceRun, dict[str, Any] | None]:
+    """The run as far as it had come, at most so many steps, and the state to go on from; None for a new one."""
     record = checkpoint.load("state")
     if record is None:
         return ReferenceRun([]), None
+    known = int(record["frames"])
+    frames: list[Atoms] = []
+    starts = [int(path.stem.removeprefix("frames")) for path in sorted(checkpoint.folder.glob("frames*.extxyz"))]
+    for start in starts:
+        frames[start:] = read_frames(checkpoint.path(_frames_file(start)))
     # Frames are written before the state: one more than the state knows is the frame to be done again.
-    frames = read_frames(checkpoint.path(FRAMES_FILE))[: int(record["frames"])]
-    densities = [checkpoint.path(f"density{step:06d}.h5") for step in range(len(frames))]
-    refused = [read_json(path) for path in (path.with_suffix(".json") for path in densities) if path.exists()]
-    return ReferenceRun(frames, [path for path in densities if path.exists()], refused), record
+    frames = frames[: min(known, steps)]
+    if len(frames) < min(known, steps):
+        raise DataError(
+            f"{checkpoint.folder}: {len(frames)} frames where the state knows {known}; remove it and run again"
+        )
+    return ReferenceRun(
+        frames,
+        _stores(frames, checkpoint),
+        [read_json(path) for path in _density_files(len(frames), checkpoint, ".json")],
+        beyond=known > steps,
+        saved=len(frames),
+        file_start=min(starts[-1], len(frames)),
+    ), record
+
+
+def _stores(frames: Sequence[Atoms], checkpoint: Checkpoint) -> list[Path]:
+    """Stores with the densities of frames: the one of the finished run, then those of single frames it lacks."""
+    joined = checkpoint.path(JOINED)
+    there = set(density_keys(joined)) if joined.exists() else set()
+    single = [path for path in _density_files(len(frames), checkpoint, ".h5") if not there & set(density_keys(path))]
+    return [joined, *single] if joined.exists() else single
+
+
+def _density_files(count: int, checkpoint: Checkpoint, suffix: str) -> list[Path]:
+    paths = (checkpoint.path(f"density{step:06d}{suffix}") for step in range(count))
+    return [path for path in paths if path.exists()]
+
+
+def _key(frame: Atoms) -> str:
+    return density_key(frame.info["config_id"], int(frame.info["step"]))
 
 
 def pending_densities(run: ReferenceRun, engine: Engine, every: int) -> Sequence[Atoms]:
     """Frames whose density is wanted and neither there nor refused."""
-    done = {int(path.stem.removeprefix("density")) for path in run.densities}
-    done |= {int(record["step"]) for record in run.refused_densities}
+    done = {key for path in run.densities for key in density_keys(path)}
+    refused = {int(record["step"]) for record in run.refused_densities}
     wanted = [frame for frame in run.frames if wants_density(engine, int(frame.info["step"]), every)]
-    return [frame for frame in wanted if int(frame.info["step"]) not in done]
+    return [frame for frame in wanted if _key(frame) not in done and int(frame.info["step"]) not in refused]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ OBSERVABLES = {
     "spread_eV_A": ("spread", "eV Angstrom-1"),
 }
 CHUNK_FRAMES = 256
+BLOCK_FRAMES = 2000
 
 
 @dataclass
@@ -96,8 +97,10 @@ def _append(file: h5py.File, trajectory: Trajectory) -> None:
                 stored[-count:] = data
 
 
-def join_segments(segments: Sequence[Path], path: str | Path, metadata: dict[str, Any]) -> None:
-    """Join consecutive segments into one trajectory, one segment in memory at a time.
+def join_segments(
+    segments: Sequence[Path], path: str | Path, metadata: dict[str, Any], last_step: int | None = None
+) -> None:
+    """Join consecutive segments into one trajectory, up to a step if one is given, some frames in memory at a time.
 
     Raises:
         DataError: a segment is damaged, or its steps do not follow those before it at the same interval.
@@ -107,15 +110,35 @@ def join_segments(segments: Sequence[Path], path: str | Path, metadata: dict[str
     last: list[int] = []
     recorded = 0.0
     with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
-        for number, segment in enumerate(segments):
-            part = read_trajectory(segment)
-            if number == 0:
+        for segment, part in _blocks(segments):
+            if "h5md" not in file:
                 _create(file, part.numbers, part.cell_A, {})
             _check_continuation(segment, last, part.steps)
             last = [*last, *part.steps.tolist()][-2:]
-            recorded = float(part.time_fs[-1]) if len(part.time_fs) else recorded
-            _append(file, part)
+            kept = part if last_step is None else _until(part, last_step)
+            recorded = float(kept.time_fs[-1]) if len(kept.time_fs) else recorded
+            _append(file, kept)
         file.attrs["redoxmd"] = json.dumps({**metadata, "recorded_ps": recorded / 1000}, sort_keys=True)
+
+
+def _blocks(segments: Sequence[Path]) -> Iterator[tuple[Path, Trajectory]]:
+    """Frames of segments, at most BLOCK_FRAMES at a time; of an empty one a block without frames."""
+    for segment in segments:
+        start = 0
+        while True:
+            part = _read(segment, slice(start, start + BLOCK_FRAMES))
+            if len(part.steps) or start == 0:
+                yield segment, part
+            start += BLOCK_FRAMES
+            if len(part.steps) < BLOCK_FRAMES:
+                break
+
+
+def _until(trajectory: Trajectory, last_step: int) -> Trajectory:
+    """Frames up to a step."""
+    count = int(np.searchsorted(trajectory.steps, last_step, side="right"))
+    names = ("positions_A", "steps", "time_fs", *OBSERVABLES)
+    return replace(trajectory, **{name: getattr(trajectory, name)[:count] for name in names})
 
 
 def _check_continuation(segment: Path, last: Sequence[int], steps: np.ndarray) -> None:
@@ -132,16 +155,20 @@ def read_trajectory(path: str | Path, stride: int = 1) -> Trajectory:
     Raises:
         DataError: the file is missing, truncated, no trajectory of ours, or its steps do not increase.
     """
+    return _read(path, slice(None, None, stride))
+
+
+def _read(path: str | Path, frames: slice) -> Trajectory:
     try:
         with h5py.File(path, "r") as file:
-            series = {key: file[f"observables/{name}/value"][::stride] for key, (name, _) in OBSERVABLES.items()}
+            series = {key: file[f"observables/{name}/value"][frames] for key, (name, _) in OBSERVABLES.items()}
             position = file["particles/atoms/position"]
             trajectory = Trajectory(
                 numbers=file["particles/atoms/species"][()],
-                positions_A=position["value"][::stride].astype(float),
+                positions_A=position["value"][frames].astype(float),
                 cell_A=file["cell_A"][()],
-                steps=position["step"][::stride],
-                time_fs=position["time"][::stride],
+                steps=position["step"][frames],
+                time_fs=position["time"][frames],
                 metadata=json.loads(file.attrs["redoxmd"]),
                 **series,
             )

@@ -1,4 +1,4 @@
-"""One node, a cpu and a gpu partition with one invented GPU, no accounts, free ports, all files in one folder."""
+"""One node, a cpu and a gpu partition with two invented GPUs, no accounts, free ports, all files in one folder."""
 
 import os
 import pwd
@@ -93,11 +93,13 @@ class PrivateSlurm:
                 user=pwd.getpwuid(os.getuid()).pw_name,
                 folder=self.folder,
                 cpus=cpus,
-                more=f"RealMemory={memory_MB} Gres=gpu:1 State=UNKNOWN",
+                more=f"RealMemory={memory_MB} Gres=gpu:2 State=UNKNOWN",
             )
         )
         # The file of a GPU must be a device.
-        (self.folder / "gres.conf").write_text(f"AutoDetect=off\nNodeName={node} Name=gpu File=/dev/null\n")
+        (self.folder / "gres.conf").write_text(
+            f"AutoDetect=off\nNodeName={node} Name=gpu File=/dev/null\nNodeName={node} Name=gpu File=/dev/zero\n"
+        )
         (self.folder / "cgroup.conf").touch()
         # The Slurm plugin of Snakemake takes SLURM_CONF away from the srun in a job.
         srun = self.folder / "bin/srun"

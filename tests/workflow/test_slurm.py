@@ -14,9 +14,9 @@ from tests.slurm import PrivateSlurm, missing_programs
 from tests.workflow.test_workflow import repository, snakemake
 
 SHORT = Path(__file__).parent / "slurm.yaml"
-# What a site says in the user's folder: its GPUs, and here a shorter wait.
+# What a site says in the user's folder: its GPUs, and a shorter wait.
 SITE = {
-    "resources": {"gpu": 1},
+    "resources": {"gpu": 2},
     "default-resources": {"mem_mb": 1500},
     "latency-wait": 5,
     "slurm-init-seconds-before-status-checks": 2,
@@ -24,7 +24,7 @@ SITE = {
 }
 GPU_RULES = {"train", "explore", "production"}
 REFERENCE_RULES = {"aimd", "label"}
-AT_HOME = {"structure", "gate", "labels"}
+ON_THE_CLUSTER = {"dataset", "ensemble", "select", "jumps", "manifest", *GPU_RULES, *REFERENCE_RULES}
 
 pytestmark = [
     pytest.mark.workflow,
@@ -64,7 +64,7 @@ class TestCampaign:
     def test_it_converged_and_drew_every_figure(self, campaign):
         _, results, _ = campaign
         decisions = [json.loads(path.read_text()) for path in sorted((results / "gate").glob("gen*.json"))]
-        assert [decision["status"] for decision in decisions] == ["continue", "converged"]
+        assert [decision["status"] for decision in decisions] == ["go_on", "converged"]
         assert len(decisions[0]["label_ids"]) == 2
         for figure in figures_of(load_config(SHORT)):
             assert (results / f"figures/{figure}.svg").stat().st_size > 0
@@ -74,7 +74,7 @@ class TestCampaign:
         assert {job["JobState"] for job in jobs} == {"COMPLETED"}
         count = Counter(rule_of(job) for job in jobs)
         assert (count["aimd"], count["train"], count["explore"], count["label"], count["production"]) == (3, 4, 2, 2, 1)
-        assert not AT_HOME & set(count)
+        assert set(count) == ON_THE_CLUSTER
         for job in jobs:
             on_gpu = rule_of(job) in GPU_RULES
             assert job["Partition"] == ("gpu" if on_gpu else "cpu"), job
@@ -90,7 +90,7 @@ class TestCampaign:
     def test_walltimes_are_those_of_the_table_within_the_limit_of_the_profile(self, campaign):
         hours = {rule_of(job): job["TimeLimit"] for job in campaign[2]}
         assert (hours["aimd"], hours["label"], hours["select"]) == ("1-00:00:00", "12:00:00", "02:00:00")
-        assert hours["learning_curve"] == "01:00:00"
+        assert hours["dataset"] == "01:00:00"
 
     def test_a_second_run_does_nothing(self, campaign, slurm):
         folder, _, jobs = campaign

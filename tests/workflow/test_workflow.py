@@ -232,3 +232,21 @@ class TestToyCampaign:
         assert result.returncode == 0, result.stderr[-2000:]
         text = report.read_text(encoding="utf-8")
         assert all(f"{figure}.svg" in text for figure in FIGURES)
+
+
+def test_a_finished_run_made_longer_goes_on_where_it_ended(tmp_path):
+    """Through Snakemake, which removes an output before the job that makes it anew."""
+    target = "results/toy/aimd/x2.000_random0_1x1x1/frames.extxyz"
+    made = {}
+    for name, lengths in (("whole", [30]), ("part", [20, 30])):
+        folder = repository(tmp_path / name)
+        for steps in lengths:
+            config = yaml.safe_load(TOY.read_text())
+            config["aimd"]["steps"] = steps
+            (folder / "config.yaml").write_text(yaml.safe_dump(config))
+            result = snakemake(folder, "--cores", "1", "--configfile", "config.yaml", "--", target)
+            assert result.returncode == 0, result.stderr[-3000:]
+        made[name] = (folder / target).read_bytes()
+    log = (folder / "results/toy/logs/aimd/x2.000_random0_1x1x1.log").read_text()
+    assert "going on from 20 of 30 frames" in log
+    assert made["whole"] == made["part"]

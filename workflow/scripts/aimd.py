@@ -1,13 +1,12 @@
 from redoxmd.aimd import run_reference_md
 from redoxmd.checkpoint import Checkpoint
 from redoxmd.config import parse_config
-from redoxmd.density.store import join_densities
 from redoxmd.engines import attempt_hash, get_engine
-from redoxmd.frames import read_frames, write_frames
+from redoxmd.frames import read_frames
 from redoxmd.job import job
 from redoxmd.layout import beside_state
 from redoxmd.records import file_sha256, write_json
-from redoxmd.reference_run import keep_files, require_frames, set_aside
+from redoxmd.reference_run import keep_files, keep_run, provenance_of, require_frames, set_aside, write_run
 from redoxmd.seeds import derive_rng
 
 name = snakemake.wildcards.structure
@@ -15,7 +14,9 @@ name = snakemake.wildcards.structure
 threads = max(1, snakemake.threads // snakemake.resources.get("tasks", 1))
 with job("aimd", snakemake.log[0], threads):
     config = parse_config(snakemake.config)
-    fingerprint = [file_sha256(snakemake.input.atoms), dict(snakemake.params.aimd), snakemake.params.reference]
+    # Without the number of steps: a finished run is made longer or cut, not done again.
+    given = {key: value for key, value in snakemake.params.aimd.items() if key != "steps"}
+    fingerprint = [file_sha256(snakemake.input.atoms), given, snakemake.params.reference, snakemake.params.seed]
     checkpoint = Checkpoint(snakemake.params.state, fingerprint)
     (atoms,) = read_frames(snakemake.input.atoms)
     engine = get_engine(config.engine, config.aimd.supercell, checkpoint.folder)
@@ -24,13 +25,12 @@ with job("aimd", snakemake.log[0], threads):
     set_aside(checkpoint, beside_state(snakemake.params.state, "refused"))
     keep_files(engine, beside_state(snakemake.params.state, "files"))
     require_frames(run, name)
-    write_frames(snakemake.output.frames, run.frames)
-    join_densities(snakemake.output.densities, run.densities)
+    write_run(run, snakemake.output.frames, snakemake.output.densities)
     record = {"n_frames": len(run.frames), "refusal": run.refusal, "refused_densities": run.refused_densities}
     record |= {
         "corrections": run.corrections,
         "attempt": attempt_hash(config.engine),
-        "provenance": engine.provenance(),
+        "provenance": provenance_of(engine, checkpoint),
     }
     write_json(snakemake.output.record, {"structure": name, **record})
-    checkpoint.clear()
+    keep_run(run, engine, checkpoint, snakemake.output.frames, snakemake.output.densities)

@@ -1,13 +1,12 @@
 from redoxmd.checkpoint import Checkpoint
 from redoxmd.config import parse_config
-from redoxmd.density.store import join_densities
 from redoxmd.engines import attempt_hash, get_engine
-from redoxmd.frames import read_frames, write_frames
+from redoxmd.frames import read_frames
 from redoxmd.job import job, logger
 from redoxmd.label import frame_with_id, label_frame, label_record
 from redoxmd.layout import beside_state, supercell_of
 from redoxmd.records import content_hash, write_json
-from redoxmd.reference_run import keep_files, set_aside
+from redoxmd.reference_run import keep_files, keep_run, provenance_of, set_aside, write_run
 from redoxmd.seeds import derive_rng
 from redoxmd.structures.build import initial_moments
 
@@ -18,16 +17,18 @@ with job("label", snakemake.log[0], threads):
     config = parse_config(snakemake.config)
     frame = frame_with_id(read_frames(snakemake.input.selected), name)
     frame.set_initial_magnetic_moments(initial_moments(frame, config.structures))
-    fingerprint = [content_hash(frame.positions), dict(snakemake.params.label), snakemake.params.reference]
+    given = {key: value for key, value in snakemake.params.label.items() if key != "steps"}
+    fingerprint = [content_hash(frame.positions), given, snakemake.params.reference, snakemake.params.seed]
     checkpoint = Checkpoint(snakemake.params.state, fingerprint)
     engine = get_engine(config.engine, supercell_of(frame.info["structure"]), checkpoint.folder)
     rng = derive_rng(snakemake.params.seed, "label", name)
     run = label_frame(frame, engine, config.label, rng, name, checkpoint)
-    record = label_record(name, run, frame, attempt_hash(config.engine)) | {"provenance": engine.provenance()}
+    record = label_record(name, run, frame, attempt_hash(config.engine)) | {
+        "provenance": provenance_of(engine, checkpoint)
+    }
     logger.info("%s: %s, %d frames", name, record["status"], record["n_frames"])
     set_aside(checkpoint, beside_state(snakemake.params.state, "refused"))
     keep_files(engine, beside_state(snakemake.params.state, "files"))
-    write_frames(snakemake.output.frames, run.frames)
-    join_densities(snakemake.output.densities, run.densities)
+    write_run(run, snakemake.output.frames, snakemake.output.densities)
     write_json(snakemake.output.record, record)
-    checkpoint.clear()
+    keep_run(run, engine, checkpoint, snakemake.output.frames, snakemake.output.densities)

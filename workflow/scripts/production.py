@@ -11,7 +11,10 @@ name, kelvin = snakemake.wildcards.structure, snakemake.wildcards.temperature
 with job("production", snakemake.log[0], snakemake.threads):
     config = parse_config(snakemake.config)
     model = ensemble_identity(snakemake.input.ensemble)
-    fingerprint = [file_sha256(snakemake.input.atoms), model, dict(snakemake.params.production), kelvin]
+    # Without the length: a finished trajectory is made longer or cut, not run again.
+    given = {key: value for key, value in snakemake.params.production.items() if key != "length_ps"}
+    seed, version = snakemake.params.seed, snakemake.params.get("version", 1)
+    fingerprint = [file_sha256(snakemake.input.atoms), model, given, kelvin, seed, version]
     checkpoint = Checkpoint(snakemake.params.state, fingerprint)
     (atoms,) = read_frames(snakemake.input.atoms)
     ensemble = load_ensemble(snakemake.input.ensemble, config.train.device)
@@ -20,10 +23,9 @@ with job("production", snakemake.log[0], snakemake.threads):
         ensemble,
         config.production,
         float(kelvin),
-        derive_rng(snakemake.params.seed, "production", name, kelvin),
+        derive_rng(seed, "production", name, kelvin),
         checkpoint,
         snakemake.output.trajectory,
         {"structure": name, "mobile_ion": config.structures.mobile_ion, "model": model},
     )
     logger.info("%s at %s K: %s, %.3g ps, %.3g ns/day", name, kelvin, *summary)
-    checkpoint.clear()

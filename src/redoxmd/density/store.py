@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 import h5py
@@ -77,8 +77,8 @@ def density_checksum(density: Density) -> str:
     return digest.hexdigest()
 
 
-def join_densities(path: str | Path, parts: Iterable[Path]) -> None:
-    """Copy stores into one without reading a grid into memory.
+def join_densities(path: str | Path, parts: Iterable[Path], only: Collection[str] | None = None) -> None:
+    """Copy stores, or those of their densities whose keys are given, into one without reading a grid into memory.
 
     Raises:
         DataError: a part is not readable, or a key is in two of them.
@@ -88,6 +88,8 @@ def join_densities(path: str | Path, parts: Iterable[Path]) -> None:
             keys = density_keys(part)
             with h5py.File(part, "r") as file:
                 for key in keys:
+                    if only is not None and key not in only:
+                        continue
                     if key in joined:
                         raise DataError(f"{part}: density {key} is already in another store; leave one out")
                     parent = joined.require_group(key.rpartition("/")[0])
