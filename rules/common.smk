@@ -1,5 +1,6 @@
 # Input functions and wildcard constraints shared by the stages; no rules here.
 
+from functools import cache
 from pathlib import Path
 
 import yaml
@@ -104,7 +105,14 @@ def trajectories():
 
 def decision(run, gen):
     """The decision of a generation; asking for it makes Snakemake run the loop that far."""
-    return read_json(checkpoints.gate.get(run=run, gen=gen).output.decision)
+    path = Path(checkpoints.gate.get(run=run, gen=gen).output.decision)
+    return decision_as_of(path, path.stat().st_mtime_ns)
+
+
+@cache
+def decision_as_of(path, mtime_ns):
+    """A decision file of a date: thousands of jobs ask for the same few."""
+    return read_json(path)
 
 
 def phase_of(run, gen):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import vesin
 
 
 @dataclass(frozen=True)
@@ -31,6 +30,9 @@ class Pairs:
 
 def find_pairs(positions_A: np.ndarray, cell_A: np.ndarray, pbc: np.ndarray, cutoff_A: float) -> Pairs:
     """All directed pairs closer than the cutoff, periodic images of small cells included; linear in atoms."""
+    # Imported late: it loads torch where there is one.
+    import vesin
+
     search = vesin.NeighborList(cutoff=cutoff_A, full_list=True)
     i, j, shift = search.compute(
         points=np.ascontiguousarray(positions_A, dtype=float),
