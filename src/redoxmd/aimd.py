@@ -69,7 +69,7 @@ def run_reference_md(
                     md.step(state, force)
             except LabelRefused as refused:
                 # A signal to the job reaches the engine's processes as well: what they leave then is no verdict.
-                stop.check(f"in {config_id}, frame {len(run.frames)} of {settings.steps}")
+                stop.check(f"in {config_id}, frame {len(run.frames)} of {settings.steps}", further=False)
                 refuse_frame(run, refused, engine, config_id, checkpoint)
                 break
             _append(run, geometry, latest[0], state, md, engine, config_id)

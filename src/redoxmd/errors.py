@@ -64,7 +64,15 @@ class NotConverged(RedoxmdError):
 
 
 class Interrupted(RedoxmdError):
-    """The job was asked to stop (SIGTERM); its state is written and the next start goes on from it."""
+    """The job was asked to stop (SIGTERM, walltime); its state is written and the next start goes on from it.
+
+    Attributes:
+        further: whether this start came further than the one before, so that another is worth its time.
+    """
+
+    def __init__(self, message: str, further: bool = False) -> None:
+        super().__init__(message)
+        self.further = further
 
 
 class DriverAlive(RedoxmdError):

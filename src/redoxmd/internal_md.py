@@ -61,7 +61,7 @@ def run_internal_md(
             segment = engine.run_segment(geometry, settings, steps, derive_seed(base_seed, "md", len(run.frames)))
             if segment.refusal is not None:
                 # A signal to the job reaches the engine's processes as well: what they leave then is no verdict.
-                stop.check(f"in {config_id}, frame {len(run.frames)} of {settings.steps}")
+                stop.check(f"in {config_id}, frame {len(run.frames)} of {settings.steps}", further=False)
             _append(run, segment, state, md, geometry, engine, config_id)
             if segment.refusal is not None:
                 refuse_frame(run, segment.refusal, engine, config_id, checkpoint)

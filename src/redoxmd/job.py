@@ -9,7 +9,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from redoxmd.errors import RedoxmdError
+from redoxmd.errors import Interrupted, RedoxmdError
+from redoxmd.walltime import requeue_at_the_end
 
 logger = logging.getLogger("redoxmd")
 
@@ -30,6 +31,8 @@ def job(name: str, log: str, threads: int = 1) -> Iterator[None]:
         yield
     except RedoxmdError as error:
         logger.error("%s", error)
+        if isinstance(error, Interrupted) and error.further:
+            requeue_at_the_end()
         sys.exit(1)
     except Exception:
         logger.exception("unexpected failure")

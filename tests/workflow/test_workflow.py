@@ -36,14 +36,17 @@ def repository(folder):
     return folder
 
 
-def snakemake(folder, *arguments, **environment):
+def snakemake_environment(folder, **environment):
     # The profiles of whoever runs the tests stay out of it.
     own = {"OMP_NUM_THREADS": "1", "GPAW_CONFIG": str(ROOT / "envs/gpaw_siteconfig.py"), "XDG_CONFIG_HOME": str(folder)}
-    environment = {**os.environ, **own, **environment}
+    return {**os.environ, **own, **environment}
+
+
+def snakemake(folder, *arguments, **environment):
     return subprocess.run(
         [sys.executable, "-m", "snakemake", *arguments],
         cwd=folder,
-        env=environment,
+        env=snakemake_environment(folder, **environment),
         capture_output=True,
         text=True,
         check=False,
