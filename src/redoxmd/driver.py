@@ -19,7 +19,7 @@ from pathlib import Path
 
 import psutil
 
-from redoxmd.errors import DriverAlive
+from redoxmd.errors import DataError, DriverAlive
 
 HEARTBEAT_S = 30.0
 # Of a driver on another host, whose process cannot be looked at.
@@ -66,20 +66,23 @@ def begin(results: Path) -> None:
 
     Raises:
         DriverAlive: another driver is at work on it.
+        DataError: nothing can be written there.
     """
     other = living(results)
     if other is not None:
         raise DriverAlive(already(results, other))
-    results.mkdir(parents=True, exist_ok=True)
     path = record_path(results)
-    path.unlink(missing_ok=True)
     own = Driver(os.getpid(), socket.gethostname(), psutil.Process().create_time())
     try:
+        results.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
         handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            json.dump(asdict(own), file)
     except FileExistsError as error:
         raise DriverAlive(f"{results}: another driver began at the same moment; start one of them again") from error
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        json.dump(asdict(own), file)
+    except OSError as error:
+        raise DataError(f"{results}: cannot be written ({error.strerror}); no job was started") from error
     atexit.register(_end, path, own)
     threading.Thread(target=_beat, args=(path,), daemon=True).start()
 

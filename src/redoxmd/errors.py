@@ -75,6 +75,10 @@ class Interrupted(RedoxmdError):
         self.further = further
 
 
+class TrainingDiverged(RedoxmdError):
+    """The loss of a training is no number any more; the message names the training, the step and the remedy."""
+
+
 class DriverAlive(RedoxmdError):
     """Another process drives the run; the message says which, and where."""
 

@@ -58,6 +58,12 @@ def decide(
     """
     names = [item.name for item in explore.phases]
     reasons = _shortcomings(runs, gate)
+    if reasons and not label_ids:
+        candidates = sum(run["n_candidates"] for run in runs)
+        reasons.append(
+            f"no frame to label ({candidates} candidates): the next generation only trains on; if "
+            "this repeats, widen explore.low_eV_A to high_eV_A or give more initial data (aimd.starts)"
+        )
     if generation + 1 < gate.min_generations:
         reasons.append(f"generation {generation} of at least {gate.min_generations} asked for (gate.min_generations)")
     last_phase = phase == names[-1]

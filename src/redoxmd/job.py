@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -19,6 +21,7 @@ logger = logging.getLogger("redoxmd")
 def job(name: str, log: str, threads: int = 1) -> Iterator[None]:
     """Run the body as a job: messages go to `log` and to stderr, a RedoxmdError becomes one line and exit status 1.
 
+    A full disk, a folder that cannot be written and memory that is not there are said in one line as well.
     Numerical libraries loaded inside the body use `threads` threads.
     """
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
@@ -34,13 +37,47 @@ def job(name: str, log: str, threads: int = 1) -> Iterator[None]:
         if isinstance(error, Interrupted) and error.further:
             requeue_at_the_end()
         sys.exit(1)
-    except Exception:
-        logger.exception("unexpected failure")
-        raise
+    except Exception as error:
+        words = _shortage(error, name)
+        if words is None:
+            logger.exception("unexpected failure")
+            raise
+        logger.error("%s", words)
+        sys.exit(1)
     logger.debug("done in %.1f s", time.monotonic() - started)
 
 
+NOT_WRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM)
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def _shortage(error: BaseException, name: str) -> str | None:
+    """What the machine lacks, in a sentence; None for another failure.
+
+    Libraries hide the system's word: h5py writes its number into the text, torch says that writing failed while the
+    OSError is the context.
+    """
+    number = getattr(error, "errno", None)
+    found = re.search(r"errno = (\d+)", str(error))
+    number = int(found[1]) if number is None and found else number
+    where = getattr(error, "filename", None) or "a file of this job"
+    kept = "finished results and restart states are whole"
+    if number in FULL:
+        return f"{where}: the disk is full; make room and start again, {kept}"
+    if number in NOT_WRITABLE:
+        return f"{where}: may not be written ({os.strerror(number)}); give the run a folder that is writable, {kept}"
+    text = str(error)
+    if isinstance(error, MemoryError) or "can't allocate memory" in text or "out of memory" in text:
+        return (
+            f"out of memory ({text.splitlines()[0] if text else 'no more is known'}); raise {name}'s mem_mb in "
+            f"config/resources.yaml, {kept}"
+        )
+    return _shortage(error.__context__, name) if error.__context__ is not None else None
+
+
 def _log_to(log: str, name: str) -> None:
+    # A log on a full disk is no reason for a traceback beside the message that says so.
+    logging.raiseExceptions = False
     logger.setLevel(logging.DEBUG)
     logger.propagate = False
     form = logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S")

@@ -15,12 +15,13 @@ from torch import Tensor
 
 from redoxmd.config.sections import Member, Train
 from redoxmd.dataset import Dataset, force_scale, reference_energies
-from redoxmd.interrupt import stop_on_sigterm
-from redoxmd.model.ensemble import choose_device, load_record, member_from_record, member_record
+from redoxmd.errors import TrainingDiverged
+from redoxmd.interrupt import StopRequest, stop_on_sigterm
+from redoxmd.model import restart
+from redoxmd.model.ensemble import choose_device, load_record, member_from_record, member_record, write_record
 from redoxmd.model.graph import Graph, build_graph, collate
 from redoxmd.model.painn import Painn
 from redoxmd.progress import Progress
-from redoxmd.records import atomic_path
 from redoxmd.seeds import derive_rng, derive_seed
 
 logger = logging.getLogger("redoxmd")
@@ -94,19 +95,19 @@ def train_member(
         generation: 0 uses ρ and the step limit of the start, later ones those of active learning.
         seed: of this member; weights and batches follow from it. The same seed gives the same weights on a CPU.
         previous: the member of the generation before, the start when `settings.warm_start`.
-        checkpoint: `redoxmd.checkpoint.Checkpoint`; an interrupted training goes on from its last validation.
+        checkpoint: `redoxmd.checkpoint.Checkpoint`; a training that was asked to stop goes on from that step, a killed
+            one from its last validation.
         name: for the log.
+
+    Raises:
+        TrainingDiverged: the loss is no number.
     """
     trainer = Trainer(dataset, member, settings, generation, seed, previous, name)
-    saved = checkpoint.path("training.pt")
-    if saved.exists():
-        trainer.load_state(load_record(saved))
+    restart.resume(trainer, checkpoint, "training")
     with stop_on_sigterm() as stop:
         while not trainer.stopped:
-            trainer.run_interval()
-            with atomic_path(saved) as temporary:
-                torch.save(trainer.state(), temporary)
-            stop.check(f"training {name} at step {trainer.step}")
+            trainer.run_interval(stop)
+            restart.save(trainer, checkpoint, "training", stop)
     return trainer.result()
 
 
@@ -142,6 +143,7 @@ class Trainer:
         self.best_state = copy.deepcopy(self.averaged.state_dict())
         self.since_best = self.since_decay = 0
         self.history: list[dict[str, float]] = []
+        self.interval_start, self.interval_loss = 0, 0.0
         self.stopped = ""
         self.progress = Progress(name, self.max_steps)
 
@@ -166,14 +168,16 @@ class Trainer:
         model.scale_eV.fill_(force_scale(training))
         return model
 
-    def run_interval(self) -> None:
-        """Gradient steps up to the next validation, then validate and decide whether to go on."""
-        until = min(self.step + self.settings.validate_every, self.max_steps)
-        total, first = 0.0, self.step
+    def run_interval(self, stop: StopRequest | None = None) -> None:
+        """Gradient steps up to the next validation, then validate and decide; back at once when asked to stop."""
+        until = min(self.interval_start + self.settings.validate_every, self.max_steps)
         while self.step < until:
-            total += self.gradient_step()
+            if stop is not None and stop.asked:
+                return
+            self.interval_loss += self.gradient_step()
             self.progress.update(self.step, f"validation loss {self.best_loss:.3g}")
-        self._validate(total / max(self.step - first, 1))
+        self._validate(self.interval_loss / max(self.step - self.interval_start, 1))
+        self.interval_start, self.interval_loss = self.step, 0.0
 
     def gradient_step(self) -> float:
         """One step of the optimiser on the next batch; returns its loss."""
@@ -214,6 +218,11 @@ class Trainer:
         chosen = self.validation or self.training
         losses = [float(self._loss(self.averaged, [sample], create_graph=False).detach()) for sample in chosen]
         loss = float(np.mean(losses))
+        if not np.isfinite([loss, training_loss]).all():
+            raise TrainingDiverged(
+                f"{self.name}: the loss is {training_loss} (training), {loss} (validation) at step {self.step}; lower "
+                "train.learning_rate, or look for wrong labels (docs/silent-errors.md)"
+            )
         rate = self.optimiser.param_groups[0]["lr"]
         self.history.append(
             {"step": self.step, "learning_rate": rate, "training_loss": training_loss, "validation_loss": loss}
@@ -254,6 +263,7 @@ class Trainer:
             "optimiser": self.optimiser.state_dict(),
             "numbers": [self.step, self.best_step, self.best_loss, self.since_best, self.since_decay],
             "history": self.history,
+            "interval": [self.interval_start, self.interval_loss],
             "stopped": self.stopped,
         }
 
@@ -265,6 +275,7 @@ class Trainer:
         self.optimiser.load_state_dict(state["optimiser"])
         self.step, self.best_step, self.best_loss, self.since_best, self.since_decay = state["numbers"]
         self.history = state["history"]
+        self.interval_start, self.interval_loss = state["interval"]
         self.stopped = state["stopped"]
         self.progress = Progress(self.name, self.max_steps, done=self.step)
 
@@ -281,8 +292,7 @@ def make_sample(frame: Atoms, model: Painn) -> Sample:
 def save_member(path: Any, result: TrainingResult, about: dict[str, Any]) -> None:
     """Write a member with its history, atomically."""
     record = {**member_record(result.member), "history": result.history, "best_step": result.best_step}
-    with atomic_path(path) as temporary:
-        torch.save({**record, "stopped": result.stopped, "about": about}, temporary)
+    write_record(path, {**record, "stopped": result.stopped, "about": about})
 
 
 def load_member(path: Any) -> tuple[Painn, dict[str, Any]]:

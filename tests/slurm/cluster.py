@@ -101,11 +101,12 @@ class PrivateSlurm:
             f"AutoDetect=off\nNodeName={node} Name=gpu File=/dev/null\nNodeName={node} Name=gpu File=/dev/zero\n"
         )
         (self.folder / "cgroup.conf").touch()
-        # The Slurm plugin of Snakemake takes SLURM_CONF away from the srun in a job.
-        srun = self.folder / "bin/srun"
-        real = shutil.which("srun", path=SEARCH)
-        srun.write_text(f'#!/bin/sh\nSLURM_CONF={self.folder}/slurm.conf exec {real} "$@"\n')
-        srun.chmod(0o755)
+        # The Slurm plugin of Snakemake takes SLURM_CONF away from what runs in a job.
+        for name in ("srun", "squeue", "scontrol"):
+            wrapper = self.folder / "bin" / name
+            real = shutil.which(name, path=SEARCH)
+            wrapper.write_text(f'#!/bin/sh\nSLURM_CONF={self.folder}/slurm.conf exec {real} "$@"\n')
+            wrapper.chmod(0o755)
 
     def _start(self) -> None:
         munge = self.folder / "munge"

@@ -28,6 +28,13 @@ GPU_RULES = {"train", "explore", "production"}
 REFERENCE_RULES = {"aimd", "label"}
 ON_THE_CLUSTER = {"dataset", "ensemble", "select", "jumps", "manifest", *GPU_RULES, *REFERENCE_RULES}
 
+SHORT_JOBS = {
+    "set-resources": {"aimd": {"runtime": 2}},
+    # The job's own clock is to be first: its margin is 20 s then.
+    "default-resources": {"slurm_extra": "'--signal=TERM@10'"},
+    "retries": 0,
+}
+
 pytestmark = [
     pytest.mark.workflow,
     pytest.mark.skipif(
@@ -126,7 +133,7 @@ class TestWalltime:
     @pytest.mark.parametrize("ranks", [1, 2])
     def test_the_job_goes_back_in_the_queue_and_on_to_the_same_frames(self, slurm, undisturbed, tmp_path, ranks):
         folder = repository(tmp_path / "repository")
-        site(folder, **{"set-resources": {"aimd": {"runtime": 2}}, "retries": 0})
+        site(folder, **SHORT_JOBS)
         before = len(slurm.jobs())
         asked = ["--profile", "slurm", "--configfile", self.config(folder, ranks, 2.0), "--", self.TARGET]
         result = snakemake(folder, *asked, **slurm.environment)
@@ -145,7 +152,7 @@ class TestWalltime:
 
     def test_a_cancelled_job_does_not(self, slurm, tmp_path):
         folder = repository(tmp_path / "repository")
-        site(folder, **{"set-resources": {"aimd": {"runtime": 2}}, "retries": 0})
+        site(folder, **SHORT_JOBS)
         before = len(slurm.jobs())
         asked = ["--profile", "slurm", "--configfile", self.config(folder, 1, 2.0), "--", self.TARGET]
         log = folder / "results/slurm/logs/aimd/x3.000_random0_1x1x1.log"

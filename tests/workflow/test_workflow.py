@@ -185,6 +185,20 @@ class TestToyCampaign:
         path.write_text(yaml.safe_dump(config))
         return path
 
+    def test_clocks_that_disagree_mean_nothing(self, campaign):
+        """Files of some stages an hour in the future, as a node whose clock is ahead leaves them."""
+        results = campaign[0] / "results/toy"
+        patterns = ("aimd/*/frames.extxyz", "train/gen0/*", "select/gen0/*", "production/*", "structures/*")
+        files = [path for pattern in patterns for path in results.glob(pattern)]
+        before = {path: path.stat().st_mtime for path in files}
+        try:
+            for path in files:
+                os.utime(path, (time.time() + 3600,) * 2)
+            assert dry_run(campaign[0], TOY) == {}
+        finally:
+            for path, then in before.items():
+                os.utime(path, (then, then))
+
     def test_plot_style_redraws_figures_only(self, campaign, tmp_path):
         planned = dry_run(campaign[0], self.changed(tmp_path, "figures", font_pt=9.0))
         assert set(planned) == {*FIGURES, "manifest", "all"}

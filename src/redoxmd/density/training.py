@@ -21,11 +21,11 @@ from redoxmd.density.network import DensityNetwork, Encoded
 from redoxmd.density.pool import PointPool
 from redoxmd.density.probes import ProbePairs, scattered_block
 from redoxmd.density.superposition import fit_superposition
-from redoxmd.errors import DataError
-from redoxmd.interrupt import stop_on_sigterm
-from redoxmd.model.ensemble import choose_device, load_record
+from redoxmd.errors import DataError, TrainingDiverged
+from redoxmd.interrupt import StopRequest, stop_on_sigterm
+from redoxmd.model import restart
+from redoxmd.model.ensemble import choose_device
 from redoxmd.progress import Progress
-from redoxmd.records import atomic_path
 from redoxmd.seeds import derive_rng, derive_seed
 
 logger = logging.getLogger("redoxmd")
@@ -69,17 +69,14 @@ def train_density(
 
     Raises:
         DataError: there is no density to train on.
+        TrainingDiverged: the loss is no number.
     """
     trainer = DensityTrainer(training, validation, redox_element, settings, seed)
-    saved = checkpoint.path("density.pt")
-    if saved.exists():
-        trainer.load_state(load_record(saved))
+    restart.resume(trainer, checkpoint, "density")
     with stop_on_sigterm() as stop:
         while trainer.step < settings.max_steps:
-            trainer.run_interval()
-            with atomic_path(saved) as temporary:
-                torch.save(trainer.state(), temporary)
-            stop.check(f"training the density model at step {trainer.step}")
+            trainer.run_interval(stop)
+            restart.save(trainer, checkpoint, "density", stop)
     return trainer.result()
 
 
@@ -122,6 +119,7 @@ class DensityTrainer:
         self.best_score = float("inf")
         self.best_state = copy.deepcopy(self.averaged.state_dict())
         self.history: list[dict[str, float]] = []
+        self.interval_losses: list[float] = []
         self.progress = Progress("density model", settings.max_steps)
 
     def _pools(self, densities: DensitySet, redox_element: int, elements: Sequence[int]) -> list[PointPool]:
@@ -142,14 +140,17 @@ class DensityTrainer:
         spread: np.ndarray = np.maximum(np.concatenate(residuals).std(axis=0), 1e-6)
         return spread
 
-    def run_interval(self) -> None:
-        """Gradient steps up to the next validation, then validate."""
-        until = min(self.step + self.settings.validate_every, self.settings.max_steps)
-        losses = []
+    def run_interval(self, stop: StopRequest | None = None) -> None:
+        """Gradient steps up to the next validation, then validate; back at once on a stop."""
+        start = self.step - len(self.interval_losses)
+        until = min(start + self.settings.validate_every, self.settings.max_steps)
         while self.step < until:
-            losses.append(self.gradient_step())
+            if stop is not None and stop.asked:
+                return
+            self.interval_losses.append(self.gradient_step())
             self.progress.update(self.step, f"validation NMAE {self.best_score:.3g} %")
-        self._validate(float(np.mean(losses)))
+        self._validate(float(np.mean(self.interval_losses)))
+        self.interval_losses = []
 
     def gradient_step(self) -> float:
         """One step of the optimiser; returns its loss."""
@@ -217,6 +218,11 @@ class DensityTrainer:
                 losses.append(float(((output - target) ** 2).mean()))
                 reference.append(pool.values_e_A3[chosen])
                 predicted.append(reference[-1] + (output - target).cpu().double().numpy() * self.scale)
+        if not np.isfinite([training_loss, *losses]).all():
+            raise TrainingDiverged(
+                f"density model: the loss is {training_loss} (training), {np.mean(losses)} (validation) at step "
+                f"{self.step}; lower density.learning_rate"
+            )
         percent = np.nan_to_num(nmae_percent(np.concatenate(predicted), np.concatenate(reference)))
         # The squared error follows the few points where an orbital is turned the wrong way; the NMAE all of them.
         score = float(np.sqrt(percent[0] * max(percent[1], 1e-6)))
@@ -256,6 +262,7 @@ class DensityTrainer:
             "optimiser": self.optimiser.state_dict(),
             "numbers": [self.step, self.best_step, self.best_score],
             "history": self.history,
+            "interval": self.interval_losses,
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -266,4 +273,5 @@ class DensityTrainer:
         self.optimiser.load_state_dict(state["optimiser"])
         self.step, self.best_step, self.best_score = state["numbers"]
         self.history = state["history"]
+        self.interval_losses = state["interval"]
         self.progress = Progress("density model", self.settings.max_steps, done=self.step)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -219,8 +220,7 @@ def save_ensemble(path: str | Path, ensemble: Ensemble) -> None:
         "members": [member_record(member) for member in ensemble.members],
         "calibration": ensemble.calibration,
     }
-    with atomic_path(path) as temporary:
-        torch.save(record, temporary)
+    write_record(path, record)
 
 
 def load_ensemble(path: str | Path, device: str = "auto") -> Ensemble:
@@ -236,8 +236,16 @@ def load_ensemble(path: str | Path, device: str = "auto") -> Ensemble:
     return ensemble.to(choose_device(device))
 
 
+def write_record(path: str | Path, record: dict[str, Any]) -> None:
+    """Write plain data and tensors, atomically; by way of memory, for torch's own writer hides why it failed."""
+    buffer = io.BytesIO()
+    torch.save(record, buffer)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(buffer.getbuffer())
+
+
 def load_record(path: str | Path) -> dict[str, Any]:
-    """Read a file written by torch.save, as plain data."""
+    """Read back what `write_record` wrote."""
     try:
         record: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
