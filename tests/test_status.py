@@ -52,10 +52,13 @@ def test_a_run_on_its_way(tmp_path):
     trajectory.metadata.update(recorded_ps=250.0, ns_per_day=1.5, end_reason="completed")
     (tmp_path / "production").mkdir()
     write_segment(tmp_path / "production/x3.000_preferred0_1x1x1_T500K.h5", trajectory)
-    state = tmp_path / "state/production/x3.000_preferred0_1x1x1_T600K"
-    state.mkdir(parents=True)
-    np.savez(state / "state.npz", step=np.asarray(500_000))
+    # Finished runs keep their states as well.
+    for kelvin in (500, 600):
+        state = tmp_path / f"state/production/x3.000_preferred0_1x1x1_T{kelvin}K"
+        state.mkdir(parents=True)
+        np.savez(state / "state.npz", step=np.asarray(500_000))
     text = describe(tmp_path, CONFIG)
+    assert "T500K" not in text
     for line in (
         "  x3.000_preferred0_1x1x1_T600K: 250 of 1e+03 ps, equilibration included",
         "aimd: 1 of 2 runs done, 5 frames",

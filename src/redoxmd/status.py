@@ -97,8 +97,10 @@ def _decision_lines(decision: dict[str, Any], results: Path, generation: int) ->
 
 def _production_lines(results: Path, config: Config) -> list[str]:
     wanted = [f"{name}_T{kelvin}K" for name, kelvin in layout.trajectories(config.production)]
-    done = [path for path in (results / f"production/{name}.h5" for name in wanted) if path.exists()]
-    on_their_way = [line for name in wanted if (line := _progress_line(results, config, name))]
+    files = {name: results / f"production/{name}.h5" for name in wanted}
+    done = [path for path in files.values() if path.exists()]
+    waited_for = [name for name, path in files.items() if not path.exists()]
+    on_their_way = [line for name in waited_for if (line := _progress_line(results, config, name))]
     if not done:
         return [f"production: 0 of {len(wanted)} trajectories", *on_their_way]
     from redoxmd.trajectory import read_metadata
