@@ -141,13 +141,10 @@ class TestWalltime:
         # One job, in the queue again and again: Snakemake saw no failure.
         (job,) = slurm.jobs()[before:]
         assert job["JobState"] == "COMPLETED"
+        assert int(job["Restarts"]) >= 1
+        # Snakemake begins a job's log anew; the last start says where it came in.
         log = (folder / "results/slurm/logs/aimd/x3.000_random0_1x1x1.log").read_text()
-        stops = [
-            int(frame) for frame in re.findall(r"asked to stop in \S+ frame (\d+) of 60; the state is written", log)
-        ]
-        # Every start came further than the one before it.
-        assert 1 <= len(stops) == int(job["Restarts"])
-        assert stops == sorted(set(stops))
+        assert 20 < int(re.search(r"going on from (\d+) of 60 frames", log)[1]) < 60
         assert (folder / self.TARGET).read_bytes() == undisturbed
 
     def test_a_cancelled_job_does_not(self, slurm, tmp_path):
