@@ -18,7 +18,7 @@ from redoxmd.dataset import Dataset, force_scale, reference_energies
 from redoxmd.errors import TrainingDiverged
 from redoxmd.interrupt import StopRequest, stop_on_sigterm
 from redoxmd.model import restart
-from redoxmd.model.ensemble import choose_device, load_record, member_from_record, member_record, write_record
+from redoxmd.model.ensemble import choose_device, load_record, member_from_record, member_record, save_record
 from redoxmd.model.graph import Graph, build_graph, collate
 from redoxmd.model.painn import Painn
 from redoxmd.progress import Progress
@@ -292,7 +292,7 @@ def make_sample(frame: Atoms, model: Painn) -> Sample:
 def save_member(path: Any, result: TrainingResult, about: dict[str, Any]) -> None:
     """Write a member with its history, atomically."""
     record = {**member_record(result.member), "history": result.history, "best_step": result.best_step}
-    write_record(path, {**record, "stopped": result.stopped, "about": about})
+    save_record(path, {**record, "stopped": result.stopped, "about": about})
 
 
 def load_member(path: Any) -> tuple[Painn, dict[str, Any]]:

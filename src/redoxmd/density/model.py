@@ -14,7 +14,7 @@ from redoxmd.density.network import DensityNetwork, Encoded
 from redoxmd.density.probes import AtomImages, ProbePairs, scattered_block, scattered_pairs
 from redoxmd.density.superposition import Superposition
 from redoxmd.errors import DataError
-from redoxmd.model.ensemble import choose_device, load_record, write_record
+from redoxmd.model.ensemble import choose_device, load_record, save_record
 from redoxmd.model.graph import build_graph, species_index
 
 FORMAT = 1
@@ -109,7 +109,7 @@ def save_density_model(path: str | Path, model: DensityModel, about: dict[str, A
         "plain": model.plain,
         "about": about,
     }
-    write_record(path, record)
+    save_record(path, record)
 
 
 def load_density_model(path: str | Path, device: str = "auto") -> tuple[DensityModel, dict[str, Any]]:

@@ -220,7 +220,7 @@ def save_ensemble(path: str | Path, ensemble: Ensemble) -> None:
         "members": [member_record(member) for member in ensemble.members],
         "calibration": ensemble.calibration,
     }
-    write_record(path, record)
+    save_record(path, record)
 
 
 def load_ensemble(path: str | Path, device: str = "auto") -> Ensemble:
@@ -236,7 +236,7 @@ def load_ensemble(path: str | Path, device: str = "auto") -> Ensemble:
     return ensemble.to(choose_device(device))
 
 
-def write_record(path: str | Path, record: dict[str, Any]) -> None:
+def save_record(path: str | Path, record: dict[str, Any]) -> None:
     """Write plain data and tensors, atomically; by way of memory, for torch's own writer hides why it failed."""
     buffer = io.BytesIO()
     torch.save(record, buffer)
@@ -245,7 +245,7 @@ def write_record(path: str | Path, record: dict[str, Any]) -> None:
 
 
 def load_record(path: str | Path) -> dict[str, Any]:
-    """Read back what `write_record` wrote."""
+    """Read back what `save_record` wrote."""
     try:
         record: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:

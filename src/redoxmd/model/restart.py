@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from redoxmd.checkpoint import Checkpoint
 from redoxmd.errors import DataError
 from redoxmd.interrupt import StopRequest
-from redoxmd.model.ensemble import load_record, write_record
+from redoxmd.model.ensemble import load_record, save_record
 
 logger = logging.getLogger("redoxmd")
 
@@ -45,5 +45,5 @@ def save(trainer: Restartable, checkpoint: Checkpoint, name: str, stop: StopRequ
     Raises:
         Interrupted: see `redoxmd.interrupt.StopRequest`.
     """
-    write_record(checkpoint.path(f"{name}.pt"), trainer.state())
+    save_record(checkpoint.path(f"{name}.pt"), trainer.state())
     stop.check(f"{name} at step {trainer.step}")
