@@ -7,7 +7,7 @@ from ase.calculators.fd import calculate_numerical_forces
 from redoxmd.errors import DataError
 from redoxmd.model.calculator import EnsembleCalculator
 from redoxmd.model.calibration import Evaluation, calibrate, calibrated, calibration_of, evaluate
-from redoxmd.model.ensemble import Ensemble, EnsembleForces, load_ensemble, save_ensemble
+from redoxmd.model.ensemble import Ensemble, EnsembleForces, ensemble_identity, load_ensemble, save_ensemble
 from redoxmd.model.graph import build_graph
 from redoxmd.model.painn import Painn
 from tests.conftest import rock, spring_label
@@ -76,6 +76,14 @@ def test_file_round_trip(tmp_path):
     np.testing.assert_allclose(
         again.predict(rock(1)).member_forces_eV_A, single.predict(rock(1)).member_forces_eV_A, atol=1e-12
     )
+
+
+def test_the_same_ensemble_has_the_same_identity_whenever_it_is_written(tmp_path):
+    for name in ("one", "other"):
+        save_ensemble(tmp_path / f"{name}.pt", Ensemble(members()))
+    assert ensemble_identity(tmp_path / "one.pt") == ensemble_identity(tmp_path / "other.pt")
+    save_ensemble(tmp_path / "other.pt", Ensemble(members(seed=5)))
+    assert ensemble_identity(tmp_path / "one.pt") != ensemble_identity(tmp_path / "other.pt")
 
 
 def test_damaged_file_is_named(tmp_path):

@@ -16,13 +16,13 @@ def error_table(ensembles: list[dict[str, Any]]) -> pd.DataFrame:
 
 
 def run_table(decisions: list[dict[str, Any]]) -> pd.DataFrame:
-    """Every explore run the gate judged, one row each."""
+    """Every explore run the gate judged, one row each, without its speed, which is no result."""
     rows = [
         {"generation": decision["generation"], "phase": decision["phase"], **run}
         for decision in decisions
         for run in decision["figures"]["runs"]
     ]
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).drop(columns="steps_per_s", errors="ignore")
 
 
 def trace_table(paths: Sequence[str]) -> pd.DataFrame:
