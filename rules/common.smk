@@ -10,13 +10,13 @@ from redoxmd import layout
 from redoxmd.config import parse_config
 from redoxmd.config.document import plain
 from redoxmd.dataset import exclusions
-from redoxmd.driver import announce, begin
+from redoxmd.upkeep.driver import announce, begin
 from redoxmd.engines import settings_hash
 from redoxmd.gate import lasting_settings
-from redoxmd.mixing import record_reference, refuse_mixing
+from redoxmd.upkeep.mixing import record_reference, refuse_mixing
 from redoxmd.plan import figures_of
 from redoxmd.records import read_json
-from redoxmd.versions import PACKAGE, code_hash, stage_version
+from redoxmd.upkeep.versions import PACKAGE, code_hash, stage_version
 
 CFG = parse_config(config, source="config")
 REFERENCE = settings_hash(CFG.engine)

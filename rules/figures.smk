@@ -452,6 +452,6 @@ rule manifest:
         **needs("manifest"),
     params:
         config=plain(CFG),
-        code=code("manifest", "provenance.py"),
+        code=code("manifest", "upkeep/provenance.py"),
     script:
         "../workflow/scripts/manifest.py"

@@ -13,8 +13,8 @@ from redoxmd.archive.commands import add_commands as add_archive_commands
 from redoxmd.charges.commands import add_commands as add_charges_commands
 from redoxmd.density.commands import add_commands as add_density_commands
 from redoxmd.errors import RedoxmdError
-from redoxmd.upkeep import add_commands as add_upkeep_commands
-from redoxmd.upkeep import check_changes
+from redoxmd.upkeep.commands import add_commands as add_upkeep_commands
+from redoxmd.upkeep.commands import check_changes
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -49,7 +49,6 @@ def _parser() -> argparse.ArgumentParser:
         if name == "check":
             text = "instead, what the next start would run again, why, and its price"
             command.add_argument("--changes", action="store_true", help=text)
-    _add_retry(commands)
     schema = commands.add_parser("schema", help="write the config's schema and documented defaults")
     schema.add_argument("--root", type=Path, default=Path(), help="the repository")
     schema.set_defaults(command=_schema)
@@ -58,34 +57,6 @@ def _parser() -> argparse.ArgumentParser:
     add_density_commands(commands)
     add_charges_commands(commands)
     return parser
-
-
-def _add_retry(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    text = "take refused labels out of the results, so that the next run does them again"
-    command = commands.add_parser("retry", help=text, description=text)
-    command.add_argument("config", type=Path, metavar="CONFIG", nargs="?", default=Path("config/config.yaml"))
-    command.add_argument("--anyway", action="store_true", help="also where the engine section has not changed")
-    command.add_argument(
-        "--partial", action="store_true", help="also runs that ended early; their earlier frames are lost"
-    )
-    command.set_defaults(command=_retry)
-
-
-def _retry(options: argparse.Namespace) -> int:
-    from redoxmd.config import load_config
-    from redoxmd.retry import retry_refused
-
-    config = load_config(options.config)
-    found = retry_refused(Path("results") / config.run, config, anyway=options.anyway, partial=options.partial)
-    for line in found.again:
-        print(f"again: {line}")
-    for line in found.unchanged:
-        print(f"left, the engine section is what it was: {line}")
-    print(f"{len(found.again)} to be done again by the next run, {len(found.unchanged)} left")
-    if found.records:
-        files = " ".join(map(str, found.records))
-        print(f"where the run has gone on from them:\nsnakemake --configfile {options.config} --forcerun {files}")
-    return 0
 
 
 def _check(options: argparse.Namespace) -> int:

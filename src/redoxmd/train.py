@@ -15,8 +15,7 @@ from torch import Tensor
 
 from redoxmd.config.sections import Member, Train
 from redoxmd.dataset import Dataset, force_scale, reference_energies
-from redoxmd.errors import TrainingDiverged
-from redoxmd.interrupt import StopRequest, stop_on_sigterm
+from redoxmd.interrupt import StopRequest
 from redoxmd.model import restart
 from redoxmd.model.ensemble import choose_device, load_record, member_from_record, member_record, save_record
 from redoxmd.model.graph import Graph, build_graph, collate
@@ -103,11 +102,7 @@ def train_member(
         TrainingDiverged: the loss is no number.
     """
     trainer = Trainer(dataset, member, settings, generation, seed, previous, name)
-    restart.resume(trainer, checkpoint, "training")
-    with stop_on_sigterm() as stop:
-        while not trainer.stopped:
-            trainer.run_interval(stop)
-            restart.save(trainer, checkpoint, "training", stop)
+    restart.run(trainer, checkpoint, "training")
     return trainer.result()
 
 
@@ -168,6 +163,11 @@ class Trainer:
         model.scale_eV.fill_(force_scale(training))
         return model
 
+    @property
+    def ended(self) -> bool:
+        """Whether there is a reason to stop."""
+        return bool(self.stopped)
+
     def run_interval(self, stop: StopRequest | None = None) -> None:
         """Gradient steps up to the next validation, then validate and decide; back at once when asked to stop."""
         until = min(self.interval_start + self.settings.validate_every, self.max_steps)
@@ -218,11 +218,8 @@ class Trainer:
         chosen = self.validation or self.training
         losses = [float(self._loss(self.averaged, [sample], create_graph=False).detach()) for sample in chosen]
         loss = float(np.mean(losses))
-        if not np.isfinite([loss, training_loss]).all():
-            raise TrainingDiverged(
-                f"{self.name}: the loss is {training_loss} (training), {loss} (validation) at step {self.step}; lower "
-                "train.learning_rate, or look for wrong labels (docs/silent-errors.md)"
-            )
+        remedy = "train.learning_rate, or look for wrong labels (docs/silent-errors.md)"
+        restart.check_loss(self.name, self.step, training_loss, loss, remedy)
         rate = self.optimiser.param_groups[0]["lr"]
         self.history.append(
             {"step": self.step, "learning_rate": rate, "training_loss": training_loss, "validation_loss": loss}

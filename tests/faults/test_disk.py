@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from redoxmd import driver
 from redoxmd.checkpoint import Checkpoint
 from redoxmd.config.sections import Figures
 from redoxmd.errors import DataError, Interrupted
@@ -12,6 +11,7 @@ from redoxmd.figures.save import save_figure
 from redoxmd.records import read_json, write_json
 from redoxmd.train import Trainer
 from redoxmd.trajectory import read_trajectory
+from redoxmd.upkeep import driver
 from tests import test_aimd, test_explore, test_production, test_train
 
 # h5py tells of its objects on the full disk once more when it lets go of them.

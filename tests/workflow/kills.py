@@ -23,8 +23,8 @@ from typing import NamedTuple
 import psutil
 
 from redoxmd.config import load_config
-from redoxmd.recover import record_name
-from redoxmd.versions import code_hash
+from redoxmd.upkeep.recover import record_name
+from redoxmd.upkeep.versions import code_hash
 from tests.workflow.same import differences
 from tests.workflow.test_workflow import ROOT, repository
 

@@ -11,10 +11,10 @@ import psutil
 import pytest
 import yaml
 
-from redoxmd import driver
 from redoxmd.cli import main
 from redoxmd.frames import read_frames
-from redoxmd.recover import find_leftovers
+from redoxmd.upkeep import driver
+from redoxmd.upkeep.recover import find_leftovers
 from tests.workflow.test_workflow import TOY, repository, snakemake
 
 pytestmark = pytest.mark.workflow

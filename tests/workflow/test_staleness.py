@@ -8,12 +8,12 @@ import time
 import pytest
 import yaml
 
-from redoxmd import versions
-from redoxmd.changes import planned_jobs
 from redoxmd.config import load_config, parse_config
 from redoxmd.engines import settings_hash
-from redoxmd.mixing import record_reference, refuse_mixing
 from redoxmd.plan import figures_of
+from redoxmd.upkeep import versions
+from redoxmd.upkeep.changes import planned_jobs
+from redoxmd.upkeep.mixing import record_reference, refuse_mixing
 from tests.workflow.finished import finished_campaign
 from tests.workflow.test_workflow import ROOT, TOY, repository, snakemake
 

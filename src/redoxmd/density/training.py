@@ -21,8 +21,8 @@ from redoxmd.density.network import DensityNetwork, Encoded
 from redoxmd.density.pool import PointPool
 from redoxmd.density.probes import ProbePairs, scattered_block
 from redoxmd.density.superposition import fit_superposition
-from redoxmd.errors import DataError, TrainingDiverged
-from redoxmd.interrupt import StopRequest, stop_on_sigterm
+from redoxmd.errors import DataError
+from redoxmd.interrupt import StopRequest
 from redoxmd.model import restart
 from redoxmd.model.ensemble import choose_device
 from redoxmd.progress import Progress
@@ -72,11 +72,7 @@ def train_density(
         TrainingDiverged: the loss is no number.
     """
     trainer = DensityTrainer(training, validation, redox_element, settings, seed)
-    restart.resume(trainer, checkpoint, "density")
-    with stop_on_sigterm() as stop:
-        while trainer.step < settings.max_steps:
-            trainer.run_interval(stop)
-            restart.save(trainer, checkpoint, "density", stop)
+    restart.run(trainer, checkpoint, "density")
     return trainer.result()
 
 
@@ -139,6 +135,11 @@ class DensityTrainer:
             residuals.append(self._target(pool, chosen, pool.pairs(chosen, self.settings.cutoff_A)))
         spread: np.ndarray = np.maximum(np.concatenate(residuals).std(axis=0), 1e-6)
         return spread
+
+    @property
+    def ended(self) -> bool:
+        """Whether all steps are done."""
+        return self.step >= self.settings.max_steps
 
     def run_interval(self, stop: StopRequest | None = None) -> None:
         """Gradient steps up to the next validation, then validate; back at once on a stop."""
@@ -218,11 +219,8 @@ class DensityTrainer:
                 losses.append(float(((output - target) ** 2).mean()))
                 reference.append(pool.values_e_A3[chosen])
                 predicted.append(reference[-1] + (output - target).cpu().double().numpy() * self.scale)
-        if not np.isfinite([training_loss, *losses]).all():
-            raise TrainingDiverged(
-                f"density model: the loss is {training_loss} (training), {np.mean(losses)} (validation) at step "
-                f"{self.step}; lower density.learning_rate"
-            )
+        loss = float(np.mean(losses))
+        restart.check_loss("density model", self.step, training_loss, loss, "density.learning_rate")
         percent = np.nan_to_num(nmae_percent(np.concatenate(predicted), np.concatenate(reference)))
         # The squared error follows the few points where an orbital is turned the wrong way; the NMAE all of them.
         score = float(np.sqrt(percent[0] * max(percent[1], 1e-6)))
@@ -231,7 +229,7 @@ class DensityTrainer:
                 "step": self.step,
                 "learning_rate": self._learning_rate(),
                 "training_loss": training_loss,
-                "validation_loss": float(np.mean(losses)),
+                "validation_loss": loss,
                 "validation_nmae_total": float(percent[0]),
                 "validation_nmae_spin": float(percent[1]),
             }

@@ -1,13 +1,14 @@
-"""The restart file of a training: written whole, and not trusted when it cannot be read."""
+"""A training in pieces: from a restart file that is written whole, and not trusted when it cannot be read."""
 
 from __future__ import annotations
 
 import logging
+import math
 from typing import Any, Protocol
 
 from redoxmd.checkpoint import Checkpoint
-from redoxmd.errors import DataError
-from redoxmd.interrupt import StopRequest
+from redoxmd.errors import DataError, TrainingDiverged
+from redoxmd.interrupt import StopRequest, stop_on_sigterm
 from redoxmd.model.ensemble import load_record, save_record
 
 logger = logging.getLogger("redoxmd")
@@ -18,6 +19,13 @@ class Restartable(Protocol):
 
     step: int
 
+    @property
+    def ended(self) -> bool:
+        """Whether there is nothing left to do."""
+
+    def run_interval(self, stop: StopRequest) -> None:
+        """Steps up to the next validation; back at once when asked to stop."""
+
     def state(self) -> dict[str, Any]:
         """Everything the rest depends on."""
 
@@ -25,25 +33,33 @@ class Restartable(Protocol):
         """Go on from `state`."""
 
 
-def resume(trainer: Restartable, checkpoint: Checkpoint, name: str) -> None:
-    """Go on from the restart file of that name, if there is one that can be read; one that cannot is removed."""
-    path = checkpoint.path(f"{name}.pt")
-    if not path.exists():
-        return
-    try:
-        state = load_record(path)
-    except DataError as error:
-        logger.warning("%s: damaged restart file, training starts anew (%s)", path, error)
-        path.unlink()
-        return
-    trainer.load_state(state)
-
-
-def save(trainer: Restartable, checkpoint: Checkpoint, name: str, stop: StopRequest) -> None:
-    """Write the restart file, and leave if that was asked for.
+def run(trainer: Restartable, checkpoint: Checkpoint, name: str) -> None:
+    """Train to the end, from the restart file of that name if there is one, which is written after each interval.
 
     Raises:
-        Interrupted: see `redoxmd.interrupt.StopRequest`.
+        Interrupted: the job was asked to stop; the restart file is of the step it had come to.
     """
-    save_record(checkpoint.path(f"{name}.pt"), trainer.state())
-    stop.check(f"{name} at step {trainer.step}")
+    path = checkpoint.path(f"{name}.pt")
+    if path.exists():
+        try:
+            trainer.load_state(load_record(path))
+        except DataError as error:
+            logger.warning("%s: damaged restart file, training starts anew (%s)", path, error)
+            path.unlink()
+    with stop_on_sigterm() as stop:
+        while not trainer.ended:
+            trainer.run_interval(stop)
+            save_record(path, trainer.state())
+            stop.check(f"{name} at step {trainer.step}")
+
+
+def check_loss(name: str, step: int, training: float, validation: float, remedy: str) -> None:
+    """Stop a training that learns nothing any more.
+
+    Raises:
+        TrainingDiverged: a loss is no number.
+    """
+    if not (math.isfinite(training) and math.isfinite(validation)):
+        raise TrainingDiverged(
+            f"{name}: the loss is {training} (training), {validation} (validation) at step {step}; lower {remedy}"
+        )

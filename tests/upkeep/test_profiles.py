@@ -8,10 +8,10 @@ import pytest
 import yaml
 import yte
 
-from redoxmd.profiles import lay_over, local_limits, runs_here, site_settings, status_command
+from redoxmd.upkeep.profiles import lay_over, local_limits, runs_here, site_settings, status_command
 from tests.workflow.test_workflow import repository, snakemake
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(

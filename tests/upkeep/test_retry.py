@@ -1,7 +1,7 @@
 from redoxmd.config import parse_config
 from redoxmd.engines import attempt_hash
 from redoxmd.records import read_json, write_json
-from redoxmd.retry import retry_refused
+from redoxmd.upkeep.retry import retry_refused
 
 CONFIG = parse_config({"run": "trial", "engine": {"name": "toy"}})
 CHANGED = parse_config({"run": "trial", "engine": {"name": "toy", "toy": {"refuse_fraction": 0.1}}})

@@ -2,8 +2,8 @@
 
 import pytest
 
-from redoxmd.changes import describe_changes, planned_jobs, why
 from redoxmd.config import parse_config
+from redoxmd.upkeep.changes import describe_changes, planned_jobs, why
 
 TEXT = """\
 [Wed Nov 25 04:33:24 2026]

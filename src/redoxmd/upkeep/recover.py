@@ -18,8 +18,8 @@ from pathlib import Path
 
 import psutil
 
-from redoxmd import driver
 from redoxmd.errors import DriverAlive, SchedulerSilent
+from redoxmd.upkeep import driver
 
 # `redoxmd.records.atomic_path`: a dot, the name, eight random characters, the suffix.
 TEMPORARY = re.compile(r"^\..+\.[a-z0-9_]{8}(\.\w+)?$")

@@ -1,4 +1,4 @@
-"""The command line around a run: `redoxmd recover`, `trace`, and `check --changes`."""
+"""The command line around a run: `redoxmd recover`, `retry`, `trace`, and `check --changes`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ DEFAULT = Path("config/config.yaml")
 
 
 def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add `recover` and `trace`."""
+    """Add `recover`, `retry` and `trace`."""
+    _add_retry(commands)
     text = "mend what a killed driver left: locks, jobs that run on, half-done outputs, temporary files"
     recover = commands.add_parser("recover", help=text, description=text)
     recover.add_argument("config", type=Path, metavar="CONFIG", nargs="?", default=DEFAULT)
@@ -23,9 +24,37 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     trace.set_defaults(command=_trace)
 
 
+def _add_retry(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    text = "take refused labels out of the results, so that the next run does them again"
+    command = commands.add_parser("retry", help=text, description=text)
+    command.add_argument("config", type=Path, metavar="CONFIG", nargs="?", default=DEFAULT)
+    command.add_argument("--anyway", action="store_true", help="also where the engine section has not changed")
+    command.add_argument(
+        "--partial", action="store_true", help="also runs that ended early; their earlier frames are lost"
+    )
+    command.set_defaults(command=_retry)
+
+
+def _retry(options: argparse.Namespace) -> int:
+    from redoxmd.config import load_config
+    from redoxmd.upkeep.retry import retry_refused
+
+    config = load_config(options.config)
+    found = retry_refused(Path("results") / config.run, config, anyway=options.anyway, partial=options.partial)
+    for line in found.again:
+        print(f"again: {line}")
+    for line in found.unchanged:
+        print(f"left, the engine section is what it was: {line}")
+    print(f"{len(found.again)} to be done again by the next run, {len(found.unchanged)} left")
+    if found.records:
+        files = " ".join(map(str, found.records))
+        print(f"where the run has gone on from them:\nsnakemake --configfile {options.config} --forcerun {files}")
+    return 0
+
+
 def _recover(options: argparse.Namespace) -> int:
     from redoxmd.config import load_config
-    from redoxmd.recover import find_leftovers, mend
+    from redoxmd.upkeep.recover import find_leftovers, mend
 
     run = load_config(options.config).run
     found = find_leftovers(run)
@@ -41,8 +70,8 @@ def _recover(options: argparse.Namespace) -> int:
 
 def _trace(options: argparse.Namespace) -> int:
     from redoxmd.config import load_config
-    from redoxmd.provenance import NAMED, describe_chain
     from redoxmd.records import read_json
+    from redoxmd.upkeep.provenance import NAMED, describe_chain
 
     results = Path("results") / load_config(options.config).run
     name = options.figure
@@ -55,9 +84,9 @@ def _trace(options: argparse.Namespace) -> int:
 
 def check_changes(config_path: Path) -> int:
     """Print what the next start would do; `redoxmd check --changes`."""
-    from redoxmd.changes import describe_changes, dry_run, planned_jobs
     from redoxmd.config import load_config
-    from redoxmd.mixing import refuse_mixing
+    from redoxmd.upkeep.changes import describe_changes, dry_run, planned_jobs
+    from redoxmd.upkeep.mixing import refuse_mixing
 
     config = load_config(config_path)
     refuse_mixing(Path("results") / config.run, config)

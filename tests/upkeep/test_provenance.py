@@ -7,12 +7,12 @@ from base64 import urlsafe_b64encode
 
 import pytest
 
-from redoxmd import provenance
 from redoxmd.cli import main
 from redoxmd.config import parse_config
 from redoxmd.errors import DataError
-from redoxmd.provenance import chain_of, describe_chain, make_manifest, write_manifest
 from redoxmd.records import read_json
+from redoxmd.upkeep import provenance
+from redoxmd.upkeep.provenance import chain_of, describe_chain, make_manifest, write_manifest
 
 CONFIG = parse_config({"run": "a", "seed": 5, "engine": {"name": "toy"}})
 FIGURE, TABLE, OTHER = "results/a/figures/fig7.csv", "results/a/diffusion/d.csv", "results/a/figures/fig3.csv"

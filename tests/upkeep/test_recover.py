@@ -11,10 +11,10 @@ from base64 import urlsafe_b64encode
 import psutil
 import pytest
 
-from redoxmd import driver
 from redoxmd.cli import main
 from redoxmd.errors import DriverAlive, SchedulerSilent
-from redoxmd.recover import find_leftovers, mend, record_name
+from redoxmd.upkeep import driver
+from redoxmd.upkeep.recover import find_leftovers, mend, record_name
 
 DEAD = 2**22 + 1
 
@@ -155,7 +155,7 @@ class TestDriver:
         assert driver.living(tmp_path) is None
 
     def test_its_record_lasts_as_long_as_its_process(self, tmp_path):
-        script = f"from pathlib import Path; from redoxmd import driver; driver.begin(Path({str(tmp_path)!r})); "
+        script = f"from pathlib import Path; from redoxmd.upkeep import driver; driver.begin(Path({str(tmp_path)!r})); "
         script += f"print(Path({str(tmp_path / 'driver.json')!r}).exists())"
         result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
         assert result.stdout.strip() == "True"

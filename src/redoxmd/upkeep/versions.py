@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
-PACKAGE = Path(__file__).parent
+PACKAGE = Path(__file__).parents[1]
 
 # Raise a number when the stage would give other results from the same inputs and settings, and old ones must go. Every
 # stage of the loop reaches DFT: a new `train` picks new frames to label.

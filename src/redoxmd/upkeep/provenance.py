@@ -20,8 +20,8 @@ from redoxmd.config.sections import Config
 from redoxmd.engines import reference_record
 from redoxmd.errors import DataError
 from redoxmd.records import content_hash, file_sha256, read_json, write_json
-from redoxmd.recover import record_name
-from redoxmd.versions import PACKAGE, code_hash
+from redoxmd.upkeep.recover import record_name
+from redoxmd.upkeep.versions import PACKAGE, code_hash
 
 LIBRARIES = ("redoxmd", "torch", "numpy", "scipy", "ase", "pymatgen", "h5py", "numba", "vesin", "snakemake")
 ENGINE_LIBRARIES = {"gpaw": ("gpaw", "gpaw-data"), "vasp": ("custodian",), "ase": (), "toy": ()}
