@@ -49,7 +49,8 @@ run: $(VENV)/.run ## run CONFIG (the quickstart) and write its report
 
 test: $(VENV)/.test ## lint and run the tests (slow and GPU tests are left out)
 	@$(MAKE) --no-print-directory lint
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(CORES) --dist loadscope -m "not slow and not gpu" tests
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $$(($(CORES) + 1)) --dist loadscope --no-loadscope-reorder \
+		-m "not slow and not gpu" tests
 
 test-slow: $(VENV)/.test ## run the slow tests, real DFT among them
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m slow tests

@@ -9,6 +9,11 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
 
+def pytest_collection_modifyitems(items):
+    """Campaigns first: they take longest, and one through Slurm mostly waits."""
+    items.sort(key=lambda item: (item.path.name != "test_slurm.py", "workflow" not in item.path.parts))
+
+
 @pytest.fixture(autouse=True)
 def _quiet_log():
     logging.getLogger("redoxmd").setLevel(logging.WARNING)
