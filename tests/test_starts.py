@@ -23,7 +23,7 @@ def imports_of(text):
 
 
 def first_that_loads(module, parts):
-    """Name of the first of some pieces of code, run one after the other in one process, after which a module is there."""
+    """Name of the first of some pieces of code, run in turn in one process, after which a module is there."""
     told = subprocess.run(
         [
             *(sys.executable, "-c"),
