@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 # Values measured by a clock, the only ones that may differ.
-TIMINGS = {"ns_per_day", "steps_per_s"}
+TIMINGS = {"ns_per_day", "steps_per_s", "spent_s"}
 # Files of clocks throughout; the manifest is held by what it says of each file's making.
 TIMED = ("logs", "benchmarks", "checksums.json", "manifest.json")
 MADE_FROM = ("rule", "input", "params")

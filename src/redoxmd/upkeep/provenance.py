@@ -62,13 +62,13 @@ def make_manifest(
         "seed": config.seed,
         "config": plain(config),
         "reference": reference_record(config.engine),
-        "software": software(config, root),
+        "software": software(config),
         "files": files,
     }
 
 
-def software(config: Config, root: Path = Path()) -> dict[str, Any]:
-    """Versions of libraries and Python, the kind of machine, the package's source by content, the git commit if any."""
+def software(config: Config) -> dict[str, Any]:
+    """Versions of libraries and Python, the kind of machine, the package's source by content and git commit if any."""
     found = {}
     for name in (*LIBRARIES, *ENGINE_LIBRARIES[config.engine.name]):
         try:
@@ -80,15 +80,15 @@ def software(config: Config, root: Path = Path()) -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "source": code_hash([PACKAGE]),
-        "commit": _commit(root),
+        "commit": _commit(PACKAGE),
     }
 
 
-def _commit(root: Path) -> str | None:
-    """Of the workflow's folder, with "+" where files differ from it."""
+def _commit(folder: Path) -> str | None:
+    """Of the repository that a folder is in, with "+" where files differ from it."""
     try:
         head, changes = (
-            subprocess.run(["git", *words], cwd=root, capture_output=True, text=True, check=True, timeout=60).stdout
+            subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=True, timeout=60).stdout
             for words in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
         )
     except (OSError, subprocess.SubprocessError):
