@@ -88,3 +88,11 @@ def test_the_quickstart_uses_the_settings_of_its_starter_data():
     config = load_config(ROOT / "config/config.yaml")
     for folder in config.train.datasets:
         assert read_dataset_card(ROOT / folder)["settings_hash"] == settings_hash(config.engine)
+
+
+def test_hdf5_is_written_in_one_place():
+    """Anywhere else a full disk would crash the process (`redoxmd.hdf5`)."""
+    for path in [*(ROOT / "src").rglob("*.py"), *(ROOT / "workflow").rglob("*.py")]:
+        if path.name != "hdf5.py":
+            found = re.findall(r"h5py\.File\([^)]*\)|\.to_netcdf|xr\.load_dataset", path.read_text())
+            assert [use for use in found if not use.endswith('"r")')] == [], path

@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 
 from redoxmd.errors import DataError
-from redoxmd.records import atomic_path
+from redoxmd.hdf5 import NewFile, hdf5_file
 
 # Scalars per frame and their units as MDAnalysis spells them.
 OBSERVABLES = {
@@ -51,7 +51,7 @@ class Trajectory:
 
 def write_segment(path: str | Path, trajectory: Trajectory) -> None:
     """Write a whole H5MD file, atomically; positions in single precision."""
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+    with hdf5_file(path) as file:
         _create(file, trajectory.numbers, trajectory.cell_A, trajectory.metadata)
         _append(file, trajectory)
 
@@ -84,7 +84,7 @@ def _series(parent: h5py.Group, name: str, shape: tuple[int, ...], dtype: Any, u
     group.create_dataset("time", (0,), np.float64, maxshape=(None,), chunks=(4096,)).attrs["unit"] = "fs"
 
 
-def _append(file: h5py.File, trajectory: Trajectory) -> None:
+def _append(file: NewFile, trajectory: Trajectory) -> None:
     count = len(trajectory.steps)
     cells = np.broadcast_to(trajectory.cell_A, (count, 3, 3))
     values = {"particles/atoms/position": trajectory.positions_A, "particles/atoms/box/edges": cells}
@@ -95,6 +95,7 @@ def _append(file: h5py.File, trajectory: Trajectory) -> None:
             stored.resize(stored.shape[0] + count, axis=0)
             if count:
                 stored[-count:] = data
+        file.check()
 
 
 def join_segments(
@@ -109,7 +110,7 @@ def join_segments(
         raise DataError(f"{path}: no segments to join")
     last: list[int] = []
     recorded = 0.0
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+    with hdf5_file(path) as file:
         for segment, part in _blocks(segments):
             if "h5md" not in file:
                 _create(file, part.numbers, part.cell_A, {})

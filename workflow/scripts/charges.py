@@ -1,11 +1,10 @@
-import xarray as xr
-
 from redoxmd.charges.tables import frames_to_charge, trajectory_charges
 from redoxmd.checkpoint import Checkpoint
 from redoxmd.config import parse_config
 from redoxmd.density.model import load_density_model
+from redoxmd.hdf5 import read_dataset, write_dataset
 from redoxmd.job import job, logger
-from redoxmd.records import atomic_path, file_sha256
+from redoxmd.records import file_sha256
 from redoxmd.trajectory import read_trajectory
 
 with job("charges", snakemake.log[0], snakemake.threads):
@@ -14,10 +13,9 @@ with job("charges", snakemake.log[0], snakemake.threads):
     checkpoint = Checkpoint(snakemake.params.state, [inputs, dict(snakemake.params.charges)])
     model, _ = load_density_model(snakemake.input.model, config.density.device)
     trajectory = read_trajectory(snakemake.input.trajectory)
-    jumps = xr.load_dataset(snakemake.input.jumps, engine="h5netcdf")["jump_time_fs"].to_numpy()
+    jumps = read_dataset(snakemake.input.jumps)["jump_time_fs"].to_numpy()
     frames = frames_to_charge(trajectory.time_fs, jumps, config.charges)
     logger.info("%d of %d frames", len(frames), len(trajectory.time_fs))
     table = trajectory_charges(trajectory, frames, model, config.charges, config.structures, checkpoint)
-    with atomic_path(snakemake.output.charges) as temporary:
-        table.to_netcdf(temporary, engine="h5netcdf")
+    write_dataset(snakemake.output.charges, table)
     checkpoint.clear()

@@ -1,13 +1,12 @@
-import xarray as xr
-
 from redoxmd.config import parse_config
 from redoxmd.diffusion.analysis import summarise
+from redoxmd.hdf5 import read_dataset
 from redoxmd.job import job
 from redoxmd.records import atomic_path
 
 with job("diffusion", snakemake.log[0], snakemake.threads):
     settings = parse_config(snakemake.config).diffusion
-    datasets = [xr.load_dataset(path, engine="h5netcdf") for path in snakemake.input.analyses]
+    datasets = [read_dataset(path) for path in snakemake.input.analyses]
     summary = summarise(datasets, settings)
     for name in ("trajectories", "diffusivities", "arrhenius", "concerted"):
         with atomic_path(snakemake.output[name]) as temporary:

@@ -1,10 +1,10 @@
 import pandas as pd
-import xarray as xr
 
 from redoxmd.charges.event import show_best_jump
 from redoxmd.config import parse_config
 from redoxmd.figures.fig10_jump import draw
 from redoxmd.figures.save import save_figure
+from redoxmd.hdf5 import read_dataset
 from redoxmd.job import job
 from redoxmd.records import read_json
 from redoxmd.trajectory import read_trajectory
@@ -12,8 +12,7 @@ from redoxmd.trajectory import read_trajectory
 with job("figures", snakemake.log[0]):
     config = parse_config(snakemake.config)
     charges, jumps = (
-        [xr.load_dataset(path, engine="h5netcdf") for path in paths]
-        for paths in (snakemake.input.charges, snakemake.input.jumps)
+        [read_dataset(path) for path in paths] for paths in (snakemake.input.charges, snakemake.input.jumps)
     )
     event = show_best_jump(
         charges,

@@ -1,7 +1,7 @@
 from redoxmd.config import parse_config
 from redoxmd.diffusion.analysis import analyse_trajectory
+from redoxmd.hdf5 import write_dataset
 from redoxmd.job import job
-from redoxmd.records import atomic_path
 from redoxmd.seeds import derive_seed
 from redoxmd.trajectory import read_trajectory
 
@@ -11,5 +11,4 @@ with job("diffusion", snakemake.log[0], snakemake.threads):
         snakemake.params.seed, "diffusion", snakemake.wildcards.structure, snakemake.wildcards.temperature
     )
     analysis = analyse_trajectory(read_trajectory(snakemake.input.trajectory), settings, seed)
-    with atomic_path(snakemake.output.analysis) as temporary:
-        analysis.to_netcdf(temporary, engine="h5netcdf")
+    write_dataset(snakemake.output.analysis, analysis)

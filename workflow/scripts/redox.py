@@ -1,15 +1,13 @@
-import xarray as xr
-
 from redoxmd.charges.summary import summarise_redox
 from redoxmd.config import parse_config
+from redoxmd.hdf5 import read_dataset
 from redoxmd.job import job
 from redoxmd.records import atomic_path, read_json
 
 with job("charges", snakemake.log[0], snakemake.threads):
     config = parse_config(snakemake.config)
     charges, jumps = (
-        [xr.load_dataset(path, engine="h5netcdf") for path in paths]
-        for paths in (snakemake.input.charges, snakemake.input.jumps)
+        [read_dataset(path) for path in paths] for paths in (snakemake.input.charges, snakemake.input.jumps)
     )
     mixture = read_json(snakemake.input.mixture)
     summary = summarise_redox(charges, jumps, mixture, config.structures, config.charges, snakemake.params.seed)

@@ -13,6 +13,7 @@ from redoxmd.checkpoint import Checkpoint
 from redoxmd.density.dataset import DensitySet
 from redoxmd.density.model import load_density_model
 from redoxmd.density.session import as_trajectory, config_or_defaults, log_to_terminal
+from redoxmd.hdf5 import write_dataset
 from redoxmd.records import atomic_path, file_sha256, read_json, write_json
 
 
@@ -46,8 +47,7 @@ def charges_along(folder: Path, frames: Path, target: Path, config: Path | None,
     if record["fitted"]:
         reading = RedoxSettings.of(settings.structures, settings.charges)
         table = oxidation_table(table, states_of_predictions(record), reading)
-    with atomic_path(target) as temporary:
-        table.to_netcdf(temporary, engine="h5netcdf")
+    write_dataset(target, table)
     checkpoint.clear()
     states = "with oxidation states" if record["fitted"] else "without oxidation states (no fitted oxidation.json)"
     return f"{len(chosen)} frames in {target}, {states}"

@@ -11,7 +11,7 @@ import numpy as np
 
 from redoxmd.density.grid import Density
 from redoxmd.errors import DataError
-from redoxmd.records import atomic_path
+from redoxmd.hdf5 import hdf5_file
 
 # A group per density, config_id/stepNNNNN. Datasets: total, spin (nx, ny, nz) e/Å³; cell (3, 3) Å; positions (n, 3) Å;
 # numbers, valence (n,). Attributes: electrons [e], moment_muB [μB], correction, source, checksum (`density_checksum`).
@@ -43,9 +43,10 @@ def write_densities(path: str | Path, densities: Mapping[str, Density] | Iterabl
     Pairs may come from a generator, so that one density at a time is in memory.
     """
     pairs = densities.items() if isinstance(densities, Mapping) else densities
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+    with hdf5_file(path) as file:
         for key, density in pairs:
             _write(file.create_group(key), density)
+            file.check()
 
 
 def _write(group: h5py.Group, density: Density) -> None:
@@ -83,7 +84,7 @@ def join_densities(path: str | Path, parts: Iterable[Path], only: Collection[str
     Raises:
         DataError: a part is not readable, or a key is in two of them.
     """
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as joined:
+    with hdf5_file(path) as joined:
         for part in parts:
             keys = density_keys(part)
             with h5py.File(part, "r") as file:
@@ -94,6 +95,7 @@ def join_densities(path: str | Path, parts: Iterable[Path], only: Collection[str
                         raise DataError(f"{part}: density {key} is already in another store; leave one out")
                     parent = joined.require_group(key.rpartition("/")[0])
                     file.copy(key, parent)
+                    joined.check()
 
 
 def density_keys(path: str | Path) -> list[str]:
