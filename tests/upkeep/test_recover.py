@@ -125,6 +125,26 @@ def test_a_local_job_that_outlived_its_driver_is_stopped(killed, monkeypatch):
             job.wait()
 
 
+def test_what_a_job_writes_until_it_is_stopped_goes_too(killed, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    late = killed / "results/a/figures/.fig.ab12cd_9.png"
+    late.parent.mkdir()
+    code = f"""# results/a/x
+import pathlib, signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: (pathlib.Path({str(late)!r}).write_text("half"), sys.exit()))
+print("ready", flush=True)
+time.sleep(600)"""
+    script = write(killed / ".snakemake/scripts/tmp1.a.py", code)
+    with subprocess.Popen([sys.executable, str(script)], cwd=killed, stdout=subprocess.PIPE) as job:
+        try:
+            assert job.stdout.readline() == b"ready\n"
+            mend(find_leftovers("a", killed))
+            assert job.wait(20) == 0
+            assert not late.exists()
+        finally:
+            job.kill()
+
+
 def test_long_names_are_put_together_again(tmp_path):
     name = "results/a/" + "x" * 300
     code = urlsafe_b64encode(name.encode()).decode()

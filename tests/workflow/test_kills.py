@@ -1,6 +1,6 @@
 """Campaigns killed with kill -9 and started again come to what an undisturbed one comes to (docs/kills.md).
 
-`make test` has three kills of one campaign's driver. All twenty trials, and one job of every rule, take an hour on two
+Three kills of one campaign's driver are the quick ones. All twenty trials, and one job of every rule, take an hour on two
 idle cores, can be stopped and gone on with, and can be shared by two workers (`-n 2`):
 
     .venv/bin/python -m pytest -m slow tests/workflow/test_kills.py
@@ -21,6 +21,7 @@ from tests.workflow.same import differences, results_of
 pytestmark = pytest.mark.workflow
 
 
+@pytest.mark.slow
 def test_three_kills_of_a_campaign_change_nothing_but_what_they_interrupt(tmp_path):
     undisturbed = kills.Undisturbed(tmp_path)
     assert {job.rule for job in undisturbed.jobs} == set(kills.scripts_of_rules().values())

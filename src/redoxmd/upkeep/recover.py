@@ -31,6 +31,7 @@ class Leftovers:
     """What was found.
 
     Attributes:
+        results: folder of the run.
         locks: lock files of Snakemake.
         slurm: job id → what it is.
         processes: local jobs that outlived their driver.
@@ -39,6 +40,7 @@ class Leftovers:
         records: of the dead driver itself.
     """
 
+    results: Path
     locks: list[Path] = field(default_factory=list)
     slurm: dict[str, str] = field(default_factory=dict)
     processes: list[psutil.Process] = field(default_factory=list)
@@ -76,11 +78,12 @@ def find_leftovers(run: str, root: Path = Path()) -> Leftovers:
     prefix = f"results/{run}/"
     incomplete = {marker: root / name for marker, name in _incomplete(root) if name.startswith(prefix)}
     return Leftovers(
+        results,
         [path for path in sorted(root.glob(".snakemake/locks/*.lock")) if _locks(path, prefix)],
         _slurm_jobs(run, root, _job_ids(incomplete)),
         _orphans(run, root),
         incomplete,
-        [path for path in _files(results) if TEMPORARY.match(path.name)],
+        _temporaries(results),
         [path for path in [driver.record_path(results)] if path.exists()],
     )
 
@@ -103,7 +106,8 @@ def mend(found: Leftovers) -> None:
     for marker, output in found.incomplete.items():
         output.unlink(missing_ok=True)
         marker.unlink(missing_ok=True)
-    for path in [*found.temporaries, *found.locks, *found.records]:
+    # Jobs that were ended just now may have been writing something else by then.
+    for path in [*found.temporaries, *_temporaries(found.results), *found.locks, *found.records]:
         path.unlink(missing_ok=True)
 
 
@@ -184,6 +188,10 @@ def _is_job_of(run: str, words: Sequence[str]) -> bool:
         return any(re.match(rf"\w+:run={re.escape(run)}(,|$)", word) for word in words)
     scripts = [Path(word) for word in words if "/.snakemake/scripts/" in word]
     return any(script.is_file() and f"results/{run}/".encode() in script.read_bytes() for script in scripts)
+
+
+def _temporaries(results: Path) -> list[Path]:
+    return [path for path in _files(results) if TEMPORARY.match(path.name)]
 
 
 def _files(results: Path) -> Iterator[Path]:
