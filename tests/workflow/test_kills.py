@@ -1,7 +1,7 @@
 """Campaigns killed with kill -9 and started again come to what an undisturbed one comes to (docs/kills.md).
 
-Three kills of one campaign's driver are the quick ones. All twenty trials, and one job of every rule, take an hour on two
-idle cores, can be stopped and gone on with, and can be shared by two workers (`-n 2`):
+Three kills of one campaign's driver are the quick ones. All twenty trials, and one job of every rule, take an hour on
+two idle cores, can be stopped and gone on with, and can be shared by two workers (`-n 2`):
 
     .venv/bin/python -m pytest -m slow tests/workflow/test_kills.py
 """
