@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1]
@@ -36,7 +37,14 @@ def code_hash(paths: Iterable[Path]) -> str:
     """Sixteen hex digits of the content of source files, and of all modules in folders; dates do not matter."""
     digest = hashlib.sha256()
     for path in paths:
-        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
-            digest.update(file.name.encode())
-            digest.update(file.read_bytes())
+        for name, content in _sources(path):
+            digest.update(name)
+            digest.update(content)
     return digest.hexdigest()[:16]
+
+
+@cache
+def _sources(path: Path) -> list[tuple[bytes, bytes]]:
+    """Name and content of a file or of the modules in a folder; read once a process, for each figure asks for them."""
+    files = sorted(path.rglob("*.py")) if path.is_dir() else [path]
+    return [(file.name.encode(), file.read_bytes()) for file in files]
