@@ -10,12 +10,12 @@ from redoxmd import layout
 from redoxmd.config import parse_config
 from redoxmd.config.document import plain
 from redoxmd.dataset import exclusions
-from redoxmd.upkeep.driver import announce, begin
 from redoxmd.engines import settings_hash
 from redoxmd.gate import lasting_settings
-from redoxmd.upkeep.mixing import record_reference, refuse_mixing
 from redoxmd.plan import figures_of
 from redoxmd.records import read_json
+from redoxmd.upkeep.driver import announce, begin
+from redoxmd.upkeep.mixing import record_reference, refuse_mixing
 from redoxmd.upkeep.versions import PACKAGE, code_hash, stage_version
 
 CFG = parse_config(config, source="config")

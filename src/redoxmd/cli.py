@@ -13,8 +13,8 @@ from redoxmd.archive.commands import add_commands as add_archive_commands
 from redoxmd.charges.commands import add_commands as add_charges_commands
 from redoxmd.density.commands import add_commands as add_density_commands
 from redoxmd.errors import RedoxmdError
+from redoxmd.upkeep.commands import DEFAULT, check_changes
 from redoxmd.upkeep.commands import add_commands as add_upkeep_commands
-from redoxmd.upkeep.commands import check_changes
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
         ("path", _path, "print the results folder of a run"),
     ):
         command = commands.add_parser(name, help=text, description=text)
-        command.add_argument("config", type=Path, metavar="CONFIG", nargs="?", default=Path("config/config.yaml"))
+        command.add_argument("config", type=Path, metavar="CONFIG", nargs="?", default=DEFAULT)
         command.set_defaults(command=function)
         if name == "check":
             text = "instead, what the next start would run again, why, and its price"

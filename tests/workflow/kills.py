@@ -23,6 +23,7 @@ from typing import NamedTuple
 import psutil
 
 from redoxmd.config import load_config
+from redoxmd.upkeep.changes import JOB
 from redoxmd.upkeep.recover import record_name
 from redoxmd.upkeep.versions import code_hash
 from tests.workflow.same import differences
@@ -36,7 +37,6 @@ TRIALS = 20
 LIMIT_S = 1800
 POLL_S = 0.02
 
-JOB = re.compile(r"^(?:local)?(?:rule|checkpoint) (\w+):\n((?:    .*\n)+)", re.MULTILINE)
 SCRIPT = re.compile(r"/\.snakemake/scripts/\w+\.(\w+)\.py$")
 
 

@@ -49,13 +49,13 @@ class DryRunFailed(RedoxmdError):
     """Snakemake refused the dry run; the message holds its words."""
 
 
-def dry_run(config: Path, targets: Sequence[str] = ()) -> str:
+def dry_run(config: Path) -> str:
     """Snakemake's account of what it would do with a config in this folder.
 
     Raises:
         DryRunFailed: it refused.
     """
-    command = [sys.executable, "-m", "snakemake", *targets, "--dry-run", "--configfile", str(config)]
+    command = [sys.executable, "-m", "snakemake", "--dry-run", "--configfile", str(config)]
     environment = {**os.environ, "NO_COLOR": "1"}
     result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if result.returncode:

@@ -106,8 +106,8 @@ def mend(found: Leftovers) -> None:
     for marker, output in found.incomplete.items():
         output.unlink(missing_ok=True)
         marker.unlink(missing_ok=True)
-    # Jobs that were ended just now may have been writing something else by then.
-    for path in [*found.temporaries, *_temporaries(found.results), *found.locks, *found.records]:
+    # Looked for again: jobs that were ended just now may have been writing something else by then.
+    for path in [*_temporaries(found.results), *found.locks, *found.records]:
         path.unlink(missing_ok=True)
 
 
