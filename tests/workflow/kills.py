@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import psutil
+import yaml
 
 from redoxmd.config import load_config
 from redoxmd.upkeep.changes import JOB
@@ -38,6 +39,7 @@ LIMIT_S = 1800
 POLL_S = 0.02
 
 SCRIPT = re.compile(r"/\.snakemake/scripts/\w+\.(\w+)\.py$")
+NEEDS = yaml.safe_load((ROOT / "config/resources.yaml").read_text())
 
 
 class Job(NamedTuple):
@@ -52,9 +54,14 @@ class Job(NamedTuple):
 
     @property
     def state(self):
-        """Its folder below `state`, by its log: logs/train/gen0/member1.log → train/gen0_member1."""
-        stage, *rest = Path(self.log).relative_to(f"results/{RUN}/logs").with_suffix("").parts
-        return stage if self.rule == "density" else f"{stage}/{'_'.join(rest)}"
+        """Its folder below `state`."""
+        return state_of(self.log)
+
+
+def state_of(log):
+    """The folder below `state` of the job with a log: logs/train/gen0/member1.log → train/gen0_member1."""
+    stage, *rest = Path(log).relative_to(f"results/{RUN}/logs").with_suffix("").parts
+    return stage if stage == "density" else f"{stage}/{'_'.join(rest)}"
 
 
 @dataclass
@@ -143,12 +150,14 @@ class Watcher(threading.Thread):
 
     Args:
         driver: whose jobs.
-        limits_s: script → CPU time at which the first job that gets there is killed.
+        limits_s: script → CPU time at which the first job that gets there is killed; a job that can go on from a state
+            lives until it has one.
     """
 
     def __init__(self, driver, limits_s=None):
         super().__init__(daemon=True)
         self.driver, self.limits_s = driver, limits_s or {}
+        self.rules = scripts_of_rules()
         self.finished_at = []
         self.cpu_s = {}
         self.killed_s = {}
@@ -156,31 +165,40 @@ class Watcher(threading.Thread):
 
     def run(self):
         while self.driver.process.poll() is None:
-            for pid, script in jobs_below(self.driver.process.pid):
+            for pid, path in jobs_below(self.driver.process.pid):
                 with contextlib.suppress(OSError):
-                    self._look(pid, script, cpu_s(pid))
+                    self._look(pid, path, cpu_s(pid))
             more = self.driver.finished() - len(self.finished_at)
             self.finished_at += [self.driver.elapsed_s] * more
             time.sleep(POLL_S)
 
-    def _look(self, pid, script, used_s):
+    def _look(self, pid, path, used_s):
+        script = SCRIPT.search(str(path))[1]
         self.cpu_s[script, pid] = used_s
-        if script not in self.killed_s and used_s >= self.limits_s.get(script, float("inf")):
-            os.kill(pid, signal.SIGKILL)
-            self.killed_s[script] = used_s
-            self.states |= {(script, state) for state in states(self.driver.folder)}
+        if script in self.killed_s or used_s < self.limits_s.get(script, float("inf")):
+            return
+        if NEEDS.get(self.rules[script], {}).get("goes_on") and state_of(_log(path)) not in states(self.driver.folder):
+            return
+        os.kill(pid, signal.SIGKILL)
+        self.killed_s[script] = used_s
+        self.states |= {(script, state) for state in states(self.driver.folder)}
+
+
+def _log(path):
+    """The log that a job's script names."""
+    return re.search(rb"results/\w+/logs/[\w./-]+?\.log", path.read_bytes())[0].decode()
 
 
 def jobs_below(pid):
-    """(process, script) of the jobs that a driver has running."""
+    """(process, path of its script) of the jobs that a driver has running."""
     waiting = [pid]
     while waiting:
         process = waiting.pop()
         with contextlib.suppress(OSError):
             words = Path(f"/proc/{process}/cmdline").read_text().split("\0")
-            scripts = [match for word in words[1:] if (match := SCRIPT.search(word))]
+            scripts = [Path(word) for word in words[1:] if SCRIPT.search(word)]
             if scripts and "python" in words[0]:
-                yield process, scripts[0][1]
+                yield process, scripts[0]
                 continue
             for children in Path(f"/proc/{process}/task").glob("*/children"):
                 waiting += [int(child) for child in children.read_text().split()]
@@ -216,7 +234,8 @@ def finished_outputs(folder):
 def states(folder):
     """Jobs that have something to go on from: their folders below `state`."""
     base = folder / "results" / RUN / "state"
-    files = [path for path in base.rglob("*") if path.is_file() and not path.name.startswith(("fingerprint", "."))]
+    # What counts is written last, behind the frames that it knows of.
+    files = [path for pattern in ("*.npz", "*.pt") for path in base.rglob(pattern) if not path.name.startswith(".")]
     return {path.parent.relative_to(base).as_posix() for path in files}
 
 
@@ -354,6 +373,8 @@ def _check_resumed(folder, able, trial):
 def kill_jobs(folder, rng, undisturbed):
     """Kill one job of every script once, each after a random part of its work; Snakemake starts them again.
 
+    What killed writes leave beside the results is cleared away by `redoxmd recover` in the end.
+
     Returns:
         One trial for each script that was hit; `kills` is CPU time. What is wrong with the campaign stands in all.
     """
@@ -365,6 +386,7 @@ def kill_jobs(folder, rng, undisturbed):
         driver.end()
         watcher.join()
         ran = driver.jobs()
+        driver.recover()
     finally:
         end_processes(folder)
     common = differences(undisturbed.folder / "results" / RUN, folder / "results" / RUN)
@@ -430,6 +452,7 @@ def document(undisturbed, trials):
     rules = [trial for name, trial in sorted(trials.items()) if name.startswith("rule")]
     cuts, saved = sum(len(trial.interrupted) for trial in drivers), sum(len(trial.resumed) for trial in drivers)
     whole = sum(len(trial.whole) for trial in drivers)
+    resumed = [trial for trial in rules if trial.resumed]
     equal = [sum(not trial.faults for trial in group) for group in (drivers, rules)]
     lines = [
         "# Killed and started again",
@@ -458,7 +481,9 @@ def document(undisturbed, trials):
         "",
         "## One job of every rule",
         f"{equal[1]} of {len(rules)} rules equal. The first job of each is killed after a random part of its work; "
-        "Snakemake (`--retries 1`) starts it once more, and nothing else.",
+        "one that can go on from a state has written one by then. Snakemake (`--retries 1`) starts it once more, and "
+        f"nothing else; {len(resumed)} went on from their states. `redoxmd recover` then clears away what the killed "
+        "writes left.",
         "",
         "| rule | killed after (s of CPU) | job | went on from a state | equal |",
         "|---|---|---|---|---|",

@@ -17,7 +17,7 @@ with job("explore", snakemake.log[0], snakemake.threads):
         snakemake.params.state, [file_sha256(snakemake.input.atoms), model, given, name, gen, seed, version]
     )
     (atoms,) = read_frames(snakemake.input.atoms)
-    ensemble = load_ensemble(snakemake.input.ensemble, config.train.device)
+    ensemble = load_ensemble(snakemake.input.ensemble, config.train.device, config.compute.evaluation)
     rng = derive_rng(seed, "explore", gen, name)
     settings = with_settings(config.explore, given)
     run = explore(atoms, ensemble, settings, snakemake.params.length_ps, rng, name, checkpoint)
@@ -26,3 +26,4 @@ with job("explore", snakemake.log[0], snakemake.threads):
     with atomic_path(snakemake.output.trace) as temporary:
         run.trace.to_csv(temporary, index=False, float_format="%.6g")
     write_json(snakemake.output.record, run.record())
+    checkpoint.keep(["state.npz"])
