@@ -56,11 +56,11 @@ def test_a_run_on_its_way(tmp_path):
     for kelvin in (500, 600):
         state = tmp_path / f"state/production/x3.000_preferred0_1x1x1_T{kelvin}K"
         state.mkdir(parents=True)
-        np.savez(state / "state.npz", step=np.asarray(500_000))
+        np.savez(state / "state.npz", step=np.asarray(500_000), spent_s=np.asarray(43_200.0))
     text = describe(tmp_path, CONFIG)
     assert "T500K" not in text
     for line in (
-        "  x3.000_preferred0_1x1x1_T600K: 250 of 1e+03 ps, equilibration included",
+        "  x3.000_preferred0_1x1x1_T600K: 250 of 1e+03 ps, equilibration included, 0.5 ns/day, 36.2 h left",
         "aimd: 1 of 2 runs done, 5 frames",
         "generation 0: 1 of 4 members trained",
         "test: force MAE 0.250 eV/Å, energy MAE 8.7 meV/atom (22 frames)",

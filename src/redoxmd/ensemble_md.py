@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,6 +13,8 @@ from redoxmd.md import Langevin, MDState
 from redoxmd.model.ensemble import Ensemble, EnsembleForces, Prediction
 from redoxmd.uncertainty import Guard, Passage, frame_spread, pass_gate
 from redoxmd.units import ASE_TIME_PER_FS
+
+logger = logging.getLogger("redoxmd")
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,7 @@ class EnsembleMD:
         self.langevin = langevin
         self.gate = gate
         self._forces = EnsembleForces(ensemble, atoms)
+        logger.info("%d atoms, %d members, evaluated by %s", len(atoms), len(ensemble.members), ensemble.path)
         self._guard = Guard(
             atoms.numbers, gate.min_distance_fraction, gate.max_temperature_factor * langevin.temperature_K
         )

@@ -104,7 +104,7 @@ def explore(
         seen = _observation(json.loads(str(record["seen"])))
         recorder.restore(record, atoms)
         spent_s = float(record["spent_s"])
-    progress = Progress(f"explore {structure}", steps, done=md.state.step)
+    progress = Progress(f"explore {structure}", steps, done=md.state.step, timestep_fs=settings.timestep_fs)
 
     def save() -> float:
         now = time.monotonic()

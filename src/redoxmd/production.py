@@ -69,6 +69,7 @@ def produce(
         "equilibration_ps": settings.equilibration_ps,
         "end_reason": run.end_reason,
         "ns_per_day": speed,
+        "evaluation": ensemble.path,
     }
     join_segments(run.segments, output, about, last_step=run.total - run.skip)
     run.keep(output)
@@ -111,7 +112,8 @@ class _Run:
             self._stopped = str(record["stopped"])
             self._spent_s = float(record["spent_s"])
             self.segments = [checkpoint.path(name) for name in json.loads(str(record["segments"]))]
-        self.progress = Progress(metadata_name(atoms, temperature_K), self.total, done=self.steps_done)
+        name = metadata_name(atoms, temperature_K)
+        self.progress = Progress(name, self.total, done=self.steps_done, timestep_fs=settings.timestep_fs)
         self.saved_at = time.monotonic()
 
     @property

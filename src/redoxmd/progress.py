@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import time
 
+from redoxmd.units import ns_per_day
+
 logger = logging.getLogger("redoxmd")
 
 
@@ -16,10 +18,20 @@ class Progress:
         total: how many units there are.
         done: how many were done before this start.
         unit: what a unit is called.
+        timestep_fs: of MD, whose units are steps: the speed is then said in ns/day as well.
     """
 
-    def __init__(self, name: str, total: int, done: int = 0, unit: str = "steps", interval_s: float = 10.0) -> None:
+    def __init__(
+        self,
+        name: str,
+        total: int,
+        done: int = 0,
+        unit: str = "steps",
+        interval_s: float = 10.0,
+        timestep_fs: float | None = None,
+    ) -> None:
         self.name, self.total, self.unit, self.interval_s = name, total, unit, interval_s
+        self.timestep_fs = timestep_fs
         self._first_done = done
         self._started = self._last = time.monotonic()
         if done:
@@ -33,9 +45,12 @@ class Progress:
         self._last = now
         rate = self.per_second(done)
         left = (self.total - done) / rate if rate > 0 else float("inf")
+        speed = f"{rate:.3g}/s"
+        if self.timestep_fs is not None and rate > 0:
+            speed += f", {ns_per_day(self.timestep_fs, 1 / rate):.3g} ns/day"
         logger.info(
-            "%s: %d/%d %s, %.3g/s, %s left%s",
-            *(self.name, done, self.total, self.unit, rate, duration(left), f", {note}" if note else ""),
+            "%s: %d/%d %s, %s, %s left%s",
+            *(self.name, done, self.total, self.unit, speed, duration(left), f", {note}" if note else ""),
         )
 
     def per_second(self, done: int) -> float:

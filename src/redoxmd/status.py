@@ -9,8 +9,9 @@ import numpy as np
 
 from redoxmd import layout
 from redoxmd.config.sections import Config
+from redoxmd.progress import duration
 from redoxmd.records import read_json
-from redoxmd.units import FS_PER_PS
+from redoxmd.units import FS_PER_PS, ns_per_day
 
 
 def describe(results: Path, config: Config) -> str:
@@ -139,9 +140,15 @@ def _progress_line(results: Path, config: Config, trajectory: str) -> str:
     if not state.exists():
         return ""
     with np.load(state, allow_pickle=False) as record:
-        time_ps = int(record["step"]) * config.production.timestep_fs / FS_PER_PS
+        step, spent_s = int(record["step"]), float(record["spent_s"])
+    time_ps = step * config.production.timestep_fs / FS_PER_PS
     wanted_ps = config.production.equilibration_ps + config.production.length_ps
-    return f"  {trajectory}: {time_ps:.3g} of {wanted_ps:.3g} ps, equilibration included"
+    line = f"  {trajectory}: {time_ps:.3g} of {wanted_ps:.3g} ps, equilibration included"
+    if step == 0 or spent_s <= 0:
+        return line
+    speed = ns_per_day(config.production.timestep_fs, spent_s / step)
+    left_s = max(wanted_ps - time_ps, 0.0) / time_ps * spent_s
+    return f"{line}, {speed:.3g} ns/day, {duration(left_s)} left"
 
 
 def error_lines(record: dict[str, Any]) -> list[str]:

@@ -17,7 +17,7 @@ from redoxmd.config.sections import Member, Train
 from redoxmd.dataset import Dataset, force_scale, reference_energies
 from redoxmd.interrupt import StopRequest
 from redoxmd.model import restart
-from redoxmd.model.ensemble import choose_device, load_record, member_from_record, member_record, save_record
+from redoxmd.model.files import choose_device, load_record, member_from_record, member_record, save_record
 from redoxmd.model.graph import Graph, build_graph, collate
 from redoxmd.model.painn import Painn
 from redoxmd.progress import Progress

@@ -12,7 +12,8 @@ import torch
 
 from redoxmd.errors import NotConverged, TrainingDiverged
 from redoxmd.explore import explore
-from redoxmd.model.ensemble import Ensemble, choose_device
+from redoxmd.model.ensemble import Ensemble
+from redoxmd.model.files import choose_device
 from redoxmd.select import select
 from tests import test_explore, test_gate, test_production, test_train
 from tests.conftest import rock

@@ -37,6 +37,7 @@ LOOP = {"dataset", "train", "ensemble", "explore", "select", "gate"}
 # Section, key, value; rules that run; rules that wait for the gate: True for all that follow it.
 EDITS = {
     "plot style": ("figures", {"font_pt": 9.0}, FIGURES, False),
+    "how the ensemble is evaluated": ("compute", {"evaluation": "plain"}, set(), False),
     "a jump rule": ("diffusion", {"jump_distance_A": 2.5}, AFTER_JUMPS | {"summary"}, False),
     "fewest jumps to fit": ("diffusion", {"min_jumps_to_fit": 3}, DIFFUSED | {"summary"}, False),
     "a new temperature": (

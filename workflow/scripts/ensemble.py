@@ -1,4 +1,5 @@
 from redoxmd.audit.parity import frames_to_audit, names_of, residuals, suspects, suspicion
+from redoxmd.config import parse_config
 from redoxmd.frames import read_frames
 from redoxmd.job import job, logger
 from redoxmd.model.calibration import calibrate, calibrated, evaluate, sample_frames
@@ -8,7 +9,8 @@ from redoxmd.train import load_member
 
 with job("train", snakemake.log[0], snakemake.threads):
     loaded = [load_member(path) for path in snakemake.input.members]
-    ensemble = Ensemble([member for member, _ in loaded])
+    config = parse_config(snakemake.config)
+    ensemble = Ensemble([member for member, _ in loaded], evaluation=config.compute.evaluation)
     frames, seed, generation = read_frames(snakemake.input.dataset), snakemake.params.seed, snakemake.wildcards.gen
     evaluation = evaluate(ensemble, sample_frames(frames, seed))
     calibration = calibrate(evaluation)

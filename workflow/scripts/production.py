@@ -17,7 +17,7 @@ with job("production", snakemake.log[0], snakemake.threads):
     fingerprint = [file_sha256(snakemake.input.atoms), model, given, kelvin, seed, version]
     checkpoint = Checkpoint(snakemake.params.state, fingerprint)
     (atoms,) = read_frames(snakemake.input.atoms)
-    ensemble = load_ensemble(snakemake.input.ensemble, config.train.device)
+    ensemble = load_ensemble(snakemake.input.ensemble, config.train.device, config.compute.evaluation)
     summary = produce(
         atoms,
         ensemble,

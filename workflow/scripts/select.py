@@ -10,7 +10,7 @@ from redoxmd.select import REFUSAL_COLUMNS, select
 with job("select", snakemake.log[0], snakemake.threads):
     config = parse_config(snakemake.config)
     candidates = [frame for path in snakemake.input.candidates for frame in read_frames(path)]
-    ensemble = load_ensemble(snakemake.input.ensemble, config.train.device)
+    ensemble = load_ensemble(snakemake.input.ensemble, config.train.device, config.compute.evaluation)
     known = read_frames(snakemake.input.dataset)
     selection = select(
         candidates, known, ensemble, with_settings(config.select, snakemake.params.select), int(snakemake.wildcards.gen)

@@ -490,6 +490,15 @@ class Diffusion(Section):
         return self
 
 
+class Compute(Section):
+    """How results are computed; none of it changes what they are, so nothing runs again for it."""
+
+    evaluation: Literal["auto", "plain"] = Field(
+        default="auto",
+        description="auto: compiled kernels wherever they apply; plain: PyTorch only, what they are tested against",
+    )
+
+
 class Figures(Section):
     """How figures look; changing this redraws figures and nothing else."""
 
@@ -520,6 +529,7 @@ class Config(Section):
     charges: Charges = Field(default=Charges(), description="stage charges")
     diffusion: Diffusion = Field(default=Diffusion(), description="stage diffusion")
     figures: Figures = Field(default=Figures(), description="stage figures")
+    compute: Compute = Field(default=Compute(), description="how results are computed")
 
     @model_validator(mode="after")
     def _across_sections(self) -> Config:

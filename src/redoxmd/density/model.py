@@ -14,7 +14,7 @@ from redoxmd.density.network import DensityNetwork, Encoded
 from redoxmd.density.probes import AtomImages, ProbePairs, scattered_block, scattered_pairs
 from redoxmd.density.superposition import Superposition
 from redoxmd.errors import DataError
-from redoxmd.model.ensemble import choose_device, load_record, save_record
+from redoxmd.model.files import choose_device, load_record, save_record
 from redoxmd.model.graph import build_graph, species_index
 
 FORMAT = 1

@@ -24,7 +24,7 @@ from redoxmd.density.superposition import fit_superposition
 from redoxmd.errors import DataError
 from redoxmd.interrupt import StopRequest
 from redoxmd.model import restart
-from redoxmd.model.ensemble import choose_device
+from redoxmd.model.files import choose_device
 from redoxmd.progress import Progress
 from redoxmd.seeds import derive_rng, derive_seed
 

@@ -117,7 +117,9 @@ def calibrate(evaluation: Evaluation) -> dict[str, Any]:
 
 def calibrated(ensemble: Ensemble, calibration: dict[str, Any]) -> Ensemble:
     """The ensemble with a calibration that holds for exactly these members."""
-    return Ensemble(ensemble.members, {"scale": calibration["scale"], "identity": ensemble.identity})
+    return Ensemble(
+        ensemble.members, {"scale": calibration["scale"], "identity": ensemble.identity}, ensemble.evaluation
+    )
 
 
 def calibration_of(forces: pd.DataFrame, scale: float | None = None) -> dict[str, Any]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -15,12 +15,15 @@ from ase import Atoms
 from torch import Tensor
 
 from redoxmd.errors import DataError
-from redoxmd.model.graph import Graph, build_graph
-from redoxmd.model.neighbours import Pairs, VerletList
+from redoxmd.fast.potential import FastMembers, HalfPairs, applies
+from redoxmd.model.files import choose_device, load_record, member_from_record, member_record, save_record
+from redoxmd.model.graph import Graph, build_graph, species_index, volume_A3
+from redoxmd.model.neighbours import Pairs, VerletList, find_pairs
 from redoxmd.model.painn import Painn, forces_and_stress
-from redoxmd.records import atomic_path, file_sha256
+from redoxmd.records import file_sha256
 
 FORMAT = 1
+Evaluation = Literal["auto", "plain"]
 
 
 @dataclass(frozen=True)
@@ -88,11 +91,14 @@ class Ensemble:
     """Several potentials with the same elements, cutoff and radial basis, evaluated on shared pairs.
 
     Args:
-        members: the potentials.
+        members: the potentials; their weights stay as they are from here on.
         calibration: {"scale", "identity"} of `redoxmd.model.calibration`; one made for other members is forgotten.
+        evaluation: auto takes compiled kernels wherever they apply (`redoxmd.fast`), plain never.
     """
 
-    def __init__(self, members: Sequence[Painn], calibration: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self, members: Sequence[Painn], calibration: dict[str, Any] | None = None, evaluation: Evaluation = "auto"
+    ) -> None:
         if not members:
             raise ValueError("an ensemble needs members")
         shared = {
@@ -106,6 +112,7 @@ class Ensemble:
         self.members = [member.eval().requires_grad_(False) for member in members]
         fits = calibration is not None and calibration["identity"] == self.identity
         self.calibration = calibration if fits else None
+        self.evaluation = evaluation
 
     @property
     def identity(self) -> str:
@@ -136,7 +143,17 @@ class Ensemble:
         for member in self.members:
             member.to(device=device, dtype=dtype)
             member.reference_eV = member.reference_eV.double()
+        self.__dict__.pop("_fast", None)
         return self
+
+    @cached_property
+    def _fast(self) -> FastMembers | None:
+        return FastMembers(self.members) if self.evaluation == "auto" and applies(self.members) else None
+
+    @property
+    def path(self) -> str:
+        """How it is evaluated, for logs: by compiled kernels, or by PyTorch and where."""
+        return "compiled kernels" if self._fast is not None else f"PyTorch on {self.members[0].device.type}"
 
     def graph(self, atoms: Atoms, pairs: Pairs | None = None) -> Graph:
         """Graph of a structure where the members are."""
@@ -145,10 +162,38 @@ class Ensemble:
 
     def predict(self, atoms: Atoms, pairs: Pairs | None = None) -> Prediction:
         """Energies, forces of every member, mean stress; `pairs` may hold more than the cutoff needs."""
-        return self.predict_graph(self.graph(atoms, pairs))
+        return self.bind(atoms, pairs)(atoms.positions)
+
+    def bind(self, atoms: Atoms, pairs: Pairs | None = None) -> Callable[[np.ndarray], Prediction]:
+        """The prediction as a function of (unwrapped) positions, as long as the pairs hold every one in the cutoff."""
+        cell = np.asarray(atoms.cell)
+        if pairs is None:
+            pairs = find_pairs(atoms.positions, cell, atoms.pbc, self.cutoff_A)
+        return self._bind_plain(atoms, pairs) if self._fast is None else self._bind_fast(self._fast, atoms, pairs)
+
+    def _bind_plain(self, atoms: Atoms, pairs: Pairs) -> Callable[[np.ndarray], Prediction]:
+        graph, cell = self.graph(atoms, pairs), np.array(atoms.cell)
+
+        def predict(positions_A: np.ndarray) -> Prediction:
+            vectors = torch.from_numpy(pairs.vectors_A(positions_A, cell)).to(graph.vectors_A)
+            return self.predict_graph(graph.with_vectors(vectors))
+
+        return predict
+
+    def _bind_fast(self, fast: FastMembers, atoms: Atoms, pairs: Pairs) -> Callable[[np.ndarray], Prediction]:
+        species = species_index(atoms.numbers, self.elements)
+        half = HalfPairs.of(pairs, np.asarray(atoms.cell))
+        volume = volume_A3(atoms)
+        references = np.array([member.reference_eV.numpy()[species].sum() for member in self.members])
+
+        def predict(positions_A: np.ndarray) -> Prediction:
+            energies, forces, virials = fast.evaluate(species, half, positions_A)
+            return Prediction(energies + references, forces, virials.mean(axis=0) / volume, self.scale)
+
+        return predict
 
     def predict_graph(self, graph: Graph) -> Prediction:
-        """As `predict`, for one structure already turned into a graph."""
+        """As `predict`, for a structure already turned into a graph: the plain path, which the fast one is held to."""
         graph = graph.with_vectors(graph.vectors_A.detach().requires_grad_())
         tensors = self.members[0].pair_tensors(graph)
         energies, forces, stresses = [], [], []
@@ -184,8 +229,8 @@ class EnsembleForces:
         self.ensemble = ensemble
         self._atoms = atoms.copy()
         self._list = VerletList(ensemble.cutoff_A, skin_A)
-        self._graph: Graph | None = None
         self._generation = -1
+        self._predict: Callable[[np.ndarray], Prediction]
 
     @property
     def pairs(self) -> Pairs:
@@ -203,14 +248,11 @@ class EnsembleForces:
 
     def __call__(self, positions_A: np.ndarray) -> Prediction:
         """Predict at (unwrapped) positions (n, 3)."""
-        cell = np.asarray(self._atoms.cell)
-        pairs = self._list.update(positions_A, cell, self._atoms.pbc)
-        self._atoms.positions = positions_A
-        if self._graph is None or self._generation != self._list.generation:
-            self._graph = self.ensemble.graph(self._atoms, pairs)
+        pairs = self._list.update(positions_A, np.asarray(self._atoms.cell), self._atoms.pbc)
+        if self._generation != self._list.generation:
+            self._predict = self.ensemble.bind(self._atoms, pairs)
             self._generation = self._list.generation
-        vectors = torch.from_numpy(pairs.vectors_A(positions_A, cell)).to(self._graph.vectors_A)
-        return self.ensemble.predict_graph(self._graph.with_vectors(vectors))
+        return self._predict(positions_A)
 
 
 def save_ensemble(path: str | Path, ensemble: Ensemble) -> None:
@@ -223,8 +265,8 @@ def save_ensemble(path: str | Path, ensemble: Ensemble) -> None:
     save_record(path, record)
 
 
-def load_ensemble(path: str | Path, device: str = "auto") -> Ensemble:
-    """Read an ensemble; `device` auto takes a GPU when there is one.
+def load_ensemble(path: str | Path, device: str = "auto", evaluation: Evaluation = "auto") -> Ensemble:
+    """Read an ensemble; `device` auto takes a GPU when there is one; `evaluation` as in `Ensemble`.
 
     Raises:
         DataError: the file is missing, truncated or of another format.
@@ -232,49 +274,8 @@ def load_ensemble(path: str | Path, device: str = "auto") -> Ensemble:
     record = load_record(path)
     if record.get("format") != FORMAT or "members" not in record:
         raise DataError(f"{path}: not an ensemble of format {FORMAT}; train it again")
-    ensemble = Ensemble([member_from_record(item) for item in record["members"]], record["calibration"])
+    ensemble = Ensemble([member_from_record(item) for item in record["members"]], record["calibration"], evaluation)
     return ensemble.to(choose_device(device))
-
-
-def save_record(path: str | Path, record: dict[str, Any]) -> None:
-    """Write plain data and tensors, atomically; by way of memory, for torch's own writer hides why it failed."""
-    buffer = io.BytesIO()
-    torch.save(record, buffer)
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(buffer.getbuffer())
-
-
-def load_record(path: str | Path) -> dict[str, Any]:
-    """Read back what `save_record` wrote."""
-    try:
-        record: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such model") from error
-    except Exception as error:
-        raise DataError(f"{path}: not readable ({error}); delete it and run again") from error
-    return record
-
-
-def member_record(member: Painn) -> dict[str, Any]:
-    """Settings and weights of one member."""
-    state = {key: value.detach().cpu().clone() for key, value in member.state_dict().items()}
-    return {"settings": member.settings, "state": state}
-
-
-def member_from_record(record: dict[str, Any]) -> Painn:
-    """Rebuild a member from `member_record`."""
-    member = Painn(**record["settings"])
-    member.load_state_dict(record["state"])
-    return member
-
-
-def choose_device(device: str) -> str:
-    """Resolve "auto"; asking for a GPU that is not there is an error."""
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cuda" and not torch.cuda.is_available():
-        raise DataError("train.device: cuda asked for, but torch sees no GPU; use auto or cpu")
-    return device
 
 
 def ensemble_identity(path: str | Path) -> str:

@@ -100,6 +100,11 @@ def species_index(numbers: np.ndarray, elements: Sequence[int]) -> np.ndarray:
     return index
 
 
+def volume_A3(atoms: Atoms) -> float:
+    """Volume of the cell; 1 where there is none, so that a stress is a virial."""
+    return float(abs(np.linalg.det(np.asarray(atoms.cell)))) or 1.0
+
+
 def build_graph(
     atoms: Atoms, elements: Sequence[int], cutoff_A: float, pairs: Pairs | None = None, blocked: bool = True
 ) -> Graph:
@@ -107,14 +112,13 @@ def build_graph(
     positions, cell = atoms.positions, np.asarray(atoms.cell)
     if pairs is None:
         pairs = find_pairs(positions, cell, atoms.pbc, cutoff_A)
-    volume = abs(np.linalg.det(cell)) or 1.0
     return Graph(
         species=torch.from_numpy(species_index(atoms.numbers, elements)),
         system=torch.zeros(len(atoms), dtype=torch.long),
         receiver=torch.from_numpy(pairs.receiver),
         sender=torch.from_numpy(pairs.sender),
         vectors_A=torch.from_numpy(pairs.vectors_A(positions, cell)),
-        volume_A3=torch.tensor([volume], dtype=torch.float64),
+        volume_A3=torch.tensor([volume_A3(atoms)], dtype=torch.float64),
         blocks=build_blocks(pairs, len(atoms)) if blocked else None,
     )
 

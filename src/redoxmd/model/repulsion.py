@@ -42,6 +42,11 @@ class CoreRepulsion(nn.Module):
         self._number = torch.from_numpy(numbers.astype(np.float64))
         self._radius_A = torch.from_numpy(REACH * covalent_radii[numbers])
 
+    @property
+    def reach_A(self) -> np.ndarray:
+        """Half of r_ij, for each element: a pair is close within the sum of the two."""
+        return self._radius_A.numpy()
+
     def forward(self, graph: Graph, distance_A: Tensor) -> Tensor:
         """Energies (S,) in eV of structures with pair distances (E,)."""
         first, second = graph.species[graph.receiver], graph.species[graph.sender]

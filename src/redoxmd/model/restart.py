@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from redoxmd.checkpoint import Checkpoint
 from redoxmd.errors import DataError, TrainingDiverged
 from redoxmd.interrupt import StopRequest, stop_on_sigterm
-from redoxmd.model.ensemble import load_record, save_record
+from redoxmd.model.files import load_record, save_record
 
 logger = logging.getLogger("redoxmd")
 

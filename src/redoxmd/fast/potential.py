@@ -1,0 +1,211 @@
+"""The ensemble in compiled code: the energies and forces of `redoxmd.model.painn`, each member on one core.
+
+What is computed is the plain path's; tests hold the two to 1e-5 of the forces. Pairs are kept once for both directions.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import weakref
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from redoxmd.fast.build import kernels
+from redoxmd.fast.packing import Packing
+from redoxmd.model.graph import Graph
+from redoxmd.model.neighbours import Pairs
+from redoxmd.model.painn import Painn
+
+
+@dataclass(frozen=True)
+class HalfPairs:
+    """Pairs of a Verlet list, each pair of atoms once.
+
+    Attributes:
+        first, second: (P,) atoms a and b.
+        offset_A: (P, 3) lattice vector of b's image: the pair vector is r_b − r_a + offset.
+    """
+
+    first: np.ndarray
+    second: np.ndarray
+    offset_A: np.ndarray
+
+    @classmethod
+    def of(cls, pairs: Pairs, cell_A: np.ndarray) -> HalfPairs:
+        """The half of a list of directed pairs."""
+        x, y, z = pairs.shift.T
+        # Of an atom and its own image, the image on one side.
+        positive = (x > 0) | ((x == 0) & ((y > 0) | ((y == 0) & (z > 0))))
+        kept = (pairs.receiver < pairs.sender) | ((pairs.receiver == pairs.sender) & positive)
+        return cls(
+            pairs.receiver[kept].astype(np.int32),
+            pairs.sender[kept].astype(np.int32),
+            np.ascontiguousarray(pairs.shift[kept] @ cell_A),
+        )
+
+
+@dataclass
+class _Geometry:
+    """Pairs within the cutoff at some positions: the first `count` of every array; made once, filled at every step."""
+
+    count: int
+    first: np.ndarray
+    second: np.ndarray
+    vectors_A: np.ndarray
+    distances_A: np.ndarray
+    unit: np.ndarray
+    basis: np.ndarray
+    slope: np.ndarray
+
+    @classmethod
+    def room(cls, candidates: int, functions: int) -> _Geometry:
+        """Arrays for so many pairs."""
+        integers = [np.empty(candidates, dtype=np.int32) for _ in range(2)]
+        doubles = [np.empty((candidates, 3)), np.empty(candidates)]
+        singles = [np.empty((candidates, width), dtype=np.float32) for width in (3, functions, functions)]
+        return cls(0, *integers, *doubles, *singles)
+
+
+def applies(members: Sequence[Painn]) -> bool:
+    """Whether members can be evaluated here: single precision, on the CPU, with the kernels at hand."""
+    plain = all(member.device.type == "cpu" and member.dtype == torch.float32 for member in members)
+    return plain and kernels() is not None
+
+
+class FastMembers:
+    """Members packed for the kernels; one that is changed afterwards must be packed anew.
+
+    Members run side by side, on as many threads as torch is given, the costly ones first.
+    """
+
+    def __init__(self, members: Sequence[Painn]) -> None:
+        library = kernels()
+        if library is None:
+            raise RuntimeError("no compiled kernels: ask `applies` first")
+        self._library = library
+        self.members = list(members)
+        self._packed = [_Packed(library, member) for member in members]
+        self._order = sorted(range(len(members)), key=lambda number: -self._packed[number].cost)
+        self._core = members[0].core
+        self._geometry = _Geometry.room(0, members[0].radial.size)
+        self._pools: dict[int, ThreadPoolExecutor] = {}
+
+    def evaluate(
+        self, species: np.ndarray, pairs: HalfPairs, positions_A: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Interaction energies (M,) eV without the references, forces (M, n, 3) eV/Å and virials (M, 3, 3) eV.
+
+        Args:
+            species: (n,) index into the members' elements.
+            pairs: all within the cutoff at least.
+            positions_A: (n, 3), as unwrapped as the pairs were when they were found.
+        """
+        geometry = self._measure(pairs, positions_A)
+        kinds = np.ascontiguousarray(species, dtype=np.int32)
+        threads = min(torch.get_num_threads(), len(self._packed))
+        if threads > 1:
+            pool = self._pool(threads)
+            jobs = {number: pool.submit(self._packed[number].evaluate, kinds, geometry) for number in self._order}
+            results = [jobs[number].result() for number in range(len(self._packed))]
+        else:
+            results = [packed.evaluate(kinds, geometry) for packed in self._packed]
+        energies, forces, virials = (np.array(values) for values in zip(*results, strict=True))
+        core_energy, core_forces, core_virial = self._repulsion(species, geometry)
+        return energies + core_energy, forces + core_forces, virials + core_virial
+
+    def _pool(self, threads: int) -> ThreadPoolExecutor:
+        if threads not in self._pools:
+            self._pools[threads] = ThreadPoolExecutor(threads)
+        return self._pools[threads]
+
+    def _measure(self, pairs: HalfPairs, positions_A: np.ndarray) -> _Geometry:
+        size, member = len(pairs.first), self.members[0]
+        if len(self._geometry.first) < size:
+            self._geometry = _Geometry.room(size, member.radial.size)
+        g = self._geometry
+        g.count = self._library.redoxmd_geometry(
+            size,
+            *map(_pointer, (pairs.first, pairs.second, pairs.offset_A)),
+            _pointer(np.ascontiguousarray(positions_A, dtype=np.float64)),
+            ctypes.c_double(member.cutoff_A),
+            member.radial.size,
+            *map(_pointer, (g.first, g.second, g.vectors_A, g.distances_A, g.unit, g.basis, g.slope)),
+        )
+        return g
+
+    def _repulsion(self, species: np.ndarray, geometry: _Geometry) -> tuple[float, np.ndarray, np.ndarray]:
+        """Energy, forces and virial of the core repulsion; most steps have no pair that close."""
+        forces, virial = np.zeros((len(species), 3)), np.zeros((3, 3))
+        if self._core is None:
+            return 0.0, forces, virial
+        first, second = geometry.first[: geometry.count], geometry.second[: geometry.count]
+        reach = self._core.reach_A[species]
+        close = np.nonzero(geometry.distances_A[: geometry.count] < reach[first] + reach[second])[0]
+        if len(close) == 0:
+            return 0.0, forces, virial
+        ends = torch.from_numpy(first[close].astype(np.int64)), torch.from_numpy(second[close].astype(np.int64))
+        kinds = torch.from_numpy(np.asarray(species, dtype=np.int64))
+        vectors = torch.from_numpy(geometry.vectors_A[close]).requires_grad_()
+        graph = Graph(kinds, torch.zeros_like(kinds), *ends, vectors, torch.ones(1, dtype=torch.float64))
+        # Twice: the other direction of each pair.
+        energy = 2 * self._core(graph, vectors.norm(dim=1)).sum()
+        (gradient,) = torch.autograd.grad(energy, vectors)
+        pull = gradient.numpy()
+        np.add.at(forces, first[close], pull)
+        np.subtract.at(forces, second[close], pull)
+        return float(energy.detach()), forces, geometry.vectors_A[close].T @ pull
+
+
+class _Packed:
+    """One member in the kernels' memory."""
+
+    def __init__(self, library: ctypes.CDLL, member: Painn) -> None:
+        packing = Packing(member, library.redoxmd_vector_width())
+        self._library = library
+        self.cost = packing.layers * packing.features**2
+        handle = library.redoxmd_member(
+            packing.features,
+            packing.hidden,
+            packing.layers,
+            member.radial.size,
+            len(member.elements),
+            ctypes.c_float(member.scale_eV.item()),
+            ctypes.c_float(packing.bias_eV),
+            _pointer(packing.weights),
+            ctypes.c_size_t(len(packing.weights)),
+        )
+        if not handle:
+            raise MemoryError("no memory for the weights of a member")
+        self._handle = ctypes.c_void_p(handle)
+        weakref.finalize(self, library.redoxmd_member_free, self._handle)
+
+    def evaluate(self, species: np.ndarray, geometry: _Geometry) -> tuple[float, np.ndarray, np.ndarray]:
+        """Energy, forces and virial of this member."""
+        energy, g = ctypes.c_double(), geometry
+        gradients = np.empty((g.count, 4), dtype=np.float32)
+        done = self._library.redoxmd_evaluate(
+            self._handle,
+            len(species),
+            _pointer(species),
+            g.count,
+            *map(_pointer, (g.first, g.second, g.unit, g.basis, g.slope)),
+            ctypes.byref(energy),
+            _pointer(gradients),
+        )
+        if not done:
+            raise MemoryError("no memory for the states of the atoms")
+        forces, virial = np.empty((len(species), 3)), np.empty((3, 3))
+        self._library.redoxmd_forces(
+            len(species),
+            g.count,
+            *map(_pointer, (g.first, g.second, g.vectors_A, g.distances_A, gradients, forces, virial)),
+        )
+        return energy.value, forces, 0.5 * (virial + virial.T)
+
+
+def _pointer(array: np.ndarray) -> ctypes.c_void_p:
+    return ctypes.c_void_p(array.ctypes.data)

@@ -1,0 +1,54 @@
+"""Networks in files: plain data and tensors, whole or absent; and where they are put when they are read."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from redoxmd.errors import DataError
+from redoxmd.model.painn import Painn
+from redoxmd.records import atomic_path
+
+
+def save_record(path: str | Path, record: dict[str, Any]) -> None:
+    """Write plain data and tensors, atomically; by way of memory, for torch's own writer hides why it failed."""
+    buffer = io.BytesIO()
+    torch.save(record, buffer)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(buffer.getbuffer())
+
+
+def load_record(path: str | Path) -> dict[str, Any]:
+    """Read back what `save_record` wrote."""
+    try:
+        record: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such model") from error
+    except Exception as error:
+        raise DataError(f"{path}: not readable ({error}); delete it and run again") from error
+    return record
+
+
+def member_record(member: Painn) -> dict[str, Any]:
+    """Settings and weights of one member."""
+    state = {key: value.detach().cpu().clone() for key, value in member.state_dict().items()}
+    return {"settings": member.settings, "state": state}
+
+
+def member_from_record(record: dict[str, Any]) -> Painn:
+    """Rebuild a member from `member_record`."""
+    member = Painn(**record["settings"])
+    member.load_state_dict(record["state"])
+    return member
+
+
+def choose_device(device: str) -> str:
+    """Resolve "auto"; asking for a GPU that is not there is an error."""
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and not torch.cuda.is_available():
+        raise DataError("train.device: cuda asked for, but torch sees no GPU; use auto or cpu")
+    return device
