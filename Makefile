@@ -12,7 +12,7 @@ export GPAW_CONFIG := $(CURDIR)/envs/gpaw_siteconfig.py
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help env env-test run test test-slow lint bench schema clean
+.PHONY: help env env-test run test test-slow lint bench bench-peers bench-scaling schema clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -61,8 +61,16 @@ lint: $(VENV)/.test ## check style, types and rule format
 	@$(BIN)/mypy
 	@$(BIN)/snakefmt --check Snakefile rules
 
-bench: $(VENV)/.run ## time MD and training steps on this machine
+bench: $(VENV)/.run ## time MD, training and densities on this machine
 	@OMP_NUM_THREADS=1 $(BIN)/python -m redoxmd.bench
+
+bench-peers: $(VENV)/.run ## the same with schnetpack beside it, in an environment of its own
+	@test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
+	@.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check -r envs/peers.txt
+	@OMP_NUM_THREADS=1 $(BIN)/python -m redoxmd.bench
+
+bench-scaling: $(VENV)/.run ## time per atom and per structure over their number, drawn into docs/performance
+	@OMP_NUM_THREADS=1 $(BIN)/python -m redoxmd.bench --scaling docs/performance
 
 schema: $(VENV)/.run ## regenerate the config schema and the documented defaults
 	@$(BIN)/redoxmd schema

@@ -92,9 +92,11 @@ def test_half_the_pairs_are_every_pair_once():
     atoms = rock(4)
     cell = np.asarray(atoms.cell)
     pairs = find_pairs(atoms.positions, cell, atoms.pbc, 6.0)
-    half = HalfPairs.of(pairs, cell)
+    half = HalfPairs.of(pairs, atoms)
+    assert sorted(half.order) == list(range(len(atoms)))
     assert 2 * len(half.first) == len(pairs.receiver)
-    vectors = atoms.positions[half.second] - atoms.positions[half.first] + half.offset_A
+    positions = atoms.positions[half.order]
+    vectors = positions[half.second] - positions[half.first] + half.offset_A
     found = np.concatenate([vectors, -vectors])
     expected = pairs.vectors_A(atoms.positions, cell)
     order = [np.lexsort(np.round(values, 9).T) for values in (found, expected)]

@@ -20,6 +20,8 @@ constexpr int WIDTH = 16, TILE = 6;
 constexpr int WIDTH = 8, TILE = 3;
 #endif
 constexpr int ROWS = 4;
+// Atoms whose layers are worked through together, in the second-level cache.
+constexpr int BLOCK = 64;
 
 typedef float Vector __attribute__((vector_size(4 * WIDTH)));
 typedef int32_t Integers __attribute__((vector_size(4 * WIDTH)));
@@ -291,19 +293,23 @@ void interact(Member &m, Layer &l, bool first, int n, const int32_t *species, co
         return;
     }
     float *h = l.h_phi.sized(nF), *phi = l.phi.sized(3 * nF), *mu = l.mu.sized(3 * nF), *x = l.x.sized(3 * nF);
-    float *act = m.act.sized(nF);
-    product(n, F / WIDTH, F, s, F, l.phi1, F, h, F, l.phi1_bias);
-    activate(nF, h, act);
-    product(n, 3 * F / WIDTH, F, act, F, l.phi2, 3 * F, phi, 3 * F, l.phi2_bias);
-    for (size_t i = 0; i < size_t(n); i++)
-        for (int f = 0; f < F; f += WIDTH) {
-            const Vector phi_v = at(phi + (3 * i + 1) * F + f);
-            for (int c = 0; c < 3; c++) {
-                const size_t here = (3 * i + c) * F + f;
-                at(mu + here) = at(v + here);
-                at(x + here) = phi_v * at(v + here);
+    float *act = m.act.sized(size_t(BLOCK) * F);
+    for (int begin = 0; begin < n; begin += BLOCK) {
+        const int count = n - begin < BLOCK ? n - begin : BLOCK;
+        const size_t skip = size_t(begin) * F;
+        product(count, F / WIDTH, F, s + skip, F, l.phi1, F, h + skip, F, l.phi1_bias);
+        activate(size_t(count) * F, h + skip, act);
+        product(count, 3 * F / WIDTH, F, act, F, l.phi2, 3 * F, phi + 3 * skip, 3 * F, l.phi2_bias);
+        for (size_t i = begin; i < size_t(begin + count); i++)
+            for (int f = 0; f < F; f += WIDTH) {
+                const Vector phi_v = at(phi + (3 * i + 1) * F + f);
+                for (int c = 0; c < 3; c++) {
+                    const size_t here = (3 * i + c) * F + f;
+                    at(mu + here) = at(v + here);
+                    at(x + here) = phi_v * at(v + here);
+                }
             }
-        }
+    }
     messages<false>(m, l, pairs, species, phi, x, s, v);
 }
 
@@ -315,90 +321,108 @@ void interact_back(Member &m, Layer &l, bool first, int n, const int32_t *specie
         messages_back<true>(m, l, pairs, species, l.phi_species, nullptr, gs, gv, nullptr, nullptr, out);
         return;
     }
-    float *g_phi = m.g_phi.sized(3 * nF), *g_x = m.g_x.sized(3 * nF), *h = m.h.sized(nF);
+    float *g_phi = m.g_phi.sized(3 * nF), *g_x = m.g_x.sized(3 * nF), *h = m.h.sized(size_t(BLOCK) * F);
     const float *phi = l.phi.get(), *mu = l.mu.get();
     std::memset(g_phi, 0, 3 * nF * sizeof(float));
     std::memset(g_x, 0, 3 * nF * sizeof(float));
     messages_back<false>(m, l, pairs, species, phi, l.x.get(), gs, gv, g_phi, g_x, out);
-    for (size_t i = 0; i < size_t(n); i++)
-        for (int f = 0; f < F; f += WIDTH) {
-            const Vector phi_v = at(phi + (3 * i + 1) * F + f);
-            Vector total{};
-            for (int c = 0; c < 3; c++) {
-                const size_t here = (3 * i + c) * F + f;
-                total += at(g_x + here) * at(mu + here);
-                at(gv + here) += at(g_x + here) * phi_v;
+    for (int begin = 0; begin < n; begin += BLOCK) {
+        const int count = n - begin < BLOCK ? n - begin : BLOCK;
+        const size_t skip = size_t(begin) * F;
+        for (size_t i = begin; i < size_t(begin + count); i++)
+            for (int f = 0; f < F; f += WIDTH) {
+                const Vector phi_v = at(phi + (3 * i + 1) * F + f);
+                Vector total{};
+                for (int c = 0; c < 3; c++) {
+                    const size_t here = (3 * i + c) * F + f;
+                    total += at(g_x + here) * at(mu + here);
+                    at(gv + here) += at(g_x + here) * phi_v;
+                }
+                at(g_phi + (3 * i + 1) * F + f) = total;
             }
-            at(g_phi + (3 * i + 1) * F + f) = total;
-        }
-    product(n, F / WIDTH, 3 * F, g_phi, 3 * F, l.phi2T, F, h, F);
-    activate_back(nF, l.h_phi.get(), h);
-    product(n, F / WIDTH, F, h, F, l.phi1T, F, gs, F, nullptr, Into::Added);
+        product(count, F / WIDTH, 3 * F, g_phi + 3 * skip, 3 * F, l.phi2T, F, h, F);
+        activate_back(size_t(count) * F, l.h_phi.get() + skip, h);
+        product(count, F / WIDTH, F, h, F, l.phi1T, F, gs + skip, F, nullptr, Into::Added);
+    }
 }
 
-void update(Member &m, Layer &l, bool last, int n, float *s, float *v) {
+void update(Member &m, Layer &l, bool last, int total, float *all_s, float *all_v) {
     const int F = m.features, gates = last ? 2 : 3;
-    const size_t nF = size_t(n) * F;
-    float *uv = l.uv.sized(6 * nF), *cat = l.cat.sized(2 * nF), *dot = l.dot.sized(nF), *h = l.h_gate.sized(nF);
-    float *gate = l.gate.sized(3 * nF), *act = m.act.sized(nF);
-    product(3 * n, 2 * F / WIDTH, F, v, F, l.mix, 2 * F, uv, 2 * F);
-    for (size_t i = 0; i < size_t(n); i++)
-        for (int f = 0; f < F; f += WIDTH) {
-            Vector squared = Vector{} + 1e-8f, scalar{};
-            for (int c = 0; c < 3; c++) {
-                const Vector u = at(uv + (3 * i + c) * 2 * F + f), w = at(uv + (3 * i + c) * 2 * F + F + f);
-                squared += w * w;
-                scalar += u * w;
+    const size_t all = size_t(total) * F;
+    l.uv.sized(6 * all), l.cat.sized(2 * all), l.dot.sized(all), l.h_gate.sized(all), l.gate.sized(3 * all);
+    float *act = m.act.sized(size_t(BLOCK) * F);
+    for (int begin = 0; begin < total; begin += BLOCK) {
+        const int n = total - begin < BLOCK ? total - begin : BLOCK;
+        const size_t skip = size_t(begin) * F, nF = size_t(n) * F;
+        float *s = all_s + skip, *v = all_v + 3 * skip, *uv = l.uv.get() + 6 * skip, *cat = l.cat.get() + 2 * skip;
+        float *dot = l.dot.get() + skip, *h = l.h_gate.get() + skip, *gate = l.gate.get() + 3 * skip;
+        product(3 * n, 2 * F / WIDTH, F, v, F, l.mix, 2 * F, uv, 2 * F);
+        for (size_t i = 0; i < size_t(n); i++)
+            for (int f = 0; f < F; f += WIDTH) {
+                Vector squared = Vector{} + 1e-8f, scalar{};
+                for (int c = 0; c < 3; c++) {
+                    const Vector u = at(uv + (3 * i + c) * 2 * F + f), w = at(uv + (3 * i + c) * 2 * F + F + f);
+                    squared += w * w;
+                    scalar += u * w;
+                }
+                at(cat + 2 * i * F + f) = at(s + i * F + f);
+                at(cat + (2 * i + 1) * F + f) = root(squared);
+                at(dot + i * F + f) = scalar;
             }
-            at(cat + 2 * i * F + f) = at(s + i * F + f);
-            at(cat + (2 * i + 1) * F + f) = root(squared);
-            at(dot + i * F + f) = scalar;
-        }
-    product(n, F / WIDTH, 2 * F, cat, 2 * F, l.gate1, F, h, F, l.gate1_bias);
-    activate(nF, h, act);
-    product(n, gates * F / WIDTH, F, act, F, l.gate2, 3 * F, gate, 3 * F, l.gate2_bias);
-    for (size_t i = 0; i < size_t(n); i++)
-        for (int f = 0; f < F; f += WIDTH) {
-            const float *g = gate + 3 * i * F + f;
-            at(s + i * F + f) += at(g) + at(g + F) * at(dot + i * F + f);
-            if (!last)
-                for (int c = 0; c < 3; c++) at(v + (3 * i + c) * F + f) += at(g + 2 * F) * at(uv + (3 * i + c) * 2 * F + f);
-        }
+        product(n, F / WIDTH, 2 * F, cat, 2 * F, l.gate1, F, h, F, l.gate1_bias);
+        activate(nF, h, act);
+        product(n, gates * F / WIDTH, F, act, F, l.gate2, 3 * F, gate, 3 * F, l.gate2_bias);
+        for (size_t i = 0; i < size_t(n); i++)
+            for (int f = 0; f < F; f += WIDTH) {
+                const float *g = gate + 3 * i * F + f;
+                at(s + i * F + f) += at(g) + at(g + F) * at(dot + i * F + f);
+                if (last) continue;
+                for (int c = 0; c < 3; c++)
+                    at(v + (3 * i + c) * F + f) += at(g + 2 * F) * at(uv + (3 * i + c) * 2 * F + f);
+            }
+    }
 }
 
 // gs, gv: gradients of the updated states, turned into those of the states before; gv of the last layer is nothing yet.
-void update_back(Member &m, Layer &l, bool last, int n, float *gs, float *gv) {
+void update_back(Member &m, Layer &l, bool last, int total, float *all_gs, float *all_gv) {
     const int F = m.features, gates = last ? 2 : 3;
-    const size_t nF = size_t(n) * F;
-    const float *uv = l.uv.get(), *cat = l.cat.get(), *dot = l.dot.get(), *gate = l.gate.get();
-    float *g_gate = m.g_gate.sized(3 * nF), *g_uv = m.g_uv.sized(6 * nF), *g_cat = m.g_cat.sized(2 * nF), *h = m.h.sized(nF);
-    for (size_t i = 0; i < size_t(n); i++)
-        for (int f = 0; f < F; f += WIDTH) {
-            const Vector g = at(gs + i * F + f);
-            at(g_gate + 3 * i * F + f) = g;
-            at(g_gate + (3 * i + 1) * F + f) = g * at(dot + i * F + f);
-            if (last) continue;
-            Vector total{};
-            for (int c = 0; c < 3; c++) total += at(gv + (3 * i + c) * F + f) * at(uv + (3 * i + c) * 2 * F + f);
-            at(g_gate + (3 * i + 2) * F + f) = total;
-        }
-    product(n, F / WIDTH, gates * F, g_gate, 3 * F, l.gate2T, F, h, F);
-    activate_back(nF, l.h_gate.get(), h);
-    product(n, 2 * F / WIDTH, F, h, F, l.gate1T, 2 * F, g_cat, 2 * F);
-    for (size_t i = 0; i < size_t(n); i++)
-        for (int f = 0; f < F; f += WIDTH) {
-            const Vector g_dot = at(gs + i * F + f) * at(gate + (3 * i + 1) * F + f);
-            const Vector g_norm = at(g_cat + (2 * i + 1) * F + f) / at(cat + (2 * i + 1) * F + f);
-            const Vector a_vv = last ? Vector{} : at(gate + (3 * i + 2) * F + f);
-            for (int c = 0; c < 3; c++) {
-                const size_t here = (3 * i + c) * 2 * F + f;
-                const Vector u = at(uv + here), w = at(uv + here + F);
-                at(g_uv + here) = g_dot * w + (last ? Vector{} : a_vv * at(gv + (3 * i + c) * F + f));
-                at(g_uv + here + F) = g_dot * u + g_norm * w;
+    const size_t most = size_t(BLOCK) * F;
+    float *g_gate = m.g_gate.sized(3 * most), *g_uv = m.g_uv.sized(6 * most), *g_cat = m.g_cat.sized(2 * most);
+    float *h = m.h.sized(most);
+    for (int begin = 0; begin < total; begin += BLOCK) {
+        const int n = total - begin < BLOCK ? total - begin : BLOCK;
+        const size_t skip = size_t(begin) * F, nF = size_t(n) * F;
+        const float *uv = l.uv.get() + 6 * skip, *cat = l.cat.get() + 2 * skip, *dot = l.dot.get() + skip;
+        const float *gate = l.gate.get() + 3 * skip;
+        float *gs = all_gs + skip, *gv = all_gv + 3 * skip;
+        for (size_t i = 0; i < size_t(n); i++)
+            for (int f = 0; f < F; f += WIDTH) {
+                const Vector g = at(gs + i * F + f);
+                at(g_gate + 3 * i * F + f) = g;
+                at(g_gate + (3 * i + 1) * F + f) = g * at(dot + i * F + f);
+                if (last) continue;
+                Vector total_g{};
+                for (int c = 0; c < 3; c++) total_g += at(gv + (3 * i + c) * F + f) * at(uv + (3 * i + c) * 2 * F + f);
+                at(g_gate + (3 * i + 2) * F + f) = total_g;
             }
-            at(gs + i * F + f) += at(g_cat + 2 * i * F + f);
-        }
-    product(3 * n, F / WIDTH, 2 * F, g_uv, 2 * F, l.mixT, F, gv, F, nullptr, last ? Into::Fresh : Into::Added);
+        product(n, F / WIDTH, gates * F, g_gate, 3 * F, l.gate2T, F, h, F);
+        activate_back(nF, l.h_gate.get() + skip, h);
+        product(n, 2 * F / WIDTH, F, h, F, l.gate1T, 2 * F, g_cat, 2 * F);
+        for (size_t i = 0; i < size_t(n); i++)
+            for (int f = 0; f < F; f += WIDTH) {
+                const Vector g_dot = at(gs + i * F + f) * at(gate + (3 * i + 1) * F + f);
+                const Vector g_norm = at(g_cat + (2 * i + 1) * F + f) / at(cat + (2 * i + 1) * F + f);
+                const Vector a_vv = last ? Vector{} : at(gate + (3 * i + 2) * F + f);
+                for (int c = 0; c < 3; c++) {
+                    const size_t here = (3 * i + c) * 2 * F + f;
+                    const Vector u = at(uv + here), w = at(uv + here + F);
+                    at(g_uv + here) = g_dot * w + (last ? Vector{} : a_vv * at(gv + (3 * i + c) * F + f));
+                    at(g_uv + here + F) = g_dot * u + g_norm * w;
+                }
+                at(gs + i * F + f) += at(g_cat + 2 * i * F + f);
+            }
+        product(3 * n, F / WIDTH, 2 * F, g_uv, 2 * F, l.mixT, F, gv, F, nullptr, last ? Into::Fresh : Into::Added);
+    }
 }
 
 double read_out(Member &m, int n, const float *s, float *gs) {

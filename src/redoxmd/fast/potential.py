@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from ase import Atoms
 
 from redoxmd.fast.build import kernels
 from redoxmd.fast.packing import Packing
@@ -20,32 +21,54 @@ from redoxmd.model.graph import Graph
 from redoxmd.model.neighbours import Pairs
 from redoxmd.model.painn import Painn
 
+BOX_A = 3.0
+MORTON_BITS = 10
+
 
 @dataclass(frozen=True)
 class HalfPairs:
-    """Pairs of a Verlet list, each pair of atoms once.
+    """Pairs of a Verlet list, each pair of atoms once, atoms that are close in space close in memory.
 
     Attributes:
-        first, second: (P,) atoms a and b.
+        order: (n,) which atom stands at each place.
+        first, second: (P,) places of atoms a and b, a before b.
         offset_A: (P, 3) lattice vector of b's image: the pair vector is r_b − r_a + offset.
     """
 
+    order: np.ndarray
     first: np.ndarray
     second: np.ndarray
     offset_A: np.ndarray
 
     @classmethod
-    def of(cls, pairs: Pairs, cell_A: np.ndarray) -> HalfPairs:
-        """The half of a list of directed pairs."""
+    def of(cls, pairs: Pairs, atoms: Atoms) -> HalfPairs:
+        """The half of a list of directed pairs; `atoms` says where they are."""
+        order = _along_a_curve(atoms)
+        place = np.empty(len(atoms), dtype=np.int64)
+        place[order] = np.arange(len(atoms))
+        first, second = place[pairs.receiver], place[pairs.sender]
         x, y, z = pairs.shift.T
         # Of an atom and its own image, the image on one side.
         positive = (x > 0) | ((x == 0) & ((y > 0) | ((y == 0) & (z > 0))))
-        kept = (pairs.receiver < pairs.sender) | ((pairs.receiver == pairs.sender) & positive)
-        return cls(
-            pairs.receiver[kept].astype(np.int32),
-            pairs.sender[kept].astype(np.int32),
-            np.ascontiguousarray(pairs.shift[kept] @ cell_A),
-        )
+        kept = np.nonzero((first < second) | ((first == second) & positive))[0]
+        kept = kept[np.lexsort((second[kept], first[kept]))]
+        offset = np.ascontiguousarray(pairs.shift[kept] @ np.asarray(atoms.cell))
+        return cls(order, first[kept].astype(np.int32), second[kept].astype(np.int32), offset)
+
+
+def _along_a_curve(atoms: Atoms) -> np.ndarray:
+    """Atoms in Morton order of boxes of about BOX_A: what an atom's pairs need then stays in the cache."""
+    lengths = np.maximum(np.asarray(atoms.cell.lengths()), 1.0)
+    fractional = np.linalg.solve(atoms.cell.complete().T, atoms.positions.T).T
+    boxes = np.clip(
+        ((fractional - np.floor(fractional)) * np.ceil(lengths / BOX_A)).astype(np.int64), 0, 2**MORTON_BITS - 1
+    )
+    code = np.zeros(len(atoms), dtype=np.int64)
+    for bit in range(MORTON_BITS):
+        for axis in range(3):
+            code |= ((boxes[:, axis] >> bit) & 1) << (3 * bit + axis)
+    order: np.ndarray = np.argsort(code, kind="stable")
+    return order
 
 
 @dataclass
@@ -104,8 +127,8 @@ class FastMembers:
             pairs: all within the cutoff at least.
             positions_A: (n, 3), as unwrapped as the pairs were when they were found.
         """
-        geometry = self._measure(pairs, positions_A)
-        kinds = np.ascontiguousarray(species, dtype=np.int32)
+        geometry = self._measure(pairs, positions_A[pairs.order])
+        kinds = np.ascontiguousarray(species[pairs.order], dtype=np.int32)
         threads = min(torch.get_num_threads(), len(self._packed))
         if threads > 1:
             pool = self._pool(threads)
@@ -113,9 +136,11 @@ class FastMembers:
             results = [jobs[number].result() for number in range(len(self._packed))]
         else:
             results = [packed.evaluate(kinds, geometry) for packed in self._packed]
-        energies, forces, virials = (np.array(values) for values in zip(*results, strict=True))
-        core_energy, core_forces, core_virial = self._repulsion(species, geometry)
-        return energies + core_energy, forces + core_forces, virials + core_virial
+        energies, in_order, virials = (np.array(values) for values in zip(*results, strict=True))
+        core_energy, core_forces, core_virial = self._repulsion(kinds, geometry)
+        forces = np.empty_like(in_order)
+        forces[:, pairs.order] = in_order + core_forces
+        return energies + core_energy, forces, virials + core_virial
 
     def _pool(self, threads: int) -> ThreadPoolExecutor:
         if threads not in self._pools:

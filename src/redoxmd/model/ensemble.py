@@ -182,7 +182,7 @@ class Ensemble:
 
     def _bind_fast(self, fast: FastMembers, atoms: Atoms, pairs: Pairs) -> Callable[[np.ndarray], Prediction]:
         species = species_index(atoms.numbers, self.elements)
-        half = HalfPairs.of(pairs, np.asarray(atoms.cell))
+        half = HalfPairs.of(pairs, atoms)
         volume = volume_A3(atoms)
         references = np.array([member.reference_eV.numpy()[species].sum() for member in self.members])
 

@@ -1,13 +1,7 @@
-"""`make bench`: the cost of MD, of training and of predicted densities, on this machine, as a table."""
+"""What is timed: MD, training and predicted densities of the paper's sizes, on the starter data."""
 
 from __future__ import annotations
 
-import argparse
-import os
-import platform
-import resource
-import statistics
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,10 +22,9 @@ from redoxmd.density.training import DensityTrainer
 from redoxmd.ensemble_md import EnsembleMD, GateSettings
 from redoxmd.frames import read_frames
 from redoxmd.md import Langevin
-from redoxmd.model.ensemble import Ensemble
+from redoxmd.model.ensemble import Ensemble, Evaluation
 from redoxmd.model.painn import Painn
 from redoxmd.train import Trainer
-from redoxmd.units import ns_per_day
 
 STARTER_FRAMES = Path("resources/nvp-gpaw/frames.extxyz")
 STARTER_DENSITIES = Path("resources/nvp-gpaw/densities.h5")
@@ -50,7 +43,7 @@ def crystal(repeat: int) -> Atoms:
     return atoms
 
 
-def ensemble_of_table_1(device: str) -> Ensemble:
+def ensemble_of_table_1(device: str, evaluation: Evaluation = "auto") -> Ensemble:
     """Four members of the paper's sizes with random weights, scaled down so that the MD stays calm."""
     members = []
     for number, size in enumerate(TABLE_1):
@@ -58,13 +51,13 @@ def ensemble_of_table_1(device: str) -> Ensemble:
         member = Painn(ELEMENTS, size.features, size.layers, Train().cutoff_A, Train().radial_functions)
         member.scale_eV.fill_(1e-3)
         members.append(member)
-    return Ensemble(members).to(device)
+    return Ensemble(members, evaluation=evaluation).to(device)
 
 
-def md_step(atoms: Atoms, device: str) -> Callable[[], object]:
+def md_step(atoms: Atoms, device: str, evaluation: Evaluation = "auto") -> Callable[[], object]:
     """One whole MD step: integrator, neighbour list, energy, forces of all members, spread, gate."""
     md = EnsembleMD(
-        ensemble_of_table_1(device),
+        ensemble_of_table_1(device, evaluation),
         atoms,
         Langevin(atoms.get_masses(), TIMESTEP_FS, 600.0, 0.01),
         GateSettings(1.0, 5.0),
@@ -73,12 +66,12 @@ def md_step(atoms: Atoms, device: str) -> Callable[[], object]:
     return md.step
 
 
-def training_step(device: str) -> Callable[[], object]:
-    """One gradient step of a 128 × 3 member on four structures of 40 atoms."""
+def training_step(device: str, batch: int = 4) -> Callable[[], object]:
+    """One gradient step of a 128 × 3 member on so many structures of 40 atoms."""
     frames = [f for f in read_frames(STARTER_FRAMES) if f.info["config_id"].startswith("x3.00")]
     for frame in frames:
         frame.info["set"] = "train"
-    settings = Train(device="cuda" if device == "cuda" else "cpu")
+    settings = Train(device="cuda" if device == "cuda" else "cpu", batch_size=batch)
     trainer = Trainer(Dataset(frames), Member(features=128, layers=3), settings, 0, 0, None, "bench")
     return trainer.gradient_step
 
@@ -106,76 +99,3 @@ def density_training_step(device: str) -> Callable[[], object]:
     keys = density_keys(STARTER_DENSITIES)[-2:]
     training = DensitySet(tuple(Entry(str(STARTER_DENSITIES), key, "train") for key in keys))
     return DensityTrainer(training, DensitySet(()), VANADIUM, settings, 0).gradient_step
-
-
-def seconds(function: Callable[[], object], repeats: int, device: str) -> tuple[float, float]:
-    """Median wall and CPU seconds of a call after three warm-up calls."""
-    for _ in range(3):
-        function()
-    walls, cpus = [], []
-    for _ in range(repeats):
-        wall, cpu = time.perf_counter(), time.process_time()
-        function()
-        if device == "cuda":
-            torch.cuda.synchronize()
-        walls.append(time.perf_counter() - wall)
-        cpus.append(time.process_time() - cpu)
-    return statistics.median(walls), statistics.median(cpus)
-
-
-def peak_memory_gb(device: str) -> float:
-    """Peak memory of the process, or of the GPU."""
-    if device == "cuda":
-        return torch.cuda.max_memory_allocated() / 1e9
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-
-
-def processor() -> str:
-    """What the machine calls its processor."""
-    info = Path("/proc/cpuinfo")
-    names = (
-        [line.split(":")[1].strip() for line in info.read_text().splitlines() if "model name" in line]
-        if info.exists()
-        else []
-    )
-    return names[0] if names else platform.processor()
-
-
-def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeats", type=int, default=15)
-    parser.add_argument("--threads", type=int, default=1)
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    devices = ["cpu"] + (["cuda"] if torch.cuda.is_available() else [])
-    print(f"{processor()}, {os.cpu_count()} cores, torch {torch.__version__}, {arguments.threads} thread(s)")
-    print(f"{'work':72} {'device':6} {'wall ms':>9} {'CPU ms':>9} {'ns/day':>8} {'peak GB':>8}")
-    for device in devices:
-        for repeat in (1, 2):
-            atoms = crystal(repeat)
-            wall, cpu = seconds(md_step(atoms, device), arguments.repeats, device)
-            name = f"MD step, ensemble of Table 1, {len(atoms)} atoms, {TIMESTEP_FS} fs"
-            print(_row(name, device, wall, cpu, f"{ns_per_day(TIMESTEP_FS, wall):.3f}"), flush=True)
-        for repeat in (1, 2):
-            atoms = crystal(repeat)
-            fill, probes = density_probes(atoms, device)
-            wall, cpu = seconds(fill, max(3, arguments.repeats // 3), device)
-            name = f"density, {len(atoms)} atoms, 0.15 Å: {probes / wall:.0f} probes/s; a probe"
-            print(_row(name, device, wall / probes, cpu / probes, ""), flush=True)
-        wall, cpu = seconds(density_training_step(device), arguments.repeats, device)
-        name = f"density training step, 128 × 3, 2 × 1000 probes ({2 / wall:.1f} structures/s)"
-        print(_row(name, device, wall, cpu, ""), flush=True)
-        wall, cpu = seconds(training_step(device), arguments.repeats, device)
-        print(
-            _row(f"training step, 128 × 3, 4 × 40 atoms ({4 / wall:.0f} structures/s)", device, wall, cpu, ""),
-            flush=True,
-        )
-
-
-def _row(name: str, device: str, wall: float, cpu: float, speed: str) -> str:
-    return f"{name:72} {device:6} {1e3 * wall:9.4g} {1e3 * cpu:9.4g} {speed:>8} {peak_memory_gb(device):8.2f}"
-
-
-if __name__ == "__main__":
-    main()

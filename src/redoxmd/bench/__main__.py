@@ -1,0 +1,109 @@
+"""Print the table of docs/performance.md; with --scaling, draw its picture instead."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import os
+import platform
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import torch
+
+from redoxmd.bench import scaling, works
+from redoxmd.bench.timing import Timed, Times, schnetpack_steps, take_turns, timed
+from redoxmd.units import ns_per_day
+
+PEERS = Path(".venv-peers/bin/python")
+HEADER = f"| {'work':68} | wall ms | CPU ms | rate | against |"
+
+
+def machine(device: str) -> str:
+    """Processor, cores, versions."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
+    names = [line.split(":")[1].strip() for line in lines if "model name" in line] or [platform.processor()]
+    chip = torch.cuda.get_device_name() if device == "cuda" else f"{names[0]}, {os.cpu_count()} cores"
+    day = datetime.datetime.now(tz=datetime.UTC).date()
+    path = works.ensemble_of_table_1(device).path
+    return f"{chip}; torch {torch.__version__}, ensembles evaluated by {path}; {day}"
+
+
+def md_rows(device: str, goes: int, peers: bool) -> Iterator[str]:
+    """MD steps of the four models of Table 1: compiled, plain, on two threads, and by schnetpack."""
+    for repeat in (1, 2):
+        atoms = works.crystal(repeat)
+        turns: dict[str, Timed] = {"fast": timed(works.md_step(atoms, device), 1, device)}
+        with ExitStack() as stack:
+            if device == "cpu":
+                turns["fast, 2 threads"] = timed(works.md_step(atoms, device), 2)
+                turns["plain"] = timed(works.md_step(atoms, device, "plain"))
+                if peers:
+                    folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+                    members = [(member.features, member.layers) for member in works.TABLE_1]
+                    turns["schnetpack"] = stack.enter_context(schnetpack_steps(PEERS, atoms, members, folder))
+            times = take_turns(turns, goes)
+        for name, took in times.items():
+            ratio = took.wall_s / times["fast"].wall_s
+            against = f"{ratio:.1f} × the first" if ratio >= 1.05 else f"{1 / ratio:.2f} × as fast as the first"
+            yield _row(
+                f"MD step, Table 1, {len(atoms)} atoms: {name}",
+                took,
+                f"{ns_per_day(works.TIMESTEP_FS, took.wall_s):.3f} ns/day",
+                "" if name == "fast" else against,
+            )
+
+
+def other_rows(device: str, goes: int) -> Iterator[str]:
+    """Training and densities."""
+    fills = {len(atoms): works.density_probes(atoms, device) for atoms in map(works.crystal, (1, 2))}
+    turns = {str(size): timed(fill, 1, device) for size, (fill, _) in fills.items()}
+    turns["training"] = timed(works.training_step(device), 1, device)
+    turns["density training"] = timed(works.density_training_step(device), 1, device)
+    times = take_turns(turns, goes)
+    yield _row(
+        "training step, 128 × 3, 4 × 40 atoms", times["training"], f"{4 / times['training'].wall_s:.0f} structures/s"
+    )
+    for size, (_, probes) in fills.items():
+        took = times[str(size)]
+        name = f"density, 128 × 3, {size} atoms, grid of 0.15 Å: {probes} probes"
+        yield _row(name, took, f"{probes / took.wall_s:.0f} probes/s")
+    took = times["density training"]
+    yield _row("density training step, 128 × 3, 2 × 1000 probes", took, f"{2 / took.wall_s:.1f} structures/s")
+
+
+def _row(name: str, times: Times, rate: str, against: str = "") -> str:
+    return f"| {name:68} | {1e3 * times.wall_s:.4g} | {1e3 * times.cpu_s:.4g} | {rate} | {against} |"
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--goes", type=int, default=15, help="rounds in which all works take turns")
+    parser.add_argument("--scaling", type=Path, metavar="FOLDER", help="write scaling.csv and scaling.svg there")
+    arguments = parser.parse_args()
+    if arguments.scaling is not None:
+        print(machine("cpu"))
+        scaling.draw(
+            scaling.measure(max(3, arguments.goes // 5), lambda line: print(line, flush=True)), arguments.scaling
+        )
+        return
+    peers = PEERS.exists()
+    for device in ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]:
+        print(f"{machine(device)}; medians of {arguments.goes}, works taking turns, one thread unless said otherwise\n")
+        print(f"{HEADER}\n|---|---|---|---|---|")
+        for row in md_rows(device, arguments.goes, peers):
+            print(row, flush=True)
+        for row in other_rows(device, arguments.goes):
+            print(row, flush=True)
+    if not peers:
+        print(
+            "\nschnetpack was not measured: `make bench-peers` installs it in an environment of its own, and measures"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+import sys
+
+import pandas as pd
+import pytest
+import torch
+
+from redoxmd.bench import scaling, timing, works
+from redoxmd.bench.__main__ import md_rows, other_rows
+from redoxmd.bench.timing import schnetpack_steps, take_turns
+
+
+def test_works_take_turns_and_medians_leave_out_the_warm_up():
+    calls = []
+
+    def work(name, seconds):
+        values = iter(seconds)
+
+        def go():
+            calls.append(name)
+            value = next(values)
+            return value, 2 * value
+
+        return go
+
+    times = take_turns({"a": work("a", [9, 9, 1, 5, 2]), "b": work("b", [9, 9, 4, 4, 4])}, goes=3, warm_up=2)
+    assert calls == ["a", "b"] * 5
+    assert times["a"] == timing.Times(2, 4, 3)
+    assert times["b"].wall_s == 4
+
+
+def test_a_peer_answers_step_by_step(monkeypatch, tmp_path):
+    worker = tmp_path / "worker.py"
+    worker.write_text(
+        "import sys, numpy as np\n"
+        "crystal = np.load(sys.argv[1])\n"
+        "print('{}', flush=True)\n"
+        "for number, _ in enumerate(sys.stdin):\n"
+        "    print([number, len(crystal['numbers'])], flush=True)\n"
+    )
+    monkeypatch.setattr(timing, "WORKER", worker)
+    with schnetpack_steps(sys.executable, works.crystal(1), [(128, 3)], tmp_path) as step:
+        assert [step() for _ in range(3)] == [(0.0, 40.0), (1.0, 40.0), (2.0, 40.0)]
+    worker.write_text("raise SystemExit(1)\n")
+    with pytest.raises(RuntimeError, match="ended"), schnetpack_steps(sys.executable, works.crystal(1), [], tmp_path):
+        pass
+
+
+@pytest.fixture
+def threads():
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def test_the_table_has_a_row_for_every_work(monkeypatch, threads):
+    monkeypatch.setattr(works, "crystal", lambda repeat, real=works.crystal: real(1)[: 10 * repeat])
+    monkeypatch.setattr(works, "PROBE_BRICKS", 1)
+    rows = [*md_rows("cpu", 1, peers=False), *other_rows("cpu", 1)]
+    assert len(rows) == 10
+    assert all(row.count("|") == 6 for row in rows)
+    assert sum("ns/day" in row for row in rows) == 6
+    assert sum("probes/s" in row for row in rows) == 2
+
+
+def test_scaling_is_drawn(tmp_path):
+    rows = [
+        {"work": work, "size": size, "wall_ms": 1.0, "cpu_ms": 0.5, "peak_GB": 1.0}
+        for work in ("MD step, compiled", "MD step, plain", "training step")
+        for size in (1, 2)
+    ]
+    scaling.draw(pd.DataFrame(rows), tmp_path)
+    assert (tmp_path / "scaling.svg").stat().st_size > 1000
+    assert len(pd.read_csv(tmp_path / "scaling.csv")) == 6
