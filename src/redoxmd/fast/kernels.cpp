@@ -14,14 +14,15 @@
 
 namespace {
 
+// A register tile of a matrix product: ROWS by TILE vectors, as many as there are registers for.
 #ifdef __AVX512F__
-constexpr int WIDTH = 16, TILE = 6;
+constexpr int WIDTH = 16, TILE = 4;
 #else
-constexpr int WIDTH = 8, TILE = 3;
+constexpr int WIDTH = 8, TILE = 2;
 #endif
-constexpr int ROWS = 4;
+constexpr int ROWS = 6;
 // Atoms whose layers are worked through together, in the second-level cache.
-constexpr int BLOCK = 64;
+constexpr int BLOCK = 48;
 
 typedef float Vector __attribute__((vector_size(4 * WIDTH)));
 typedef int32_t Integers __attribute__((vector_size(4 * WIDTH)));
@@ -108,10 +109,16 @@ inline void tile(const float *a, int lda, const float *b, int ldb, int depth, fl
 template <int N>
 void panel(int n, const float *a, int lda, const float *b, int ldb, int depth, float *c, int ldc, const float *bias,
            Into into) {
-    int i = 0;
-    for (; i + ROWS <= n; i += ROWS)
-        tile<ROWS, N>(a + size_t(i) * lda, lda, b, ldb, depth, c + size_t(i) * ldc, ldc, bias, into);
-    for (; i < n; i++) tile<1, N>(a + size_t(i) * lda, lda, b, ldb, depth, c + size_t(i) * ldc, ldc, bias, into);
+    for (; n >= ROWS; n -= ROWS, a += ROWS * lda, c += ROWS * ldc)
+        tile<ROWS, N>(a, lda, b, ldb, depth, c, ldc, bias, into);
+    static_assert(ROWS == 6, "a case for every number of rows left");
+    switch (n) {
+    case 1: tile<1, N>(a, lda, b, ldb, depth, c, ldc, bias, into); break;
+    case 2: tile<2, N>(a, lda, b, ldb, depth, c, ldc, bias, into); break;
+    case 3: tile<3, N>(a, lda, b, ldb, depth, c, ldc, bias, into); break;
+    case 4: tile<4, N>(a, lda, b, ldb, depth, c, ldc, bias, into); break;
+    case 5: tile<5, N>(a, lda, b, ldb, depth, c, ldc, bias, into); break;
+    }
 }
 
 // c (n, m) = a (n, depth) b (depth, m) + bias; m in whole vectors, given as their number.
@@ -125,11 +132,9 @@ void product(int n, int vectors, int depth, const float *a, int lda, const float
         switch (width) {
         case 1: panel<1>(n, a, lda, b + start, ldb, depth, c + start, ldc, own_bias, into); break;
         case 2: panel<2>(n, a, lda, b + start, ldb, depth, c + start, ldc, own_bias, into); break;
-        case 3: panel<3>(n, a, lda, b + start, ldb, depth, c + start, ldc, own_bias, into); break;
 #ifdef __AVX512F__
+        case 3: panel<3>(n, a, lda, b + start, ldb, depth, c + start, ldc, own_bias, into); break;
         case 4: panel<4>(n, a, lda, b + start, ldb, depth, c + start, ldc, own_bias, into); break;
-        case 5: panel<5>(n, a, lda, b + start, ldb, depth, c + start, ldc, own_bias, into); break;
-        case 6: panel<6>(n, a, lda, b + start, ldb, depth, c + start, ldc, own_bias, into); break;
 #endif
         }
         done += width;
