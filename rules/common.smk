@@ -14,10 +14,14 @@ from redoxmd.engines import settings_hash
 from redoxmd.gate import lasting_settings
 from redoxmd.plan import figures_of
 from redoxmd.records import read_json
-from redoxmd.upkeep.driver import announce, begin
+from redoxmd.upkeep.driver import announce, begin, pass_on, passed_on
 from redoxmd.upkeep.mixing import record_reference, refuse_mixing
 from redoxmd.upkeep.versions import PACKAGE, code_hash, stage_version
 
+if workflow.is_main_process:
+    pass_on(config)
+else:
+    config = passed_on(config)
 CFG = parse_config(config, source="config")
 REFERENCE = settings_hash(CFG.engine)
 FIGURES = figures_of(CFG)

@@ -12,10 +12,11 @@ import pytest
 import yaml
 
 from redoxmd.cli import main
+from redoxmd.config import parse_config
 from redoxmd.frames import read_frames
 from redoxmd.upkeep import driver
 from redoxmd.upkeep.recover import find_leftovers
-from tests.workflow.test_workflow import TOY, repository, snakemake
+from tests.workflow.test_workflow import ROOT, TOY, repository, snakemake
 
 pytestmark = pytest.mark.workflow
 
@@ -43,6 +44,27 @@ def work(tmp_path):
 
 def arguments(config):
     return [FRAMES, "--cores", "1", "--configfile", str(config)]
+
+
+def test_a_job_goes_by_the_config_as_its_driver_read_it(work, monkeypatch):
+    """Jobs on a cluster parse the workflow again, whatever has become of the file."""
+    folder, slow, fast = work
+    for name in ("config", "nvp", "nvp-gpaw", "nvp-rehearsal"):
+        raw = yaml.safe_load((ROOT / f"config/{name}.yaml").read_text())
+        monkeypatch.delenv(driver.PASSED_ON, raising=False)
+        assert driver.passed_on(raw) == raw
+        driver.pass_on(raw)
+        assert parse_config(driver.passed_on({"run": "edited"})) == parse_config(raw)
+    config = yaml.safe_load(slow.read_text())
+    driver.pass_on(config)
+    edited = {**config, "run": "edited"}
+    fast.write_text(yaml.safe_dump(edited))
+    job = snakemake(
+        folder, "--mode", "subprocess", "--dry-run", "--cores", "1", "--configfile", str(fast), "--", FRAMES
+    )
+    assert job.returncode == 0, job.stderr[-3000:]
+    another = snakemake(folder, "--dry-run", "--cores", "1", "--configfile", str(fast), "--", FRAMES)
+    assert another.returncode != 0 and "MissingRuleException" in another.stderr + another.stdout
 
 
 def test_a_second_driver_is_refused_and_a_killed_one_recovered_from(work, capsys, monkeypatch):

@@ -10,7 +10,8 @@ from redoxmd.trajectory import read_trajectory
 with job("charges", snakemake.log[0], snakemake.threads):
     config = parse_config(snakemake.config)
     inputs = [file_sha256(path) for path in snakemake.input]
-    checkpoint = Checkpoint(snakemake.params.state, [inputs, dict(snakemake.params.charges)])
+    given, version = dict(snakemake.params.charges), snakemake.params.get("version", 1)
+    checkpoint = Checkpoint(snakemake.params.state, [inputs, given, version])
     model, _ = load_density_model(snakemake.input.model, config.density.device)
     trajectory = read_trajectory(snakemake.input.trajectory)
     jumps = read_dataset(snakemake.input.jumps)["jump_time_fs"].to_numpy()

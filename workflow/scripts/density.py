@@ -15,7 +15,8 @@ with job("density", snakemake.log[0], snakemake.threads):
     index = DensitySet.from_record(read_json(snakemake.input.index))
     data = file_sha256(snakemake.input.index)
     seed = derive_seed(snakemake.params.seed, "density")
-    checkpoint = Checkpoint(snakemake.params.state, [data, dict(snakemake.params.density), seed])
+    fingerprint = [data, dict(snakemake.params.density), seed, snakemake.params.get("version", 1)]
+    checkpoint = Checkpoint(snakemake.params.state, fingerprint)
     redox = atomic_numbers[snakemake.params.redox]
     result = train_density(index.part("train"), index.part("validation"), redox, settings, seed, checkpoint)
     about = {"dataset": data, "history": result.history, "best_step": result.best_step}

@@ -13,7 +13,8 @@ with job("train", snakemake.log[0], snakemake.threads):
     data = file_sha256(snakemake.input.dataset)
     start = snakemake.input.get("previous")
     earlier = file_sha256(start) if start else ""
-    fingerprint = [data, earlier, dict(snakemake.params.train), dict(snakemake.params["size"]), snakemake.params.seed]
+    given = [dict(snakemake.params.train), dict(snakemake.params["size"]), snakemake.params.seed]
+    fingerprint = [data, earlier, *given, snakemake.params.get("version", 1)]
     checkpoint = Checkpoint(snakemake.params.state, fingerprint)
     previous = load_member(start)[0] if start else None
     result = train_member(

@@ -13,17 +13,20 @@ import socket
 import sys
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 from redoxmd.errors import DataError, DriverAlive
+from redoxmd.records import plain
 
 HEARTBEAT_S = 30.0
 # Of a driver on another host, whose process cannot be looked at.
 SILENCE_S = 300.0
+PASSED_ON = "REDOXMD_CONFIG"
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,16 @@ class Driver:
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}"
+
+
+def pass_on(config: Mapping[str, Any]) -> None:
+    """Give the config as this driver read it to its jobs: one on a cluster would read the file again, edited or not."""
+    os.environ[PASSED_ON] = json.dumps(plain(config))
+
+
+def passed_on(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The config of a job's driver; what the job read itself where its environment does not reach it."""
+    return json.loads(os.environ[PASSED_ON]) if PASSED_ON in os.environ else dict(config)
 
 
 def record_path(results: Path) -> Path:
