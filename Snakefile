@@ -53,12 +53,14 @@ localrules:
     redox_table,
     density_errors,
     density_slices,
+    jump_view,
 
 
 rule all:
     default_target: True
     input:
         expand("results/{run}/figures/{figure}.csv", run=CFG.run, figure=FIGURES),
+        expand("results/{run}/figures/jump_view.html", run=CFG.run),
         expand("results/{run}/summary.json", run=CFG.run),
         expand("results/{run}/manifest.json", run=CFG.run),
 

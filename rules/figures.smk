@@ -420,6 +420,27 @@ rule fig10_jump:
         "../workflow/scripts/fig10_jump.py"
 
 
+# To turn and to play: a page of its own in the report.
+rule jump_view:
+    input:
+        analyses=all_trajectories("results/{run}/diffusion/{structure}_T{temperature}K.nc"),
+        trajectories=all_trajectories("results/{run}/production/{structure}_T{temperature}K.h5"),
+    output:
+        page=report(
+            "results/{run}/figures/jump_view.html",
+            caption="../workflow/report/jump_view.rst",
+            category="Diffusion",
+            labels={"figure": "jump_view"},
+        ),
+    log:
+        "results/{run}/logs/figures/jump_view.log",
+    params:
+        code=code("jump_view", "figures", "figures/assets/jump_view.html", "diffusion"),
+        caption=dict(ion=CFG.structures.mobile_ion),
+    script:
+        "../workflow/scripts/jump_view.py"
+
+
 # The headline numbers, for `redoxmd status`.
 rule summary:
     input:
@@ -442,6 +463,7 @@ rule summary:
 rule manifest:
     input:
         figures=expand("results/{{run}}/figures/{figure}.csv", figure=FIGURES),
+        view="results/{run}/figures/jump_view.html",
         summary="results/{run}/summary.json",
     output:
         manifest="results/{run}/manifest.json",

@@ -28,6 +28,7 @@ DIFFUSED = {
     "fig8_arrhenius",
     "fig9_jumps_vs_msd",
     "table2_activation",
+    "jump_view",
 }
 ELECTRONS = {"density", "density_evaluation", "density_errors", "density_slices", "reference_charges", "fig3b_bader"}
 ELECTRONS |= {"oxidation", *CHARGED}

@@ -161,6 +161,7 @@ class TestToyCampaign:
         for figure in FIGURES:
             for suffix in ("pdf", "svg", "png", "csv"):
                 assert (results / f"figures/{figure}.{suffix}").stat().st_size > 0
+        assert "viewer" in (results / "figures/jump_view.html").read_text()
         summary = json.loads((results / "summary.json").read_text())
         assert len(summary["diffusivities"]) == 9
         assert len(pd.read_csv(results / "figures/fig7_diffusivity.csv")) == 9

@@ -46,14 +46,20 @@ def jumps_of(analysis: xr.Dataset) -> Jumps:
     return Jumps(ion.astype(int), time_fs, start_A.reshape(-1, 3), end_A.reshape(-1, 3))
 
 
-def without_drift(positions_A: np.ndarray, mobile: np.ndarray, masses_amu: np.ndarray) -> np.ndarray:
-    """Positions (T, m, 3) of the mobile ions relative to the framework, whose centre of mass stays put."""
+def framework_shift_A(positions_A: np.ndarray, mobile: np.ndarray, masses_amu: np.ndarray) -> np.ndarray:
+    """How far (T, 3) the framework's centre of mass has moved; nothing where every atom is mobile."""
     frame = ~mobile
     if not frame.any():
-        return positions_A[:, mobile]
+        return np.zeros((len(positions_A), 3))
     weights = masses_amu[frame] / masses_amu[frame].sum()
     centre = np.einsum("tnd,n->td", positions_A[:, frame], weights)
-    relative: np.ndarray = positions_A[:, mobile] - (centre - centre[0])[:, None]
+    shift: np.ndarray = centre - centre[:1]
+    return shift
+
+
+def without_drift(positions_A: np.ndarray, mobile: np.ndarray, masses_amu: np.ndarray) -> np.ndarray:
+    """Positions (T, m, 3) of the mobile ions relative to the framework, whose centre of mass stays put."""
+    relative: np.ndarray = positions_A[:, mobile] - framework_shift_A(positions_A, mobile, masses_amu)[:, None]
     return relative
 
 

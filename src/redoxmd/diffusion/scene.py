@@ -1,0 +1,123 @@
+"""What the interactive view shows: one jump on its way, and where the mobile ions have been."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+from ase.data import atomic_masses, atomic_numbers
+from scipy.ndimage import gaussian_filter
+
+from redoxmd.diffusion.jumps import framework_shift_A, jumps_of
+from redoxmd.trajectory import Trajectory
+
+WINDOW_FS = 500.0
+MOST_FRAMES = 61
+# Spacing of the grid of visited positions and the width its counts are smoothed by.
+GRID_A, SMOOTHING_A = 0.4, 0.3
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Frames of a trajectory, in the cell that has the jump in its middle, and a density of visited positions.
+
+    Attributes:
+        title: which trajectory.
+        mobile_ion: its symbol.
+        numbers: (n,).
+        positions_A: (T, n, 3), continuous in time, framework at rest.
+        time_fs: (T,), from the jump on where there is one.
+        cell_A, origin_A: (3, 3), (3,) the box to draw.
+        jumping: indices of the ions that jump within the frames.
+        visits_per_A3: (A, B, C) probability density of a mobile ion over the whole trajectory, on a grid of the box.
+    """
+
+    title: str
+    mobile_ion: str
+    numbers: np.ndarray
+    positions_A: np.ndarray
+    time_fs: np.ndarray
+    cell_A: np.ndarray
+    origin_A: np.ndarray
+    jumping: list[int]
+    visits_per_A3: np.ndarray
+
+
+def show_a_jump(analyses: Sequence[xr.Dataset], read: Callable[[int], Trajectory]) -> Scene:
+    """The jump in the middle of the trajectory that has most; without any, the first trajectory as a whole.
+
+    Args:
+        analyses: of each trajectory (`diffusion.analysis`).
+        read: gives the trajectory of a number.
+    """
+    number = int(np.argmax([int(analysis["n_jumps"]) for analysis in analyses]))
+    trajectory, jumps = read(number), jumps_of(analyses[number])
+    mobile = np.flatnonzero(trajectory.numbers == atomic_numbers[trajectory.metadata["mobile_ion"]])
+    shift = framework_shift_A(
+        trajectory.positions_A, np.isin(np.arange(len(trajectory.numbers)), mobile), _masses(trajectory)
+    )
+    positions = trajectory.positions_A - shift[:, None]
+    about = trajectory.metadata
+    title = f"x = {about['x']:g}, {about['temperature_K']:g} K, replica {about['replica']}"
+    jump = len(jumps) // 2
+    if len(jumps):
+        moment, centre = jumps.time_fs[jump], (jumps.start_A[jump] + jumps.end_A[jump]) / 2
+        near = np.abs(jumps.time_fs - moment) <= WINDOW_FS
+        chosen = np.flatnonzero(np.abs(trajectory.time_fs - moment) <= WINDOW_FS)
+        jumping = sorted({int(mobile[ion]) for ion in jumps.ion[near]})
+    else:
+        moment, centre, jumping = 0.0, trajectory.cell_A.sum(axis=0) / 2, []
+        chosen = np.arange(len(trajectory.time_fs))
+    frames = chosen[np.unique(np.linspace(0, len(chosen) - 1, MOST_FRAMES).astype(int))] if len(chosen) else chosen
+    origin = centre - trajectory.cell_A.sum(axis=0) / 2
+    return Scene(
+        title,
+        about["mobile_ion"],
+        trajectory.numbers,
+        _boxed(positions[frames], trajectory.cell_A, origin),
+        trajectory.time_fs[frames] - moment,
+        trajectory.cell_A,
+        origin,
+        jumping,
+        visited_density(positions[:, mobile], trajectory.cell_A, origin),
+    )
+
+
+def _masses(trajectory: Trajectory) -> np.ndarray:
+    masses: np.ndarray = atomic_masses[trajectory.numbers]
+    return masses
+
+
+def _boxed(positions_A: np.ndarray, cell_A: np.ndarray, origin_A: np.ndarray) -> np.ndarray:
+    """Every atom moved by whole cells so that it is inside the box halfway through."""
+    if len(positions_A) == 0:
+        return positions_A
+    fractional = (positions_A[len(positions_A) // 2] - origin_A) @ np.linalg.inv(cell_A)
+    moved: np.ndarray = positions_A - np.floor(fractional) @ cell_A
+    return moved
+
+
+def visited_density(
+    positions_A: np.ndarray, cell_A: np.ndarray, origin_A: np.ndarray, spacing_A: float = GRID_A
+) -> np.ndarray:
+    """Probability density (1/Å³) of finding an ion at a place, averaged over ions and frames; integrates to one.
+
+    A histogram on a grid of the cell, smoothed by a Gaussian across its periodic faces.
+
+    Args:
+        positions_A: (T, m, 3), anywhere.
+        cell_A: (3, 3), any shape.
+        origin_A: corner of the grid.
+        spacing_A: of the grid, at most.
+    """
+    lengths = np.linalg.norm(cell_A, axis=1)
+    shape = np.maximum(np.ceil(lengths / spacing_A), 1).astype(int)
+    fractional = (positions_A.reshape(-1, 3) - origin_A) @ np.linalg.inv(cell_A)
+    place = np.floor((fractional - np.floor(fractional)) * shape).astype(int) % shape
+    counts = np.zeros(shape)
+    np.add.at(counts, tuple(place.T), 1.0)
+    smooth: np.ndarray = gaussian_filter(counts, SMOOTHING_A / (lengths / shape), mode="wrap")
+    volume = abs(np.linalg.det(cell_A)) / shape.prod()
+    return smooth / max(smooth.sum() * volume, 1e-300)

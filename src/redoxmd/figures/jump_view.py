@@ -1,0 +1,66 @@
+"""A jump as a page to turn and play, without a network: 3Dmol.js (BSD, Rego and Koes 2015) and the frames are in it."""
+
+from __future__ import annotations
+
+import json
+from importlib.resources import files
+
+import numpy as np
+from ase.data import chemical_symbols
+
+from redoxmd.diffusion.scene import Scene
+
+ASSETS = files("redoxmd.figures") / "assets"
+# Of all visits, the share inside the surface drawn.
+ENCLOSED = 0.9
+BOHR_PER_A = 1.8897261
+
+
+def draw_page(scene: Scene) -> str:
+    """The page as HTML."""
+    content = {
+        "title": scene.title,
+        "frames": frames_text(scene),
+        "timesFs": np.round(scene.time_fs, 1).tolist(),
+        "jumping": scene.jumping,
+        "mobile": scene.mobile_ion,
+        "box": [scene.origin_A.tolist(), scene.cell_A.tolist()],
+        "visits": cube_text(scene),
+        "level": enclosing_level(scene.visits_per_A3),
+        "enclosed": ENCLOSED,
+    }
+    template = (ASSETS / "jump_view.html").read_text(encoding="utf-8")
+    library = (ASSETS / "3Dmol-min.js").read_text(encoding="utf-8")
+    # In a script, no text may close it.
+    data = json.dumps(content).replace("</", "<\\/")
+    return template.replace("/*DATA*/null", data).replace("/*LIBRARY*/", library.replace("</script", "<\\/script"))
+
+
+def frames_text(scene: Scene) -> str:
+    """All frames as XYZ."""
+    symbols = [chemical_symbols[number] for number in scene.numbers]
+    lines = []
+    for positions in scene.positions_A:
+        lines += [str(len(symbols)), ""]
+        lines += [f"{symbol} {x:.3f} {y:.3f} {z:.3f}" for symbol, (x, y, z) in zip(symbols, positions, strict=True)]
+    return "\n".join(lines) + "\n"
+
+
+def cube_text(scene: Scene) -> str:
+    """The visited density as a cube file, lengths in bohr, values in 1/Å³ at the middles of the bins."""
+    grid = scene.visits_per_A3
+    middle = scene.origin_A + (0.5 / np.array(grid.shape)) @ scene.cell_A
+    lines = ["visited positions", "", "0 " + " ".join(f"{value * BOHR_PER_A:.6f}" for value in middle)]
+    for count, vector in zip(grid.shape, scene.cell_A, strict=True):
+        lines.append(f"{count} " + " ".join(f"{value * BOHR_PER_A / count:.6f}" for value in vector))
+    lines.append(" ".join(f"{value:.3g}" for value in grid.ravel()))
+    return "\n".join(lines) + "\n"
+
+
+def enclosing_level(density: np.ndarray, share: float = ENCLOSED) -> float:
+    """The value above which a share of the total lies."""
+    falling = np.sort(density.ravel())[::-1]
+    total = falling.sum()
+    if total <= 0:
+        return 1.0
+    return float(falling[np.searchsorted(np.cumsum(falling), share * total)])

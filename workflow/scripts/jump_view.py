@@ -1,0 +1,11 @@
+from redoxmd.diffusion.scene import show_a_jump
+from redoxmd.figures.jump_view import draw_page
+from redoxmd.hdf5 import read_dataset
+from redoxmd.job import job
+from redoxmd.records import write_text
+from redoxmd.trajectory import read_trajectory
+
+with job("figures", snakemake.log[0]):
+    analyses = [read_dataset(path) for path in snakemake.input.analyses]
+    scene = show_a_jump(analyses, lambda number: read_trajectory(snakemake.input.trajectories[number]))
+    write_text(snakemake.output.page, draw_page(scene))
