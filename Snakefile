@@ -54,6 +54,7 @@ localrules:
     density_errors,
     density_slices,
     jump_view,
+    paper_comparison,
 
 
 rule all:

@@ -221,6 +221,17 @@ def electron_inputs():
     }
 
 
+def electron_tables():
+    """What the comparison with the paper reads of the electrons, where the density model is on."""
+    if not CFG.density.enabled:
+        return {}
+    return {
+        "charges": "results/{run}/charges/reference.csv",
+        "mixture": "results/{run}/charges/oxidation.json",
+        "redox": "results/{run}/charges/redox.csv",
+    }
+
+
 def previous_member(wildcards):
     """The same member of the generation before, where training starts from it."""
     if int(wildcards.gen) == 0 or not CFG.train.warm_start:

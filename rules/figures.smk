@@ -420,6 +420,38 @@ rule fig10_jump:
         "../workflow/scripts/fig10_jump.py"
 
 
+rule paper_comparison:
+    input:
+        **electron_tables(),
+        ensemble=converged("results/{run}/train/gen{gen}/ensemble.json"),
+        decisions=all_generations("results/{run}/gate/gen{gen}.json"),
+        trajectories="results/{run}/diffusion/trajectories.csv",
+        diffusivities="results/{run}/diffusion/diffusivities.csv",
+        arrhenius="results/{run}/diffusion/arrhenius.csv",
+        concerted="results/{run}/diffusion/concerted.csv",
+    output:
+        pdf="results/{run}/figures/paper_comparison.pdf",
+        svg=report(
+            "results/{run}/figures/paper_comparison.svg",
+            caption="../workflow/report/paper_comparison.rst",
+            category="The paper",
+            labels={"figure": "paper_comparison"},
+        ),
+        png="results/{run}/figures/paper_comparison.png",
+        csv="results/{run}/figures/paper_comparison.csv",
+    log:
+        "results/{run}/logs/figures/paper_comparison.log",
+    params:
+        code=code("paper_comparison", "figures", "paper.py"),
+        stem="results/{run}/figures/paper_comparison",
+        style=section("figures"),
+        caption=dict(
+            run=CFG.run,
+        ),
+    script:
+        "../workflow/scripts/paper_comparison.py"
+
+
 # To turn and to play: a page of its own in the report.
 rule jump_view:
     input:

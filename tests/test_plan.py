@@ -6,7 +6,7 @@ import yaml
 from redoxmd import layout
 from redoxmd.cli import main
 from redoxmd.config import load_config, parse_config
-from redoxmd.plan import DENSITY_FIGURES, FIGURES, figures_of, make_plan
+from redoxmd.plan import DENSITY_FIGURES, FIGURES, PAPER_FIGURES, figures_of, make_plan
 
 ROOT = Path(__file__).parents[1]
 
@@ -70,7 +70,9 @@ def test_path(tmp_path, capsys):
 
 
 def test_densities_cost_disk_only_where_they_are_kept():
-    assert figures_of(parse_config({"density": {"enabled": False}})) == FIGURES
+    assert figures_of(parse_config({"density": {"enabled": False}})) == FIGURES + PAPER_FIGURES
+    other = {"density": {"enabled": False}, "structures": {"source": "resources/LiFePO4.cif"}}
+    assert figures_of(parse_config(other)) == FIGURES
     with_them = parse_config({"engine": {"name": "gpaw"}})
     without = parse_config({"engine": {"name": "gpaw"}, "aimd": {"density_every": 0}, "label": {"density_every": 0}})
     name = "densities (aimd and one generation of labels)"
@@ -101,4 +103,4 @@ def test_electrons_have_their_jobs():
     jobs = make_plan(config, ROOT).jobs
     assert jobs["density"] == 3
     assert jobs["charges"] == jobs["production"] + 3
-    assert figures_of(config) == FIGURES + DENSITY_FIGURES
+    assert figures_of(config) == FIGURES + DENSITY_FIGURES + PAPER_FIGURES

@@ -38,6 +38,8 @@ DENSITY_FIGURES = (
     "redox_table",
     "fig10_jump",
 )
+# Drawn where the material is the paper's.
+PAPER_FIGURES = ("paper_comparison",)
 
 FRAME_BYTES_PER_ATOM = 180
 TRAJECTORY_BYTES_PER_ATOM = 12
@@ -51,7 +53,8 @@ WITH_DENSITY = ("gpaw", "toy", "vasp")
 
 def figures_of(config: Config) -> tuple[str, ...]:
     """Names of the figures of a run."""
-    return FIGURES + (DENSITY_FIGURES if config.density.enabled else ())
+    of_paper = PAPER_FIGURES if config.structures.source == "nvp" else ()
+    return FIGURES + (DENSITY_FIGURES if config.density.enabled else ()) + of_paper
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ DIFFUSED = {
 }
 ELECTRONS = {"density", "density_evaluation", "density_errors", "density_slices", "reference_charges", "fig3b_bader"}
 ELECTRONS |= {"oxidation", *CHARGED}
-AFTER_JUMPS = {"jumps", *DIFFUSED, *CHARGED}
+AFTER_JUMPS = {"jumps", *DIFFUSED, *CHARGED, "paper_comparison"}
 LOOP = {"dataset", "train", "ensemble", "explore", "select", "gate"}
 
 # Section, key, value; rules that run; rules that wait for the gate: True for all that follow it.
@@ -40,7 +40,12 @@ EDITS = {
     "plot style": ("figures", {"font_pt": 9.0}, FIGURES, False),
     "how the ensemble is evaluated": ("compute", {"evaluation": "plain"}, set(), False),
     "a jump rule": ("diffusion", {"jump_distance_A": 2.5}, AFTER_JUMPS | {"summary"}, False),
-    "fewest jumps to fit": ("diffusion", {"min_jumps_to_fit": 3}, DIFFUSED | {"summary"}, False),
+    "fewest jumps to fit": (
+        "diffusion",
+        {"min_jumps_to_fit": 3},
+        DIFFUSED - {"jump_view"} | {"summary", "paper_comparison"},
+        False,
+    ),
     "a new temperature": (
         "production",
         {"temperatures_K": [600, 900, 1200, 1500]},
@@ -48,9 +53,9 @@ EDITS = {
         False,
     ),
     "one more replica": ("production", {"replicas": 2}, {"structure", "production", "summary", *AFTER_JUMPS}, False),
-    "a hysteresis": ("charges", {"high": 0.9}, CHARGED - {"charges"}, False),
-    "charges more often": ("charges", {"every_fs": 300}, CHARGED, False),
-    "the density model": ("density", {"max_steps": 90}, {*ELECTRONS, "summary"}, False),
+    "a hysteresis": ("charges", {"high": 0.9}, CHARGED - {"charges"} | {"paper_comparison"}, False),
+    "charges more often": ("charges", {"every_fs": 300}, CHARGED | {"paper_comparison"}, False),
+    "the density model": ("density", {"max_steps": 90}, {*ELECTRONS, "summary", "paper_comparison"}, False),
     "how often production is saved to restart": ("production", {"checkpoint_every_s": 60}, set(), False),
     "the failure budget": ("label", {"failure_budget": 0.9}, set(), False),
     "the gate's threshold": ("explore", {"low_eV_A": 1.2}, {"explore", "select", "gate"}, True),

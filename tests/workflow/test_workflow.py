@@ -243,7 +243,8 @@ class TestToyCampaign:
 
     def test_a_hysteresis_rereads_the_charges_and_predicts_nothing(self, campaign, tmp_path):
         planned = dry_run(campaign[0], self.changed(tmp_path, "charges", high=0.9))
-        assert set(planned) == {"redox", "redox_table", "fig3c_histogram", "fig10_jump", "manifest", "all"}
+        figures = {"redox_table", "fig3c_histogram", "fig10_jump", "paper_comparison"}
+        assert set(planned) == {"redox", *figures, "manifest", "all"}
 
     def test_another_density_model_leaves_the_dynamics_alone(self, campaign, tmp_path):
         planned = dry_run(campaign[0], self.changed(tmp_path, "density", max_steps=90))

@@ -1,0 +1,78 @@
+"""The paper's numbers beside the run's, as a table."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from redoxmd.config.sections import Figures
+from redoxmd.figures.style import COLOURS, new_figure, say
+
+HEADER = ["quantity", "conditions", "paper", "this run", "found again", "remark"]
+WIDTHS = [0.3, 0.16, 0.14, 0.17, 0.08, 0.24]
+VERDICT_COLOURS = {"yes": COLOURS[2], "no": COLOURS[1]}
+REMARK_CHARACTERS = 38
+
+
+def draw(table: pd.DataFrame, settings: Figures) -> Figure:
+    """One row per number of the paper that the run speaks to; the rest are counted below.
+
+    Args:
+        table: of `redoxmd.paper.compare`.
+        settings: look.
+    """
+    spoken = table[table["agrees"].fillna("") != ""]
+    figure, axes = new_figure(settings, height_ratio=0.08 + 0.045 * (len(spoken) + 2), width=2.2)
+    axis = axes[0, 0]
+    axis.axis("off")
+    left = len(table) - len(spoken)
+    axis.set_title(
+        f"{left} more numbers of the paper need data this run has not; paper_comparison.csv says which.",
+        fontsize=settings.font_pt - 1,
+        loc="left",
+        y=-0.02,
+        va="top",
+    )
+    if spoken.empty:
+        say(axis, settings, "no number of the paper to compare with yet")
+        return figure
+    drawn = axis.table(
+        [_cells(row) for _, row in spoken.iterrows()], colLabels=HEADER, colWidths=WIDTHS,
+        cellLoc="left", colLoc="left", edges="horizontal", loc="center",
+    )  # fmt: skip
+    drawn.auto_set_font_size(False)
+    drawn.set_fontsize(settings.font_pt - 2)
+    for number, verdict in enumerate(spoken["agrees"], start=1):
+        drawn[number, HEADER.index("found again")].get_text().set_color(VERDICT_COLOURS[verdict])
+    return figure
+
+
+def _cells(row: pd.Series) -> list[str]:
+    unit = f" {row['unit']}" if isinstance(row["unit"], str) and row["unit"] else ""
+    ours = _number(row["ours"]) + ("" if math.isnan(row["error"]) else f" ± {_number(row['error'], 1)}")
+    remark = row["remark"] if isinstance(row["remark"], str) else ""
+    conditions = row["conditions"] if isinstance(row["conditions"], str) else ""
+    return [
+        str(row["quantity"]),
+        conditions,
+        _paper(row) + unit,
+        ours + unit,
+        str(row["agrees"]),
+        textwrap.shorten(remark, REMARK_CHARACTERS, placeholder=" …"),
+    ]
+
+
+def _paper(row: pd.Series) -> str:
+    if not math.isnan(row["paper"]):
+        return _number(row["paper"])
+    low, high = row["paper_low"], row["paper_high"]
+    if math.isnan(low):
+        return f"below {_number(high)}"
+    return f"above {_number(low)}" if math.isnan(high) else f"{_number(low)}–{_number(high)}"
+
+
+def _number(value: float, digits: int = 3) -> str:
+    return f"{value:.{digits}g}".replace("-", "−")

@@ -1,0 +1,20 @@
+import pandas as pd
+
+from redoxmd.config import parse_config
+from redoxmd.figures.paper_comparison import draw
+from redoxmd.figures.save import save_figure
+from redoxmd.job import job
+from redoxmd.paper import RunTables, compare
+from redoxmd.records import read_json
+
+with job("figures", snakemake.log[0]):
+    config, given = parse_config(snakemake.config), snakemake.input
+    names = ("trajectories", "diffusivities", "arrhenius", "concerted")
+    tables = {name: pd.read_csv(given[name]) for name in names}
+    electrons = {"charges": None, "mixture": None, "redox": None}
+    if config.density.enabled:
+        electrons = {name: pd.read_csv(given[name]) for name in ("charges", "redox")}
+        electrons["mixture"] = read_json(given.mixture)
+    errors, decisions = read_json(given.ensemble)["errors"], [read_json(path) for path in given.decisions]
+    table = compare(RunTables(errors, decisions, **tables, **electrons, redox_element=config.structures.redox_element))
+    save_figure(draw(table, config.figures), table, snakemake.params.stem, config.figures)
