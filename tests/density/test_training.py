@@ -93,8 +93,8 @@ def densities(store, steps, name="train"):
     return DensitySet(tuple(Entry(str(store), f"a/step{step:05d}", name) for step in steps))
 
 
-def trained(store, folder, settings=SETTINGS, seed=1):
-    training, validation = densities(store, range(28)), densities(store, [28, 29], "validation")
+def trained(store, folder, settings=SETTINGS, seed=1, count=28):
+    training, validation = densities(store, range(count)), densities(store, [28, 29], "validation")
     return train_density(training, validation, VANADIUM, settings, seed, Checkpoint(folder, [seed]))
 
 
@@ -103,24 +103,22 @@ def result(store, tmp_path_factory):
     return trained(store, tmp_path_factory.mktemp("state"))
 
 
-class TestKnownGaussians:
-    """A synthetic density is learned and integrated back."""
+@pytest.mark.parametrize("seed", [30, 31, 32, 33])
+def test_charges_of_structures_never_seen(result, seed):
+    atoms, reference = gaussians(seed)
+    predicted = partition(predict_density(result.model, atoms, SHAPE))
+    exact = partition(reference)
+    np.testing.assert_allclose(exact.population_e, populations(atoms), atol=BADER)
+    np.testing.assert_allclose(predicted.population_e, populations(atoms), atol=BADER)
+    moments = np.where(atoms.numbers == VANADIUM, 0.2 * populations(atoms), 0.0)
+    np.testing.assert_allclose(predicted.moment_muB, moments, atol=BADER)
 
-    @pytest.mark.parametrize("seed", [30, 31, 32, 33])
-    def test_charges_of_structures_never_seen(self, result, seed):
-        atoms, reference = gaussians(seed)
-        predicted = partition(predict_density(result.model, atoms, SHAPE))
-        exact = partition(reference)
-        np.testing.assert_allclose(exact.population_e, populations(atoms), atol=BADER)
-        np.testing.assert_allclose(predicted.population_e, populations(atoms), atol=BADER)
-        moments = np.where(atoms.numbers == VANADIUM, 0.2 * populations(atoms), 0.0)
-        np.testing.assert_allclose(predicted.moment_muB, moments, atol=BADER)
 
-    def test_the_network_does_better_than_superposed_atoms(self, result, store):
-        errors = density_errors(result.model, densities(store, [30, 31, 32, 33], "test"), 0)
-        assert (errors["nmae_spin_percent"] < 0.6 * errors["superposition_spin_percent"]).all()
-        assert (errors["nmae_total_percent"] < 0.6 * errors["superposition_total_percent"]).all()
-        assert errors["nmae_total_percent"].max() < 1.0
+def test_the_network_does_better_than_superposed_atoms(result, store):
+    errors = density_errors(result.model, densities(store, [30, 31, 32, 33], "test"), 0)
+    assert (errors["nmae_spin_percent"] < 0.6 * errors["superposition_spin_percent"]).all()
+    assert (errors["nmae_total_percent"] < 0.6 * errors["superposition_total_percent"]).all()
+    assert errors["nmae_total_percent"].max() < 1.0
 
 
 def test_history_and_validation(result):
@@ -134,19 +132,24 @@ def short(**changes):
     return SETTINGS.model_copy(update={"max_steps": 20, "validate_every": 5, "points_per_structure": 100, **changes})
 
 
+def briefly_trained(store, folder, seed=1, **changes):
+    """Enough to tell whether two trainings are the same one."""
+    return trained(store, folder, short(**changes), seed, count=4)
+
+
 def weights(result):
     return torch.cat([p.flatten() for p in result.model.network.parameters()])
 
 
 def test_the_same_seed_gives_the_same_model(store, tmp_path):
-    one, two = (trained(store, tmp_path / name, short()) for name in ("one", "two"))
+    one, two = (briefly_trained(store, tmp_path / name) for name in ("one", "two"))
     assert torch.equal(weights(one), weights(two))
-    other = trained(store, tmp_path / "three", short(), seed=2)
+    other = briefly_trained(store, tmp_path / "three", seed=2)
     assert not torch.equal(weights(one), weights(other))
 
 
 def test_stopped_and_continued_equals_uninterrupted(store, tmp_path):
-    whole = trained(store, tmp_path / "whole", short())
+    whole = briefly_trained(store, tmp_path / "whole")
     checkpoint = tmp_path / "parts"
 
     def interrupt():
@@ -157,15 +160,15 @@ def test_stopped_and_continued_equals_uninterrupted(store, tmp_path):
     thread = threading.Thread(target=interrupt)
     thread.start()
     with pytest.raises(Interrupted, match="start again"):
-        trained(store, checkpoint, short())
+        briefly_trained(store, checkpoint)
     thread.join()
-    continued = trained(store, checkpoint, short())
+    continued = briefly_trained(store, checkpoint)
     assert torch.equal(weights(whole), weights(continued))
     assert [row["step"] for row in continued.history] == [5, 10, 15, 20]
 
 
 def test_the_plain_target_is_the_density_itself(store, tmp_path):
-    plain = trained(store, tmp_path, short(target="plain"))
+    plain = briefly_trained(store, tmp_path, target="plain")
     assert plain.model.plain
     atoms, _ = gaussians(3)
     with torch.no_grad():
