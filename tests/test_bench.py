@@ -4,9 +4,10 @@ import pandas as pd
 import pytest
 import torch
 
-from redoxmd.bench import scaling, timing, works
+from redoxmd.bench import roofline, scaling, timing, works
 from redoxmd.bench.__main__ import md_rows, other_rows
 from redoxmd.bench.timing import schnetpack_steps, take_turns
+from redoxmd.config.sections import Member
 
 
 def test_works_take_turns_and_medians_leave_out_the_warm_up():
@@ -55,11 +56,23 @@ def threads():
 def test_the_table_has_a_row_for_every_work(monkeypatch, threads):
     monkeypatch.setattr(works, "crystal", lambda repeat, real=works.crystal: real(1)[: 10 * repeat])
     monkeypatch.setattr(works, "PROBE_BRICKS", 1)
-    rows = [*md_rows("cpu", 1, peers=False), *other_rows("cpu", 1)]
+    fastest_s = {}
+    rows = [*md_rows("cpu", 1, False, fastest_s), *other_rows("cpu", 1)]
+    assert set(fastest_s) == {10, 20}
     assert len(rows) == 10
     assert all(row.count("|") == 6 for row in rows)
     assert sum("ns/day" in row for row in rows) == 6
     assert sum("probes/s" in row for row in rows) == 2
+
+
+def test_the_arithmetic_of_a_step():
+    """By hand, for one member of one layer: no vectors, no messages of it but the first's."""
+    atoms = works.crystal(1)
+    found = roofline.count(atoms, (Member(features=16, layers=1),))
+    n, f = len(atoms), 16
+    assert found.layers_GFLOP == pytest.approx(4e-9 * n * (6 * f * f + 4 * f * f + f * f / 2))
+    assert found.filters_GFLOP == pytest.approx(6e-9 * found.pairs * 20 * 2 * f)
+    assert "on one thread" in roofline.words(atoms, 0.1)
 
 
 def test_scaling_is_drawn(tmp_path):

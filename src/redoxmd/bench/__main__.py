@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from redoxmd.bench import scaling, works
+from redoxmd.bench import roofline, scaling, works
 from redoxmd.bench.timing import Timed, Times, schnetpack_steps, take_turns, timed
 from redoxmd.units import ns_per_day
 
@@ -32,8 +32,11 @@ def machine(device: str) -> str:
     return f"{chip}; torch {torch.__version__}, ensembles evaluated by {path}; {day}"
 
 
-def md_rows(device: str, goes: int, peers: bool) -> Iterator[str]:
-    """MD steps of the four models of Table 1: compiled, plain, on two threads, and by schnetpack."""
+def md_rows(device: str, goes: int, peers: bool, fastest_s: dict[int, float]) -> Iterator[str]:
+    """MD steps of the four models of Table 1: compiled, plain, on two threads, and by schnetpack.
+
+    `fastest_s` is filled with the time of the first, by number of atoms.
+    """
     for repeat in (1, 2):
         atoms = works.crystal(repeat)
         turns: dict[str, Timed] = {"fast": timed(works.md_step(atoms, device), 1, device)}
@@ -46,6 +49,8 @@ def md_rows(device: str, goes: int, peers: bool) -> Iterator[str]:
                     members = [(member.features, member.layers) for member in works.TABLE_1]
                     turns["schnetpack"] = stack.enter_context(schnetpack_steps(PEERS, atoms, members, folder))
             times = take_turns(turns, goes)
+        if device == "cpu":
+            fastest_s[len(atoms)] = times["fast"].wall_s
         for name, took in times.items():
             ratio = took.wall_s / times["fast"].wall_s
             against = f"{ratio:.1f} × the first" if ratio >= 1.05 else f"{1 / ratio:.2f} × as fast as the first"
@@ -95,10 +100,13 @@ def main() -> None:
     for device in ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]:
         print(f"{machine(device)}; medians of {arguments.goes}, works taking turns, one thread unless said otherwise\n")
         print(f"{HEADER}\n|---|---|---|---|---|")
-        for row in md_rows(device, arguments.goes, peers):
+        fastest_s: dict[int, float] = {}
+        for row in md_rows(device, arguments.goes, peers, fastest_s):
             print(row, flush=True)
         for row in other_rows(device, arguments.goes):
             print(row, flush=True)
+        for step_s in list(fastest_s.values())[-1:]:
+            print("\n" + roofline.words(works.crystal(2), step_s))
     if not peers:
         print(
             "\nschnetpack was not measured: `make bench-peers` installs it in an environment of its own, and measures"
