@@ -71,6 +71,6 @@ def words(atoms: Atoms, step_s: float) -> str:
     parts = f"{work.layers_GFLOP:.1f} in the layers of atoms, {work.filters_GFLOP:.1f} in filters"
     return (
         f"{len(atoms)} atoms, {work.pairs} pairs: {work.total_GFLOP:.1f} GFLOP a step ({parts}, "
-        f"{work.messages_GFLOP:.1f} in messages), done at {work.total_GFLOP / step_s:.0f} GFLOP/s; torch's library does "
-        f"{roof:.0f} GFLOP/s in large matrix products on one thread"
+        f"{work.messages_GFLOP:.1f} in messages), done at {work.total_GFLOP / step_s:.0f} GFLOP/s; "
+        f"torch's library does {roof:.0f} GFLOP/s in large matrix products on one thread"
     )
