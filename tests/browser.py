@@ -49,3 +49,34 @@ def until(true):
 def errors(driver):
     """What the page complained of."""
     return [entry["message"] for entry in driver.get_log("browser") if entry["level"] == "SEVERE"]
+
+
+def results_of_report(driver, page):
+    """Open every result of a report of Snakemake: its label, and whether an image came up or a page."""
+    shown = {}
+    driver.get(page.as_uri())
+    until(lambda: driver.execute_script("return typeof categories === 'object' && document.body.innerText.length > 20"))
+    names = driver.execute_script("return Object.keys(categories)")
+    for name in names:
+        driver.get(page.as_uri())
+        until(lambda name=name: driver.find_elements("link text", name))[0].click()
+        rows = until(lambda: driver.find_elements("css selector", "table tbody tr"))
+        for row in rows:
+            label = row.text.strip()
+            row.find_element("css selector", "a[iconname=eye]").click()
+            shown[label] = until(lambda label=label: _shown(driver, label))
+    return shown
+
+
+def _shown(driver, label):
+    """How the result of a name, which its file has too, is shown; None as long as it is not."""
+    selector = f"[src*='filename={label}.']"
+    for image in driver.find_elements("css selector", f"img{selector}"):
+        return "image" if driver.execute_script("return arguments[0].naturalWidth", image) else None
+    for page in driver.find_elements("css selector", f"iframe{selector}"):
+        driver.switch_to.frame(page)
+        try:
+            return "page" if driver.execute_script("return document.body && document.body.dataset.ready") else None
+        finally:
+            driver.switch_to.default_content()
+    return None

@@ -17,6 +17,9 @@ from redoxmd.config import load_config
 from redoxmd.frames import read_frames
 from redoxmd.plan import figures_of, make_plan
 from redoxmd.trajectory import read_trajectory
+from tests.browser import browser, errors, needs_browser, results_of_report
+
+__all__ = ["browser"]
 
 ROOT = Path(__file__).parents[2]
 TOY = Path(__file__).parent / "toy.yaml"
@@ -251,13 +254,23 @@ class TestToyCampaign:
         assert planned["charges"] == 9
         assert not {"aimd", "train", "explore", "label", "production", "jumps", "density_dataset"} & set(planned)
 
-    def test_the_report_holds_every_figure(self, campaign):
+    @pytest.fixture(scope="class")
+    def report(self, campaign):
         folder, results, _ = campaign
         report = results / "report.html"
         result = snakemake(folder, "all", "--configfile", str(TOY), "--report", str(report))
         assert result.returncode == 0, result.stderr[-2000:]
+        return report
+
+    def test_the_report_holds_every_figure(self, report):
         text = report.read_text(encoding="utf-8")
         assert all(f"{figure}.svg" in text for figure in FIGURES)
+
+    @needs_browser
+    def test_a_browser_shows_every_figure_of_the_report_without_a_network(self, report, browser):
+        shown = results_of_report(browser, report)
+        assert shown == {**dict.fromkeys(FIGURES, "image"), "jump_view": "page"}
+        assert errors(browser) == []
 
 
 def test_a_finished_run_made_longer_goes_on_where_it_ended(tmp_path):
