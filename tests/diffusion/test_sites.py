@@ -516,6 +516,14 @@ class TestAnalysis:
         assert dataset.attrs["site_origin"] == "visited" and int(dataset["n_site_jumps"]) == 2
         assert set(dataset["kind"].to_numpy().tolist()) == {"6-fold", "8-fold"}
 
+    def test_sites_that_are_not_where_the_ions_are_are_refused(self):
+        trajectory = self.exchanging((1, 1, 1))
+        ions = np.flatnonzero(trajectory.numbers == 11)
+        trajectory.positions_A[:, ions[: len(ions) // 2 + 1]] += [0.0, 0.0, 1.8]
+        dataset = analyse_trajectory(trajectory, SETTINGS, 1, NVP)
+        assert "at the sites of the source cell for 40% of the time" in dataset.attrs["no_sites"]
+        assert "n_site_jumps" not in dataset and "n_jumps" in dataset
+
     def test_no_sites_is_said_and_the_distance_rule_goes_on(self, tmp_path):
         rng = np.random.default_rng(0)
         walk = rng.uniform(0, 10, (1, 12, 3)) + rng.normal(0, 0.2, (2000, 12, 3)).cumsum(axis=0)

@@ -20,6 +20,8 @@ from redoxmd.units import FS_PER_PS
 OCCUPANCY_BINS = 100
 ERROR_BLOCKS = 10
 MEAN_FRAMES = 1000
+# Spheres of 1.5 Å around the sites are a quarter of the cell, and so a liquid is in them for a quarter of the time.
+MIN_TIME_AT_SITES = 0.5
 Variables = dict[str, tuple[Any, Any]]
 
 
@@ -48,10 +50,10 @@ def site_variables(
     window = frames_to_persist(trajectory.time_fs, settings.persistence_fs)
     try:
         sites = _site_map(trajectory, positions_A, mobile, structures, settings, window)
+        preferred = structures.preferred_site if structures else ""
+        analysis = _Analysis(trajectory.time_fs, positions_A, sites, preferred, settings, window)
     except StructureError as error:
         return {}, {"site_origin": "", "no_sites": str(error)}
-    preferred = structures.preferred_site if structures else ""
-    analysis = _Analysis(trajectory.time_fs, positions_A, sites, preferred, settings, window)
     return analysis.variables(rng), {"site_origin": sites.origin, "no_sites": ""}
 
 
@@ -89,6 +91,11 @@ class _Analysis:
         stays = find_stays(keys, window)
         self.time_fs, self.sites, self.settings = time_fs, sites, settings
         self.n_ions, self.at_sites = positions_A.shape[1], float((keys != NONE).mean())
+        if self.at_sites < MIN_TIME_AT_SITES:
+            raise StructureError(
+                f"the ions are at the sites of the source cell for {self.at_sites:.0%} of the time; look at the "
+                "trajectory, set diffusion.site_reference: visited, or change diffusion.site_radius_A"
+            )
         self.jumps = jumps_between(stays, time_fs, tree, settings.return_fs)
         self.occupancy = occupancy(stays, len(time_fs), sites)
         self.company = Accompaniment(sites, preferred, settings)

@@ -14,9 +14,13 @@ ABOUT = ["x", "temperature_K", "replica"]
 COMPANY = ("n_sites_concerted", "n_neighbouring", "n_exchanges")
 # Scalars of a trajectory that tables are made of; NaN where no sites were had.
 SITE_SCALARS = (
+    "at_sites_fraction",
     "n_site_changes",
     "n_returned",
     "n_site_jumps",
+    "site_rate_per_ps",
+    "site_rate_error_per_ps",
+    "site_rate_limit_per_ps",
     "D_sites_cm2_s",
     "D_sites_error_cm2_s",
     "D_sites_limit_cm2_s",
