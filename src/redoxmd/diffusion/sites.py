@@ -6,6 +6,7 @@ import itertools
 from dataclasses import dataclass
 
 import numpy as np
+from ase import Atoms
 from ase.data import chemical_symbols
 from scipy.spatial import cKDTree
 
@@ -163,7 +164,8 @@ def source_sites(trajectory: Trajectory, structures: Structures) -> SiteMap:
         StructureError: the trajectory does not say which structure it is of, or its framework is another one.
     """
     name = str(trajectory.metadata.get("structure", ""))
-    full = source_cell(structures).atoms.repeat(parse_name(name).supercell)
+    source, repeats = source_cell(structures).atoms, parse_name(name).supercell
+    full = source.repeat(repeats)
     symbols = np.array(chemical_symbols)[trajectory.numbers]
     mobile = symbols == structures.mobile_ion
     fixed = full.arrays["site"] == FRAMEWORK
@@ -174,6 +176,13 @@ def source_sites(trajectory: Trajectory, structures: Structures) -> SiteMap:
         )
     sites, cell_A = Sites.of(full), np.asarray(trajectory.cell_A)
     drift = framework_drift(trajectory.positions_A[:1, ~mobile], sites, Periodic(cell_A))[0]
-    counts = coordination(sites.mobile @ cell_A, sites.framework @ cell_A, symbols[~mobile], cell_A)
+    counts = np.tile(_source_coordination(source, cell_A / np.array(repeats)[:, None]), int(np.prod(repeats)))
     places = sites.mobile + drift @ np.linalg.inv(cell_A)
     return SiteMap(places, full.arrays["site"][~fixed], counts, cell_A, "source")
+
+
+def _source_coordination(source: Atoms, cell_A: np.ndarray) -> np.ndarray:
+    """Ligands of the sites of one source cell, of the size it has in the trajectory."""
+    sites = Sites.of(source)
+    symbols = np.array(source.get_chemical_symbols())[source.arrays["site"] == FRAMEWORK]
+    return coordination(sites.mobile @ cell_A, sites.framework @ cell_A, symbols, cell_A)
