@@ -49,6 +49,7 @@ localrules:
     fig7_diffusivity,
     fig8_arrhenius,
     fig9_jumps_vs_msd,
+    site_occupancy,
     table2_activation,
     redox_table,
     density_errors,

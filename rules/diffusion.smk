@@ -12,8 +12,9 @@ rule jumps:
     resources:
         **needs("jumps"),
     params:
-        code=code("jumps", "diffusion", "trajectory.py"),
+        code=code("jumps", "diffusion", "charges/geometry.py", "structures", "trajectory.py"),
         diffusion=section("diffusion", without=["min_jumps_to_fit", "min_temperatures_to_fit"]),
+        structures=section("structures"),
         seed=CFG.seed,
     script:
         "../workflow/scripts/jumps.py"
@@ -27,6 +28,9 @@ rule diffusion:
         diffusivities="results/{run}/diffusion/diffusivities.csv",
         arrhenius="results/{run}/diffusion/arrhenius.csv",
         concerted="results/{run}/diffusion/concerted.csv",
+        events="results/{run}/diffusion/events.csv",
+        sites="results/{run}/diffusion/sites.csv",
+        occupancy="results/{run}/diffusion/occupancy.csv",
     log:
         "results/{run}/logs/diffusion/summary.log",
     params:

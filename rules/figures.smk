@@ -134,6 +134,7 @@ rule fig6_concerted:
         style=section("figures"),
         caption=dict(
             window=CFG.diffusion.concerted_window_ps,
+            distance=CFG.diffusion.concerted_distance_A,
         ),
     script:
         "../workflow/scripts/fig6_concerted.py"
@@ -220,6 +221,34 @@ rule fig9_jumps_vs_msd:
         ),
     script:
         "../workflow/scripts/fig9_jumps_vs_msd.py"
+
+
+rule site_occupancy:
+    input:
+        occupancy="results/{run}/diffusion/occupancy.csv",
+        sites="results/{run}/diffusion/sites.csv",
+    output:
+        pdf="results/{run}/figures/site_occupancy.pdf",
+        svg=report(
+            "results/{run}/figures/site_occupancy.svg",
+            caption="../workflow/report/site_occupancy.rst",
+            category="Diffusion",
+            labels={"figure": "site_occupancy"},
+        ),
+        png="results/{run}/figures/site_occupancy.png",
+        csv="results/{run}/figures/site_occupancy.csv",
+    log:
+        "results/{run}/logs/figures/site_occupancy.log",
+    params:
+        code=code("site_occupancy", "figures"),
+        stem="results/{run}/figures/site_occupancy",
+        style=section("figures"),
+        caption=dict(
+            radius=CFG.diffusion.site_radius_A,
+            persistence=CFG.diffusion.persistence_fs,
+        ),
+    script:
+        "../workflow/scripts/site_occupancy.py"
 
 
 rule table2_activation:
@@ -481,6 +510,8 @@ rule summary:
         decisions=all_generations("results/{run}/gate/gen{gen}.json"),
         diffusivities="results/{run}/diffusion/diffusivities.csv",
         arrhenius="results/{run}/diffusion/arrhenius.csv",
+        concerted="results/{run}/diffusion/concerted.csv",
+        sites="results/{run}/diffusion/sites.csv",
     output:
         summary="results/{run}/summary.json",
     log:

@@ -16,6 +16,7 @@ from redoxmd.figures import (
     fig9_jumps_vs_msd,
     gate_timeline,
     learning_curve,
+    site_occupancy,
     table2_activation,
 )
 from redoxmd.figures.save import save_figure
@@ -101,7 +102,23 @@ def concerted(jumps=(0, 5, 20)):
     table = pd.DataFrame({"temperature_K": [800.0, 1000.0, 1200.0][: len(jumps)], "n_jumps": list(jumps)})
     table["n_concerted"] = table["n_jumps"] // 2
     share = table["n_concerted"] / table["n_jumps"].where(table["n_jumps"] > 0)
-    return table.assign(concerted_fraction=share, concerted_error=0.1, concerted_chance=share / 3)
+    near = {"n_site_jumps": table["n_jumps"], "neighbouring_fraction": share / 2, "neighbouring_error": 0.1}
+    chance = {"concerted_chance": share / 3, "neighbouring_chance": share / 9}
+    return table.assign(concerted_fraction=share, concerted_error=0.1, **near, **chance)
+
+
+def occupancy(xs=(2.0, 2.5), kelvins=(800.0, 1000.0), times=20):
+    rows = [
+        {"structure": f"x{x}", "x": x, "temperature_K": kelvin, "replica": 0, "time_ps": 0.5 * t, "kind": kind}
+        for x in xs
+        for kelvin in kelvins
+        for kind in ("Na1", "Na2")
+        for t in range(times)
+    ]
+    columns = ["structure", "x", "temperature_K", "replica", "time_ps", "kind"]
+    along = pd.DataFrame(rows, columns=columns).assign(occupancy=lambda table: 0.9 - 0.01 * table["time_ps"])
+    sites = along.drop_duplicates(["x", "temperature_K", "kind"]).assign(sites=16, coordination=6, occupancy_error=0.02)
+    return along, sites
 
 
 def reliability(sets=("validation", "test")):
@@ -135,6 +152,9 @@ def drawn(name, kind):
         "fig7_diffusivity": lambda: fig7_diffusivity.draw(table, STYLE),
         "fig8_arrhenius": lambda: fig8_arrhenius.draw(table, fits(table), STYLE),
         "fig9_jumps_vs_msd": lambda: fig9_jumps_vs_msd.draw(table, STYLE),
+        "site_occupancy": lambda: site_occupancy.draw(
+            *(occupancy() if full else occupancy((2.0,), (800.0,), 1) if one else occupancy(())), STYLE
+        ),
         "table2_activation": lambda: table2_activation.draw(fits(table), STYLE),
     }[name]()
 
@@ -190,6 +210,19 @@ def test_points_without_a_jump_are_limits():
     figure = drawn("fig8_arrhenius", "full")
     limits = [line for line in figure.axes[0].lines if line.get_marker() == "v" and len(line.get_ydata())]
     np.testing.assert_allclose(limits[0].get_ydata(), np.log10(2e-6))
+
+
+def test_concerted_shares_without_sites_are_those_of_the_distance_rule():
+    table = concerted().assign(n_site_jumps=np.nan, neighbouring_fraction=np.nan)
+    share = fig6_concerted.draw(table, STYLE).axes[1]
+    assert [len(container[0].get_xdata()) for container in share.containers] == [2, 0]
+
+
+def test_occupancy_at_the_highest_temperature_alone():
+    along, means = drawn("site_occupancy", "full").axes
+    assert len(along.lines) == 4 and len(means.containers) == 4
+    assert "at 1000 K" in along.get_xlabel()
+    assert [text.get_text() for text in means.get_legend().get_texts()] == ["Na1 (6 ligands)", "Na2 (6 ligands)"]
 
 
 def test_parity_shows_the_errors():

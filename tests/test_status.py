@@ -84,7 +84,10 @@ def test_headline_numbers():
     }
     still = {**moved, "n_jumps": 0, "D_jumps_cm2_s": 0.0, "D_jumps_limit_cm2_s": 2e-7}
     fits = [{"x": 2.0, "fitted": False, "reason": "1 of 2 temperatures"}]
-    summary = summarise_run(ensemble, [DECISION], [moved, still], fits)
+    sites = [{"kind": "Na1", "x": 2.0, "temperature_K": 900.0, "occupancy": 0.97}]
+    near = {"n_site_jumps": 8.0, "n_neighbouring": 4.0, "n_neighbouring_chance": 1.25, "n_exchanges": 2.0}
+    concerted = [{"temperature_K": 900.0, **near}, {"temperature_K": 300.0, **dict.fromkeys(near, "nan")}]
+    summary = summarise_run(ensemble, [DECISION], [moved, still], fits, concerted, sites)
     assert len(summary["errors"]) == 1
     text = "\n".join(headline_lines(summary))
     for part in (
@@ -92,6 +95,8 @@ def test_headline_numbers():
         "D at x = 2, 900 K: 3e-06 ± 1e-06 cm²/s, 4 jumps",
         "< 2e-07 cm²/s (no jump), 0 jumps",
         "Ea at x = 2: not fitted: 1 of 2 temperatures",
+        "Na1 at x = 2, 900 K: 0.97 ions per site",
+        "900 K: 4 of 8 jumps between sites with one of a neighbour (1.2 by chance), 2 exchanges",
     ):
         assert part in text
 
@@ -152,7 +157,7 @@ def test_headlines_of_the_electrons():
     )
     mixture = fit_record(charges, (3, 4))
     record = electron_record(errors, charges, mixture, "V")
-    summary = summarise_run({"errors": ERRORS, "calibration": {"scale": 1.0}}, [], [], [], record)
+    summary = summarise_run({"errors": ERRORS, "calibration": {"scale": 1.0}}, [], [], [], [], [], record)
     text = "\n".join(headline_lines(summary))
     assert "density, test: NMAE 1.20 % (total), 33.0 % (spin); charge 0.010 e, moment 0.00 μB" in text
     assert "same oxidation state for 20 of 20" in text

@@ -54,9 +54,11 @@ def summarise_run(
     decisions: list[dict[str, Any]],
     diffusivities: list[dict[str, Any]],
     arrhenius: list[dict[str, Any]],
+    concerted: list[dict[str, Any]],
+    sites: list[dict[str, Any]],
     electrons: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The headline numbers of a finished run: errors, survived times, diffusion coefficients, electrons.
+    """The headline numbers of a finished run: errors, survived times, diffusion coefficients, sites, electrons.
 
     `electrons` is that of `electron_record`, where the density model is on.
     """
@@ -77,6 +79,8 @@ def summarise_run(
         ],
         "diffusivities": diffusivities,
         "arrhenius": arrhenius,
+        "concerted": concerted,
+        "sites": sites,
         **({"electrons": electrons} if electrons else {}),
     }
 

@@ -181,7 +181,26 @@ def headline_lines(summary: dict[str, Any]) -> list[str]:
     for row in summary["arrhenius"]:
         fit = f"{row['Ea_eV']:.2f} ± {row['Ea_error_eV']:.2f} eV" if row["fitted"] else f"not fitted: {row['reason']}"
         lines.append(f"  Ea at x = {row['x']:g}: {fit}")
-    return lines + _electron_headlines(summary.get("electrons"))
+    return lines + _site_headlines(summary) + _electron_headlines(summary.get("electrons"))
+
+
+def _site_headlines(summary: dict[str, Any]) -> list[str]:
+    """Occupancy of each kind of site, and how many jumps between sites have company, beside chance."""
+    lines = [
+        f"  {row['kind']} at x = {row['x']:g}, {row['temperature_K']:g} K: {row['occupancy']:.2f} ions per site"
+        for row in summary.get("sites", [])
+    ]
+    for row in summary.get("concerted", []):
+        # A record spells a missing number "nan".
+        jumps, near, chance, exchanges = (
+            float(row[name]) for name in ("n_site_jumps", "n_neighbouring", "n_neighbouring_chance", "n_exchanges")
+        )
+        if jumps > 0:
+            lines.append(
+                f"  concerted at {row['temperature_K']:g} K: {near:.0f} of {jumps:.0f} jumps between sites with one of "
+                f"a neighbour ({chance:.1f} by chance), {exchanges:.0f} exchanges"
+            )
+    return lines
 
 
 def _electron_headlines(electrons: dict[str, Any] | None) -> list[str]:

@@ -5,7 +5,8 @@ from selenium.webdriver import ActionChains
 from redoxmd.bench.works import STARTER_FRAMES
 from redoxmd.config.sections import Diffusion
 from redoxmd.diffusion.analysis import analyse_trajectory
-from redoxmd.diffusion.scene import MOST_FRAMES, WINDOW_FS, show_a_jump, visited_density
+from redoxmd.diffusion.scene import MOST_FRAMES, WINDOW_FS, show_a_jump
+from redoxmd.diffusion.visited import visit_density
 from redoxmd.figures.jump_view import draw_page, enclosing_level
 from redoxmd.frames import read_frames
 from redoxmd.trajectory import Trajectory
@@ -60,16 +61,13 @@ def test_without_a_jump_the_whole_trajectory_is_shown():
     assert scene.time_fs[[0, -1]].tolist() == [0.0, 10.0 * (FRAMES - 1)]
 
 
-def test_visited_density_is_a_probability_with_its_peaks_where_ions_are():
+def test_density_of_visits_is_a_probability_with_its_peaks_where_ions_are():
     cell = np.array([[8.0, 0.5, 0.0], [0.0, 9.0, 1.0], [1.0, 0.0, 7.0]])
-    origin = np.array([0.3, -0.2, 1.0])
     places = np.array([[0.5, 0.5, 0.5], [7.9, 8.8, 7.6]])
-    positions = np.repeat(places[None], 50, axis=0) + 3 * cell[0]
-    density = visited_density(positions, cell, origin, 0.25)
-    bin_volume = abs(np.linalg.det(cell)) / density.size
-    assert density.sum() * bin_volume == pytest.approx(1)
+    density = visit_density(np.repeat(places[None], 50, axis=0) + 3 * cell[0], cell, 0.3)
+    assert density.sum() * abs(np.linalg.det(cell)) / density.size == pytest.approx(1)
     for place in places:
-        fractional = (place - origin) @ np.linalg.inv(cell)
+        fractional = place @ np.linalg.inv(cell)
         here = tuple(np.floor((fractional % 1) * density.shape).astype(int))
         around = tuple(slice(max(i - 1, 0), i + 2) for i in here)
         assert density[here] == density[around].max() > 0.25 * density.max()

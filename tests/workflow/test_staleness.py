@@ -27,6 +27,7 @@ DIFFUSED = {
     "fig7_diffusivity",
     "fig8_arrhenius",
     "fig9_jumps_vs_msd",
+    "site_occupancy",
     "table2_activation",
     "jump_view",
 }

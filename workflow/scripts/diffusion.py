@@ -8,6 +8,6 @@ with job("diffusion", snakemake.log[0], snakemake.threads):
     settings = parse_config(snakemake.config).diffusion
     datasets = [read_dataset(path) for path in snakemake.input.analyses]
     summary = summarise(datasets, settings)
-    for name in ("trajectories", "diffusivities", "arrhenius", "concerted"):
+    for name in vars(summary):
         with atomic_path(snakemake.output[name]) as temporary:
             getattr(summary, name).to_csv(temporary, index=False)

@@ -6,9 +6,10 @@ from redoxmd.seeds import derive_seed
 from redoxmd.trajectory import read_trajectory
 
 with job("diffusion", snakemake.log[0], snakemake.threads):
-    settings = parse_config(snakemake.config).diffusion
+    config = parse_config(snakemake.config)
     seed = derive_seed(
         snakemake.params.seed, "diffusion", snakemake.wildcards.structure, snakemake.wildcards.temperature
     )
-    analysis = analyse_trajectory(read_trajectory(snakemake.input.trajectory), settings, seed)
+    trajectory = read_trajectory(snakemake.input.trajectory)
+    analysis = analyse_trajectory(trajectory, config.diffusion, seed, config.structures)
     write_dataset(snakemake.output.analysis, analysis)

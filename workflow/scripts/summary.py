@@ -7,11 +7,12 @@ from redoxmd.run_tables import electron_record, summarise_run
 
 with job("figures", snakemake.log[0]):
     config, given = parse_config(snakemake.config), snakemake.input
-    tables = [pd.read_csv(path).to_dict("records") for path in (given.diffusivities, given.arrhenius)]
+    names = ("diffusivities", "arrhenius", "concerted", "sites")
+    tables = {name: pd.read_csv(given[name]).to_dict("records") for name in names}
     decisions = [read_json(path) for path in given.decisions]
     electrons = None
     if config.density.enabled:
         errors, charges = (pd.read_csv(path) for path in (given.density_errors, given.charges))
         electrons = electron_record(errors, charges, read_json(given.mixture), config.structures.redox_element)
-    summary = summarise_run(read_json(given.ensemble), decisions, *tables, electrons)
+    summary = summarise_run(read_json(given.ensemble), decisions, **tables, electrons=electrons)
     write_json(snakemake.output.summary, summary)

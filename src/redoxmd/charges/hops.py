@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from redoxmd.charges.geometry import Periodic
+from redoxmd.diffusion.concerted import each_once
 from redoxmd.diffusion.jumps import Jumps
 from redoxmd.units import FS_PER_PS
 
@@ -95,14 +96,7 @@ def _pairs(
     places = [positions_A[events[:, 0], events[:, 1]] for events in (gave, received)]
     apart = np.linalg.norm(periodic.shortest(places[1][possible[:, 1]] - places[0][possible[:, 0]]), axis=-1)
     order = np.lexsort((possible[:, 1], possible[:, 0], apart, lag[tuple(possible.T)]))
-    pairs: list[tuple[int, int]] = []
-    used: tuple[set[int], set[int]] = (set(), set())
-    for i, j in possible[order].tolist():
-        if i not in used[0] and j not in used[1]:
-            pairs.append((i, j))
-            used[0].add(i)
-            used[1].add(j)
-    return pairs
+    return each_once(possible[order].tolist())
 
 
 Row = tuple[float, int, int, np.ndarray, np.ndarray]

@@ -477,6 +477,19 @@ class Diffusion(Section):
     jump_distance_A: Positive = Field(default=3.0, description="an ion farther than this from its site has jumped")
     persistence_fs: float = Field(default=100.0, ge=0.0, description="time it must stay there to count")
     concerted_window_ps: Positive = Field(default=1.0, description="two jumps within this are concerted")
+    concerted_distance_A: Positive = Field(
+        default=4.0, description="concerted jumps are neighbours when sites of theirs are this close"
+    )
+    site_reference: Literal["source", "visited"] = Field(
+        default="source", description="sites are those of the source cell, or found where the ions have been"
+    )
+    site_radius_A: Positive = Field(
+        default=1.5,
+        description="an ion this close to its nearest site is there, and has changed to it after persistence_fs",
+    )
+    return_fs: float = Field(
+        default=1000.0, ge=0.0, description="a change of site taken back within this is rattling, not transport"
+    )
     msd_fit: tuple[Fraction, Fraction] = Field(
         default=(0.1, 0.5), description="part of the trajectory length over which the MSD is fitted"
     )

@@ -10,7 +10,7 @@ import pandas as pd
 import xarray as xr
 from ase.data import atomic_masses, atomic_numbers
 
-from redoxmd.config.sections import Diffusion
+from redoxmd.config.sections import Diffusion, Structures
 from redoxmd.diffusion.arrhenius import fit_arrhenius
 from redoxmd.diffusion.jumps import (
     concerted_by_chance,
@@ -20,12 +20,22 @@ from redoxmd.diffusion.jumps import (
     without_drift,
 )
 from redoxmd.diffusion.msd import diffusion_from_msd, squared_displacements
+from redoxmd.diffusion.site_analysis import site_variables
+from redoxmd.diffusion.site_tables import (
+    SITE_SCALARS,
+    concerted_table,
+    event_table,
+    mean_of_replicas,
+    occupancy_table,
+    site_table,
+)
 from redoxmd.seeds import derive_rng
 from redoxmd.trajectory import Trajectory
 from redoxmd.units import FS_PER_PS
 
 MSD_LAGS = 200
-UNITS = {"cm2_s": "cm2/s", "ps": "ps", "fs": "fs", "A2": "angstrom2", "A": "angstrom", "K": "K"}
+# Of two endings that fit, the first counts.
+UNITS = {"cm2_s": "cm2/s", "per_ps": "1/ps", "ps": "ps", "fs": "fs", "A2": "angstrom2", "A": "angstrom", "K": "K"}
 
 
 @dataclass(frozen=True)
@@ -37,19 +47,27 @@ class Summary:
         diffusivities: one row per x and T, replicas averaged.
         arrhenius: one row per x.
         concerted: one row per T, all x and replicas together.
+        events: one row per change of site.
+        sites: one row per x, T and kind of site.
+        occupancy: one row per trajectory, kind of site and time.
     """
 
     trajectories: pd.DataFrame
     diffusivities: pd.DataFrame
     arrhenius: pd.DataFrame
     concerted: pd.DataFrame
+    events: pd.DataFrame
+    sites: pd.DataFrame
+    occupancy: pd.DataFrame
 
 
-def analyse_trajectory(trajectory: Trajectory, settings: Diffusion, seed: int) -> xr.Dataset:
-    """Jumps, D from jumps, D from the MSD and the concerted share of one trajectory.
+def analyse_trajectory(
+    trajectory: Trajectory, settings: Diffusion, seed: int, structures: Structures | None = None
+) -> xr.Dataset:
+    """Jumps, D from jumps, D from the MSD, the concerted share and the sites of one trajectory.
 
     Scalars carry x, temperature_K and replica as coordinates; `jump_*` list the jumps, `msd_A2` the mean squared
-    displacement over `lag_fs`.
+    displacement over `lag_fs`; the rest is that of `site_analysis.site_variables`, with the sites of `structures`.
     """
     about = trajectory.metadata
     mobile = trajectory.numbers == atomic_numbers[about["mobile_ion"]]
@@ -77,6 +95,9 @@ def analyse_trajectory(trajectory: Trajectory, settings: Diffusion, seed: int) -
         "max_spread_eV_A": float(trajectory.spread_eV_A.max(initial=0.0)),
     }
     lags = np.unique(np.linspace(0, len(trajectory.time_fs) - 1, MSD_LAGS).astype(int)) if duration else np.array([0])
+    site_part, site_notes = site_variables(
+        trajectory, positions, mobile, structures, settings, derive_rng(seed, "site_chance")
+    )
     dataset = xr.Dataset(
         {name: ((), value) for name, value in scalars.items()}
         | {
@@ -86,9 +107,10 @@ def analyse_trajectory(trajectory: Trajectory, settings: Diffusion, seed: int) -
             "jump_end_A": (("jump", "axis"), jumps.end_A),
             "msd_A2": ("lag", displacements[lags].mean(axis=1) if n_ions else np.zeros(len(lags))),
             "lag_fs": ("lag", trajectory.time_fs[lags] - trajectory.time_fs[0] if duration else np.zeros(len(lags))),
-        },
+        }
+        | site_part,
         coords={key: about[key] for key in ("x", "temperature_K", "replica")},
-        attrs={key: str(about[key]) for key in ("structure", "model", "end_reason") if key in about},
+        attrs={key: str(about[key]) for key in ("structure", "model", "end_reason") if key in about} | site_notes,
     )
     for name, variable in dataset.variables.items():
         suffix = next((unit for ending, unit in UNITS.items() if str(name).endswith("_" + ending)), None)
@@ -100,18 +122,28 @@ def analyse_trajectory(trajectory: Trajectory, settings: Diffusion, seed: int) -
 def summarise(datasets: Sequence[xr.Dataset], settings: Diffusion) -> Summary:
     """Average over replicas, fit over temperatures; see `Summary`."""
     trajectories = pd.DataFrame([_row(dataset) for dataset in datasets])
+    absent = [name for name in SITE_SCALARS if name not in trajectories]
+    trajectories = trajectories.assign(**dict.fromkeys(absent, np.nan))
     trajectories = trajectories.sort_values(["x", "temperature_K", "replica"]).reset_index(drop=True)
     groups = trajectories.groupby(["x", "temperature_K"])
     diffusivities = pd.DataFrame([_average(group) for _, group in groups])
     arrhenius = pd.DataFrame([_fit(x, group, settings) for x, group in diffusivities.groupby("x")])
-    return Summary(trajectories, diffusivities, arrhenius, _concerted(trajectories))
+    return Summary(
+        trajectories,
+        diffusivities,
+        arrhenius,
+        concerted_table(trajectories),
+        event_table(datasets),
+        site_table(datasets),
+        occupancy_table(datasets),
+    )
 
 
 def _row(dataset: xr.Dataset) -> dict[str, float | str]:
     scalars = {
         str(name): dataset[name].item() for name in [*dataset.coords, *dataset.data_vars] if dataset[name].ndim == 0
     }
-    return {**scalars, "end_reason": dataset.attrs.get("end_reason", "")}
+    return {**scalars, **{name: dataset.attrs.get(name, "") for name in ("end_reason", "site_origin", "no_sites")}}
 
 
 def _average(group: pd.DataFrame) -> dict[str, float]:
@@ -125,20 +157,23 @@ def _average(group: pd.DataFrame) -> dict[str, float]:
         "temperature_K": float(group["temperature_K"].iloc[0]),
         "replicas": len(group),
         "n_jumps": int(group["n_jumps"].sum()),
+        "n_site_jumps": float(group["n_site_jumps"].sum(skipna=False)),
         "time_ps": float(group["duration_ps"].sum()),
     }
-    for name in ("D_jumps", "D_msd"):
+    for name in ("D_jumps", "D_msd", "D_sites"):
         values, errors = group[f"{name}_cm2_s"].to_numpy(), group[f"{name}_error_cm2_s"].to_numpy()
-        own = float(np.sqrt((errors**2).sum()) / len(group))
-        scatter = float(values.std(ddof=1) / np.sqrt(len(group))) if len(group) > 1 else 0.0
-        row[f"{name}_cm2_s"] = float(values.mean())
-        row[f"{name}_error_cm2_s"] = own if np.isnan(own) else max(own, scatter)
-    exposure = group["n_ions"] * group["duration_ps"]
-    limits = group["D_jumps_limit_cm2_s"]
-    # Each limit is three jumps over its own exposure: together three jumps over the sum.
-    none_seen = row["n_jumps"] == 0 and exposure.sum() > 0
-    row["D_jumps_limit_cm2_s"] = float((limits * exposure).iloc[0] / exposure.sum()) if none_seen else float("nan")
+        row[f"{name}_cm2_s"], row[f"{name}_error_cm2_s"] = mean_of_replicas(values, errors)
+    row["D_jumps_limit_cm2_s"] = _limit(group, "D_jumps", row["n_jumps"])
+    row["D_sites_limit_cm2_s"] = _limit(group, "D_sites", row["n_site_jumps"])
     return row
+
+
+def _limit(group: pd.DataFrame, name: str, seen: float) -> float:
+    """Each limit is three jumps over its own exposure: together three jumps over the sum."""
+    exposure = group["n_ions"] * group["duration_ps"]
+    if seen != 0 or exposure.sum() <= 0:
+        return float("nan")
+    return float((group[f"{name}_limit_cm2_s"] * exposure).iloc[0] / exposure.sum())
 
 
 def _fit(x: object, group: pd.DataFrame, settings: Diffusion) -> dict[str, object]:
@@ -150,15 +185,3 @@ def _fit(x: object, group: pd.DataFrame, settings: Diffusion) -> dict[str, objec
         settings,
     )
     return {"x": x, **asdict(fit)}
-
-
-def _concerted(trajectories: pd.DataFrame) -> pd.DataFrame:
-    columns = ["n_jumps", "n_concerted", "n_concerted_chance"]
-    table = trajectories.groupby("temperature_K", as_index=False)[columns].sum()
-    jumps = table["n_jumps"].where(table["n_jumps"] > 0)
-    table["concerted_fraction"] = table["n_concerted"] / jumps
-    # Binomial error of a share.
-    share = table["concerted_fraction"]
-    table["concerted_error"] = np.sqrt(share * (1 - share) / jumps)
-    table["concerted_chance"] = table["n_concerted_chance"] / jumps
-    return table

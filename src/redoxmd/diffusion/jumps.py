@@ -46,21 +46,32 @@ def jumps_of(analysis: xr.Dataset) -> Jumps:
     return Jumps(ion.astype(int), time_fs, start_A.reshape(-1, 3), end_A.reshape(-1, 3))
 
 
-def framework_shift_A(positions_A: np.ndarray, mobile: np.ndarray, masses_amu: np.ndarray) -> np.ndarray:
-    """How far (T, 3) the framework's centre of mass has moved; nothing where every atom is mobile."""
-    frame = ~mobile
+def without_drift(
+    positions_A: np.ndarray, mobile: np.ndarray, masses_amu: np.ndarray, of: np.ndarray | None = None
+) -> np.ndarray:
+    """Positions (T, m, 3) of the mobile ions, or of some atoms, relative to the framework.
+
+    The framework's centre of mass stays where it is in the first frame.
+
+    Args:
+        positions_A: (T, n, 3) all atoms, unwrapped.
+        mobile: (n,) which atoms are no framework.
+        masses_amu: (n,).
+        of: (n,) the atoms wanted, if not the mobile ones.
+    """
+    frame, wanted = ~mobile, mobile if of is None else of
     if not frame.any():
-        return np.zeros((len(positions_A), 3))
+        return positions_A[:, wanted]
     weights = masses_amu[frame] / masses_amu[frame].sum()
     centre = np.einsum("tnd,n->td", positions_A[:, frame], weights)
-    shift: np.ndarray = centre - centre[:1]
-    return shift
-
-
-def without_drift(positions_A: np.ndarray, mobile: np.ndarray, masses_amu: np.ndarray) -> np.ndarray:
-    """Positions (T, m, 3) of the mobile ions relative to the framework, whose centre of mass stays put."""
-    relative: np.ndarray = positions_A[:, mobile] - framework_shift_A(positions_A, mobile, masses_amu)[:, None]
+    relative: np.ndarray = positions_A[:, wanted] - (centre - centre[0])[:, None]
     return relative
+
+
+def frames_to_persist(time_fs: np.ndarray, persistence_fs: float) -> int:
+    """Frames that `persistence_fs` takes; one at least."""
+    interval = float(time_fs[1] - time_fs[0]) if len(time_fs) > 1 else 1.0
+    return max(1, int(np.ceil(persistence_fs / interval)))
 
 
 def find_jumps(positions_A: np.ndarray, time_fs: np.ndarray, settings: Diffusion) -> Jumps:
@@ -74,9 +85,7 @@ def find_jumps(positions_A: np.ndarray, time_fs: np.ndarray, settings: Diffusion
         positions_A: (T, m, 3) mobile ions, drift removed.
         time_fs: (T,) equally spaced.
     """
-    frames = len(time_fs)
-    interval = float(time_fs[1] - time_fs[0]) if frames > 1 else 1.0
-    window = max(1, int(np.ceil(settings.persistence_fs / interval)))
+    window = frames_to_persist(time_fs, settings.persistence_fs)
     events: list[tuple[float, int, np.ndarray, np.ndarray]] = []
     for ion in range(positions_A.shape[1]):
         events += _jumps_of(ion, positions_A[:, ion], time_fs, window, settings.jump_distance_A)

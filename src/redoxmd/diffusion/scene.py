@@ -8,15 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 from ase.data import atomic_masses, atomic_numbers
-from scipy.ndimage import gaussian_filter
 
-from redoxmd.diffusion.jumps import framework_shift_A, jumps_of
+from redoxmd.diffusion.jumps import jumps_of, without_drift
+from redoxmd.diffusion.visited import visit_density
 from redoxmd.trajectory import Trajectory
 
 WINDOW_FS = 500.0
 MOST_FRAMES = 61
-# Spacing of the grid of visited positions and the width its counts are smoothed by.
-GRID_A, SMOOTHING_A = 0.4, 0.3
+# Less than where sites are sought, for the eye.
+SMOOTHING_A = 0.3
 
 
 @dataclass(frozen=True)
@@ -55,10 +55,9 @@ def show_a_jump(analyses: Sequence[xr.Dataset], read: Callable[[int], Trajectory
     number = int(np.argmax([int(analysis["n_jumps"]) for analysis in analyses]))
     trajectory, jumps = read(number), jumps_of(analyses[number])
     mobile = np.flatnonzero(trajectory.numbers == atomic_numbers[trajectory.metadata["mobile_ion"]])
-    shift = framework_shift_A(
-        trajectory.positions_A, np.isin(np.arange(len(trajectory.numbers)), mobile), _masses(trajectory)
-    )
-    positions = trajectory.positions_A - shift[:, None]
+    ions = np.isin(np.arange(len(trajectory.numbers)), mobile)
+    everything = np.ones(len(ions), dtype=bool)
+    positions = without_drift(trajectory.positions_A, ions, atomic_masses[trajectory.numbers], of=everything)
     about = trajectory.metadata
     title = f"x = {about['x']:g}, {about['temperature_K']:g} K, replica {about['replica']}"
     jump = len(jumps) // 2
@@ -81,13 +80,8 @@ def show_a_jump(analyses: Sequence[xr.Dataset], read: Callable[[int], Trajectory
         trajectory.cell_A,
         origin,
         jumping,
-        visited_density(positions[:, mobile], trajectory.cell_A, origin),
+        visit_density(positions[:, mobile] - origin, trajectory.cell_A, SMOOTHING_A),
     )
-
-
-def _masses(trajectory: Trajectory) -> np.ndarray:
-    masses: np.ndarray = atomic_masses[trajectory.numbers]
-    return masses
 
 
 def _boxed(positions_A: np.ndarray, cell_A: np.ndarray, origin_A: np.ndarray) -> np.ndarray:
@@ -97,27 +91,3 @@ def _boxed(positions_A: np.ndarray, cell_A: np.ndarray, origin_A: np.ndarray) ->
     fractional = (positions_A[len(positions_A) // 2] - origin_A) @ np.linalg.inv(cell_A)
     moved: np.ndarray = positions_A - np.floor(fractional) @ cell_A
     return moved
-
-
-def visited_density(
-    positions_A: np.ndarray, cell_A: np.ndarray, origin_A: np.ndarray, spacing_A: float = GRID_A
-) -> np.ndarray:
-    """Probability density (1/Å³) of finding an ion at a place, averaged over ions and frames; integrates to one.
-
-    A histogram on a grid of the cell, smoothed by a Gaussian across its periodic faces.
-
-    Args:
-        positions_A: (T, m, 3), anywhere.
-        cell_A: (3, 3), any shape.
-        origin_A: corner of the grid.
-        spacing_A: of the grid, at most.
-    """
-    lengths = np.linalg.norm(cell_A, axis=1)
-    shape = np.maximum(np.ceil(lengths / spacing_A), 1).astype(int)
-    fractional = (positions_A.reshape(-1, 3) - origin_A) @ np.linalg.inv(cell_A)
-    place = np.floor((fractional - np.floor(fractional)) * shape).astype(int) % shape
-    counts = np.zeros(shape)
-    np.add.at(counts, tuple(place.T), 1.0)
-    smooth: np.ndarray = gaussian_filter(counts, SMOOTHING_A / (lengths / shape), mode="wrap")
-    volume = abs(np.linalg.det(cell_A)) / shape.prod()
-    return smooth / max(smooth.sum() * volume, 1e-300)

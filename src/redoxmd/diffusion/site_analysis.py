@@ -1,0 +1,188 @@
+"""The sites of one trajectory: what its dataset holds of occupancy, changes of site and their company."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from ase.data import atomic_masses
+
+from redoxmd.config.sections import Diffusion, Structures
+from redoxmd.diffusion.concerted import Accompaniment, Concert
+from redoxmd.diffusion.jumps import diffusion_from_jumps, frames_to_persist, without_drift
+from redoxmd.diffusion.site_jumps import SiteJumps, find_stays, jumps_between, occupancy, rate_of
+from redoxmd.diffusion.sites import NONE, SiteMap, SiteTree, source_sites
+from redoxmd.diffusion.visited import visited_sites
+from redoxmd.errors import StructureError
+from redoxmd.trajectory import Trajectory
+from redoxmd.units import FS_PER_PS
+
+OCCUPANCY_BINS = 100
+ERROR_BLOCKS = 10
+MEAN_FRAMES = 1000
+# Spheres of 1.5 Å around the sites are a quarter of the cell, and so a liquid is in them for a quarter of the time.
+MIN_TIME_AT_SITES = 0.5
+Variables = dict[str, tuple[Any, Any]]
+
+
+def site_variables(
+    trajectory: Trajectory,
+    positions_A: np.ndarray,
+    mobile: np.ndarray,
+    structures: Structures | None,
+    settings: Diffusion,
+    rng: np.random.Generator,
+) -> tuple[Variables, dict[str, str]]:
+    """Variables and attributes of the dataset of `analysis.analyse_trajectory`; only the reason where no sites are had.
+
+    Dims: `site` all sites, `kind` their kinds, `occupancy_bin` time, `event` changes of site.
+
+    Args:
+        trajectory: all of it.
+        positions_A: (T, m, 3) its mobile ions, drift removed.
+        mobile: (n,) which atoms these are.
+        structures: whose source cell has the sites; None: they are looked for.
+        settings: of the section.
+        rng: for the chance level.
+    """
+    if len(trajectory.time_fs) < 2 or not mobile.any():
+        return {}, {"site_origin": "", "no_sites": "no mobile ion, or fewer than two frames"}
+    window = frames_to_persist(trajectory.time_fs, settings.persistence_fs)
+    try:
+        sites = _site_map(trajectory, positions_A, mobile, structures, settings, window)
+        preferred = structures.preferred_site if structures else ""
+        analysis = _Analysis(trajectory.time_fs, positions_A, sites, preferred, settings, window)
+    except StructureError as error:
+        return {}, {"site_origin": "", "no_sites": str(error)}
+    return analysis.variables(rng), {"site_origin": sites.origin, "no_sites": ""}
+
+
+def _site_map(
+    trajectory: Trajectory,
+    positions_A: np.ndarray,
+    mobile: np.ndarray,
+    structures: Structures | None,
+    settings: Diffusion,
+    window: int,
+) -> SiteMap:
+    if structures is not None and settings.site_reference == "source":
+        return source_sites(trajectory, structures)
+    # The mean framework from some frames: all of them at once would double the memory of the trajectory.
+    part = trajectory.positions_A[:: max(1, len(trajectory.time_fs) // MEAN_FRAMES)]
+    framework_A = without_drift(part, mobile, atomic_masses[trajectory.numbers], of=~mobile).mean(axis=0)
+    cell_A, numbers = np.asarray(trajectory.cell_A), trajectory.numbers[~mobile]
+    return visited_sites(positions_A, framework_A, numbers, cell_A, settings.site_radius_A, window)
+
+
+class _Analysis:
+    """Stays, changes of site and what goes together, on the way to a dataset."""
+
+    def __init__(
+        self,
+        time_fs: np.ndarray,
+        positions_A: np.ndarray,
+        sites: SiteMap,
+        preferred: str,
+        settings: Diffusion,
+        window: int,
+    ) -> None:
+        tree = SiteTree(sites.fractional, sites.cell_A, settings.site_radius_A)
+        keys = tree.keys(positions_A)
+        stays = find_stays(keys, window)
+        self.time_fs, self.sites, self.settings = time_fs, sites, settings
+        self.n_ions, self.at_sites = positions_A.shape[1], float((keys != NONE).mean())
+        if self.at_sites < MIN_TIME_AT_SITES:
+            raise StructureError(
+                f"the ions are at the sites of the source cell for {self.at_sites:.0%} of the time; look at the "
+                "trajectory, set diffusion.site_reference: visited, or change diffusion.site_radius_A"
+            )
+        self.jumps = jumps_between(stays, time_fs, tree, settings.return_fs)
+        self.occupancy = occupancy(stays, len(time_fs), sites)
+        self.company = Accompaniment(sites, preferred, settings)
+
+    def variables(self, rng: np.random.Generator) -> Variables:
+        transport = self.jumps.transport
+        concert = self.company.of(transport)
+        duration_fs = float(self.time_fs[-1] - self.time_fs[0])
+        chance = self.company.by_chance(transport, duration_fs, rng)
+        scalars = self._rates(transport, duration_fs) | _company(concert, chance)
+        return {
+            **{name: ((), value) for name, value in scalars.items()},
+            **self._places(),
+            **self._events(concert),
+        }
+
+    def _rates(self, transport: SiteJumps, duration_fs: float) -> dict[str, float]:
+        rate = rate_of(len(transport), self.n_ions, duration_fs / FS_PER_PS)
+        D = diffusion_from_jumps(transport, self.n_ions, duration_fs, self.settings.jump_distance_A)
+        return {
+            "at_sites_fraction": self.at_sites,
+            "n_site_changes": len(self.jumps),
+            "n_returned": int(self.jumps.returned.sum()),
+            "n_site_jumps": len(transport),
+            "site_rate_per_ps": rate.per_ps,
+            "site_rate_error_per_ps": rate.error_per_ps,
+            "site_rate_limit_per_ps": rate.limit_per_ps,
+            "D_sites_cm2_s": D.value_cm2_s,
+            "D_sites_error_cm2_s": D.error_cm2_s,
+            "D_sites_limit_cm2_s": D.limit_cm2_s,
+        }
+
+    def _places(self) -> Variables:
+        sites = self.sites
+        members = [sites.kind == name for name in sites.kinds]
+        bins = np.array_split(np.arange(len(self.time_fs)), min(OCCUPANCY_BINS, len(self.time_fs)))
+        mean = self.occupancy.mean(axis=0)
+        return {
+            "site_kind": ("site", sites.kind.astype(object)),
+            "site_fractional": (("site", "axis"), sites.fractional),
+            "kind": ("kind", np.array(sites.kinds, dtype=object)),
+            "kind_sites": ("kind", [int(of.sum()) for of in members]),
+            "kind_coordination": ("kind", [float(sites.coordination[of].mean()) for of in members]),
+            "kind_occupancy": ("kind", mean),
+            "kind_occupancy_error": ("kind", _block_error(self.occupancy)),
+            "occupancy": (("occupancy_bin", "kind"), [self.occupancy[part].mean(axis=0) for part in bins]),
+            "occupancy_time_fs": ("occupancy_bin", [float(self.time_fs[part].mean()) for part in bins]),
+        }
+
+    def _events(self, concert: Concert) -> Variables:
+        jumps, moved = self.jumps, np.flatnonzero(~self.jumps.returned)
+        flags = {name: np.zeros(len(jumps), dtype=bool) for name in ("within", "neighbouring")}
+        for name, flag in flags.items():
+            flag[moved] = getattr(concert, name)
+        exchange, delay = np.full(len(jumps), NONE), np.full(len(jumps), np.nan)
+        for side in (concert.exchanges.leaving, concert.exchanges.entering):
+            exchange[moved[side]] = np.arange(len(concert.exchanges))
+            delay[moved[side]] = concert.exchanges.delay_fs
+        return {
+            "event_time_fs": ("event", jumps.time_fs),
+            "event_ion": ("event", jumps.ion),
+            "event_from_site": ("event", jumps.from_site),
+            "event_to_site": ("event", jumps.to_site),
+            "event_distance_A": ("event", jumps.distance_A),
+            "event_returned": ("event", jumps.returned),
+            "event_concerted": ("event", flags["within"]),
+            "event_neighbouring": ("event", flags["neighbouring"]),
+            "event_exchange": ("event", exchange),
+            "event_delay_fs": ("event", delay),
+        }
+
+
+def _company(concert: Concert, chance: np.ndarray) -> dict[str, float]:
+    names = ("n_sites_concerted", "n_neighbouring", "n_exchanges")
+    delay = concert.exchanges.delay_fs
+    return {
+        **dict(zip(names, concert.counts.astype(int).tolist(), strict=True)),
+        **dict(zip((f"{name}_chance" for name in names), chance.tolist(), strict=True)),
+        "n_leaving_first": int((delay > 0).sum()),
+        "n_entering_first": int((delay < 0).sum()),
+        "n_together": int((delay == 0).sum()),
+        "exchange_delay_fs": float(np.abs(delay).mean()) if len(delay) else float("nan"),
+    }
+
+
+def _block_error(series: np.ndarray) -> np.ndarray:
+    """Standard error (k,) of the mean of (T, k), by blocks of time."""
+    blocks = np.array([part.mean(axis=0) for part in np.array_split(series, min(ERROR_BLOCKS, len(series)))])
+    error: np.ndarray = blocks.std(axis=0, ddof=1) / np.sqrt(len(blocks))
+    return error

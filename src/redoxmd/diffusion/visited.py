@@ -1,0 +1,113 @@
+"""Sites found where the ions have been, for structures whose sites nobody knows."""
+
+from __future__ import annotations
+
+import numpy as np
+from ase.data import chemical_symbols
+from scipy.ndimage import gaussian_filter, maximum_filter
+
+from redoxmd.charges.geometry import Periodic
+from redoxmd.diffusion.site_jumps import find_stays
+from redoxmd.diffusion.sites import CHUNK_POINTS, NONE, SiteMap, SiteTree, coordination, site_of
+from redoxmd.errors import StructureError
+
+SPACING_A = 0.4
+SMOOTHING_A = 0.5
+# Ions that vibrate by 0.6 Å along each axis are within 1.5 Å of their site for 90 % of the time; those of a liquid are
+# within it of the densest places for 50 to 75 %.
+MIN_TIME_AT_SITES = 0.8
+
+
+def visited_sites(
+    positions_A: np.ndarray,
+    framework_A: np.ndarray,
+    framework_numbers: np.ndarray,
+    cell_A: np.ndarray,
+    radius_A: float,
+    window: int,
+) -> SiteMap:
+    """Maxima of the density of visits at which an ion has stayed; kinds by the number of ligands ("6-fold").
+
+    Args:
+        positions_A: (T, m, 3) mobile ions, drift removed, unwrapped.
+        framework_A: (f, 3) mean positions of the other atoms.
+        framework_numbers: (f,) atomic numbers.
+        cell_A: (3, 3).
+        radius_A: maxima closer than this are one site; an ion within it is there.
+        window: frames of a stay.
+
+    Raises:
+        StructureError: there are fewer such places than ions, or the ions are not at them often enough, as in a liquid.
+    """
+    centres = _maxima(positions_A, cell_A, radius_A)
+    tree = SiteTree(centres, cell_A, radius_A)
+    keys = tree.keys(positions_A)
+    held = np.unique(site_of(find_stays(keys, window).key))
+    _refuse(len(held), positions_A.shape[1], float((keys != NONE).mean()) if keys.size else 0.0)
+    fractional = _refined(positions_A, keys, tree, held)
+    counts = coordination(fractional @ cell_A, framework_A, np.array(chemical_symbols)[framework_numbers], cell_A)
+    return SiteMap(fractional, np.array([f"{count}-fold" for count in counts]), counts, cell_A, "visited")
+
+
+def visit_density(positions_A: np.ndarray, cell_A: np.ndarray, smoothing_A: float = SMOOTHING_A) -> np.ndarray:
+    """Probability density (1/Å³) of an ion, averaged over ions and frames, on a grid of the cell; integrates to one.
+
+    A histogram smoothed by a Gaussian across the periodic faces; the first bin begins at the origin.
+
+    Args:
+        positions_A: (T, m, 3), anywhere.
+        cell_A: (3, 3), any shape.
+        smoothing_A: standard deviation of the Gaussian.
+    """
+    edges = np.linalg.norm(cell_A, axis=1)
+    shape = np.maximum(np.round(edges / SPACING_A).astype(int), 1)
+    counts: np.ndarray = gaussian_filter(_visits(positions_A, cell_A, shape), smoothing_A * shape / edges, mode="wrap")
+    return counts / max(counts.sum() * abs(np.linalg.det(cell_A)) / counts.size, 1e-300)
+
+
+def _maxima(positions_A: np.ndarray, cell_A: np.ndarray, radius_A: float) -> np.ndarray:
+    """Fractional maxima of the smoothed density of visits, the highest first, none within the radius of a higher."""
+    density = visit_density(positions_A, cell_A)
+    shape = np.array(density.shape)
+    peak = (density == maximum_filter(density, size=3, mode="wrap")) & (density > 0)
+    places = np.argwhere(peak)
+    places = places[np.argsort(-density[peak], kind="stable")]
+    fractional = (places + 0.5) / shape
+    near = Periodic(cell_A).distances_A(fractional @ cell_A, fractional @ cell_A) < radius_A
+    kept: list[int] = []
+    for place in range(len(fractional)):
+        if not near[place, kept].any():
+            kept.append(place)
+    return fractional[kept]
+
+
+def _visits(positions_A: np.ndarray, cell_A: np.ndarray, shape: np.ndarray) -> np.ndarray:
+    inverse, visits = np.linalg.inv(cell_A), np.zeros(int(shape.prod()))
+    block = max(1, CHUNK_POINTS // max(positions_A.shape[1], 1))
+    for start in range(0, len(positions_A), block):
+        voxel = np.floor(positions_A[start : start + block].reshape(-1, 3) @ inverse * shape).astype(int) % shape
+        visits += np.bincount(np.ravel_multi_index(tuple(voxel.T), tuple(shape)), minlength=visits.size)
+    return visits.reshape(shape)
+
+
+def _refuse(sites: int, ions: int, time_at_sites: float) -> None:
+    remedy = "name the sites (structures.sites) or change diffusion.site_radius_A"
+    if sites < max(ions, 1):
+        raise StructureError(f"{sites} places where an ion has stayed for {ions} ions; {remedy}")
+    if time_at_sites < MIN_TIME_AT_SITES:
+        raise StructureError(
+            f"the ions are at the places they visit for {time_at_sites:.0%} of the time, as in a liquid; {remedy}"
+        )
+
+
+def _refined(positions_A: np.ndarray, keys: np.ndarray, tree: SiteTree, held: np.ndarray) -> np.ndarray:
+    """Mean position of the visits to each site that is held, fractional."""
+    there = keys != NONE
+    visited = keys[there]
+    offset = positions_A[there] - tree.places_A(visited)
+    number = site_of(visited)
+    count = np.bincount(number, minlength=len(tree.fractional))
+    total = [np.bincount(number, offset[:, axis], minlength=len(count)) for axis in range(3)]
+    mean_A = np.stack(total, axis=1)[held] / count[held, None]
+    refined: np.ndarray = tree.fractional[held] + mean_A @ np.linalg.inv(tree.cell_A)
+    return refined
