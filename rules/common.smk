@@ -274,6 +274,17 @@ def all_traces(wildcards):
     return found
 
 
+def production_start():
+    """What a trajectory starts from: the structure as built, or the lowest one that basin hopping found."""
+    stage = "basins" if CFG.basins.enabled else "structures"
+    return "results/{run}/" + stage + "/{structure}.extxyz"
+
+
+def frame_limits():
+    """Limits of the gate for single frames: beyond them a structure is not believed."""
+    return {key: section("explore")[key] for key in ("high_eV_A", "statistic", "min_distance_fraction")}
+
+
 def all_trajectories(pattern):
     """Every production trajectory (or what was made of it)."""
     return [pattern.format(run=CFG.run, structure=name, temperature=kelvin) for name, kelvin in trajectories()]

@@ -102,3 +102,10 @@ def test_electrons_have_their_jobs():
     assert jobs["density"] == 3
     assert jobs["charges"] == jobs["production"] + 3
     assert figures_of(config) == FIGURES + DENSITY_FIGURES
+
+
+def test_basin_hopping_has_a_job_for_each_structure_where_it_is_enabled():
+    sections = {"production": {"x": [2.0, 3.0], "temperatures_K": [300, 600], "replicas": 3, "supercell": [1, 1, 1]}}
+    assert "basins" not in make_plan(parse_config(sections)).jobs
+    jobs = make_plan(parse_config({**sections, "basins": {"enabled": True}})).jobs
+    assert (jobs["basins"], jobs["production"]) == (6, 12)

@@ -157,3 +157,11 @@ def test_headlines_of_the_electrons():
     assert "density, test: NMAE 1.20 % (total), 33.0 % (spin); charge 0.010 e, moment 0.00 μB" in text
     assert "same oxidation state for 20 of 20" in text
     assert "3+ at 2.00" in text
+
+
+def test_starts_found_by_basin_hopping_are_counted(tmp_path):
+    (tmp_path / "basins").mkdir()
+    (tmp_path / "basins/x3.000_preferred0_1x1x1.extxyz").touch()
+    assert "basins" not in describe(tmp_path, CONFIG)
+    enabled = CONFIG.model_copy(update={"basins": CONFIG.basins.model_copy(update={"enabled": True})})
+    assert "basins: 1 of 1 starts for production" in describe(tmp_path, enabled)

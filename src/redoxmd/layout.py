@@ -30,6 +30,11 @@ def trajectories(production: Production) -> list[tuple[str, str]]:
     ]
 
 
+def production_structures(production: Production) -> list[str]:
+    """Structures that production starts from, each once."""
+    return list(dict.fromkeys(name for name, _ in trajectories(production)))
+
+
 def phase_structures(phase: Phase) -> list[str]:
     """Structures a phase explores."""
     return structure_names(phase.starts, phase.supercell)
@@ -45,7 +50,7 @@ def all_structures(config: Config) -> list[str]:
     names = structure_names(config.aimd.starts, config.aimd.supercell)
     for phase in config.explore.phases:
         names += phase_structures(phase)
-    names += [name for name, _ in trajectories(config.production)]
+    names += production_structures(config.production)
     return list(dict.fromkeys(names))
 
 

@@ -175,6 +175,7 @@ def _jobs(config: Config) -> dict[str, int]:
         "per generation: gate": 1,
         "per generation: label (at most)": config.select.budget,
         "per generation: labels": 1,
+        **({"basins": len(layout.production_structures(config.production))} if config.basins.enabled else {}),
         "production": trajectories,
         "diffusion": trajectories + 1,
         **({"density": 3, "charges": trajectories + 3} if config.density.enabled else {}),

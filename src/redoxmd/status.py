@@ -28,6 +28,7 @@ def describe(results: Path, config: Config) -> str:
     while (results / f"train/gen{generation}").exists():
         lines += _generation_lines(results, config, generation)
         generation += 1
+    lines += _basins_lines(results, config) if config.basins.enabled else []
     lines += _production_lines(results, config)
     lines += _electron_lines(results, config) if config.density.enabled else []
     summary = results / "summary.json"
@@ -94,6 +95,12 @@ def _decision_lines(decision: dict[str, Any], results: Path, generation: int) ->
     refused = [f"{record['label_id']} {record['refusal']['reason']}" for record in records if record["refusal"]]
     line += f"; labels: {len(records)} of {len(found)} done, {len(refused)} refused or cut short"
     return [line + (f" ({', '.join(refused)})" if refused else "")]
+
+
+def _basins_lines(results: Path, config: Config) -> list[str]:
+    names = layout.production_structures(config.production)
+    done = sum((results / f"basins/{name}.extxyz").exists() for name in names)
+    return [f"basins: {done} of {len(names)} starts for production"]
 
 
 def _production_lines(results: Path, config: Config) -> list[str]:

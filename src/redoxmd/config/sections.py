@@ -363,6 +363,28 @@ class Label(Section):
     )
 
 
+class Relaxation(Section):
+    """How structures are relaxed with the ensemble, at constant cell."""
+
+    optimizer: Literal["FIRE", "LBFGS"] = Field(
+        default="FIRE", description="ASE's; LBFGS takes fewer steps, FIRE bears rougher starts"
+    )
+    force_tolerance_eV_A: Positive = Field(default=0.05, description="largest force on an atom of a relaxed structure")
+    max_relax_steps: Count = Field(default=500, description="steps after which a structure counts as not relaxed")
+
+
+class Basins(Relaxation):
+    """Basin hopping with the ensemble: production starts from the lowest structure found (paper, section 2.3)."""
+
+    enabled: bool = Field(default=False, description="true: production starts from what it finds; false: as built")
+    steps: Count = Field(default=100, description="hops tried from each structure")
+    hop_fraction: Fraction = Field(
+        default=0.5, description="share of steps that move one ion to an empty site; the others displace all ions"
+    )
+    displacement_A: Positive = Field(default=0.5, description="how far each ion is displaced, in a random direction")
+    temperature_K: TemperatureK = Field(default=1000.0, description="of the Metropolis rule between relaxed structures")
+
+
 class Production(Section):
     """Nanosecond MD over concentration, temperature and replica."""
 
@@ -524,6 +546,7 @@ class Config(Section):
     select: Select = Field(default=Select(), description="stage select")
     gate: Gate = Field(default=Gate(), description="stage gate")
     label: Label = Field(default=Label(), description="stage label")
+    basins: Basins = Field(default=Basins(), description="stage basins")
     production: Production = Field(default=Production(), description="stage production")
     density: Density = Field(default=Density(), description="stage density")
     charges: Charges = Field(default=Charges(), description="stage charges")
