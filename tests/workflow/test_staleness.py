@@ -47,6 +47,13 @@ EDITS = {
         False,
     ),
     "one more replica": ("production", {"replicas": 2}, {"structure", "production", "summary", *AFTER_JUMPS}, False),
+    "basin hopping before production": (
+        "basins",
+        {"enabled": True},
+        {"basins", "production", "summary", *AFTER_JUMPS},
+        False,
+    ),
+    "how basins are hopped where they are not": ("basins", {"steps": 5}, set(), False),
     "a hysteresis": ("charges", {"high": 0.9}, CHARGED - {"charges"}, False),
     "charges more often": ("charges", {"every_fs": 300}, CHARGED, False),
     "the density model": ("density", {"max_steps": 90}, {*ELECTRONS, "summary"}, False),
