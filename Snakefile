@@ -25,6 +25,7 @@ include: "rules/label.smk"
 include: "rules/basins.smk"
 include: "rules/production.smk"
 include: "rules/diffusion.smk"
+include: "rules/neb.smk"
 include: "rules/density.smk"
 include: "rules/charges.smk"
 include: "rules/figures.smk"
@@ -39,12 +40,14 @@ localrules:
     labels,
     oxidation,
     diffusion,
+    neb_profiles,
     summary,
     learning_curve,
     gate_timeline,
     fig3a_errors,
     calibration,
     fig3b_bader,
+    fig4_neb,
     fig3c_histogram,
     fig6_concerted,
     fig7_diffusivity,

@@ -26,7 +26,9 @@ class Surface(Calculator):
         self.calls += 1
         energy, forces = self.function(self.atoms)[:2]
         spread = np.full(len(self.atoms), 0.1) if self.spread is None else self.spread(self.atoms)
-        self.results = {"energy": energy, "forces": forces, "force_spread": spread, "energy_spread": 0.01}
+        # Members that disagree about heights alone.
+        members = energy * np.array([0.9, 1.0, 1.1])
+        self.results = {"energy": energy, "forces": forces, "force_spread": spread, "member_energies": members}
 
 
 def toy_surface():
@@ -62,6 +64,29 @@ def wells(depths_eV):
             inside[(inside < 0) | (atoms.numbers != 11)] = 0.0
             energy -= depth * (inside**3).sum()
             forces -= depth * 6 / WELL_RADIUS_A**2 * inside[:, None] ** 2 * vectors
+        return float(energy), forces
+
+    return energy_and_forces
+
+
+def double_well(barrier_eV, tilt_eV=0.0, curve_A=0.8):
+    """Wells of the ion at two neighbouring sites of the line, the way between them curved.
+
+    E = h·(u² − 1)² + t·(1 + u·(3 − u²)/2)/2 + ½k(y − c(1 − u²))² + ½k z², u = (x − b)/b, b half the spacing: minima at
+    u = ±1, E = 0 and t; for t = 0 the saddle is at (0, c, 0), E = h.
+    """
+    half, stiff = SPACING_A / 2, 4.0
+
+    def energy_and_forces(atoms):
+        forces, energy = np.zeros((len(atoms), 3)), 0.0
+        for ion in np.flatnonzero(atoms.numbers == 11):
+            x, y, z = atoms.positions[ion]
+            u = (x - half) / half
+            away = y - curve_A * (1 - u**2)
+            energy += barrier_eV * (u**2 - 1) ** 2 + tilt_eV * (1 + u * (3 - u**2) / 2) / 2
+            energy += stiff / 2 * (away**2 + z**2)
+            slope = 4 * barrier_eV * u * (u**2 - 1) + tilt_eV * 3 / 4 * (1 - u**2) + stiff * away * 2 * curve_A * u
+            forces[ion] -= [slope / half, stiff * away, stiff * z]
         return float(energy), forces
 
     return energy_and_forces

@@ -54,6 +54,13 @@ EDITS = {
         False,
     ),
     "how basins are hopped where they are not": ("basins", {"steps": 5}, set(), False),
+    "a path": (
+        "neb",
+        {"paths": [{"name": "hop", "x": 2.5, "moves": [["Na2:0", "Na2:5"]]}]},
+        {"neb", "neb_reference", "neb_profiles", "fig4_neb"},
+        False,
+    ),
+    "how paths are found where there are none": ("neb", {"images": 5}, set(), False),
     "a hysteresis": ("charges", {"high": 0.9}, CHARGED - {"charges"}, False),
     "charges more often": ("charges", {"every_fs": 300}, CHARGED, False),
     "the density model": ("density", {"max_steps": 90}, {*ELECTRONS, "summary"}, False),

@@ -98,6 +98,8 @@ def test_rules_have_logs_and_costly_ones_state_their_needs():
                 "train",
                 "explore",
                 "basins",
+                "neb",
+                "neb_reference",
                 "production",
                 "density",
                 "charges",

@@ -413,6 +413,47 @@ class Production(Section):
         return value
 
 
+class NebPath(Section):
+    """A path between two structures: mobile ions move from site to site, or to where a file has them."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", description="short name, used in file names")
+    x: float = Field(ge=0.0, description="mobile ions per formula unit")
+    ordering: Literal["random", "preferred"] = Field(default="preferred", description="as in starts")
+    seed: int = Field(default=0, description="of the ordering")
+    moves: tuple[tuple[str, str], ...] = Field(
+        default=(),
+        description="[from, to] for each ion that moves, all at once; sites are Na2:3, the fourth Na2 of the cell",
+    )
+    final: Path | None = Field(
+        default=None, description="instead of moves: extended XYZ with the final structure, atoms in the same order"
+    )
+
+    @model_validator(mode="after")
+    def _one_end(self) -> NebPath:
+        if bool(self.moves) == (self.final is not None):
+            raise ValueError("give moves or final, one of them: it says where the path ends")
+        return self
+
+
+class Neb(Relaxation):
+    """Barriers by climbing-image NEB with the ensemble, the reference beside it (paper, section 4.3)."""
+
+    paths: tuple[NebPath, ...] = Field(default=(), description="one band for each; none: no such stage")
+    supercell: Repeats = Field(default=(1, 1, 1), description="repeats of the source cell")
+    images: int = Field(default=9, ge=3, le=99, description="structures along a path, both ends included")
+    spring_eV_A2: Positive = Field(default=0.1, description="between neighbouring images")
+    max_band_steps: Count = Field(default=1000, description="steps of the band after which it has not converged")
+    reference: bool = Field(default=True, description="also a single point of the reference method on every image")
+
+    @field_validator("paths")
+    @classmethod
+    def _different_names(cls, value: tuple[NebPath, ...]) -> tuple[NebPath, ...]:
+        names = [path.name for path in value]
+        if len(set(names)) != len(names):
+            raise ValueError(f"need different names, got {names}")
+        return value
+
+
 class Density(Section):
     """The spin-density model: equivariant DeepDFT on the reference densities."""
 
@@ -548,6 +589,7 @@ class Config(Section):
     label: Label = Field(default=Label(), description="stage label")
     basins: Basins = Field(default=Basins(), description="stage basins")
     production: Production = Field(default=Production(), description="stage production")
+    neb: Neb = Field(default=Neb(), description="stage neb")
     density: Density = Field(default=Density(), description="stage density")
     charges: Charges = Field(default=Charges(), description="stage charges")
     diffusion: Diffusion = Field(default=Diffusion(), description="stage diffusion")

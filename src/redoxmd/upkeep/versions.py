@@ -23,6 +23,7 @@ STAGE_VERSIONS = {
     "gate": 1,
     "basins": 1,
     "production": 1,
+    "neb": 1,
     "density": 1,
     "charges": 1,
 }
