@@ -175,9 +175,11 @@ class _Band:
                 )
             yield force_eV_A
         self.save()
+        along = ", ".join(f"{energy:.2f}" for energy in neb.energies - neb.energies[0])
         raise DataError(
             f"neb.paths, {self.name}: after {self.steps} steps a force of {force_eV_A:.3g} eV/Å is left on the band; "
-            "raise neb.max_band_steps, it goes on from there, or lower neb.images"
+            "raise neb.max_band_steps, it goes on from there, or split a path that runs through minima of its own "
+            f"(energies along it: {along} eV)"
         )
 
     def save(self) -> None:
