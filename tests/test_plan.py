@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -135,3 +136,11 @@ def test_paths_between_sites_that_are_not_so_are_found_before_the_run(tmp_path):
     (unread,) = problems(final="no.extxyz")
     assert "no.extxyz: no such file" in unread
     assert any("x = 2 or 2.5" in text for text in problems(x=2.3, moves=[["Na2:0", "Na2:3"]]))
+
+
+def test_the_paths_that_the_papers_config_suggests_can_be_built():
+    text = (ROOT / "config/nvp.yaml").read_text()
+    (suggested,) = re.findall(r"^# neb:\n(?:#  .*\n)+", text, re.MULTILINE)
+    config = parse_config(yaml.safe_load(text) | yaml.safe_load(suggested.replace("# ", "", 1).replace("\n# ", "\n")))
+    assert len(config.neb.paths) == 2
+    assert not [problem for problem in make_plan(config, ROOT).problems if "neb" in problem]

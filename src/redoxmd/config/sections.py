@@ -436,7 +436,7 @@ class NebPath(Section):
 
 
 class Neb(Relaxation):
-    """Barriers by climbing-image NEB with the ensemble, the reference beside it (paper, section 4.3)."""
+    """Barriers by climbing-image NEB with the ensemble, the reference beside it (paper, section 3.3)."""
 
     paths: tuple[NebPath, ...] = Field(default=(), description="one band for each; none: no such stage")
     supercell: Repeats = Field(default=(1, 1, 1), description="repeats of the source cell")

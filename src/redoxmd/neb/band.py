@@ -39,7 +39,7 @@ def find_path(
     name: str,
     checkpoint: Checkpoint,
 ) -> list[Atoms]:
-    """Images of the path of lowest barrier (Henkelman, Uberuaga and Jónsson, 2000; paper, section 4.3).
+    """Images of the path of lowest barrier (Henkelman, Uberuaga and Jónsson, 2000; paper, section 3.3).
 
     Both ends are relaxed, `images` − 2 structures between them interpolated by the image-dependent pair potential,
     the band relaxed by FIRE with improved tangents, first loosely, then with the highest image climbing, until no
