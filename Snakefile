@@ -22,8 +22,10 @@ include: "rules/explore.smk"
 include: "rules/select.smk"
 include: "rules/gate.smk"
 include: "rules/label.smk"
+include: "rules/basins.smk"
 include: "rules/production.smk"
 include: "rules/diffusion.smk"
+include: "rules/neb.smk"
 include: "rules/density.smk"
 include: "rules/charges.smk"
 include: "rules/figures.smk"
@@ -38,12 +40,14 @@ localrules:
     labels,
     oxidation,
     diffusion,
+    neb_profiles,
     summary,
     learning_curve,
     gate_timeline,
     fig3a_errors,
     calibration,
     fig3b_bader,
+    fig4_neb,
     fig3c_histogram,
     fig6_concerted,
     fig7_diffusivity,

@@ -41,6 +41,7 @@ wildcard_constraints:
     structure=r"x[0-9.]+_[a-z]+\d+_\d+x\d+x\d+",
     temperature=r"[0-9.]+",
     figure="|".join(FIGURES),
+    path=r"[A-Za-z0-9][A-Za-z0-9_-]*",
 
 
 def cpus(rule):
@@ -283,6 +284,35 @@ def all_traces(wildcards):
         names = layout.phase_structures(phase_settings(wildcards.run, gen))
         found += expand(pattern, run=wildcards.run, gen=gen, structure=names)
     return found
+
+
+def production_start():
+    """What a trajectory starts from: the structure as built, or the lowest one that basin hopping found."""
+    stage = "basins" if CFG.basins.enabled else "structures"
+    return "results/{run}/" + stage + "/{structure}.extxyz"
+
+
+def frame_limits(*more):
+    """Limits of the gate for single frames: beyond them a structure is not believed."""
+    keys = ("high_eV_A", "statistic", "min_distance_fraction", *more)
+    return {key: section("explore")[key] for key in keys}
+
+
+def neb_path(wildcards):
+    """Settings of the path of a job."""
+    return next(path for path in section("neb")["paths"] if path["name"] == wildcards.path)
+
+
+def neb_inputs(wildcards):
+    """What a path starts from and, where a file says so, ends at."""
+    start = layout.neb_structures(CFG.neb)[wildcards.path]
+    final = neb_path(wildcards)["final"]
+    return [f"results/{wildcards.run}/structures/{start}.extxyz", *([final] if final else [])]
+
+
+def all_paths(pattern, wanted=True):
+    """A file of every path of the config; none where it is not wanted."""
+    return [pattern.format(run=CFG.run, path=path.name) for path in CFG.neb.paths if wanted]
 
 
 def all_trajectories(pattern):

@@ -113,6 +113,35 @@ rule calibration:
         "../workflow/scripts/calibration.py"
 
 
+rule fig4_neb:
+    input:
+        profiles="results/{run}/neb/profiles.csv",
+        barriers="results/{run}/neb/barriers.csv",
+    output:
+        pdf="results/{run}/figures/fig4_neb.pdf",
+        svg=report(
+            "results/{run}/figures/fig4_neb.svg",
+            caption="../workflow/report/fig4_neb.rst",
+            category="Diffusion",
+            labels={"figure": "fig4_neb"},
+        ),
+        png="results/{run}/figures/fig4_neb.png",
+        csv="results/{run}/figures/fig4_neb.csv",
+    log:
+        "results/{run}/logs/figures/fig4_neb.log",
+    params:
+        code=code("fig4_neb", "figures"),
+        stem="results/{run}/figures/fig4_neb",
+        style=section("figures"),
+        caption=dict(
+            ion=CFG.structures.mobile_ion,
+            images=CFG.neb.images,
+            engine=CFG.engine.name if CFG.neb.reference else "",
+        ),
+    script:
+        "../workflow/scripts/fig4_neb.py"
+
+
 rule fig6_concerted:
     input:
         concerted="results/{run}/diffusion/concerted.csv",

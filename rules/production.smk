@@ -3,7 +3,7 @@
 
 rule production:
     input:
-        atoms="results/{run}/structures/{structure}.extxyz",
+        atoms=production_start(),
         ensemble=converged_ensemble,
     output:
         trajectory="results/{run}/production/{structure}_T{temperature}K.h5",

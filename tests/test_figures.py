@@ -10,6 +10,7 @@ from redoxmd.diffusion.arrhenius import fit_arrhenius
 from redoxmd.figures import (
     calibration,
     fig3a_errors,
+    fig4_neb,
     fig6_concerted,
     fig7_diffusivity,
     fig8_arrhenius,
@@ -20,7 +21,7 @@ from redoxmd.figures import (
     table2_activation,
 )
 from redoxmd.figures.save import save_figure
-from redoxmd.plan import FIGURES
+from redoxmd.plan import FIGURES, NEB_FIGURES
 from redoxmd.units import BOLTZMANN_EV_PER_K
 
 STYLE = Figures(dpi=60)
@@ -132,6 +133,19 @@ def reliability(sets=("validation", "test")):
     )
 
 
+def paths(names=("exchange", "single"), images=5):
+    rows = [
+        {"path": name, "image": i, "coordinate_A": 0.8 * i, "energy_eV": 0.3 * np.sin(np.pi * i / max(images - 1, 1))}
+        for name in names
+        for i in range(images)
+    ]
+    profiles = pd.DataFrame(rows, columns=["path", "image", "coordinate_A", "energy_eV"])
+    known = profiles["path"] == "exchange"
+    profiles = profiles.assign(energy_spread_eV=0.02, reference_eV=(profiles["energy_eV"] * 1.1).where(known))
+    barriers = pd.DataFrame({"path": list(names), "barrier_forward_eV": 0.3, "barrier_forward_spread_eV": 0.02})
+    return profiles, barriers.assign(reference_forward_eV=[0.33 if name == "exchange" else np.nan for name in names])
+
+
 def drawn(name, kind):
     """Figure `name` from full, empty or single-point data."""
     full, one = kind == "full", kind == "single"
@@ -148,6 +162,7 @@ def drawn(name, kind):
         "calibration": lambda: calibration.draw(
             *reliability(("validation", "test") if full else ("test",) * one), STYLE
         ),
+        "fig4_neb": lambda: fig4_neb.draw(*(paths() if full else paths(("single",), 3) if one else paths(())), STYLE),
         "fig6_concerted": lambda: fig6_concerted.draw(concerted((0, 5, 20) if full else (1,) * one), STYLE),
         "fig7_diffusivity": lambda: fig7_diffusivity.draw(table, STYLE),
         "fig8_arrhenius": lambda: fig8_arrhenius.draw(table, fits(table), STYLE),
@@ -165,20 +180,20 @@ def texts(figure):
 
 
 @pytest.mark.parametrize("kind", ["full", "empty", "single"])
-@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.parametrize("name", FIGURES + NEB_FIGURES)
 def test_every_figure_draws_whatever_there_is(name, kind, tmp_path):
     save_figure(drawn(name, kind), pd.DataFrame({"a": [1.0]}), tmp_path / name, STYLE)
     for suffix in ("pdf", "svg", "png", "csv"):
         assert (tmp_path / f"{name}.{suffix}").stat().st_size > 0
 
 
-@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.parametrize("name", FIGURES + NEB_FIGURES)
 def test_an_empty_figure_says_so(name):
     words = texts(drawn(name, "empty"))
     assert any(word in words for word in ("no ", "No ")), words
 
 
-@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.parametrize("name", FIGURES + NEB_FIGURES)
 def test_the_same_data_give_the_same_bytes(name, tmp_path):
     data = pd.DataFrame({"a": [1.0, 1 / 3]})
     for attempt in ("one", "two"):
@@ -238,3 +253,12 @@ def test_the_gate_shows_thresholds_and_stops():
     levels = {float(line.get_ydata()[0]) for line in figure.axes[0].lines if line.get_linestyle() == "--"}
     assert levels == {1.0, 5.0}
     assert [line.get_marker() for line in figure.axes[0].lines].count("x") == 2
+
+
+def test_barriers_are_told_with_the_reference_beside_them_where_there_is_one():
+    words = texts(drawn("fig4_neb", "full"))
+    assert "exchange: 0.30 ± 0.02 eV (0.33 eV)" in words
+    assert "single: 0.30 ± 0.02 eV" in words and "single: 0.30 ± 0.02 eV (" not in words
+    first, second = drawn("fig4_neb", "full").axes
+    assert len(first.get_legend().get_texts()) == 2
+    assert len(second.get_legend().get_texts()) == 1

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -6,7 +7,7 @@ import yaml
 from redoxmd import layout
 from redoxmd.cli import main
 from redoxmd.config import load_config, parse_config
-from redoxmd.plan import DENSITY_FIGURES, FIGURES, PAPER_FIGURES, figures_of, make_plan
+from redoxmd.plan import DENSITY_FIGURES, FIGURES, NEB_FIGURES, PAPER_FIGURES, figures_of, make_plan
 
 ROOT = Path(__file__).parents[1]
 
@@ -104,3 +105,44 @@ def test_electrons_have_their_jobs():
     assert jobs["density"] == 3
     assert jobs["charges"] == jobs["production"] + 3
     assert figures_of(config) == FIGURES + DENSITY_FIGURES + PAPER_FIGURES
+
+
+def test_basin_hopping_has_a_job_for_each_structure_where_it_is_enabled():
+    sections = {"production": {"x": [2.0, 3.0], "temperatures_K": [300, 600], "replicas": 3, "supercell": [1, 1, 1]}}
+    assert "basins" not in make_plan(parse_config(sections)).jobs
+    jobs = make_plan(parse_config({**sections, "basins": {"enabled": True}})).jobs
+    assert (jobs["basins"], jobs["production"]) == (6, 12)
+
+
+def test_paths_have_their_jobs_calls_and_figure_where_there_are_any():
+    assert "neb" not in make_plan(parse_config({})).jobs
+    path = {"name": "hop", "x": 2.5, "moves": [["Na2:0", "Na2:3"]]}
+    config = parse_config({"neb": {"paths": [path, {**path, "name": "other"}], "images": 7}})
+    plan = make_plan(config)
+    assert (plan.jobs["neb"], plan.reference_calls["neb"]) == (5, 14)
+    assert set(NEB_FIGURES) <= set(figures_of(config))
+    alone = parse_config({"neb": {"paths": [path], "reference": False}})
+    assert make_plan(alone).jobs["neb"] == 2
+    assert "neb" not in make_plan(alone).reference_calls
+    assert "x2.500_preferred0_1x1x1" in layout.all_structures(alone)
+
+
+def test_paths_between_sites_that_are_not_so_are_found_before_the_run(tmp_path):
+    def problems(**path):
+        config = parse_config({"engine": {"name": "toy"}, "neb": {"paths": [{"name": "hop", "x": 2.5, **path}]}})
+        return make_plan(config, tmp_path).problems
+
+    assert problems(moves=[["Na2:0", "Na2:3"]]) == []
+    (taken,) = problems(moves=[["Na2:0", "Na2:4"]])
+    assert "neb.paths, hop, moves: " in taken and "empty are Na2:1, Na2:2, Na2:3" in taken
+    (unread,) = problems(final="no.extxyz")
+    assert "no.extxyz: no such file" in unread
+    assert any("x = 2 or 2.5" in text for text in problems(x=2.3, moves=[["Na2:0", "Na2:3"]]))
+
+
+def test_the_paths_that_the_papers_config_suggests_can_be_built():
+    text = (ROOT / "config/nvp.yaml").read_text()
+    (suggested,) = re.findall(r"^# neb:\n(?:#  .*\n)+", text, re.MULTILINE)
+    config = parse_config(yaml.safe_load(text) | yaml.safe_load(suggested.replace("# ", "", 1).replace("\n# ", "\n")))
+    assert len(config.neb.paths) == 2
+    assert not [problem for problem in make_plan(config, ROOT).problems if "neb" in problem]

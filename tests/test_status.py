@@ -162,3 +162,23 @@ def test_headlines_of_the_electrons():
     assert "density, test: NMAE 1.20 % (total), 33.0 % (spin); charge 0.010 e, moment 0.00 μB" in text
     assert "same oxidation state for 20 of 20" in text
     assert "3+ at 2.00" in text
+
+
+def test_starts_found_by_basin_hopping_are_counted(tmp_path):
+    (tmp_path / "basins").mkdir()
+    (tmp_path / "basins/x3.000_preferred0_1x1x1.extxyz").touch()
+    assert "basins" not in describe(tmp_path, CONFIG)
+    enabled = CONFIG.model_copy(update={"basins": CONFIG.basins.model_copy(update={"enabled": True})})
+    assert "basins: 1 of 1 starts for production" in describe(tmp_path, enabled)
+
+
+def test_barriers_are_told(tmp_path):
+    keys = ("forward_eV", "forward_spread_eV", "back_eV", "back_spread_eV")
+    record = {f"barrier_{key}": value for key, value in zip(keys, (0.41, 0.03, 0.2, 0.01), strict=True)}
+    put(tmp_path, "neb/hop.json", record)
+    path = {"name": "hop", "x": 3.0, "moves": [["Na2:0", "Na2:3"]]}
+    config = parse_config({"run": "r", "neb": {"paths": [path, {**path, "name": "other"}]}})
+    text = describe(tmp_path, config)
+    assert "neb: 1 of 2 paths" in text
+    assert "hop: barrier 0.410 ± 0.030 eV, back 0.200 ± 0.010 eV" in text
+    assert "neb" not in describe(tmp_path, CONFIG)

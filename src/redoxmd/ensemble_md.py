@@ -11,7 +11,7 @@ from ase import Atoms
 
 from redoxmd.md import Langevin, MDState
 from redoxmd.model.ensemble import Ensemble, EnsembleForces, Prediction
-from redoxmd.uncertainty import Guard, Passage, frame_spread, pass_gate
+from redoxmd.uncertainty import Guard, Passage, frame_spread, verdict
 from redoxmd.units import ASE_TIME_PER_FS
 
 logger = logging.getLogger("redoxmd")
@@ -81,15 +81,11 @@ class EnsembleMD:
         assert prediction is not None, "observe() follows start() or step()"
         temperature = self.langevin.temperature_of(self.state)
         spread = frame_spread(prediction.force_spread_eV_A, self.gate.statistic)
-        passage = pass_gate(spread, self.gate.low_eV_A, self.gate.high_eV_A)
-        reason = self._guard.reason(
+        found = self._guard.reason(
             self.state.positions_A, self.state.forces_eV_A, self._forces.pairs, self._cell, temperature
         )
-        if reason is None and passage is Passage.STOP:
-            reason = "spread_above_high" if np.isfinite(spread) else "not_finite"
-        if reason is not None:
-            passage = Passage.STOP
-        return Observation(passage, reason or "", spread, temperature, prediction.energy_eV)
+        passage, reason = verdict(spread, self.gate.low_eV_A, self.gate.high_eV_A, found)
+        return Observation(passage, reason, spread, temperature, prediction.energy_eV)
 
     def frame(self) -> Atoms:
         """The present structure, unwrapped, with velocities."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from redoxmd.config.sections import Config, Explore, Phase, Production, Repeats, Start
+from redoxmd.config.sections import Config, Explore, Neb, Phase, Production, Repeats, Start
 from redoxmd.structures.request import parse_name, structure_name
 
 
@@ -30,6 +30,16 @@ def trajectories(production: Production) -> list[tuple[str, str]]:
     ]
 
 
+def production_structures(production: Production) -> list[str]:
+    """Structures that production starts from, each once."""
+    return list(dict.fromkeys(name for name, _ in trajectories(production)))
+
+
+def neb_structures(neb: Neb) -> dict[str, str]:
+    """Name of each path → name of the structure that it starts from."""
+    return {path.name: structure_name(path.x, path.ordering, path.seed, neb.supercell) for path in neb.paths}
+
+
 def phase_structures(phase: Phase) -> list[str]:
     """Structures a phase explores."""
     return structure_names(phase.starts, phase.supercell)
@@ -45,7 +55,8 @@ def all_structures(config: Config) -> list[str]:
     names = structure_names(config.aimd.starts, config.aimd.supercell)
     for phase in config.explore.phases:
         names += phase_structures(phase)
-    names += [name for name, _ in trajectories(config.production)]
+    names += production_structures(config.production)
+    names += neb_structures(config.neb).values()
     return list(dict.fromkeys(names))
 
 

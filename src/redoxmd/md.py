@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from redoxmd.seeds import rng_from_text, rng_text
 from redoxmd.units import ACCELERATION_A2_AMU_PER_EV_FS2, BOLTZMANN_EV_PER_K
 
 # Positions (n, 3) Å → forces (n, 3) eV/Å.
@@ -40,20 +40,18 @@ class MDState:
             "velocities_A_fs": self.velocities_A_fs,
             "forces_eV_A": self.forces_eV_A,
             "step": np.asarray(self.step),
-            "rng": np.asarray(json.dumps(self.rng.bit_generator.state)),
+            "rng": np.asarray(rng_text(self.rng)),
         }
 
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> MDState:
         """Rebuild a state; the random stream continues where it was."""
-        rng = np.random.default_rng()
-        rng.bit_generator.state = json.loads(str(record["rng"]))
         return cls(
             np.array(record["positions_A"]),
             np.array(record["velocities_A_fs"]),
             np.array(record["forces_eV_A"]),
             int(record["step"]),
-            rng,
+            rng_from_text(str(record["rng"])),
         )
 
 

@@ -41,6 +41,8 @@ DENSITY_FIGURES = (
 )
 # Drawn where the material is the paper's.
 PAPER_FIGURES = ("paper_comparison",)
+# Drawn where there are paths.
+NEB_FIGURES = ("fig4_neb",)
 
 FRAME_BYTES_PER_ATOM = 180
 TRAJECTORY_BYTES_PER_ATOM = 12
@@ -55,7 +57,8 @@ WITH_DENSITY = ("gpaw", "toy", "vasp")
 def figures_of(config: Config) -> tuple[str, ...]:
     """Names of the figures of a run."""
     of_paper = PAPER_FIGURES if config.structures.source == "nvp" else ()
-    return FIGURES + (DENSITY_FIGURES if config.density.enabled else ()) + of_paper
+    paths, electrons = NEB_FIGURES if config.neb.paths else (), DENSITY_FIGURES if config.density.enabled else ()
+    return FIGURES + paths + electrons + of_paper
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,7 @@ def make_plan(config: Config, root: Path = Path()) -> Plan:
         for folder in config.train.datasets
         if not (root / folder / "dataset.yaml").exists()
     ]
-    problems += _density_problems(config, root)
+    problems += _density_problems(config, root) + _neb_problems(config, root)
     from redoxmd.engines import engine_available, settings_hash
 
     found, message = engine_available(config.engine)
@@ -143,6 +146,27 @@ def _density_problems(config: Config, root: Path) -> list[str]:
     ]
 
 
+def _neb_problems(config: Config, root: Path) -> list[str]:
+    """Paths whose ends cannot be built: their jobs come last, so they are looked at first."""
+    if not config.neb.paths:
+        return []
+    from redoxmd.neb.ends import path_ends
+    from redoxmd.structures.build import build
+    from redoxmd.structures.source import source_cell
+
+    problems = []
+    for path in config.neb.paths:
+        request = parse_name(layout.neb_structures(config.neb)[path.name])
+        final = None if path.final is None else root / path.final
+        try:
+            full_cell = source_cell(config.structures).atoms.repeat(request.supercell)
+            atoms = build(request, config.structures, config.seed)
+            path_ends(atoms, full_cell, path.model_copy(update={"final": final}))
+        except RedoxmdError as error:
+            problems.append(str(error))
+    return list(dict.fromkeys(problems))
+
+
 def _dataset_stores(config: Config, root: Path) -> bool:
     from redoxmd.dataset import read_dataset_card
 
@@ -179,11 +203,19 @@ def _jobs(config: Config) -> dict[str, int]:
         "per generation: gate": 1,
         "per generation: label (at most)": config.select.budget,
         "per generation: labels": 1,
+        **({"basins": len(layout.production_structures(config.production))} if config.basins.enabled else {}),
         "production": trajectories,
         "diffusion": trajectories + 1,
+        **_neb_jobs(config),
         **({"density": 3, "charges": trajectories + 3} if config.density.enabled else {}),
         "figures": len(figures_of(config)) + 1,
     }
+
+
+def _neb_jobs(config: Config) -> dict[str, int]:
+    """A band for each path, its reference where that is asked for, and the table of all."""
+    paths = len(config.neb.paths)
+    return {"neb": paths * (2 if config.neb.reference else 1) + 1} if paths else {}
 
 
 def _reference_calls(config: Config) -> dict[str, int]:
@@ -191,6 +223,7 @@ def _reference_calls(config: Config) -> dict[str, int]:
     return {
         "aimd": runs * config.aimd.steps,
         "label, per generation (at most)": config.select.budget * config.label.steps,
+        **({"neb": len(config.neb.paths) * config.neb.images} if config.neb.paths and config.neb.reference else {}),
     }
 
 

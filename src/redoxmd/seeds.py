@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 
 import numpy as np
 
@@ -19,3 +20,15 @@ def derive_seed(root: int, *names: str | int | float) -> int:
 def derive_rng(root: int, *names: str | int | float) -> np.random.Generator:
     """A generator seeded by `derive_seed`."""
     return np.random.default_rng(derive_seed(root, *names))
+
+
+def rng_text(rng: np.random.Generator) -> str:
+    """The state of a generator for a restart file."""
+    return json.dumps(rng.bit_generator.state)
+
+
+def rng_from_text(text: str) -> np.random.Generator:
+    """The generator that goes on from `rng_text`."""
+    rng = np.random.default_rng()
+    rng.bit_generator.state = json.loads(text)
+    return rng

@@ -28,7 +28,9 @@ def describe(results: Path, config: Config) -> str:
     while (results / f"train/gen{generation}").exists():
         lines += _generation_lines(results, config, generation)
         generation += 1
+    lines += _basins_lines(results, config) if config.basins.enabled else []
     lines += _production_lines(results, config)
+    lines += _neb_lines(results, config) if config.neb.paths else []
     lines += _electron_lines(results, config) if config.density.enabled else []
     summary = results / "summary.json"
     if summary.exists():
@@ -96,6 +98,12 @@ def _decision_lines(decision: dict[str, Any], results: Path, generation: int) ->
     return [line + (f" ({', '.join(refused)})" if refused else "")]
 
 
+def _basins_lines(results: Path, config: Config) -> list[str]:
+    names = layout.production_structures(config.production)
+    done = sum((results / f"basins/{name}.extxyz").exists() for name in names)
+    return [f"basins: {done} of {len(names)} starts for production"]
+
+
 def _production_lines(results: Path, config: Config) -> list[str]:
     wanted = [f"{name}_T{kelvin}K" for name, kelvin in layout.trajectories(config.production)]
     files = {name: results / f"production/{name}.h5" for name in wanted}
@@ -114,6 +122,17 @@ def _production_lines(results: Path, config: Config) -> list[str]:
         f"production: {len(done)} of {len(wanted)} trajectories, {total_ns:.3g} ns, "
         f"median {speeds[len(speeds) // 2]:.3g} ns/day, {ended} ended early",
         *on_their_way,
+    ]
+
+
+def _neb_lines(results: Path, config: Config) -> list[str]:
+    """Paths that are there, with their barriers."""
+    found = {path.name: results / f"neb/{path.name}.json" for path in config.neb.paths}
+    done = {name: read_json(file) for name, file in found.items() if file.exists()}
+    return [f"neb: {len(done)} of {len(found)} paths"] + [
+        f"  {name}: barrier {record['barrier_forward_eV']:.3f} ± {record['barrier_forward_spread_eV']:.3f} eV, "
+        f"back {record['barrier_back_eV']:.3f} ± {record['barrier_back_spread_eV']:.3f} eV"
+        for name, record in done.items()
     ]
 
 

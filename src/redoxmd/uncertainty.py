@@ -34,6 +34,18 @@ def pass_gate(spread_eV_A: float, low_eV_A: float, high_eV_A: float) -> Passage:
     return Passage.CANDIDATE if spread_eV_A >= low_eV_A else Passage.GO_ON
 
 
+def verdict(
+    spread_eV_A: float, low_eV_A: float, high_eV_A: float, guard_reason: str | None = None
+) -> tuple[Passage, str]:
+    """Gate and guard together: what becomes of a frame, and why it is refused ("" where it is not)."""
+    if guard_reason is not None:
+        return Passage.STOP, guard_reason
+    passage = pass_gate(spread_eV_A, low_eV_A, high_eV_A)
+    if passage is not Passage.STOP:
+        return passage, ""
+    return passage, "spread_above_high" if np.isfinite(spread_eV_A) else "not_finite"
+
+
 @dataclass(frozen=True)
 class Guard:
     """Refuses unphysical frames, whatever the ensemble believes.

@@ -95,7 +95,19 @@ def test_rules_have_logs_and_costly_ones_state_their_needs():
             r"^(?:rule|checkpoint) (\w+):\n((?:    .*\n|\n)+)", path.read_text(), re.MULTILINE
         ):
             assert "    log:" in body, f"{path.name}: rule {name} has no log"
-            if name in ("aimd", "label", "train", "explore", "production", "density", "charges", "reference_charges"):
+            if name in (
+                "aimd",
+                "label",
+                "train",
+                "explore",
+                "basins",
+                "neb",
+                "neb_reference",
+                "production",
+                "density",
+                "charges",
+                "reference_charges",
+            ):
                 assert "benchmark:" in body, f"{path.name}: rule {name} has no benchmark"
                 assert name in needs, f"rule {name} has no row in config/resources.yaml"
             if name in needs:

@@ -363,6 +363,28 @@ class Label(Section):
     )
 
 
+class Relaxation(Section):
+    """How structures are relaxed with the ensemble, at constant cell."""
+
+    optimizer: Literal["FIRE", "LBFGS"] = Field(
+        default="FIRE", description="ASE's; LBFGS takes fewer steps, FIRE bears rougher starts"
+    )
+    force_tolerance_eV_A: Positive = Field(default=0.05, description="largest force on an atom of a relaxed structure")
+    max_relax_steps: Count = Field(default=500, description="steps after which a structure counts as not relaxed")
+
+
+class Basins(Relaxation):
+    """Basin hopping with the ensemble: production starts from the lowest structure found (paper, section 2.3)."""
+
+    enabled: bool = Field(default=False, description="true: production starts from what it finds; false: as built")
+    steps: Count = Field(default=100, description="hops tried from each structure")
+    hop_fraction: Fraction = Field(
+        default=0.5, description="share of steps that move one ion to an empty site; the others displace all ions"
+    )
+    displacement_A: Positive = Field(default=0.5, description="how far each ion is displaced, in a random direction")
+    temperature_K: TemperatureK = Field(default=1000.0, description="of the Metropolis rule between relaxed structures")
+
+
 class Production(Section):
     """Nanosecond MD over concentration, temperature and replica."""
 
@@ -388,6 +410,47 @@ class Production(Section):
     def _distinct(cls, value: tuple[float, ...]) -> tuple[float, ...]:
         if len(set(value)) != len(value):
             raise ValueError(f"has repeated values: {list(value)}")
+        return value
+
+
+class NebPath(Section):
+    """A path between two structures: mobile ions move from site to site, or to where a file has them."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", description="short name, used in file names")
+    x: float = Field(ge=0.0, description="mobile ions per formula unit")
+    ordering: Literal["random", "preferred"] = Field(default="preferred", description="as in starts")
+    seed: int = Field(default=0, description="of the ordering")
+    moves: tuple[tuple[str, str], ...] = Field(
+        default=(),
+        description="[from, to] for each ion that moves, all at once; sites are Na2:3, the fourth Na2 of the cell",
+    )
+    final: Path | None = Field(
+        default=None, description="instead of moves: extended XYZ with the final structure, atoms in the same order"
+    )
+
+    @model_validator(mode="after")
+    def _one_end(self) -> NebPath:
+        if bool(self.moves) == (self.final is not None):
+            raise ValueError("give moves or final, one of them: it says where the path ends")
+        return self
+
+
+class Neb(Relaxation):
+    """Barriers by climbing-image NEB with the ensemble, the reference beside it (paper, section 3.3)."""
+
+    paths: tuple[NebPath, ...] = Field(default=(), description="one band for each; none: no such stage")
+    supercell: Repeats = Field(default=(1, 1, 1), description="repeats of the source cell")
+    images: int = Field(default=9, ge=3, le=99, description="structures along a path, both ends included")
+    spring_eV_A2: Positive = Field(default=0.1, description="between neighbouring images")
+    max_band_steps: Count = Field(default=1000, description="steps of the band after which it has not converged")
+    reference: bool = Field(default=True, description="also a single point of the reference method on every image")
+
+    @field_validator("paths")
+    @classmethod
+    def _different_names(cls, value: tuple[NebPath, ...]) -> tuple[NebPath, ...]:
+        names = [path.name for path in value]
+        if len(set(names)) != len(names):
+            raise ValueError(f"need different names, got {names}")
         return value
 
 
@@ -537,7 +600,9 @@ class Config(Section):
     select: Select = Field(default=Select(), description="stage select")
     gate: Gate = Field(default=Gate(), description="stage gate")
     label: Label = Field(default=Label(), description="stage label")
+    basins: Basins = Field(default=Basins(), description="stage basins")
     production: Production = Field(default=Production(), description="stage production")
+    neb: Neb = Field(default=Neb(), description="stage neb")
     density: Density = Field(default=Density(), description="stage density")
     charges: Charges = Field(default=Charges(), description="stage charges")
     diffusion: Diffusion = Field(default=Diffusion(), description="stage diffusion")

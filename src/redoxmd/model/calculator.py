@@ -15,7 +15,8 @@ from redoxmd.model.ensemble import Ensemble
 class EnsembleCalculator(Calculator):
     """Mean energy (eV), forces (eV/Å) and stress (eV/Å³) of an ensemble for any ASE tool.
 
-    `results` also carries `force_spread` (n,) and `energy_spread`, as defined in `force_spread`.
+    `results` also carries `force_spread` (n,) and `energy_spread`, as defined in `force_spread`, and the energies
+    `member_energies` (M,) of the members.
     """
 
     implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "forces", "stress"]
@@ -40,5 +41,6 @@ class EnsembleCalculator(Calculator):
             "forces": prediction.forces_eV_A,
             "stress": full_3x3_to_voigt_6_stress(prediction.stress_eV_A3),
             "force_spread": spread,
+            "member_energies": prediction.energies_eV,
             "energy_spread": prediction.energy_spread_eV if len(self.ensemble.members) > 1 else 0.0,
         }

@@ -21,7 +21,9 @@ STAGE_VERSIONS = {
     "explore": 1,
     "select": 1,
     "gate": 1,
+    "basins": 1,
     "production": 1,
+    "neb": 1,
     "density": 1,
     "charges": 1,
 }

@@ -1,0 +1,25 @@
+# Basin hopping with the converged ensemble: where production starts, when basins.enabled says so.
+
+
+rule basins:
+    input:
+        atoms="results/{run}/structures/{structure}.extxyz",
+        ensemble=converged_ensemble,
+    output:
+        atoms="results/{run}/basins/{structure}.extxyz",
+        visits="results/{run}/basins/{structure}.csv",
+    log:
+        "results/{run}/logs/basins/{structure}.log",
+    benchmark:
+        "results/{run}/benchmarks/basins/{structure}.tsv"
+    threads: cpus("basins")
+    resources:
+        **needs("basins"),
+    params:
+        **stage_version("basins"),
+        basins=section("basins", without=["enabled"]),
+        gate=frame_limits(),
+        seed=CFG.seed,
+        state="results/{run}/state/basins/{structure}",
+    script:
+        "../workflow/scripts/basins.py"

@@ -1,0 +1,62 @@
+# Barriers along paths of the mobile ions: bands of the converged ensemble, the reference method beside them.
+
+
+rule neb:
+    input:
+        ends=neb_inputs,
+        ensemble=converged_ensemble,
+    output:
+        images="results/{run}/neb/{path}.images.extxyz",
+        candidates="results/{run}/neb/{path}.candidates.extxyz",
+        profile="results/{run}/neb/{path}.profile.csv",
+        barriers="results/{run}/neb/{path}.json",
+    log:
+        "results/{run}/logs/neb/{path}.log",
+    benchmark:
+        "results/{run}/benchmarks/neb/{path}.tsv"
+    threads: cpus("neb")
+    resources:
+        **needs("neb"),
+    params:
+        **stage_version("neb"),
+        neb=section("neb", without=["paths", "supercell", "reference", "max_relax_steps", "max_band_steps"]),
+        path=neb_path,
+        gate=frame_limits("low_eV_A"),
+        state="results/{run}/state/neb/{path}",
+    script:
+        "../workflow/scripts/neb.py"
+
+
+rule neb_reference:
+    input:
+        images="results/{run}/neb/{path}.images.extxyz",
+    output:
+        energies="results/{run}/neb/{path}.reference.csv",
+    log:
+        "results/{run}/logs/neb/{path}.reference.log",
+    benchmark:
+        "results/{run}/benchmarks/neb/{path}.reference.tsv"
+    threads: cpus("neb_reference")
+    resources:
+        **needs("neb_reference"),
+    params:
+        reference=REFERENCE,
+        state="results/{run}/state/neb/{path}.reference",
+    script:
+        "../workflow/scripts/neb_reference.py"
+
+
+rule neb_profiles:
+    input:
+        profiles=all_paths("results/{run}/neb/{path}.profile.csv"),
+        barriers=all_paths("results/{run}/neb/{path}.json"),
+        references=all_paths("results/{run}/neb/{path}.reference.csv", wanted=CFG.neb.reference),
+    output:
+        profiles="results/{run}/neb/profiles.csv",
+        barriers="results/{run}/neb/barriers.csv",
+    log:
+        "results/{run}/logs/neb/profiles.log",
+    params:
+        code=code("neb_profiles", "neb/profile.py"),
+    script:
+        "../workflow/scripts/neb_profiles.py"

@@ -1,0 +1,193 @@
+"""The path of lowest barrier between two structures: climbing-image NEB with the ensemble."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import Calculator
+from ase.mep import NEB
+from ase.mep.neb import idpp_interpolate
+from ase.optimize import FIRE
+
+from redoxmd.checkpoint import Checkpoint
+from redoxmd.config.sections import Neb
+from redoxmd.errors import DataError
+from redoxmd.interrupt import StopRequest, stop_on_sigterm
+from redoxmd.occupation import Occupation
+from redoxmd.progress import Progress
+from redoxmd.relaxation import relax
+
+logger = logging.getLogger("redoxmd")
+
+SAVE_EVERY_S = 60.0
+# The highest image climbs once the band is as good as this many tolerances: before, it climbs from the wrong place.
+LOOSE = 5.0
+FIRE_STATE = ("vel", "dt", "a", "Nsteps")
+MakeCalculator = Callable[[], Calculator]
+
+
+def find_path(
+    ends: tuple[Atoms, Atoms],
+    occupation: Occupation,
+    calculator: MakeCalculator,
+    settings: Neb,
+    name: str,
+    checkpoint: Checkpoint,
+) -> list[Atoms]:
+    """Images of the path of lowest barrier (Henkelman, Uberuaga and Jónsson, 2000; paper, section 3.3).
+
+    Both ends are relaxed, `images` − 2 structures between them interpolated by the image-dependent pair potential,
+    the band relaxed by FIRE with improved tangents, first loosely, then with the highest image climbing, until no
+    force on it exceeds the tolerance.
+
+    Ends and band are kept in `checkpoint`, FIRE's state with them: stopped and continued gives the same numbers as in
+    one go on a CPU. Ends whose relaxation is under way are relaxed again.
+
+    Args:
+        ends: both ends, as of `path_ends`.
+        occupation: sites of their cell.
+        calculator: makes a calculator for an image.
+        settings: section `neb`.
+        name: of the path, for messages.
+        checkpoint: restart files.
+
+    Returns:
+        All images with their calculators, evaluated, ends included.
+
+    Raises:
+        DataError: an end does not relax or leaves its sites, or the band does not converge.
+        Interrupted: SIGTERM; the state is written.
+    """
+    with stop_on_sigterm() as stop:
+        relaxed = [
+            _relaxed_end(end, word, occupation, calculator, settings, name, checkpoint, stop)
+            for end, word in zip(ends, ("initial", "final"), strict=True)
+        ]
+        band = _Band(_images(relaxed, calculator, settings), settings, name, checkpoint)
+        band.relax(stop)
+    for image in band.images:
+        image.get_forces()
+    return band.images
+
+
+def _relaxed_end(
+    end: Atoms,
+    word: str,
+    occupation: Occupation,
+    calculator: MakeCalculator,
+    settings: Neb,
+    name: str,
+    checkpoint: Checkpoint,
+    stop: StopRequest,
+) -> Atoms:
+    atoms = end.copy()
+    atoms.calc = calculator()
+    record = checkpoint.load(word)
+    if record is not None:
+        atoms.positions = record["positions_A"]
+        return atoms
+
+    def interrupt() -> None:
+        stop.check(f"in the relaxation of the {word} end of {name}", further=word == "final")
+
+    if not relax(atoms, settings, interrupt):
+        raise DataError(
+            f"neb.paths, {name}: the {word} end did not relax to {settings.force_tolerance_eV_A:g} eV/Å in "
+            f"{settings.max_relax_steps} steps; raise neb.max_relax_steps or look at its sites"
+        )
+    asked, found = occupation.sites_of(end.positions), occupation.sites_of(atoms.positions)
+    if not np.array_equal(asked, found):
+        left = [f"{occupation.labels[a]} → {occupation.labels[b]}" for a, b in zip(asked, found, strict=True) if a != b]
+        raise DataError(
+            f"neb.paths, {name}: the {word} end is no minimum of the ensemble, its ions leave their sites "
+            f"({', '.join(left)}); choose other moves"
+        )
+    checkpoint.save(word, {"positions_A": atoms.positions})
+    return atoms
+
+
+def _images(ends: list[Atoms], calculator: MakeCalculator, settings: Neb) -> list[Atoms]:
+    """The band as interpolated; by IDPP, with nearest images in its distances but not in the path itself."""
+    between = [ends[0].copy() for _ in range(settings.images - 2)]
+    for image in between:
+        image.calc = calculator()
+    images = [ends[0], *between, ends[1]]
+    neb = NEB(images, method="improvedtangent")
+    neb.interpolate(mic=False)
+    idpp_interpolate(neb, traj=None, log=None, mic=True)
+    return images
+
+
+class _Band:
+    """A band in the making, with the state of its optimizer."""
+
+    def __init__(self, images: list[Atoms], settings: Neb, name: str, checkpoint: Checkpoint) -> None:
+        self.images, self.settings, self.name, self.checkpoint = images, settings, name, checkpoint
+        self.climb, self.steps = False, 0
+        self._fire: dict[str, Any] = {}
+        self._optimizer: FIRE
+        record = checkpoint.load("band")
+        if record is not None:
+            for image, positions in zip(images[1:-1], record["positions_A"], strict=True):
+                image.positions = positions
+            self.climb, self.steps = bool(record["climb"]), int(record["steps"])
+            self._fire = {key: record[key] for key in FIRE_STATE if record["vel"].size}
+        self._first, self._saved_at = self.steps, time.monotonic()
+
+    def relax(self, stop: StopRequest) -> None:
+        """First without, then with the climbing image, as far as they are not done."""
+        progress = Progress(f"neb {self.name}", self.settings.max_band_steps, done=self.steps)
+        for climb in (False, True):
+            if climb < self.climb:
+                continue
+            if climb > self.climb:
+                self.climb, self._fire = climb, {}
+            for force_eV_A in self._iterate():
+                progress.update(self.steps, f"largest force {force_eV_A:.3f} eV/Å")
+                if stop.asked or time.monotonic() - self._saved_at > SAVE_EVERY_S:
+                    self.save()
+                    stop.check(f"at step {self.steps} of {self.name}", self.steps > self._first)
+            self.save()
+        logger.info("neb %s: converged after %d steps", self.name, self.steps)
+
+    def _iterate(self) -> Iterator[float]:
+        """FIRE until this stage's tolerance; the largest force before every further step."""
+        tolerance = self.settings.force_tolerance_eV_A * (1.0 if self.climb else LOOSE)
+        neb = NEB(self.images, k=self.settings.spring_eV_A2, climb=self.climb, method="improvedtangent")
+        self._optimizer = FIRE(neb, logfile=None)
+        for key, value in self._fire.items():
+            setattr(self._optimizer, key, value if key == "vel" else value.item())
+        left = self.settings.max_band_steps - self.steps
+        before = self.steps
+        for converged in self._optimizer.irun(fmax=tolerance, steps=left):
+            self.steps = before + self._optimizer.nsteps
+            force_eV_A = float(np.linalg.norm(neb.get_forces(), axis=1).max())
+            if converged:
+                return
+            if not np.isfinite(force_eV_A):
+                raise DataError(
+                    f"neb.paths, {self.name}: a force on the band is no number; look at the moves of the path"
+                )
+            yield force_eV_A
+        self.save()
+        along = ", ".join(f"{energy:.2f}" for energy in neb.energies - neb.energies[0])
+        raise DataError(
+            f"neb.paths, {self.name}: after {self.steps} steps a force of {force_eV_A:.3g} eV/Å is left on the band; "
+            "raise neb.max_band_steps, it goes on from there, or split a path that runs through minima of its own "
+            f"(energies along it: {along} eV)"
+        )
+
+    def save(self) -> None:
+        """Write positions and the optimizer's state; before its first step there is none of the latter."""
+        optimizer = self._optimizer
+        state = {key: getattr(optimizer, key) for key in FIRE_STATE}
+        if state["vel"] is None:
+            state["vel"] = np.zeros(0)
+        positions = np.array([image.positions for image in self.images[1:-1]])
+        self.checkpoint.save("band", {"positions_A": positions, "climb": self.climb, "steps": self.steps, **state})
+        self._saved_at = time.monotonic()

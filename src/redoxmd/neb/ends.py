@@ -1,0 +1,83 @@
+"""Both ends of a path, from the sites that the config names or from a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+
+from redoxmd.charges.geometry import Periodic
+from redoxmd.config.sections import NebPath
+from redoxmd.errors import ConfigError
+from redoxmd.frames import read_frames
+from redoxmd.occupation import Occupation
+
+SAME_CELL_A = 1e-3
+
+
+def path_ends(atoms: Atoms, full_cell: Atoms, path: NebPath) -> tuple[Atoms, Atoms]:
+    """Initial and final structure of a path, not relaxed, atoms in the same order and unwrapped along the path.
+
+    Args:
+        atoms: the structure that the path starts from.
+        full_cell: the source cell, repeated.
+        path: one of `neb.paths`.
+
+    Raises:
+        ConfigError: a site is unknown, empty where an ion should start, taken where one should go; or the file does
+            not hold the same atoms. The message lists the sites.
+    """
+    if path.final is not None:
+        return atoms.copy(), _from_file(atoms, path.final, path.name)
+    return atoms.copy(), _moved(atoms, Occupation(atoms, full_cell), path)
+
+
+def _moved(atoms: Atoms, occupation: Occupation, path: NebPath) -> Atoms:
+    """Every ion named by its site moves, all at once, by the shortest way."""
+    place = {label: site for site, label in enumerate(occupation.labels)}
+    sites = occupation.sites_of(atoms.positions)
+    ion_at = {int(site): int(ion) for site, ion in zip(sites, occupation.ions, strict=True)}
+    key = f"neb.paths, {path.name}, moves"
+    unknown = [label for move in path.moves for label in move if label not in place]
+    if unknown:
+        raise ConfigError(f"{key}: no site {unknown[0]}; {_sites(occupation, ion_at)}")
+    moves = [(place[start], place[end]) for start, end in path.moves]
+    vacant = [start for start, _ in moves if start not in ion_at]
+    if vacant:
+        raise ConfigError(f"{key}: no ion at {occupation.labels[vacant[0]]}; {_sites(occupation, ion_at)}")
+    after = [*(set(ion_at) - {start for start, _ in moves}), *(end for _, end in moves)]
+    twice = [site for site in after if after.count(site) > 1]
+    if twice or len({start for start, _ in moves}) < len(moves):
+        raise ConfigError(
+            f"{key}: an ion moves twice, or two meet at {occupation.labels[(twice or [moves[0][0]])[0]]}; "
+            f"{_sites(occupation, ion_at)}"
+        )
+    final = atoms.copy()
+    # From the start's own places: where one ion has gone must not matter to the next.
+    for start, end in moves:
+        positions = atoms.positions.copy()
+        occupation.move(positions, ion_at[start], end)
+        final.positions[ion_at[start]] = positions[ion_at[start]]
+    return occupation.renamed(final)
+
+
+def _sites(occupation: Occupation, ion_at: dict[int, int]) -> str:
+    """Which sites have an ion and which have none, in words."""
+    full = [label for site, label in enumerate(occupation.labels) if site in ion_at]
+    empty = [label for site, label in enumerate(occupation.labels) if site not in ion_at]
+    return f"ions are at {', '.join(full) or 'none'}; empty are {', '.join(empty) or 'none'}"
+
+
+def _from_file(atoms: Atoms, file: Path, name: str) -> Atoms:
+    frames = read_frames(file)
+    same = len(frames) > 0 and np.array_equal(frames[-1].numbers, atoms.numbers)
+    if not same or not np.allclose(frames[-1].cell, atoms.cell, rtol=0, atol=SAME_CELL_A):
+        raise ConfigError(
+            f"neb.paths, {name}, final: {file} does not hold the start's {len(atoms)} atoms in its order and cell; "
+            "take the structure that the path starts from and move its ions"
+        )
+    final = atoms.copy()
+    away = frames[-1].positions - atoms.positions
+    final.positions = atoms.positions + Periodic(np.asarray(atoms.cell)).shortest(away)
+    return final

@@ -1,0 +1,98 @@
+"""The DAG with stages that a config may ask for, and without."""
+
+import os
+
+import pandas as pd
+import pytest
+import yaml
+
+from redoxmd.config import parse_config
+from redoxmd.frames import read_frames, write_frames
+from redoxmd.model.ensemble import Ensemble, save_ensemble
+from redoxmd.structures.build import build
+from redoxmd.structures.request import parse_name
+from redoxmd.upkeep.changes import planned_jobs
+from tests.test_ensemble import members
+from tests.workflow.finished import finished_campaign
+from tests.workflow.test_workflow import TOY, repository, snakemake
+
+pytestmark = pytest.mark.workflow
+PATH = {"name": "hop", "x": 2.5, "moves": [["Na2:0", "Na2:5"]]}
+
+
+def planned(folder, **sections):
+    folder.mkdir()
+    config = folder / "config.yaml"
+    config.write_text(yaml.safe_dump({**yaml.safe_load(TOY.read_text()), **sections}))
+    result = snakemake(repository(folder / "run"), "--dry-run", "--configfile", str(config))
+    assert result.returncode == 0, result.stderr[-3000:]
+    return {(job.rule, *sorted(job.inputs), *sorted(job.outputs)) for job in planned_jobs(result.stdout)}
+
+
+@pytest.fixture(scope="module")
+def before(tmp_path_factory):
+    return planned(tmp_path_factory.mktemp("dag") / "without")
+
+
+def test_not_asked_for_they_are_not_there(before):
+    assert {job[0] for job in before} & {"basins", "neb", "neb_reference", "neb_profiles", "fig4_neb"} == set()
+
+
+def test_basins_stand_between_structures_and_production_and_change_nothing_else(before, tmp_path):
+    after = planned(tmp_path / "with", basins={"enabled": True})
+    added, gone = after - before, before - after
+    assert sum(job[0] == "basins" for job in added) == 3
+    assert {job[0] for job in added} == {"basins", "production"}
+    assert {job[0] for job in gone} == {"production"}
+    for job in added:
+        source = "structures" if job[0] == "basins" else "basins"
+        assert any(f"results/toy/{source}/" in file for file in job[1:])
+    for job in gone:
+        assert any("results/toy/structures/" in file for file in job[1:])
+
+
+@pytest.mark.parametrize("reference", [True, False])
+def test_paths_bring_their_bands_and_figure_and_change_nothing_else(before, tmp_path, reference):
+    after = planned(tmp_path / "with", neb={"paths": [PATH, {**PATH, "name": "other"}], "reference": reference})
+    added, gone = after - before, before - after
+    counts = {"neb": 2, "neb_reference": 2, "neb_profiles": 1, "fig4_neb": 1, "manifest": 1}
+    if not reference:
+        del counts["neb_reference"]
+    assert {rule: sum(job[0] == rule for job in added) for rule in {job[0] for job in added}} == counts
+    assert {job[0] for job in gone} == {"manifest"}
+
+
+def test_their_jobs_run_behind_a_finished_loop(tmp_path):
+    """With an untrained ensemble and tolerances to match: the rules, scripts and files are real, the physics is not."""
+    folder = finished_campaign(tmp_path / "run")
+    results = folder / "results/toy"
+    sections = {
+        "basins": {"enabled": True, "steps": 2, "force_tolerance_eV_A": 30.0},
+        "neb": {"paths": [PATH], "images": 3, "force_tolerance_eV_A": 30.0},
+    }
+    config = {**yaml.safe_load(TOY.read_text()), **sections}
+    config["explore"]["min_distance_fraction"] = 0.1
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    name = "x2.500_preferred0_1x1x1"
+    atoms = build(parse_name(name), parse_config(config).structures, config["seed"])
+    given = [results / f"structures/{name}.extxyz", results / "train/gen1/ensemble.pt"]
+    then = given[0].stat().st_mtime
+    write_frames(given[0], [atoms])
+    save_ensemble(given[1], Ensemble(members()))
+    # As old as what was made from them: the rest of the campaign is empty files and must not run.
+    for file in given:
+        os.utime(file, (then, then))
+    targets = [results / f"basins/{name}.extxyz", results / "figures/fig4_neb.csv"]
+    arguments = ["--rerun-triggers", "input", "--cores", "1", "--configfile", str(tmp_path / "config.yaml"), "--"]
+    done = snakemake(folder, *arguments, *(str(target.relative_to(folder)) for target in targets))
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
+    (start,) = read_frames(targets[0])
+    assert start.info["structure"] == name and len(start) == len(atoms)
+    assert len(pd.read_csv(results / f"basins/{name}.csv")) == 3
+    profile = pd.read_csv(targets[1])
+    assert profile["image"].tolist() == [0, 1, 2]
+    assert profile[["energy_eV", "energy_spread_eV", "reference_eV"]].notna().all(axis=None)
+    assert len(read_frames(results / "neb/hop.images.extxyz")) == 3
+    state = results / "state"
+    assert (state / f"basins/{name}/state.npz").exists()
+    assert not (state / "neb/hop").exists() and not (state / "neb/hop.reference").exists()

@@ -1,0 +1,33 @@
+from redoxmd.basins import hop_basins
+from redoxmd.checkpoint import Checkpoint
+from redoxmd.config import parse_config
+from redoxmd.ensemble_md import GateSettings
+from redoxmd.frames import read_frames, write_frames
+from redoxmd.job import job, logger
+from redoxmd.layout import supercell_of
+from redoxmd.model.calculator import EnsembleCalculator
+from redoxmd.model.ensemble import ensemble_identity, load_ensemble
+from redoxmd.records import atomic_path, file_sha256
+from redoxmd.seeds import derive_rng
+from redoxmd.structures.source import source_cell
+
+name, seed = snakemake.wildcards.structure, snakemake.params.seed
+with job("basins", snakemake.log[0], snakemake.threads):
+    config = parse_config(snakemake.config)
+    model, limits = ensemble_identity(snakemake.input.ensemble), dict(snakemake.params.gate)
+    # Without the number of steps: a finished walk is made longer, not walked again.
+    given = {key: value for key, value in snakemake.params.basins.items() if key != "steps"}
+    version = snakemake.params.get("version", 1)
+    fingerprint = [file_sha256(snakemake.input.atoms), model, given, limits, name, seed, version]
+    checkpoint = Checkpoint(snakemake.params.state, fingerprint)
+    (atoms,) = read_frames(snakemake.input.atoms)
+    ensemble = load_ensemble(snakemake.input.ensemble, config.train.device, config.compute.evaluation)
+    full_cell = source_cell(config.structures).atoms.repeat(supercell_of(name))
+    gate = GateSettings(low_eV_A=limits["high_eV_A"], **limits)
+    rng = derive_rng(seed, "basins", name)
+    run = hop_basins(atoms, EnsembleCalculator(ensemble), full_cell, config.basins, gate, rng, checkpoint)
+    logger.info("%s: lowest of %d at step %d", name, len(run.visits), run.lowest.info["basins_step"])
+    with atomic_path(snakemake.output.visits) as temporary:
+        run.visits.to_csv(temporary, index=False, float_format="%.8g")
+    write_frames(snakemake.output.atoms, [run.lowest])
+    checkpoint.keep(["state.npz"])

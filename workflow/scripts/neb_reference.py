@@ -1,0 +1,24 @@
+from redoxmd.checkpoint import Checkpoint
+from redoxmd.config import parse_config
+from redoxmd.engines import attempt_hash, get_engine
+from redoxmd.frames import read_frames
+from redoxmd.job import job
+from redoxmd.neb.profile import reference_energies
+from redoxmd.records import atomic_path, file_sha256
+from redoxmd.structures.build import initial_moments
+
+name = snakemake.wildcards.path
+# The cores of a parallel job are for its ranks, not for threads of each.
+threads = max(1, snakemake.threads // snakemake.resources.get("tasks", 1))
+with job("neb", snakemake.log[0], threads):
+    config = parse_config(snakemake.config)
+    fingerprint = [file_sha256(snakemake.input.images), snakemake.params.reference, attempt_hash(config.engine)]
+    checkpoint = Checkpoint(snakemake.params.state, fingerprint)
+    images = read_frames(snakemake.input.images)
+    for image in images:
+        image.set_initial_magnetic_moments(initial_moments(image, config.structures))
+    engine = get_engine(config.engine, config.neb.supercell, checkpoint.folder)
+    energies = reference_energies(images, engine, checkpoint, name)
+    with atomic_path(snakemake.output.energies) as temporary:
+        energies.to_csv(temporary, index=False, float_format="%.12g")
+    checkpoint.clear()
