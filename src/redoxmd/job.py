@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from redoxmd.errors import Interrupted, RedoxmdError
+from redoxmd.memory import keep_freed_memory
 from redoxmd.walltime import requeue_at_the_end
 
 logger = logging.getLogger("redoxmd")
@@ -26,6 +27,7 @@ def job(name: str, log: str, threads: int = 1) -> Iterator[None]:
     """
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[variable] = str(threads)
+    keep_freed_memory()
     _log_to(log, name)
     started = time.monotonic()
     try:

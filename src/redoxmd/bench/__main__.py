@@ -15,6 +15,7 @@ import torch
 
 from redoxmd.bench import roofline, scaling, works
 from redoxmd.bench.timing import Timed, Times, schnetpack_steps, take_turns, timed
+from redoxmd.memory import keep_freed_memory
 from redoxmd.units import ns_per_day
 
 PEERS = Path(".venv-peers/bin/python")
@@ -90,6 +91,8 @@ def main() -> None:
     parser.add_argument("--goes", type=int, default=15, help="rounds in which all works take turns")
     parser.add_argument("--scaling", type=Path, metavar="FOLDER", help="write scaling.csv and scaling.svg there")
     arguments = parser.parse_args()
+    # As in every job.
+    keep_freed_memory()
     if arguments.scaling is not None:
         print(machine("cpu"))
         scaling.draw(

@@ -14,7 +14,7 @@ from redoxmd.records import atomic_path
 
 REPEATS = (1, 2, 3, 4, 5, 6, 7)
 # The plain path keeps every pair of every layer in memory.
-PLAIN_REPEATS = (1, 2, 3, 4)
+PLAIN_REPEATS = (1, 2, 3)
 BATCHES = (1, 2, 4, 8, 16)
 
 
