@@ -75,8 +75,8 @@ def test_what_agrees_and_what_does_not():
     table = compare(tables())
     assert tuple(table.columns) == COLUMNS
     found = verdicts(table)
-    assert found["error of forces (MAE) a configuration never trained on"] == "yes"
-    assert found["error of energies (MAE) a configuration never trained on"] == "no"
+    assert found["error of forces (MAE) unseen configuration"] == "yes"
+    assert found["error of energies (MAE) unseen configuration"] == "no"
     assert found["MD lives in the first generation"] == "yes"
     assert found["longest trajectory that stays whole"] == "no"
     assert found["Bader charges of the two states of V, apart"] == "yes"

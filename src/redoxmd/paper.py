@@ -89,7 +89,7 @@ def _accuracy(run: RunTables) -> list[tuple[object, ...]]:
     rows = [row for row in run.errors if row["member"] == -1 and row["set"] == "test"]
     found = rows[0] if rows else {}
     missing = "" if rows else "no test configuration (train.test_configurations)"
-    where = "a configuration never trained on"
+    where = "unseen configuration"
     return [
         _row(
             quantity,
@@ -119,7 +119,7 @@ def _loop(run: RunTables) -> list[tuple[object, ...]]:
             "",
             "ps",
             (PS_PER_NS, PS_PER_NS, NAN),
-            Measured(longest, remark="" if np.isfinite(longest) else "no whole trajectory"),
+            Measured(longest, remark="no longer one was asked for" if np.isfinite(longest) else "no whole trajectory"),
             "at_least",
         ),
     ]

@@ -57,11 +57,13 @@ def draw(table: pd.DataFrame, folder: Path) -> None:
     atoms, batch = figure.subplots(1, 2)
     for name, rows in table[table["work"] != "training step"].groupby("work"):
         atoms.plot(rows["size"], rows["cpu_ms"], "o-", label=name)
-    atoms.set(xscale="log", xlabel="atoms", ylabel="CPU time per atom and step (ms)", ylim=(0, None))
+    atoms.set(xscale="log", xlabel="atoms", ylabel="CPU time per atom and step (ms)")
     atoms.legend(frameon=False)
     rows = table[table["work"] == "training step"]
     batch.plot(rows["size"], rows["cpu_ms"], "o-")
-    batch.set(xscale="log", xlabel="structures in a batch", ylabel="CPU time per structure (ms)", ylim=(0, None))
+    batch.set(xscale="log", xlabel="structures in a batch", ylabel="CPU time per structure (ms)")
+    for axis in (atoms, batch):
+        axis.set_ylim(0, 1.08 * axis.get_ylim()[1])
     batch.set_xticks(rows["size"], [str(size) for size in rows["size"]])
     batch.minorticks_off()
     with atomic_path(folder / "scaling.svg") as temporary:

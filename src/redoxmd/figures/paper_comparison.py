@@ -25,7 +25,7 @@ def draw(table: pd.DataFrame, settings: Figures) -> Figure:
         settings: look.
     """
     spoken = table[table["agrees"].fillna("") != ""]
-    figure, axes = new_figure(settings, height_ratio=0.08 + 0.045 * (len(spoken) + 2), width=2.2)
+    figure, axes = new_figure(settings, height_ratio=0.05 + 0.031 * (len(spoken) + 1), width=2.2)
     axis = axes[0, 0]
     axis.axis("off")
     left = len(table) - len(spoken)
@@ -41,7 +41,7 @@ def draw(table: pd.DataFrame, settings: Figures) -> Figure:
         return figure
     drawn = axis.table(
         [_cells(row) for _, row in spoken.iterrows()], colLabels=HEADER, colWidths=WIDTHS,
-        cellLoc="left", colLoc="left", edges="horizontal", loc="center",
+        cellLoc="left", colLoc="left", edges="horizontal", loc="upper center",
     )  # fmt: skip
     drawn.auto_set_font_size(False)
     drawn.set_fontsize(settings.font_pt - 2)
@@ -52,7 +52,7 @@ def draw(table: pd.DataFrame, settings: Figures) -> Figure:
 
 def _cells(row: pd.Series) -> list[str]:
     unit = f" {row['unit']}" if isinstance(row["unit"], str) and row["unit"] else ""
-    ours = _number(row["ours"]) + ("" if math.isnan(row["error"]) else f" ± {_number(row['error'], 1)}")
+    ours = _number(row["ours"]) + (f" ± {_number(row['error'], 1)}" if row["error"] > 0 else "")
     remark = row["remark"] if isinstance(row["remark"], str) else ""
     conditions = row["conditions"] if isinstance(row["conditions"], str) else ""
     return [
@@ -66,13 +66,14 @@ def _cells(row: pd.Series) -> list[str]:
 
 
 def _paper(row: pd.Series) -> str:
+    low, high = row["paper_low"], row["paper_high"]
+    if math.isnan(high):
+        return f"above {_number(low)}"
     if not math.isnan(row["paper"]):
         return _number(row["paper"])
-    low, high = row["paper_low"], row["paper_high"]
-    if math.isnan(low):
-        return f"below {_number(high)}"
-    return f"above {_number(low)}" if math.isnan(high) else f"{_number(low)}–{_number(high)}"
+    return f"below {_number(high)}" if math.isnan(low) else f"{_number(low)}–{_number(high)}"
 
 
 def _number(value: float, digits: int = 3) -> str:
-    return f"{value:.{digits}g}".replace("-", "−")
+    text = f"{value:.0f}" if 100 <= abs(value) < 1e5 else f"{value:.{digits}g}"
+    return text.replace("-", "−")
