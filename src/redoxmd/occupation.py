@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from ase import Atoms
 
-from redoxmd.charges.geometry import Periodic, Sites, framework_drift
+from redoxmd.geometry import Periodic, Sites, framework_drift
 from redoxmd.structures.source import FRAMEWORK
 
 

@@ -4,7 +4,6 @@ import xarray as xr
 from ase import Atoms
 
 from redoxmd.charges.bader import partition
-from redoxmd.charges.geometry import Periodic, Sites, bond_lengths, framework_drift, vacancy_distances
 from redoxmd.charges.hops import coincidence, find_hops, rank_jumps, relate_to_jumps
 from redoxmd.charges.oxidation import fit_oxidation
 from redoxmd.charges.redox import RedoxSettings, analyse_redox, difference_error, oxidation_table
@@ -12,6 +11,7 @@ from redoxmd.config.sections import Structures
 from redoxmd.diffusion.jumps import Jumps
 from redoxmd.engines import toy
 from redoxmd.errors import DataError
+from redoxmd.geometry import Periodic, Sites, bond_lengths, framework_drift, vacancy_distances
 from redoxmd.structures.source import source_cell
 from tests.test_engines import nvp
 

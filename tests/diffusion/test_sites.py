@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from redoxmd.charges.geometry import Periodic
 from redoxmd.config.sections import Diffusion, Structures
 from redoxmd.diffusion.analysis import analyse_trajectory, summarise
 from redoxmd.diffusion.concerted import Accompaniment, close_pairs
@@ -12,6 +11,7 @@ from redoxmd.diffusion.site_jumps import SiteJumps, find_stays, jumps_between, o
 from redoxmd.diffusion.sites import NONE, SiteMap, SiteTree, coordination, site_of, source_sites
 from redoxmd.diffusion.visited import visited_sites
 from redoxmd.errors import StructureError
+from redoxmd.geometry import Periodic
 from redoxmd.hdf5 import read_dataset, write_dataset
 from redoxmd.structures.build import build
 from redoxmd.structures.request import StructureRequest

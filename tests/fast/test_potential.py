@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from redoxmd.ensemble_md import EnsembleMD, GateSettings
-from redoxmd.fast import build
-from redoxmd.fast.potential import HalfPairs
 from redoxmd.md import Langevin
 from redoxmd.model.ensemble import Ensemble
+from redoxmd.model.fast import build
+from redoxmd.model.fast.potential import HalfPairs
 from redoxmd.model.neighbours import find_pairs
 from tests.conftest import rock
 from tests.test_ensemble import members

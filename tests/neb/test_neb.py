@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 from ase.calculators.fd import calculate_numerical_forces
 
-from redoxmd.charges.geometry import Periodic
 from redoxmd.checkpoint import Checkpoint
 from redoxmd.config.sections import Engine, Neb, NebPath, Structures
 from redoxmd.engines import get_engine
@@ -15,6 +14,7 @@ from redoxmd.engines.toy import ionic_energy
 from redoxmd.ensemble_md import GateSettings
 from redoxmd.errors import ConfigError, DataError, Interrupted, LabelRefused
 from redoxmd.frames import read_frames, write_frames
+from redoxmd.geometry import Periodic
 from redoxmd.model.calculator import EnsembleCalculator
 from redoxmd.model.ensemble import Ensemble
 from redoxmd.neb.band import find_path

@@ -13,9 +13,9 @@ import numpy as np
 from ase.data import chemical_symbols
 
 from redoxmd.charges.compiled import load_numba
-from redoxmd.charges.geometry import Periodic
 from redoxmd.charges.uphill import basin_integrals
 from redoxmd.density.grid import Density
+from redoxmd.geometry import Periodic
 
 log = logging.getLogger(__name__)
 

@@ -11,12 +11,12 @@ import pandas as pd
 import xarray as xr
 from ase.data import atomic_masses, atomic_numbers
 
-from redoxmd.charges.geometry import Periodic
 from redoxmd.charges.hops import Hops, Rank, find_hops, rank_jumps
 from redoxmd.charges.redox import RedoxSettings, levels_of
 from redoxmd.charges.summary import oxidation_tables
 from redoxmd.config.sections import Charges, Structures
 from redoxmd.diffusion.jumps import jumps_of, without_drift
+from redoxmd.geometry import Periodic
 from redoxmd.trajectory import Trajectory
 
 

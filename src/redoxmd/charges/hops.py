@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from redoxmd.charges.geometry import Periodic
 from redoxmd.diffusion.concerted import each_once
 from redoxmd.diffusion.jumps import Jumps
+from redoxmd.geometry import Periodic
 from redoxmd.units import FS_PER_PS
 
 # No hop nearby, no company, then lag or negative length.

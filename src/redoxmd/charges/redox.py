@@ -14,7 +14,6 @@ import pandas as pd
 import xarray as xr
 from ase.data import atomic_numbers
 
-from redoxmd.charges.geometry import Periodic, Sites, bond_lengths, framework_drift, vacancy_distances
 from redoxmd.charges.hops import (
     NONE,
     HopJumps,
@@ -28,6 +27,7 @@ from redoxmd.charges.oxidation import OxidationModel, assign_states
 from redoxmd.config.sections import Charges, Structures
 from redoxmd.diffusion.jumps import Jumps
 from redoxmd.errors import DataError
+from redoxmd.geometry import Periodic, Sites, bond_lengths, framework_drift, vacancy_distances
 from redoxmd.seeds import derive_rng
 from redoxmd.units import FS_PER_PS
 

@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from redoxmd.charges.geometry import Sites
 from redoxmd.charges.hops import mean_of
 from redoxmd.charges.redox import RedoxSettings, analyse_redox, oxidation_table
 from redoxmd.charges.states import states_of_predictions
 from redoxmd.config.sections import Charges, Structures
 from redoxmd.diffusion.jumps import jumps_of
+from redoxmd.geometry import Sites
 from redoxmd.seeds import derive_seed
 from redoxmd.structures.request import parse_name
 from redoxmd.structures.source import source_cell

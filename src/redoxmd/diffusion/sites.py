@@ -10,9 +10,9 @@ from ase import Atoms
 from ase.data import chemical_symbols
 from scipy.spatial import cKDTree
 
-from redoxmd.charges.geometry import Periodic, Sites, framework_drift
 from redoxmd.config.sections import Structures
 from redoxmd.errors import StructureError
+from redoxmd.geometry import Periodic, Sites, framework_drift
 from redoxmd.structures.request import parse_name
 from redoxmd.structures.source import FRAMEWORK, source_cell
 from redoxmd.trajectory import Trajectory

@@ -6,10 +6,10 @@ import numpy as np
 from ase.data import chemical_symbols
 from scipy.ndimage import gaussian_filter, maximum_filter
 
-from redoxmd.charges.geometry import Periodic
 from redoxmd.diffusion.site_jumps import find_stays
 from redoxmd.diffusion.sites import CHUNK_POINTS, NONE, SiteMap, SiteTree, coordination, site_of
 from redoxmd.errors import StructureError
+from redoxmd.geometry import Periodic
 
 SPACING_A = 0.4
 SMOOTHING_A = 0.5

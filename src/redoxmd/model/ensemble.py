@@ -15,7 +15,7 @@ from ase import Atoms
 from torch import Tensor
 
 from redoxmd.errors import DataError
-from redoxmd.fast.potential import FastMembers, HalfPairs, applies
+from redoxmd.model.fast.potential import FastMembers, HalfPairs, applies
 from redoxmd.model.files import choose_device, load_record, member_from_record, member_record, save_record
 from redoxmd.model.graph import Graph, build_graph, species_index, volume_A3
 from redoxmd.model.neighbours import Pairs, VerletList, find_pairs
@@ -93,7 +93,7 @@ class Ensemble:
     Args:
         members: the potentials; their weights stay as they are from here on.
         calibration: {"scale", "identity"} of `redoxmd.model.calibration`; one made for other members is forgotten.
-        evaluation: auto takes compiled kernels wherever they apply (`redoxmd.fast`), plain never.
+        evaluation: auto takes compiled kernels wherever they apply (`redoxmd.model.fast`), plain never.
     """
 
     def __init__(

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 
-from redoxmd.charges.geometry import Periodic
 from redoxmd.config.sections import NebPath
 from redoxmd.errors import ConfigError
 from redoxmd.frames import read_frames
+from redoxmd.geometry import Periodic
 from redoxmd.occupation import Occupation
 
 SAME_CELL_A = 1e-3

@@ -141,7 +141,7 @@ void product(int n, int vectors, int depth, const float *a, int lda, const float
     }
 }
 
-// Weights, in the order in which redoxmd.fast.potential packs them; all matrices (in, out), ...T their transposes.
+// Weights, in the order in which redoxmd.model.fast.potential packs them; all matrices (in, out), ...T their transposes.
 struct Layer {
     const float *phi_species;                              // first layer only: (species, 3F)
     const float *phi1, *phi1_bias, *phi2, *phi2_bias;      // later ones: (F, F), (F, 3F)

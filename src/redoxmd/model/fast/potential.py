@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from ase import Atoms
 
-from redoxmd.fast.build import kernels
-from redoxmd.fast.packing import Packing
+from redoxmd.model.fast.build import kernels
+from redoxmd.model.fast.packing import Packing
 from redoxmd.model.graph import Graph
 from redoxmd.model.neighbours import Pairs
 from redoxmd.model.painn import Painn
