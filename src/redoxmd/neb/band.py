@@ -89,6 +89,7 @@ def _relaxed_end(
     atoms.calc = calculator()
     record = checkpoint.load(word)
     if record is not None:
+        logger.info("neb %s: going on from the relaxed %s end", name, word)
         atoms.positions = record["positions_A"]
         return atoms
 

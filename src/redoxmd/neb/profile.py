@@ -132,7 +132,9 @@ def reference_energies(images: Sequence[Atoms], engine: Engine, checkpoint: Chec
     with stop_on_sigterm() as stop:
         for number, image in enumerate(images):
             kept = checkpoint.load(f"image{number:03d}")
-            if kept is None:
+            if kept is not None:
+                logger.info("neb %s: going on from image %d", name, number)
+            else:
                 energy, reason = _single_point(image, engine)
                 if reason:
                     # A signal to the job reaches the engine's processes as well: what they leave then is no verdict.
