@@ -370,15 +370,20 @@ def _check_resumed(folder, able, trial):
             trial.faults.append(f"{job}: had a state and began anew")
 
 
-def kill_jobs(folder, rng, undisturbed):
-    """Kill one job of every script once, each after a random part of its work; Snakemake starts them again.
+def kill_jobs(folder, rng, undisturbed, wanted):
+    """Kill one job of each of some rules once, after a random part of its work; Snakemake starts them again.
 
     What killed writes leave beside the results is cleared away by `redoxmd recover` in the end.
 
     Returns:
-        One trial for each script that was hit; `kills` is CPU time. What is wrong with the campaign stands in all.
+        One trial for each rule that was hit, which the shortest may not be on a busy machine; `kills` is CPU time. What is wrong with the campaign stands in all.
     """
-    limits_s = {script: rng.uniform(0.05, 0.75) * used_s for script, used_s in sorted(undisturbed.cpu_s.items())}
+    rules = scripts_of_rules()
+    limits_s = {
+        script: rng.uniform(0.05, 0.75) * used_s
+        for script, used_s in sorted(undisturbed.cpu_s.items())
+        if rules[script] in wanted
+    }
     try:
         driver = Driver(repository(folder), "driver", "--retries", "1")
         watcher = Watcher(driver, limits_s)
@@ -393,7 +398,6 @@ def kill_jobs(folder, rng, undisturbed):
     if set(ran) != undisturbed.jobs:
         common.append(f"other jobs than in the undisturbed run: {sorted(map(str, set(ran) ^ undisturbed.jobs))}")
     trials = []
-    rules = scripts_of_rules()
     for script, used_s in sorted(watcher.killed_s.items()):
         again = [job for job, count in sorted(ran.items()) if job.rule == rules[script] for _ in range(count - 1)]
         trial = Trial(

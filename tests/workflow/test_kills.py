@@ -19,6 +19,8 @@ from tests.workflow import kills
 from tests.workflow.same import differences, results_of
 
 pytestmark = pytest.mark.workflow
+# On a busy machine the shortest jobs are over before they can be killed: they get another campaign.
+CAMPAIGNS = 3
 
 
 @pytest.mark.slow
@@ -54,11 +56,17 @@ def test_a_driver_killed_at_a_random_time(base, number, tmp_path):
 @pytest.mark.slow
 def test_one_job_of_every_rule_killed(base, tmp_path):
     rules = set(kills.scripts_of_rules().values())
-    trials = [trial for name, trial in kills.kept(base).items() if name.startswith("rule ")]
-    if len(trials) < len(rules) or any(trial.faults for trial in trials):
-        trials = kills.kill_jobs(tmp_path / "killed", random.Random("jobs"), kills.Undisturbed(base))
+    for number in range(CAMPAIGNS):
+        trials = [trial for name, trial in kills.kept(base).items() if name.startswith("rule ")]
+        missing = rules - {trial.name.removeprefix("rule ") for trial in trials if not trial.faults}
+        if not missing:
+            break
+        rng, undisturbed = random.Random(f"jobs {number}"), kills.Undisturbed(base)
+        trials = kills.kill_jobs(tmp_path / f"killed{number}", rng, undisturbed, missing)
         for trial in trials:
             kills.keep(base, trial)
+        assert [fault for trial in trials for fault in trial.faults] == []
+    trials = [trial for name, trial in kills.kept(base).items() if name.startswith("rule ")]
     assert {trial.name.removeprefix("rule ") for trial in trials} == rules
     assert [fault for trial in trials for fault in trial.faults] == []
 
