@@ -376,7 +376,8 @@ def kill_jobs(folder, rng, undisturbed, wanted):
     What killed writes leave beside the results is cleared away by `redoxmd recover` in the end.
 
     Returns:
-        One trial for each rule that was hit, which the shortest may not be on a busy machine; `kills` is CPU time. What is wrong with the campaign stands in all.
+        One trial for each rule that was hit, which the shortest may not be on a busy machine; `kills` is CPU time. What
+        is wrong with the campaign stands in all.
     """
     rules = scripts_of_rules()
     limits_s = {
