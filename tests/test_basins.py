@@ -8,7 +8,6 @@ import pytest
 from redoxmd.basins import hop_basins
 from redoxmd.checkpoint import Checkpoint
 from redoxmd.config.sections import Basins, Structures
-from redoxmd.ensemble_md import GateSettings
 from redoxmd.errors import DataError, Interrupted
 from redoxmd.model.calculator import EnsembleCalculator
 from redoxmd.model.ensemble import Ensemble
@@ -17,6 +16,7 @@ from redoxmd.relaxation import judge, relax
 from redoxmd.structures.build import build
 from redoxmd.structures.request import parse_name
 from redoxmd.structures.source import source_cell
+from redoxmd.uncertainty import GateSettings
 from tests.surfaces import Surface, line_of_sites, occupied, toy_surface, wells
 from tests.test_ensemble import members
 

@@ -6,12 +6,12 @@ import pytest
 
 from redoxmd.checkpoint import Checkpoint
 from redoxmd.config.sections import Explore
-from redoxmd.ensemble_md import EnsembleMD, GateSettings
+from redoxmd.ensemble_md import EnsembleMD
 from redoxmd.errors import Interrupted
 from redoxmd.explore import explore
 from redoxmd.md import Langevin
 from redoxmd.model.ensemble import Ensemble, Prediction
-from redoxmd.uncertainty import Passage
+from redoxmd.uncertainty import GateSettings, Passage
 from tests.conftest import rock
 from tests.test_ensemble import members
 from tests.test_production import stop_at

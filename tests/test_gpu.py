@@ -3,9 +3,10 @@ import pytest
 import torch
 
 from redoxmd.density.predict import predict_density
-from redoxmd.ensemble_md import EnsembleMD, GateSettings
+from redoxmd.ensemble_md import EnsembleMD
 from redoxmd.md import Langevin
 from redoxmd.model.ensemble import Ensemble
+from redoxmd.uncertainty import GateSettings
 from tests.conftest import rock
 from tests.density.test_network import random_model
 from tests.test_ensemble import members

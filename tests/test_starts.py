@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 NEED_TORCH = {
-    *("train", "ensemble", "explore", "select", "production"),
+    *("train", "ensemble", "explore", "select", "basins", "neb", "production"),
     *("density", "density_evaluation", "reference_charges", "charges"),
 }
 SCRIPTS = {path.stem: path for path in sorted((ROOT / "workflow/scripts").glob("*.py"))}

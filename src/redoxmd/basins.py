@@ -13,13 +13,13 @@ from ase.calculators.calculator import Calculator
 
 from redoxmd.checkpoint import Checkpoint
 from redoxmd.config.sections import Basins
-from redoxmd.ensemble_md import GateSettings
 from redoxmd.errors import DataError
 from redoxmd.interrupt import StopRequest, stop_on_sigterm
 from redoxmd.occupation import Occupation
 from redoxmd.progress import Progress
 from redoxmd.relaxation import Judged, judge, relax
 from redoxmd.seeds import rng_from_text, rng_text
+from redoxmd.uncertainty import GateSettings
 from redoxmd.units import BOLTZMANN_EV_PER_K
 
 logger = logging.getLogger("redoxmd")

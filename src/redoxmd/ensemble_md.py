@@ -4,28 +4,17 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from ase import Atoms
 
 from redoxmd.md import Langevin, MDState
 from redoxmd.model.ensemble import Ensemble, EnsembleForces, Prediction
-from redoxmd.uncertainty import Guard, Passage, frame_spread, verdict
+from redoxmd.uncertainty import GateSettings, Guard, Passage, frame_spread, verdict
 from redoxmd.units import ASE_TIME_PER_FS
 
 logger = logging.getLogger("redoxmd")
-
-
-@dataclass(frozen=True)
-class GateSettings:
-    """Thresholds of the gate inside a run; see `redoxmd.uncertainty`."""
-
-    low_eV_A: float
-    high_eV_A: float
-    statistic: Literal["max", "mean"] = "max"
-    min_distance_fraction: float = 0.6
-    max_temperature_factor: float = 4.0
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,12 @@ from ase import Atoms
 
 from redoxmd.checkpoint import Checkpoint
 from redoxmd.config.sections import Explore
-from redoxmd.ensemble_md import EnsembleMD, GateSettings, Observation
+from redoxmd.ensemble_md import EnsembleMD, Observation
 from redoxmd.interrupt import stop_on_sigterm
 from redoxmd.md import Langevin
 from redoxmd.model.ensemble import Ensemble
 from redoxmd.progress import Progress
-from redoxmd.uncertainty import Passage
+from redoxmd.uncertainty import GateSettings, Passage
 from redoxmd.units import FS_PER_PS
 
 SAVE_EVERY_S = 60.0

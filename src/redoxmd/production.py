@@ -12,14 +12,14 @@ from ase import Atoms
 
 from redoxmd.checkpoint import Checkpoint
 from redoxmd.config.sections import Production
-from redoxmd.ensemble_md import EnsembleMD, GateSettings, Observation
+from redoxmd.ensemble_md import EnsembleMD, Observation
 from redoxmd.interrupt import stop_on_sigterm
 from redoxmd.md import Langevin
 from redoxmd.model.ensemble import Ensemble
 from redoxmd.progress import Progress
 from redoxmd.structures.request import parse_name
 from redoxmd.trajectory import Trajectory, join_segments, write_segment
-from redoxmd.uncertainty import Passage
+from redoxmd.uncertainty import GateSettings, Passage
 from redoxmd.units import FS_PER_PS, ns_per_day
 
 SEGMENT_FRAMES = 2000

@@ -11,9 +11,8 @@ from ase.data import covalent_radii
 from ase.optimize import FIRE, LBFGS
 
 from redoxmd.config.sections import Relaxation
-from redoxmd.ensemble_md import GateSettings
 from redoxmd.model.neighbours import find_pairs
-from redoxmd.uncertainty import Guard, Passage, frame_spread, verdict
+from redoxmd.uncertainty import GateSettings, Guard, Passage, frame_spread, verdict
 
 OPTIMIZERS = {"FIRE": FIRE, "LBFGS": LBFGS}
 

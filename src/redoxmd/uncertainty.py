@@ -20,6 +20,17 @@ class Passage(Enum):
     STOP = "stop"
 
 
+@dataclass(frozen=True)
+class GateSettings:
+    """Thresholds of the gate inside a run."""
+
+    low_eV_A: float
+    high_eV_A: float
+    statistic: Literal["max", "mean"] = "max"
+    min_distance_fraction: float = 0.6
+    max_temperature_factor: float = 4.0
+
+
 def frame_spread(spread_eV_A: np.ndarray, statistic: Literal["max", "mean"] = "max") -> float:
     """One number for a frame: the largest (or mean) spread over its atoms; NaN for no atoms or a NaN among them."""
     if len(spread_eV_A) == 0:

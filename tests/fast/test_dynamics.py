@@ -13,11 +13,12 @@ from redoxmd.bench.works import STARTER_FRAMES, crystal
 from redoxmd.checkpoint import Checkpoint
 from redoxmd.config.sections import Member, Train
 from redoxmd.dataset import build_dataset
-from redoxmd.ensemble_md import EnsembleMD, GateSettings
+from redoxmd.ensemble_md import EnsembleMD
 from redoxmd.frames import read_frames
 from redoxmd.md import Langevin
 from redoxmd.model.ensemble import Ensemble
 from redoxmd.train import train_member
+from redoxmd.uncertainty import GateSettings
 
 pytestmark = pytest.mark.slow
 

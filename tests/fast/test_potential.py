@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from redoxmd.ensemble_md import EnsembleMD, GateSettings
+from redoxmd.ensemble_md import EnsembleMD
 from redoxmd.md import Langevin
 from redoxmd.model.ensemble import Ensemble
 from redoxmd.model.fast import build
 from redoxmd.model.fast.potential import HalfPairs
 from redoxmd.model.neighbours import find_pairs
+from redoxmd.uncertainty import GateSettings
 from tests.conftest import rock
 from tests.test_ensemble import members
 

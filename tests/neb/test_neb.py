@@ -11,7 +11,6 @@ from redoxmd.checkpoint import Checkpoint
 from redoxmd.config.sections import Engine, Neb, NebPath, Structures
 from redoxmd.engines import get_engine
 from redoxmd.engines.toy import ionic_energy
-from redoxmd.ensemble_md import GateSettings
 from redoxmd.errors import ConfigError, DataError, Interrupted, LabelRefused
 from redoxmd.frames import read_frames, write_frames
 from redoxmd.geometry import Periodic
@@ -31,6 +30,7 @@ from redoxmd.occupation import Occupation
 from redoxmd.structures.build import build
 from redoxmd.structures.request import parse_name
 from redoxmd.structures.source import source_cell
+from redoxmd.uncertainty import GateSettings
 from tests.surfaces import Surface, double_well, line_of_sites, occupied, toy_surface
 from tests.test_ensemble import members
 

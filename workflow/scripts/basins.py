@@ -1,7 +1,6 @@
 from redoxmd.basins import hop_basins
 from redoxmd.checkpoint import Checkpoint
 from redoxmd.config import parse_config
-from redoxmd.ensemble_md import GateSettings
 from redoxmd.frames import read_frames, write_frames
 from redoxmd.job import job, logger
 from redoxmd.layout import supercell_of
@@ -10,6 +9,7 @@ from redoxmd.model.ensemble import ensemble_identity, load_ensemble
 from redoxmd.records import atomic_path, file_sha256
 from redoxmd.seeds import derive_rng
 from redoxmd.structures.source import source_cell
+from redoxmd.uncertainty import GateSettings
 
 name, seed = snakemake.wildcards.structure, snakemake.params.seed
 with job("basins", snakemake.log[0], snakemake.threads):

@@ -1,7 +1,6 @@
 from redoxmd.checkpoint import Checkpoint
 from redoxmd.config import parse_config
 from redoxmd.config.sections import NebPath
-from redoxmd.ensemble_md import GateSettings
 from redoxmd.frames import read_frames, write_frames
 from redoxmd.job import job, logger
 from redoxmd.layout import supercell_of
@@ -13,6 +12,7 @@ from redoxmd.neb.profile import barrier_record, candidate_frames, image_frames, 
 from redoxmd.occupation import Occupation
 from redoxmd.records import atomic_path, file_sha256, write_json
 from redoxmd.structures.source import source_cell
+from redoxmd.uncertainty import GateSettings
 
 name = snakemake.wildcards.path
 with job("neb", snakemake.log[0], snakemake.threads):

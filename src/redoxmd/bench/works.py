@@ -19,12 +19,13 @@ from redoxmd.density.predict import grid_filler, grid_shape
 from redoxmd.density.store import density_keys
 from redoxmd.density.superposition import SPLINES, Superposition
 from redoxmd.density.training import DensityTrainer
-from redoxmd.ensemble_md import EnsembleMD, GateSettings
+from redoxmd.ensemble_md import EnsembleMD
 from redoxmd.frames import read_frames
 from redoxmd.md import Langevin
 from redoxmd.model.ensemble import Ensemble, Evaluation
 from redoxmd.model.painn import Painn
 from redoxmd.train import Trainer
+from redoxmd.uncertainty import GateSettings
 
 STARTER_FRAMES = Path("resources/nvp-gpaw/frames.extxyz")
 STARTER_DENSITIES = Path("resources/nvp-gpaw/densities.h5")

@@ -13,12 +13,11 @@ from ase import Atoms
 
 from redoxmd.checkpoint import Checkpoint
 from redoxmd.engines.base import Engine
-from redoxmd.ensemble_md import GateSettings
 from redoxmd.errors import LabelRefused
 from redoxmd.frames import bare, labelled
 from redoxmd.interrupt import stop_on_sigterm
 from redoxmd.relaxation import judge
-from redoxmd.uncertainty import Passage
+from redoxmd.uncertainty import GateSettings, Passage
 
 logger = logging.getLogger("redoxmd")
 
