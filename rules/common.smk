@@ -211,26 +211,17 @@ def density_test_configurations():
     return {"ids": list(CFG.train.test_configurations if own is None else own), "demanded": own is not None}
 
 
-def electron_inputs():
-    """What the summary reads of the electrons, where the density model is on."""
-    if not CFG.density.enabled:
-        return {}
-    return {
-        "density_errors": "results/{run}/density/errors.csv",
-        "charges": "results/{run}/charges/reference.csv",
-        "mixture": "results/{run}/charges/oxidation.json",
-    }
+ELECTRON_FILES = {
+    "density_errors": "results/{run}/density/errors.csv",
+    "charges": "results/{run}/charges/reference.csv",
+    "mixture": "results/{run}/charges/oxidation.json",
+    "redox": "results/{run}/charges/redox.csv",
+}
 
 
-def electron_tables():
-    """What the comparison with the paper reads of the electrons, where the density model is on."""
-    if not CFG.density.enabled:
-        return {}
-    return {
-        "charges": "results/{run}/charges/reference.csv",
-        "mixture": "results/{run}/charges/oxidation.json",
-        "redox": "results/{run}/charges/redox.csv",
-    }
+def electrons(*names):
+    """Some of the files about the electrons, by name; none without a density model."""
+    return {name: ELECTRON_FILES[name] for name in names} if CFG.density.enabled else {}
 
 
 def previous_member(wildcards):

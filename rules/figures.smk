@@ -480,7 +480,7 @@ rule fig10_jump:
 
 rule paper_comparison:
     input:
-        **electron_tables(),
+        **electrons("charges", "mixture", "redox"),
         ensemble=converged("results/{run}/train/gen{gen}/ensemble.json"),
         decisions=all_generations("results/{run}/gate/gen{gen}.json"),
         trajectories="results/{run}/diffusion/trajectories.csv",
@@ -534,7 +534,7 @@ rule jump_view:
 # The headline numbers, for `redoxmd status`.
 rule summary:
     input:
-        **electron_inputs(),
+        **electrons("density_errors", "charges", "mixture"),
         ensemble=converged("results/{run}/train/gen{gen}/ensemble.json"),
         decisions=all_generations("results/{run}/gate/gen{gen}.json"),
         diffusivities="results/{run}/diffusion/diffusivities.csv",

@@ -19,12 +19,14 @@ logger = logging.getLogger("redoxmd")
 
 
 @contextmanager
-def job(name: str, log: str, threads: int = 1) -> Iterator[None]:
+def job(name: str, log: str, threads: int = 1, ranks: int = 1) -> Iterator[None]:
     """Run the body as a job: messages go to `log` and to stderr, a RedoxmdError becomes one line and exit status 1.
 
     A full disk, a folder that cannot be written and memory that is not there are said in one line as well.
-    Numerical libraries loaded inside the body use `threads` threads.
+    Numerical libraries loaded inside the body use `threads` threads; the cores of a parallel job are for its `ranks`,
+    not for threads of each.
     """
+    threads = max(1, threads // ranks)
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[variable] = str(threads)
     keep_freed_memory()

@@ -107,8 +107,8 @@ def _accuracy(run: RunTables) -> list[tuple[object, ...]]:
 
 
 def _loop(run: RunTables) -> list[tuple[object, ...]]:
-    times = np.array([item["survived_ps"] for item in run.decisions[0]["figures"]["runs"]] if run.decisions else [])
-    targets = [item["target_ps"] for item in run.decisions[0]["figures"]["runs"]] if run.decisions else []
+    first = run.decisions[0]["figures"]["runs"] if run.decisions else []
+    times, targets = np.array([item["survived_ps"] for item in first]), [item["target_ps"] for item in first]
     cut = f"asked for {max(targets):g} ps only" if targets and times.max() >= max(targets) else ""
     whole = run.trajectories[run.trajectories["end_reason"] == "completed"] if len(run.trajectories) else None
     longest = float(whole["duration_ps"].max()) if whole is not None and len(whole) else NAN
@@ -172,7 +172,7 @@ def _activation(run: RunTables) -> list[tuple[object, ...]]:
     papers = {2.875: (NAN, 0.23, 0.26), 2.75: (NAN, 0.23, 0.26), 2.25: (NAN, 0.37, 0.52), 2.125: (NAN, 0.37, 0.52)}
     rows = []
     for x, paper in papers.items():
-        found = run.arrhenius[np.isclose(run.arrhenius["x"], x)] if len(run.arrhenius) else run.arrhenius
+        found = _where(run.arrhenius, x=x)
         if not len(found):
             ours = Measured(remark=f"x = {x:g} not in this run")
         elif not found.iloc[0]["fitted"]:
@@ -186,8 +186,7 @@ def _activation(run: RunTables) -> list[tuple[object, ...]]:
 def _concerted(run: RunTables) -> list[tuple[object, ...]]:
     rows = []
     for kelvin, share in ((400.0, 0.48), (500.0, 0.57), (600.0, 0.67)):
-        table = run.concerted
-        found = table[np.isclose(table["temperature_K"], kelvin)] if len(table) else table
+        found = _where(run.concerted, temperature_K=kelvin)
         ours = Measured(remark=f"{kelvin:g} K not in this run")
         if len(found):
             line = found.iloc[0]
@@ -218,9 +217,15 @@ def _redox(run: RunTables) -> list[tuple[object, ...]]:
     ]
 
 
+def _where(table: pd.DataFrame, **values: float) -> pd.DataFrame:
+    """Rows whose columns have these values; an empty table has no columns."""
+    for name, value in values.items() if len(table) else ():
+        table = table[np.isclose(table[name], value)]
+    return table
+
+
 def _diffusivity(run: RunTables, x: float, kelvin: float) -> Measured:
-    table = run.diffusivities
-    found = table[np.isclose(table["x"], x) & np.isclose(table["temperature_K"], kelvin)] if len(table) else table
+    found = _where(run.diffusivities, x=x, temperature_K=kelvin)
     if not len(found):
         return Measured(remark=f"x = {x:g} at {kelvin:g} K not in this run")
     if found.iloc[0]["n_jumps"] == 0:
@@ -229,8 +234,7 @@ def _diffusivity(run: RunTables, x: float, kelvin: float) -> Measured:
 
 
 def _rate(run: RunTables, kelvin: float) -> Measured:
-    table = run.diffusivities
-    found = table[np.isclose(table["temperature_K"], kelvin)] if len(table) else table
+    found = _where(run.diffusivities, temperature_K=kelvin)
     time_ns = float(found["time_ps"].sum()) / PS_PER_NS if len(found) else 0.0
     if not time_ns:
         return Measured(remark=f"{kelvin:g} K not in this run")

@@ -152,16 +152,16 @@ def _neb_problems(config: Config, root: Path) -> list[str]:
         return []
     from redoxmd.neb.ends import path_ends
     from redoxmd.structures.build import build
-    from redoxmd.structures.source import source_cell
+    from redoxmd.structures.source import full_cell
 
     problems = []
     for path in config.neb.paths:
         request = parse_name(layout.neb_structures(config.neb)[path.name])
         final = None if path.final is None else root / path.final
         try:
-            full_cell = source_cell(config.structures).atoms.repeat(request.supercell)
+            full = full_cell(config.structures, request.supercell)
             atoms = build(request, config.structures, config.seed)
-            path_ends(atoms, full_cell, path.model_copy(update={"final": final}))
+            path_ends(atoms, full, path.model_copy(update={"final": final}))
         except RedoxmdError as error:
             problems.append(str(error))
     return list(dict.fromkeys(problems))

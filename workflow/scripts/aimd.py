@@ -10,9 +10,7 @@ from redoxmd.reference_run import keep_files, keep_run, provenance_of, require_f
 from redoxmd.seeds import derive_rng
 
 name = snakemake.wildcards.structure
-# The cores of a parallel job are for its ranks, not for threads of each.
-threads = max(1, snakemake.threads // snakemake.resources.get("tasks", 1))
-with job("aimd", snakemake.log[0], threads):
+with job("aimd", snakemake.log[0], snakemake.threads, snakemake.resources.get("tasks", 1)):
     config = parse_config(snakemake.config)
     # Without the number of steps: a finished run is made longer or cut, not done again.
     given = {key: value for key, value in snakemake.params.aimd.items() if key != "steps"}

@@ -8,7 +8,7 @@ from redoxmd.model.calculator import EnsembleCalculator
 from redoxmd.model.ensemble import ensemble_identity, load_ensemble
 from redoxmd.records import atomic_path, file_sha256
 from redoxmd.seeds import derive_rng
-from redoxmd.structures.source import source_cell
+from redoxmd.structures.source import full_cell
 from redoxmd.uncertainty import GateSettings
 
 name, seed = snakemake.wildcards.structure, snakemake.params.seed
@@ -22,10 +22,10 @@ with job("basins", snakemake.log[0], snakemake.threads):
     checkpoint = Checkpoint(snakemake.params.state, fingerprint)
     (atoms,) = read_frames(snakemake.input.atoms)
     ensemble = load_ensemble(snakemake.input.ensemble, config.train.device, config.compute.evaluation)
-    full_cell = source_cell(config.structures).atoms.repeat(supercell_of(name))
+    full = full_cell(config.structures, supercell_of(name))
     gate = GateSettings(low_eV_A=limits["high_eV_A"], **limits)
     rng = derive_rng(seed, "basins", name)
-    run = hop_basins(atoms, EnsembleCalculator(ensemble), full_cell, config.basins, gate, rng, checkpoint)
+    run = hop_basins(atoms, EnsembleCalculator(ensemble), full, config.basins, gate, rng, checkpoint)
     logger.info("%s: lowest of %d at step %d", name, len(run.visits), run.lowest.info["basins_step"])
     with atomic_path(snakemake.output.visits) as temporary:
         run.visits.to_csv(temporary, index=False, float_format="%.8g")

@@ -11,9 +11,7 @@ from redoxmd.seeds import derive_rng
 from redoxmd.structures.build import initial_moments
 
 name = snakemake.wildcards.label
-# The cores of a parallel job are for its ranks, not for threads of each.
-threads = max(1, snakemake.threads // snakemake.resources.get("tasks", 1))
-with job("label", snakemake.log[0], threads):
+with job("label", snakemake.log[0], snakemake.threads, snakemake.resources.get("tasks", 1)):
     config = parse_config(snakemake.config)
     frame = frame_with_id(read_frames(snakemake.input.selected), name)
     frame.set_initial_magnetic_moments(initial_moments(frame, config.structures))

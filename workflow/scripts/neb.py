@@ -11,7 +11,7 @@ from redoxmd.neb.ends import path_ends
 from redoxmd.neb.profile import barrier_record, candidate_frames, image_frames, profile_table
 from redoxmd.occupation import Occupation
 from redoxmd.records import atomic_path, file_sha256, write_json
-from redoxmd.structures.source import source_cell
+from redoxmd.structures.source import full_cell
 from redoxmd.uncertainty import GateSettings
 
 name = snakemake.wildcards.path
@@ -22,9 +22,9 @@ with job("neb", snakemake.log[0], snakemake.threads):
     model = ensemble_identity(snakemake.input.ensemble)
     checkpoint = Checkpoint(snakemake.params.state, [files, model, given, dict(snakemake.params.path), version])
     (atoms,) = read_frames(snakemake.input.ends[0])
-    full_cell = source_cell(config.structures).atoms.repeat(supercell_of(atoms.info["structure"]))
+    full = full_cell(config.structures, supercell_of(atoms.info["structure"]))
     ensemble = load_ensemble(snakemake.input.ensemble, config.train.device, config.compute.evaluation)
-    ends, sites = path_ends(atoms, full_cell, path), Occupation(atoms, full_cell)
+    ends, sites = path_ends(atoms, full, path), Occupation(atoms, full)
     images = find_path(ends, sites, lambda: EnsembleCalculator(ensemble), config.neb, name, checkpoint)
     profile, barriers = profile_table(images, GateSettings(**snakemake.params.gate)), barrier_record(images)
     about = {"path": name, "structure": atoms.info["structure"]}

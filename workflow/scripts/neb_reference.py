@@ -8,9 +8,7 @@ from redoxmd.records import atomic_path, file_sha256
 from redoxmd.structures.build import initial_moments
 
 name = snakemake.wildcards.path
-# The cores of a parallel job are for its ranks, not for threads of each.
-threads = max(1, snakemake.threads // snakemake.resources.get("tasks", 1))
-with job("neb", snakemake.log[0], threads):
+with job("neb", snakemake.log[0], snakemake.threads, snakemake.resources.get("tasks", 1)):
     config = parse_config(snakemake.config)
     fingerprint = [file_sha256(snakemake.input.images), snakemake.params.reference, attempt_hash(config.engine)]
     checkpoint = Checkpoint(snakemake.params.state, fingerprint)

@@ -54,18 +54,17 @@ def show_a_jump(analyses: Sequence[xr.Dataset], read: Callable[[int], Trajectory
     """
     number = int(np.argmax([int(analysis["n_jumps"]) for analysis in analyses]))
     trajectory, jumps = read(number), jumps_of(analyses[number])
-    mobile = np.flatnonzero(trajectory.numbers == atomic_numbers[trajectory.metadata["mobile_ion"]])
-    ions = np.isin(np.arange(len(trajectory.numbers)), mobile)
-    everything = np.ones(len(ions), dtype=bool)
-    positions = without_drift(trajectory.positions_A, ions, atomic_masses[trajectory.numbers], of=everything)
     about = trajectory.metadata
+    mobile = trajectory.numbers == atomic_numbers[about["mobile_ion"]]
+    everything = np.ones(len(mobile), dtype=bool)
+    positions = without_drift(trajectory.positions_A, mobile, atomic_masses[trajectory.numbers], of=everything)
     title = f"x = {about['x']:g}, {about['temperature_K']:g} K, replica {about['replica']}"
     jump = len(jumps) // 2
     if len(jumps):
         moment, centre = jumps.time_fs[jump], (jumps.start_A[jump] + jumps.end_A[jump]) / 2
         near = np.abs(jumps.time_fs - moment) <= WINDOW_FS
         chosen = np.flatnonzero(np.abs(trajectory.time_fs - moment) <= WINDOW_FS)
-        jumping = sorted({int(mobile[ion]) for ion in jumps.ion[near]})
+        jumping = sorted(set(np.flatnonzero(mobile)[jumps.ion[near]].tolist()))
     else:
         moment, centre, jumping = 0.0, trajectory.cell_A.sum(axis=0) / 2, []
         chosen = np.arange(len(trajectory.time_fs))

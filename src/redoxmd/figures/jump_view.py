@@ -7,13 +7,13 @@ from importlib.resources import files
 
 import numpy as np
 from ase.data import chemical_symbols
+from ase.units import Bohr
 
 from redoxmd.diffusion.scene import Scene
 
 ASSETS = files("redoxmd.figures") / "assets"
 # Of all visits, the share inside the surface drawn.
 ENCLOSED = 0.9
-BOHR_PER_A = 1.8897261
 
 
 def draw_page(scene: Scene) -> str:
@@ -50,9 +50,9 @@ def cube_text(scene: Scene) -> str:
     """The visited density as a cube file, lengths in bohr, values in 1/Å³ at the middles of the bins."""
     grid = scene.visits_per_A3
     middle = scene.origin_A + (0.5 / np.array(grid.shape)) @ scene.cell_A
-    lines = ["visited positions", "", "0 " + " ".join(f"{value * BOHR_PER_A:.6f}" for value in middle)]
+    lines = ["visited positions", "", "0 " + " ".join(f"{value / Bohr:.6f}" for value in middle)]
     for count, vector in zip(grid.shape, scene.cell_A, strict=True):
-        lines.append(f"{count} " + " ".join(f"{value * BOHR_PER_A / count:.6f}" for value in vector))
+        lines.append(f"{count} " + " ".join(f"{value / Bohr / count:.6f}" for value in vector))
     lines.append(" ".join(f"{value:.3g}" for value in grid.ravel()))
     return "\n".join(lines) + "\n"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,6 +60,11 @@ def source_cell(settings: Structures) -> SourceCell:
             f"structures.preferred_site: no site {settings.preferred_site!r}; the cell has {cell.site_names}"
         )
     return cell
+
+
+def full_cell(settings: Structures, supercell: Sequence[int]) -> Atoms:
+    """The source cell, repeated, with every site of the mobile ion occupied."""
+    return source_cell(settings).atoms.repeat(supercell)
 
 
 def _read(path: Path, ion: str) -> tuple[Atoms, list[str]]:
