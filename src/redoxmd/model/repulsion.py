@@ -43,6 +43,17 @@ class CoreRepulsion(nn.Module):
         self._radius_A = torch.from_numpy(REACH * covalent_radii[numbers])
 
     @property
+    def charges(self) -> np.ndarray:
+        """Z, for each element."""
+        return self._number.numpy()
+
+    @property
+    def shrinking_per_A(self) -> np.ndarray:
+        """Z^0.23/0.4685 Å, for each element: 1/a_ij is the sum of the two."""
+        shrinking: np.ndarray = self.charges**SCREENING_POWER / SCREENING_A
+        return shrinking
+
+    @property
     def reach_A(self) -> np.ndarray:
         """Half of r_ij, for each element: a pair is close within the sum of the two."""
         return self._radius_A.numpy()

@@ -467,6 +467,13 @@ class Cursor {
 
 }  // namespace
 
+// The polynomial envelope and its slope (redoxmd.model.radial), within the cutoff.
+inline double envelope(double r, double cutoff, double &slope) {
+    const double x = r / cutoff, x2 = x * x, x5 = x2 * x2 * x;
+    slope = x5 * (-168.0 + x * (336.0 - 168.0 * x)) / cutoff;
+    return 1.0 + x5 * x * (-28.0 + x * (48.0 - 21.0 * x));
+}
+
 extern "C" {
 
 int redoxmd_vector_width() { return WIDTH; }
@@ -568,9 +575,9 @@ int redoxmd_geometry(int candidates, const int32_t *a, const int32_t *b, const d
         }
         // What is not a number stays, so that it is seen.
         if (squared >= cutoff * cutoff) continue;
-        const double r = std::sqrt(squared), x = r / cutoff, x2 = x * x, x5 = x2 * x2 * x, x6 = x5 * x;
-        const double u = 1.0 + x6 * (-28.0 + x * (48.0 - 21.0 * x));
-        const double du = x5 * (-168.0 + x * (336.0 - 168.0 * x)) / cutoff;
+        const double r = std::sqrt(squared);
+        double du;
+        const double u = envelope(r, cutoff, du);
         first[kept] = a[p];
         second[kept] = b[p];
         distances[kept] = r;
@@ -612,5 +619,39 @@ void redoxmd_forces(int n, int n_pairs, const int32_t *first, const int32_t *sec
             for (int e = 0; e < 3; e++) virial[3 * e + c] += d[e] * pull;
         }
     }
+}
+
+// Energy, forces (n, 3) and virial (9) of the core repulsion (redoxmd.model.repulsion); most pairs are not that close.
+//
+// charge, shrinking, reach (n): Z, Z^0.23 over the screening length, half of the distance where it ends; by atom.
+double redoxmd_repulsion(int n, int n_pairs, const int32_t *first, const int32_t *second, const double *vectors,
+                         const double *distances, const double *charge, const double *shrinking, const double *reach,
+                         double coulomb, int terms, const double *weights, const double *rates, double *forces,
+                         double *virial) {
+    std::memset(forces, 0, size_t(n) * 3 * sizeof(double));
+    std::memset(virial, 0, 9 * sizeof(double));
+    double energy = 0;
+    for (size_t p = 0; p < size_t(n_pairs); p++) {
+        const size_t a = first[p], b = second[p];
+        const double r = distances[p], end = reach[a] + reach[b], shrink = shrinking[a] + shrinking[b];
+        if (r >= end) continue;
+        double du, screening = 0, change = 0;
+        const double u = envelope(r, end, du);
+        for (int k = 0; k < terms; k++) {
+            const double term = weights[k] * std::exp(-rates[k] * shrink * r);
+            screening += term;
+            change -= rates[k] * shrink * term;
+        }
+        const double bare = coulomb * charge[a] * charge[b] / r;
+        energy += bare * screening * u;
+        const double slope = bare * (change * u + screening * (du - u / r));
+        for (int c = 0; c < 3; c++) {
+            const double pull = slope * vectors[3 * p + c] / r;
+            forces[3 * a + c] += pull;
+            forces[3 * b + c] -= pull;
+            for (int e = 0; e < 3; e++) virial[3 * e + c] += vectors[3 * p + e] * pull;
+        }
+    }
+    return energy;
 }
 }

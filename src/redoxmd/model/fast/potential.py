@@ -17,9 +17,9 @@ from ase import Atoms
 
 from redoxmd.model.fast.build import kernels
 from redoxmd.model.fast.packing import Packing
-from redoxmd.model.graph import Graph
 from redoxmd.model.neighbours import Pairs
 from redoxmd.model.painn import Painn
+from redoxmd.model.repulsion import COULOMB_EV_A, RATES, WEIGHTS
 
 BOX_A = 3.0
 MORTON_BITS = 10
@@ -113,7 +113,9 @@ class FastMembers:
         self.members = list(members)
         self._packed = [_Packed(library, member) for member in members]
         self._order = sorted(range(len(members)), key=lambda number: -self._packed[number].cost)
-        self._core = members[0].core
+        core = members[0].core
+        self._core_of_species = None if core is None else (core.charges, core.shrinking_per_A, core.reach_A)
+        self._screening = np.array(WEIGHTS), np.array(RATES)
         self._geometry = _Geometry.room(0, members[0].radial.size)
         self._pools: dict[int, ThreadPoolExecutor] = {}
 
@@ -165,24 +167,21 @@ class FastMembers:
     def _repulsion(self, species: np.ndarray, geometry: _Geometry) -> tuple[float, np.ndarray, np.ndarray]:
         """Energy, forces and virial of the core repulsion; most steps have no pair that close."""
         forces, virial = np.zeros((len(species), 3)), np.zeros((3, 3))
-        if self._core is None:
+        if self._core_of_species is None:
             return 0.0, forces, virial
-        first, second = geometry.first[: geometry.count], geometry.second[: geometry.count]
-        reach = self._core.reach_A[species]
-        close = np.nonzero(geometry.distances_A[: geometry.count] < reach[first] + reach[second])[0]
-        if len(close) == 0:
-            return 0.0, forces, virial
-        ends = torch.from_numpy(first[close].astype(np.int64)), torch.from_numpy(second[close].astype(np.int64))
-        kinds = torch.from_numpy(np.asarray(species, dtype=np.int64))
-        vectors = torch.from_numpy(geometry.vectors_A[close]).requires_grad_()
-        graph = Graph(kinds, torch.zeros_like(kinds), *ends, vectors, torch.ones(1, dtype=torch.float64))
-        # Twice: the other direction of each pair.
-        energy = 2 * self._core(graph, vectors.norm(dim=1)).sum()
-        (gradient,) = torch.autograd.grad(energy, vectors)
-        pull = gradient.numpy()
-        np.add.at(forces, first[close], pull)
-        np.subtract.at(forces, second[close], pull)
-        return float(energy.detach()), forces, geometry.vectors_A[close].T @ pull
+        g = geometry
+        # Held by name until the call returns: a pointer alone keeps no array.
+        of_atoms = [values[species] for values in self._core_of_species]
+        energy = self._library.redoxmd_repulsion(
+            len(species),
+            g.count,
+            *map(_pointer, (g.first, g.second, g.vectors_A, g.distances_A)),
+            *map(_pointer, of_atoms),
+            ctypes.c_double(COULOMB_EV_A),
+            len(WEIGHTS),
+            *map(_pointer, (*self._screening, forces, virial)),
+        )
+        return energy, forces, virial
 
 
 class _Packed:
