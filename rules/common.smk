@@ -111,6 +111,16 @@ def trajectories():
     return layout.trajectories(CFG.production)
 
 
+TRAJECTORY_LENGTHS_PS = layout.trajectory_lengths_ps(CFG.production)
+
+
+def trajectory_settings(wildcards):
+    """What a production trajectory is run with."""
+    grid = ["x", "temperatures_K", "replicas", "more", "checkpoint_every_s"]
+    length_ps = TRAJECTORY_LENGTHS_PS[wildcards.structure, wildcards.temperature]
+    return section("production", without=grid) | {"length_ps": length_ps}
+
+
 def decision(run, gen):
     """The decision of a generation; asking for it makes Snakemake run the loop that far."""
     path = f"results/{run}/gate/gen{gen}.json"

@@ -16,10 +16,7 @@ rule production:
         **needs("production"),
     params:
         **stage_version("production"),
-        production=section(
-            "production",
-            without=["x", "temperatures_K", "replicas", "checkpoint_every_s"],
-        ),
+        production=trajectory_settings,
         seed=CFG.seed,
         state="results/{run}/state/production/{structure}_T{temperature}K",
     script:

@@ -28,6 +28,16 @@ WRONG = [
     ({"train": {"validation_fraction": 0.9}}, "train.validation_fraction", "less than 0.5"),
     ({"production": {"x": [1, 1]}}, "production.x", "repeated"),
     ({"production": {"save_every_fs": 0.1}}, "production.save_every_fs", "at least production.timestep_fs"),
+    (
+        {"production": {"more": [{"x": [2.0], "temperatures_K": [300], "supercell": [2, 2, 2]}]}},
+        "production.more",
+        "x = 2 at 300 K in a cell of [2, 2, 2] is there already",
+    ),
+    (
+        {"production": {"more": [{"x": [2.0], "temperatures_K": [300, 300]}]}},
+        "production.more[0].temperatures_K",
+        "repeated",
+    ),
     ({"production": {"supercell": [2, 2]}}, "production.supercell[2]", "missing"),
     ({"diffusion": {"msd_fit": [0.5, 0.1]}}, "diffusion.msd_fit", "must grow"),
     ({"gate": {"max_generations": 2, "min_generations": 3}}, "gate.min_generations", "exceeds max_generations"),

@@ -40,6 +40,20 @@ def test_counts_of_the_paper():
     assert plan.disk_gb["trajectories"] == pytest.approx(15, rel=0.05)
 
 
+def test_trajectories_beside_the_grid_have_their_own_cell_and_length():
+    grid = {"x": [2.0, 3.0], "temperatures_K": [600], "replicas": 2, "supercell": [1, 1, 1], "length_ps": 100}
+    others = [
+        {"x": [2.75], "temperatures_K": [600, 800], "supercell": [2, 2, 2], "length_ps": 20},
+        {"x": [3.0], "temperatures_K": [900], "supercell": [1, 1, 1]},
+    ]
+    config = parse_config({"run": "t", "engine": {"name": "toy"}, "production": {**grid, "more": others}})
+    lengths_ps = layout.trajectory_lengths_ps(config.production)
+    assert len(lengths_ps) == 7
+    assert lengths_ps["x2.750_preferred0_2x2x2", "800"] == 20
+    assert lengths_ps["x3.000_preferred0_1x1x1", "900"] == lengths_ps["x3.000_preferred1_1x1x1", "600"] == 100
+    assert make_plan(config, ROOT).jobs["production"] == 7
+
+
 def test_missing_vasp_is_refused_by_name(tmp_path, capsys):
     assert main(["check", config_file(tmp_path, engine={"name": "vasp"})]) == 1
     assert "no vasp_std found" in capsys.readouterr().out

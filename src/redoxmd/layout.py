@@ -20,14 +20,22 @@ def structure_names(starts: Sequence[Start], supercell: Repeats) -> list[str]:
     return list(dict.fromkeys(names))
 
 
+def trajectory_lengths_ps(production: Production) -> dict[tuple[str, str], float]:
+    """How long each production trajectory is to be, by its (structure, temperature)."""
+    return {
+        (structure_name(x, production.ordering, replica, part.supercell), f"{kelvin:g}"): (
+            part.length_ps or production.length_ps
+        )
+        for part in production.grids
+        for x in part.x
+        for kelvin in part.temperatures_K
+        for replica in range(part.replicas)
+    }
+
+
 def trajectories(production: Production) -> list[tuple[str, str]]:
     """(structure, temperature) of every production trajectory."""
-    return [
-        (structure_name(x, production.ordering, replica, production.supercell), f"{kelvin:g}")
-        for x in production.x
-        for kelvin in production.temperatures_K
-        for replica in range(production.replicas)
-    ]
+    return list(trajectory_lengths_ps(production))
 
 
 def production_structures(production: Production) -> list[str]:

@@ -239,18 +239,21 @@ def _disk_gb(config: Config, atoms_of: dict[str, int]) -> dict[str, float]:
     densities = sum(_density_bytes(n) * _kept(config.aimd.steps, config.aimd.density_every) for n in aimd_atoms)
     densities += config.select.budget * _density_bytes(largest) * _kept(config.label.steps, config.label.density_every)
     runs = [(n, config.aimd.steps) for n in aimd_atoms] + [(largest, config.label.steps)] * config.select.budget
-    saved = config.production.length_ps * FS_PER_PS / config.production.save_every_fs
-    trajectory = sum(atoms_of.get(name, source) for name, _ in layout.trajectories(config.production)) * saved
+    lengths_fs = [
+        (atoms_of.get(name, source), length_ps * FS_PER_PS)
+        for (name, _), length_ps in layout.trajectory_lengths_ps(config.production).items()
+    ]
+    saved = sum(atoms * length_fs for atoms, length_fs in lengths_fs) / config.production.save_every_fs
     has_density = config.engine.name in WITH_DENSITY
-    charged = config.production.length_ps * FS_PER_PS / config.charges.every_fs if config.charges.every_fs else 0.0
-    charged += config.charges.max_jumps * 2 * config.charges.jump_window_fs / config.production.save_every_fs
-    atom_frames = sum(atoms_of.get(name, source) for name, _ in layout.trajectories(config.production)) * charged
+    around_jumps = config.charges.max_jumps * 2 * config.charges.jump_window_fs / config.production.save_every_fs
+    per_fs = 1 / config.charges.every_fs if config.charges.every_fs else 0.0
+    charged = sum(atoms * (length_fs * per_fs + around_jumps) for atoms, length_fs in lengths_fs)
     return {
         "frames (aimd and one generation of labels)": frames * FRAME_BYTES_PER_ATOM / 1e9,
         "densities (aimd and one generation of labels)": densities / 1e9 if has_density else 0.0,
         **engine_disk_gb(config.engine, runs, source),
-        "trajectories": trajectory * TRAJECTORY_BYTES_PER_ATOM / 1e9,
-        **({"charges (at most)": atom_frames * CHARGES_BYTES_PER_ATOM / 1e9} if config.density.enabled else {}),
+        "trajectories": saved * TRAJECTORY_BYTES_PER_ATOM / 1e9,
+        **({"charges (at most)": charged * CHARGES_BYTES_PER_ATOM / 1e9} if config.density.enabled else {}),
     }
 
 

@@ -105,11 +105,14 @@ def _basins_lines(results: Path, config: Config) -> list[str]:
 
 
 def _production_lines(results: Path, config: Config) -> list[str]:
-    wanted = [f"{name}_T{kelvin}K" for name, kelvin in layout.trajectories(config.production)]
+    wanted = {
+        f"{name}_T{kelvin}K": config.production.equilibration_ps + length_ps
+        for (name, kelvin), length_ps in layout.trajectory_lengths_ps(config.production).items()
+    }
     files = {name: results / f"production/{name}.h5" for name in wanted}
     done = [path for path in files.values() if path.exists()]
     waited_for = [name for name, path in files.items() if not path.exists()]
-    on_their_way = [line for name in waited_for if (line := _progress_line(results, config, name))]
+    on_their_way = [line for name in waited_for if (line := _progress_line(results, config, name, wanted[name]))]
     if not done:
         return [f"production: 0 of {len(wanted)} trajectories", *on_their_way]
     from redoxmd.trajectory import read_metadata
@@ -153,7 +156,7 @@ def _electron_lines(results: Path, config: Config) -> list[str]:
     return [*lines, f"charges: {done} of {len(wanted)} trajectories"]
 
 
-def _progress_line(results: Path, config: Config, trajectory: str) -> str:
+def _progress_line(results: Path, config: Config, trajectory: str, wanted_ps: float) -> str:
     """How far an unfinished trajectory had come when its state was last written; "" when there is none."""
     state = results / f"state/production/{trajectory}/state.npz"
     if not state.exists():
@@ -161,7 +164,6 @@ def _progress_line(results: Path, config: Config, trajectory: str) -> str:
     with np.load(state, allow_pickle=False) as record:
         step, spent_s = int(record["step"]), float(record["spent_s"])
     time_ps = step * config.production.timestep_fs / FS_PER_PS
-    wanted_ps = config.production.equilibration_ps + config.production.length_ps
     line = f"  {trajectory}: {time_ps:.3g} of {wanted_ps:.3g} ps, equilibration included"
     if step == 0 or spent_s <= 0:
         return line

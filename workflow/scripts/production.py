@@ -1,5 +1,5 @@
 from redoxmd.checkpoint import Checkpoint
-from redoxmd.config import parse_config
+from redoxmd.config import parse_config, with_settings
 from redoxmd.frames import read_frames
 from redoxmd.job import job, logger
 from redoxmd.model.ensemble import ensemble_identity, load_ensemble
@@ -21,7 +21,7 @@ with job("production", snakemake.log[0], snakemake.threads):
     summary = produce(
         atoms,
         ensemble,
-        config.production,
+        with_settings(config.production, snakemake.params.production),
         float(kelvin),
         derive_rng(seed, "production", name, kelvin),
         checkpoint,

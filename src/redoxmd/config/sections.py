@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 TemperatureK = Annotated[float, Field(gt=0.0, le=5000.0)]
@@ -385,19 +385,39 @@ class Basins(Relaxation):
     temperature_K: TemperatureK = Field(default=1000.0, description="of the Metropolis rule between relaxed structures")
 
 
+def _distinct(values: tuple[float, ...]) -> tuple[float, ...]:
+    if len(set(values)) != len(values):
+        raise ValueError(f"has repeated values: {list(values)}")
+    return values
+
+
+Contents = Annotated[tuple[float, ...], Field(min_length=1), AfterValidator(_distinct)]
+TemperaturesK = Annotated[tuple[TemperatureK, ...], Field(min_length=1), AfterValidator(_distinct)]
+
+
+class Trajectories(Section):
+    """Trajectories beside those of the grid: another cell, to see what its size does, or another length."""
+
+    x: Contents = Field(description="mobile ions per formula unit")
+    temperatures_K: TemperaturesK = Field(description="one trajectory for each")
+    replicas: Count = Field(default=1, description="starting orderings per x and temperature")
+    supercell: Repeats = Field(description="repeats of the source cell")
+    length_ps: Positive | None = Field(default=None, description="null: production.length_ps")
+
+
 class Production(Section):
     """Nanosecond MD over concentration, temperature and replica."""
 
-    x: tuple[float, ...] = Field(
-        default=tuple(1.0 + i / 8 for i in range(17)), min_length=1, description="mobile ions per formula unit"
-    )
-    temperatures_K: tuple[TemperatureK, ...] = Field(
-        default=(300.0, 400.0, 500.0, 600.0), min_length=1, description="one trajectory for each"
-    )
+    x: Contents = Field(default=tuple(1.0 + i / 8 for i in range(17)), description="mobile ions per formula unit")
+    temperatures_K: TemperaturesK = Field(default=(300.0, 400.0, 500.0, 600.0), description="one trajectory for each")
     replicas: Count = Field(default=3, description="starting orderings per x and temperature")
     ordering: Literal["random", "preferred"] = Field(default="preferred", description="as in starts")
     supercell: Repeats = Field(default=(2, 2, 2), description="repeats of the source cell")
     length_ps: Positive = Field(default=1000.0, description="trajectory length after equilibration")
+    more: tuple[Trajectories, ...] = Field(
+        default=(),
+        description="trajectories beside that grid: [{x, temperatures_K, replicas, supercell, length_ps}, …]",
+    )
     equilibration_ps: float = Field(default=5.0, ge=0.0, description="run before, not recorded")
     timestep_fs: TimestepFs = Field(default=0.5, description="MD time step")
     friction_per_fs: Positive = Field(default=0.002, description="Langevin friction")
@@ -405,12 +425,24 @@ class Production(Section):
     stop_above_eV_A: Positive = Field(default=5.0, description="force spread that ends a trajectory")
     checkpoint_every_s: Positive = Field(default=300.0, description="wall time between restart files")
 
-    @field_validator("x", "temperatures_K")
-    @classmethod
-    def _distinct(cls, value: tuple[float, ...]) -> tuple[float, ...]:
-        if len(set(value)) != len(value):
-            raise ValueError(f"has repeated values: {list(value)}")
-        return value
+    @property
+    def grids(self) -> tuple[Production | Trajectories, ...]:
+        """All of x × T × replica: its own and those beside it."""
+        return (self, *self.more)
+
+    @model_validator(mode="after")
+    def _each_once(self) -> Production:
+        seen: set[tuple[float, float, Repeats]] = set()
+        for part in self.grids:
+            grid = {(x, kelvin, part.supercell) for x in part.x for kelvin in part.temperatures_K}
+            if twice := seen & grid:
+                x, kelvin, supercell = min(twice)
+                raise ValueError(
+                    f"more: x = {x:g} at {kelvin:g} K in a cell of {list(supercell)} is there already; "
+                    "raise its replicas instead"
+                )
+            seen |= grid
+        return self
 
 
 class NebPath(Section):
