@@ -17,6 +17,7 @@ from redoxmd.config.sections import Member, Train
 from redoxmd.dataset import Dataset, force_scale, reference_energies
 from redoxmd.interrupt import StopRequest
 from redoxmd.model import restart
+from redoxmd.model.ensemble import Evaluation
 from redoxmd.model.files import choose_device, load_record, member_from_record, member_record, save_record
 from redoxmd.model.graph import Graph, build_graph, collate
 from redoxmd.model.painn import Painn
@@ -84,6 +85,7 @@ def train_member(
     previous: Painn | None,
     checkpoint: Any,
     name: str = "member",
+    evaluation: Evaluation = "auto",
 ) -> TrainingResult:
     """Train one member by Adam with decay on plateau, EMA and early stopping on the validation loss.
 
@@ -97,11 +99,12 @@ def train_member(
         checkpoint: `redoxmd.checkpoint.Checkpoint`; a training that was asked to stop goes on from that step, a killed
             one from its last validation.
         name: for the log.
+        evaluation: auto takes kernels for the sums over neighbours where they apply, plain PyTorch alone.
 
     Raises:
         TrainingDiverged: the loss is no number.
     """
-    trainer = Trainer(dataset, member, settings, generation, seed, previous, name)
+    trainer = Trainer(dataset, member, settings, generation, seed, previous, name, evaluation)
     restart.run(trainer, checkpoint, "training")
     return trainer.result()
 
@@ -118,6 +121,7 @@ class Trainer:
         seed: int,
         previous: Painn | None,
         name: str,
+        evaluation: Evaluation = "auto",
     ) -> None:
         self.settings = settings
         self.seed = seed
@@ -127,6 +131,7 @@ class Trainer:
         self.max_steps = settings.max_steps if generation == 0 else settings.max_steps_active
         training, validation = dataset.part("train"), dataset.part("validation")
         self.model = self._initial_model(dataset, training, member, previous).to(self.device)
+        self.model.use_kernels(evaluation == "auto")
         self.averaged = copy.deepcopy(self.model).requires_grad_(False)
         self.training = [make_sample(frame, self.model) for frame in training]
         self.validation = [make_sample(frame, self.model) for frame in validation]

@@ -9,7 +9,8 @@ from redoxmd.train import load_member, save_member, train_member
 
 gen, number = int(snakemake.wildcards.gen), int(snakemake.wildcards.member)
 with job("train", snakemake.log[0], snakemake.threads):
-    settings = parse_config(snakemake.config).train
+    config = parse_config(snakemake.config)
+    settings = config.train
     data = file_sha256(snakemake.input.dataset)
     start = snakemake.input.get("previous")
     earlier = file_sha256(start) if start else ""
@@ -26,6 +27,7 @@ with job("train", snakemake.log[0], snakemake.threads):
         previous,
         checkpoint,
         name=f"generation {gen}, member {number}",
+        evaluation=config.compute.evaluation,
     )
     save_member(snakemake.output.member, result, {"dataset": data, "generation": gen, "member": number})
     checkpoint.clear()

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from redoxmd.model.fast.filtered_sum import filtered_sum, plain_sum
 from redoxmd.model.graph import Blocks, Graph
 from redoxmd.model.radial import RadialBasis
 
@@ -46,7 +47,8 @@ class Interaction(nn.Module):
 
     The filters W = Σ_k w_k R_k(r) are linear in the radial basis, so the sum over neighbours is taken first, per
     basis function, as a matrix product over blocks (`Blocks`), and the filter weights come after. Without blocks
-    the same sums run pair by pair: the plain form that tests hold the fast one to.
+    the same sums run pair by pair: the plain form that tests hold the fast one to. `compiled` takes kernels for the
+    sums over blocks, as training does.
 
     Shapes: s (n, F), μ (n, 3, F) or None when all vectors are zero.
     """
@@ -55,6 +57,7 @@ class Interaction(nn.Module):
         super().__init__()
         self.features = features
         self.radial_functions = radial_functions
+        self.compiled = False
         self.phi = nn.Sequential(nn.Linear(features, features), nn.SiLU(), nn.Linear(features, 3 * features))
         # Rows: basis functions; columns: filters of scalars (s), old vectors (v) and directions (r).
         self.filters = nn.Parameter(torch.randn(radial_functions, 3 * features) / radial_functions**0.5)
@@ -80,20 +83,14 @@ class Interaction(nn.Module):
     def _by_blocks(self, carried: Tensor, phi_r: Tensor, pairs: PairTensors, blocks: Blocks) -> tuple[Tensor, Tensor]:
         parts = carried.shape[1]
         w_s, w_v, w_r = self.filters.split(self.features, dim=1)
-        weights = w_s[:, None] if parts == 1 else torch.stack([w_s, w_v, w_v, w_v], dim=1)
-        summed = self._block_sum(pairs.basis, carried.flatten(1), blocks)
-        summed = summed.view(-1, self.radial_functions, parts, self.features)
-        delta = (summed * weights).sum(dim=1)[blocks.row]
-        along = self._block_sum(pairs.directed, phi_r, blocks).view(-1, 3, self.radial_functions, self.features)
-        delta_v = (along * w_r).sum(dim=2)[blocks.row]
+        over_blocks = filtered_sum if self.compiled else plain_sum
+        weights = w_s if parts == 1 else torch.cat([w_s, w_v, w_v, w_v], dim=1)
+        delta = over_blocks(pairs.basis, carried.flatten(1)[blocks.columns], weights)
+        delta = delta.view(-1, parts, self.features)[blocks.row]
+        delta_v = over_blocks(pairs.directed, phi_r[blocks.columns], w_r).view(-1, 3, self.features)[blocks.row]
         if parts > 1:
             delta_v = delta_v + delta[:, 1:]
         return delta[:, 0], delta_v
-
-    @staticmethod
-    def _block_sum(scattered: Tensor, values: Tensor, blocks: Blocks) -> Tensor:
-        """Σ_c a(c, r·k) x(c, f) in every block: (B·R·K, f)."""
-        return torch.bmm(scattered.transpose(1, 2), values[blocks.columns]).flatten(0, 1)
 
 
 class Update(nn.Module):
@@ -159,6 +156,12 @@ class Representation(nn.Module):
     def device(self) -> torch.device:
         """Where the weights are."""
         return self.embedding.weight.device
+
+    def use_kernels(self, wanted: bool = True) -> None:
+        """Take kernels for the sums over blocks of atoms, wherever they apply, or PyTorch again."""
+        for interaction in self.modules():
+            if isinstance(interaction, Interaction):
+                interaction.compiled = wanted
 
     def pair_tensors(self, graph: Graph) -> PairTensors:
         """Evaluate what depends on the pairs alone: shared by all layers, and by members with the same basis."""
