@@ -2,7 +2,7 @@
 # Settings: CONFIG=config/other.yaml CORES=8 PYTHON=python3.12 TORCH=torch==2.13.0
 PYTHON ?= python3
 CONFIG ?= config/config.yaml
-CORES ?= $(shell nproc 2>/dev/null || echo 2)
+CORES ?= $(shell env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc 2>/dev/null || echo 2)
 TORCH ?= torch==2.13.0
 VENV := .venv
 BIN := $(VENV)/bin

@@ -5,8 +5,8 @@ The sum is a form that is linear in each of four arrays,
     T = Σ_(b, c, r, k, f) a(b, c, r, k) x(b, c, f) w(k, f) g(b, r, f),
 
 in blocks b of receivers r and senders c (`redoxmd.model.graph.Blocks`): the radial basis a, features x, filter weights
-w and, for the sum itself, the place g of its result. What PyTorch writes to memory between its products, as large as a and x
-together for every basis function, stays in the cache here. Training differentiates twice; a derivative of T with
+w and, for the sum itself, the place g of its result. What PyTorch writes to memory between its products, as large as a
+and x together for every basis function, stays in the cache here. Training differentiates twice; a derivative of T with
 respect to one array is a sum of the same kind over the three others, so four kernels are closed under it.
 """
 
