@@ -280,6 +280,34 @@ rule site_occupancy:
         "../workflow/scripts/site_occupancy.py"
 
 
+rule orderings:
+    input:
+        visits=[f"results/{{run}}/basins/{name}.csv" for name in layout.production_structures(CFG.production)],
+    output:
+        pdf="results/{run}/figures/orderings.pdf",
+        svg=report(
+            "results/{run}/figures/orderings.svg",
+            caption="../workflow/report/orderings.rst",
+            category="Diffusion",
+            labels={"figure": "orderings"},
+        ),
+        png="results/{run}/figures/orderings.png",
+        csv="results/{run}/figures/orderings.csv",
+    log:
+        "results/{run}/logs/figures/orderings.log",
+    params:
+        code=code("orderings", "figures", "orderings.py"),
+        stem="results/{run}/figures/orderings",
+        structures=section("structures"),
+        style=section("figures"),
+        caption=dict(
+            steps=CFG.basins.steps,
+            preferred=CFG.structures.preferred_site,
+        ),
+    script:
+        "../workflow/scripts/orderings.py"
+
+
 rule table2_activation:
     input:
         arrhenius="results/{run}/diffusion/arrhenius.csv",

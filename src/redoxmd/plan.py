@@ -41,6 +41,8 @@ DENSITY_FIGURES = (
 )
 # Drawn where the material is the paper's.
 PAPER_FIGURES = ("paper_comparison",)
+# Drawn where basins are hopped.
+BASINS_FIGURES = ("orderings",)
 # Drawn where there are paths.
 NEB_FIGURES = ("fig4_neb",)
 
@@ -58,7 +60,8 @@ def figures_of(config: Config) -> tuple[str, ...]:
     """Names of the figures of a run."""
     of_paper = PAPER_FIGURES if config.structures.source == "nvp" else ()
     paths, electrons = NEB_FIGURES if config.neb.paths else (), DENSITY_FIGURES if config.density.enabled else ()
-    return FIGURES + paths + electrons + of_paper
+    walks = BASINS_FIGURES if config.basins.enabled else ()
+    return FIGURES + walks + paths + electrons + of_paper
 
 
 @dataclass(frozen=True)

@@ -42,13 +42,15 @@ def test_basins_stand_between_structures_and_production_and_change_nothing_else(
     after = planned(tmp_path / "with", basins={"enabled": True})
     added, gone = after - before, before - after
     assert sum(job[0] == "basins" for job in added) == 3
-    assert {job[0] for job in added} == {"basins", "production"}
-    assert {job[0] for job in gone} == {"production"}
+    assert {job[0] for job in added} == {"basins", "production", "orderings", "manifest"}
+    assert {job[0] for job in gone} == {"production", "manifest"}
     for job in added:
+        if job[0] in ("orderings", "manifest"):
+            continue
         source = "structures" if job[0] == "basins" else "basins"
         assert any(f"results/toy/{source}/" in file for file in job[1:])
     for job in gone:
-        assert any("results/toy/structures/" in file for file in job[1:])
+        assert job[0] == "manifest" or any("results/toy/structures/" in file for file in job[1:])
 
 
 @pytest.mark.parametrize("reference", [True, False])
@@ -72,6 +74,7 @@ def test_their_jobs_run_behind_a_finished_loop(tmp_path):
     }
     config = {**yaml.safe_load(TOY.read_text()), **sections}
     config["explore"]["min_distance_fraction"] = 0.1
+    config["production"]["x"] = [2.5]
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
     name = "x2.500_preferred0_1x1x1"
     atoms = build(parse_name(name), parse_config(config).structures, config["seed"])
@@ -82,14 +85,16 @@ def test_their_jobs_run_behind_a_finished_loop(tmp_path):
     # As old as what was made from them: the rest of the campaign is empty files and must not run.
     for file in given:
         os.utime(file, (then, then))
-    targets = [results / f"basins/{name}.extxyz", results / "figures/fig4_neb.csv"]
+    targets = [results / f"basins/{name}.extxyz", results / "figures/orderings.csv", results / "figures/fig4_neb.csv"]
     arguments = ["--rerun-triggers", "input", "--cores", "1", "--configfile", str(tmp_path / "config.yaml"), "--"]
     done = snakemake(folder, *arguments, *(str(target.relative_to(folder)) for target in targets))
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
     (start,) = read_frames(targets[0])
     assert start.info["structure"] == name and len(start) == len(atoms)
     assert len(pd.read_csv(results / f"basins/{name}.csv")) == 3
-    profile = pd.read_csv(targets[1])
+    orderings = pd.read_csv(results / "figures/orderings.csv")
+    assert orderings["visits"].sum() == 3 and (orderings["above_lowest_meV_fu"] >= 0).all()
+    profile = pd.read_csv(targets[2])
     assert profile["image"].tolist() == [0, 1, 2]
     assert profile[["energy_eV", "energy_spread_eV", "reference_eV"]].notna().all(axis=None)
     assert len(read_frames(results / "neb/hop.images.extxyz")) == 3

@@ -1,0 +1,34 @@
+"""Energies of the orderings that basin hopping has relaxed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from redoxmd.config.sections import Figures
+from redoxmd.figures.style import colour_of, label, legend, new_figure, say
+
+
+def draw(table: pd.DataFrame, preferred: str, settings: Figures) -> Figure:
+    """Energy above the lowest ordering of the same content and cell, over the number of preferred sites left empty.
+
+    Args:
+        table: of `redoxmd.orderings.ordering_table`.
+        preferred: name of the preferred site.
+    """
+    figure, axes = new_figure(settings, height_ratio=0.7, width=1.2)
+    axis = axes[0, 0]
+    series = list(table.groupby(["x", "supercell"]))
+    colours = colour_of([key for key, _ in series])
+    for number, ((x, cell), rows) in enumerate(series):
+        aside = 0.5 * (number - (len(series) - 1) / 2) / max(len(series), 1)
+        place = rows["preferred_empty"].to_numpy() + aside
+        axis.plot(place, rows["above_lowest_meV_fu"], "_", color=colours[x, cell], label=f"x = {x:g}, {cell}")
+    label(axis, settings, f"{preferred} sites left empty in the cell", "above the lowest (meV per formula unit)")
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    legend(axis, settings)
+    if table.empty or not np.isfinite(table["above_lowest_meV_fu"]).any():
+        say(axis, settings, "no relaxed structure")
+    return figure

@@ -1,0 +1,82 @@
+"""Orderings of the mobile ions that basin hopping has relaxed, and what it costs to leave a preferred site empty."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import prod
+
+import numpy as np
+import pandas as pd
+
+from redoxmd.structures.request import StructureRequest, parse_name
+
+COLUMNS = (
+    "x",
+    "supercell",
+    "ordering",
+    "preferred_empty",
+    "visits",
+    "energy_eV",
+    "spread_eV_A",
+    "above_lowest_meV_fu",
+)
+
+
+def ordering_table(
+    visits: Mapping[str, pd.DataFrame], sites: Mapping[str, Sequence[str]], preferred: str, formula_units: int
+) -> pd.DataFrame:
+    """The lowest energy of every ordering of a content and cell, above the lowest of them all.
+
+    Args:
+        visits: of each structure by its name, as `redoxmd.basins.BasinsRun.visits`; refused ones are left out.
+        sites: kind of each site of the full cell of each structure, in the order of the bits of an ordering.
+        preferred: kind of site whose empty ones are counted.
+        formula_units: of the source cell.
+
+    Returns:
+        Columns of `COLUMNS`; energies above the lowest in meV per formula unit.
+    """
+    parts = []
+    for name, table in visits.items():
+        request = parse_name(name)
+        kept = table[table["refused"].fillna("") == ""]
+        parts.append(
+            kept.assign(
+                x=request.x,
+                supercell=_cell(request),
+                units=formula_units * prod(request.supercell),
+                preferred_empty=[_empty(str(ordering), sites[name], preferred) for ordering in kept["ordering"]],
+            )
+        )
+    rows = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+    if rows.empty:
+        return pd.DataFrame(columns=list(COLUMNS))
+    found = []
+    for _, group in rows.groupby(["x", "supercell"]):
+        lowest = group["energy_eV"].min()
+        for ordering, same in group.groupby("ordering"):
+            best = same.nsmallest(1, "energy_eV").iloc[0]
+            above = 1000 * (best["energy_eV"] - lowest) / best["units"]
+            columns = {key: best[key] for key in ("x", "supercell", "preferred_empty", "energy_eV", "spread_eV_A")}
+            found.append({**columns, "ordering": ordering, "visits": len(same), "above_lowest_meV_fu": above})
+    table = pd.DataFrame(found, columns=list(COLUMNS))
+    return table.sort_values(["x", "supercell", "energy_eV"], ignore_index=True)
+
+
+def _cell(request: StructureRequest) -> str:
+    return "x".join(map(str, request.supercell))
+
+
+def _empty(ordering: str, sites: Sequence[str], preferred: str) -> int:
+    occupied = int(ordering, 16)
+    return sum(kind == preferred and not occupied >> place & 1 for place, kind in enumerate(sites))
+
+
+def cost_of_a_vacancy_eV(table: pd.DataFrame) -> np.ndarray:
+    """E(one preferred site empty) − E(none empty), the lowest of each, for every content and cell that has both."""
+    costs = []
+    for _, group in table.groupby(["x", "supercell"]):
+        lowest = group.groupby("preferred_empty")["energy_eV"].min()
+        if {0, 1} <= set(lowest.index):
+            costs.append(float(lowest[1] - lowest[0]))
+    return np.array(costs)
