@@ -509,12 +509,15 @@ rule fig10_jump:
 rule paper_comparison:
     input:
         **electrons("charges", "mixture", "redox"),
+        **({"orderings": "results/{run}/figures/orderings.csv"} if CFG.basins.enabled else {}),
         ensemble=converged("results/{run}/train/gen{gen}/ensemble.json"),
         decisions=all_generations("results/{run}/gate/gen{gen}.json"),
         trajectories="results/{run}/diffusion/trajectories.csv",
         diffusivities="results/{run}/diffusion/diffusivities.csv",
         arrhenius="results/{run}/diffusion/arrhenius.csv",
         concerted="results/{run}/diffusion/concerted.csv",
+        sites="results/{run}/diffusion/sites.csv",
+        events="results/{run}/diffusion/events.csv",
     output:
         pdf="results/{run}/figures/paper_comparison.pdf",
         svg=report(
@@ -528,7 +531,7 @@ rule paper_comparison:
     log:
         "results/{run}/logs/figures/paper_comparison.log",
     params:
-        code=code("paper_comparison", "figures", "paper.py"),
+        code=code("paper_comparison", "figures", "paper", "orderings.py"),
         stem="results/{run}/figures/paper_comparison",
         style=section("figures"),
         caption=dict(

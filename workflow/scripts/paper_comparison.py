@@ -9,12 +9,22 @@ from redoxmd.records import read_json
 
 with job("figures", snakemake.log[0]):
     config, given = parse_config(snakemake.config), snakemake.input
-    names = ("trajectories", "diffusivities", "arrhenius", "concerted")
+    names = ("trajectories", "diffusivities", "arrhenius", "concerted", "sites", "events")
     tables = {name: pd.read_csv(given[name]) for name in names}
     electrons = {"charges": None, "mixture": None, "redox": None}
     if config.density.enabled:
         electrons = {name: pd.read_csv(given[name]) for name in ("charges", "redox")}
         electrons["mixture"] = read_json(given.mixture)
+    orderings = pd.read_csv(given.orderings) if config.basins.enabled else None
     errors, decisions = read_json(given.ensemble)["errors"], [read_json(path) for path in given.decisions]
-    table = compare(RunTables(errors, decisions, **tables, **electrons, redox_element=config.structures.redox_element))
+    run = RunTables(
+        errors,
+        decisions,
+        **tables,
+        **electrons,
+        orderings=orderings,
+        redox_element=config.structures.redox_element,
+        preferred_site=config.structures.preferred_site,
+    )
+    table = compare(run)
     save_figure(draw(table, config.figures), table, snakemake.params.stem, config.figures)

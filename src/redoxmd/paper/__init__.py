@@ -1,0 +1,34 @@
+"""The paper's numbers beside those of a run (de Blasio et al., Energy Storage Materials 63, 103023, 2023).
+
+A number counts as found again when the paper's range (half a unit of the last digit where it gives none) and ours
+within two standard errors overlap; an error, when ours is no larger. What a run has no data for stays in the table,
+with the reason in place of a number.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from redoxmd.paper.electrons import charge_rows, redox_rows
+from redoxmd.paper.ions import activation_rows, concerted_rows, diffusion_rows, site_rows
+from redoxmd.paper.potentials import accuracy_rows, loop_rows
+from redoxmd.paper.tables import RunTables
+
+__all__ = ["COLUMNS", "RunTables", "compare"]
+
+COLUMNS = ("quantity", "conditions", "unit", "paper", "paper_low", "paper_high", "ours", "error", "agrees", "remark")
+
+
+def compare(run: RunTables) -> pd.DataFrame:
+    """One row per number of the paper; see COLUMNS and the module."""
+    parts = (
+        accuracy_rows,
+        loop_rows,
+        charge_rows,
+        site_rows,
+        diffusion_rows,
+        activation_rows,
+        concerted_rows,
+        redox_rows,
+    )
+    return pd.DataFrame([item for part in parts for item in part(run)], columns=list(COLUMNS))

@@ -1,0 +1,50 @@
+"""Densities, charges and electron hops."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from redoxmd.paper.measured import NAN, Measured, mean_of, row
+from redoxmd.paper.tables import RunTables
+
+
+def charge_rows(run: RunTables) -> list[tuple[object, ...]]:
+    """Bader charges of the two states, and their errors."""
+    no_model = Measured(remark="no density model (density.enabled)")
+    separation = mae = share = no_model
+    if run.mixture is not None and run.charges is not None:
+        separation = Measured(remark="one state only, or too few charges")
+        if run.mixture["fitted"]:
+            separation = Measured(abs(float(run.mixture["mean"][1][0]) - float(run.mixture["mean"][0][0])))
+        chosen = (run.charges["element"] == run.redox_element) & (run.charges["set"] == "test")
+        error = (run.charges["predicted_charge_e"] - run.charges["reference_charge_e"])[chosen].abs()
+        if len(error):
+            mae = Measured(float(error.mean()), float(error.std(ddof=1) / np.sqrt(len(error))))
+            share = Measured(float((error < 0.05).mean()))
+        else:
+            mae = share = Measured(remark="no test configuration with a density")
+    element = run.redox_element
+    return [
+        row(f"Bader charges of the two states of {element}, apart", "", "e", (0.25, 0.2, 0.3), separation),
+        row(f"error of the Bader charge of {element} (MAE)", "test set", "e", (0.009, NAN, 0.009), mae, "at_most"),
+        row("share of these errors below 0.05 e", "test set", "", (NAN, 0.5, 1.0), share, "at_least"),
+    ]
+
+
+def redox_rows(run: RunTables) -> list[tuple[object, ...]]:
+    """What goes with a change of state: bonds, hops and jumps."""
+    element = run.redox_element
+    bond = cosine = Measured(remark="no density model (density.enabled)")
+    if run.redox is not None:
+        table = run.redox
+        known = table[np.isfinite(table["bond_difference_A"]) & (table["bond_difference_error_A"] > 0)]
+        weight = 1 / known["bond_difference_error_A"] ** 2
+        bond = Measured(remark="no trajectory with both states for long enough")
+        if len(known):
+            mean = float((weight * known["bond_difference_A"]).sum() / weight.sum())
+            bond = Measured(mean, float(weight.sum() ** -0.5))
+        cosine = mean_of(table["mean_cosine"].dropna().to_numpy(), "", "no electron hop near a jump")
+    return [
+        row(f"{element}–O bond of the higher state, longer by", "all trajectories", "Å", (-0.08, -0.085, -0.075), bond),
+        row("cosine of electron hop and ion jump", "all trajectories", "", (NAN, NAN, 0.0), cosine, "at_most"),
+    ]

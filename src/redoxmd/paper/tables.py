@@ -1,0 +1,40 @@
+"""What of a run the paper is compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+
+@dataclass(frozen=True)
+class RunTables:
+    """What a run has found.
+
+    Attributes:
+        errors: of the last ensemble (`ensemble.json`, "errors").
+        decisions: of every generation.
+        trajectories, diffusivities, arrhenius, concerted: of stage diffusion.
+        charges, mixture, redox: reference charges, states and redox table; None without a density model.
+        sites, events: occupancies and changes of site, of stage diffusion.
+        orderings: of basin hopping; None without it.
+        redox_element: whose charges count.
+        preferred_site: kind of site that stays full.
+    """
+
+    errors: Sequence[Mapping[str, Any]]
+    decisions: Sequence[Mapping[str, Any]]
+    trajectories: pd.DataFrame
+    diffusivities: pd.DataFrame
+    arrhenius: pd.DataFrame
+    concerted: pd.DataFrame
+    charges: pd.DataFrame | None
+    mixture: Mapping[str, Any] | None
+    redox: pd.DataFrame | None
+    sites: pd.DataFrame
+    events: pd.DataFrame
+    orderings: pd.DataFrame | None
+    redox_element: str
+    preferred_site: str
