@@ -48,7 +48,8 @@ def draw(table: pd.DataFrame, settings: Figures) -> Figure:
 def _farthest(table: pd.DataFrame) -> float:
     """The x with the largest mean squared displacement at any temperature and lag."""
     squared = table.assign(squared=table["self_per_A"] * table["distance_A"] ** 2)
-    return float(squared.groupby(["x", "temperature_K", "lag_ps"])["squared"].sum().idxmax()[0])
+    means = squared.groupby(["x", "temperature_K", "lag_ps"], as_index=False)["squared"].sum()
+    return float(means.loc[means["squared"].idxmax(), "x"])
 
 
 def _lines(axis: Axes, table: pd.DataFrame, by: str, what: str, text: str) -> None:
