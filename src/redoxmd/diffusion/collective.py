@@ -45,7 +45,11 @@ def haven_ratio(tracer: LineFit, charge: LineFit) -> HavenRatio:
     if not tracer.moved or charge.error_cm2_s == 0:
         return HavenRatio(NAN, NAN, NAN, NAN, "no ion's diffusion is told from zero")
     probability = (np.arange(VALUES) + 0.5) / VALUES
-    one, other = (np.interp(probability, weight.cumsum(), D) for D, weight in (tracer.density(), charge.density()))
+    # Zero, of which there is one value, divides nothing.
+    one, other = (
+        np.maximum(np.interp(probability, weight.cumsum(), D), D[1])
+        for D, weight in (tracer.density(), charge.density())
+    )
     ratios = np.divide.outer(one, other)
     low, below, middle, above, high = np.quantile(ratios, [0.025, 0.1587, 0.5, 0.8413, 0.975]).tolist()
     return HavenRatio(middle, (above - below) / 2, low, high, "")

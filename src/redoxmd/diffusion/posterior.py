@@ -222,12 +222,14 @@ def mean_of_fits(fits: Sequence[LineFit]) -> LineFit:
     count = len(fits)
     D = np.array([fit.D_cm2_s for fit in fits])
     variance = np.sum([fit.variance for fit in fits], axis=0) / count**2
-    exponents, errors = (np.array([getattr(fit, name) for fit in fits]) for name in ("exponent", "exponent_error"))
+    # Where nothing moved there is no exponent.
+    grown = [fit for fit in fits if np.isfinite(fit.exponent)]
+    exponents, errors = (np.array([getattr(fit, name) for fit in grown]) for name in ("exponent", "exponent_error"))
     mean = LineFit(
         float(D.mean()),
         variance,
-        float(exponents.mean()),
-        max(float(np.sqrt((errors**2).sum()) / count), _scatter(exponents)),
+        float(exponents.mean()) if grown else NAN,
+        max(float(np.sqrt((errors**2).sum()) / len(grown)), _scatter(exponents)) if grown else NAN,
         float(sum(fit.observations for fit in fits)),
         # Each is three jumps over its own exposure.
         1 / float(np.sum([1 / fit.floor_cm2_s for fit in fits])),

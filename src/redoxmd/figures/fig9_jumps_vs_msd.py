@@ -13,6 +13,8 @@ from redoxmd.figures.style import COLOURS, label, legend, new_figure, say
 
 # Standard errors that 95 % of a Gaussian are within.
 WITHIN = 1.96
+# Of the range of x, between the two points of one: their bars would cover each other.
+ASIDE = 0.02
 
 
 def draw(table: pd.DataFrame, settings: Figures) -> Figure:
@@ -29,8 +31,9 @@ def draw(table: pd.DataFrame, settings: Figures) -> Figure:
     table = _with_intervals(table)
     kelvin = table["temperature_K"].max()
     hottest = table[table["temperature_K"] == kelvin]
-    for name, colour, marker, text in (("jumps", COLOURS[0], "o", "jumps"), ("msd", COLOURS[1], "s", "MSD")):
-        _over_x(axes[0, 0], hottest, name, colour, marker, text)
+    aside = ASIDE * float(np.ptp(hottest["x"])) / 2
+    for name, colour, marker, shift in (("jumps", COLOURS[0], "o", -aside), ("msd", COLOURS[1], "s", aside)):
+        _over_x(axes[0, 0], hottest.assign(x=hottest["x"] + shift), name, colour, marker)
     axes[0, 0].set_yscale("log")
     label(axes[0, 0], settings, "x", f"D (cm²/s) at {kelvin:g} K", "a")
     legend(axes[0, 0], settings)
@@ -62,7 +65,8 @@ def _seen(rows: pd.DataFrame, name: str) -> pd.Series:
     return rows[f"D_{name}_limit_cm2_s"].isna() & (rows[f"D_{name}_cm2_s"] > 0)
 
 
-def _over_x(axis: Axes, rows: pd.DataFrame, name: str, colour: str, marker: str, text: str) -> None:
+def _over_x(axis: Axes, rows: pd.DataFrame, name: str, colour: str, marker: str) -> None:
+    text = {"jumps": "jumps", "msd": "MSD"}[name]
     seen = rows[_seen(rows, name)]
     filled = (seen["msd_regime"] == "diffusive") | (name != "msd")
     for part, face, words in ((seen[filled], colour, text), (seen[~filled], "white", None)):

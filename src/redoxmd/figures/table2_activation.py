@@ -25,7 +25,7 @@ def draw(fits: pd.DataFrame, settings: Figures) -> Figure:
     table = axis.table(
         [_cells(row) for _, row in fits.iterrows()],
         colLabels=["x", "Ea (eV), jumps", "log$_{10}$ D$_0$ (cm²/s)", "Ea, between sites", "Ea, MSD", "remark"],
-        colWidths=[0.06, 0.14, 0.15, 0.14, 0.13, 0.38],
+        colWidths=[0.06, 0.12, 0.13, 0.14, 0.1, 0.45],
         cellLoc="left",
         edges="horizontal",
         loc="center",

@@ -27,9 +27,9 @@ def draw(table: pd.DataFrame, settings: Figures) -> Figure:
         hot = rows[rows["temperature_K"] == rows["temperature_K"].max()]
         long = rows[rows["lag_ps"] == hot["lag_ps"].max()]
         _lines(by_temperature, long, "temperature_K", "self_per_A", "{:g} K")
-        _lines(by_time, hot, "lag_ps", "self_per_A", "{:g} ps")
-        _lines(distinct, hot, "lag_ps", "distinct", "{:g} ps")
-        hottest, longest = f"{hot['temperature_K'].iloc[0]:g} K", f"{hot['lag_ps'].max():g} ps, "
+        _lines(by_time, hot, "lag_ps", "self_per_A", "{:.3g} ps")
+        _lines(distinct, hot, "lag_ps", "distinct", "{:.3g} ps")
+        hottest, longest = f"{hot['temperature_K'].iloc[0]:g} K", f"{hot['lag_ps'].max():.3g} ps, "
     for axis in (by_temperature, by_time):
         axis.set_yscale("log")
         axis.set_ylim(FAINTEST_PER_A, None)
