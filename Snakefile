@@ -55,6 +55,7 @@ localrules:
     fig9_jumps_vs_msd,
     site_occupancy,
     orderings,
+    van_hove,
     table2_activation,
     redox_table,
     density_errors,

@@ -31,6 +31,7 @@ rule diffusion:
         events="results/{run}/diffusion/events.csv",
         sites="results/{run}/diffusion/sites.csv",
         occupancy="results/{run}/diffusion/occupancy.csv",
+        van_hove="results/{run}/diffusion/van_hove.csv",
     log:
         "results/{run}/logs/diffusion/summary.log",
     params:

@@ -308,6 +308,33 @@ rule orderings:
         "../workflow/scripts/orderings.py"
 
 
+rule van_hove:
+    input:
+        van_hove="results/{run}/diffusion/van_hove.csv",
+    output:
+        pdf="results/{run}/figures/van_hove.pdf",
+        svg=report(
+            "results/{run}/figures/van_hove.svg",
+            caption="../workflow/report/van_hove.rst",
+            category="Diffusion",
+            labels={"figure": "van_hove"},
+        ),
+        png="results/{run}/figures/van_hove.png",
+        csv="results/{run}/figures/van_hove.csv",
+    log:
+        "results/{run}/logs/figures/van_hove.log",
+    params:
+        code=code("van_hove", "figures"),
+        stem="results/{run}/figures/van_hove",
+        style=section("figures"),
+        caption=dict(
+            ion=CFG.structures.mobile_ion,
+            lags=", ".join(f"{lag:g}" for lag in CFG.diffusion.van_hove_lags_ps),
+        ),
+    script:
+        "../workflow/scripts/van_hove.py"
+
+
 rule table2_activation:
     input:
         arrhenius="results/{run}/diffusion/arrhenius.csv",

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from redoxmd.config.sections import Diffusion, Figures
-from redoxmd.diffusion.arrhenius import fit_arrhenius
+from redoxmd.diffusion.arrhenius import fits_by_method
 from redoxmd.figures import (
     calibration,
     fig3a_errors,
@@ -19,6 +19,7 @@ from redoxmd.figures import (
     learning_curve,
     site_occupancy,
     table2_activation,
+    van_hove,
 )
 from redoxmd.figures.save import save_figure
 from redoxmd.plan import FIGURES, NEB_FIGURES
@@ -44,8 +45,15 @@ def diffusivities(xs=(2.0, 2.5, 3.0), kelvins=(800.0, 1000.0, 1200.0), still=3.0
                     "D_jumps_cm2_s": D if jumps else 0.0,
                     "D_jumps_error_cm2_s": D / 4 if jumps else 0.0,
                     "D_jumps_limit_cm2_s": np.nan if jumps else 2e-6,
-                    "D_msd_cm2_s": 1.2 * D if jumps else -1e-7,
+                    "n_site_jumps": jumps,
+                    "D_sites_cm2_s": 0.9 * D if jumps else 0.0,
+                    "D_sites_error_cm2_s": D / 4 if jumps else 0.0,
+                    "D_msd_cm2_s": 1.2 * D if jumps else 1e-7,
                     "D_msd_error_cm2_s": D / 3,
+                    "D_msd_low_cm2_s": 0.6 * D if jumps else 0.0,
+                    "D_msd_high_cm2_s": 2 * D if jumps else 2e-6,
+                    "D_msd_limit_cm2_s": np.nan if jumps else 1e-6,
+                    "msd_regime": ("diffusive" if x > 2 else "subdiffusive") if jumps else "not told from zero",
                 }
             )
     columns = list(rows[0]) if rows else list(diffusivities((2.0,), (800.0,)).columns)
@@ -53,13 +61,29 @@ def diffusivities(xs=(2.0, 2.5, 3.0), kelvins=(800.0, 1000.0, 1200.0), still=3.0
 
 
 def fits(table):
-    columns = ("temperature_K", "D_jumps_cm2_s", "D_jumps_error_cm2_s", "n_jumps")
-    rows = []
-    for x, group in table.groupby("x"):
-        fit = fit_arrhenius(*(group[name].to_numpy() for name in columns), Diffusion())
-        rows.append({"x": x, **vars(fit)})
-    names = ["x", "Ea_eV", "Ea_error_eV", "log10_D0", "log10_D0_error", "fitted", "reason", "n_temperatures"]
-    return pd.DataFrame(rows, columns=names)
+    rows = [{"x": x, **fits_by_method(group, Diffusion())} for x, group in table.groupby("x")]
+    columns = list(rows[0]) if rows else list(fits(diffusivities((2.0,), (800.0,))).columns)
+    return pd.DataFrame(rows, columns=columns)
+
+
+def van_hoves(xs=(2.0, 2.5), kelvins=(800.0, 1000.0), lags=(1.0, 10.0)):
+    distance = np.arange(0.05, 8, 0.1)
+    rows = [
+        {
+            "x": x,
+            "temperature_K": kelvin,
+            "lag_ps": lag,
+            "distance_A": r,
+            "self_per_A": r**2 * np.exp(-(r**2)) + 1e-3 * x * np.exp(-(((r - 4) / 0.6) ** 2)),
+            "distinct": np.nan if len(xs) == 1 else 1 - np.exp(-((r / 3) ** 4)),
+        }
+        for x in xs
+        for kelvin in kelvins
+        for lag in lags
+        for r in distance
+    ]
+    columns = ["x", "temperature_K", "lag_ps", "distance_A", "self_per_A", "distinct"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def errors(generations=2):
@@ -170,6 +194,9 @@ def drawn(name, kind):
         "site_occupancy": lambda: site_occupancy.draw(
             *(occupancy() if full else occupancy((2.0,), (800.0,), 1) if one else occupancy(())), STYLE
         ),
+        "van_hove": lambda: van_hove.draw(
+            van_hoves() if full else van_hoves((2.0,), (800.0,), (1.0,)) if one else van_hoves(()), STYLE
+        ),
         "table2_activation": lambda: table2_activation.draw(fits(table), STYLE),
     }[name]()
 
@@ -213,11 +240,40 @@ def test_arrhenius_shows_fits_and_says_what_it_refuses():
     assert "x = 3: no fit, 0 of 3 temperatures have 2 or more jumps, 3 are needed" in words
 
 
+def test_points_of_too_few_jumps_are_limits():
+    table = diffusivities((2.0,))
+    table.loc[0, ["n_jumps", "D_jumps_limit_cm2_s"]] = 1, 3e-5
+    axis = fig8_arrhenius.draw(table, fits(table), STYLE).axes[0]
+    points = axis.containers[0][0].get_xdata()
+    (limit,) = (line for line in axis.lines if line.get_marker() == "v")
+    assert len(points) == 2
+    assert limit.get_ydata() == pytest.approx(np.log10(3e-5))
+
+
+def test_msd_and_jumps_with_their_intervals():
+    over_x, parity = drawn("fig9_jumps_vs_msd", "full").axes
+    limits = [line.get_ydata().tolist() for line in over_x.lines if line.get_marker() == "v"]
+    assert limits == [[2e-6], [1e-6]]
+    # Jumps, diffusive MSD, and that which is not; once with nothing in it.
+    assert [len(container[0].get_xdata()) for container in over_x.containers] == [2, 0, 1, 1]
+    assert len(parity.containers) == 2
+
+
+def test_van_hove_of_the_concentration_that_moves_most():
+    by_temperature, by_time, distinct = drawn("van_hove", "full").axes
+    assert by_temperature.get_title(loc="left") == "a  10 ps, x = 2.5"
+    assert [text.get_text() for text in by_temperature.get_legend().get_texts()] == ["800 K", "1000 K"]
+    assert [text.get_text() for text in by_time.get_legend().get_texts()] == ["1 ps", "10 ps"]
+    assert len(distinct.lines) == 2
+    assert "no other ion" in texts(drawn("van_hove", "single"))
+
+
 def test_table_2_has_a_row_for_every_concentration():
     (table,) = drawn("table2_activation", "full").axes[0].tables
     words = [cell.get_text().get_text() for cell in table.get_celld().values()]
     assert {"2", "2.5", "3"} < set(words)
-    assert sum(word.startswith("0.35 ± ") for word in words) == 2
+    # From jumps and between sites at two x; from the MSD at the one where it is diffusive.
+    assert sum(word.startswith("0.35 ± ") for word in words) == 5
     assert sum("0 of 3 temperatures" in word for word in words) == 1
 
 

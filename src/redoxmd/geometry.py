@@ -28,6 +28,11 @@ class Periodic:
         self._inverse = np.linalg.inv(self._reduced)
         self._images_A = NEIGHBOURS @ self._reduced
 
+    @property
+    def sphere_A(self) -> float:
+        """Radius of the largest sphere that does not meet its own images: half of the shortest lattice vector."""
+        return float(np.linalg.norm(self._reduced, axis=1).min()) / 2
+
     def shortest(self, vectors_A: np.ndarray) -> np.ndarray:
         """Shortest periodic images (…, 3) of vectors."""
         vectors = np.asarray(vectors_A, dtype=float)

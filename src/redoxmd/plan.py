@@ -28,6 +28,7 @@ FIGURES = (
     "fig8_arrhenius",
     "fig9_jumps_vs_msd",
     "site_occupancy",
+    "van_hove",
     "table2_activation",
 )
 # Drawn where the density model is on.

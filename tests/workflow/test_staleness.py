@@ -28,6 +28,7 @@ DIFFUSED = {
     "fig8_arrhenius",
     "fig9_jumps_vs_msd",
     "site_occupancy",
+    "van_hove",
     "table2_activation",
     "jump_view",
 }

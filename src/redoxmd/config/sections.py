@@ -586,7 +586,13 @@ class Diffusion(Section):
         default=1000.0, ge=0.0, description="a change of site taken back within this is rattling, not transport"
     )
     msd_fit: tuple[Fraction, Fraction] = Field(
-        default=(0.1, 0.5), description="part of the trajectory length over which the MSD is fitted"
+        default=(0.1, 0.5),
+        description="part of the trajectory length over which the MSD is fitted, from where it grows as time does",
+    )
+    van_hove_lags_ps: tuple[Positive, ...] = Field(
+        default=(1.0, 10.0, 100.0),
+        min_length=1,
+        description="times of the van Hove functions; at most half of a trajectory, whatever stands here",
     )
     min_jumps_to_fit: Count = Field(default=2, description="points with fewer jumps are drawn as limits, not fitted")
     min_temperatures_to_fit: int = Field(default=3, ge=2, description="fewer refuse the Arrhenius fit")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,15 +12,16 @@ import xarray as xr
 from ase.data import atomic_masses, atomic_numbers
 
 from redoxmd.config.sections import Diffusion, Structures
-from redoxmd.diffusion.arrhenius import fit_arrhenius
+from redoxmd.diffusion.arrhenius import fits_by_method
 from redoxmd.diffusion.jumps import (
     concerted_by_chance,
     concerted_count,
     diffusion_from_jumps,
     find_jumps,
+    upper_limit_of_count,
     without_drift,
 )
-from redoxmd.diffusion.msd import diffusion_from_msd, squared_displacements
+from redoxmd.diffusion.msd_analysis import coefficients_of_replicas, msd_variables
 from redoxmd.diffusion.site_analysis import site_variables
 from redoxmd.diffusion.site_tables import (
     SITE_SCALARS,
@@ -29,13 +31,15 @@ from redoxmd.diffusion.site_tables import (
     occupancy_table,
     site_table,
 )
+from redoxmd.diffusion.van_hove_table import van_hove_table, van_hove_variables
 from redoxmd.seeds import derive_rng
 from redoxmd.trajectory import Trajectory
 from redoxmd.units import FS_PER_PS
 
-MSD_LAGS = 200
 # Of two endings that fit, the first counts.
 UNITS = {"cm2_s": "cm2/s", "per_ps": "1/ps", "ps": "ps", "fs": "fs", "A2": "angstrom2", "A": "angstrom", "K": "K"}
+# Attributes that are columns of trajectories.csv.
+NOTES = ("end_reason", "msd_regime", "sigma_regime", "no_haven_ratio", "site_origin", "no_sites")
 
 
 @dataclass(frozen=True)
@@ -45,11 +49,13 @@ class Summary:
     Attributes:
         trajectories: one row per trajectory.
         diffusivities: one row per x and T, replicas averaged.
-        arrhenius: one row per x.
+        arrhenius: one row per x: fits of D from jumps by the 3 Å rule, from jumps between sites (`sites_`) and from
+            the MSD (`msd_`).
         concerted: one row per T, all x and replicas together.
         events: one row per change of site.
         sites: one row per x, T and kind of site.
         occupancy: one row per trajectory, kind of site and time.
+        van_hove: one row per x, T, lag and distance, replicas averaged.
     """
 
     trajectories: pd.DataFrame
@@ -59,15 +65,17 @@ class Summary:
     events: pd.DataFrame
     sites: pd.DataFrame
     occupancy: pd.DataFrame
+    van_hove: pd.DataFrame
 
 
 def analyse_trajectory(
     trajectory: Trajectory, settings: Diffusion, seed: int, structures: Structures | None = None
 ) -> xr.Dataset:
-    """Jumps, D from jumps, D from the MSD, the concerted share and the sites of one trajectory.
+    """Jumps, D from jumps and MSD, the concerted share, van Hove functions and the sites of one trajectory.
 
-    Scalars carry x, temperature_K and replica as coordinates; `jump_*` list the jumps, `msd_A2` the mean squared
-    displacement over `lag_fs`; the rest is that of `site_analysis.site_variables`, with the sites of `structures`.
+    Scalars carry x, temperature_K and replica as coordinates; `jump_*` list the jumps; the rest is that of
+    `msd_analysis.msd_variables`, `van_hove_table.van_hove_variables` and `site_analysis.site_variables`, with the
+    sites of `structures`.
     """
     about = trajectory.metadata
     mobile = trajectory.numbers == atomic_numbers[about["mobile_ion"]]
@@ -77,8 +85,7 @@ def analyse_trajectory(
     n_ions = int(mobile.sum())
     jumps = find_jumps(positions, trajectory.time_fs, settings)
     by_jumps = diffusion_from_jumps(jumps, n_ions, duration, settings.jump_distance_A)
-    displacements = squared_displacements(positions)
-    by_msd = diffusion_from_msd(displacements, trajectory.time_fs, settings.msd_fit, derive_rng(seed, "bootstrap"))
+    msd_part, msd_notes = msd_variables(positions, trajectory.time_fs, settings)
     window = settings.concerted_window_ps
     scalars = {
         "n_jumps": len(jumps),
@@ -87,14 +94,11 @@ def analyse_trajectory(
         "D_jumps_cm2_s": by_jumps.value_cm2_s,
         "D_jumps_error_cm2_s": by_jumps.error_cm2_s,
         "D_jumps_limit_cm2_s": by_jumps.limit_cm2_s,
-        "D_msd_cm2_s": by_msd.value_cm2_s,
-        "D_msd_error_cm2_s": by_msd.error_cm2_s,
         "n_concerted": concerted_count(jumps.ion, jumps.time_fs, window),
         "n_concerted_chance": concerted_by_chance(jumps.ion, duration, window, derive_rng(seed, "chance")),
         "mean_temperature_K": float(trajectory.temperature_K.mean()) if len(trajectory.time_fs) else float("nan"),
         "max_spread_eV_A": float(trajectory.spread_eV_A.max(initial=0.0)),
     }
-    lags = np.unique(np.linspace(0, len(trajectory.time_fs) - 1, MSD_LAGS).astype(int)) if duration else np.array([0])
     site_part, site_notes = site_variables(
         trajectory, positions, mobile, structures, settings, derive_rng(seed, "site_chance")
     )
@@ -105,12 +109,14 @@ def analyse_trajectory(
             "jump_time_fs": ("jump", jumps.time_fs),
             "jump_start_A": (("jump", "axis"), jumps.start_A),
             "jump_end_A": (("jump", "axis"), jumps.end_A),
-            "msd_A2": ("lag", displacements[lags].mean(axis=1) if n_ions else np.zeros(len(lags))),
-            "lag_fs": ("lag", trajectory.time_fs[lags] - trajectory.time_fs[0] if duration else np.zeros(len(lags))),
         }
+        | msd_part
+        | van_hove_variables(positions, trajectory.time_fs, trajectory.cell_A, settings)
         | site_part,
         coords={key: about[key] for key in ("x", "temperature_K", "replica")},
-        attrs={key: str(about[key]) for key in ("structure", "model", "end_reason") if key in about} | site_notes,
+        attrs={key: str(about[key]) for key in ("structure", "model", "end_reason") if key in about}
+        | msd_notes
+        | site_notes,
     )
     for name, variable in dataset.variables.items():
         suffix = next((unit for ending, unit in UNITS.items() if str(name).endswith("_" + ending)), None)
@@ -125,17 +131,21 @@ def summarise(datasets: Sequence[xr.Dataset], settings: Diffusion) -> Summary:
     absent = [name for name in SITE_SCALARS if name not in trajectories]
     trajectories = trajectories.assign(**dict.fromkeys(absent, np.nan))
     trajectories = trajectories.sort_values(["x", "temperature_K", "replica"]).reset_index(drop=True)
-    groups = trajectories.groupby(["x", "temperature_K"])
-    diffusivities = pd.DataFrame([_average(group) for _, group in groups])
-    arrhenius = pd.DataFrame([_fit(x, group, settings) for x, group in diffusivities.groupby("x")])
+    rows = []
+    for key, group in trajectories.groupby(["x", "temperature_K"]):
+        of_group = [dataset for dataset in datasets if (dataset["x"].item(), dataset["temperature_K"].item()) == key]
+        rows.append(_average(group, settings) | coefficients_of_replicas(of_group))
+    diffusivities = pd.DataFrame(rows)
+    fits = [{"x": x, **fits_by_method(group, settings)} for x, group in diffusivities.groupby("x")]
     return Summary(
         trajectories,
         diffusivities,
-        arrhenius,
+        pd.DataFrame(fits),
         concerted_table(trajectories),
         event_table(datasets),
         site_table(datasets),
         occupancy_table(datasets),
+        van_hove_table(datasets),
     )
 
 
@@ -143,14 +153,14 @@ def _row(dataset: xr.Dataset) -> dict[str, float | str]:
     scalars = {
         str(name): dataset[name].item() for name in [*dataset.coords, *dataset.data_vars] if dataset[name].ndim == 0
     }
-    return {**scalars, **{name: dataset.attrs.get(name, "") for name in ("end_reason", "site_origin", "no_sites")}}
+    return {**scalars, **{name: dataset.attrs.get(name, "") for name in NOTES}}
 
 
-def _average(group: pd.DataFrame) -> dict[str, float]:
-    """Mean over replicas (the paper's final D).
+def _average(group: pd.DataFrame, settings: Diffusion) -> dict[str, Any]:
+    """Mean over replicas (the paper's final D) of what jumps give.
 
-    The error is the larger of the scatter between replicas and what each replica's own error allows; the limit is
-    that of all replicas together.
+    The error is the larger of the scatter between replicas and what each replica's own error allows; the limit, where
+    there are too few jumps to fit, is that of all replicas together.
     """
     row = {
         "x": float(group["x"].iloc[0]),
@@ -160,28 +170,23 @@ def _average(group: pd.DataFrame) -> dict[str, float]:
         "n_site_jumps": float(group["n_site_jumps"].sum(skipna=False)),
         "time_ps": float(group["duration_ps"].sum()),
     }
-    for name in ("D_jumps", "D_msd", "D_sites"):
+    for name, count in (("D_jumps", row["n_jumps"]), ("D_sites", row["n_site_jumps"])):
         values, errors = group[f"{name}_cm2_s"].to_numpy(), group[f"{name}_error_cm2_s"].to_numpy()
         row[f"{name}_cm2_s"], row[f"{name}_error_cm2_s"] = mean_of_replicas(values, errors)
-    row["D_jumps_limit_cm2_s"] = _limit(group, "D_jumps", row["n_jumps"])
-    row["D_sites_limit_cm2_s"] = _limit(group, "D_sites", row["n_site_jumps"])
+        row[f"{name}_limit_cm2_s"] = _limit(group, name, count, settings.min_jumps_to_fit)
     return row
 
 
-def _limit(group: pd.DataFrame, name: str, seen: float) -> float:
-    """Each limit is three jumps over its own exposure: together three jumps over the sum."""
+def _limit(group: pd.DataFrame, name: str, count: float, enough: int) -> float:
+    """95 % upper limit of D of all replicas together, from a count that is too small to fit; NaN where it is not.
+
+    Without jumps, those of the threshold length; with some, D times how many more there may be.
+    """
     exposure = group["n_ions"] * group["duration_ps"]
-    if seen != 0 or exposure.sum() <= 0:
+    if not count < enough or exposure.sum() <= 0:
         return float("nan")
-    return float((group[f"{name}_limit_cm2_s"] * exposure).iloc[0] / exposure.sum())
-
-
-def _fit(x: object, group: pd.DataFrame, settings: Diffusion) -> dict[str, object]:
-    fit = fit_arrhenius(
-        group["temperature_K"].to_numpy(),
-        group["D_jumps_cm2_s"].to_numpy(),
-        group["D_jumps_error_cm2_s"].to_numpy(),
-        group["n_jumps"].to_numpy(),
-        settings,
-    )
-    return {"x": x, **asdict(fit)}
+    if count == 0:
+        # Each limit is three jumps over its own exposure: together three jumps over the sum.
+        return float((group[f"{name}_limit_cm2_s"] * exposure).iloc[0] / exposure.sum())
+    together = (group[f"{name}_cm2_s"] * exposure).sum() / exposure.sum()
+    return float(together * upper_limit_of_count(count) / count)

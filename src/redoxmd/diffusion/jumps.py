@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import xarray as xr
+from scipy.special import gammaincinv
 
 from redoxmd.config.sections import Diffusion
 from redoxmd.units import CM2_PER_S_PER_A2_PER_FS, FS_PER_PS
@@ -148,6 +149,11 @@ def diffusion_from_jumps(jumps: Jumps, n_ions: int, duration_fs: float, jump_dis
         return Diffusivity(0.0, 0.0, limit)
     squared = jumps.distance_A**2
     return Diffusivity(float(squared.sum() * unit), float(np.sqrt((squared**2).sum()) * unit))
+
+
+def upper_limit_of_count(count: float) -> float:
+    """95 % upper limit on the mean of a Poisson count: χ²₀.₉₅(2n + 2)/2, which is 3 for none."""
+    return float(gammaincinv(count + 1, 0.95))
 
 
 def concerted_count(ion: np.ndarray, time_fs: np.ndarray, window_ps: float) -> int:

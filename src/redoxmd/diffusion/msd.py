@@ -1,13 +1,12 @@
-"""Mean squared displacement and D from its slope."""
+"""Mean squared displacement, of single ions and of all together."""
 
 from __future__ import annotations
 
 import numpy as np
+from scipy.fft import irfft, next_fast_len, rfft
 
-from redoxmd.diffusion.jumps import Diffusivity
-from redoxmd.units import CM2_PER_S_PER_A2_PER_FS
-
-BOOTSTRAPS = 200
+# Positions (ions × frames) that are transformed at once.
+BLOCK_POINTS = 1_000_000
 
 
 def squared_displacements(positions_A: np.ndarray) -> np.ndarray:
@@ -16,9 +15,11 @@ def squared_displacements(positions_A: np.ndarray) -> np.ndarray:
     MSD(k) = ⟨|r(t + k) − r(t)|²⟩_t by the Fourier method (Calandrini et al., 2011): O(T log T).
     """
     frames = len(positions_A)
-    squares = (positions_A**2).sum(axis=2)
-    spectrum = np.fft.rfft(positions_A, 2 * frames, axis=0)
-    correlation = np.fft.irfft((np.abs(spectrum) ** 2).sum(axis=2), 2 * frames, axis=0)[:frames]
+    # What a path is far from the origin would be lost from its displacements.
+    path = positions_A - positions_A[:1]
+    squares = (path**2).sum(axis=2)
+    length = next_fast_len(2 * frames, real=True)
+    correlation = irfft((np.abs(rfft(path, length, axis=0)) ** 2).sum(axis=2), length, axis=0)[:frames]
     samples = np.arange(frames, 0, -1)[:, None]
     total = 2 * squares.sum(axis=0)
     zero = np.zeros_like(squares[:1])
@@ -28,32 +29,20 @@ def squared_displacements(positions_A: np.ndarray) -> np.ndarray:
     return result
 
 
-def diffusion_from_msd(
-    displacements_A2: np.ndarray, time_fs: np.ndarray, window: tuple[float, float], rng: np.random.Generator
-) -> Diffusivity:
-    """D from the slope of the MSD over a window of lags, ⟨|Δr|²⟩ = 6 D t + c.
+def mean_squared_displacement(positions_A: np.ndarray) -> np.ndarray:
+    """Mean over the m ions of (T, m, 3) of `squared_displacements`, (T,) Å², some ions in memory at a time."""
+    frames, ions = positions_A.shape[:2]
+    step = max(1, BLOCK_POINTS // max(frames, 1))
+    total = np.zeros(frames)
+    for first in range(0, ions, step):
+        total += squared_displacements(positions_A[:, first : first + step]).sum(axis=1)
+    return total / max(ions, 1)
 
-    (The paper's eq. 4 prints no t.) The straight line is a least-squares fit over lags between the given fractions
-    of the trajectory; its error is the standard deviation over bootstrapped ions, whose displacements are nearly
-    independent while neighbouring lags are not. With fewer than three ions there is no error (NaN).
 
-    Args:
-        displacements_A2: (T, m) of `squared_displacements`.
-        time_fs: (T,) lags.
-        window: fractions of the trajectory length.
+def summed(positions_A: np.ndarray) -> np.ndarray:
+    """All ions as one walker (T, 1, 3): R = Σᵢ rᵢ/√m, so that ⟨|ΔR|²⟩ = ⟨|Σᵢ Δrᵢ|²⟩/m.
+
+    Its D is that of the charge, D_σ, where that of single ions is the tracer's, D*.
     """
-    frames = len(time_fs)
-    first, last = (round(fraction * (frames - 1)) for fraction in window)
-    first = max(first, 1)
-    if last - first < 2:
-        return Diffusivity(float("nan"), float("nan"))
-    lags = time_fs[first : last + 1] - time_fs[0]
-    # The slope of a least-squares line is linear in the data, so each ion has its own.
-    centred = lags - lags.mean()
-    slopes = centred @ displacements_A2[first : last + 1] / (centred**2).sum()
-    by_ion = slopes / 6 * CM2_PER_S_PER_A2_PER_FS
-    ions = len(by_ion)
-    if ions < 3:
-        return Diffusivity(float(by_ion.mean()) if ions else float("nan"), float("nan"))
-    means = by_ion[rng.integers(0, ions, (BOOTSTRAPS, ions))].mean(axis=1)
-    return Diffusivity(float(by_ion.mean()), float(means.std(ddof=1) * np.sqrt(ions / (ions - 1))))
+    together: np.ndarray = positions_A.sum(axis=1, keepdims=True) / np.sqrt(max(positions_A.shape[1], 1))
+    return together

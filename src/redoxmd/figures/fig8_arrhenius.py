@@ -16,7 +16,7 @@ def draw(table: pd.DataFrame, fits: pd.DataFrame, settings: Figures) -> Figure:
     """log10 D against 1000/T by x; triangles are upper limits, refused fits say why.
 
     Args:
-        table: x, temperature_K, D_jumps_cm2_s, D_jumps_error_cm2_s, D_jumps_limit_cm2_s, n_jumps.
+        table: x, temperature_K, D_jumps_cm2_s, D_jumps_error_cm2_s, and D_jumps_limit_cm2_s where jumps are too few.
         fits: x, Ea_eV, Ea_error_eV, log10_D0, fitted, reason.
     """
     figure, axes = new_figure(settings, height_ratio=0.8, width=1.5)
@@ -45,8 +45,9 @@ def _fit_text(fit: pd.DataFrame) -> str:
 
 
 def _points(axis: Axes, rows: pd.DataFrame, colour: str, text: str) -> None:
-    seen = rows[(rows["n_jumps"] > 0) & (rows["D_jumps_cm2_s"] > 0)]
-    none = rows[(rows["n_jumps"] == 0) & (rows["D_jumps_limit_cm2_s"] > 0)]
+    few = rows[rows["D_jumps_limit_cm2_s"] > 0]
+    seen = rows.drop(few.index)
+    seen = seen[seen["D_jumps_cm2_s"] > 0]
     value, error = seen["D_jumps_cm2_s"], seen["D_jumps_error_cm2_s"]
     # The lower bar of log D ends where D − σ does, and is cut at two decades where that is nothing.
     lower = np.log10(value) - np.log10(np.maximum(value - error, value * 0.01))
@@ -54,8 +55,8 @@ def _points(axis: Axes, rows: pd.DataFrame, colour: str, text: str) -> None:
     inverse, bars = (1000 / seen["temperature_K"]).to_numpy(), np.array([lower, upper])
     axis.errorbar(inverse, np.log10(value).to_numpy(), bars, fmt="o", color=colour, capsize=2, label=text)
     axis.plot(
-        1000 / none["temperature_K"],
-        np.log10(none["D_jumps_limit_cm2_s"]),
+        1000 / few["temperature_K"],
+        np.log10(few["D_jumps_limit_cm2_s"]),
         "v",
         markerfacecolor="none",
         markeredgecolor=colour,

@@ -11,53 +11,96 @@ from matplotlib.ticker import NullFormatter
 from redoxmd.config.sections import Figures
 from redoxmd.figures.style import COLOURS, label, legend, new_figure, say
 
+# Standard errors that 95 % of a Gaussian are within.
+WITHIN = 1.96
+# Of the range of x, between the two points of one: their bars would cover each other.
+ASIDE = 0.02
+
 
 def draw(table: pd.DataFrame, settings: Figures) -> Figure:
-    """Over x at the highest temperature, and all points against each other.
+    """Over x at the highest temperature, and all points against each other, with intervals of 95 %.
 
     Args:
-        table: x, temperature_K, D_jumps_cm2_s, D_jumps_error_cm2_s, D_msd_cm2_s, D_msd_error_cm2_s, n_jumps.
+        table: x, temperature_K, D_jumps_cm2_s, D_msd_cm2_s; D_jumps_error_cm2_s; D_msd_low_cm2_s, D_msd_high_cm2_s;
+            _limit_cm2_s of both where nothing has been told from zero; msd_regime.
     """
     figure, axes = new_figure(settings, 1, 2, height_ratio=0.45, width=2.0)
     if table.empty:
         say(axes[0, 0], settings, "no trajectory yet")
         return figure
-    hottest = table[table["temperature_K"] == table["temperature_K"].max()]
-    for name, colour, marker, text in (("jumps", COLOURS[0], "o", "jumps"), ("msd", COLOURS[1], "s", "MSD")):
-        _errorbar(axes[0, 0], hottest["x"], hottest, name, colour, marker, text)
-    axes[0, 0].set_yscale("symlog", linthresh=_smallest_step(table))
-    label(axes[0, 0], settings, "x", f"D (cm²/s) at {hottest['temperature_K'].iloc[0]:g} K", "a")
+    table = _with_intervals(table)
+    kelvin = table["temperature_K"].max()
+    hottest = table[table["temperature_K"] == kelvin]
+    aside = ASIDE * float(np.ptp(hottest["x"])) / 2
+    for name, colour, marker, shift in (("jumps", COLOURS[0], "o", -aside), ("msd", COLOURS[1], "s", aside)):
+        _over_x(axes[0, 0], hottest.assign(x=hottest["x"] + shift), name, colour, marker)
+    axes[0, 0].set_yscale("log")
+    label(axes[0, 0], settings, "x", f"D (cm²/s) at {kelvin:g} K", "a")
     legend(axes[0, 0], settings)
     _parity(axes[0, 1], table, settings)
     return figure
 
 
-def _smallest_step(table: pd.DataFrame) -> float:
-    positive = table["D_jumps_cm2_s"][table["D_jumps_cm2_s"] > 0]
-    return float(positive.min()) if len(positive) else 1e-7
-
-
-def _errorbar(axis: Axes, x: pd.Series, rows: pd.DataFrame, name: str, colour: str, marker: str, text: str) -> None:
-    error = rows[f"D_{name}_error_cm2_s"].fillna(0.0).to_numpy()
-    axis.errorbar(
-        x.to_numpy(), rows[f"D_{name}_cm2_s"].to_numpy(), error, fmt=marker, color=colour, capsize=2, label=text
+def _with_intervals(table: pd.DataFrame) -> pd.DataFrame:
+    """The same with the interval of D from jumps, and a lowest value that a logarithm can show."""
+    reach = WITHIN * table["D_jumps_error_cm2_s"]
+    shown = table.assign(
+        D_jumps_low_cm2_s=table["D_jumps_cm2_s"] - reach, D_jumps_high_cm2_s=table["D_jumps_cm2_s"] + reach
     )
+    for name in ("jumps", "msd"):
+        # Bars that reach zero end two decades down.
+        least = 0.01 * shown[f"D_{name}_cm2_s"]
+        shown[f"D_{name}_low_cm2_s"] = np.maximum(shown[f"D_{name}_low_cm2_s"], least)
+    return shown
+
+
+def _bars(rows: pd.DataFrame, name: str) -> np.ndarray:
+    value = rows[f"D_{name}_cm2_s"]
+    bars: np.ndarray = np.array([value - rows[f"D_{name}_low_cm2_s"], rows[f"D_{name}_high_cm2_s"] - value])
+    return np.maximum(bars, 0.0)
+
+
+def _seen(rows: pd.DataFrame, name: str) -> pd.Series:
+    """Which have a D that is told from zero."""
+    return rows[f"D_{name}_limit_cm2_s"].isna() & (rows[f"D_{name}_cm2_s"] > 0)
+
+
+def _over_x(axis: Axes, rows: pd.DataFrame, name: str, colour: str, marker: str) -> None:
+    text = {"jumps": "jumps", "msd": "MSD"}[name]
+    seen = rows[_seen(rows, name)]
+    filled = (seen["msd_regime"] == "diffusive") | (name != "msd")
+    for part, face, words in ((seen[filled], colour, text), (seen[~filled], "white", None)):
+        x, value = part["x"].to_numpy(), part[f"D_{name}_cm2_s"].to_numpy()
+        axis.errorbar(
+            x, value, _bars(part, name), fmt=marker, color=colour, markerfacecolor=face, capsize=2, label=words
+        )
+    limits = rows[rows[f"D_{name}_limit_cm2_s"] > 0]
+    axis.plot(limits["x"], limits[f"D_{name}_limit_cm2_s"], "v", markerfacecolor="none", markeredgecolor=colour)
 
 
 def _parity(axis: Axes, table: pd.DataFrame, settings: Figures) -> None:
-    both = table[(table["D_jumps_cm2_s"] > 0) & (table["D_msd_cm2_s"] > 0)]
+    both = table[_seen(table, "jumps") & _seen(table, "msd")]
     label(axis, settings, "D from jumps (cm²/s)", "D from MSD (cm²/s)", "b")
     if both.empty:
-        say(axis, settings, "no point where both are positive")
+        say(axis, settings, "no point where both are told from zero")
         return
-    axis.plot(both["D_jumps_cm2_s"], both["D_msd_cm2_s"], "o", color=COLOURS[0])
+    for diffusive, rows in both.groupby(both["msd_regime"] == "diffusive"):
+        axis.errorbar(
+            rows["D_jumps_cm2_s"].to_numpy(),
+            rows["D_msd_cm2_s"].to_numpy(),
+            xerr=_bars(rows, "jumps"),
+            yerr=_bars(rows, "msd"),
+            fmt="o" if diffusive else "s",
+            color=COLOURS[0],
+            markerfacecolor=COLOURS[0] if diffusive else "white",
+            elinewidth=0.6,
+        )
     values = both[["D_jumps_cm2_s", "D_msd_cm2_s"]].to_numpy()
-    ends = [values.min(), values.max()]
-    axis.plot(ends, ends, color="black", linewidth=0.8)
+    # Within a decade the labels of minor ticks run into each other; the decades are widened to have a label at all.
+    low, high = 10 ** np.floor(np.log10(values.min())), 10 ** np.ceil(np.log10(values.max()))
+    axis.plot([low, high], [low, high], color="black", linewidth=0.8)
     axis.set_xscale("log")
     axis.set_yscale("log")
-    # Within a decade the labels of minor ticks run into each other; the decades are widened to have a label at all.
-    low, high = 10 ** np.floor(np.log10(ends[0])), 10 ** np.ceil(np.log10(ends[1]))
     axis.set_xlim(low, high)
     axis.set_ylim(low, high)
     for side in (axis.xaxis, axis.yaxis):

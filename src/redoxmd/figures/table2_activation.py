@@ -10,10 +10,11 @@ from redoxmd.figures.style import new_figure, say
 
 
 def draw(fits: pd.DataFrame, settings: Figures) -> Figure:
-    """The table as a picture.
+    """The table as a picture: activation energies from jumps, from jumps between sites and from the MSD.
 
     Args:
-        fits: x, Ea_eV, Ea_error_eV, log10_D0, log10_D0_error, fitted, reason, n_temperatures.
+        fits: x, Ea_eV, Ea_error_eV, log10_D0, log10_D0_error, fitted, reason, n_temperatures; the same with the
+            prefixes `sites_` and `msd_`.
     """
     figure, axes = new_figure(settings, height_ratio=0.1 + 0.05 * (len(fits) + 1), width=2.0)
     axis = axes[0, 0]
@@ -23,8 +24,8 @@ def draw(fits: pd.DataFrame, settings: Figures) -> Figure:
         return figure
     table = axis.table(
         [_cells(row) for _, row in fits.iterrows()],
-        colLabels=["x", "Ea (eV)", "log$_{10}$ D$_0$ (cm²/s)", "temperatures", "remark"],
-        colWidths=[0.08, 0.17, 0.17, 0.13, 0.45],
+        colLabels=["x", "Ea (eV), jumps", "log$_{10}$ D$_0$ (cm²/s)", "Ea, between sites", "Ea, MSD", "remark"],
+        colWidths=[0.06, 0.12, 0.13, 0.14, 0.1, 0.45],
         cellLoc="left",
         edges="horizontal",
         loc="center",
@@ -35,13 +36,13 @@ def draw(fits: pd.DataFrame, settings: Figures) -> Figure:
 
 
 def _cells(row: pd.Series) -> list[str]:
-    fitted = bool(row["fitted"])
-    activation = f"{row['Ea_eV']:.2f} ± {row['Ea_error_eV']:.2f}" if fitted else "–"
-    prefactor = f"{row['log10_D0']:.1f} ± {row['log10_D0_error']:.1f}" if fitted else "–"
-    return [
-        f"{row['x']:g}",
-        activation,
-        prefactor,
-        str(int(row["n_temperatures"])),
-        "" if fitted else str(row["reason"]),
-    ]
+    prefactor = f"{row['log10_D0']:.1f} ± {row['log10_D0_error']:.1f}" if row["fitted"] else "–"
+    by_jumps, by_sites, by_msd = (_activation(row, prefix) for prefix in ("", "sites_", "msd_"))
+    remark = "" if row["fitted"] else str(row["reason"])
+    return [f"{row['x']:g}", by_jumps, prefactor, by_sites, by_msd, remark]
+
+
+def _activation(row: pd.Series, prefix: str) -> str:
+    if not row[f"{prefix}fitted"]:
+        return "–"
+    return f"{row[f'{prefix}Ea_eV']:.2f} ± {row[f'{prefix}Ea_error_eV']:.2f}"

@@ -1,0 +1,96 @@
+"""D* and D_σ of one trajectory and of replicas: what datasets and tables hold of the mean squared displacement."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import xarray as xr
+
+from redoxmd.config.sections import Diffusion
+from redoxmd.diffusion.collective import haven_ratio
+from redoxmd.diffusion.msd import mean_squared_displacement, summed
+from redoxmd.diffusion.posterior import NO_FIT, LineFit, fit_line, mean_of_fits
+from redoxmd.diffusion.site_analysis import Variables
+
+MSD_LAGS = 200
+# The tracer's, from single ions, and the charge's, from all together.
+TRACER, CHARGE = "msd", "sigma"
+
+
+def msd_variables(
+    positions_A: np.ndarray, time_fs: np.ndarray, settings: Diffusion
+) -> tuple[Variables, dict[str, str]]:
+    """Variables and attributes of the dataset of `analysis.analyse_trajectory`: MSDs, fits, coefficients.
+
+    Dims: `lag` of the MSDs, `power` of σ²(D) (`posterior.LineFit`).
+
+    Args:
+        positions_A: (T, m, 3) mobile ions, drift removed.
+        time_fs: (T,).
+        settings: of the section.
+    """
+    walkers = {TRACER: positions_A, CHARGE: summed(positions_A)}
+    lags = np.unique(np.linspace(0, max(len(time_fs) - 1, 0), MSD_LAGS).astype(int))
+    variables: Variables = {"lag_fs": ("lag", time_fs[lags] - time_fs[0] if len(time_fs) else np.zeros(1))}
+    fits = {}
+    for name, paths in walkers.items():
+        msd = mean_squared_displacement(paths)
+        fits[name] = fit_line(paths, msd, time_fs, settings) if positions_A.shape[1] else NO_FIT
+        variables[f"{name}_A2"] = ("lag", msd[lags] if len(msd) else np.zeros(1))
+        variables[f"D_{name}_line_cm2_s"] = ((), fits[name].D_cm2_s)
+        variables[f"D_{name}_variance"] = ("power", fits[name].variance)
+        variables[f"D_{name}_floor_cm2_s"] = ((), fits[name].floor_cm2_s)
+    row = coefficients(fits[TRACER], fits[CHARGE])
+    scalars = {key: value for key, value in row.items() if not isinstance(value, str)}
+    notes = {key: value for key, value in row.items() if isinstance(value, str)}
+    return variables | {key: ((), value) for key, value in scalars.items()}, notes
+
+
+def coefficients(tracer: LineFit, charge: LineFit) -> dict[str, float | str]:
+    """Columns of both coefficients, of what their MSDs grow like, and of the Haven ratio."""
+    row: dict[str, float | str] = {}
+    for name, fit in ((TRACER, tracer), (CHARGE, charge)):
+        found = fit.posterior()
+        row |= {
+            f"D_{name}_cm2_s": found.value,
+            f"D_{name}_error_cm2_s": found.error,
+            f"D_{name}_low_cm2_s": found.low,
+            f"D_{name}_high_cm2_s": found.high,
+            f"D_{name}_limit_cm2_s": found.limit,
+            f"{name}_exponent": fit.exponent,
+            f"{name}_exponent_error": fit.exponent_error,
+            f"{name}_observations": fit.observations,
+            f"{name}_regime": fit.regime,
+        }
+    haven = haven_ratio(tracer, charge)
+    return row | {
+        "haven_ratio": haven.value,
+        "haven_ratio_error": haven.error,
+        "haven_ratio_low": haven.low,
+        "haven_ratio_high": haven.high,
+        "no_haven_ratio": haven.reason,
+    }
+
+
+def coefficients_of_replicas(datasets: Sequence[xr.Dataset]) -> dict[str, float | str]:
+    """The same over trajectories of one x and temperature; those too short for a fit take no part."""
+    return coefficients(*(_mean_fit(datasets, name) for name in (TRACER, CHARGE)))
+
+
+def _mean_fit(datasets: Sequence[xr.Dataset], name: str) -> LineFit:
+    fits = [_recorded(dataset, name) for dataset in datasets]
+    fitted = [fit for fit in fits if np.isfinite(fit.D_cm2_s)]
+    return mean_of_fits(fitted) if fitted else NO_FIT
+
+
+def _recorded(dataset: xr.Dataset, name: str) -> LineFit:
+    """The fit that a dataset holds."""
+    return LineFit(
+        float(dataset[f"D_{name}_line_cm2_s"]),
+        dataset[f"D_{name}_variance"].to_numpy(),
+        float(dataset[f"{name}_exponent"]),
+        float(dataset[f"{name}_exponent_error"]),
+        float(dataset[f"{name}_observations"]),
+        float(dataset[f"D_{name}_floor_cm2_s"]),
+    )

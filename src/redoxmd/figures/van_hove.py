@@ -1,0 +1,60 @@
+"""Van Hove functions: how far ions have gone, by temperature and time, and who is where they were."""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from redoxmd.config.sections import Figures
+from redoxmd.figures.style import colour_of, label, legend, new_figure, say
+
+# Less than this is a handful of ions in a long trajectory.
+FAINTEST_PER_A = 1e-4
+
+
+def draw(table: pd.DataFrame, settings: Figures) -> Figure:
+    """Of the x whose ions go farthest: self part by temperature and by time, distinct part by time.
+
+    Args:
+        table: x, temperature_K, lag_ps, distance_A, self_per_A, distinct.
+    """
+    figure, axes = new_figure(settings, 1, 3, height_ratio=0.36, width=2.2)
+    by_temperature, by_time, distinct = axes[0]
+    rows, hottest, longest = pd.DataFrame(), "", ""
+    if len(table):
+        rows = table[table["x"] == _farthest(table)]
+        hot = rows[rows["temperature_K"] == rows["temperature_K"].max()]
+        long = rows[rows["lag_ps"] == hot["lag_ps"].max()]
+        _lines(by_temperature, long, "temperature_K", "self_per_A", "{:g} K")
+        _lines(by_time, hot, "lag_ps", "self_per_A", "{:.3g} ps")
+        _lines(distinct, hot, "lag_ps", "distinct", "{:.3g} ps")
+        hottest, longest = f"{hot['temperature_K'].iloc[0]:g} K", f"{hot['lag_ps'].max():.3g} ps, "
+    for axis in (by_temperature, by_time):
+        axis.set_yscale("log")
+        axis.set_ylim(FAINTEST_PER_A, None)
+        legend(axis, settings)
+    x = f"x = {rows['x'].iloc[0]:g}" if len(rows) else ""
+    label(by_temperature, settings, "distance (Å)", "4πr² G$_s$ (1/Å)", f"a  {longest}{x}" if x else "a")
+    label(by_time, settings, "distance (Å)", "4πr² G$_s$ (1/Å)", f"b  {hottest}")
+    label(distinct, settings, "distance (Å)", "G$_d$/ρ", f"c  {hottest}")
+    if not len(rows):
+        say(by_temperature, settings, "no trajectory yet")
+    elif rows["distinct"].isna().all():
+        say(distinct, settings, "no other ion")
+    return figure
+
+
+def _farthest(table: pd.DataFrame) -> float:
+    """The x with the largest mean squared displacement at any temperature and lag."""
+    squared = table.assign(squared=table["self_per_A"] * table["distance_A"] ** 2)
+    means = squared.groupby(["x", "temperature_K", "lag_ps"], as_index=False)["squared"].sum()
+    return float(means.loc[means["squared"].idxmax(), "x"])
+
+
+def _lines(axis: Axes, table: pd.DataFrame, by: str, what: str, text: str) -> None:
+    colours = colour_of(sorted(table[by].unique()))
+    for value, rows in table.groupby(by):
+        # A logarithm has no zero; a gap shows where no ion was.
+        seen = rows[what].where(rows[what] > 0) if what == "self_per_A" else rows[what]
+        axis.plot(rows["distance_A"], seen, color=colours[value], label=text.format(value))
