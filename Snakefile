@@ -54,6 +54,7 @@ localrules:
     fig8_arrhenius,
     fig9_jumps_vs_msd,
     site_occupancy,
+    cell_sizes,
     orderings,
     van_hove,
     table2_activation,

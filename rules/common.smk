@@ -14,6 +14,7 @@ from redoxmd.engines import settings_hash
 from redoxmd.gate import lasting_settings
 from redoxmd.plan import figures_of
 from redoxmd.records import read_json
+from redoxmd.structures.request import cell_name
 from redoxmd.upkeep.driver import announce, begin, pass_on, passed_on
 from redoxmd.upkeep.mixing import record_reference, refuse_mixing
 from redoxmd.upkeep.versions import PACKAGE, code_hash, stage_version
@@ -318,7 +319,17 @@ def all_paths(pattern, wanted=True):
 
 def all_trajectories(pattern):
     """Every production trajectory (or what was made of it)."""
-    return [pattern.format(run=CFG.run, structure=name, temperature=kelvin) for name, kelvin in trajectories()]
+    return of_trajectories(pattern, trajectories())
+
+
+def grid_trajectories(pattern):
+    """Those in the cell of the grid."""
+    return of_trajectories(pattern, layout.grid_trajectories(CFG.production))
+
+
+def of_trajectories(pattern, names):
+    """A file of each trajectory of some."""
+    return [pattern.format(run=CFG.run, structure=name, temperature=kelvin) for name, kelvin in names]
 
 
 def converged(pattern):

@@ -22,7 +22,7 @@ rule jumps:
 
 rule diffusion:
     input:
-        analyses=all_trajectories("results/{run}/diffusion/{structure}_T{temperature}K.nc"),
+        analyses=grid_trajectories("results/{run}/diffusion/{structure}_T{temperature}K.nc"),
     output:
         trajectories="results/{run}/diffusion/trajectories.csv",
         diffusivities="results/{run}/diffusion/diffusivities.csv",

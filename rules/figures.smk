@@ -280,6 +280,33 @@ rule site_occupancy:
         "../workflow/scripts/site_occupancy.py"
 
 
+rule cell_sizes:
+    input:
+        analyses=all_trajectories("results/{run}/diffusion/{structure}_T{temperature}K.nc"),
+    output:
+        pdf="results/{run}/figures/cell_sizes.pdf",
+        svg=report(
+            "results/{run}/figures/cell_sizes.svg",
+            caption="../workflow/report/cell_sizes.rst",
+            category="Diffusion",
+            labels={"figure": "cell_sizes"},
+        ),
+        png="results/{run}/figures/cell_sizes.png",
+        csv="results/{run}/figures/cell_sizes.csv",
+    log:
+        "results/{run}/logs/figures/cell_sizes.log",
+    params:
+        code=code("cell_sizes", "figures", "diffusion"),
+        stem="results/{run}/figures/cell_sizes",
+        style=section("figures"),
+        diffusion=section("diffusion"),
+        caption=dict(
+            grid=cell_name(CFG.production.supercell),
+        ),
+    script:
+        "../workflow/scripts/cell_sizes.py"
+
+
 rule orderings:
     input:
         visits=[f"results/{{run}}/basins/{name}.csv" for name in layout.production_structures(CFG.production)],

@@ -52,6 +52,9 @@ def test_trajectories_beside_the_grid_have_their_own_cell_and_length():
     assert lengths_ps["x2.750_preferred0_2x2x2", "800"] == 20
     assert lengths_ps["x3.000_preferred0_1x1x1", "900"] == lengths_ps["x3.000_preferred1_1x1x1", "600"] == 100
     assert make_plan(config, ROOT).jobs["production"] == 7
+    grid = layout.grid_trajectories(config.production)
+    assert len(grid) == 5 and ("x3.000_preferred0_1x1x1", "900") in grid
+    assert "cell_sizes" in figures_of(config)
 
 
 def test_missing_vasp_is_refused_by_name(tmp_path, capsys):

@@ -38,6 +38,11 @@ def trajectories(production: Production) -> list[tuple[str, str]]:
     return list(trajectory_lengths_ps(production))
 
 
+def grid_trajectories(production: Production) -> list[tuple[str, str]]:
+    """Those in the cell of the grid: what is averaged and fitted together."""
+    return [found for found in trajectories(production) if supercell_of(found[0]) == production.supercell]
+
+
 def production_structures(production: Production) -> list[str]:
     """Structures that production starts from, each once."""
     return list(dict.fromkeys(name for name, _ in trajectories(production)))

@@ -8,7 +8,7 @@ from math import prod
 import numpy as np
 import pandas as pd
 
-from redoxmd.structures.request import StructureRequest, parse_name
+from redoxmd.structures.request import cell_name, parse_name
 
 COLUMNS = (
     "x",
@@ -43,7 +43,7 @@ def ordering_table(
         parts.append(
             kept.assign(
                 x=request.x,
-                supercell=_cell(request),
+                supercell=cell_name(request.supercell),
                 units=formula_units * prod(request.supercell),
                 preferred_empty=[_empty(str(ordering), sites[name], preferred) for ordering in kept["ordering"]],
             )
@@ -61,10 +61,6 @@ def ordering_table(
             found.append({**columns, "ordering": ordering, "visits": len(same), "above_lowest_meV_fu": above})
     table = pd.DataFrame(found, columns=list(COLUMNS))
     return table.sort_values(["x", "supercell", "energy_eV"], ignore_index=True)
-
-
-def _cell(request: StructureRequest) -> str:
-    return "x".join(map(str, request.supercell))
 
 
 def _empty(ordering: str, sites: Sequence[str], preferred: str) -> int:

@@ -44,6 +44,8 @@ DENSITY_FIGURES = (
 PAPER_FIGURES = ("paper_comparison",)
 # Drawn where basins are hopped.
 BASINS_FIGURES = ("orderings",)
+# Drawn where production has trajectories of another cell.
+CELL_FIGURES = ("cell_sizes",)
 # Drawn where there are paths.
 NEB_FIGURES = ("fig4_neb",)
 
@@ -62,7 +64,8 @@ def figures_of(config: Config) -> tuple[str, ...]:
     of_paper = PAPER_FIGURES if config.structures.source == "nvp" else ()
     paths, electrons = NEB_FIGURES if config.neb.paths else (), DENSITY_FIGURES if config.density.enabled else ()
     walks = BASINS_FIGURES if config.basins.enabled else ()
-    return FIGURES + walks + paths + electrons + of_paper
+    cells = CELL_FIGURES if len({part.supercell for part in config.production.grids}) > 1 else ()
+    return FIGURES + cells + walks + paths + electrons + of_paper
 
 
 @dataclass(frozen=True)

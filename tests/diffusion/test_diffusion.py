@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from redoxmd.config.sections import Diffusion
+from redoxmd.config.sections import Diffusion, Figures
 from redoxmd.diffusion.analysis import analyse_trajectory, summarise
 from redoxmd.diffusion.arrhenius import fit_arrhenius
+from redoxmd.diffusion.cells import by_cell
 from redoxmd.diffusion.jumps import (
     concerted_by_chance,
     concerted_count,
@@ -14,6 +15,7 @@ from redoxmd.diffusion.jumps import (
     upper_limit_of_count,
     without_drift,
 )
+from redoxmd.figures.cell_sizes import draw as draw_cells
 from redoxmd.trajectory import Trajectory
 from redoxmd.units import BOLTZMANN_EV_PER_K, CM2_PER_S_PER_A2_PER_FS
 
@@ -250,6 +252,19 @@ class TestAnalysis:
         assert row["D_jumps_limit_cm2_s"] == pytest.approx(4.744e-6, rel=1e-3)
         datasets[1]["n_jumps"], datasets[1]["D_jumps_cm2_s"] = 1, 2e-6
         assert np.isnan(summarise(datasets, SETTINGS).diffusivities.iloc[0]["D_jumps_limit_cm2_s"])
+
+    def test_cells_of_different_size_are_not_averaged(self, tmp_path):
+        datasets = []
+        for cell, rate, replicas in (("1x1x1", 4e-5, 2), ("2x2x2", 1e-5, 1)):
+            for replica in range(replicas):
+                found = analyse_trajectory(self.trajectory(rate, replica=replica, seed=replica), SETTINGS, 1)
+                datasets.append(found.assign_attrs(structure=f"x2.000_preferred{replica}_{cell}"))
+        table = by_cell(datasets, SETTINGS)
+        assert table["supercell"].tolist() == ["1x1x1", "2x2x2"] and table["replicas"].tolist() == [2, 1]
+        small, large = table["D_jumps_cm2_s"]
+        assert large == datasets[2]["D_jumps_cm2_s"].item() and small > 2 * large
+        for rows in (table, by_cell([], SETTINGS)):
+            draw_cells(rows, Figures()).savefig(tmp_path / "cells.png")
 
     def test_netcdf_round_trip(self, tmp_path):
         import xarray as xr

@@ -42,15 +42,26 @@ def test_basins_stand_between_structures_and_production_and_change_nothing_else(
     after = planned(tmp_path / "with", basins={"enabled": True})
     added, gone = after - before, before - after
     assert sum(job[0] == "basins" for job in added) == 3
-    assert {job[0] for job in added} == {"basins", "production", "orderings", "manifest"}
-    assert {job[0] for job in gone} == {"production", "manifest"}
+    compared = {"paper_comparison", "manifest"}
+    assert {job[0] for job in added} == {"basins", "production", "orderings"} | compared
+    assert {job[0] for job in gone} == {"production"} | compared
     for job in added:
-        if job[0] in ("orderings", "manifest"):
+        if job[0] not in ("basins", "production"):
             continue
         source = "structures" if job[0] == "basins" else "basins"
         assert any(f"results/toy/{source}/" in file for file in job[1:])
     for job in gone:
-        assert job[0] == "manifest" or any("results/toy/structures/" in file for file in job[1:])
+        assert job[0] in compared or any("results/toy/structures/" in file for file in job[1:])
+
+
+def test_another_cell_brings_its_trajectories_and_figure_and_changes_no_average(before, tmp_path):
+    grid = yaml.safe_load(TOY.read_text())["production"]
+    more = [{"x": [3.0], "temperatures_K": [900], "supercell": [1, 1, 2], "length_ps": 0.2}]
+    after = planned(tmp_path / "with", production={**grid, "more": more})
+    names = [job[0] for job in after - before]
+    assert {"structure", "production", "jumps", "cell_sizes"} <= set(names)
+    assert names.count("production") == names.count("jumps") == 1
+    assert "diffusion" not in names and not {"diffusion", "production"} & {job[0] for job in before - after}
 
 
 @pytest.mark.parametrize("reference", [True, False])

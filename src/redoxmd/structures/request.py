@@ -38,7 +38,12 @@ def structure_name(x: float, ordering: str, seed: int, supercell: Sequence[int])
     """Name of a structure: x with three or four decimals, ordering and seed, supercell (x2.500_random3_1x1x1)."""
     text = f"{x:.4f}"
     text = text.removesuffix("0")
-    return f"x{text}_{ordering}{seed}_" + "x".join(map(str, supercell))
+    return f"x{text}_{ordering}{seed}_{cell_name(supercell)}"
+
+
+def cell_name(supercell: Sequence[int]) -> str:
+    """Repeats of the source cell as names and tables write them: 2x2x1."""
+    return "x".join(map(str, supercell))
 
 
 def parse_name(name: str) -> StructureRequest:
