@@ -48,6 +48,7 @@ localrules:
     calibration,
     fig3b_bader,
     fig4_neb,
+    fig5_exchange,
     fig3c_histogram,
     fig6_concerted,
     fig7_diffusivity,

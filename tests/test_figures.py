@@ -7,10 +7,12 @@ import pytest
 
 from redoxmd.config.sections import Diffusion, Figures
 from redoxmd.diffusion.arrhenius import fit_arrhenius
+from redoxmd.diffusion.mechanism import Event, Move
 from redoxmd.figures import (
     calibration,
     fig3a_errors,
     fig4_neb,
+    fig5_exchange,
     fig6_concerted,
     fig7_diffusivity,
     fig8_arrhenius,
@@ -146,6 +148,22 @@ def paths(names=("exchange", "single"), images=5):
     return profiles, barriers.assign(reference_forward_eV=[0.33 if name == "exchange" else np.nan for name in names])
 
 
+def event(exchange=True):
+    """An exchange through Na1:0, or one of its jumps alone."""
+    time_fs, cell = np.arange(0.0, 600.0, 20.0), np.diag([9.0, 9.0, 12.0])
+    places = np.array([[4.0, 4.0, 3.0], [4.0, 4.0, 6.0], [4.0, 4.0, 9.0], [1.0, 1.0, 1.0], [2.5, 1.0, 1.0]])
+    positions = np.repeat(places[[0, 1, 3, 4]][None], len(time_fs), axis=0)
+    moves = []
+    for ion, leaves, name in ((1, 200.0, ("Na1:0", "Na2:1")), (0, 300.0, ("Na2:0", "Na1:0")))[: 1 + exchange]:
+        start, end = places[ion], places[ion + 1]
+        positions[:, ion] = start + np.clip((time_fs - leaves) / 100.0, 0, 1)[:, None] * (end - start)
+        moves.append(Move(ion, *name, start, end, leaves, leaves + 100.0))
+    about = {"structure": "s", "x": 2.5, "temperature_K": 900.0, "replica": 0}
+    numbers = np.array([11, 11, 23, 8])
+    kind = "exchange" if exchange else "single"
+    return Event(kind, about, numbers, cell, time_fs, positions, tuple(moves), 0, len(time_fs) - 1)
+
+
 def drawn(name, kind):
     """Figure `name` from full, empty or single-point data."""
     full, one = kind == "full", kind == "single"
@@ -163,6 +181,7 @@ def drawn(name, kind):
             *reliability(("validation", "test") if full else ("test",) * one), STYLE
         ),
         "fig4_neb": lambda: fig4_neb.draw(*(paths() if full else paths(("single",), 3) if one else paths(())), STYLE),
+        "fig5_exchange": lambda: fig5_exchange.draw(event(full) if full or one else None, STYLE),
         "fig6_concerted": lambda: fig6_concerted.draw(concerted((0, 5, 20) if full else (1,) * one), STYLE),
         "fig7_diffusivity": lambda: fig7_diffusivity.draw(table, STYLE),
         "fig8_arrhenius": lambda: fig8_arrhenius.draw(table, fits(table), STYLE),
@@ -231,6 +250,16 @@ def test_concerted_shares_without_sites_are_those_of_the_distance_rule():
     table = concerted().assign(n_site_jumps=np.nan, neighbouring_fraction=np.nan)
     share = fig6_concerted.draw(table, STYLE).axes[1]
     assert [len(container[0].get_xdata()) for container in share.containers] == [2, 0]
+
+
+def test_the_order_of_an_exchange_is_told():
+    words = texts(drawn("fig5_exchange", "full"))
+    assert "x = 2.5, 900 K: exchange, Na1:0 is left first, Na2:0 100 fs later" in words
+    assert "ion 1, Na1:0 → Na2:1" in words and "before, −200 fs" in words
+    alone = texts(drawn("fig5_exchange", "single"))
+    assert "one jump (no concerted ones in any trajectory), Na1:0 → Na2:1" in alone
+    pictures = [axis for axis in drawn("fig5_exchange", "full").axes if not axis.axison]
+    assert len(pictures) == 4
 
 
 def test_occupancy_at_the_highest_temperature_alone():

@@ -23,6 +23,7 @@ FIGURES = (
     "gate_timeline",
     "fig3a_errors",
     "calibration",
+    "fig5_exchange",
     "fig6_concerted",
     "fig7_diffusivity",
     "fig8_arrhenius",

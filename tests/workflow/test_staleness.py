@@ -23,6 +23,7 @@ FIGURES = set(figures_of(load_config(TOY)))
 CHARGED = {"charges", "redox", "redox_table", "fig3c_histogram", "fig10_jump"}
 DIFFUSED = {
     "diffusion",
+    "fig5_exchange",
     "fig6_concerted",
     "fig7_diffusivity",
     "fig8_arrhenius",
@@ -44,7 +45,7 @@ EDITS = {
     "fewest jumps to fit": (
         "diffusion",
         {"min_jumps_to_fit": 3},
-        DIFFUSED - {"jump_view"} | {"summary", "paper_comparison"},
+        DIFFUSED - {"fig5_exchange", "jump_view"} | {"summary", "paper_comparison"},
         False,
     ),
     "a new temperature": (
