@@ -40,6 +40,7 @@ localrules:
     labels,
     oxidation,
     diffusion,
+    neb_event,
     neb_profiles,
     summary,
     learning_curve,

@@ -125,6 +125,9 @@ def test_paths_have_their_jobs_calls_and_figure_where_there_are_any():
     assert make_plan(alone).jobs["neb"] == 2
     assert "neb" not in make_plan(alone).reference_calls
     assert "x2.500_preferred0_1x1x1" in layout.all_structures(alone)
+    seen = parse_config({"neb": {"paths": [path, {"name": "seen", "event": "auto"}]}})
+    assert make_plan(seen).jobs["neb"] == 6
+    assert layout.all_structures(seen) == layout.all_structures(alone)
 
 
 def test_paths_between_sites_that_are_not_so_are_found_before_the_run(tmp_path):

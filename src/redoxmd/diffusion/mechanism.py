@@ -128,12 +128,15 @@ def choose_event(analyses: Sequence[xr.Dataset], window_fs: float) -> Choice | N
         analyses: of each trajectory (`diffusion.analysis`).
         window_fs: within which jumps are concerted.
     """
-    ranked = [
-        ((KINDS.index(choice.kind), *_unclear(analysis, choice.jumps, window_fs), number, choice.jumps), choice)
-        for number, analysis in enumerate(analyses)
-        for choice in _events_of(analysis, number)
-    ]
-    return min(ranked, key=lambda item: item[0])[1] if ranked else None
+    found = [choice for number, analysis in enumerate(analyses) for choice in _events_of(analysis, number)]
+    best = min((KINDS.index(choice.kind) for choice in found), default=0)
+    of_its_kind = [choice for choice in found if choice.kind == KINDS[best]]
+
+    def rank(choice: Choice) -> tuple[int, float, int, tuple[int, ...]]:
+        unclear = _unclear(analyses[choice.trajectory], choice.jumps, window_fs)
+        return (*unclear, choice.trajectory, choice.jumps)
+
+    return min(of_its_kind, key=rank, default=None)
 
 
 def event_with_jump(analysis: xr.Dataset, jump: int, trajectory: int = 0) -> Choice:
