@@ -296,9 +296,7 @@ def neb_path(wildcards):
 
 def neb_paths():
     """Settings of all paths; without `event` where it is not used, so that paths from before it was there stay."""
-    return [
-        {key: value for key, value in path.items() if key != "event" or value} for path in section("neb")["paths"]
-    ]
+    return [{key: value for key, value in path.items() if key != "event" or value} for path in section("neb")["paths"]]
 
 
 def neb_inputs(wildcards):

@@ -117,6 +117,7 @@ rule fig4_neb:
     input:
         profiles="results/{run}/neb/profiles.csv",
         barriers="results/{run}/neb/barriers.csv",
+        images=all_paths("results/{run}/neb/{path}.images.extxyz"),
     output:
         pdf="results/{run}/figures/fig4_neb.pdf",
         svg=report(

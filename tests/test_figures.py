@@ -4,6 +4,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
+from ase import Atoms
 
 from redoxmd.config.sections import Diffusion, Figures
 from redoxmd.diffusion.arrhenius import fit_arrhenius
@@ -145,7 +146,20 @@ def paths(names=("exchange", "single"), images=5):
     known = profiles["path"] == "exchange"
     profiles = profiles.assign(energy_spread_eV=0.02, reference_eV=(profiles["energy_eV"] * 1.1).where(known))
     barriers = pd.DataFrame({"path": list(names), "barrier_forward_eV": 0.3, "barrier_forward_spread_eV": 0.02})
-    return profiles, barriers.assign(reference_forward_eV=[0.33 if name == "exchange" else np.nan for name in names])
+    barriers["reference_forward_eV"] = [0.33 if name == "exchange" else np.nan for name in names]
+    return (
+        profiles,
+        barriers.assign(saddle_image=float(images // 2), reason=""),
+        {name: images_of(images) for name in names},
+    )
+
+
+def images_of(count):
+    """A sodium ion that goes 3 Å past an octahedron of VO6."""
+    corners = [[4 + 2 * a, 4 + 2 * b, 4 + 2 * c] for a, b, c in np.concatenate([np.eye(3), -np.eye(3)])]
+    ways = np.linspace(0, 3, count)
+    cell = [9.0, 9.0, 9.0]
+    return [Atoms("NaNaVO6", [[2 + x, 7, 1], [7, 7, 7], [4, 4, 4], *corners], cell=cell, pbc=True) for x in ways]
 
 
 def event(exchange=True):
@@ -164,6 +178,10 @@ def event(exchange=True):
     return Event(kind, about, numbers, cell, time_fs, positions, tuple(moves), 0, len(time_fs) - 1)
 
 
+def neb_figure(profiles, barriers, images):
+    return fig4_neb.draw(profiles, barriers, STYLE, images)
+
+
 def drawn(name, kind):
     """Figure `name` from full, empty or single-point data."""
     full, one = kind == "full", kind == "single"
@@ -180,7 +198,7 @@ def drawn(name, kind):
         "calibration": lambda: calibration.draw(
             *reliability(("validation", "test") if full else ("test",) * one), STYLE
         ),
-        "fig4_neb": lambda: fig4_neb.draw(*(paths() if full else paths(("single",), 3) if one else paths(())), STYLE),
+        "fig4_neb": lambda: neb_figure(*(paths() if full else paths(("single",), 3) if one else paths(()))),
         "fig5_exchange": lambda: fig5_exchange.draw(event(full) if full or one else None, STYLE),
         "fig6_concerted": lambda: fig6_concerted.draw(concerted((0, 5, 20) if full else (1,) * one), STYLE),
         "fig7_diffusivity": lambda: fig7_diffusivity.draw(table, STYLE),
@@ -288,6 +306,18 @@ def test_barriers_are_told_with_the_reference_beside_them_where_there_is_one():
     words = texts(drawn("fig4_neb", "full"))
     assert "exchange: 0.30 ± 0.02 eV (0.33 eV)" in words
     assert "single: 0.30 ± 0.02 eV" in words and "single: 0.30 ± 0.02 eV (" not in words
-    first, second = drawn("fig4_neb", "full").axes
+    first, second = (axis for axis in drawn("fig4_neb", "full").axes if axis.get_legend())
     assert len(first.get_legend().get_texts()) == 2
     assert len(second.get_legend().get_texts()) == 1
+
+
+def test_structures_stand_below_their_path_and_a_path_that_is_not_says_why():
+    titles = [axis.get_title() for axis in drawn("fig4_neb", "full").axes]
+    assert [titles.count(word) for word in ("initial", "saddle", "final")] == [2, 2, 2]
+    profiles, barriers, images = paths()
+    none = {"path": "seen", "reason": "no ion changed its site in 3 trajectories"}
+    with_it = pd.concat([barriers, pd.DataFrame([none])], ignore_index=True)
+    figure = neb_figure(profiles, with_it, {**images, "seen": []})
+    words = texts(figure).replace("\n", " ")
+    assert "seen: no path" in words and none["reason"] in words
+    assert [axis.get_title() for axis in figure.axes].count("saddle") == 2
