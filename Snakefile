@@ -15,6 +15,7 @@ report: "workflow/report/workflow.rst"
 
 
 include: "rules/common.smk"
+include: "rules/neb_inputs.smk"
 include: "rules/structures.smk"
 include: "rules/aimd.smk"
 include: "rules/train.smk"

@@ -289,40 +289,6 @@ def frame_limits(*more):
     return {key: section("explore")[key] for key in keys}
 
 
-def neb_path(wildcards):
-    """Settings of the path of a job."""
-    return next(path for path in neb_paths() if path["name"] == wildcards.path)
-
-
-def neb_paths():
-    """Settings of all paths; without `event` where it is not used, so that paths from before it was there stay."""
-    return [{key: value for key, value in path.items() if key != "event" or value} for path in section("neb")["paths"]]
-
-
-def neb_inputs(wildcards):
-    """What a path starts from and, where a file says so, ends at; or the frames of its event."""
-    path = neb_path(wildcards)
-    if "event" in path:
-        return [f"results/{wildcards.run}/neb/{wildcards.path}.event.{suffix}" for suffix in ("extxyz", "json")]
-    return path_inputs(path, layout.neb_structures(CFG.neb)[wildcards.path], wildcards.run)
-
-
-def path_inputs(path, start, run):
-    """The structure that a path starts from, and the file of its end, if it has one."""
-    return [f"results/{run}/structures/{start}.extxyz", *([path["final"]] if path["final"] else [])]
-
-
-def event_trajectories(pattern):
-    """Input function: the trajectories (or what was made of them) in which the event of a path is looked for."""
-
-    def files(wildcards):
-        path = next(path for path in CFG.neb.paths if path.name == wildcards.path)
-        found = layout.event_trajectories(CFG.production, path)
-        return [pattern.format(run=wildcards.run, structure=name, temperature=kelvin) for name, kelvin in found]
-
-    return files
-
-
 def all_paths(pattern, wanted=True):
     """A file of every path of the config; none where it is not wanted."""
     return [pattern.format(run=CFG.run, path=path.name) for path in CFG.neb.paths if wanted]

@@ -56,6 +56,33 @@ rule neb:
         "../workflow/scripts/neb.py"
 
 
+# In the generations of neb.train_phases: images that the ensemble is unsure about stand beside the frames of explore.
+rule neb_explore:
+    input:
+        ends=band_inputs,
+        ensemble="results/{run}/train/gen{gen}/ensemble.pt",
+        earlier=earlier_decision,
+    output:
+        record="results/{run}/neb/gen{gen}/{path}.json",
+        candidates="results/{run}/neb/gen{gen}/{path}.candidates.extxyz",
+        profile="results/{run}/neb/gen{gen}/{path}.csv",
+    log:
+        "results/{run}/logs/neb/gen{gen}/{path}.log",
+    benchmark:
+        "results/{run}/benchmarks/neb/gen{gen}_{path}.tsv"
+    threads: cpus("neb_explore")
+    resources:
+        **needs("neb_explore"),
+    params:
+        **stage_version("neb"),
+        neb=band_settings,
+        path=band_path,
+        gate=lasting_limits,
+        state="results/{run}/state/neb_explore/gen{gen}_{path}",
+    script:
+        "../workflow/scripts/neb_explore.py"
+
+
 rule neb_reference:
     input:
         images="results/{run}/neb/{path}.images.extxyz",

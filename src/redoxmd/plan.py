@@ -199,6 +199,8 @@ def _jobs(config: Config) -> dict[str, int]:
     }
     for phase in config.explore.phases:
         jobs[f"per generation: explore ({phase.name})"] = len(layout.phase_structures(phase))
+    for name in config.neb.train_phases:
+        jobs[f"per generation: neb ({name})"] = len(layout.neb_structures(config.neb))
     return jobs | {
         "per generation: select": 1,
         "per generation: gate": 1,

@@ -60,6 +60,12 @@ def _generation_lines(results: Path, config: Config, generation: int) -> list[st
         f"{run['n_candidates']} candidates"
         for run in runs
     ]
+    bands = [read_json(path) for path in sorted((results / f"neb/gen{generation}").glob("*.json"))]
+    lines += [
+        f"  path {band['path']}: {band['end_reason']}, {band['n_candidates']} of {band['images']} images candidates, "
+        f"{band['n_refused']} refused"
+        for band in bands
+    ]
     decision = results / f"gate/gen{generation}.json"
     if decision.exists():
         lines += _decision_lines(read_json(decision), results, generation)

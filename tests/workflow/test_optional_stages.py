@@ -75,6 +75,23 @@ def test_a_path_of_an_event_waits_for_production_and_changes_nothing_else(before
     assert looked_at == {"seen.event.json": 9, "third.event.json": 1}
 
 
+def test_paths_found_in_each_generation_feed_select_and_gate_and_change_nothing_else(before, tmp_path):
+    paths = [PATH, {"name": "seen", "event": "auto"}]
+    asked = {"neb": {"paths": paths, "train_phases": ["small"]}}
+    off = planned(tmp_path / "off", neb={"paths": paths})
+    after = planned(tmp_path / "with", **asked)
+    added, gone = after - off, off - after
+    # A dry run sees the first generation; the path of an event has none.
+    assert sorted(job[0] for job in added) == ["gate", "neb_explore", "select"]
+    assert sorted(job[0] for job in gone) == ["gate", "select"]
+    by_rule = {job[0]: job[1:] for job in added}
+    assert "results/toy/neb/gen0/hop.candidates.extxyz" in by_rule["select"]
+    assert "results/toy/neb/gen0/hop.json" in by_rule["gate"]
+    assert "results/toy/train/gen0/ensemble.pt" in by_rule["neb_explore"]
+    other = planned(tmp_path / "large", neb={"paths": paths, "train_phases": ["large"]})
+    assert other == off
+
+
 def test_their_jobs_run_behind_a_finished_loop(tmp_path):
     """With an untrained ensemble and tolerances to match: the rules, scripts and files are real, the physics is not."""
     folder = finished_campaign(tmp_path / "run")
