@@ -49,7 +49,7 @@ def test_ends_are_before_and_after_the_event_at_its_sites(tmp_path):
     assert all(at[0][ion] == at[1][ion] for ion in others)
     framework = frames[0].numbers != 11
     assert np.abs(frames[-1].positions - frames[0].positions)[framework].max() < 0.5
-    record = event_record(AUTO, event, 1)
+    record = event_record(AUTO, event, [])
     assert record["kind"] == "exchange" and record["reason"] == "" and len(record["moves"]) == 2
 
 
@@ -97,10 +97,15 @@ def test_an_event_between_no_two_minima_is_a_result_and_moves_are_an_error(tmp_p
 
 
 def test_without_an_event_the_path_says_why_and_the_others_are_there(run):
-    assert event_in(planted()[0]) is None
-    record = event_record(AUTO, None, 3)
+    still = planted()[0]
+    assert event_in(still) is None
+    analyses = [analyse_trajectory(still, SETTINGS, 1, NVP)] * 3
+    record = event_record(AUTO, None, analyses)
     assert record == {"path": "seen", "reason": "no ion changed its site in 3 trajectories"}
-    assert event_record(NebPath(name="a", event="auto", x=2.5), None, 1)["reason"].endswith("1 trajectories of x = 2.5")
+    one = event_record(NebPath(name="a", event="auto", x=2.5), None, analyses[:1])
+    assert one["reason"] == "no ion changed its site in 1 trajectory of x = 2.5"
+    blind = analyse_trajectory(still, SETTINGS, 1, NVP.model_copy(update={"mobile_ion": "V"}))
+    assert event_record(AUTO, None, [blind])["reason"].startswith("no sites are known in any trajectory: ")
     none = without_path(record)
     profiles, barriers = join_profiles(
         {"seen": none.profile, "there": run[1].profile}, {"seen": none.record, "there": run[1].record}, {}

@@ -13,7 +13,7 @@ with job("neb", snakemake.log[0]):
     event = event_of_path(
         path, analyses, lambda number: read_trajectory(snakemake.input.trajectories[number]), config.diffusion
     )
-    record = event_record(path, event, len(analyses))
+    record = event_record(path, event, analyses)
     logger.info("%s: %s", path.name, record["reason"] or f"{record['kind']} in {record['structure']}")
     write_frames(snakemake.output.frames, [] if event is None else frames_of_event(event, config.structures))
     write_json(snakemake.output.record, record)

@@ -186,6 +186,14 @@ def find_event(
     return describe_event(choice, analyses[choice.trajectory], read(choice.trajectory), settings)
 
 
+def why_none(analyses: Sequence[xr.Dataset]) -> str:
+    """Why trajectories have no event, in words."""
+    blind = [str(analysis.attrs.get("no_sites", "")) for analysis in analyses if "event" not in analysis.dims]
+    if blind and len(blind) == len(analyses):
+        return f"no sites are known in any trajectory: {blind[0]}"
+    return f"no ion changed its site in {len(analyses)} trajector{'y' if len(analyses) == 1 else 'ies'}"
+
+
 def describe_event(choice: Choice, analysis: xr.Dataset, trajectory: Trajectory, settings: Diffusion) -> Event:
     """Frames from `MARGIN_FS` before an event to as long after it, and what each ion does in them."""
     about, time_fs = trajectory.metadata, trajectory.time_fs

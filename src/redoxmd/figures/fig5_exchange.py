@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import cast
 
 import numpy as np
@@ -15,6 +16,7 @@ from redoxmd.figures.structure_view import choose_view, draw_structure
 from redoxmd.figures.style import colour_of, label, legend, new_figure, say
 
 HEIGHTS = (1.7, 1.0)
+REASON_WIDTH = 80
 # Both sites of an exchange, their polyhedra and those next to them.
 REACH_A = 6.0
 WORDS = {
@@ -24,19 +26,20 @@ WORDS = {
 }
 
 
-def draw(event: Event | None, settings: Figures) -> Figure:
+def draw(event: Event | None, settings: Figures, reason: str = "no event") -> Figure:
     """Pictures of the surroundings (a), and distance of each ion from the site it leaves (lines) and goes to (dashed).
 
     Args:
-        event: what to show; None: a sentence that there is nothing.
+        event: what to show.
         settings: look.
+        reason: why there is no event, where there is none.
     """
     moments = {} if event is None else _moments(event)
     figure, axes = new_figure(
         settings, 2, max(1, len(moments)), height_ratio=0.58, width=2.0, gridspec_kw={"height_ratios": HEIGHTS}
     )
     if event is None:
-        say(axes[0, 0], settings, "no ion changed its site in any trajectory")
+        say(axes[0, 0], settings, textwrap.fill(reason, REASON_WIDTH))
         for axis in axes.flat:
             axis.axis("off")
         return figure

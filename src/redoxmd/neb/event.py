@@ -11,7 +11,7 @@ from ase import Atoms
 from ase.data import atomic_numbers
 
 from redoxmd.config.sections import Diffusion, NebEvent, NebPath, Structures
-from redoxmd.diffusion.mechanism import Event, find_event
+from redoxmd.diffusion.mechanism import Event, find_event, why_none
 from redoxmd.errors import ConfigError
 from redoxmd.layout import supercell_of
 from redoxmd.occupation import Occupation
@@ -63,17 +63,17 @@ def frames_of_event(event: Event, structures: Structures) -> list[Atoms]:
     return frames
 
 
-def event_record(path: NebPath, event: Event | None, trajectories: int) -> dict[str, Any]:
+def event_record(path: NebPath, event: Event | None, analyses: Sequence[xr.Dataset]) -> dict[str, Any]:
     """What was found, in plain values; `reason` says why nothing was, else it is "".
 
     Args:
         path: its path.
         event: the event.
-        trajectories: how many were looked at.
+        analyses: of the trajectories that were looked at.
     """
     if event is None:
         where = "" if path.x is None else f" of x = {path.x:g}"
-        return {"path": path.name, "reason": f"no ion changed its site in {trajectories} trajectories{where}"}
+        return {"path": path.name, "reason": why_none(analyses) + where}
     moves = [
         {
             "ion": move.ion,
