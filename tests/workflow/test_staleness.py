@@ -76,7 +76,7 @@ EDITS = {
     "a path that is found in each generation of a phase": (
         "neb",
         {"paths": [HOP], "train_phases": ["small", "large"]},
-        {"neb_explore", "select", "gate"},
+        {"neb_explore", "select", "gate", "neb", "neb_reference", "neb_profiles", "fig4_neb"},
         True,
     ),
     "a path that is found in generations which are all labelled": (
