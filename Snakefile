@@ -15,6 +15,7 @@ report: "workflow/report/workflow.rst"
 
 
 include: "rules/common.smk"
+include: "rules/neb_inputs.smk"
 include: "rules/structures.smk"
 include: "rules/aimd.smk"
 include: "rules/train.smk"
@@ -40,6 +41,7 @@ localrules:
     labels,
     oxidation,
     diffusion,
+    neb_event,
     neb_profiles,
     summary,
     learning_curve,
@@ -48,6 +50,7 @@ localrules:
     calibration,
     fig3b_bader,
     fig4_neb,
+    fig5_exchange,
     fig3c_histogram,
     fig6_concerted,
     fig7_diffusivity,

@@ -300,18 +300,6 @@ def frame_limits(*more):
     return {key: section("explore")[key] for key in keys}
 
 
-def neb_path(wildcards):
-    """Settings of the path of a job."""
-    return next(path for path in section("neb")["paths"] if path["name"] == wildcards.path)
-
-
-def neb_inputs(wildcards):
-    """What a path starts from and, where a file says so, ends at."""
-    start = layout.neb_structures(CFG.neb)[wildcards.path]
-    final = neb_path(wildcards)["final"]
-    return [f"results/{wildcards.run}/structures/{start}.extxyz", *([final] if final else [])]
-
-
 def all_paths(pattern, wanted=True):
     """A file of every path of the config; none where it is not wanted."""
     return [pattern.format(run=CFG.run, path=path.name) for path in CFG.neb.paths if wanted]

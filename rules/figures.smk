@@ -117,6 +117,7 @@ rule fig4_neb:
     input:
         profiles="results/{run}/neb/profiles.csv",
         barriers="results/{run}/neb/barriers.csv",
+        images=all_paths("results/{run}/neb/{path}.images.extxyz"),
     output:
         pdf="results/{run}/figures/fig4_neb.pdf",
         svg=report(
@@ -140,6 +141,37 @@ rule fig4_neb:
         ),
     script:
         "../workflow/scripts/fig4_neb.py"
+
+
+rule fig5_exchange:
+    input:
+        analyses=all_trajectories("results/{run}/diffusion/{structure}_T{temperature}K.nc"),
+        trajectories=all_trajectories("results/{run}/production/{structure}_T{temperature}K.h5"),
+    output:
+        pdf="results/{run}/figures/fig5_exchange.pdf",
+        svg=report(
+            "results/{run}/figures/fig5_exchange.svg",
+            caption="../workflow/report/fig5_exchange.rst",
+            category="Diffusion",
+            labels={"figure": "fig5_exchange"},
+        ),
+        png="results/{run}/figures/fig5_exchange.png",
+        csv="results/{run}/figures/fig5_exchange.csv",
+    log:
+        "results/{run}/logs/figures/fig5_exchange.log",
+    params:
+        code=code("fig5_exchange", "figures", "diffusion", "occupation.py"),
+        stem="results/{run}/figures/fig5_exchange",
+        style=section("figures"),
+        diffusion=section("diffusion", without=["min_jumps_to_fit", "min_temperatures_to_fit"]),
+        caption=dict(
+            ion=CFG.structures.mobile_ion,
+            site=CFG.structures.preferred_site,
+            window=CFG.diffusion.concerted_window_ps,
+            radius=CFG.diffusion.site_radius_A,
+        ),
+    script:
+        "../workflow/scripts/fig5_exchange.py"
 
 
 rule fig6_concerted:

@@ -4,6 +4,7 @@
 checkpoint gate:
     input:
         runs=explored("results/{run}/explore/gen{gen}/{structure}.json"),
+        bands=bands("results/{run}/neb/gen{gen}/{path}.json"),
         selected="results/{run}/select/gen{gen}/selected.extxyz",
         earlier=earlier_decision,
     output:

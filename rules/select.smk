@@ -4,6 +4,7 @@
 rule select:
     input:
         candidates=explored("results/{run}/explore/gen{gen}/{structure}.candidates.extxyz"),
+        bands=bands("results/{run}/neb/gen{gen}/{path}.candidates.extxyz"),
         dataset="results/{run}/train/gen{gen}/dataset.extxyz",
         ensemble="results/{run}/train/gen{gen}/ensemble.pt",
     output:

@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[1]
 SHIPPED = ("config", "nvp", "nvp-gpaw", "nvp-rehearsal")
 
 # What is wrong, the key the message must name in full, and what it must say.
+EVENT = {"x": 2.0, "temperature_K": 300}
 WRONG = [
     ({"explroe": {}}, "explroe", "did you mean explore?"),
     ({"explore": {"low": 1.0}}, "explore.low", "did you mean low_eV_A?"),
@@ -41,7 +42,21 @@ WRONG = [
     ({"production": {"supercell": [2, 2]}}, "production.supercell[2]", "missing"),
     ({"diffusion": {"msd_fit": [0.5, 0.1]}}, "diffusion.msd_fit", "must grow"),
     ({"gate": {"max_generations": 2, "min_generations": 3}}, "gate.min_generations", "exceeds max_generations"),
-    ({"neb": {"paths": [{"name": "a", "x": 2.5}]}}, "neb.paths[0]", "give moves or final, one of them"),
+    ({"neb": {"paths": [{"name": "a", "x": 2.5}]}}, "neb.paths[0]", "give moves, final or event, one of them"),
+    ({"neb": {"paths": [{"name": "a", "event": "auto", "final": "b"}]}}, "neb.paths[0]", "one of them"),
+    ({"neb": {"paths": [{"name": "a", "moves": [["a", "b"]]}]}}, "neb.paths[0].x", "the path starts from"),
+    ({"neb": {"paths": [{"name": "a", "event": "first"}]}}, "neb.paths[0].event", "should be 'auto'"),
+    ({"neb": {"paths": [{"name": "a", "event": EVENT}]}}, "neb.paths[0].event.number", "missing"),
+    ({"neb": {"paths": [{"name": "a", "event": EVENT | {"replic": 1}}]}}, "neb.paths[0].event.replic", "replica?"),
+    ({"neb": {"paths": [{"name": "a", "event": EVENT | {"number": 1}, "x": 2}]}}, "neb.paths[0].x", "leave the other"),
+    (
+        {"neb": {"paths": [{"name": "a", "event": EVENT | {"number": 1, "replica": 3}}]}},
+        "neb.paths, a, event",
+        "production.replicas is 3",
+    ),
+    ({"neb": {"paths": [{"name": "a", "event": "auto", "x": 9}]}}, "neb.paths, a", "production.x has"),
+    ({"neb": {"train_phases": ["tiny"]}}, "neb.train_phases", "explore.phases has small, large"),
+    ({"neb": {"train_phases": ["small"]}}, "neb.train_phases", "no path has moves or final"),
     ({"neb": {"paths": [{"name": "a.b", "x": 2.5}]}}, "neb.paths[0].name", "pattern"),
     ({"basins": {"displacement_A": 0}}, "basins.displacement_A", "greater than 0"),
     ({"engine": {"name": "quantum"}}, "engine.name", "'gpaw', 'vasp', 'ase' or 'toy'"),

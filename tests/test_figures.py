@@ -4,13 +4,16 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
+from ase import Atoms
 
 from redoxmd.config.sections import Diffusion, Figures
 from redoxmd.diffusion.arrhenius import fits_by_method
+from redoxmd.diffusion.mechanism import Event, Move
 from redoxmd.figures import (
     calibration,
     fig3a_errors,
     fig4_neb,
+    fig5_exchange,
     fig6_concerted,
     fig7_diffusivity,
     fig8_arrhenius,
@@ -167,7 +170,40 @@ def paths(names=("exchange", "single"), images=5):
     known = profiles["path"] == "exchange"
     profiles = profiles.assign(energy_spread_eV=0.02, reference_eV=(profiles["energy_eV"] * 1.1).where(known))
     barriers = pd.DataFrame({"path": list(names), "barrier_forward_eV": 0.3, "barrier_forward_spread_eV": 0.02})
-    return profiles, barriers.assign(reference_forward_eV=[0.33 if name == "exchange" else np.nan for name in names])
+    barriers["reference_forward_eV"] = [0.33 if name == "exchange" else np.nan for name in names]
+    return (
+        profiles,
+        barriers.assign(saddle_image=float(images // 2), reason=""),
+        {name: images_of(images) for name in names},
+    )
+
+
+def images_of(count):
+    """A sodium ion that goes 3 Å past an octahedron of VO6."""
+    corners = [[4 + 2 * a, 4 + 2 * b, 4 + 2 * c] for a, b, c in np.concatenate([np.eye(3), -np.eye(3)])]
+    ways = np.linspace(0, 3, count)
+    cell = [9.0, 9.0, 9.0]
+    return [Atoms("NaNaVO6", [[2 + x, 7, 1], [7, 7, 7], [4, 4, 4], *corners], cell=cell, pbc=True) for x in ways]
+
+
+def event(exchange=True):
+    """An exchange through Na1:0, or one of its jumps alone."""
+    time_fs, cell = np.arange(0.0, 600.0, 20.0), np.diag([9.0, 9.0, 12.0])
+    places = np.array([[4.0, 4.0, 3.0], [4.0, 4.0, 6.0], [4.0, 4.0, 9.0], [1.0, 1.0, 1.0], [2.5, 1.0, 1.0]])
+    positions = np.repeat(places[[0, 1, 3, 4]][None], len(time_fs), axis=0)
+    moves = []
+    for ion, leaves, name in ((1, 200.0, ("Na1:0", "Na2:1")), (0, 300.0, ("Na2:0", "Na1:0")))[: 1 + exchange]:
+        start, end = places[ion], places[ion + 1]
+        positions[:, ion] = start + np.clip((time_fs - leaves) / 100.0, 0, 1)[:, None] * (end - start)
+        moves.append(Move(ion, *name, start, end, leaves, leaves + 100.0))
+    about = {"structure": "s", "x": 2.5, "temperature_K": 900.0, "replica": 0}
+    numbers = np.array([11, 11, 23, 8])
+    kind = "exchange" if exchange else "single"
+    return Event(kind, about, numbers, cell, time_fs, positions, tuple(moves), 0, len(time_fs) - 1)
+
+
+def neb_figure(profiles, barriers, images):
+    return fig4_neb.draw(profiles, barriers, STYLE, images)
 
 
 def drawn(name, kind):
@@ -186,7 +222,8 @@ def drawn(name, kind):
         "calibration": lambda: calibration.draw(
             *reliability(("validation", "test") if full else ("test",) * one), STYLE
         ),
-        "fig4_neb": lambda: fig4_neb.draw(*(paths() if full else paths(("single",), 3) if one else paths(())), STYLE),
+        "fig4_neb": lambda: neb_figure(*(paths() if full else paths(("single",), 3) if one else paths(()))),
+        "fig5_exchange": lambda: fig5_exchange.draw(event(full) if full or one else None, STYLE),
         "fig6_concerted": lambda: fig6_concerted.draw(concerted((0, 5, 20) if full else (1,) * one), STYLE),
         "fig7_diffusivity": lambda: fig7_diffusivity.draw(table, STYLE),
         "fig8_arrhenius": lambda: fig8_arrhenius.draw(table, fits(table), STYLE),
@@ -289,6 +326,16 @@ def test_concerted_shares_without_sites_are_those_of_the_distance_rule():
     assert [len(container[0].get_xdata()) for container in share.containers] == [2, 0]
 
 
+def test_the_order_of_an_exchange_is_told():
+    words = texts(drawn("fig5_exchange", "full"))
+    assert "x = 2.5, 900 K: exchange, Na1:0 is left first, Na2:0 100 fs later" in words
+    assert "ion 1, Na1:0 → Na2:1" in words and "before, −200 fs" in words
+    alone = texts(drawn("fig5_exchange", "single"))
+    assert "one jump (no concerted ones in any trajectory), Na1:0 → Na2:1" in alone
+    pictures = [axis for axis in drawn("fig5_exchange", "full").axes if not axis.axison]
+    assert len(pictures) == 4
+
+
 def test_occupancy_at_the_highest_temperature_alone():
     along, means = drawn("site_occupancy", "full").axes
     assert len(along.lines) == 4 and len(means.containers) == 4
@@ -315,6 +362,18 @@ def test_barriers_are_told_with_the_reference_beside_them_where_there_is_one():
     words = texts(drawn("fig4_neb", "full"))
     assert "exchange: 0.30 ± 0.02 eV (0.33 eV)" in words
     assert "single: 0.30 ± 0.02 eV" in words and "single: 0.30 ± 0.02 eV (" not in words
-    first, second = drawn("fig4_neb", "full").axes
+    first, second = (axis for axis in drawn("fig4_neb", "full").axes if axis.get_legend())
     assert len(first.get_legend().get_texts()) == 2
     assert len(second.get_legend().get_texts()) == 1
+
+
+def test_structures_stand_below_their_path_and_a_path_that_is_not_says_why():
+    titles = [axis.get_title() for axis in drawn("fig4_neb", "full").axes]
+    assert [titles.count(word) for word in ("initial", "saddle", "final")] == [2, 2, 2]
+    profiles, barriers, images = paths()
+    none = {"path": "seen", "reason": "no ion changed its site in 3 trajectories"}
+    with_it = pd.concat([barriers, pd.DataFrame([none])], ignore_index=True)
+    figure = neb_figure(profiles, with_it, {**images, "seen": []})
+    words = texts(figure).replace("\n", " ")
+    assert "seen: no path" in words and none["reason"] in words
+    assert [axis.get_title() for axis in figure.axes].count("saddle") == 2

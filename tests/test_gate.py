@@ -2,7 +2,10 @@ import pytest
 
 from redoxmd.config import parse_config
 from redoxmd.errors import NotConverged
-from redoxmd.gate import decide
+from redoxmd.frames import write_frames
+from redoxmd.gate import decide, lasting_bands
+from redoxmd.neb.explore import settings_of
+from redoxmd.records import write_json
 
 CONFIG = parse_config(
     {
@@ -58,6 +61,46 @@ def test_out_of_generations_is_an_error_that_says_what_failed():
 def test_phases_left_when_generations_run_out():
     with pytest.raises(NotConverged, match="phase large was still to come"):
         judged([ran()], generation=3)
+
+
+def found(end_reason="converged", candidates=0, refused=0, tolerated=0.0):
+    record = {"path": "hop", "structure": "s", "end_reason": end_reason, "images": 8, "n_candidates": candidates}
+    return record | {"n_refused": refused, "settings": {"max_candidate_images": tolerated, "path": {"name": "hop"}}}
+
+
+@pytest.mark.parametrize(
+    ("band", "reason"),
+    [
+        (found(), None),
+        (found("not_converged"), "path hop was not found (not_converged)"),
+        (found(refused=2), "2 of 8 images of path hop are beyond the gate"),
+        (found(candidates=1), "1 of 8 images of path hop are candidates, more than neb.max_candidate_images 0"),
+        (found(candidates=2, tolerated=0.25), None),
+        (found(candidates=3, tolerated=0.25), "3 of 8 images of path hop are candidates"),
+    ],
+)
+def test_paths_count_beside_the_runs(band, reason):
+    decision = decide(0, "small", [ran()], ["g0f000"], CONFIG.explore, CONFIG.gate, [band])
+    assert decision.status == ("next_phase" if reason is None else "go_on")
+    assert reason is None or reason in decision.reasons[0]
+    # They take no time, and so do not count per ps.
+    assert decision.figures["candidates_per_ps"] == 0
+    assert decision.figures["bands"] == [band]
+    assert "bands" not in judged([ran()]).figures
+
+
+def test_settings_of_paths_last_for_a_labelled_generation(tmp_path):
+    now = {"images": 9, "paths": [{"name": "new"}]}
+    assert lasting_bands(tmp_path, 0, now) == now
+    kept = settings_of([{"settings": {"images": 7, "path": {"name": "hop"}}}])
+    write_json(tmp_path / "gate/gen0.json", {"settings": {"neb": kept}})
+    write_json(tmp_path / "gate/gen1.json", {"settings": {}})
+    for gen in (0, 1):
+        write_frames(tmp_path / f"label/gen{gen}/frames.extxyz", [])
+    assert (
+        lasting_bands(tmp_path, 0, now) == {"images": 7, "paths": [{"name": "hop"}]} == lasting_bands(tmp_path, 0, {})
+    )
+    assert lasting_bands(tmp_path, 1, now) == {} == settings_of([])
 
 
 def test_no_runs_never_converge():

@@ -142,6 +142,9 @@ def test_paths_have_their_jobs_calls_and_figure_where_there_are_any():
     assert make_plan(alone).jobs["neb"] == 2
     assert "neb" not in make_plan(alone).reference_calls
     assert "x2.500_preferred0_1x1x1" in layout.all_structures(alone)
+    seen = parse_config({"neb": {"paths": [path, {"name": "seen", "event": "auto"}]}})
+    assert make_plan(seen).jobs["neb"] == 6
+    assert layout.all_structures(seen) == layout.all_structures(alone)
 
 
 def test_paths_between_sites_that_are_not_so_are_found_before_the_run(tmp_path):
@@ -161,5 +164,5 @@ def test_the_paths_that_the_papers_config_suggests_can_be_built():
     text = (ROOT / "config/nvp.yaml").read_text()
     (suggested,) = re.findall(r"^# neb:\n(?:#  .*\n)+", text, re.MULTILINE)
     config = parse_config(yaml.safe_load(text) | yaml.safe_load(suggested.replace("# ", "", 1).replace("\n# ", "\n")))
-    assert len(config.neb.paths) == 2
+    assert len(config.neb.paths) == 3
     assert not [problem for problem in make_plan(config, ROOT).problems if "neb" in problem]

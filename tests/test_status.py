@@ -181,4 +181,6 @@ def test_barriers_are_told(tmp_path):
     text = describe(tmp_path, config)
     assert "neb: 1 of 2 paths" in text
     assert "hop: barrier 0.410 ± 0.030 eV, back 0.200 ± 0.010 eV" in text
+    put(tmp_path, "neb/other.json", {"path": "other", "reason": "no ion changed its site in 3 trajectories"})
+    assert "other: no path, no ion changed its site in 3 trajectories" in describe(tmp_path, config)
     assert "neb" not in describe(tmp_path, CONFIG)

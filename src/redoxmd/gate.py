@@ -23,7 +23,8 @@ class Decision:
         next_phase: phase the next generation explores; "" when converged.
         label_ids: frames to label before the next generation.
         reasons: one sentence each, why not converged.
-        figures: survived_ps, target_ps, candidates_per_ps, end_reasons by structure; thresholds.
+        figures: survived_ps, target_ps, candidates_per_ps, end_reasons by structure; thresholds; bands, where there
+            are any.
     """
 
     generation: int
@@ -46,20 +47,23 @@ def decide(
     label_ids: Sequence[str],
     explore: Explore,
     gate: Gate,
+    bands: Sequence[dict[str, Any]] = (),
 ) -> Decision:
-    """Judge a generation by the records of its explore runs.
+    """Judge a generation by the records of its explore runs, and of the paths found in it (`neb.explore`).
 
     A phase has converged when every run lived its full time, all runs together met no more than
-    `max_candidates_per_ps` candidates per ps, and `min_generations` have passed. The last phase's convergence ends
+    `max_candidates_per_ps` candidates per ps, every path was found with no image refused and no more than
+    `neb.max_candidate_images` of them candidates, and `min_generations` have passed. Images take no time: they do not
+    count as candidates per ps. The last phase's convergence ends
     the loop; an earlier one's moves on to the next phase, which the selected frames still help to train.
 
     Raises:
         NotConverged: this was the last generation allowed; the message says what was still failing.
     """
     names = [item.name for item in explore.phases]
-    reasons = _shortcomings(runs, gate)
+    reasons = _shortcomings(runs, gate) + [text for band in bands for text in _unsure(band)]
     if reasons and not label_ids:
-        candidates = sum(run["n_candidates"] for run in runs)
+        candidates = sum(run["n_candidates"] for run in [*runs, *bands])
         reasons.append(
             f"no frame to label ({candidates} candidates): the next generation only trains on; if "
             "this repeats, widen explore.low_eV_A to high_eV_A or give more initial data (aimd.starts)"
@@ -81,7 +85,7 @@ def decide(
         next_phase,
         [] if status == "converged" else list(label_ids),
         reasons,
-        _figures(runs, explore, gate),
+        _figures(runs, explore, gate) | ({"bands": [dict(band) for band in bands]} if bands else {}),
     )
     if status != "converged" and generation + 1 >= gate.max_generations:
         raise NotConverged(_out_of_generations(decision, gate))
@@ -94,12 +98,39 @@ def lasting_settings(results: Path, generation: int, name: str, now: Any) -> Any
     New thresholds so hold from the next generation on, and what is labelled is not labelled anew. The decision file
     keeps the settings (`settings`); keys that a later version of the software adds are left out.
     """
-    if not (results / f"label/gen{generation}/frames.extxyz").exists():
+    if not _labelled(results, generation):
         return now
     kept = read_json(results / f"gate/gen{generation}.json").get("settings", {})
     if name not in kept:
         return now
     return {key: kept[name][key] for key in now if key in kept[name]} if isinstance(now, dict) else kept[name]
+
+
+def lasting_bands(results: Path, generation: int, now: dict[str, Any]) -> dict[str, Any]:
+    """With which settings a labelled generation found its paths, {} if it found none; else `now`, as above."""
+    if not _labelled(results, generation):
+        return now
+    kept: dict[str, Any] = read_json(results / f"gate/gen{generation}.json").get("settings", {})
+    bands: dict[str, Any] = kept.get("neb", {})
+    return bands
+
+
+def _labelled(results: Path, generation: int) -> bool:
+    return (results / f"label/gen{generation}/frames.extxyz").exists()
+
+
+def _unsure(band: dict[str, Any]) -> list[str]:
+    """Why a path is not as it should be in the end; see `neb.explore.explore_path` for its record."""
+    name, total, tolerated = band["path"], band["images"], band["settings"]["max_candidate_images"]
+    reasons = [] if band["end_reason"] == "converged" else [f"path {name} was not found ({band['end_reason']})"]
+    if band["n_refused"]:
+        reasons.append(f"{band['n_refused']} of {total} images of path {name} are beyond the gate")
+    if band["n_candidates"] > tolerated * total:
+        reasons.append(
+            f"{band['n_candidates']} of {total} images of path {name} are candidates, more than "
+            f"neb.max_candidate_images {tolerated:g}"
+        )
+    return reasons
 
 
 def _shortcomings(runs: Sequence[dict[str, Any]], gate: Gate) -> list[str]:

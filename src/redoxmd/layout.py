@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from redoxmd.config.sections import Config, Explore, Neb, Phase, Production, Repeats, Start
+from redoxmd.config.sections import Config, Explore, Neb, NebEvent, NebPath, Phase, Production, Repeats, Start
 from redoxmd.structures.request import parse_name, structure_name
 
 
@@ -49,8 +49,21 @@ def production_structures(production: Production) -> list[str]:
 
 
 def neb_structures(neb: Neb) -> dict[str, str]:
-    """Name of each path → name of the structure that it starts from."""
-    return {path.name: structure_name(path.x, path.ordering, path.seed, neb.supercell) for path in neb.paths}
+    """Name of each path between sites or to a file → name of the structure that it starts from."""
+    return {
+        path.name: structure_name(path.x, path.ordering, path.seed, neb.supercell)
+        for path in neb.paths
+        if path.x is not None and path.event is None
+    }
+
+
+def event_trajectories(production: Production, path: NebPath) -> list[tuple[str, str]]:
+    """Those of `trajectories` in which the event of a path is looked for."""
+    event = path.event
+    if isinstance(event, NebEvent):
+        name = structure_name(event.x, production.ordering, event.replica, production.supercell)
+        return [(name, f"{event.temperature_K:g}")]
+    return [(name, kelvin) for name, kelvin in trajectories(production) if path.x in (None, parse_name(name).x)]
 
 
 def phase_structures(phase: Phase) -> list[str]:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from ase import Atoms
 
 from redoxmd.geometry import Periodic, Sites, framework_drift
 from redoxmd.structures.source import FRAMEWORK
+
+
+def site_labels(kinds: Sequence[str]) -> list[str]:
+    """Name of each site: its kind and its number within it (Na2:0, Na2:1, …)."""
+    return [f"{kind}:{list(kinds[:place]).count(kind)}" for place, kind in enumerate(kinds)]
 
 
 class Occupation:
@@ -19,7 +26,7 @@ class Occupation:
     Attributes:
         ions: (k,) indices of the mobile ions in `atoms`.
         names: (s,) kind of each site (Na1, Na2, …), in the order of `full_cell`.
-        labels: (s,) name of each site: its kind and its number within it (Na2:0, Na2:1, …).
+        labels: (s,) name of each site (`site_labels`).
     """
 
     def __init__(self, atoms: Atoms, full_cell: Atoms) -> None:
@@ -29,7 +36,7 @@ class Occupation:
         self._periodic = Periodic(np.asarray(atoms.cell))
         kinds = full_cell.arrays["site"]
         self.names: list[str] = kinds[kinds != FRAMEWORK].tolist()
-        self.labels = [f"{kind}:{self.names[:place].count(kind)}" for place, kind in enumerate(self.names)]
+        self.labels = site_labels(self.names)
 
     def places_A(self, positions_A: np.ndarray) -> np.ndarray:
         """Where the sites (s, 3) are, moved along with the framework's centre of mass."""

@@ -23,6 +23,7 @@ FIGURES = (
     "gate_timeline",
     "fig3a_errors",
     "calibration",
+    "fig5_exchange",
     "fig6_concerted",
     "fig7_diffusivity",
     "fig8_arrhenius",
@@ -162,7 +163,7 @@ def _neb_problems(config: Config, root: Path) -> list[str]:
     from redoxmd.structures.source import full_cell
 
     problems = []
-    for path in config.neb.paths:
+    for path in (path for path in config.neb.paths if path.event is None):
         request = parse_name(layout.neb_structures(config.neb)[path.name])
         final = None if path.final is None else root / path.final
         try:
@@ -205,6 +206,8 @@ def _jobs(config: Config) -> dict[str, int]:
     }
     for phase in config.explore.phases:
         jobs[f"per generation: explore ({phase.name})"] = len(layout.phase_structures(phase))
+    for name in config.neb.train_phases:
+        jobs[f"per generation: neb ({name})"] = len(layout.neb_structures(config.neb))
     return jobs | {
         "per generation: select": 1,
         "per generation: gate": 1,
@@ -220,9 +223,10 @@ def _jobs(config: Config) -> dict[str, int]:
 
 
 def _neb_jobs(config: Config) -> dict[str, int]:
-    """A band for each path, its reference where that is asked for, and the table of all."""
+    """A band for each path, its event and its reference where these are asked for, and the table of all."""
     paths = len(config.neb.paths)
-    return {"neb": paths * (2 if config.neb.reference else 1) + 1} if paths else {}
+    events = sum(path.event is not None for path in config.neb.paths)
+    return {"neb": paths * (2 if config.neb.reference else 1) + events + 1} if paths else {}
 
 
 def _reference_calls(config: Config) -> dict[str, int]:

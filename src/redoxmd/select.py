@@ -15,7 +15,8 @@ from redoxmd.model.neighbours import find_pairs
 from redoxmd.records import content_hash
 
 FINGERPRINT_CUTOFF_A = 4.0
-REFUSAL_COLUMNS = ("structure", "step", "spread_eV_A", "reason")
+# Of a frame of MD its step, of an image of a path which one of which.
+REFUSAL_COLUMNS = ("structure", "step", "path", "image", "spread_eV_A", "reason")
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Selection:
 
     Attributes:
         frames: chosen candidates in order of choice, `info["label_id"]` set.
-        refused: one row per candidate not chosen: structure, step, spread_eV_A, reason.
+        refused: one row per candidate not chosen, columns `REFUSAL_COLUMNS`.
     """
 
     frames: list[Atoms]
@@ -66,7 +67,7 @@ def select(
 
 
 def _refusal(frame: Atoms, reason: str) -> dict[str, Any]:
-    return {**{key: frame.info.get(key) for key in REFUSAL_COLUMNS[:3]}, "reason": reason}
+    return {**{key: frame.info.get(key) for key in REFUSAL_COLUMNS[:-1]}, "reason": reason}
 
 
 def _farthest_points(frames: Sequence[Atoms], ensemble: Ensemble, budget: int) -> list[int]:

@@ -60,6 +60,12 @@ def _generation_lines(results: Path, config: Config, generation: int) -> list[st
         f"{run['n_candidates']} candidates"
         for run in runs
     ]
+    bands = [read_json(path) for path in sorted((results / f"neb/gen{generation}").glob("*.json"))]
+    lines += [
+        f"  path {band['path']}: {band['end_reason']}, {band['n_candidates']} of {band['images']} images candidates, "
+        f"{band['n_refused']} refused"
+        for band in bands
+    ]
     decision = results / f"gate/gen{generation}.json"
     if decision.exists():
         lines += _decision_lines(read_json(decision), results, generation)
@@ -129,11 +135,13 @@ def _production_lines(results: Path, config: Config) -> list[str]:
 
 
 def _neb_lines(results: Path, config: Config) -> list[str]:
-    """Paths that are there, with their barriers."""
+    """Paths that are done, with their barriers, or why there is none."""
     found = {path.name: results / f"neb/{path.name}.json" for path in config.neb.paths}
     done = {name: read_json(file) for name, file in found.items() if file.exists()}
     return [f"neb: {len(done)} of {len(found)} paths"] + [
-        f"  {name}: barrier {record['barrier_forward_eV']:.3f} ± {record['barrier_forward_spread_eV']:.3f} eV, "
+        f"  {name}: no path, {record['reason']}"
+        if record.get("reason")
+        else f"  {name}: barrier {record['barrier_forward_eV']:.3f} ± {record['barrier_forward_spread_eV']:.3f} eV, "
         f"back {record['barrier_back_eV']:.3f} ± {record['barrier_back_spread_eV']:.3f} eV"
         for name, record in done.items()
     ]

@@ -75,6 +75,36 @@ def test_paths_bring_their_bands_and_figure_and_change_nothing_else(before, tmp_
     assert {job[0] for job in gone} == {"manifest"}
 
 
+def test_a_path_of_an_event_waits_for_production_and_changes_nothing_else(before, tmp_path):
+    named = {"name": "third", "event": {"x": 2.5, "temperature_K": 900, "number": 2}}
+    after = planned(tmp_path / "with", neb={"paths": [PATH, {"name": "seen", "event": "auto"}, named]})
+    added, gone = after - before, before - after
+    counts = {"neb": 3, "neb_event": 2, "neb_reference": 3, "neb_profiles": 1, "fig4_neb": 1, "manifest": 1}
+    assert {rule: sum(job[0] == rule for job in added) for rule in {job[0] for job in added}} == counts
+    assert {job[0] for job in gone} == {"manifest"}
+    looked_at = {
+        job[-1].split("/")[-1]: sum(".h5" in file for file in job[1:]) for job in added if job[0] == "neb_event"
+    }
+    assert looked_at == {"seen.event.json": 9, "third.event.json": 1}
+
+
+def test_paths_found_in_each_generation_feed_select_and_gate_and_change_nothing_else(before, tmp_path):
+    paths = [PATH, {"name": "seen", "event": "auto"}]
+    asked = {"neb": {"paths": paths, "train_phases": ["small"]}}
+    off = planned(tmp_path / "off", neb={"paths": paths})
+    after = planned(tmp_path / "with", **asked)
+    added, gone = after - off, off - after
+    # A dry run sees the first generation; the path of an event has none.
+    assert sorted(job[0] for job in added) == ["gate", "neb_explore", "select"]
+    assert sorted(job[0] for job in gone) == ["gate", "select"]
+    by_rule = {job[0]: job[1:] for job in added}
+    assert "results/toy/neb/gen0/hop.candidates.extxyz" in by_rule["select"]
+    assert "results/toy/neb/gen0/hop.json" in by_rule["gate"]
+    assert "results/toy/train/gen0/ensemble.pt" in by_rule["neb_explore"]
+    other = planned(tmp_path / "large", neb={"paths": paths, "train_phases": ["large"]})
+    assert other == off
+
+
 def test_their_jobs_run_behind_a_finished_loop(tmp_path):
     """With an untrained ensemble and tolerances to match: the rules, scripts and files are real, the physics is not."""
     folder = finished_campaign(tmp_path / "run")

@@ -23,6 +23,7 @@ FIGURES = set(figures_of(load_config(TOY)))
 CHARGED = {"charges", "redox", "redox_table", "fig3c_histogram", "fig10_jump"}
 DIFFUSED = {
     "diffusion",
+    "fig5_exchange",
     "fig6_concerted",
     "fig7_diffusivity",
     "fig8_arrhenius",
@@ -37,6 +38,8 @@ ELECTRONS |= {"oxidation", *CHARGED}
 AFTER_JUMPS = {"jumps", *DIFFUSED, *CHARGED, "paper_comparison"}
 LOOP = {"dataset", "train", "ensemble", "explore", "select", "gate"}
 
+HOP = {"name": "hop", "x": 2.5, "moves": [["Na2:0", "Na2:5"]]}
+
 # Section, key, value; rules that run; rules that wait for the gate: True for all that follow it.
 EDITS = {
     "plot style": ("figures", {"font_pt": 9.0}, FIGURES, False),
@@ -45,7 +48,7 @@ EDITS = {
     "fewest jumps to fit": (
         "diffusion",
         {"min_jumps_to_fit": 3},
-        DIFFUSED - {"jump_view"} | {"summary", "paper_comparison"},
+        DIFFUSED - {"fig5_exchange", "jump_view"} | {"summary", "paper_comparison"},
         False,
     ),
     "a new temperature": (
@@ -67,8 +70,26 @@ EDITS = {
     "how basins are hopped where they are not": ("basins", {"steps": 5}, set(), False),
     "a path": (
         "neb",
-        {"paths": [{"name": "hop", "x": 2.5, "moves": [["Na2:0", "Na2:5"]]}]},
+        {"paths": [HOP]},
         {"neb", "neb_reference", "neb_profiles", "fig4_neb"},
+        False,
+    ),
+    "a path that is found in each generation of a phase": (
+        "neb",
+        {"paths": [HOP], "train_phases": ["small", "large"]},
+        {"neb_explore", "select", "gate", "neb", "neb_reference", "neb_profiles", "fig4_neb"},
+        True,
+    ),
+    "a path that is found in generations which are all labelled": (
+        "neb",
+        {"paths": [HOP], "train_phases": ["small"]},
+        {"neb", "neb_reference", "neb_profiles", "fig4_neb"},
+        False,
+    ),
+    "a path of an event": (
+        "neb",
+        {"paths": [{"name": "seen", "event": "auto"}]},
+        {"neb_event", "neb", "neb_reference", "neb_profiles", "fig4_neb"},
         False,
     ),
     "how paths are found where there are none": ("neb", {"images": 5}, set(), False),
@@ -126,6 +147,16 @@ def test_a_new_threshold_leaves_a_labelled_generation_alone_unless_told_otherwis
     edit = {"low_eV_A": 1.2}
     assert generations(campaign, changed(tmp_path, "explore", edit), "explore") == {"1"}
     assert generations(campaign, changed(tmp_path, "explore", {**edit, "keep_labelled": False}), "explore") == {"0"}
+
+
+def test_paths_found_in_the_generations_to_come_leave_a_labelled_one_alone(campaign, tmp_path):
+    edit = {"paths": [HOP], "train_phases": ["small", "large"]}
+    for keep, expected in ((True, {"1"}), (False, {"0"})):
+        config = changed(tmp_path, "neb", edit)
+        values = yaml.safe_load(config.read_text())
+        values["explore"]["keep_labelled"] = keep
+        config.write_text(yaml.safe_dump(values))
+        assert generations(campaign, config, "neb_explore") == expected
 
 
 @pytest.fixture(scope="module")

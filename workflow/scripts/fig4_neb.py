@@ -1,11 +1,15 @@
+from pathlib import Path
+
 import pandas as pd
 
 from redoxmd.config import parse_config
 from redoxmd.figures.fig4_neb import draw
 from redoxmd.figures.save import save_figure
+from redoxmd.frames import read_frames
 from redoxmd.job import job
 
 with job("figures", snakemake.log[0]):
     settings = parse_config(snakemake.config).figures
     profiles, barriers = pd.read_csv(snakemake.input.profiles), pd.read_csv(snakemake.input.barriers)
-    save_figure(draw(profiles, barriers, settings), profiles, snakemake.params.stem, settings)
+    images = {Path(file).name.removesuffix(".images.extxyz"): read_frames(file) for file in snakemake.input.images}
+    save_figure(draw(profiles, barriers, settings, images), profiles, snakemake.params.stem, settings)

@@ -2,16 +2,18 @@ from redoxmd.config import parse_config, with_settings
 from redoxmd.frames import read_frames
 from redoxmd.gate import decide
 from redoxmd.job import job, logger
+from redoxmd.neb.explore import settings_of
 from redoxmd.records import read_json, write_json
 
 with job("gate", snakemake.log[0]):
     config = parse_config(snakemake.config)
-    runs = [read_json(path) for path in snakemake.input.runs]
+    runs, bands = ([read_json(path) for path in paths] for paths in (snakemake.input.runs, snakemake.input.bands))
     ids = [frame.info["label_id"] for frame in read_frames(snakemake.input.selected)]
     gen = int(snakemake.wildcards.gen)
     settings = {name: snakemake.params[name] for name in ("explore", "length_ps", "select", "gate")}
     explored, judged = (with_settings(getattr(config, name), settings[name]) for name in ("explore", "gate"))
-    decision = decide(gen, snakemake.params.phase, runs, ids, explored, judged)
+    decision = decide(gen, snakemake.params.phase, runs, ids, explored, judged, bands)
+    settings |= {"neb": settings_of(bands)} if bands else {}
     logger.info(
         "generation %d (%s): %s, %d labels asked for%s",
         *(gen, decision.phase, decision.status, len(decision.label_ids)),

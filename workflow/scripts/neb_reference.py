@@ -3,6 +3,7 @@ from redoxmd.config import parse_config
 from redoxmd.engines import attempt_hash, get_engine
 from redoxmd.frames import read_frames
 from redoxmd.job import job
+from redoxmd.layout import supercell_of
 from redoxmd.neb.profile import reference_energies
 from redoxmd.records import atomic_path, file_sha256
 from redoxmd.structures.build import initial_moments
@@ -15,7 +16,8 @@ with job("neb", snakemake.log[0], snakemake.threads, snakemake.resources.get("ta
     images = read_frames(snakemake.input.images)
     for image in images:
         image.set_initial_magnetic_moments(initial_moments(image, config.structures))
-    engine = get_engine(config.engine, config.neb.supercell, checkpoint.folder)
+    supercell = supercell_of(images[0].info["structure"]) if images else config.neb.supercell
+    engine = get_engine(config.engine, supercell, checkpoint.folder)
     energies = reference_energies(images, engine, checkpoint, name)
     with atomic_path(snakemake.output.energies) as temporary:
         energies.to_csv(temporary, index=False, float_format="%.12g")

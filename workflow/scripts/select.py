@@ -9,7 +9,8 @@ from redoxmd.select import REFUSAL_COLUMNS, select
 
 with job("select", snakemake.log[0], snakemake.threads):
     config = parse_config(snakemake.config)
-    candidates = [frame for path in snakemake.input.candidates for frame in read_frames(path)]
+    files = [*snakemake.input.candidates, *snakemake.input.bands]
+    candidates = [frame for path in files for frame in read_frames(path)]
     ensemble = load_ensemble(snakemake.input.ensemble, config.train.device, config.compute.evaluation)
     known = read_frames(snakemake.input.dataset)
     selection = select(

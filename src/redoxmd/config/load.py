@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from redoxmd.config.sections import Config
+from redoxmd.config.sections import MAPPING, WORD, Config
 from redoxmd.errors import ConfigError
 
 SomeSection = TypeVar("SomeSection", bound=BaseModel)
@@ -59,7 +59,7 @@ def with_settings(section: SomeSection, values: Mapping[str, Any]) -> SomeSectio
 
 
 def _explain(item: Any) -> str:
-    location = item["loc"]
+    location = tuple(part for part in item["loc"] if part not in (WORD, MAPPING))
     key = _dotted(location)
     kind = item["type"]
     if kind == "extra_forbidden":

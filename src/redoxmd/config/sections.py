@@ -9,7 +9,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    field_validator,
+    model_validator,
+)
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 TemperatureK = Annotated[float, Field(gt=0.0, le=5000.0)]
@@ -445,11 +454,32 @@ class Production(Section):
         return self
 
 
+class NebEvent(Section):
+    """A change of site in a production trajectory, as `diffusion/events.csv` lists them."""
+
+    x: float = Field(ge=0.0, description="concentration of the trajectory")
+    temperature_K: TemperatureK = Field(description="its temperature")
+    replica: int = Field(default=0, ge=0, description="its replica")
+    number: int = Field(ge=0, description="of the change of site, column number of diffusion/events.csv")
+
+
+# With tags, so that a refusal is about what was meant and not about both.
+WORD, MAPPING = "(a word)", "(a mapping)"
+AutoOrEvent = Annotated[
+    Annotated[Literal["auto"], Tag(WORD)] | Annotated[NebEvent, Tag(MAPPING)],
+    Discriminator(lambda value: WORD if isinstance(value, str) else MAPPING),
+]
+
+
 class NebPath(Section):
-    """A path between two structures: mobile ions move from site to site, or to where a file has them."""
+    """A path between two structures: ions move from site to site, to where a file has them, or as they did in an MD."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", description="short name, used in file names")
-    x: float = Field(ge=0.0, description="mobile ions per formula unit")
+    x: float | None = Field(
+        default=None,
+        ge=0.0,
+        description="mobile ions per formula unit; with event: auto, of the trajectories looked at, null: of all",
+    )
     ordering: Literal["random", "preferred"] = Field(default="preferred", description="as in starts")
     seed: int = Field(default=0, description="of the ordering")
     moves: tuple[tuple[str, str], ...] = Field(
@@ -459,11 +489,20 @@ class NebPath(Section):
     final: Path | None = Field(
         default=None, description="instead of moves: extended XYZ with the final structure, atoms in the same order"
     )
+    event: AutoOrEvent | None = Field(
+        default=None,
+        description="instead of moves: frames before and after an event of production, in its cell; auto: the clearest "
+        "one (an exchange, else neighbouring jumps, else one jump), or {x, temperature_K, replica, number}",
+    )
 
     @model_validator(mode="after")
     def _one_end(self) -> NebPath:
-        if bool(self.moves) == (self.final is not None):
-            raise ValueError("give moves or final, one of them: it says where the path ends")
+        if [bool(self.moves), self.final is not None, self.event is not None].count(True) != 1:
+            raise ValueError("give moves, final or event, one of them: it says where the path ends")
+        if self.event is None and self.x is None:
+            raise ValueError("x is missing: the path starts from a structure of this concentration")
+        if isinstance(self.event, NebEvent) and self.x is not None:
+            raise ValueError("x stands in event where that names a trajectory; leave the other out")
         return self
 
 
@@ -471,11 +510,22 @@ class Neb(Relaxation):
     """Barriers by climbing-image NEB with the ensemble, the reference beside it (paper, section 3.3)."""
 
     paths: tuple[NebPath, ...] = Field(default=(), description="one band for each; none: no such stage")
-    supercell: Repeats = Field(default=(1, 1, 1), description="repeats of the source cell")
+    supercell: Repeats = Field(
+        default=(1, 1, 1), description="repeats of the source cell; paths of an event are in the cell of production"
+    )
     images: int = Field(default=9, ge=3, le=99, description="structures along a path, both ends included")
     spring_eV_A2: Positive = Field(default=0.1, description="between neighbouring images")
     max_band_steps: Count = Field(default=1000, description="steps of the band after which it has not converged")
     reference: bool = Field(default=True, description="also a single point of the reference method on every image")
+    train_phases: tuple[str, ...] = Field(
+        default=(),
+        description="phases of explore in whose generations the paths given by moves or final are found too: images "
+        "between explore.low_eV_A and high_eV_A become candidates for labels; none: paths are found at the end only",
+    )
+    max_candidate_images: Fraction = Field(
+        default=0.0,
+        description="share of a path's images in such a generation that convergence tolerates as candidates",
+    )
 
     @field_validator("paths")
     @classmethod
@@ -653,4 +703,26 @@ class Config(Section):
             raise ValueError("train.members: one member has no spread, so the gate is blind; give at least two")
         if self.production.save_every_fs < self.production.timestep_fs:
             raise ValueError("production.save_every_fs must be at least production.timestep_fs")
+        self._check_paths()
         return self
+
+    def _check_paths(self) -> None:
+        """Phases and trajectories that paths name are there."""
+        phases = [phase.name for phase in self.explore.phases]
+        unknown = [name for name in self.neb.train_phases if name not in phases]
+        if unknown:
+            raise ValueError(f"neb.train_phases: no phase {unknown[0]}; explore.phases has {', '.join(phases)}")
+        if self.neb.train_phases and all(path.event for path in self.neb.paths):
+            raise ValueError("neb.train_phases: no path has moves or final, add one to neb.paths or leave the key out")
+        made = self.production
+        for path in self.neb.paths:
+            event = path.event if isinstance(path.event, NebEvent) else None
+            x = event.x if event else path.x if path.event else None
+            if x is not None and x not in made.x:
+                raise ValueError(f"neb.paths, {path.name}: no trajectory of x = {x:g}; production.x has {list(made.x)}")
+            if event and (event.temperature_K not in made.temperatures_K or event.replica >= made.replicas):
+                raise ValueError(
+                    f"neb.paths, {path.name}, event: no trajectory at {event.temperature_K:g} K of replica "
+                    f"{event.replica}; production.temperatures_K has {list(made.temperatures_K)}, "
+                    f"production.replicas is {made.replicas}"
+                )

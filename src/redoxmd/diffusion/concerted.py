@@ -9,7 +9,7 @@ import numpy as np
 
 from redoxmd.config.sections import Diffusion
 from redoxmd.diffusion.site_jumps import SiteJumps
-from redoxmd.diffusion.sites import SiteMap
+from redoxmd.diffusion.sites import NONE, SiteMap
 from redoxmd.units import FS_PER_PS
 
 
@@ -37,11 +37,13 @@ class Concert:
     Attributes:
         within: (J,) another ion jumps within the window.
         neighbouring: (J,) and one of its sites is a neighbour of, or the same as, one of this jump's.
+        partner: (J,) the neighbouring jump nearest in time, −1 without one.
         exchanges: the exchanges.
     """
 
     within: np.ndarray
     neighbouring: np.ndarray
+    partner: np.ndarray
     exchanges: Exchanges
 
     @property
@@ -96,7 +98,8 @@ class Accompaniment:
         for one in ends[0]:
             for other in ends[1]:
                 near |= self._near[one, other]
-        return Concert(_members(pairs, len(jumps)), _members(pairs[near], len(jumps)), self._exchanges(jumps, pairs))
+        within, neighbouring = _members(pairs, len(jumps)), _members(pairs[near], len(jumps))
+        return Concert(within, neighbouring, _partners(pairs[near], jumps.time_fs), self._exchanges(jumps, pairs))
 
     def _exchanges(self, jumps: SiteJumps, pairs: np.ndarray) -> Exchanges:
         leaves = self._preferred[jumps.from_site] & ~self._preferred[jumps.to_site]
@@ -126,3 +129,14 @@ def _members(pairs: np.ndarray, count: int) -> np.ndarray:
     member = np.zeros(count, dtype=bool)
     member[pairs.ravel()] = True
     return member
+
+
+def _partners(pairs: np.ndarray, time_fs: np.ndarray) -> np.ndarray:
+    """Of every jump the one nearest in time that it has a pair with."""
+    partner = np.full(len(time_fs), NONE)
+    both = np.concatenate([pairs, pairs[:, ::-1]])
+    lag = np.abs(np.diff(time_fs[both], axis=1))[:, 0]
+    # The nearest is written last, and stays.
+    one, other = both[np.argsort(-lag, kind="stable")].T
+    partner[one] = other
+    return partner

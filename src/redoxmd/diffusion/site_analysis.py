@@ -154,6 +154,8 @@ class _Analysis:
         for side in (concert.exchanges.leaving, concert.exchanges.entering):
             exchange[moved[side]] = np.arange(len(concert.exchanges))
             delay[moved[side]] = concert.exchanges.delay_fs
+        partner, paired = np.full(len(jumps), NONE), concert.partner != NONE
+        partner[moved[paired]] = moved[concert.partner[paired]]
         return {
             "event_time_fs": ("event", jumps.time_fs),
             "event_ion": ("event", jumps.ion),
@@ -163,6 +165,7 @@ class _Analysis:
             "event_returned": ("event", jumps.returned),
             "event_concerted": ("event", flags["within"]),
             "event_neighbouring": ("event", flags["neighbouring"]),
+            "event_partner": ("event", partner),
             "event_exchange": ("event", exchange),
             "event_delay_fs": ("event", delay),
         }

@@ -34,6 +34,7 @@ SITE_SCALARS = (
 EVENT_COLUMNS = (
     "structure",
     *ABOUT,
+    "number",
     "time_fs",
     "ion",
     "from_site",
@@ -52,7 +53,7 @@ OCCUPANCY_COLUMNS = ("structure", *ABOUT, "time_ps", "kind", "occupancy")
 
 
 def event_table(datasets: Sequence[xr.Dataset]) -> pd.DataFrame:
-    """Every change of site; `exchange` numbers the exchanges of a trajectory, −1 where the move is part of none."""
+    """Every change of site; `number` counts them, `exchange` the exchanges of a trajectory, −1 for no part of one."""
     return _joined([_events(dataset) for dataset in datasets if "event" in dataset.dims], EVENT_COLUMNS)
 
 
@@ -62,7 +63,7 @@ def _events(dataset: xr.Dataset) -> pd.DataFrame:
         name: dataset[f"event_{name}"].to_numpy() for name in EVENT_COLUMNS if f"event_{name}" in dataset.data_vars
     }
     kinds = {f"{side}_kind": kind[columns[f"{side}_site"].astype(int)] for side in ("from", "to")}
-    return pd.DataFrame({**columns, **kinds}).assign(**_about(dataset))
+    return pd.DataFrame({"number": range(dataset.sizes["event"]), **columns, **kinds}).assign(**_about(dataset))
 
 
 def _about(dataset: xr.Dataset) -> dict[str, float | str]:

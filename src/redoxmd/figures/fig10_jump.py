@@ -159,7 +159,7 @@ def _picture(axis: Axes, snapshot: dict[str, Any], view: View, settings: Figures
         snapshot["cell_A"],
         settings,
         highlight=[int(ion) for ion in snapshot["jumping"]],
-        redox_colour=colours,
+        colour_by_atom=colours,
         arrows=snapshot["arrows"],
         view=view,
     )

@@ -1,40 +1,79 @@
-"""Fig. 4: energy along the paths of the mobile ions, ensemble beside reference."""
+"""Fig. 4: energy along the paths of the mobile ions, ensemble beside reference, and the structures on the way."""
 
 from __future__ import annotations
 
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import cast
+
 import numpy as np
 import pandas as pd
+from ase import Atoms
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.gridspec import SubplotSpec
 
 from redoxmd.config.sections import Figures
-from redoxmd.figures.style import COLOURS, label, legend, new_figure, say
+from redoxmd.figures.structure_view import MOBILE, choose_view, draw_structure
+from redoxmd.figures.style import COLOURS, colour_of, label, legend, new_figure, say
 
 COLUMNS = 3
+HEIGHTS = (1.0, 0.6)
+REASON_WIDTH = 34
+MOVED_A = 1.5
+REACH_A = 5.5
 
 
-def draw(profiles: pd.DataFrame, barriers: pd.DataFrame, settings: Figures) -> Figure:
-    """Energy above the first image, one panel a path; bars are the spread between members.
+def draw(
+    profiles: pd.DataFrame,
+    barriers: pd.DataFrame,
+    settings: Figures,
+    images: Mapping[str, Sequence[Atoms]] | None = None,
+) -> Figure:
+    """Energy above the first image, a panel a path, bars the spread between members; below it three of the images.
 
     Args:
         profiles: path, image, coordinate_A, energy_eV, energy_spread_eV, reference_eV (NaN where there is none).
-        barriers: path, barrier_forward_eV, barrier_forward_spread_eV, reference_forward_eV.
+        barriers: path, saddle_image, barrier_forward_eV, barrier_forward_spread_eV, reference_forward_eV, reason (why
+            there is no path, or "").
+        settings: look.
+        images: structures of each path, unwrapped along it.
     """
-    names = list(dict.fromkeys(profiles["path"]))
+    names = barriers["path"].tolist()
     columns = min(COLUMNS, max(1, len(names)))
     rows = -(-max(1, len(names)) // columns)
     # A column of the page for one panel, two for two or three.
     width = min(columns, 2)
-    figure, axes = new_figure(settings, rows, columns, height_ratio=0.75 * rows / columns, width=width)
-    for axis, name in zip(axes.flat, names, strict=False):
-        _panel(axis, profiles[profiles["path"] == name], settings)
-        label(axis, settings, "path (Å)", "energy (eV)", f"{name}: {_words(barriers[barriers['path'] == name])}")
-        legend(axis, settings)
-    for axis in axes.flat[len(names) :]:
+    figure, axes = new_figure(
+        settings,
+        2 * rows,
+        columns,
+        height_ratio=0.75 * sum(HEIGHTS) * rows / columns,
+        width=width,
+        gridspec_kw={"height_ratios": HEIGHTS * rows},
+    )
+    places = [(axes[2 * row, column], axes[2 * row + 1, column]) for row in range(rows) for column in range(columns)]
+    for (axis, below), name in zip(places, names, strict=False):
+        barrier = barriers[barriers["path"] == name].iloc[0]
+        _path(axis, name, profiles[profiles["path"] == name], barrier, settings)
+        _structures(figure, below, (images or {}).get(name, ()), barrier, settings)
+    for axis, below in places[len(names) :]:
         axis.set_axis_off()
+        below.set_axis_off()
     if not names:
         say(axes[0, 0], settings, "no path yet")
     return figure
+
+
+def _path(axis: Axes, name: str, rows: pd.DataFrame, barrier: pd.Series, settings: Figures) -> None:
+    if rows.empty:
+        axis.set_axis_off()
+        label(axis, settings, title=f"{name}: no path")
+        say(axis, settings, textwrap.fill(str(barrier["reason"]), REASON_WIDTH))
+        return
+    _panel(axis, rows, settings)
+    label(axis, settings, "path (Å)", "energy (eV)", f"{name}: {_words(barrier)}")
+    legend(axis, settings)
 
 
 def _panel(axis: Axes, rows: pd.DataFrame, settings: Figures) -> None:
@@ -47,11 +86,46 @@ def _panel(axis: Axes, rows: pd.DataFrame, settings: Figures) -> None:
         axis.plot(place[known], reference[known], "s--", color=COLOURS[1], markerfacecolor="none", label="reference")
 
 
-def _words(barrier: pd.DataFrame) -> str:
+def _words(barrier: pd.Series) -> str:
     """The barrier in words; the reference's where it is known."""
-    if barrier.empty:
-        return "no barrier"
-    row = barrier.iloc[0]
-    text = f"{row['barrier_forward_eV']:.2f} ± {row['barrier_forward_spread_eV']:.2f} eV"
-    reference = float(row["reference_forward_eV"])
+    text = f"{barrier['barrier_forward_eV']:.2f} ± {barrier['barrier_forward_spread_eV']:.2f} eV"
+    reference = float(barrier["reference_forward_eV"])
     return f"{text} ({reference:.2f} eV)" if np.isfinite(reference) else text
+
+
+def _structures(figure: Figure, place: Axes, images: Sequence[Atoms], barrier: pd.Series, settings: Figures) -> None:
+    """First, highest and last image around the ions that move, these in colour, seen across their ways."""
+    if not len(images):
+        place.set_axis_off()
+        return
+    way = np.array([image.positions for image in images])
+    moving = _moving(images[0].numbers, way)
+    colours = {ion: str(colour) for ion, colour in colour_of(moving).items()}
+    cell = np.asarray(images[0].cell)
+    arrows = [(way[0, ion], way[-1, ion]) for ion in moving]
+    view = choose_view(cell, arrows)
+    shown = {"initial": 0, "saddle": int(barrier["saddle_image"]), "final": len(images) - 1}
+    grid = cast(SubplotSpec, place.get_subplotspec()).subgridspec(1, len(shown), wspace=0.02)
+    place.remove()
+    for number, (word, image) in enumerate(shown.items()):
+        axis = figure.add_subplot(grid[0, number])
+        draw_structure(
+            axis,
+            images[image].numbers,
+            way[image],
+            cell,
+            settings,
+            highlight=moving,
+            colour_by_atom=colours,
+            view=view,
+            reach_A=REACH_A,
+            trails={ion: way[: image + 1, ion] for ion in moving},
+        )
+        axis.set_title(word, fontsize=settings.font_pt - 1)
+
+
+def _moving(numbers: np.ndarray, way_A: np.ndarray) -> list[int]:
+    """Mobile ions that end up elsewhere, the one that goes farthest first; that one alone if none goes far."""
+    gone = np.linalg.norm(way_A[-1] - way_A[0], axis=1) * np.isin(numbers, list(MOBILE))
+    far = [int(ion) for ion in np.argsort(-gone, kind="stable") if gone[ion] > MOVED_A]
+    return far or [int(gone.argmax())]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -10,9 +11,10 @@ import numpy as np
 from ase.data import atomic_numbers, covalent_radii
 from ase.data.colors import jmol_colors
 from matplotlib.axes import Axes
-from matplotlib.collections import EllipseCollection, LineCollection
+from matplotlib.collections import EllipseCollection, LineCollection, PolyCollection
 from matplotlib.colors import LinearSegmentedColormap, to_hex, to_rgb
 from matplotlib.patches import FancyArrowPatch
+from scipy.spatial import ConvexHull
 
 from redoxmd.config.sections import Figures
 from redoxmd.figures.style import COLOURS, say
@@ -23,6 +25,7 @@ REDOX_MAP = LinearSegmentedColormap.from_list("redox", [STATE_COLOURS[0], "#C8C8
 MOBILE = frozenset(atomic_numbers[symbol] for symbol in ("Li", "Na", "K", "Mg", "Ca", "Zn"))
 MOBILE_COLOUR = "#F0C040"
 PALE = 0.65
+VEIL = 0.35
 BOND_TOLERANCE = 1.15
 RADIUS_A = {"mobile": 0.75, "redox": 0.8, "framework": 0.25}
 # Lighter discs within each atom: share of the radius, share of white.
@@ -105,11 +108,15 @@ def draw_structure(
     cell_A: np.ndarray,
     settings: Figures,
     highlight: Sequence[int] = (),
-    redox_colour: Mapping[int, str] | None = None,
+    colour_by_atom: Mapping[int, str] | None = None,
     arrows: Sequence[Arrow] = (),
     view: View | None = None,
+    reach_A: float | None = None,
+    trails: Mapping[int, np.ndarray] | None = None,
 ) -> None:
     """Paint a cell; whatever is neither a mobile ion nor coloured is framework, small and pale.
+
+    Around framework atoms with four or six neighbours in the framework stands a pale polyhedron, in their own colour.
 
     Args:
         axis: is emptied of ticks and frame.
@@ -118,9 +125,11 @@ def draw_structure(
         cell_A: (3, 3).
         settings: look.
         highlight: indices of atoms with a dark outline.
-        redox_colour: colour by index.
+        colour_by_atom: colour by index.
         arrows: paths, start and end in Å.
         view: the one that shows the arrows best unless given.
+        reach_A: only what is this near to the middle of the view, without the outline of the cell.
+        trails: by index the way (F, 3) of an atom in Å, continuous, drawn in its colour.
     """
     axis.axis("off")
     axis.set_aspect("equal")
@@ -129,16 +138,39 @@ def draw_structure(
         say(axis, settings, "no atoms to show")
         return
     view = view or choose_view(cell, arrows)
-    colours = dict(redox_colour or {})
-    seen = view.project(nearest_images(np.asarray(positions_A, dtype=float), cell, view.centre_A))
-    _outline(axis, cell, view)
-    _bonds(axis, numbers, seen)
-    looks = [_look(int(number), colours.get(index)) for index, number in enumerate(numbers)]
-    front = np.isin(np.arange(len(numbers)), np.asarray(highlight, dtype=int))
+    colours = dict(colour_by_atom or {})
+    places = nearest_images(np.asarray(positions_A, dtype=float), cell, view.centre_A)
+    atom, shown = np.arange(len(numbers)), places
+    if reach_A is None:
+        _outline(axis, cell, view)
+    else:
+        atom, shown = _around(places, cell, view.centre_A, reach_A)
+    seen = view.project(shown)
+    _polyhedra(axis, numbers[atom], seen, _bonds(axis, numbers[atom], seen))
+    # Of an atom with an outline only the image in the middle has it, and its colour.
+    outlined = np.isin(atom, np.asarray(highlight, dtype=int))
+    front = outlined & (shown == places[atom]).all(axis=1)
+    plain = outlined & ~front
+    looks = [
+        _look(int(numbers[index]), None if other else colours.get(int(index)))
+        for index, other in zip(atom, plain, strict=True)
+    ]
     _atoms(axis, seen[~front], [look for look, lifted in zip(looks, front, strict=True) if not lifted], seen)
     _arrows(axis, arrows, cell, view)
+    for index, way in (trails or {}).items():
+        _trail(axis, np.asarray(way, dtype=float), cell, view, colours.get(index, "black"))
     _atoms(axis, seen[front], [look for look, lifted in zip(looks, front, strict=True) if lifted], None)
-    _limits(axis, cell, view)
+    _limits(axis, cell, view, reach_A)
+
+
+def _around(
+    places_A: np.ndarray, cell: np.ndarray, centre_A: np.ndarray, reach_A: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Atoms (m,) by index and places (m, 3) of all images within a distance of the centre."""
+    shifts = [np.zeros(3), *(np.array(shift) for shift in product((-1.0, 0.0, 1.0), repeat=3) if any(shift))]
+    images = np.concatenate([places_A + shift @ cell for shift in shifts])
+    near = np.linalg.norm(images - centre_A, axis=1) <= reach_A
+    return np.tile(np.arange(len(places_A)), len(shifts))[near], images[near]
 
 
 def _look(number: int, colour: str | None) -> Look:
@@ -192,13 +224,29 @@ def _shade(colour: str) -> str:
     return to_hex(0.7 * np.array(to_rgb(colour)))
 
 
-def _bonds(axis: Axes, numbers: np.ndarray, seen: np.ndarray) -> None:
-    """Thin lines between atoms of the framework closer than 1.15 × the sum of their covalent radii."""
+def _bonds(axis: Axes, numbers: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """Thin lines between framework atoms closer than 1.15 × the sum of their covalent radii; their indices (b, 2)."""
     framework = np.flatnonzero(~np.isin(numbers, list(MOBILE)))
     places, radii = seen[framework], covalent_radii[numbers[framework]]
     distance = np.linalg.norm(places[:, None] - places[None], axis=-1)
     bonded = np.argwhere(np.triu(distance < BOND_TOLERANCE * (radii[:, None] + radii[None]), k=1))
     axis.add_collection(LineCollection(list(places[bonded][..., :2]), colors="#D8D8D8", linewidths=0.6, zorder=5))
+    pairs: np.ndarray = framework[bonded]
+    return pairs
+
+
+def _polyhedra(axis: Axes, numbers: np.ndarray, seen: np.ndarray, bonded: np.ndarray) -> None:
+    """Shadows of tetrahedra and octahedra, the far ones first, as what their corners enclose in the picture."""
+    neighbours: dict[int, list[int]] = defaultdict(list)
+    for one, other in np.concatenate([bonded, bonded[:, ::-1]]).tolist():
+        neighbours[one].append(other)
+    complete = [atom for atom, corners in neighbours.items() if len(corners) in (4, 6)]
+    shapes, colours = [], []
+    for atom in sorted(complete, key=lambda index: seen[index, 2]):
+        corners = seen[neighbours[atom], :2]
+        shapes.append(corners[ConvexHull(corners).vertices])
+        colours.append(_mix(to_hex(jmol_colors[numbers[atom]]), PALE))
+    axis.add_collection(PolyCollection(shapes, facecolors=colours, edgecolors="none", alpha=VEIL, zorder=3))
 
 
 def _outline(axis: Axes, cell: np.ndarray, view: View) -> None:
@@ -222,8 +270,16 @@ def _arrows(axis: Axes, arrows: Sequence[Arrow], cell: np.ndarray, view: View) -
         )  # fmt: skip
 
 
-def _limits(axis: Axes, cell: np.ndarray, view: View) -> None:
+def _trail(axis: Axes, way_A: np.ndarray, cell: np.ndarray, view: View, colour: str) -> None:
+    middle = way_A[len(way_A) // 2]
+    seen = view.project(way_A + nearest_images(middle[None], cell, view.centre_A)[0] - middle)
+    axis.plot(seen[:, 0], seen[:, 1], color=colour, linewidth=0.8, alpha=0.8, zorder=25)
+
+
+def _limits(axis: Axes, cell: np.ndarray, view: View, reach_A: float | None) -> None:
     corners = np.array(list(product((-0.5, 0.5), repeat=3))) @ cell @ view.axes.T
     low, high = corners.min(axis=0) - MARGIN_A, corners.max(axis=0) + MARGIN_A
+    if reach_A is not None:
+        low, high = np.full(2, -reach_A - MARGIN_A), np.full(2, reach_A + MARGIN_A)
     axis.set_xlim(low[0], high[0])
     axis.set_ylim(low[1], high[1])

@@ -31,6 +31,19 @@ FIRE_STATE = ("vel", "dt", "a", "Nsteps")
 MakeCalculator = Callable[[], Calculator]
 
 
+class NoPath(DataError):
+    """There is no path, or none yet.
+
+    Attributes:
+        reason: not_relaxed, left_its_site, same_sites, not_finite or not_converged.
+        images: as far as they were found, with their calculators: an end or two, or the band.
+    """
+
+    def __init__(self, reason: str, message: str, images: list[Atoms]) -> None:
+        super().__init__(message)
+        self.reason, self.images = reason, images
+
+
 def find_path(
     ends: tuple[Atoms, Atoms],
     occupation: Occupation,
@@ -38,12 +51,14 @@ def find_path(
     settings: Neb,
     name: str,
     checkpoint: Checkpoint,
+    way: np.ndarray | None = None,
 ) -> list[Atoms]:
     """Images of the path of lowest barrier (Henkelman, Uberuaga and Jónsson, 2000; paper, section 3.3).
 
-    Both ends are relaxed, `images` − 2 structures between them interpolated by the image-dependent pair potential,
-    the band relaxed by FIRE with improved tangents, first loosely, then with the highest image climbing, until no
-    force on it exceeds the tolerance.
+    Both ends are relaxed, `images` − 2 structures between them interpolated by the image-dependent pair potential, or
+    put along the way that the ions went where that is known closely enough (`along_the_way`), the band relaxed by FIRE
+    with improved tangents, first loosely, then with the highest image climbing, until no force on it exceeds the
+    tolerance.
 
     Ends and band are kept in `checkpoint`, FIRE's state with them: stopped and continued gives the same numbers as in
     one go on a CPU. Ends whose relaxation is under way are relaxed again.
@@ -55,20 +70,21 @@ def find_path(
         settings: section `neb`.
         name: of the path, for messages.
         checkpoint: restart files.
+        way: (F, n, 3) frames of an MD between the ends, if they are of one; ions must then have changed their sites.
 
     Returns:
         All images with their calculators, evaluated, ends included.
 
     Raises:
-        DataError: an end does not relax or leaves its sites, or the band does not converge.
+        NoPath: an end does not relax or leaves its sites, both are at the same ones, or the band does not converge.
         Interrupted: SIGTERM; the state is written.
     """
     with stop_on_sigterm() as stop:
-        relaxed = [
-            _relaxed_end(end, word, occupation, calculator, settings, name, checkpoint, stop)
-            for end, word in zip(ends, ("initial", "final"), strict=True)
-        ]
-        band = _Band(_images(relaxed, calculator, settings), settings, name, checkpoint)
+        relaxed: list[Atoms] = []
+        for end, word in zip(ends, ("initial", "final"), strict=True):
+            relaxed.append(_relaxed_end(end, word, occupation, calculator, settings, name, checkpoint, stop, relaxed))
+        between = None if way is None else _between(relaxed, way, occupation, settings, name)
+        band = _Band(_images(relaxed, calculator, settings, between), settings, name, checkpoint)
         band.relax(stop)
     for image in band.images:
         image.get_forces()
@@ -84,6 +100,7 @@ def _relaxed_end(
     name: str,
     checkpoint: Checkpoint,
     stop: StopRequest,
+    before: list[Atoms],
 ) -> Atoms:
     atoms = end.copy()
     atoms.calc = calculator()
@@ -97,27 +114,73 @@ def _relaxed_end(
         stop.check(f"in the relaxation of the {word} end of {name}", further=word == "final")
 
     if not relax(atoms, settings, interrupt):
-        raise DataError(
+        raise NoPath(
+            "not_relaxed",
             f"neb.paths, {name}: the {word} end did not relax to {settings.force_tolerance_eV_A:g} eV/Å in "
-            f"{settings.max_relax_steps} steps; raise neb.max_relax_steps or look at its sites"
+            f"{settings.max_relax_steps} steps; raise neb.max_relax_steps or look at its sites",
+            [*before, atoms],
         )
     asked, found = occupation.sites_of(end.positions), occupation.sites_of(atoms.positions)
     if not np.array_equal(asked, found):
         left = [f"{occupation.labels[a]} → {occupation.labels[b]}" for a, b in zip(asked, found, strict=True) if a != b]
-        raise DataError(
+        raise NoPath(
+            "left_its_site",
             f"neb.paths, {name}: the {word} end is no minimum of the ensemble, its ions leave their sites "
-            f"({', '.join(left)}); choose other moves"
+            f"({', '.join(left)}); choose other moves",
+            [*before, atoms],
         )
     checkpoint.save(word, {"positions_A": atoms.positions})
     return atoms
 
 
-def _images(ends: list[Atoms], calculator: MakeCalculator, settings: Neb) -> list[Atoms]:
-    """The band as interpolated; by IDPP, with nearest images in its distances but not in the path itself."""
+def _between(ends: list[Atoms], way: np.ndarray, occupation: Occupation, settings: Neb, name: str) -> np.ndarray | None:
+    first, last = (occupation.sites_of(end.positions) for end in ends)
+    if np.array_equal(first, last):
+        raise NoPath("same_sites", f"neb.paths, {name}: both ends relax to the same sites; take another event", ends)
+    return along_the_way(ends, way, occupation.ions[first != last], settings.images)
+
+
+def along_the_way(ends: list[Atoms], way: np.ndarray, moving: np.ndarray, images: int) -> np.ndarray | None:
+    """Positions (images − 2, n, 3) between two ends: moving ions as they went, all else straight.
+
+    How far an event has come is s = q·d/|d|², q the displacements of all moving ions from the first end taken
+    together, d those of the last end. Only frames count that come farther than any before: vibration is no way. None
+    where two neighbouring images would lie between the same two frames.
+
+    Args:
+        ends: relaxed.
+        way: (F, n, 3) frames between them, unwrapped like the ends.
+        moving: indices of ions at other sites in the end.
+        images: ends included.
+    """
+    first, last = (end.positions for end in ends)
+    across = (last - first)[moving].ravel()
+    gone = (way - first)[:, moving].reshape(len(way), len(across))
+    share = gone @ across / (across @ across)
+    ahead = (share > np.maximum.accumulate(np.concatenate([[0.0], share[:-1]]))) & (share < 1)
+    known = np.concatenate([[0.0], share[ahead], [1.0]])
+    if np.diff(known).max() > 2 / (images - 1):
+        return None
+    wanted = np.linspace(0, 1, images)[1:-1]
+    between = first + wanted[:, None, None] * (last - first)
+    places = np.concatenate([np.zeros((1, len(across))), gone[ahead], across[None]])
+    went = np.stack([np.interp(wanted, known, column) for column in places.T], axis=1)
+    between[:, moving] = first[moving] + went.reshape(len(wanted), -1, 3)
+    return between
+
+
+def _images(
+    ends: list[Atoms], calculator: MakeCalculator, settings: Neb, positions_A: np.ndarray | None
+) -> list[Atoms]:
+    """The band at positions given, or interpolated by IDPP: nearest images in its distances, not in the path itself."""
     between = [ends[0].copy() for _ in range(settings.images - 2)]
     for image in between:
         image.calc = calculator()
     images = [ends[0], *between, ends[1]]
+    if positions_A is not None:
+        for image, positions in zip(between, positions_A, strict=True):
+            image.positions = positions
+        return images
     neb = NEB(images, method="improvedtangent")
     neb.interpolate(mic=False)
     idpp_interpolate(neb, traj=None, log=None, mic=True)
@@ -171,16 +234,20 @@ class _Band:
             if converged:
                 return
             if not np.isfinite(force_eV_A):
-                raise DataError(
-                    f"neb.paths, {self.name}: a force on the band is no number; look at the moves of the path"
+                raise NoPath(
+                    "not_finite",
+                    f"neb.paths, {self.name}: a force on the band is no number; look at the moves of the path",
+                    self.images,
                 )
             yield force_eV_A
         self.save()
         along = ", ".join(f"{energy:.2f}" for energy in neb.energies - neb.energies[0])
-        raise DataError(
+        raise NoPath(
+            "not_converged",
             f"neb.paths, {self.name}: after {self.steps} steps a force of {force_eV_A:.3g} eV/Å is left on the band; "
             "raise neb.max_band_steps, it goes on from there, or split a path that runs through minima of its own "
-            f"(energies along it: {along} eV)"
+            f"(energies along it: {along} eV)",
+            self.images,
         )
 
     def save(self) -> None:

@@ -31,6 +31,7 @@ BARRIERS = (
     "barrier_back_eV",
     "barrier_back_spread_eV",
     "reference_back_eV",
+    "reason",
 )
 PROFILE = ("image", "coordinate_A", "energy_eV", "energy_spread_eV", "spread_eV_A", "passage", "refused")
 
@@ -159,15 +160,21 @@ def join_profiles(
     """All paths in one table of profiles and one of barriers, ensemble and reference side by side.
 
     The reference's energies count from its own image 0; its barriers are those at the ensemble's highest image, and
-    NaN where it was not asked or refused. Keys are the names of the paths.
+    NaN where it was not asked or refused. Of a path that there is not, `reason` says why; else it is "". Keys are the
+    names of the paths.
     """
     tables, rows = [], []
     for name, profile in profiles.items():
+        if profile.empty:
+            rows.append({"path": name, **barriers[name]})
+            continue
         total = (
             references[name]["reference_total_eV"].to_numpy() if name in references else np.full(len(profile), np.nan)
         )
         tables.append(profile.assign(reference_eV=total - total[0]).assign(path=name))
         saddle = barriers[name]["saddle_image"]
         reference = {"reference_forward_eV": total[saddle] - total[0], "reference_back_eV": total[saddle] - total[-1]}
-        rows.append({"path": name, **barriers[name], **reference})
-    return pd.concat(tables, ignore_index=True), pd.DataFrame(rows, columns=list(BARRIERS))
+        rows.append({"path": name, "reason": "", **barriers[name], **reference})
+    columns = [*PROFILE, "reference_eV", "path"]
+    joined = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
+    return joined, pd.DataFrame(rows, columns=list(BARRIERS))

@@ -1,0 +1,87 @@
+"""Both ends of a path, and the way between them, from an event of a production trajectory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from ase import Atoms
+from ase.data import atomic_numbers
+
+from redoxmd.config.sections import Diffusion, NebEvent, NebPath, Structures
+from redoxmd.diffusion.mechanism import Event, find_event, why_none
+from redoxmd.errors import ConfigError
+from redoxmd.layout import supercell_of
+from redoxmd.occupation import Occupation
+from redoxmd.structures.source import FRAMEWORK, full_cell
+from redoxmd.trajectory import Trajectory
+
+
+def event_of_path(
+    path: NebPath, analyses: Sequence[xr.Dataset], read: Callable[[int], Trajectory], settings: Diffusion
+) -> Event | None:
+    """The event that a path is to follow; None where `auto` finds none.
+
+    Args:
+        path: one of `neb.paths`, with `event`.
+        analyses: of the trajectories it may be in (`layout.event_trajectories`).
+        read: gives the trajectory of a number.
+        settings: section `diffusion`.
+
+    Raises:
+        ConfigError: the named trajectory has no change of site of that number.
+    """
+    if not isinstance(path.event, NebEvent):
+        return find_event(analyses, read, settings)
+    changes = analyses[0].sizes.get("event", 0)
+    if path.event.number >= changes:
+        raise ConfigError(
+            f"neb.paths, {path.name}, event: no change of site number {path.event.number} in that trajectory, it has "
+            f"{changes}, counted from 0; take one of diffusion/events.csv, or event: auto"
+        )
+    return find_event(analyses, read, settings, path.event.number)
+
+
+def frames_of_event(event: Event, structures: Structures) -> list[Atoms]:
+    """Frames from before an event to after it, as structures of the run; the first and last are the ends of a path.
+
+    Array `site` names the kind of site each mobile ion is at; the framework does not drift.
+    """
+    name = str(event.about["structure"])
+    full = full_cell(structures, supercell_of(name))
+    mobile = event.numbers == atomic_numbers[structures.mobile_ion]
+    kept = slice(event.before, event.after + 1)
+    frames = []
+    for time_fs, positions in zip(event.time_fs[kept], event.positions_A[kept], strict=True):
+        atoms = Atoms(numbers=event.numbers, positions=positions, cell=event.cell_A, pbc=True)
+        atoms.set_array("site", np.where(mobile, structures.mobile_ion, FRAMEWORK))
+        frame = Occupation(atoms, full).renamed(atoms)
+        frame.info = {"structure": name, "time_fs": float(time_fs)}
+        frames.append(frame)
+    return frames
+
+
+def event_record(path: NebPath, event: Event | None, analyses: Sequence[xr.Dataset]) -> dict[str, Any]:
+    """What was found, in plain values; `reason` says why nothing was, else it is "".
+
+    Args:
+        path: its path.
+        event: the event.
+        analyses: of the trajectories that were looked at.
+    """
+    if event is None:
+        where = "" if path.x is None else f" of x = {path.x:g}"
+        return {"path": path.name, "reason": why_none(analyses) + where}
+    moves = [
+        {
+            "ion": move.ion,
+            "from": move.from_site,
+            "to": move.to_site,
+            "left_fs": move.left_fs,
+            "arrived_fs": move.arrived_fs,
+        }
+        for move in event.moves
+    ]
+    return {"path": path.name, "reason": "", "kind": event.kind, **event.about, "moves": moves}

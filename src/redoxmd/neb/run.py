@@ -1,0 +1,97 @@
+"""One path as a job finds it: ends, band, tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from ase import Atoms
+
+from redoxmd.checkpoint import Checkpoint
+from redoxmd.config.sections import Neb, NebPath, Structures
+from redoxmd.layout import supercell_of
+from redoxmd.neb.band import MakeCalculator, NoPath, find_path
+from redoxmd.neb.ends import path_ends
+from redoxmd.neb.profile import PROFILE, barrier_record, candidate_frames, image_frames, profile_table
+from redoxmd.occupation import Occupation
+from redoxmd.structures.source import full_cell
+from redoxmd.uncertainty import GateSettings
+
+
+class PathRun(NamedTuple):
+    """Outcome of a path.
+
+    Attributes:
+        images: along it, with the ensemble's energy and forces.
+        candidates: those between the gate's thresholds, without results.
+        profile: columns `neb.profile.PROFILE`.
+        record: path, structure, reason ("" or why there is no path) and, where there is one, its barriers.
+    """
+
+    images: list[Atoms]
+    candidates: list[Atoms]
+    profile: pd.DataFrame
+    record: dict[str, Any]
+
+
+def run_path(
+    frames: Sequence[Atoms],
+    path: NebPath,
+    structures: Structures,
+    calculator: MakeCalculator,
+    settings: Neb,
+    gate: GateSettings,
+    checkpoint: Checkpoint,
+) -> PathRun:
+    """The path of lowest barrier, and what ensemble and gate say along it.
+
+    An event whose ends relax to other sites than its ions were at, or both to the same, is no path between minima:
+    the reason is its result, for nobody chose it. Sites that a config names must be minima.
+
+    Args:
+        frames: the structure that the path starts from; of an event all frames from before to after.
+        path: one of `neb.paths`.
+        structures: section of the config.
+        calculator: makes a calculator for an image.
+        settings: section `neb`.
+        gate: limits of a frame.
+        checkpoint: restart files.
+
+    Raises:
+        NoPath: see `find_path`.
+        Interrupted: SIGTERM; the state is written.
+    """
+    about = {"path": path.name, "structure": frames[0].info["structure"]}
+    try:
+        images = images_of_path(frames, path, structures, calculator, settings, checkpoint)
+    except NoPath as none:
+        if path.event is None or none.reason not in ("left_its_site", "same_sites"):
+            raise
+        return without_path({**about, "reason": f"the event's ends are no two minima ({none.reason})"})
+    profile = profile_table(images, gate)
+    found = image_frames(images, profile, about)
+    record = {**about, "reason": "", **barrier_record(images)}
+    return PathRun(found, candidate_frames(found, profile), profile, record)
+
+
+def images_of_path(
+    frames: Sequence[Atoms],
+    path: NebPath,
+    structures: Structures,
+    calculator: MakeCalculator,
+    settings: Neb,
+    checkpoint: Checkpoint,
+) -> list[Atoms]:
+    """The images alone; arguments as for `run_path`."""
+    start = frames[0]
+    full = full_cell(structures, supercell_of(start.info["structure"]))
+    ends = (frames[0], frames[-1]) if path.event else path_ends(start, full, path)
+    way = np.array([frame.positions for frame in frames[1:-1]]).reshape(-1, len(start), 3) if path.event else None
+    return find_path(ends, Occupation(start, full), calculator, settings, path.name, checkpoint, way)
+
+
+def without_path(record: dict[str, Any]) -> PathRun:
+    """The outcome where there is none; `record` has path and reason."""
+    return PathRun([], [], pd.DataFrame(columns=list(PROFILE)), {"structure": "", **record})

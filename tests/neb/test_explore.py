@@ -1,0 +1,118 @@
+"""Images of paths as candidates for labels."""
+
+import numpy as np
+import pytest
+
+from redoxmd.checkpoint import Checkpoint
+from redoxmd.config.sections import Neb, NebPath, Select, Structures
+from redoxmd.frames import read_frames, write_frames
+from redoxmd.model.ensemble import Ensemble
+from redoxmd.neb.explore import explore_path
+from redoxmd.occupation import Occupation
+from redoxmd.select import select
+from redoxmd.structures.build import build
+from redoxmd.structures.request import parse_name
+from redoxmd.structures.source import full_cell
+from redoxmd.uncertainty import GateSettings
+from tests.surfaces import Surface, ionic_energy
+from tests.test_ensemble import members
+
+NAME = "x2.500_preferred0_1x1x1"
+GATE = GateSettings(low_eV_A=1.0, high_eV_A=5.0, min_distance_fraction=0.3)
+SETTINGS = Neb(images=9, force_tolerance_eV_A=2.0)
+
+
+@pytest.fixture(scope="module")
+def path():
+    """A hop to an empty Na2 in the toy crystal: its start, and the index and way of its ion."""
+    structures = Structures()
+    atoms = build(parse_name(NAME), structures, 1)
+    occupation = Occupation(atoms, full_cell(structures, (1, 1, 1)))
+    at = occupation.sites_of(atoms.positions)
+    start = next(int(site) for site in at if occupation.names[site] == "Na2")
+    end = int(occupation.empty(atoms.positions)[0])
+    ion = int(occupation.ions[list(at).index(start)])
+    final = atoms.copy()
+    occupation.move(final.positions, ion, end)
+    moves = ((occupation.labels[start], occupation.labels[end]),)
+    return atoms, NebPath(name="hop", x=2.5, moves=moves), ion, final.positions[ion] - atoms.positions[ion]
+
+
+def explored(path, tmp_path, spread=None, settings=SETTINGS, energy=ionic_energy):
+    atoms, hop, ion, way = path
+
+    def of_place(frame):
+        """A spread by how far the ion has come."""
+        share = (frame.positions[ion] - atoms.positions[ion]) @ way / (way @ way)
+        return np.full(len(frame), spread(share) if spread else 0.2)
+
+    return explore_path(
+        [atoms], hop, Structures(), lambda: Surface(energy, of_place), settings, GATE, Checkpoint(tmp_path / "s", 0)
+    )
+
+
+def test_images_in_a_planted_region_become_candidates_and_those_beyond_it_never(path, tmp_path):
+    run = explored(path, tmp_path, lambda share: 9.0 if 0.4 < share < 0.6 else 2.5 if 0.2 < share < 0.8 else 0.3)
+    profile = run.profile
+    passages = profile["passage"].tolist()
+    assert passages[0] == passages[-1] == "go_on" and {"candidate", "stop"} < set(passages)
+    assert run.record["end_reason"] == "converged" and run.record["images"] == 9
+    assert run.record["n_candidates"] == len(run.candidates) == passages.count("candidate")
+    assert run.record["n_refused"] == passages.count("stop") > 0
+    assert run.record["max_spread_eV_A"] == 9.0
+    numbers = profile.index[profile["passage"] == "candidate"].tolist()
+    assert [frame.info["image"] for frame in run.candidates] == numbers
+    write_frames(tmp_path / "c.extxyz", run.candidates)
+    for frame in read_frames(tmp_path / "c.extxyz"):
+        assert frame.info["structure"] == NAME and frame.info["path"] == "hop" and frame.calc is None
+        assert frame.info["spread_eV_A"] == 2.5
+
+
+def test_they_pass_through_select_beside_frames_of_md(path, tmp_path):
+    run = explored(path, tmp_path, lambda share: 2.5)
+    other = path[0].copy()
+    other.rattle(0.1, seed=0)
+    other.info = {"structure": NAME, "step": 40, "spread_eV_A": 1.5, "ended": ""}
+    twin = run.candidates[3].copy()
+    found = select([other, *run.candidates, twin], [run.candidates[0]], Ensemble(members()), Select(budget=3), 0)
+    assert [frame.info["label_id"] for frame in found.frames] == ["g0f000", "g0f001", "g0f002"]
+    reasons = [row["reason"] for row in found.refused]
+    # The last image is the first by symmetry.
+    assert (reasons.count("already_labelled"), reasons.count("duplicate")) == (2, 1)
+    assert {row["path"] for row in found.refused} <= {"hop", None}
+    write_frames(tmp_path / "selected.extxyz", found.frames)
+    assert len(read_frames(tmp_path / "selected.extxyz")) == 3
+
+
+def test_a_band_that_is_not_found_is_judged_as_far_as_it_came(path, tmp_path):
+    short = SETTINGS.model_copy(update={"max_band_steps": 1, "force_tolerance_eV_A": 0.05, "max_relax_steps": 2000})
+    run = explored(path, tmp_path, lambda share: 2.5, short)
+    assert run.record["end_reason"] == "not_converged" and len(run.candidates) == 9
+
+
+def test_an_end_that_is_no_minimum_is_judged_and_no_error(path, tmp_path):
+    home = path[0].positions
+
+    def drawn_home(atoms):
+        away = atoms.positions - home
+        return float((away**2).sum()), -2 * away
+
+    run = explored(
+        path, tmp_path, lambda share: 2.5, SETTINGS.model_copy(update={"force_tolerance_eV_A": 0.1}), drawn_home
+    )
+    assert run.record["end_reason"] == "left_its_site"
+    assert run.record["images"] == len(run.candidates) == 2
+    unmoved = explored(path, tmp_path / "t", None, Neb(max_relax_steps=1, force_tolerance_eV_A=1e-9))
+    assert (unmoved.record["end_reason"], unmoved.record["images"]) == ("not_relaxed", 1)
+    assert unmoved.candidates == []
+
+
+def test_guards_refuse_what_the_spread_lets_pass(path, tmp_path):
+    atoms, hop, _, _ = path
+    strict = GateSettings(low_eV_A=1.0, high_eV_A=5.0, min_distance_fraction=0.99)
+    run = explore_path(
+        [atoms], hop, Structures(), lambda: Surface(ionic_energy, lambda frame: np.full(len(frame), 2.5)), SETTINGS,
+        strict, Checkpoint(tmp_path / "s", 0),
+    )  # fmt: skip
+    assert set(run.profile["refused"]) == {"close_contact"} and run.candidates == []
+    assert run.record["n_refused"] == 9

@@ -1,0 +1,19 @@
+from redoxmd.config import parse_config
+from redoxmd.config.sections import NebPath
+from redoxmd.frames import write_frames
+from redoxmd.hdf5 import read_dataset
+from redoxmd.job import job, logger
+from redoxmd.neb.event import event_of_path, event_record, frames_of_event
+from redoxmd.records import write_json
+from redoxmd.trajectory import read_trajectory
+
+with job("neb", snakemake.log[0]):
+    config, path = parse_config(snakemake.config), NebPath.model_validate(snakemake.params.path)
+    analyses = [read_dataset(file) for file in snakemake.input.analyses]
+    event = event_of_path(
+        path, analyses, lambda number: read_trajectory(snakemake.input.trajectories[number]), config.diffusion
+    )
+    record = event_record(path, event, analyses)
+    logger.info("%s: %s", path.name, record["reason"] or f"{record['kind']} in {record['structure']}")
+    write_frames(snakemake.output.frames, [] if event is None else frames_of_event(event, config.structures))
+    write_json(snakemake.output.record, record)

@@ -1,0 +1,34 @@
+from redoxmd.checkpoint import Checkpoint
+from redoxmd.config import parse_config, with_settings
+from redoxmd.config.sections import NebPath
+from redoxmd.frames import read_frames, write_frames
+from redoxmd.job import job, logger
+from redoxmd.model.calculator import EnsembleCalculator
+from redoxmd.model.ensemble import ensemble_identity, load_ensemble
+from redoxmd.neb.explore import explore_path
+from redoxmd.records import atomic_path, file_sha256, write_json
+from redoxmd.uncertainty import GateSettings
+
+LIMITS = ("max_relax_steps", "max_band_steps", "max_candidate_images")
+with job("neb", snakemake.log[0], snakemake.threads):
+    config, path = parse_config(snakemake.config), NebPath.model_validate(snakemake.params.path)
+    given, version = dict(snakemake.params.neb), snakemake.params.get("version", 1)
+    files, model = [file_sha256(file) for file in snakemake.input.ends], ensemble_identity(snakemake.input.ensemble)
+    made_from = [files, model, {key: value for key, value in given.items() if key not in LIMITS}]
+    checkpoint = Checkpoint(snakemake.params.state, [*made_from, dict(snakemake.params.path), version])
+    ensemble = load_ensemble(snakemake.input.ensemble, config.train.device, config.compute.evaluation)
+    run = explore_path(
+        read_frames(snakemake.input.ends[0]),
+        path,
+        config.structures,
+        lambda: EnsembleCalculator(ensemble),
+        with_settings(config.neb, given),
+        GateSettings(**snakemake.params.gate),
+        checkpoint,
+    )
+    logger.info("%s: %s, %d candidates", path.name, run.record["end_reason"], len(run.candidates))
+    write_frames(snakemake.output.candidates, run.candidates)
+    with atomic_path(snakemake.output.profile) as temporary:
+        run.profile.to_csv(temporary, index=False, float_format="%.8g")
+    write_json(snakemake.output.record, run.record | {"settings": {**given, "path": dict(snakemake.params.path)}})
+    checkpoint.keep(["initial.npz", "final.npz", "band.npz"])
