@@ -241,6 +241,11 @@ class TestHaven:
         assert ratio.low < 1 / 8 < ratio.high and ratio.high < 0.5
         assert fit(together).D_cm2_s / fit(summed(together)).D_cm2_s == pytest.approx(1 / 8, rel=0.05)
 
+    def test_both_have_one_limit_where_nothing_moved(self):
+        still = np.zeros((100, 4, 3))
+        variables, _ = msd_variables(still, times(still), SETTINGS)
+        assert variables["D_sigma_limit_cm2_s"] == variables["D_msd_limit_cm2_s"]
+
     def test_one_ion_is_its_own_charge(self):
         path = brownian(1e-3, 1, 2000, 0)
         assert fit(summed(path)).D_cm2_s == pytest.approx(fit(path).D_cm2_s)

@@ -82,6 +82,14 @@ def other_rows(device: str, goes: int) -> Iterator[str]:
     yield _row("density training step, 128 × 3, 2 × 1000 probes", took, f"{2 / took.wall_s:.1f} structures/s")
 
 
+def analysis_row() -> str:
+    """Analysis of a long trajectory, once: it takes as long as all the rest of a round."""
+    wall_s, cpu_s, peak_GB = works.diffusion_analysis()
+    points = works.WALKERS * works.WALKER_FRAMES
+    name = f"jumps, sites, MSD and van Hove, {points / 1e6:g} million ion-frames"
+    return _row(name, Times(wall_s, cpu_s, 1), f"{points / wall_s / 1e6:.2f} million/s", f"peak {peak_GB:.2f} GB")
+
+
 def _row(name: str, times: Times, rate: str, against: str = "") -> str:
     return f"| {name:68} | {1e3 * times.wall_s:.4g} | {1e3 * times.cpu_s:.4g} | {rate} | {against} |"
 
@@ -109,6 +117,8 @@ def main() -> None:
             print(row, flush=True)
         for row in other_rows(device, arguments.goes):
             print(row, flush=True)
+        if device == "cpu":
+            print(analysis_row(), flush=True)
         for step_s in list(fastest_s.values())[-1:]:
             print("\n" + roofline.words(works.crystal(2), step_s))
     if not peers:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,12 +21,14 @@ from redoxmd.density.predict import grid_filler, grid_shape
 from redoxmd.density.store import density_keys
 from redoxmd.density.superposition import SPLINES, Superposition
 from redoxmd.density.training import DensityTrainer
+from redoxmd.diffusion.analysis import analyse_trajectory
 from redoxmd.ensemble_md import EnsembleMD
 from redoxmd.frames import read_frames
 from redoxmd.md import Langevin
 from redoxmd.model.ensemble import Ensemble, Evaluation
 from redoxmd.model.painn import Painn
 from redoxmd.train import Trainer
+from redoxmd.trajectory import Trajectory
 from redoxmd.uncertainty import GateSettings
 
 STARTER_FRAMES = Path("resources/nvp-gpaw/frames.extxyz")
@@ -34,6 +38,9 @@ VANADIUM = 23
 PROBE_BRICKS = 40
 TIMESTEP_FS = 0.5
 TABLE_1 = Train().members
+WALKERS = 100
+WALKER_FRAMES = 100_000
+WALKER_INTERVAL_FS = 20.0
 
 
 def crystal(repeat: int) -> Atoms:
@@ -100,3 +107,39 @@ def density_training_step(device: str) -> Callable[[], object]:
     keys = density_keys(STARTER_DENSITIES)[-2:]
     training = DensitySet(tuple(Entry(str(STARTER_DENSITIES), key, "train") for key in keys))
     return DensityTrainer(training, DensitySet(()), VANADIUM, settings, 0).gradient_step
+
+
+def walkers(frames: int) -> Trajectory:
+    """A hundred ions that rattle on a lattice of 4.5 Å and jump along it twice a nanosecond, without a framework."""
+    rng = np.random.default_rng(0)
+    jumps = rng.random((frames, WALKERS)) < 2e-6 * WALKER_INTERVAL_FS
+    path = 4.5 * (rng.choice([-1, 1], jumps.shape) * jumps).cumsum(axis=0)
+    positions = path[..., None] * np.eye(3)[rng.integers(0, 3, WALKERS)]
+    positions += 4.5 * np.argwhere(np.ones((5, 5, 4))) + 0.2 * rng.standard_normal(positions.shape)
+    nothing = np.zeros(frames)
+    return Trajectory(
+        numbers=np.full(WALKERS, 11),
+        positions_A=positions,
+        cell_A=np.diag([22.5, 22.5, 18.0]),
+        steps=np.arange(frames),
+        time_fs=WALKER_INTERVAL_FS * np.arange(frames),
+        temperature_K=nothing,
+        energy_eV=nothing,
+        spread_eV_A=nothing,
+        metadata={"x": 3.0, "temperature_K": 600.0, "replica": 0, "mobile_ion": "Na"},
+    )
+
+
+def diffusion_analysis() -> tuple[float, float, float]:
+    """Stage `jumps` on ten million ion-frames, once: wall and CPU seconds, and peak memory in GB beside the trajectory.
+
+    Jumps, sites from the visits, MSDs, van Hove functions.
+    """
+    trajectory = walkers(WALKER_FRAMES)
+    tracemalloc.start()
+    wall, cpu = time.perf_counter(), time.process_time()
+    analyse_trajectory(trajectory, sections.Diffusion(), 0)
+    took = time.perf_counter() - wall, time.process_time() - cpu
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return *took, peak / 1e9

@@ -30,13 +30,14 @@ def msd_variables(
         time_fs: (T,).
         settings: of the section.
     """
-    walkers = {TRACER: positions_A, CHARGE: summed(positions_A)}
+    ions = positions_A.shape[1]
+    walkers = {TRACER: (positions_A, 1), CHARGE: (summed(positions_A), ions)}
     lags = np.unique(np.linspace(0, max(len(time_fs) - 1, 0), MSD_LAGS).astype(int))
     variables: Variables = {"lag_fs": ("lag", time_fs[lags] - time_fs[0] if len(time_fs) else np.zeros(1))}
     fits = {}
-    for name, paths in walkers.items():
+    for name, (paths, members) in walkers.items():
         msd = mean_squared_displacement(paths)
-        fits[name] = fit_line(paths, msd, time_fs, settings) if positions_A.shape[1] else NO_FIT
+        fits[name] = fit_line(paths, msd, time_fs, settings, members) if ions else NO_FIT
         variables[f"{name}_A2"] = ("lag", msd[lags] if len(msd) else np.zeros(1))
         variables[f"D_{name}_line_cm2_s"] = ((), fits[name].D_cm2_s)
         variables[f"D_{name}_variance"] = ("power", fits[name].variance)

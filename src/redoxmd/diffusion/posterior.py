@@ -75,8 +75,8 @@ class LineFit:
 
     @property
     def moved(self) -> bool:
-        """Whether D is told from zero."""
-        return bool(self.D_cm2_s > SEEN * self.error_cm2_s)
+        """Whether D is told from zero, and is that of one jump at least."""
+        return bool(self.D_cm2_s > max(SEEN * self.error_cm2_s, self.floor_cm2_s / NONE_SEEN_LIMIT))
 
     @property
     def regime(self) -> str:
@@ -126,7 +126,9 @@ def _sigma(variance: np.ndarray, D: np.ndarray | float) -> np.ndarray:
     return root
 
 
-def fit_line(positions_A: np.ndarray, msd_A2: np.ndarray, time_fs: np.ndarray, settings: Diffusion) -> LineFit:
+def fit_line(
+    positions_A: np.ndarray, msd_A2: np.ndarray, time_fs: np.ndarray, settings: Diffusion, members: int = 1
+) -> LineFit:
     """The straight line through the MSD, ⟨|Δr|²⟩ = 6 D t + a, by generalised least squares, and its error.
 
     (The paper's eq. 4 prints no t.) After McCluskey et al., J. Chem. Theory Comput. 21, 79 (2025), whose covariance of
@@ -139,6 +141,7 @@ def fit_line(positions_A: np.ndarray, msd_A2: np.ndarray, time_fs: np.ndarray, s
         msd_A2: (T,) their MSD.
         time_fs: (T,) equally spaced.
         settings: `msd_fit`, `jump_distance_A`, `persistence_fs`.
+        members: ions that each walker is the sum of (`msd.summed`).
     """
     frames, ions = positions_A.shape[:2]
     first, last = (round(fraction * (frames - 1)) for fraction in settings.msd_fit)
@@ -148,7 +151,7 @@ def fit_line(positions_A: np.ndarray, msd_A2: np.ndarray, time_fs: np.ndarray, s
     lag_fs, msd = time_fs[lags] - time_fs[0], msd_A2[lags]
     exposure = ions * float(time_fs[-1] - time_fs[0])
     observations = exposure / float(lag_fs[0])
-    floor = NONE_SEEN_LIMIT * settings.jump_distance_A**2 / (6 * exposure) * CM2_PER_S_PER_A2_PER_FS
+    floor = NONE_SEEN_LIMIT * settings.jump_distance_A**2 / (6 * exposure * members) * CM2_PER_S_PER_A2_PER_FS
     if msd.min() <= 0:
         return LineFit(0.0, np.zeros(3), NAN, NAN, observations, floor)
     spread = spread_of_squares(positions_A, lags, ORIGINS_PER_LAG, BLOCK_POINTS)

@@ -102,12 +102,14 @@ def _refuse(sites: int, ions: int, time_at_sites: float) -> None:
 
 def _refined(positions_A: np.ndarray, keys: np.ndarray, tree: SiteTree, held: np.ndarray) -> np.ndarray:
     """Mean position of the visits to each site that is held, fractional."""
-    there = keys != NONE
-    visited = keys[there]
-    offset = positions_A[there] - tree.places_A(visited)
-    number = site_of(visited)
-    count = np.bincount(number, minlength=len(tree.fractional))
-    total = [np.bincount(number, offset[:, axis], minlength=len(count)) for axis in range(3)]
-    mean_A = np.stack(total, axis=1)[held] / count[held, None]
-    refined: np.ndarray = tree.fractional[held] + mean_A @ np.linalg.inv(tree.cell_A)
+    count, total = np.zeros(len(tree.fractional)), np.zeros((len(tree.fractional), 3))
+    block = max(1, CHUNK_POINTS // max(positions_A.shape[1], 1))
+    for start in range(0, len(keys), block):
+        part = keys[start : start + block]
+        there = part != NONE
+        offset = positions_A[start : start + block][there] - tree.places_A(part[there])
+        number = site_of(part[there])
+        count += np.bincount(number, minlength=len(count))
+        total += np.stack([np.bincount(number, offset[:, axis], minlength=len(count)) for axis in range(3)], axis=1)
+    refined: np.ndarray = tree.fractional[held] + total[held] / count[held, None] @ np.linalg.inv(tree.cell_A)
     return refined
