@@ -147,5 +147,5 @@ def test_the_paths_that_the_papers_config_suggests_can_be_built():
     text = (ROOT / "config/nvp.yaml").read_text()
     (suggested,) = re.findall(r"^# neb:\n(?:#  .*\n)+", text, re.MULTILINE)
     config = parse_config(yaml.safe_load(text) | yaml.safe_load(suggested.replace("# ", "", 1).replace("\n# ", "\n")))
-    assert len(config.neb.paths) == 2
+    assert len(config.neb.paths) == 3 and config.neb.train_phases
     assert not [problem for problem in make_plan(config, ROOT).problems if "neb" in problem]
