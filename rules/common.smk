@@ -11,8 +11,8 @@ from redoxmd.config import parse_config
 from redoxmd.config.document import plain
 from redoxmd.dataset import exclusions
 from redoxmd.engines import settings_hash
+from redoxmd.figures.catalogue import figures_of
 from redoxmd.gate import lasting_settings
-from redoxmd.plan import figures_of
 from redoxmd.records import read_json
 from redoxmd.structures.request import cell_name
 from redoxmd.upkeep.driver import announce, begin, pass_on, passed_on

@@ -24,8 +24,8 @@ from redoxmd.figures import (
     table2_activation,
     van_hove,
 )
+from redoxmd.figures.catalogue import FIGURES, NEB_FIGURES
 from redoxmd.figures.save import save_figure
-from redoxmd.plan import FIGURES, NEB_FIGURES
 from redoxmd.units import BOLTZMANN_EV_PER_K
 
 STYLE = Figures(dpi=60)

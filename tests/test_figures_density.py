@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from ase.data import atomic_numbers
-from matplotlib.collections import EllipseCollection
+from matplotlib.collections import EllipseCollection, PolyCollection
 from matplotlib.colors import to_hex
 from matplotlib.patches import Ellipse, FancyArrowPatch
 
@@ -17,7 +17,7 @@ from redoxmd.density.slices import interpolate_grid, slice_reference
 from redoxmd.engines.toy import gaussian_density
 from redoxmd.figures import density_errors, density_slices, fig3b_bader, fig3c_histogram, fig10_jump, redox_table
 from redoxmd.figures.save import save_figure
-from redoxmd.figures.structure_view import MOBILE_COLOUR, choose_view, draw_structure, nearest_images
+from redoxmd.figures.structure_view import MOBILE_COLOUR, View, choose_view, draw_structure, nearest_images
 from redoxmd.figures.style import COLOURS, new_figure
 from redoxmd.structures.build import build
 from redoxmd.structures.request import parse_name
@@ -371,6 +371,27 @@ class TestStructureView:
         assert to_hex(front.get_facecolor()[0]) == MOBILE_COLOUR.lower()
         assert sum(isinstance(patch, FancyArrowPatch) for patch in axes[0, 0].patches) == 1
         assert figure.axes
+
+    def test_surroundings_are_all_images_within_reach_and_their_polyhedra(self):
+        atoms, reach_A = crystal(3.0, "1x1x1"), 6.0
+        ion = int(np.flatnonzero(atoms.numbers == atomic_numbers["Na"])[0])
+        _, axes = new_figure(STYLE)
+        view = View(np.eye(3), atoms.positions[ion])
+        draw_structure(
+            axes[0, 0], atoms.numbers, atoms.positions, np.asarray(atoms.cell), STYLE, [ion], {ion: COLOURS[1]},
+            view=view, reach_A=reach_A, trails={ion: atoms.positions[ion] + np.linspace(0, 1, 5)[:, None]},
+        )  # fmt: skip
+        pictures = [part for part in axes[0, 0].collections if isinstance(part, EllipseCollection)]
+        images = atoms.repeat((5, 5, 5))
+        middle = atoms.positions[ion] + 2 * np.asarray(atoms.cell).sum(axis=0)
+        near = np.linalg.norm(images.positions - middle, axis=1) <= reach_A
+        sodium = near & (images.numbers == atomic_numbers["Na"])
+        assert sum(len(part.get_offsets()) for part in pictures) == near.sum() + 2 * sodium.sum()
+        front = pictures[-1]
+        assert len(front.get_offsets()) == 3 and to_hex(front.get_facecolor()[0]) == COLOURS[1].lower()
+        (shadows,) = (part for part in axes[0, 0].collections if isinstance(part, PolyCollection))
+        assert len(shadows.get_paths()) > 0
+        assert len(axes[0, 0].lines) == 1
 
     def test_no_atoms_are_no_picture(self):
         figure, axes = new_figure(STYLE)

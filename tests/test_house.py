@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from redoxmd.plan import DENSITY_FIGURES, FIGURES, NEB_FIGURES, PAPER_FIGURES
+from redoxmd.figures import catalogue
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -53,7 +53,7 @@ def test_the_top_level_is_what_was_agreed():
 
 def test_every_figure_has_its_rule_script_caption_and_module():
     rules = (ROOT / "rules/figures.smk").read_text()
-    for figure in FIGURES + NEB_FIGURES + DENSITY_FIGURES + PAPER_FIGURES:
+    for figure in catalogue.EVERY_FIGURE:
         assert f"rule {figure}:" in rules
         assert (ROOT / f"workflow/scripts/{figure}.py").exists()
         assert (ROOT / f"workflow/report/{figure}.rst").exists()

@@ -7,7 +7,8 @@ import yaml
 from redoxmd import layout
 from redoxmd.cli import main
 from redoxmd.config import load_config, parse_config
-from redoxmd.plan import DENSITY_FIGURES, FIGURES, NEB_FIGURES, PAPER_FIGURES, figures_of, make_plan
+from redoxmd.figures.catalogue import DENSITY_FIGURES, FIGURES, NEB_FIGURES, PAPER_FIGURES, figures_of
+from redoxmd.plan import make_plan
 
 ROOT = Path(__file__).parents[1]
 
@@ -164,5 +165,5 @@ def test_the_paths_that_the_papers_config_suggests_can_be_built():
     text = (ROOT / "config/nvp.yaml").read_text()
     (suggested,) = re.findall(r"^# neb:\n(?:#  .*\n)+", text, re.MULTILINE)
     config = parse_config(yaml.safe_load(text) | yaml.safe_load(suggested.replace("# ", "", 1).replace("\n# ", "\n")))
-    assert len(config.neb.paths) == 3
+    assert len(config.neb.paths) == 3 and config.neb.train_phases
     assert not [problem for problem in make_plan(config, ROOT).problems if "neb" in problem]

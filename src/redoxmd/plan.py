@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from redoxmd import layout
 from redoxmd.config.sections import Config
 from redoxmd.errors import RedoxmdError
+from redoxmd.figures.catalogue import figures_of
 from redoxmd.structures.request import parse_name
 from redoxmd.units import FS_PER_PS
 
@@ -17,38 +18,6 @@ from redoxmd.units import FS_PER_PS
 if TYPE_CHECKING:
     from redoxmd.engines.base import Inspection
     from redoxmd.structures.source import SourceCell
-
-FIGURES = (
-    "learning_curve",
-    "gate_timeline",
-    "fig3a_errors",
-    "calibration",
-    "fig5_exchange",
-    "fig6_concerted",
-    "fig7_diffusivity",
-    "fig8_arrhenius",
-    "fig9_jumps_vs_msd",
-    "site_occupancy",
-    "van_hove",
-    "table2_activation",
-)
-# Drawn where the density model is on.
-DENSITY_FIGURES = (
-    "density_errors",
-    "density_slices",
-    "fig3b_bader",
-    "fig3c_histogram",
-    "redox_table",
-    "fig10_jump",
-)
-# Drawn where the material is the paper's.
-PAPER_FIGURES = ("paper_comparison",)
-# Drawn where basins are hopped.
-BASINS_FIGURES = ("orderings",)
-# Drawn where production has trajectories of another cell.
-CELL_FIGURES = ("cell_sizes",)
-# Drawn where there are paths.
-NEB_FIGURES = ("fig4_neb",)
 
 FRAME_BYTES_PER_ATOM = 180
 TRAJECTORY_BYTES_PER_ATOM = 12
@@ -58,15 +27,6 @@ GRID_SPACING_A = 0.11
 # Total and spin in single precision; an 80³ grid of GPAW compresses to 1.83 MB.
 DENSITY_BYTES_PER_POINT = 2 * 4 * 0.45
 WITH_DENSITY = ("gpaw", "toy", "vasp")
-
-
-def figures_of(config: Config) -> tuple[str, ...]:
-    """Names of the figures of a run."""
-    of_paper = PAPER_FIGURES if config.structures.source == "nvp" else ()
-    paths, electrons = NEB_FIGURES if config.neb.paths else (), DENSITY_FIGURES if config.density.enabled else ()
-    walks = BASINS_FIGURES if config.basins.enabled else ()
-    cells = CELL_FIGURES if len({part.supercell for part in config.production.grids}) > 1 else ()
-    return FIGURES + cells + walks + paths + electrons + of_paper
 
 
 @dataclass(frozen=True)

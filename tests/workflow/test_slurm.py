@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from redoxmd.config import load_config
-from redoxmd.plan import figures_of
+from redoxmd.figures.catalogue import figures_of
 from tests.slurm import PrivateSlurm, missing_programs
 from tests.workflow.test_workflow import repository, snakemake
 

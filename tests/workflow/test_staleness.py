@@ -10,7 +10,7 @@ import yaml
 
 from redoxmd.config import load_config, parse_config
 from redoxmd.engines import settings_hash
-from redoxmd.plan import figures_of
+from redoxmd.figures.catalogue import figures_of
 from redoxmd.upkeep import versions
 from redoxmd.upkeep.changes import planned_jobs
 from redoxmd.upkeep.mixing import record_reference, refuse_mixing

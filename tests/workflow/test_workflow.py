@@ -14,8 +14,9 @@ import xarray as xr
 import yaml
 
 from redoxmd.config import load_config
+from redoxmd.figures.catalogue import figures_of
 from redoxmd.frames import read_frames
-from redoxmd.plan import figures_of, make_plan
+from redoxmd.plan import make_plan
 from redoxmd.trajectory import read_trajectory
 from tests.browser import browser, errors, needs_browser, results_of_report
 

@@ -116,8 +116,6 @@ def draw_structure(
 ) -> None:
     """Paint a cell; whatever is neither a mobile ion nor coloured is framework, small and pale.
 
-    Around framework atoms with four or six neighbours in the framework stands a pale polyhedron, in their own colour.
-
     Args:
         axis: is emptied of ticks and frame.
         numbers: (n,) atomic numbers.
@@ -128,7 +126,8 @@ def draw_structure(
         colour_by_atom: colour by index.
         arrows: paths, start and end in Å.
         view: the one that shows the arrows best unless given.
-        reach_A: only what is this near to the middle of the view, without the outline of the cell.
+        reach_A: only what is this near to the middle of the view, in all images, without the outline of the cell, and
+            with pale polyhedra around framework atoms that have four or six neighbours there.
         trails: by index the way (F, 3) of an atom in Å, continuous, drawn in its colour.
     """
     axis.axis("off")
@@ -146,7 +145,9 @@ def draw_structure(
     else:
         atom, shown = _around(places, cell, view.centre_A, reach_A)
     seen = view.project(shown)
-    _polyhedra(axis, numbers[atom], seen, _bonds(axis, numbers[atom], seen))
+    bonded = _bonds(axis, numbers[atom], seen)
+    if reach_A is not None:
+        _polyhedra(axis, numbers[atom], seen, bonded)
     # Of an atom with an outline only the image in the middle has it, and its colour.
     outlined = np.isin(atom, np.asarray(highlight, dtype=int))
     front = outlined & (shown == places[atom]).all(axis=1)
