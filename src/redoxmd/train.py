@@ -19,8 +19,9 @@ from redoxmd.interrupt import StopRequest
 from redoxmd.model import restart
 from redoxmd.model.ensemble import Evaluation
 from redoxmd.model.files import choose_device, load_record, member_from_record, member_record, save_record
-from redoxmd.model.graph import Graph, build_graph, collate
+from redoxmd.model.graph import collate
 from redoxmd.model.painn import Painn
+from redoxmd.model.sample import Sample, make_sample
 from redoxmd.progress import Progress
 from redoxmd.seeds import derive_rng, derive_seed
 
@@ -28,15 +29,6 @@ logger = logging.getLogger("redoxmd")
 
 GRADIENT_NORM_LIMIT = 100.0
 SMALLEST_LEARNING_RATE = 1e-6
-
-
-@dataclass(frozen=True)
-class Sample:
-    """A labelled structure ready for the network: graph, interaction energy (eV) and forces (n, 3) (eV/Å)."""
-
-    graph: Graph
-    energy: Tensor
-    forces: Tensor
 
 
 @dataclass(frozen=True)
@@ -280,15 +272,6 @@ class Trainer:
         self.interval_start, self.interval_loss = state["interval"]
         self.stopped = state["stopped"]
         self.progress = Progress(self.name, self.max_steps, done=self.step)
-
-
-def make_sample(frame: Atoms, model: Painn) -> Sample:
-    """Graph and targets of a labelled frame; the energy is what is left above the element references."""
-    graph = build_graph(frame, model.elements, model.cutoff_A)
-    reference = model.reference_eV.detach().cpu()[graph.species].sum()
-    energy = torch.tensor([frame.calc.results["energy"]], dtype=torch.float64) - reference
-    forces = torch.from_numpy(np.array(frame.calc.results["forces"], dtype=float))
-    return Sample(graph.to("cpu", torch.float32), energy, forces)
 
 
 def save_member(path: Any, result: TrainingResult, about: dict[str, Any]) -> None:
