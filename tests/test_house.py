@@ -71,6 +71,16 @@ def test_modules_stay_readable():
     assert set(long) <= {"sections.py"}, long
 
 
+def test_every_definition_is_held_by_a_test():
+    (table,) = re.findall(
+        r"^\| quantity .*\n\|---.*\n((?:\|.*\n)+)", (ROOT / "docs/definitions.md").read_text(), re.MULTILINE
+    )
+    for row in table.splitlines():
+        module, name = re.search(r"\| `(\w+)\.(\w+)` \|$", row).groups()
+        sources = [path.read_text() for path in (ROOT / "tests").rglob(f"{module}.py")]
+        assert any(re.search(rf"^ *(def|class) {name}\b", source, re.MULTILINE) for source in sources), row[:60]
+
+
 def test_starter_data_is_what_its_card_says():
     from redoxmd.dataset import read_dataset_card
     from redoxmd.records import file_sha256
