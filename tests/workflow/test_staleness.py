@@ -64,7 +64,7 @@ EDITS = {
     "basin hopping before production": (
         "basins",
         {"enabled": True},
-        {"basins", "production", "summary", *AFTER_JUMPS},
+        {"basins", "orderings", "production", "summary", *AFTER_JUMPS},
         False,
     ),
     "how basins are hopped where they are not": ("basins", {"steps": 5}, set(), False),
