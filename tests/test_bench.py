@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from redoxmd.bench import roofline, scaling, timing, works
-from redoxmd.bench.__main__ import md_rows, other_rows
+from redoxmd.bench.__main__ import device_rows, md_rows, other_rows
 from redoxmd.bench.timing import schnetpack_steps, take_turns
 from redoxmd.config.sections import Member
 
@@ -63,6 +63,17 @@ def test_the_table_has_a_row_for_every_work(monkeypatch, threads):
     assert all(row.count("|") == 6 for row in rows)
     assert sum("ns/day" in row for row in rows) == 6
     assert sum("probes/s" in row for row in rows) == 2
+
+
+def test_md_on_the_device_has_its_rows(monkeypatch, threads):
+    monkeypatch.setattr(works, "crystal", lambda repeat, real=works.crystal: real(1)[: 6 * repeat])
+    monkeypatch.setattr("redoxmd.bench.__main__.DEVICE_BATCHES", ((1, 1), (2, 3)))
+    rows = list(device_rows("cpu", 1, read_every=2))
+    assert [row.split("|")[1].strip() for row in rows] == [
+        "MD step on the device, Table 1, 1 × 6 atoms",
+        "MD step on the device, Table 1, 3 × 12 atoms",
+    ]
+    assert all("ns/day in all" in row for row in rows)
 
 
 def test_the_arithmetic_of_a_step():

@@ -54,7 +54,8 @@ class EnsembleMD:
         self.langevin = langevin
         self.gate = gate
         self._forces = EnsembleForces(ensemble, atoms)
-        logger.info("%d atoms, %d members, evaluated by %s", len(atoms), len(ensemble.members), ensemble.path)
+        self.path = ensemble.path
+        logger.info("%d atoms, %d members, evaluated by %s", len(atoms), len(ensemble.members), self.path)
         self._guard = Guard(
             atoms.numbers, gate.min_distance_fraction, gate.max_temperature_factor * langevin.temperature_K
         )

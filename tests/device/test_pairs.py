@@ -49,7 +49,10 @@ def test_the_same_pairs_as_the_host_s(monkeypatch, candidates):
     systems = crowd()
     positions, cells, periodic, present, _ = padded(systems)
     if candidates == 1:
-        systems, (positions, cells, periodic, present) = systems[:1], (positions[:1], cells[:1], periodic[:1], present[:1])
+        systems, (positions, cells, periodic, present) = (
+            systems[:1],
+            (positions[:1], cells[:1], periodic[:1], present[:1]),
+        )
     found = search(positions, cells, periodic, present, 4.5)
     most = present.shape[1]
     for number, atoms in enumerate(systems):

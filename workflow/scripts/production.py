@@ -27,5 +27,6 @@ with job("production", snakemake.log[0], snakemake.threads):
         checkpoint,
         snakemake.output.trajectory,
         {"structure": name, "mobile_ion": config.structures.mobile_ion, "model": model},
+        config.compute.md,
     )
     logger.info("%s at %s K: %s, %.3g ps, %.3g ns/day", name, kelvin, *summary)

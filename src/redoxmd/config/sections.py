@@ -599,11 +599,15 @@ class Diffusion(Section):
 
 
 class Compute(Section):
-    """How results are computed; none of it changes what they are, so nothing runs again for it."""
+    """How results are computed; none of it changes what they are worth, so nothing runs again for it."""
 
     evaluation: Literal["auto", "plain"] = Field(
         default="auto",
         description="auto: compiled kernels wherever they apply; plain: PyTorch only, what they are tested against",
+    )
+    md: Literal["host", "device"] = Field(
+        default="host",
+        description="of explore and production; device: pairs, integrator and gate beside the model, for a GPU",
     )
 
 

@@ -1,1 +1,1 @@
-"""MD that stays on the device: pairs, forces, integrator and gate of many trajectories at once, read every few steps."""
+"""MD that stays on the device: pairs, forces, integrator and gate of many trajectories, read every few steps."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from redoxmd.device.pairs import PairRows, search
 from redoxmd.device.replay import Replay
 from redoxmd.device.slots import Slots
 from redoxmd.device.step import GUARDS, BatchStep, Log, Seen
-from redoxmd.ensemble_md import Observation, frame_of
+from redoxmd.ensemble_md import EnsembleMD, Observation, frame_of
 from redoxmd.md import Langevin, MDState
 from redoxmd.model.ensemble import Ensemble
 from redoxmd.uncertainty import GateSettings, verdict
@@ -24,6 +24,7 @@ from redoxmd.uncertainty import GateSettings, verdict
 logger = logging.getLogger("redoxmd")
 
 READ_EVERY_STEPS = 16
+Where = Literal["host", "device"]
 
 
 class BatchMD:
@@ -32,8 +33,8 @@ class BatchMD:
     What happened on the way is read afterwards, frame by frame, so nothing is missed, however seldom it is read. Pairs
     are searched anew between two such stretches; a trajectory that needs them earlier waits (`BatchStep`).
 
-    In a batch of given size a trajectory's numbers do not depend, bit for bit, on what is in the other slots, as long as
-    rows are equally wide; in batches of other sizes, sums are rounded otherwise.
+    In a batch of given size a trajectory's numbers do not depend, bit for bit, on what is in the other slots, as long
+    as rows are equally wide; in batches of other sizes, sums are rounded otherwise.
 
     Args:
         ensemble: at least two members, where the MD is to run.
@@ -156,10 +157,11 @@ class DeviceMD:
 
     def __init__(self, batch: BatchMD, slot: int, atoms: Atoms, langevin: Langevin, gate: GateSettings) -> None:
         self.atoms, self.langevin, self.gate = atoms, langevin, gate
+        self.path = batch.path
         self.state: MDState | LoggedState
         self._batch, self._slot, self._stretch = batch, slot, batch.stretch
         self._unread: deque[int] = deque()
-        logger.info("%d atoms, %d members, evaluated by %s", len(atoms), len(batch.ensemble.members), batch.path)
+        logger.info("%d atoms, %d members, evaluated by %s", len(atoms), len(batch.ensemble.members), self.path)
 
     @property
     def pending(self) -> int:
@@ -167,6 +169,9 @@ class DeviceMD:
         if self._stretch != self._batch.stretch:
             self._stretch = self._batch.stretch
             self._unread.extend(np.flatnonzero(self._batch.seen[:, self._slot, 0]).tolist())
+            if not self._unread:
+                # It waited from the first step on: its state has left the log, and is where it was.
+                self.state = self._batch.slots.state(self._slot, len(self.atoms), self.state.rng)
         return len(self._unread)
 
     def start(self, rng: np.random.Generator) -> Observation:
@@ -181,10 +186,10 @@ class DeviceMD:
 
     def step(self) -> Observation:
         """The next step and the gate's word on where it led; the whole batch advances when all were read."""
-        if not self.pending:
+        while not self.pending:
+            if not bool(self._batch.slots.going[self._slot]):
+                raise RuntimeError("a trajectory that has ended makes no steps")
             self._batch.advance()
-        if not self.pending:
-            raise RuntimeError("a trajectory that has ended makes no steps")
         place = self._unread.popleft()
         self.state = LoggedState(self._batch, self._slot, place, len(self.atoms), self.state.rng)
         return self._observation(self._batch.seen[place, self._slot])
@@ -210,9 +215,18 @@ class DeviceMD:
         self._batch.search(torch.tensor([self._slot], device=self._batch.device))
 
     def _observation(self, seen: np.ndarray) -> Observation:
-        values = Seen(*seen.tolist())  # type: ignore[arg-type]
+        values = Seen(*seen.tolist())
         gate, guard = self.gate, GUARDS[int(values.guard)]
         passage, reason = verdict(float(values.spread_eV_A), gate.low_eV_A, gate.high_eV_A, guard)
         return Observation(
             passage, reason, float(values.spread_eV_A), float(values.temperature_K), float(values.energy_eV)
         )
+
+
+def ensemble_md(
+    ensemble: Ensemble, atoms: Atoms, langevin: Langevin, gate: GateSettings, where: Where = "host"
+) -> EnsembleMD | DeviceMD:
+    """MD of one structure: step by step on the host, or as a batch of one on the device of the ensemble."""
+    if where == "host":
+        return EnsembleMD(ensemble, atoms, langevin, gate)
+    return BatchMD(ensemble, 1, len(atoms)).enter(0, atoms, langevin, gate)

@@ -1,8 +1,8 @@
-"""Energies and forces of an ensemble for a batch of systems, over rows of neighbours: static shapes, no host in between."""
+"""Energies and forces of an ensemble for a batch of systems over rows of neighbours: static shapes throughout."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -10,8 +10,8 @@ from torch import Tensor
 from redoxmd.device.pairs import PairRows, opposite
 from redoxmd.model.ensemble import Ensemble
 from redoxmd.model.painn import Painn
-from redoxmd.model.repulsion import pair_energy
 from redoxmd.model.representation import Interaction
+from redoxmd.model.repulsion import pair_energy
 
 
 class Evaluated(NamedTuple):
@@ -75,9 +75,7 @@ class BatchEvaluation:
         if self._core is None:
             return None
         charge, reach = (table[species] for table in self._core)
-        energy = pair_energy(
-            charge[:, None], charge[rows.sender], reach[:, None] + reach[rows.sender], distance_A
-        )
+        energy = pair_energy(charge[:, None], charge[rows.sender], reach[:, None] + reach[rows.sender], distance_A)
         return energy.sum(dim=1)
 
 
@@ -95,7 +93,7 @@ def _atom_energies(member: Painn, species: Tensor, basis: Tensor, directed: Tens
     scalars: Tensor = member.embedding(species)
     vectors: Tensor | None = None
     for interaction, update in zip(member.interactions, member.updates, strict=True):
-        delta_s, delta_v = _message(interaction, scalars, vectors, basis, directed, rows)
+        delta_s, delta_v = _message(cast(Interaction, interaction), scalars, vectors, basis, directed, rows)
         scalars, vectors = update(scalars + delta_s, delta_v if vectors is None else vectors + delta_v)
     energies: Tensor = member.readout(scalars).squeeze(1) * member.scale_eV
     return energies

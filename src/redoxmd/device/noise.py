@@ -1,4 +1,7 @@
-"""Normal deviates that depend on trajectory, step and atom alone: Philox4x32-10 (Salmon et al., SC 2011) in tensor operations."""
+"""Normal deviates that depend on trajectory, step and atom alone.
+
+Philox4x32-10 (Salmon et al., SC 2011) in tensor operations.
+"""
 
 from __future__ import annotations
 

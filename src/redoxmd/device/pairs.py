@@ -96,7 +96,7 @@ def _reverse(receiver: Tensor, sender: Tensor, shift: Tensor, atoms: int) -> Ten
     places = place(receiver, sender, whole)
     wanted = place(sender, receiver, -whole)
     reverse = torch.searchsorted(places, wanted).clamp(max=max(len(places) - 1, 0))
-    if not bool(((places[reverse] == wanted).all() & (whole.abs() < FARTHEST_SHIFT).all())):
+    if not bool((places[reverse] == wanted).all() & (whole.abs() < FARTHEST_SHIFT).all()):
         raise RuntimeError(f"an atom is more than {FARTHEST_SHIFT} cells away from a neighbour, or nowhere")
     return reverse
 
@@ -176,7 +176,7 @@ class PairRows:
 
 
 class _Gather(torch.autograd.Function):
-    """values[sender]. Its adjoint gathers over the opposite pairs and sums along rows: no atomics, the same every time."""
+    """values[sender]; the adjoint gathers over the opposite pairs and sums along rows: the same every time."""
 
     @staticmethod
     def forward(ctx: torch.autograd.function.FunctionCtx, values: Tensor, sender: Tensor, reverse: Tensor) -> Tensor:

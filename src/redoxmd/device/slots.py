@@ -84,6 +84,16 @@ class Slots:
         self.list_at(slot, listed_A)
         self.going[slot] = True
 
+    def state(self, slot: int, n: int, rng: np.random.Generator) -> MDState:
+        """The state of a slot's n atoms on the host."""
+
+        def host(buffer: Tensor) -> np.ndarray:
+            values: np.ndarray = buffer[slot, :n].cpu().numpy().copy()
+            return values
+
+        moving = host(self.positions_A), host(self.velocities_A_fs), host(self.forces_eV_A)
+        return MDState(*moving, int(self.step[slot]), rng)
+
     def list_at(self, slot: int, positions_A: np.ndarray) -> None:
         """Ask for pairs searched at these positions (n, 3)."""
         self._write(self.wanted_A, slot, positions_A)
