@@ -45,7 +45,7 @@ class Planned:
         temperature_K: of the thermostat.
         rng: for velocities and thermostat.
         checkpoint: of this trajectory alone.
-        output: the H5MD file.
+        output: the H5MD file; None leaves the complete state for another job to write it out.
         metadata: written into it.
     """
 
@@ -54,8 +54,24 @@ class Planned:
     temperature_K: float
     rng: np.random.Generator
     checkpoint: Checkpoint
-    output: str | Path
+    output: str | Path | None
     metadata: dict[str, Any]
+
+    @property
+    def skip(self) -> int:
+        """Steps of equilibration."""
+        return round(self.settings.equilibration_ps * FS_PER_PS / self.settings.timestep_fs)
+
+    @property
+    def total(self) -> int:
+        """All steps."""
+        return self.skip + round(self.settings.length_ps * FS_PER_PS / self.settings.timestep_fs)
+
+    @property
+    def complete(self) -> bool:
+        """Whether its state has come to its end, of whatever kind."""
+        record = self.checkpoint.load("state")
+        return record is not None and (bool(str(record["stopped"])) or int(record["step"]) >= self.total)
 
     @property
     def langevin(self) -> Langevin:
@@ -105,8 +121,7 @@ class ProductionRun:
         self.planned, self.md = planned, md
         self.settings, self.checkpoint = planned.settings, planned.checkpoint
         settings = self.settings
-        self.skip = round(settings.equilibration_ps * FS_PER_PS / settings.timestep_fs)
-        self.total = self.skip + round(settings.length_ps * FS_PER_PS / settings.timestep_fs)
+        self.skip, self.total = planned.skip, planned.total
         self.every = max(1, round(settings.save_every_fs / settings.timestep_fs))
         self.frames: list[tuple[int, np.ndarray, Observation]] = []
         self.segments: list[Path] = []
@@ -184,6 +199,9 @@ class ProductionRun:
         """Write the trajectory and what a longer one goes on from."""
         self.save(last=True)
         speed = ns_per_day(self.settings.timestep_fs, self.spent_s / max(self.steps_done, 1))
+        summary = ProductionSummary(self.end_reason, self.time_ps, speed)
+        if self.planned.output is None:
+            return summary
         request = parse_name(self.planned.metadata["structure"])
         about = {
             **self.planned.metadata,
@@ -198,7 +216,7 @@ class ProductionRun:
         }
         join_segments(self.segments, self.planned.output, about, last_step=self.total - self.skip)
         self.keep(self.planned.output)
-        return ProductionSummary(self.end_reason, self.time_ps, speed)
+        return summary
 
     def keep(self, output: str | Path) -> None:
         """Put the finished trajectory in the place of its segments, for a longer one to go on from."""

@@ -609,6 +609,10 @@ class Compute(Section):
         default="host",
         description="of explore and production; device: pairs, integrator and gate beside the model, for a GPU",
     )
+    batch: Count = Field(
+        default=1,
+        description="with md: device, trajectories that a production job moves at a time, later ones among them",
+    )
 
 
 class Figures(Section):
