@@ -88,11 +88,10 @@ class BatchEvaluation:
     def _pairs(self, vectors_A: Tensor, species: Tensor, rows: PairRows) -> _Pairs:
         """What all members share of the pairs, with the slopes in r."""
         distance = vectors_A.norm(dim=-1)
-        along = torch.ones_like(distance)
         radial = self.members[0].radial
         shape = (*distance.shape, -1)
-        basis, slope = jvp(lambda r: radial(r.flatten()).view(shape), (distance,), (along,))
-        core, core_slope = jvp(lambda r: self._core_eV(species, r, rows), (distance,), (along,))
+        basis, slope = _with_slope(lambda r: radial(r.flatten()).view(shape), distance)
+        core, core_slope = _with_slope(lambda r: self._core_eV(species, r, rows), distance)
         unit = vectors_A / distance[..., None]
         directed = (unit[..., None] * basis[:, :, None]).flatten(2).transpose(1, 2)
         basis, slope = basis.transpose(1, 2), slope.transpose(1, 2)
@@ -136,6 +135,12 @@ class _Pairs(NamedTuple):
         turning = (by_direction * self.basis[:, None]).sum(dim=2)
         turning = (turning - across * (turning * across).sum(dim=1, keepdim=True)) / self.distance_A[:, None]
         return (across * slope[:, None] + turning).transpose(1, 2)
+
+
+def _with_slope(function: Callable[[Tensor], Tensor], distance_A: Tensor) -> tuple[Tensor, Tensor]:
+    """f(r) and f′(r) of a function that takes every distance by itself."""
+    value, slope = jvp(function, (distance_A,), (torch.ones_like(distance_A),))[:2]
+    return value, slope
 
 
 def _atom_energies(member: Painn, species: Tensor, basis: Tensor, directed: Tensor, rows: PairRows) -> Tensor:
