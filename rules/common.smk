@@ -117,9 +117,8 @@ TRAJECTORY_LENGTHS_PS = layout.trajectory_lengths_ps(CFG.production)
 
 def trajectory_settings(wildcards):
     """What a production trajectory is run with."""
-    grid = ["x", "temperatures_K", "replicas", "more", "checkpoint_every_s"]
     length_ps = TRAJECTORY_LENGTHS_PS[wildcards.structure, wildcards.temperature]
-    return section("production", without=grid) | {"length_ps": length_ps}
+    return layout.trajectory_settings(CFG.production, length_ps)
 
 
 def decision(run, gen):

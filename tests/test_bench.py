@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from redoxmd.bench import roofline, scaling, timing, works
-from redoxmd.bench.__main__ import analysis_row, md_rows, other_rows
+from redoxmd.bench.__main__ import md_rows, other_rows
 from redoxmd.bench.timing import schnetpack_steps, take_turns
 from redoxmd.config.sections import Member
 
@@ -63,13 +63,6 @@ def test_the_table_has_a_row_for_every_work(monkeypatch, threads):
     assert all(row.count("|") == 6 for row in rows)
     assert sum("ns/day" in row for row in rows) == 6
     assert sum("probes/s" in row for row in rows) == 2
-
-
-def test_the_analysis_is_timed_and_its_memory_told(monkeypatch):
-    monkeypatch.setattr(works, "WALKER_FRAMES", 500)
-    row = analysis_row()
-    assert row.count("|") == 6
-    assert "0.05 million ion-frames" in row and "peak 0." in row
 
 
 def test_the_arithmetic_of_a_step():

@@ -9,7 +9,7 @@ from redoxmd.config.sections import Production
 from redoxmd.ensemble_md import EnsembleMD
 from redoxmd.errors import Interrupted
 from redoxmd.model.ensemble import Ensemble
-from redoxmd.production import _Run, produce
+from redoxmd.production import ProductionRun, produce
 from redoxmd.trajectory import read_trajectory
 from tests.conftest import rock
 from tests.test_ensemble import members
@@ -93,7 +93,7 @@ def test_stopped_and_continued_equals_uninterrupted(tmp_path, monkeypatch, step)
 def test_many_segments_equal_one(tmp_path, monkeypatch):
     _, whole = make(tmp_path / "whole")
     monkeypatch.setattr("redoxmd.production.SEGMENT_FRAMES", 2)
-    monkeypatch.setattr(_Run, "keep", lambda self, output: None)
+    monkeypatch.setattr(ProductionRun, "keep", lambda self, output: None)
     _, pieces = make(tmp_path / "pieces")
     assert len(list((tmp_path / "pieces/state").glob("segment*.h5"))) == 7
     np.testing.assert_array_equal(pieces.positions_A, whole.positions_A)
@@ -198,7 +198,7 @@ def test_killed_while_it_tidies_up(tmp_path, monkeypatch, crash_before):
     _, whole = make(tmp_path / "whole")
     monkeypatch.setattr("redoxmd.production.SEGMENT_FRAMES", 2)
     make_of_length(tmp_path, 0.03)
-    target = Checkpoint if crash_before == "adopt" else _Run
+    target = Checkpoint if crash_before == "adopt" else ProductionRun
     original = getattr(target, crash_before)
     calls = []
 

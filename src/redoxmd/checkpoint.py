@@ -28,13 +28,19 @@ class Checkpoint:
         self.folder = Path(folder)
         self.fingerprint = content_hash(fingerprint)
         stamp = self.folder / "fingerprint"
-        if self.folder.exists() and (not stamp.exists() or stamp.read_text() != self.fingerprint):
+        if self.folder.exists() and not self.fits(folder, fingerprint):
             logger.info("%s: inputs or settings changed, starting anew", self.folder)
             shutil.rmtree(self.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         if not stamp.exists():
             with atomic_path(stamp) as temporary:
                 temporary.write_text(self.fingerprint)
+
+    @staticmethod
+    def fits(folder: str | Path, fingerprint: Any) -> bool:
+        """Whether a folder holds the state of these inputs and settings."""
+        stamp = Path(folder) / "fingerprint"
+        return stamp.exists() and stamp.read_text() == content_hash(fingerprint)
 
     def save(self, name: str, record: dict[str, Any]) -> None:
         """Write arrays under a name, replacing what was there."""

@@ -34,6 +34,14 @@ class Observation:
     energy_eV: float
 
 
+def frame_of(atoms: Atoms, positions_A: np.ndarray, velocities_A_fs: np.ndarray) -> Atoms:
+    """A structure elsewhere, with velocities."""
+    frame = atoms.copy()
+    frame.positions = positions_A
+    frame.set_velocities(velocities_A_fs / ASE_TIME_PER_FS)
+    return frame
+
+
 class EnsembleMD:
     """Langevin MD of one structure with the mean force of an ensemble, every frame through gate and guards.
 
@@ -46,7 +54,8 @@ class EnsembleMD:
         self.langevin = langevin
         self.gate = gate
         self._forces = EnsembleForces(ensemble, atoms)
-        logger.info("%d atoms, %d members, evaluated by %s", len(atoms), len(ensemble.members), ensemble.path)
+        self.path = ensemble.path
+        logger.info("%d atoms, %d members, evaluated by %s", len(atoms), len(ensemble.members), self.path)
         self._guard = Guard(
             atoms.numbers, gate.min_distance_fraction, gate.max_temperature_factor * langevin.temperature_K
         )
@@ -78,10 +87,7 @@ class EnsembleMD:
 
     def frame(self) -> Atoms:
         """The present structure, unwrapped, with velocities."""
-        atoms = self.atoms.copy()
-        atoms.positions = self.state.positions_A
-        atoms.set_velocities(self.state.velocities_A_fs / ASE_TIME_PER_FS)
-        return atoms
+        return frame_of(self.atoms, self.state.positions_A, self.state.velocities_A_fs)
 
     def state_record(self) -> dict[str, Any]:
         """Arrays for a restart file."""

@@ -13,6 +13,7 @@ from ase import Atoms
 
 from redoxmd.checkpoint import Checkpoint
 from redoxmd.config.sections import Explore
+from redoxmd.device.batch import DeviceMD, Where, ensemble_md
 from redoxmd.ensemble_md import EnsembleMD, Observation
 from redoxmd.interrupt import stop_on_sigterm
 from redoxmd.md import Langevin
@@ -68,6 +69,7 @@ def explore(
     rng: np.random.Generator,
     structure: str,
     checkpoint: Checkpoint,
+    where: Where = "host",
 ) -> ExploreRun:
     """Run NVT MD until `length_ps` or until gate or guards end it (paper, section 2.6).
 
@@ -75,12 +77,12 @@ def explore(
     thresholds at most one frame per `candidate_every_fs` is. Where a guard ends a run that the spread let pass, the
     ensemble was surely wrong: the last sound frame on the way there, at most `candidate_every_fs` earlier, is a
     candidate too, whatever its spread (its `info["ended"]` names the guard). `atoms` is the start; velocities are
-    drawn from `rng`.
+    drawn from `rng`. `where` as in `redoxmd.device.batch.ensemble_md`.
 
     The state is in `checkpoint`, also when it is done: stopped and continued, or made longer, it gives the same numbers
     as in one go on a CPU.
     """
-    md = EnsembleMD(
+    md = ensemble_md(
         ensemble,
         atoms,
         Langevin(atoms.get_masses(), settings.timestep_fs, settings.temperature_K, settings.friction_per_fs),
@@ -91,6 +93,7 @@ def explore(
             settings.min_distance_fraction,
             settings.max_temperature_factor,
         ),
+        where,
     )
     steps = round(length_ps * FS_PER_PS / settings.timestep_fs)
     recorder = _Recorder(settings, structure)
@@ -181,7 +184,7 @@ class _Recorder:
         self.candidates, rest = frames[:count], frames[count:]
         self._sound = rest[0] if rest else None
 
-    def take(self, seen: Observation, md: EnsembleMD) -> None:
+    def take(self, seen: Observation, md: EnsembleMD | DeviceMD) -> None:
         """Record what is due."""
         time_fs = md.state.step * self.settings.timestep_fs
         collect = seen.passage is Passage.CANDIDATE and time_fs >= self._next_candidate_fs
@@ -203,7 +206,7 @@ class _Recorder:
         self.candidates = [frame for frame in self.candidates if frame.info["step"] != self._sound.info["step"]]
         self.candidates.append(self._sound)
 
-    def _frame(self, seen: Observation, md: EnsembleMD) -> Atoms:
+    def _frame(self, seen: Observation, md: EnsembleMD | DeviceMD) -> Atoms:
         frame = md.frame()
         frame.info = {
             "structure": self.structure,

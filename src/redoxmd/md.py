@@ -76,20 +76,17 @@ class Langevin:
 
     def start(self, positions_A: np.ndarray, forces_eV_A: np.ndarray, rng: np.random.Generator) -> MDState:
         """State at step 0 with Maxwell–Boltzmann velocities."""
-        thermal = np.sqrt(self._thermal_a2_fs2)
+        thermal = np.sqrt(self._thermal_A2_fs2)
         velocities = self._without_drift(thermal * rng.standard_normal(positions_A.shape))
         return MDState(np.array(positions_A, dtype=float), velocities, np.array(forces_eV_A, dtype=float), 0, rng)
 
     def step(self, state: MDState, force: ForceFunction) -> None:
         """Advance the state by one time step, in place."""
-        half = 0.5 * self.timestep_fs
-        kick = half * ACCELERATION_A2_AMU_PER_EV_FS2 / self.masses_amu[:, None]
+        half, kick = 0.5 * self.timestep_fs, self.kick
         velocities = state.velocities_A_fs + kick * state.forces_eV_A
         positions = state.positions_A + half * velocities
         if self.friction_per_fs > 0:
-            keep = np.exp(-self.friction_per_fs * self.timestep_fs)
-            noise = np.sqrt((1 - keep**2) * self._thermal_a2_fs2)
-            velocities = keep * velocities + noise * state.rng.standard_normal(velocities.shape)
+            velocities = self.keep * velocities + self.noise_A_fs * state.rng.standard_normal(velocities.shape)
             velocities = self._without_drift(velocities)
         positions = positions + half * velocities
         forces = force(positions)
@@ -105,11 +102,32 @@ class Langevin:
 
     def temperature_of(self, state: MDState) -> float:
         """Instantaneous temperature in K from 3n − 3 degrees of freedom."""
-        degrees = max(3 * len(self.masses_amu) - 3, 1)
-        return 2 * self.kinetic_eV(state) / (degrees * BOLTZMANN_EV_PER_K)
+        return 2 * self.kinetic_eV(state) / (self.degrees * BOLTZMANN_EV_PER_K)
 
     @property
-    def _thermal_a2_fs2(self) -> np.ndarray:
+    def degrees(self) -> int:
+        """Degrees of freedom without the total momentum."""
+        return max(3 * len(self.masses_amu) - 3, 1)
+
+    @property
+    def kick(self) -> np.ndarray:
+        """Velocity for each unit of force in half a step (n, 1), in Å/fs per eV/Å."""
+        kick: np.ndarray = 0.5 * self.timestep_fs * ACCELERATION_A2_AMU_PER_EV_FS2 / self.masses_amu[:, None]
+        return kick
+
+    @property
+    def keep(self) -> float:
+        """Share c of its velocity that an atom keeps in a step."""
+        return float(np.exp(-self.friction_per_fs * self.timestep_fs))
+
+    @property
+    def noise_A_fs(self) -> np.ndarray:
+        """Amplitude (n, 1) of the random velocities of a step."""
+        amplitude: np.ndarray = np.sqrt((1 - self.keep**2) * self._thermal_A2_fs2)
+        return amplitude
+
+    @property
+    def _thermal_A2_fs2(self) -> np.ndarray:
         scale: np.ndarray = BOLTZMANN_EV_PER_K * self.temperature_K * ACCELERATION_A2_AMU_PER_EV_FS2 / self.masses_amu
         return scale[:, None]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ from ase import Atoms
 
 from redoxmd.checkpoint import Checkpoint
 from redoxmd.config.sections import Production
+from redoxmd.device.batch import DeviceMD, Where, ensemble_md
 from redoxmd.ensemble_md import EnsembleMD, Observation
 from redoxmd.interrupt import stop_on_sigterm
 from redoxmd.md import Langevin
@@ -33,6 +35,56 @@ class ProductionSummary(NamedTuple):
     ns_per_day: float
 
 
+@dataclass(frozen=True)
+class Planned:
+    """A trajectory to be made, or to be made longer.
+
+    Attributes:
+        atoms: its start.
+        settings: of production, with its own length.
+        temperature_K: of the thermostat.
+        rng: for velocities and thermostat.
+        checkpoint: of this trajectory alone.
+        output: the H5MD file; None leaves the complete state for another job to write it out.
+        metadata: written into it.
+    """
+
+    atoms: Atoms
+    settings: Production
+    temperature_K: float
+    rng: np.random.Generator
+    checkpoint: Checkpoint
+    output: str | Path | None
+    metadata: dict[str, Any]
+
+    @property
+    def skip(self) -> int:
+        """Steps of equilibration."""
+        return round(self.settings.equilibration_ps * FS_PER_PS / self.settings.timestep_fs)
+
+    @property
+    def total(self) -> int:
+        """All steps."""
+        return self.skip + round(self.settings.length_ps * FS_PER_PS / self.settings.timestep_fs)
+
+    @property
+    def complete(self) -> bool:
+        """Whether its state has come to its end, of whatever kind."""
+        record = self.checkpoint.load("state")
+        return record is not None and (bool(str(record["stopped"])) or int(record["step"]) >= self.total)
+
+    @property
+    def langevin(self) -> Langevin:
+        """Its integrator."""
+        masses = self.atoms.get_masses()
+        return Langevin(masses, self.settings.timestep_fs, self.temperature_K, self.settings.friction_per_fs)
+
+    @property
+    def gate(self) -> GateSettings:
+        """Frames are judged, not collected: only the upper threshold matters here."""
+        return GateSettings(low_eV_A=self.settings.stop_above_eV_A, high_eV_A=self.settings.stop_above_eV_A)
+
+
 def produce(
     atoms: Atoms,
     ensemble: Ensemble,
@@ -42,77 +94,49 @@ def produce(
     checkpoint: Checkpoint,
     output: str | Path,
     metadata: dict[str, Any],
+    where: Where = "host",
 ) -> ProductionSummary:
     """Run equilibration and production MD and write one H5MD trajectory (paper, section 4.1).
 
     The trajectory ends early, with the reason in its metadata, when the spread exceeds `stop_above_eV_A` or a guard
     trips; what was recorded until then stays. Restart files and finished segments are kept in `checkpoint`; the
     same run, stopped and continued, gives the same numbers on a CPU. They stay when it is done: with a larger
-    `length_ps` the next call runs the added part only, with a smaller one it cuts.
+    `length_ps` the next call runs the added part only, with a smaller one it cuts. `where` as in `ensemble_md`.
     """
-    run = _Run(atoms, ensemble, settings, temperature_K, rng, checkpoint)
+    planned = Planned(atoms, settings, temperature_K, rng, checkpoint, output, metadata)
+    run = ProductionRun(planned, ensemble_md(ensemble, atoms, planned.langevin, planned.gate, where))
     with stop_on_sigterm() as stop:
         while not run.ended:
             run.advance()
-            if stop.asked or time.monotonic() - run.saved_at > settings.checkpoint_every_s:
+            if stop.asked or run.due:
                 run.save()
                 stop.check(f"at {run.time_ps:.3g} ps")
-    run.save(last=True)
-    speed = ns_per_day(settings.timestep_fs, run.spent_s / max(run.steps_done, 1))
-    request = parse_name(metadata["structure"])
-    about = {
-        **metadata,
-        "x": request.x,
-        "temperature_K": temperature_K,
-        "replica": request.seed,
-        "timestep_fs": settings.timestep_fs,
-        "equilibration_ps": settings.equilibration_ps,
-        "end_reason": run.end_reason,
-        "ns_per_day": speed,
-        "evaluation": ensemble.path,
-    }
-    join_segments(run.segments, output, about, last_step=run.total - run.skip)
-    run.keep(output)
-    return ProductionSummary(run.end_reason, run.time_ps, speed)
+    return run.finish()
 
 
-class _Run:
+class ProductionRun:
     """One trajectory in the making: the MD, frames not yet written, segments already written."""
 
-    def __init__(
-        self,
-        atoms: Atoms,
-        ensemble: Ensemble,
-        settings: Production,
-        temperature_K: float,
-        rng: np.random.Generator,
-        checkpoint: Checkpoint,
-    ) -> None:
-        self.settings, self.checkpoint = settings, checkpoint
-        self.md = EnsembleMD(
-            ensemble,
-            atoms,
-            Langevin(atoms.get_masses(), settings.timestep_fs, temperature_K, settings.friction_per_fs),
-            # Frames are judged, not collected: only the upper threshold matters here.
-            GateSettings(low_eV_A=settings.stop_above_eV_A, high_eV_A=settings.stop_above_eV_A),
-        )
-        self.skip = round(settings.equilibration_ps * FS_PER_PS / settings.timestep_fs)
-        self.total = self.skip + round(settings.length_ps * FS_PER_PS / settings.timestep_fs)
+    def __init__(self, planned: Planned, md: EnsembleMD | DeviceMD) -> None:
+        self.planned, self.md = planned, md
+        self.settings, self.checkpoint = planned.settings, planned.checkpoint
+        settings = self.settings
+        self.skip, self.total = planned.skip, planned.total
         self.every = max(1, round(settings.save_every_fs / settings.timestep_fs))
         self.frames: list[tuple[int, np.ndarray, Observation]] = []
         self.segments: list[Path] = []
         self._stopped = ""
         self._spent_s = 0.0
         self._started = time.monotonic()
-        record = checkpoint.load("state")
+        record = self.checkpoint.load("state")
         if record is None:
-            self._take(self.md.start(rng))
+            self._take(self.md.start(planned.rng))
         else:
             self.md.restore(record)
             self._stopped = str(record["stopped"])
             self._spent_s = float(record["spent_s"])
-            self.segments = [checkpoint.path(name) for name in json.loads(str(record["segments"]))]
-        name = metadata_name(atoms, temperature_K)
+            self.segments = [self.checkpoint.path(name) for name in json.loads(str(record["segments"]))]
+        name = metadata_name(planned.atoms, planned.temperature_K)
         self.progress = Progress(name, self.total, done=self.steps_done, timestep_fs=settings.timestep_fs)
         self.saved_at = time.monotonic()
 
@@ -135,6 +159,11 @@ class _Run:
     def ended(self) -> bool:
         """Whether there is nothing left to do."""
         return bool(self._stopped) or self.steps_done >= self.total
+
+    @property
+    def due(self) -> bool:
+        """Whether restart files are to be written again."""
+        return time.monotonic() - self.saved_at > self.settings.checkpoint_every_s
 
     @property
     def end_reason(self) -> str:
@@ -165,6 +194,29 @@ class _Run:
             self.segments.append(path)
             self.frames = []
         self._save_state()
+
+    def finish(self) -> ProductionSummary:
+        """Write the trajectory and what a longer one goes on from."""
+        self.save(last=True)
+        speed = ns_per_day(self.settings.timestep_fs, self.spent_s / max(self.steps_done, 1))
+        summary = ProductionSummary(self.end_reason, self.time_ps, speed)
+        if self.planned.output is None:
+            return summary
+        request = parse_name(self.planned.metadata["structure"])
+        about = {
+            **self.planned.metadata,
+            "x": request.x,
+            "temperature_K": self.planned.temperature_K,
+            "replica": request.seed,
+            "timestep_fs": self.settings.timestep_fs,
+            "equilibration_ps": self.settings.equilibration_ps,
+            "end_reason": self.end_reason,
+            "ns_per_day": speed,
+            "evaluation": self.md.path,
+        }
+        join_segments(self.segments, self.planned.output, about, last_step=self.total - self.skip)
+        self.keep(self.planned.output)
+        return summary
 
     def keep(self, output: str | Path) -> None:
         """Put the finished trajectory in the place of its segments, for a longer one to go on from."""

@@ -20,7 +20,8 @@ with job("explore", snakemake.log[0], snakemake.threads):
     ensemble = load_ensemble(snakemake.input.ensemble, config.train.device, config.compute.evaluation)
     rng = derive_rng(seed, "explore", gen, name)
     settings = with_settings(config.explore, given)
-    run = explore(atoms, ensemble, settings, snakemake.params.length_ps, rng, name, checkpoint)
+    length_ps = snakemake.params.length_ps
+    run = explore(atoms, ensemble, settings, length_ps, rng, name, checkpoint, config.compute.md)
     logger.info("%s: %s after %.3g ps, %d candidates", name, run.end_reason, run.survived_ps, len(run.candidates))
     write_frames(snakemake.output.candidates, run.candidates)
     with atomic_path(snakemake.output.trace) as temporary:

@@ -15,9 +15,12 @@ import torch
 
 from redoxmd.bench import roofline, scaling, works
 from redoxmd.bench.timing import Timed, Times, schnetpack_steps, take_turns, timed
+from redoxmd.device.batch import READ_EVERY_STEPS
 from redoxmd.memory import keep_freed_memory
 from redoxmd.units import ns_per_day
 
+# (repeat, trajectories side by side)
+DEVICE_BATCHES = ((1, 1), (2, 1), (1, 64), (2, 8))
 PEERS = Path(".venv-peers/bin/python")
 HEADER = f"| {'work':68} | wall ms | CPU ms | rate | against |"
 
@@ -61,6 +64,19 @@ def md_rows(device: str, goes: int, peers: bool, fastest_s: dict[int, float]) ->
                 f"{ns_per_day(works.TIMESTEP_FS, took.wall_s):.3f} ns/day",
                 "" if name == "fast" else against,
             )
+
+
+def device_rows(device: str, goes: int, read_every: int = READ_EVERY_STEPS) -> Iterator[str]:
+    """MD that stays on the device: one trajectory, and many side by side; the rate is of all together."""
+    for repeat, at_once in DEVICE_BATCHES:
+        atoms = works.crystal(repeat)
+        work = works.DeviceStretches(atoms, device, at_once, read_every)
+        took = take_turns({"": timed(work, 1, device)}, goes)[""]
+        # Of one trajectory, as if it had the device for itself.
+        step_s = took.wall_s / work.steps_per_call
+        all_steps = Times(step_s * at_once, took.cpu_s / work.steps_per_call * at_once, took.goes)
+        name = f"MD step on the device, Table 1, {at_once} × {len(atoms)} atoms"
+        yield _row(name, all_steps, f"{ns_per_day(works.TIMESTEP_FS, step_s):.3f} ns/day in all")
 
 
 def other_rows(device: str, goes: int) -> Iterator[str]:
@@ -114,6 +130,8 @@ def main() -> None:
         print(f"{HEADER}\n|---|---|---|---|---|")
         fastest_s: dict[int, float] = {}
         for row in md_rows(device, arguments.goes, peers, fastest_s):
+            print(row, flush=True)
+        for row in device_rows(device, arguments.goes) if device == "cuda" else ():
             print(row, flush=True)
         for row in other_rows(device, arguments.goes):
             print(row, flush=True)

@@ -21,6 +21,7 @@ from redoxmd.density.predict import grid_filler, grid_shape
 from redoxmd.density.store import density_keys
 from redoxmd.density.superposition import SPLINES, Superposition
 from redoxmd.density.training import DensityTrainer
+from redoxmd.device.batch import READ_EVERY_STEPS, BatchMD
 from redoxmd.diffusion.analysis import analyse_trajectory
 from redoxmd.ensemble_md import EnsembleMD
 from redoxmd.frames import read_frames
@@ -72,6 +73,34 @@ def md_step(atoms: Atoms, device: str, evaluation: Evaluation = "auto") -> Calla
     )
     md.start(np.random.default_rng(0))
     return md.step
+
+
+class DeviceStretches:
+    """MD on the device, so many trajectories side by side; a call makes as many steps as are read at once."""
+
+    def __init__(self, atoms: Atoms, device: str, at_once: int, read_every: int = READ_EVERY_STEPS) -> None:
+        self._batch = BatchMD(ensemble_of_table_1(device), at_once, len(atoms), read_every)
+        dynamics = Langevin(atoms.get_masses(), TIMESTEP_FS, 600.0, 0.01)
+        # Random weights do not hold a crystal together for long: nothing may end.
+        gate = GateSettings(1e6, 1e6, "max", 0.0, 1e6)
+        self._tenants = [self._batch.enter(slot, atoms, dynamics, gate) for slot in range(at_once)]
+        for slot, md in enumerate(self._tenants):
+            md.start(np.random.default_rng(slot))
+        self._steps, self._calls = 0, 0
+
+    def __call__(self) -> None:
+        """One stretch, and the gate's word on every frame of it."""
+        self._batch.advance()
+        for md in self._tenants:
+            while md.pending:
+                md.step()
+                self._steps += 1
+        self._calls += 1
+
+    @property
+    def steps_per_call(self) -> float:
+        """Steps of all trajectories together that a call made: less than asked for where one waited for its pairs."""
+        return self._steps / max(self._calls, 1)
 
 
 def training_step(device: str, batch: int = 4, evaluation: Evaluation = "auto") -> Callable[[], object]:

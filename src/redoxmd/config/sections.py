@@ -655,11 +655,19 @@ class Diffusion(Section):
 
 
 class Compute(Section):
-    """How results are computed; none of it changes what they are, so nothing runs again for it."""
+    """How results are computed; none of it changes what they are worth, so nothing runs again for it."""
 
     evaluation: Literal["auto", "plain"] = Field(
         default="auto",
         description="auto: compiled kernels wherever they apply; plain: PyTorch only, what they are tested against",
+    )
+    md: Literal["host", "device"] = Field(
+        default="host",
+        description="of explore and production; device: pairs, integrator and gate beside the model, for a GPU",
+    )
+    batch: Count = Field(
+        default=1,
+        description="with md: device, trajectories that a production job moves at a time, later ones among them",
     )
 
 

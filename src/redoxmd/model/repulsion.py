@@ -66,8 +66,14 @@ class CoreRepulsion(nn.Module):
         close = torch.nonzero(distance_A.detach() < reach).squeeze(1)
         r, reach = distance_A[close], reach[close]
         z_i, z_j = number[first[close]], number[second[close]]
-        x = r * (z_i**SCREENING_POWER + z_j**SCREENING_POWER) / SCREENING_A
-        screening = sum(weight * torch.exp(-rate * x) for weight, rate in zip(WEIGHTS, RATES, strict=True))
-        energy = 0.5 * COULOMB_EV_A * z_i * z_j / r * screening * envelope(r / reach, 1.0)
+        energy = pair_energy(z_i, z_j, reach, r)
         total = r.new_zeros(graph.n_systems)
         return total.index_add(0, graph.system[graph.receiver[close]], energy)
+
+
+def pair_energy(z_i: Tensor, z_j: Tensor, reach_A: Tensor, distance_A: Tensor) -> Tensor:
+    """Half the repulsion of pairs in eV, the part of one direction; exactly zero from `reach_A` on."""
+    x = distance_A * (z_i**SCREENING_POWER + z_j**SCREENING_POWER) / SCREENING_A
+    screening = sum(weight * torch.exp(-rate * x) for weight, rate in zip(WEIGHTS, RATES, strict=True))
+    energy: Tensor = 0.5 * COULOMB_EV_A * z_i * z_j / distance_A * screening * envelope(distance_A / reach_A, 1.0)
+    return energy
