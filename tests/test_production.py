@@ -92,7 +92,7 @@ def test_stopped_and_continued_equals_uninterrupted(tmp_path, monkeypatch, step)
 
 def test_many_segments_equal_one(tmp_path, monkeypatch):
     _, whole = make(tmp_path / "whole")
-    monkeypatch.setattr("redoxmd.production.SEGMENT_FRAMES", 2)
+    monkeypatch.setattr("redoxmd.production.run.SEGMENT_FRAMES", 2)
     monkeypatch.setattr(ProductionRun, "keep", lambda self, output: None)
     _, pieces = make(tmp_path / "pieces")
     assert len(list((tmp_path / "pieces/state").glob("segment*.h5"))) == 7
@@ -196,7 +196,7 @@ def test_one_that_the_gate_ended_stays_ended(tmp_path):
 @pytest.mark.parametrize("crash_before", ["_save_state", "adopt"])
 def test_killed_while_it_tidies_up(tmp_path, monkeypatch, crash_before):
     _, whole = make(tmp_path / "whole")
-    monkeypatch.setattr("redoxmd.production.SEGMENT_FRAMES", 2)
+    monkeypatch.setattr("redoxmd.production.run.SEGMENT_FRAMES", 2)
     make_of_length(tmp_path, 0.03)
     target = Checkpoint if crash_before == "adopt" else ProductionRun
     original = getattr(target, crash_before)

@@ -62,7 +62,7 @@ def test_damaged_state_of_a_training(tmp_path):
 
 
 def test_corrupt_tail_of_a_segment(tmp_path, monkeypatch, calm, stopped_with):
-    monkeypatch.setattr("redoxmd.production.SEGMENT_FRAMES", 2)
+    monkeypatch.setattr("redoxmd.production.run.SEGMENT_FRAMES", 2)
     stopped_production(tmp_path, monkeypatch)
     segments = sorted((tmp_path / "state").glob("segment*.h5"))
     assert len(segments) > 2

@@ -75,7 +75,7 @@ def test_a_training_at_the_end_of_its_walltime(tmp_path, step):
 def test_a_trajectory_that_is_killed(tmp_path, monkeypatch, calm):
     """Anywhere between two states: here an exception that nothing catches stands for SIGKILL."""
     _, whole = test_production.make(tmp_path / "whole")
-    monkeypatch.setattr("redoxmd.production.SEGMENT_FRAMES", 3)
+    monkeypatch.setattr("redoxmd.production.run.SEGMENT_FRAMES", 3)
     advance = test_production.EnsembleMD.step
     for step in (5, 29, 48, 69):
 
@@ -146,7 +146,7 @@ def test_an_empty_selection(tmp_path):
 
 def test_a_stop_in_the_middle_of_a_write_waits_for_it(tmp_path, monkeypatch, calm):
     """SIGTERM while a segment is written: the file is finished first."""
-    import redoxmd.production as production
+    import redoxmd.production.run as production
 
     write = production.write_segment
 

@@ -1,9 +1,9 @@
 from pathlib import Path
 
 from redoxmd.config import parse_config
-from redoxmd.device.company import ProductionJob, make
 from redoxmd.job import job, logger
 from redoxmd.model.ensemble import ensemble_identity, load_ensemble
+from redoxmd.production.company import ProductionJob, make
 
 name, kelvin = snakemake.wildcards.structure, snakemake.wildcards.temperature
 with job("production", snakemake.log[0], snakemake.threads):

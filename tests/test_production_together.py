@@ -9,11 +9,11 @@ import torch
 from redoxmd.checkpoint import Checkpoint
 from redoxmd.config.sections import Explore, Production
 from redoxmd.device.batch import BatchMD, DeviceMD
-from redoxmd.device.production import produce_together
 from redoxmd.errors import Interrupted
 from redoxmd.explore import explore
 from redoxmd.model.ensemble import Ensemble
 from redoxmd.production import Planned, produce
+from redoxmd.production.together import produce_together
 from redoxmd.trajectory import read_trajectory
 from tests.conftest import rock
 from tests.device.test_step import Keyed

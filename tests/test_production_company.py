@@ -8,9 +8,9 @@ from redoxmd.checkpoint import Checkpoint
 from redoxmd.config import parse_config
 from redoxmd.device import company
 from redoxmd.device.batch import DeviceMD
-from redoxmd.device.company import ProductionJob, _lock, make
 from redoxmd.errors import DataError
 from redoxmd.layout import trajectories
+from redoxmd.production.company import ProductionJob, _lock, make
 from redoxmd.trajectory import read_trajectory
 from tests.conftest import rock
 from tests.device.test_production import STORED_A, calm

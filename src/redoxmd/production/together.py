@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from redoxmd.device.batch import BatchMD, DeviceMD
 from redoxmd.interrupt import stop_on_sigterm
 from redoxmd.model.ensemble import Ensemble
-from redoxmd.production import Planned, ProductionRun, ProductionSummary
+from redoxmd.production.run import Planned, ProductionRun, ProductionSummary
 
 
 def produce_together(planned: Sequence[Planned], ensemble: Ensemble, at_once: int) -> list[ProductionSummary]:

@@ -14,13 +14,13 @@ from pathlib import Path
 from redoxmd.checkpoint import Checkpoint
 from redoxmd.config import with_settings
 from redoxmd.config.sections import Config
-from redoxmd.device.production import produce_together
 from redoxmd.errors import DataError
 from redoxmd.frames import read_frames
 from redoxmd.interrupt import stop_on_sigterm
 from redoxmd.layout import trajectory_lengths_ps, trajectory_settings
 from redoxmd.model.ensemble import Ensemble
-from redoxmd.production import Planned, ProductionSummary, produce
+from redoxmd.production.run import Planned, ProductionSummary, produce
+from redoxmd.production.together import produce_together
 from redoxmd.records import file_sha256
 from redoxmd.seeds import derive_rng
 
