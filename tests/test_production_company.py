@@ -6,14 +6,14 @@ from ase.io import write
 
 from redoxmd.checkpoint import Checkpoint
 from redoxmd.config import parse_config
-from redoxmd.device import company
 from redoxmd.device.batch import DeviceMD
 from redoxmd.errors import DataError
 from redoxmd.layout import trajectories
+from redoxmd.production import company
 from redoxmd.production.company import ProductionJob, _lock, make
 from redoxmd.trajectory import read_trajectory
 from tests.conftest import rock
-from tests.device.test_production import STORED_A, calm
+from tests.test_production_together import STORED_A, calm
 
 
 def config(batch=3, length_ps=0.02, **changes):
