@@ -360,8 +360,8 @@ def test_the_gate_shows_thresholds_and_stops():
 
 def test_barriers_are_told_with_the_reference_beside_them_where_there_is_one():
     words = texts(drawn("fig4_neb", "full"))
-    assert "exchange: 0.30 ± 0.02 eV (0.33 eV)" in words
-    assert "single: 0.30 ± 0.02 eV" in words and "single: 0.30 ± 0.02 eV (" not in words
+    assert "exchange\n0.30 ± 0.02 eV (0.33 eV)" in words
+    assert "single\n0.30 ± 0.02 eV" in words and "single\n0.30 ± 0.02 eV (" not in words
     first, second = (axis for axis in drawn("fig4_neb", "full").axes if axis.get_legend())
     assert len(first.get_legend().get_texts()) == 2
     assert len(second.get_legend().get_texts()) == 1

@@ -72,7 +72,7 @@ def _path(axis: Axes, name: str, rows: pd.DataFrame, barrier: pd.Series, setting
         say(axis, settings, textwrap.fill(str(barrier["reason"]), REASON_WIDTH))
         return
     _panel(axis, rows, settings)
-    label(axis, settings, "path (Å)", "energy (eV)", f"{name}: {_words(barrier)}")
+    label(axis, settings, "path (Å)", "energy (eV)", f"{name}\n{_words(barrier)}")
     legend(axis, settings)
 
 

@@ -77,7 +77,7 @@ def _cost_meV(orderings: pd.DataFrame | None) -> Measured:
     if orderings is None:
         return Measured(remark="no basin hopping (basins.enabled)")
     costs = cost_of_a_vacancy_eV(orderings)
-    return mean_of(1000 * costs, "mean over x", "no content with a preferred site empty")
+    return mean_of(1000 * costs, "mean over x and cells", "no content with a preferred site empty")
 
 
 def diffusion_rows(run: RunTables) -> list[tuple[object, ...]]:
