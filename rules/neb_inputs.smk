@@ -34,8 +34,7 @@ def event_trajectories(pattern):
 
     def files(wildcards):
         path = next(path for path in CFG.neb.paths if path.name == wildcards.path)
-        found = layout.event_trajectories(CFG.production, path)
-        return [pattern.format(run=wildcards.run, structure=name, temperature=kelvin) for name, kelvin in found]
+        return of_trajectories(pattern, layout.event_trajectories(CFG.production, path))
 
     return files
 

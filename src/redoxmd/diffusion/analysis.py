@@ -127,15 +127,7 @@ def analyse_trajectory(
 
 def summarise(datasets: Sequence[xr.Dataset], settings: Diffusion) -> Summary:
     """Average over replicas, fit over temperatures; see `Summary`."""
-    trajectories = pd.DataFrame([_row(dataset) for dataset in datasets])
-    absent = [name for name in SITE_SCALARS if name not in trajectories]
-    trajectories = trajectories.assign(**dict.fromkeys(absent, np.nan))
-    trajectories = trajectories.sort_values(["x", "temperature_K", "replica"]).reset_index(drop=True)
-    rows = []
-    for key, group in trajectories.groupby(["x", "temperature_K"]):
-        of_group = [dataset for dataset in datasets if (dataset["x"].item(), dataset["temperature_K"].item()) == key]
-        rows.append(_average(group, settings) | coefficients_of_replicas(of_group))
-    diffusivities = pd.DataFrame(rows)
+    trajectories, diffusivities = averages(datasets, settings)
     fits = [{"x": x, **fits_by_method(group, settings)} for x, group in diffusivities.groupby("x")]
     return Summary(
         trajectories,
@@ -147,6 +139,19 @@ def summarise(datasets: Sequence[xr.Dataset], settings: Diffusion) -> Summary:
         occupancy_table(datasets),
         van_hove_table(datasets),
     )
+
+
+def averages(datasets: Sequence[xr.Dataset], settings: Diffusion) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Trajectories and D averaged over replicas, the first two tables of `Summary`."""
+    trajectories = pd.DataFrame([_row(dataset) for dataset in datasets])
+    absent = [name for name in SITE_SCALARS if name not in trajectories]
+    trajectories = trajectories.assign(**dict.fromkeys(absent, np.nan))
+    trajectories = trajectories.sort_values(["x", "temperature_K", "replica"]).reset_index(drop=True)
+    rows = []
+    for key, group in trajectories.groupby(["x", "temperature_K"]):
+        of_group = [dataset for dataset in datasets if (dataset["x"].item(), dataset["temperature_K"].item()) == key]
+        rows.append(_average(group, settings) | coefficients_of_replicas(of_group))
+    return trajectories, pd.DataFrame(rows)
 
 
 def _row(dataset: xr.Dataset) -> dict[str, float | str]:

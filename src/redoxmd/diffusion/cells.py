@@ -8,7 +8,7 @@ import pandas as pd
 import xarray as xr
 
 from redoxmd.config.sections import Diffusion
-from redoxmd.diffusion.analysis import summarise
+from redoxmd.diffusion.analysis import averages
 from redoxmd.structures.request import cell_name, parse_name
 
 
@@ -22,8 +22,5 @@ def by_cell(analyses: Sequence[xr.Dataset], settings: Diffusion) -> pd.DataFrame
     cells: dict[tuple[int, ...], list[xr.Dataset]] = {}
     for dataset in analyses:
         cells.setdefault(parse_name(dataset.attrs["structure"]).supercell, []).append(dataset)
-    parts = [
-        summarise(group, settings).diffusivities.assign(supercell=cell_name(cell))
-        for cell, group in sorted(cells.items())
-    ]
+    parts = [averages(group, settings)[1].assign(supercell=cell_name(cell)) for cell, group in sorted(cells.items())]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()

@@ -8,10 +8,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from redoxmd.config.sections import Figures
+from redoxmd.figures.intervals import bars_of, seen, with_intervals
 from redoxmd.figures.style import colour_of, label, legend, new_figure, say
 
-# Standard errors that 95 % of a Gaussian are within.
-WITHIN = 1.96
+# Between the two points of one trajectory.
+ASIDE = 0.04
 
 
 def draw(table: pd.DataFrame, settings: Figures) -> Figure:
@@ -26,44 +27,27 @@ def draw(table: pd.DataFrame, settings: Figures) -> Figure:
     if table.empty:
         say(axis, settings, "no trajectory yet")
         return figure
+    table = with_intervals(table)
     cells = sorted(table["supercell"].unique(), key=lambda name: np.prod([int(part) for part in name.split("x")]))
-    points = table.loc[table["supercell"] == cells[-1], ["x", "temperature_K"]].drop_duplicates().to_numpy()
+    points = table.loc[table["supercell"] == cells[-1], ["x", "temperature_K"]].drop_duplicates(ignore_index=True)
     for number, (cell, colour) in enumerate(colour_of(cells).items()):
-        aside = 0.5 * (number - (len(cells) - 1) / 2) / len(cells)
-        for place, (x, kelvin) in enumerate(points):
-            chosen = (table["supercell"] == cell) & (table["x"] == x) & (table["temperature_K"] == kelvin)
-            for row in table[chosen].to_dict("records"):
-                half = WITHIN * row["D_jumps_error_cm2_s"]
-                jumps = row["D_jumps_cm2_s"]
-                _point(
-                    axis, place + aside - 0.04, jumps, (jumps - half, jumps + half), row["D_jumps_limit_cm2_s"], colour
-                )
-                msd = (row["D_msd_low_cm2_s"], row["D_msd_high_cm2_s"])
-                _point(axis, place + aside + 0.04, row["D_msd_cm2_s"], msd, row["D_msd_limit_cm2_s"], colour, "white")
+        rows = points.assign(place=points.index).merge(table[table["supercell"] == cell], on=["x", "temperature_K"])
+        middle = rows["place"] + 0.5 * (number - (len(cells) - 1) / 2) / len(cells)
+        _points(axis, rows.assign(place=middle - ASIDE), "jumps", colour, colour)
+        _points(axis, rows.assign(place=middle + ASIDE), "msd", colour, "white")
         axis.plot([], [], "o", color=colour, label=cell)
     axis.set_yscale("log")
-    axis.set_xticks(range(len(points)), [f"x = {x:g}\n{kelvin:g} K" for x, kelvin in points])
+    axis.set_xticks(range(len(points)), [f"x = {x:g}\n{kelvin:g} K" for x, kelvin in points.to_numpy()])
     axis.set_xlim(-0.6, len(points) - 0.4)
     label(axis, settings, "", "D (cm²/s)")
     legend(axis, settings)
     return figure
 
 
-def _point(
-    axis: Axes,
-    place: float,
-    value: float,
-    interval: tuple[float, float],
-    limit: float,
-    colour: str,
-    face: str | None = None,
-) -> None:
-    """A value with its interval, or the upper limit where there is one."""
-    face = face or colour
-    if limit > 0:
-        axis.plot([place], [limit], "v", color=colour, markerfacecolor=face)
-    elif value > 0:
-        # Bars that reach zero end two decades down.
-        low, high = max(interval[0], 0.01 * value), interval[1]
-        bars = [[max(value - low, 0.0)], [max(high - value, 0.0)]]
-        axis.errorbar([place], [value], bars, fmt="o", capsize=2, color=colour, markerfacecolor=face)
+def _points(axis: Axes, rows: pd.DataFrame, name: str, colour: str, face: str) -> None:
+    """D of a method at `place` with its interval, or its upper limit."""
+    shown = rows[seen(rows, name)]
+    place, value = shown["place"].to_numpy(), shown[f"D_{name}_cm2_s"].to_numpy()
+    axis.errorbar(place, value, bars_of(shown, name), fmt="o", capsize=2, color=colour, markerfacecolor=face)
+    limits = rows[rows[f"D_{name}_limit_cm2_s"] > 0]
+    axis.plot(limits["place"], limits[f"D_{name}_limit_cm2_s"], "v", color=colour, markerfacecolor=face)

@@ -100,7 +100,7 @@ def _structures(figure: Figure, place: Axes, images: Sequence[Atoms], barrier: p
         return
     way = np.array([image.positions for image in images])
     moving = _moving(images[0].numbers, way)
-    colours = {ion: str(colour) for ion, colour in colour_of(moving).items()}
+    colours = colour_of(moving)
     cell = np.asarray(images[0].cell)
     arrows = [(way[0, ion], way[-1, ion]) for ion in moving]
     view = choose_view(cell, arrows)

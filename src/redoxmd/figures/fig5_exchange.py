@@ -81,7 +81,7 @@ def _pictures(panels: list[Axes], event: Event, moments: dict[int, str], setting
 
 
 def _colours(event: Event) -> dict[int, str]:
-    return {ion: str(colour) for ion, colour in colour_of([move.ion for move in event.moves]).items()}
+    return colour_of([move.ion for move in event.moves])
 
 
 def _since(event: Event) -> np.ndarray:

@@ -9,10 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from redoxmd.config.sections import Figures
+from redoxmd.figures.intervals import bars_of, seen, with_intervals
 from redoxmd.figures.style import COLOURS, label, legend, new_figure, say
 
-# Standard errors that 95 % of a Gaussian are within.
-WITHIN = 1.96
 # Of the range of x, between the two points of one: their bars would cover each other.
 ASIDE = 0.02
 
@@ -28,7 +27,7 @@ def draw(table: pd.DataFrame, settings: Figures) -> Figure:
     if table.empty:
         say(axes[0, 0], settings, "no trajectory yet")
         return figure
-    table = _with_intervals(table)
+    table = with_intervals(table)
     kelvin = table["temperature_K"].max()
     hottest = table[table["temperature_K"] == kelvin]
     aside = ASIDE * float(np.ptp(hottest["x"])) / 2
@@ -41,45 +40,21 @@ def draw(table: pd.DataFrame, settings: Figures) -> Figure:
     return figure
 
 
-def _with_intervals(table: pd.DataFrame) -> pd.DataFrame:
-    """The same with the interval of D from jumps, and a lowest value that a logarithm can show."""
-    reach = WITHIN * table["D_jumps_error_cm2_s"]
-    shown = table.assign(
-        D_jumps_low_cm2_s=table["D_jumps_cm2_s"] - reach, D_jumps_high_cm2_s=table["D_jumps_cm2_s"] + reach
-    )
-    for name in ("jumps", "msd"):
-        # Bars that reach zero end two decades down.
-        least = 0.01 * shown[f"D_{name}_cm2_s"]
-        shown[f"D_{name}_low_cm2_s"] = np.maximum(shown[f"D_{name}_low_cm2_s"], least)
-    return shown
-
-
-def _bars(rows: pd.DataFrame, name: str) -> np.ndarray:
-    value = rows[f"D_{name}_cm2_s"]
-    bars: np.ndarray = np.array([value - rows[f"D_{name}_low_cm2_s"], rows[f"D_{name}_high_cm2_s"] - value])
-    return np.maximum(bars, 0.0)
-
-
-def _seen(rows: pd.DataFrame, name: str) -> pd.Series:
-    """Which have a D that is told from zero."""
-    return rows[f"D_{name}_limit_cm2_s"].isna() & (rows[f"D_{name}_cm2_s"] > 0)
-
-
 def _over_x(axis: Axes, rows: pd.DataFrame, name: str, colour: str, marker: str) -> None:
     text = {"jumps": "jumps", "msd": "MSD"}[name]
-    seen = rows[_seen(rows, name)]
-    filled = (seen["msd_regime"] == "diffusive") | (name != "msd")
-    for part, face, words in ((seen[filled], colour, text), (seen[~filled], "white", None)):
+    shown = rows[seen(rows, name)]
+    filled = (shown["msd_regime"] == "diffusive") | (name != "msd")
+    for part, face, words in ((shown[filled], colour, text), (shown[~filled], "white", None)):
         x, value = part["x"].to_numpy(), part[f"D_{name}_cm2_s"].to_numpy()
         axis.errorbar(
-            x, value, _bars(part, name), fmt=marker, color=colour, markerfacecolor=face, capsize=2, label=words
+            x, value, bars_of(part, name), fmt=marker, color=colour, markerfacecolor=face, capsize=2, label=words
         )
     limits = rows[rows[f"D_{name}_limit_cm2_s"] > 0]
     axis.plot(limits["x"], limits[f"D_{name}_limit_cm2_s"], "v", markerfacecolor="none", markeredgecolor=colour)
 
 
 def _parity(axis: Axes, table: pd.DataFrame, settings: Figures) -> None:
-    both = table[_seen(table, "jumps") & _seen(table, "msd")]
+    both = table[seen(table, "jumps") & seen(table, "msd")]
     label(axis, settings, "D from jumps (cm²/s)", "D from MSD (cm²/s)", "b")
     if both.empty:
         say(axis, settings, "no point where both are told from zero")
@@ -88,8 +63,8 @@ def _parity(axis: Axes, table: pd.DataFrame, settings: Figures) -> None:
         axis.errorbar(
             rows["D_jumps_cm2_s"].to_numpy(),
             rows["D_msd_cm2_s"].to_numpy(),
-            xerr=_bars(rows, "jumps"),
-            yerr=_bars(rows, "msd"),
+            xerr=bars_of(rows, "jumps"),
+            yerr=bars_of(rows, "msd"),
             fmt="o" if diffusive else "s",
             color=COLOURS[0],
             markerfacecolor=COLOURS[0] if diffusive else "white",

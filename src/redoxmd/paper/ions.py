@@ -50,13 +50,18 @@ def site_rows(run: RunTables) -> list[tuple[object, ...]]:
     ]
 
 
+def _of_kind(sites: pd.DataFrame, kind: str) -> pd.DataFrame:
+    """Rows of a kind of site; an empty table has no columns."""
+    return sites[sites["kind"] == kind] if len(sites) else sites
+
+
 def _neighbours(run: RunTables, kind: str) -> Measured:
-    found = run.sites[run.sites["kind"] == kind] if len(run.sites) else run.sites
+    found = _of_kind(run.sites, kind)
     return mean_of(found["coordination"].to_numpy(), "") if len(found) else Measured(remark=f"no sites of kind {kind}")
 
 
 def _occupancy(run: RunTables, kind: str, x: float | None = None) -> Measured:
-    found = run.sites[run.sites["kind"] == kind] if len(run.sites) else run.sites
+    found = _of_kind(run.sites, kind)
     if x is not None:
         found = where(found, x=x)
     if not len(found):
