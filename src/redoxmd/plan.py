@@ -69,12 +69,16 @@ def make_plan(config: Config, root: Path = Path()) -> Plan:
         if not (root / folder / "dataset.yaml").exists()
     ]
     problems += _density_problems(config, root) + _neb_problems(config, root)
+    notes: list[str] = []
+    if not problems:
+        ordering_problems, notes = _orderings(config, root)
+        problems += ordering_problems
     from redoxmd.engines import engine_available, settings_hash
 
     found, message = engine_available(config.engine)
     if not found:
         problems.append(f"engine {config.engine.name}: {message}")
-    notes = [f"engine {config.engine.name}: {message}"] if found else []
+    notes += [f"engine {config.engine.name}: {message}"] if found else []
     inspection = _inspection(config)
     problems += inspection.problems
     notes += inspection.notes
@@ -112,6 +116,38 @@ def _density_problems(config: Config, root: Path) -> list[str]:
         f"density: engine {config.engine.name} gives no density here and none is named; set aimd.density_every, name "
         "density.stores, or set density.enabled: false",
     ]
+
+
+def _orderings(config: Config, root: Path) -> tuple[list[str], list[str]]:
+    """Problems of test and validation configurations, and what there is to say about repeated orderings."""
+    from redoxmd.dataset import load_datasets
+    from redoxmd.engines import settings_hash
+    from redoxmd.split import find_configurations, require_known, test_groups
+    from redoxmd.structures.build import build
+
+    names = layout.structure_names(config.aimd.starts, config.aimd.supercell)
+    try:
+        frames = [build(parse_name(name), config.structures, config.seed) for name in names]
+        for frame in frames:
+            frame.info |= {"config_id": frame.info["structure"], "step": 0}
+        frames += load_datasets([root / folder for folder in config.train.datasets], settings_hash(config.engine))
+        kept = [frame for frame in frames if frame.info["config_id"] not in config.train.exclude]
+        configurations = find_configurations(kept, config.structures)
+        test_groups(configurations, config.train)
+        require_known(config.train.validation_configurations, configurations, "train.validation_configurations")
+    except RedoxmdError as error:
+        return [str(error)], []
+    first: dict[str, str] = {}
+    repeats = [
+        f"{item.config_id} ({first[item.group]})"
+        for item in configurations.values()
+        if first.setdefault(item.group, item.config_id) != item.config_id
+    ]
+    notes = [f"orderings: {len(configurations)} configurations to learn from, {len(first)} inequivalent"]
+    notes += [f"orderings that repeat another one up to symmetry: {', '.join(repeats)}"] if repeats else []
+    unknown = [item.config_id for item in configurations.values() if not item.comparable]
+    notes += [f"no repeat of the source cell, so not compared by symmetry: {', '.join(unknown)}"] if unknown else []
+    return [], notes
 
 
 def _neb_problems(config: Config, root: Path) -> list[str]:
@@ -165,7 +201,7 @@ def _jobs(config: Config) -> dict[str, int]:
         "per generation: ensemble": 1,
     }
     for phase in config.explore.phases:
-        jobs[f"per generation: explore ({phase.name})"] = len(layout.phase_structures(phase))
+        jobs[f"per generation: explore ({phase.name})"] = len(layout.phase_structures(phase, 0))
     for name in config.neb.train_phases:
         jobs[f"per generation: neb ({name})"] = len(layout.neb_structures(config.neb))
     return jobs | {
@@ -173,6 +209,7 @@ def _jobs(config: Config) -> dict[str, int]:
         "per generation: gate": 1,
         "per generation: label (at most)": config.select.budget,
         "per generation: labels": 1,
+        **({"train: folds": config.train.folds} if config.train.folds else {}),
         **({"basins": len(layout.production_structures(config.production))} if config.basins.enabled else {}),
         "production": trajectories,
         "diffusion": trajectories + 1,

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from ase import Atoms
 
-from redoxmd.config.sections import Select
+from redoxmd.config.sections import Select, Structures
 from redoxmd.model.ensemble import Ensemble
 from redoxmd.model.neighbours import find_pairs
 from redoxmd.records import content_hash
+from redoxmd.structures.symmetry import ordering_class
 
 FINGERPRINT_CUTOFF_A = 4.0
 # Of a frame of MD its step, of an image of a path which one of which.
@@ -64,6 +65,26 @@ def select(
     left = sorted(set(range(len(distinct))) - set(order))
     refused += [_refusal(distinct[index], "over_budget") for index in left]
     return Selection(chosen, refused)
+
+
+def refuse_test_orderings(
+    candidates: Sequence[Atoms], held_out: Collection[str], structures: Structures
+) -> tuple[list[Atoms], list[dict[str, Any]]]:
+    """Candidates that may be trained on, and a refusal (`test_ordering`) of each in a test configuration's ordering.
+
+    Args:
+        candidates: frames of explore runs and images of paths.
+        held_out: classes of the orderings of the test configurations (`redoxmd.structures.symmetry.ordering_class`).
+        structures: section `structures`.
+    """
+    allowed: list[Atoms] = []
+    refused = []
+    for frame in candidates:
+        if held_out and ordering_class(frame, structures) in held_out:
+            refused.append(_refusal(frame, "test_ordering"))
+        else:
+            allowed.append(frame)
+    return allowed, refused
 
 
 def _refusal(frame: Atoms, reason: str) -> dict[str, Any]:

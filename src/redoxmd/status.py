@@ -190,10 +190,23 @@ def error_lines(record: dict[str, Any]) -> list[str]:
     ]
 
 
+def _left_out_headline(rows: list[dict[str, Any]]) -> list[str]:
+    """Errors of configurations left out in turn: their mean and range."""
+    if not rows:
+        return []
+    forces = [row["force_mae_eV_A"] for row in rows]
+    energy = sum(row["energy_mae_meV_atom"] for row in rows) / len(rows)
+    return [
+        f"  {len(rows)} configurations left out in turn: force MAE {sum(forces) / len(forces):.3f} eV/Å "
+        f"({min(forces):.3f} to {max(forces):.3f}), energy MAE {energy:.1f} meV/atom"
+    ]
+
+
 def headline_lines(summary: dict[str, Any]) -> list[str]:
     """The headline numbers in words."""
     lines = ["headline numbers:"]
     lines += [f"  {text}" for text in error_lines({"errors": summary["errors"]})]
+    lines += _left_out_headline(summary.get("left_out", []))
     for item in summary["generations"]:
         times = ", ".join(f"{value:.3g}" for value in item["survived_ps"].values())
         lines.append(
