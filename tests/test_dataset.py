@@ -9,7 +9,7 @@ from redoxmd.errors import DataError
 from redoxmd.frames import write_frames
 from redoxmd.records import file_sha256
 from tests.conftest import rock, spring_label
-from tests.test_train import SETTINGS, dataset, frames
+from tests.test_train import SETTINGS, configurations, dataset, frames
 
 ROOT = Path(__file__).parents[1]
 
@@ -27,14 +27,15 @@ def test_test_configurations_are_never_trained_on():
 
 
 def test_a_frame_keeps_its_set_as_labels_join():
-    runs = [frame for name in "abcdef" for frame in frames(4, name)]
-    labels = [frame for name in ("g0f000", "g0f001", "g1f000") for frame in frames(3, name)]
+    everything = configurations([*"abcdef", "g0f000", "g0f001", "g1f000"], 4)
+    runs, labels = everything[:24], everything[24:]
     for start in (runs, runs[:8]):
         few = build_dataset(start, SETTINGS, 1, "h")
         sets = {(f.info["config_id"], f.info["step"]): f.info["set"] for f in few.frames}
         more = build_dataset(start + labels, SETTINGS, 1, "h").frames
         later = {(f.info["config_id"], f.info["step"]): f.info["set"] for f in more}
         assert {key: later[key] for key in sets} == sets
+        assert len(later) == len(start) + 12 and set(sets.values()) == {"train", "validation"}
 
 
 def test_there_is_always_validation():
