@@ -18,8 +18,8 @@ PACKAGE = Path(__file__).parents[1]
 STAGE_VERSIONS = {
     "structures": 1,
     "train": 1,
-    "explore": 1,
-    "select": 1,
+    "explore": 2,
+    "select": 2,
     "gate": 1,
     "basins": 1,
     "production": 1,
