@@ -15,7 +15,7 @@ import numpy as np
 import yaml
 from ase import Atoms
 
-from redoxmd.audit import check_labelled
+from redoxmd.audit import check_labelled, too_short
 from redoxmd.config.sections import Train
 from redoxmd.errors import DataError
 from redoxmd.frames import read_frames
@@ -37,11 +37,13 @@ class Dataset:
         frames: every frame once.
         duplicates: frames dropped because the same geometry was there before.
         left_out: {"config_id", "step", "reason", "detail"} of each frame that contradicts its run or is excluded.
+        too_short: check of the audit → configurations that are too short for it (`redoxmd.audit.too_short`).
     """
 
     frames: list[Atoms]
     duplicates: int = 0
     left_out: list[dict[str, Any]] = field(default_factory=list)
+    too_short: dict[str, list[str]] = field(default_factory=dict)
 
     def part(self, name: str) -> list[Atoms]:
         """Frames of one set."""
@@ -76,9 +78,10 @@ def build_dataset(frames: Iterable[Atoms], settings: Train, seed: int, settings_
             continue
         seen.add(identity)
         kept.append(frame)
+    unjudged = too_short(kept)
     kept, left_out = _leave_out(kept, settings.exclude)
     _split(kept, settings, seed)
-    dataset = Dataset(kept, duplicates, left_out)
+    dataset = Dataset(kept, duplicates, left_out, unjudged)
     missing = set(settings.test_configurations) - {frame.info["config_id"] for frame in kept}
     if missing:
         known = sorted({str(frame.info["config_id"]) for frame in kept})

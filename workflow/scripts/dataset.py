@@ -14,4 +14,5 @@ with job("train", snakemake.log[0]):
     counts = dataset.counts()
     logger.info("generation %s trains on %s", snakemake.wildcards.gen, counts)
     write_frames(snakemake.output.frames, dataset.frames)
-    write_json(snakemake.output.record, {**counts, "duplicates": dataset.duplicates, "left_out": dataset.left_out})
+    record = {"duplicates": dataset.duplicates, "left_out": dataset.left_out, "too_short": dataset.too_short}
+    write_json(snakemake.output.record, counts | record)

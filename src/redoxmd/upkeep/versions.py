@@ -17,7 +17,7 @@ PACKAGE = Path(__file__).parents[1]
 # stage of the loop reaches DFT: a new `train` picks new frames to label.
 STAGE_VERSIONS = {
     "structures": 1,
-    "train": 1,
+    "train": 2,
     "explore": 2,
     "select": 2,
     "gate": 1,
