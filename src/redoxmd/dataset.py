@@ -14,7 +14,7 @@ import numpy as np
 import yaml
 from ase import Atoms
 
-from redoxmd.audit import check_labelled
+from redoxmd.audit import check_labelled, too_short
 from redoxmd.config.sections import Structures, Train
 from redoxmd.errors import DataError
 from redoxmd.frames import read_frames
@@ -39,12 +39,14 @@ class Dataset:
         left_out: {"config_id", "step", "reason", "detail"} of each frame that contradicts its run, is excluded, or
             labels the ordering of a test configuration.
         configurations: by id, with their sets.
+        too_short: check of the audit → configurations that are too short for it (`redoxmd.audit.too_short`).
     """
 
     frames: list[Atoms]
     duplicates: int = 0
     left_out: list[dict[str, Any]] = field(default_factory=list)
     configurations: dict[str, Configuration] = field(default_factory=dict)
+    too_short: dict[str, list[str]] = field(default_factory=dict)
 
     def part(self, name: str) -> list[Atoms]:
         """Frames of one set."""
@@ -89,6 +91,7 @@ def build_dataset(
             continue
         seen.add(identity)
         kept.append(frame)
+    unjudged = too_short(kept)
     kept, left_out = _leave_out(kept, settings.exclude)
     configurations = find_configurations(kept, structures)
     held_out = test_groups(configurations, settings)
@@ -96,7 +99,7 @@ def build_dataset(
     left_out += [_left_out(frame, *TEST_ORDERING) for frame in kept if frame.info["config_id"] in copies]
     kept = [frame for frame in kept if frame.info["config_id"] not in copies]
     remaining = {name: item for name, item in configurations.items() if name not in copies}
-    dataset = Dataset(kept, duplicates, left_out, split(kept, remaining, settings, seed))
+    dataset = Dataset(kept, duplicates, left_out, split(kept, remaining, settings, seed), unjudged)
     if not dataset.part("train"):
         raise DataError("nothing to train on: run aimd or name train.datasets")
     return dataset

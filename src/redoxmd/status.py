@@ -73,12 +73,15 @@ def _generation_lines(results: Path, config: Config, generation: int) -> list[st
 
 
 def _audit_lines(folder: Path) -> list[str]:
-    """Labels left out of a training set, and those its ensemble finds suspect."""
+    """Labels left out of a training set, those it could not judge, and those its ensemble finds suspect."""
     lines = []
     record = folder / "dataset.json"
-    if record.exists() and (left_out := read_json(record).get("left_out")):
+    audited = read_json(record) if record.exists() else {}
+    if left_out := audited.get("left_out"):
         names = [f"{item['config_id']}/{item['step']} {item['reason']}" for item in left_out]
         lines.append(f"  left out: {len(names)} frames ({_some(names)})")
+    for check, names in audited.get("too_short", {}).items():
+        lines.append(f"  too short for the check of {check}: {len(names)} configurations ({_some(names)})")
     table = folder / "suspects.csv"
     if table.exists():
         from redoxmd.audit.parity import names_of, read_suspects

@@ -16,5 +16,5 @@ with job("train", snakemake.log[0]):
     logger.info("generation %s trains on %s", snakemake.wildcards.gen, counts)
     configurations = [item.record() for item in dataset.configurations.values()]
     write_frames(snakemake.output.frames, dataset.frames)
-    record = {"duplicates": dataset.duplicates, "left_out": dataset.left_out, "configurations": configurations}
-    write_json(snakemake.output.record, {**counts, **record})
+    record = {"duplicates": dataset.duplicates, "left_out": dataset.left_out, "too_short": dataset.too_short}
+    write_json(snakemake.output.record, counts | record | {"configurations": configurations})

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import IO
 
 from ase import Atoms
-from ase.io import write
 
 from redoxmd.archive.densities import DensityJob, import_beside
 from redoxmd.archive.found import Names, Source, find_sources
@@ -21,6 +20,7 @@ from redoxmd.calculation import Level, ReadFrame
 from redoxmd.dataset import frame_identity
 from redoxmd.engines.base import Result
 from redoxmd.errors import LabelRefused
+from redoxmd.frames import frame_text
 from redoxmd.records import write_text
 
 FORCE_CEILING_EV_A = 100.0
@@ -128,7 +128,7 @@ class _Import:
             group = group_of[index]
             if group is self._groups[0] or self._mixed:
                 for frame in self._accepted(source, group):
-                    write(stream, frame, format="extxyz")
+                    stream.write(frame_text(frame, str(source.path)))
                 continue
             wanted = self._groups[0]
             differences = level_differences(group.level, wanted.level, wanted.settings_hash)
