@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,9 +76,9 @@ def make_plan(config: Config, root: Path = Path()) -> Plan:
     if not found:
         problems.append(f"engine {config.engine.name}: {message}")
     notes = [f"engine {config.engine.name}: {message}"] if found else []
-    inspection = _inspection(config)
-    problems += inspection.problems
-    notes += inspection.notes
+    for inspection in (_inspection(config), _kpoint_inspection(config)):
+        problems += inspection.problems
+        notes += inspection.notes
     notes.append(f"reference settings: {settings_hash(config.engine)} (what a dataset to be joined must carry)")
     notes.append(
         "GPU: nvidia-smi found" if shutil.which("nvidia-smi") else "GPU: none found, the ensemble runs on the CPU"
@@ -97,6 +98,34 @@ def _inspection(config: Config) -> Inspection:
         return Inspection()
     elements = sorted(set(cell.get_chemical_symbols()))
     return inspect_engine(config.engine, {"the source cell": cell.cell.lengths().tolist()}, elements)
+
+
+def _kpoint_inspection(config: Config) -> Inspection:
+    """Cells of the reference method whose k-point grids do not sample the same points, under one settings hash."""
+    from redoxmd.engines.base import Inspection
+
+    kpoints = getattr(getattr(config.engine, config.engine.name), "kpoints", None)
+    if kpoints is None:
+        return Inspection()
+    key, cells = f"engine.{config.engine.name}.kpoints", layout.reference_cells(config)
+    # Of each cell with labels, the grid of the source cell that samples the same points.
+    grids = {cell: [-(-k // r) * r for k, r in zip(kpoints, cell, strict=True)] for cell in layout.label_cells(config)}
+    alike = all(grid == next(iter(grids.values())) for grid in grids.values())
+    refused = [cell for cell in cells if any(k > 1 and k % r for k, r in zip(kpoints, cell, strict=True))]
+    if not alike or (refused and config.engine.name == "gpaw"):
+        multiples = [math.lcm(*repeats) for repeats in zip(*cells, strict=True)]
+        fitting = [-(-k // multiple) * multiple for k, multiple in zip(kpoints, multiples, strict=True)]
+        problem = (
+            f"{key}: {list(kpoints)} of the source cell cannot be divided by every supercell of the reference method "
+            f"({', '.join(str(list(cell)) for cell in cells)}), so energies would differ by their k-points; set "
+            f"{fitting}, or other supercells"
+        )
+        return Inspection([problem])
+    grid = next(iter(grids.values()))
+    if grid == list(kpoints):
+        return Inspection()
+    note = f"{key}: the supercell samples as {grid} of the source cell; say so there, to tell its labels from those"
+    return Inspection(notes=[f"{note} of other cells with {list(kpoints)}"])
 
 
 def _density_problems(config: Config, root: Path) -> list[str]:

@@ -109,7 +109,10 @@ class Gpaw(Section):
     cutoff_eV: float = Field(default=400.0, ge=100.0, le=2000.0, description="plane-wave cutoff")
     xc: str = Field(default="PBE", description="exchange-correlation functional")
     hubbard: dict[str, Hubbard] = Field(default={"V": Hubbard()}, description="+U by element")
-    kpoints: Repeats = Field(default=(2, 2, 2), description="k-point grid of the source cell; supercells divide it")
+    kpoints: Repeats = Field(
+        default=(2, 2, 2),
+        description="Γ-centred grid of the source cell; supercells divide it, 1 along an axis is Γ in every cell",
+    )
     fermi_width_eV: Positive = Field(default=0.1, description="Fermi–Dirac smearing")
     mixer: GpawMixer = Field(default=GpawMixer(), description="density mixing")
     convergence: GpawConvergence = Field(default=GpawConvergence(), description="SCF criteria")
@@ -145,7 +148,10 @@ class Vasp(Section):
     functional: Literal["PBE", "PBEsol", "LDA", "SCAN", "R2SCAN"] = Field(default="PBE", description="GGA or METAGGA")
     cutoff_eV: float = Field(default=400.0, ge=100.0, le=2000.0, description="ENCUT")
     hubbard: dict[str, Hubbard] = Field(default={"V": Hubbard()}, description="LDAUU by element (Dudarev)")
-    kpoints: Repeats = Field(default=(2, 2, 2), description="k-point grid of the source cell; supercells divide it")
+    kpoints: Repeats = Field(
+        default=(2, 2, 2),
+        description="Γ-centred grid of the source cell; supercells divide it, 1 along an axis is Γ in every cell",
+    )
     precision: Literal["Normal", "Accurate"] = Field(default="Normal", description="PREC")
     smearing_eV: Positive = Field(default=0.05, description="width SIGMA of the Gaussian smearing (ISMEAR = 0)")
     energy_tolerance_eV: Positive = Field(default=1e-5, description="EDIFF, where the electronic steps end")

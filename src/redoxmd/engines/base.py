@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -11,7 +13,7 @@ import numpy as np
 from ase import Atoms
 
 from redoxmd.density.grid import Density
-from redoxmd.errors import LabelRefused
+from redoxmd.errors import ConfigError, LabelRefused
 from redoxmd.frames import labelled
 from redoxmd.records import content_hash
 
@@ -139,6 +141,24 @@ class MDEngine(Engine, Protocol):
 def method_hash(name: str, version: int, physical: dict[str, Any]) -> str:
     """Identity of a reference method: engine, its deliberate version, and what changes energies and forces."""
     return content_hash([name, version, physical])
+
+
+def folded_kpoints(kpoints: Sequence[int], repeats: Sequence[int]) -> tuple[int, int, int]:
+    """Γ-centred grid (3,) of a supercell that samples the same k-points as `kpoints` of the source cell.
+
+    An axis with one division has Γ only, in every cell.
+
+    Raises:
+        ConfigError: the repeats do not divide the other divisions, so no grid of the supercell samples the same points.
+    """
+    if any(k > 1 and k % r for k, r in zip(kpoints, repeats, strict=True)):
+        fitting = [k if k == 1 else r * math.ceil(k / r) for k, r in zip(kpoints, repeats, strict=True)]
+        raise ConfigError(
+            f"kpoints {list(kpoints)} of the source cell cannot be divided by the supercell {list(repeats)}: labels "
+            f"would have other k-points than in the source cell; {fitting} can"
+        )
+    a, b, c = (math.ceil(k / r) for k, r in zip(kpoints, repeats, strict=True))
+    return a, b, c
 
 
 def package_version(name: str) -> dict[str, Any]:
