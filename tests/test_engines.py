@@ -1,5 +1,3 @@
-import re
-
 import numpy as np
 import pytest
 from ase import Atoms
@@ -9,7 +7,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from redoxmd.config.sections import AseEngine, Engine, Gpaw, GpawConvergence, Structures, Toy, Vasp
 from redoxmd.engines import engine_available, get_engine, settings_hash, toy
 from redoxmd.engines.base import Result, checked
-from redoxmd.errors import ConfigError, EngineMissing, LabelRefused
+from redoxmd.errors import EngineMissing, LabelRefused
 from redoxmd.md import Langevin
 from redoxmd.structures.build import build
 from redoxmd.structures.request import parse_name
@@ -269,12 +267,13 @@ class TestGpawKpoints:
         np.testing.assert_allclose(repeated.forces_eV_A[:2], alone.forces_eV_A, atol=2e-3)
 
     @pytest.mark.parametrize(
-        ("kpoints", "repeats", "fitting"), [((2, 2, 2), (3, 3, 1), [3, 3, 2]), ((1, 4, 2), (1, 3, 2), [1, 6, 2])]
+        ("kpoints", "repeats", "sampled"), [((2, 2, 2), (3, 3, 1), (3, 3, 2)), ((1, 4, 2), (2, 3, 2), (1, 6, 2))]
     )
-    def test_what_cannot_be_divided_is_refused(self, kpoints, repeats, fitting, tmp_path):
-        with pytest.raises(ConfigError, match=re.escape(f"engine.gpaw: kpoints {list(kpoints)}")) as refusal:
-            self.engine(kpoints, repeats, tmp_path)
-        assert f"{fitting} can" in str(refusal.value)
+    def test_another_sampling_is_another_method(self, kpoints, repeats, sampled, tmp_path):
+        engine, alone = self.engine(kpoints, repeats, tmp_path), self.engine(kpoints, (1, 1, 1), tmp_path)
+        same = self.engine(sampled, repeats, tmp_path)
+        assert engine.settings_hash == same.settings_hash == settings_hash(same.settings)
+        assert engine.settings_hash != alone.settings_hash == settings_hash(alone.settings)
 
 
 @pytest.mark.slow

@@ -94,22 +94,6 @@ def all_structures(config: Config) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def label_cells(config: Config) -> list[Repeats]:
-    """Supercells in which frames for training are labelled, each once."""
-    cells = [config.aimd.supercell, *(phase.supercell for phase in config.explore.phases)]
-    return list(dict.fromkeys([*cells, *([config.neb.supercell] if config.neb.train_phases else [])]))
-
-
-def reference_cells(config: Config) -> list[Repeats]:
-    """Supercells in which the reference method is asked, each once: those of labels, and of images of paths."""
-    names = []
-    if config.neb.reference:
-        events = [path for path in config.neb.paths if path.event is not None]
-        names = [name for path in events for name, _ in event_trajectories(config.production, path)]
-        names += neb_structures(config.neb).values()
-    return list(dict.fromkeys([*label_cells(config), *map(supercell_of, names)]))
-
-
 def beside_state(state: str, kind: str) -> Path:
     """Where a job puts things of a kind (refused, files) that are no declared output, by its state folder's path."""
     *before, stage, job = Path(state).parts

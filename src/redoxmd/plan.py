@@ -101,31 +101,26 @@ def _inspection(config: Config) -> Inspection:
 
 
 def _kpoint_inspection(config: Config) -> Inspection:
-    """Cells of the reference method whose k-point grids do not sample the same points, under one settings hash."""
-    from redoxmd.engines.base import Inspection
+    """The k-point grid of each cell with labels, and whether all sample the same points under one settings hash."""
+    from redoxmd.engines.base import Inspection, supercell_kpoints
 
     kpoints = getattr(getattr(config.engine, config.engine.name), "kpoints", None)
     if kpoints is None:
         return Inspection()
-    key, cells = f"engine.{config.engine.name}.kpoints", layout.reference_cells(config)
-    # Of each cell with labels, the grid of the source cell that samples the same points.
-    grids = {cell: [-(-k // r) * r for k, r in zip(kpoints, cell, strict=True)] for cell in layout.label_cells(config)}
-    alike = all(grid == next(iter(grids.values())) for grid in grids.values())
-    refused = [cell for cell in cells if any(k > 1 and k % r for k, r in zip(kpoints, cell, strict=True))]
-    if not alike or (refused and config.engine.name == "gpaw"):
-        multiples = [math.lcm(*repeats) for repeats in zip(*cells, strict=True)]
-        fitting = [-(-k // multiple) * multiple for k, multiple in zip(kpoints, multiples, strict=True)]
-        problem = (
-            f"{key}: {list(kpoints)} of the source cell cannot be divided by every supercell of the reference method "
-            f"({', '.join(str(list(cell)) for cell in cells)}), so energies would differ by their k-points; set "
-            f"{fitting}, or other supercells"
-        )
-        return Inspection([problem])
-    grid = next(iter(grids.values()))
-    if grid == list(kpoints):
-        return Inspection()
-    note = f"{key}: the supercell samples as {grid} of the source cell; say so there, to tell its labels from those"
-    return Inspection(notes=[f"{note} of other cells with {list(kpoints)}"])
+    key, cells = f"engine.{config.engine.name}.kpoints", config.label_cells
+    grids = {cell: supercell_kpoints(kpoints, cell) for cell in cells}
+    words = ", ".join(f"{list(grid)} in {list(cell)}" for cell, grid in grids.items())
+    # Of the source cell, the grids that sample the same points.
+    sampled = {tuple(k * r for k, r in zip(grid, cell, strict=True)) for cell, grid in grids.items()}
+    if len(sampled) == 1:
+        return Inspection(notes=[f"{key}: {list(kpoints)} of the source cell, {words}"])
+    fitting = [-(-k // m) * m for k, m in zip(kpoints, (math.lcm(*r) for r in zip(*cells, strict=True)), strict=True)]
+    return Inspection(
+        [
+            f"{key}: {list(kpoints)} of the source cell is {words}, so energies of these supercells differ by their "
+            f"k-points; set {fitting}, which all of them divide, or other supercells"
+        ]
+    )
 
 
 def _density_problems(config: Config, root: Path) -> list[str]:

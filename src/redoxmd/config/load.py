@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from redoxmd.config.sections import MAPPING, WORD, Config
+from redoxmd.config.sections import MAPPING, WORD, Config, common_kpoints
 from redoxmd.errors import ConfigError
 
 SomeSection = TypeVar("SomeSection", bound=BaseModel)
@@ -39,9 +39,9 @@ def load_config(path: str | Path) -> Config:
 
 
 def parse_config(raw: dict[str, Any], source: str = "config") -> Config:
-    """Validate a config mapping; see `load_config`."""
+    """Validate a config mapping; see `load_config`. GPAW's k-points come rounded up (`common_kpoints`)."""
     try:
-        return Config.model_validate(raw)
+        return _with_common_kpoints(Config.model_validate(raw))
     except ValidationError as error:
         found = error.errors()
         keys = [item["loc"] for item in found]
@@ -51,6 +51,12 @@ def parse_config(raw: dict[str, Any], source: str = "config") -> Config:
         raise ConfigError(
             f"{source}: {len(lines)} value(s) refused\n" + "\n".join(f"  {line}" for line in lines)
         ) from error
+
+
+def _with_common_kpoints(config: Config) -> Config:
+    grid = common_kpoints(config.engine.gpaw.kpoints, config.label_cells)
+    gpaw = config.engine.gpaw.model_copy(update={"kpoints": grid})
+    return config.model_copy(update={"engine": config.engine.model_copy(update={"gpaw": gpaw})})
 
 
 def with_settings(section: SomeSection, values: Mapping[str, Any]) -> SomeSection:

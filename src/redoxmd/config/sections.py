@@ -6,6 +6,8 @@ Defaults are the paper's (Energy Storage Materials 63, 103023, 2023) wherever it
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -26,6 +28,16 @@ TimestepFs = Annotated[float, Field(gt=0.0, le=5.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 Count = Annotated[int, Field(ge=1)]
 Repeats = tuple[Count, Count, Count]
+
+
+def common_kpoints(kpoints: Sequence[int], cells: Sequence[Sequence[int]]) -> tuple[int, int, int]:
+    """The smallest grid (3,) of the source cell, at least `kpoints`, that every supercell divides.
+
+    A Γ-centred grid of k divisions samples the same points as one of k/r in r repeats. One division is left alone: Γ.
+    """
+    multiples = [math.lcm(*repeats) for repeats in zip(*cells, strict=True)]
+    a, b, c = (k if k == 1 else -(-k // m) * m for k, m in zip(kpoints, multiples, strict=True))
+    return a, b, c
 
 
 class Section(BaseModel):
@@ -111,7 +123,8 @@ class Gpaw(Section):
     hubbard: dict[str, Hubbard] = Field(default={"V": Hubbard()}, description="+U by element")
     kpoints: Repeats = Field(
         default=(2, 2, 2),
-        description="Γ-centred grid of the source cell; supercells divide it, 1 along an axis is Γ in every cell",
+        description="Γ-centred grid of the source cell, rounded up until every supercell with labels divides it, so that all "
+        "labels sample the same points; 1 along an axis is Γ in every cell",
     )
     fermi_width_eV: Positive = Field(default=0.1, description="Fermi–Dirac smearing")
     mixer: GpawMixer = Field(default=GpawMixer(), description="density mixing")
@@ -149,8 +162,7 @@ class Vasp(Section):
     cutoff_eV: float = Field(default=400.0, ge=100.0, le=2000.0, description="ENCUT")
     hubbard: dict[str, Hubbard] = Field(default={"V": Hubbard()}, description="LDAUU by element (Dudarev)")
     kpoints: Repeats = Field(
-        default=(2, 2, 2),
-        description="Γ-centred grid of the source cell; supercells divide it, 1 along an axis is Γ in every cell",
+        default=(2, 2, 2), description="Γ-centred grid of the source cell; supercells divide it, rounded up"
     )
     precision: Literal["Normal", "Accurate"] = Field(default="Normal", description="PREC")
     smearing_eV: Positive = Field(default=0.05, description="width SIGMA of the Gaussian smearing (ISMEAR = 0)")
@@ -719,6 +731,12 @@ class Config(Section):
             raise ValueError("production.save_every_fs must be at least production.timestep_fs")
         self._check_paths()
         return self
+
+    @property
+    def label_cells(self) -> list[Repeats]:
+        """Supercells in which frames for training are labelled, each once."""
+        cells = [self.aimd.supercell, *(phase.supercell for phase in self.explore.phases)]
+        return list(dict.fromkeys([*cells, *([self.neb.supercell] if self.neb.train_phases else [])]))
 
     def _check_paths(self) -> None:
         """Phases and trajectories that paths name are there."""

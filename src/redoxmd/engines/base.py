@@ -13,7 +13,7 @@ import numpy as np
 from ase import Atoms
 
 from redoxmd.density.grid import Density
-from redoxmd.errors import ConfigError, LabelRefused
+from redoxmd.errors import LabelRefused
 from redoxmd.frames import labelled
 from redoxmd.records import content_hash
 
@@ -143,20 +143,8 @@ def method_hash(name: str, version: int, physical: dict[str, Any]) -> str:
     return content_hash([name, version, physical])
 
 
-def folded_kpoints(kpoints: Sequence[int], repeats: Sequence[int]) -> tuple[int, int, int]:
-    """Γ-centred grid (3,) of a supercell that samples the same k-points as `kpoints` of the source cell.
-
-    An axis with one division has Γ only, in every cell.
-
-    Raises:
-        ConfigError: the repeats do not divide the other divisions, so no grid of the supercell samples the same points.
-    """
-    if any(k > 1 and k % r for k, r in zip(kpoints, repeats, strict=True)):
-        fitting = [k if k == 1 else r * math.ceil(k / r) for k, r in zip(kpoints, repeats, strict=True)]
-        raise ConfigError(
-            f"kpoints {list(kpoints)} of the source cell cannot be divided by the supercell {list(repeats)}: labels "
-            f"would have other k-points than in the source cell; {fitting} can"
-        )
+def supercell_kpoints(kpoints: Sequence[int], repeats: Sequence[int]) -> tuple[int, int, int]:
+    """Grid (3,) of a supercell: that of the source cell divided by the repeats, rounded up."""
     a, b, c = (math.ceil(k / r) for k, r in zip(kpoints, repeats, strict=True))
     return a, b, c
 

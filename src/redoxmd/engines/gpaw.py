@@ -13,9 +13,10 @@ import numpy as np
 from ase import Atoms
 
 from redoxmd.config import sections
+from redoxmd.config.sections import common_kpoints
 from redoxmd.density.grid import Density, accept_density
-from redoxmd.engines.base import Result, checked, folded_kpoints, method_hash, package_version
-from redoxmd.errors import ConfigError, EngineMissing, LabelRefused
+from redoxmd.engines.base import Result, checked, method_hash, package_version, supercell_kpoints
+from redoxmd.errors import EngineMissing, LabelRefused
 
 logger = logging.getLogger("redoxmd")
 
@@ -57,7 +58,6 @@ def create(settings: sections.Engine, repeats: Sequence[int], workdir: Path | No
 
     Raises:
         EngineMissing: GPAW is not installed.
-        ConfigError: the repeats do not divide the k-points; see `folded_kpoints`.
     """
     found, message = available(settings)
     if not found:
@@ -79,11 +79,11 @@ class GpawEngine:
 
     def __init__(self, settings: sections.Engine, repeats: Sequence[int], workdir: Path | None) -> None:
         self.settings = settings
-        self.settings_hash = method_hash(self.name, METHOD_VERSION, physical_settings(settings))
-        try:
-            self.kpoints = folded_kpoints(settings.gpaw.kpoints, repeats)
-        except ConfigError as error:
-            raise ConfigError(f"engine.gpaw: {error}") from error
+        self.kpoints = supercell_kpoints(settings.gpaw.kpoints, repeats)
+        # Labels are one method where they sample the same points of the source cell.
+        sampled = settings.gpaw.model_copy(update={"kpoints": common_kpoints(settings.gpaw.kpoints, [repeats])})
+        sampled_settings = physical_settings(settings.model_copy(update={"gpaw": sampled}))
+        self.settings_hash = method_hash(self.name, METHOD_VERSION, sampled_settings)
         self._log = str(workdir / "gpaw.txt") if workdir else None
         self._atoms: Atoms | None = None
         self._expected_moment: float | None = None
