@@ -123,8 +123,8 @@ class Gpaw(Section):
     hubbard: dict[str, Hubbard] = Field(default={"V": Hubbard()}, description="+U by element")
     kpoints: Repeats = Field(
         default=(2, 2, 2),
-        description="Γ-centred grid of the source cell, rounded up until every supercell with labels divides it, so that "
-        "all labels sample the same points; 1 along an axis is Γ in every cell",
+        description="Γ-centred grid of the source cell, rounded up until every supercell with labels divides it, so "
+        "that all labels sample the same points; 1 along an axis is Γ in every cell",
     )
     fermi_width_eV: Positive = Field(default=0.1, description="Fermi–Dirac smearing")
     mixer: GpawMixer = Field(default=GpawMixer(), description="density mixing")
