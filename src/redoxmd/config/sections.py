@@ -14,13 +14,17 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
     Tag,
+    WithJsonSchema,
     field_validator,
     model_validator,
 )
+
+from redoxmd.structures.content import parse_content
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 TemperatureK = Annotated[float, Field(gt=0.0, le=5000.0)]
@@ -28,6 +32,13 @@ TimestepFs = Annotated[float, Field(gt=0.0, le=5.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 Count = Annotated[int, Field(ge=1)]
 Repeats = tuple[Count, Count, Count]
+# Mobile ions per formula unit: a number or, as text, a fraction.
+Content = Annotated[
+    float,
+    BeforeValidator(parse_content),
+    Field(ge=0.0),
+    WithJsonSchema({"anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": r"^\d+/\d+$"}]}),
+]
 
 
 def common_kpoints(kpoints: Sequence[int], cells: Sequence[Sequence[int]]) -> tuple[int, int, int]:
@@ -49,7 +60,7 @@ class Section(BaseModel):
 class Start(Section):
     """Starting structures of one concentration: one per seed."""
 
-    x: float = Field(ge=0.0, description="mobile ions per formula unit")
+    x: Content = Field(description="mobile ions per formula unit: 2.5, or a fraction as text, 2/3")
     ordering: Literal["random", "preferred"] = Field(
         default="random",
         description="random: over all sites; preferred: fill the preferred site first, the rest at random",
@@ -79,7 +90,7 @@ class Structures(Section):
     moments_muB: dict[str, float] = Field(
         default={"V": 2.0}, description="initial magnetic moment by element, ferromagnetic start"
     )
-    moments_x: float = Field(default=3.0, ge=0.0, description="value of x at which moments_muB holds")
+    moments_x: Content = Field(default=3.0, description="value of x at which moments_muB holds")
     moment_per_ion_muB: float = Field(
         default=1.0, description="change of the total moment for each mobile ion added to the cell"
     )
@@ -418,7 +429,7 @@ def _distinct(values: tuple[float, ...]) -> tuple[float, ...]:
     return values
 
 
-Contents = Annotated[tuple[float, ...], Field(min_length=1), AfterValidator(_distinct)]
+Contents = Annotated[tuple[Content, ...], Field(min_length=1), AfterValidator(_distinct)]
 TemperaturesK = Annotated[tuple[TemperatureK, ...], Field(min_length=1), AfterValidator(_distinct)]
 
 
@@ -475,7 +486,7 @@ class Production(Section):
 class NebEvent(Section):
     """A change of site in a production trajectory, as `diffusion/events.csv` lists them."""
 
-    x: float = Field(ge=0.0, description="concentration of the trajectory")
+    x: Content = Field(description="concentration of the trajectory")
     temperature_K: TemperatureK = Field(description="its temperature")
     replica: int = Field(default=0, ge=0, description="its replica")
     number: int = Field(ge=0, description="of the change of site, column number of diffusion/events.csv")
@@ -493,9 +504,8 @@ class NebPath(Section):
     """A path between two structures: ions move from site to site, to where a file has them, or as they did in an MD."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", description="short name, used in file names")
-    x: float | None = Field(
+    x: Content | None = Field(
         default=None,
-        ge=0.0,
         description="mobile ions per formula unit; with event: auto, of the trajectories looked at, null: of all",
     )
     ordering: Literal["random", "preferred"] = Field(default="preferred", description="as in starts")
