@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 
 from redoxmd import layout
-from redoxmd.config import parse_config
+from redoxmd.config import parse_config, read_config
 from redoxmd.config.document import plain
 from redoxmd.dataset import exclusions
 from redoxmd.engines import settings_hash
@@ -20,6 +20,9 @@ from redoxmd.upkeep.mixing import record_reference, refuse_mixing
 from redoxmd.upkeep.versions import PACKAGE, code_hash, stage_version
 
 if workflow.is_main_process:
+    for file in workflow.configfiles:
+        # Snakemake has read it already, and takes the second of a key that stands twice.
+        read_config(file)
     pass_on(config)
 else:
     config = passed_on(config)

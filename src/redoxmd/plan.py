@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,9 +80,9 @@ def make_plan(config: Config, root: Path = Path()) -> Plan:
     if not found:
         problems.append(f"engine {config.engine.name}: {message}")
     notes += [f"engine {config.engine.name}: {message}"] if found else []
-    inspection = _inspection(config)
-    problems += inspection.problems
-    notes += inspection.notes
+    for inspection in (_inspection(config), _kpoint_inspection(config)):
+        problems += inspection.problems
+        notes += inspection.notes
     notes.append(f"reference settings: {settings_hash(config.engine)} (what a dataset to be joined must carry)")
     notes.append(
         "GPU: nvidia-smi found" if shutil.which("nvidia-smi") else "GPU: none found, the ensemble runs on the CPU"
@@ -101,6 +102,29 @@ def _inspection(config: Config) -> Inspection:
         return Inspection()
     elements = sorted(set(cell.get_chemical_symbols()))
     return inspect_engine(config.engine, {"the source cell": cell.cell.lengths().tolist()}, elements)
+
+
+def _kpoint_inspection(config: Config) -> Inspection:
+    """The k-point grid of each cell with labels, and whether all sample the same points under one settings hash."""
+    from redoxmd.engines.base import Inspection, supercell_kpoints
+
+    kpoints = getattr(getattr(config.engine, config.engine.name), "kpoints", None)
+    if kpoints is None:
+        return Inspection()
+    key, cells = f"engine.{config.engine.name}.kpoints", config.label_cells
+    grids = {cell: supercell_kpoints(kpoints, cell) for cell in cells}
+    words = ", ".join(f"{list(grid)} in {list(cell)}" for cell, grid in grids.items())
+    # Of the source cell, the grids that sample the same points.
+    sampled = {tuple(k * r for k, r in zip(grid, cell, strict=True)) for cell, grid in grids.items()}
+    if len(sampled) == 1:
+        return Inspection(notes=[f"{key}: {list(kpoints)} of the source cell, {words}"])
+    fitting = [-(-k // m) * m for k, m in zip(kpoints, (math.lcm(*r) for r in zip(*cells, strict=True)), strict=True)]
+    return Inspection(
+        [
+            f"{key}: {list(kpoints)} of the source cell is {words}, so energies of these supercells differ by their "
+            f"k-points; set {fitting}, which all of them divide, or other supercells"
+        ]
+    )
 
 
 def _density_problems(config: Config, root: Path) -> list[str]:
