@@ -52,7 +52,9 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     command = commands.add_parser("train", help=text, description=text)
     command.add_argument("stores", type=Path, nargs="+", metavar="STORE")
     command.add_argument("--into", type=Path, required=True, metavar="FOLDER")
-    command.add_argument("--config", type=Path, help="its sections density and structures; default: the defaults")
+    command.add_argument(
+        "--config", type=Path, help="its sections density and structures, and train.exclude; default: the defaults"
+    )
     command.add_argument("--test", nargs="*", default=[], metavar="CONFIG_ID", help="configurations held out whole")
     command.set_defaults(command=_train)
 

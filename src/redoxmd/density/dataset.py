@@ -86,14 +86,16 @@ def index_densities(
         seed: of the draw.
         demand_test: whether a test configuration without any density is an error.
         groups: configuration id → its group (`redoxmd.split.Configuration`); one that is not named is its own group.
-        left_out: keys of frames that are no training data.
+        left_out: keys of frames, or configuration ids, that are no training data.
 
     Raises:
         DataError: a key is in two stores, a test configuration has no density, or nothing is left to train on.
     """
     found: dict[str, str] = {}
     for store in stores:
-        for key in set(density_keys(store)) - set(left_out):
+        for key in density_keys(store):
+            if key in left_out or split_key(key)[0] in left_out:
+                continue
             if key in found:
                 raise DataError(f"density {key} is both in {found[key]} and in {store}; leave one out")
             found[key] = str(store)
