@@ -7,6 +7,8 @@ from redoxmd.config.sections import Structures, Train
 from redoxmd.dataset import build_dataset
 from redoxmd.errors import DataError
 from redoxmd.frames import labelled, read_frames, write_frames
+from redoxmd.records import read_json, write_json
+from redoxmd.select import refuse_held_out
 from redoxmd.split import find_configurations, fold_of
 from redoxmd.structures.build import build
 from redoxmd.structures.nvp import nvp_cell
@@ -148,3 +150,21 @@ def test_folds_leave_groups_out_whole(tmp_path):
     assert sorted({name: fold for name, fold in one_out.items() if name != "copy"}.values()) == [0, 1, 2, 3, 4]
     assert one_out["copy"] == one_out["x2.000_random0"]
     assert set(fold_of(dataset.configurations, 2, 1).values()) == {0, 1}
+
+
+def test_candidates_in_held_out_orderings_are_not_labelled(tmp_path):
+    """Through the files: dataset.json says what is held out, the candidates are read from their file."""
+    frames = through_file(tmp_path, *(run(name) for name in NAMES))
+    chosen = settings(test_configurations=("x2.500_random0",), validation_configurations=("x2.000_random0",))
+    dataset = build_dataset(frames, chosen, 1, "h", NVP)
+    write_json(
+        tmp_path / "dataset.json", {"configurations": [item.record() for item in dataset.configurations.values()]}
+    )
+    found = read_json(tmp_path / "dataset.json")["configurations"]
+    held_out = {item["group"]: item["set"] for item in found if item["set"] != "train"}
+    candidates = [copy_of("x2.500_random0", "a")[0], run("x2.500_random1")[0], copy_of("x2.000_random0", "b")[0]]
+    for step, frame in enumerate(candidates):
+        frame.info = {"structure": "s", "step": step, "spread_eV_A": 1.5}
+    allowed, refused = refuse_held_out(through_file(tmp_path, candidates), held_out, NVP)
+    assert [frame.info["step"] for frame in allowed] == [1]
+    assert [(row["step"], row["reason"]) for row in refused] == [(0, "test_ordering"), (2, "validation_ordering")]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,21 +69,25 @@ def select(
     return Selection(chosen, refused)
 
 
-def refuse_test_orderings(
-    candidates: Sequence[Atoms], held_out: Collection[str], structures: Structures
+def refuse_held_out(
+    candidates: Sequence[Atoms], held_out: Mapping[str, str], structures: Structures
 ) -> tuple[list[Atoms], list[dict[str, Any]]]:
-    """Candidates that may be trained on, and a refusal (`test_ordering`) of each in a test configuration's ordering.
+    """Candidates that may be trained on, and a refusal of each in the ordering of a test or validation configuration.
+
+    A label of such a frame could not be trained on, so the reference calculation would be spent for nothing. The reasons
+    are `test_ordering` and `validation_ordering`.
 
     Args:
         candidates: frames of explore runs and images of paths.
-        held_out: classes of the orderings of the test configurations (`redoxmd.structures.symmetry.ordering_class`).
+        held_out: class of an ordering (`redoxmd.structures.symmetry.ordering_class`) → test or validation.
         structures: section `structures`.
     """
     allowed: list[Atoms] = []
     refused = []
     for frame in candidates:
-        if held_out and ordering_class(frame, structures) in held_out:
-            refused.append(_refusal(frame, "test_ordering"))
+        ordering = ordering_class(frame, structures) if held_out else None
+        if ordering in held_out:
+            refused.append(_refusal(frame, f"{held_out[ordering]}_ordering"))
         else:
             allowed.append(frame)
     return allowed, refused

@@ -5,7 +5,7 @@ from redoxmd.frames import read_frames, write_frames
 from redoxmd.job import job, logger
 from redoxmd.model.ensemble import load_ensemble
 from redoxmd.records import atomic_path, read_json
-from redoxmd.select import REFUSAL_COLUMNS, refuse_test_orderings, select
+from redoxmd.select import REFUSAL_COLUMNS, refuse_held_out, select
 
 with job("select", snakemake.log[0], snakemake.threads):
     config = parse_config(snakemake.config)
@@ -13,8 +13,8 @@ with job("select", snakemake.log[0], snakemake.threads):
     candidates = [frame for path in files for frame in read_frames(path)]
     ensemble = load_ensemble(snakemake.input.ensemble, config.train.device, config.compute.evaluation)
     configurations = read_json(snakemake.input.record)["configurations"]
-    held_out = {item["group"] for item in configurations if item["set"] == "test"}
-    allowed, refused = refuse_test_orderings(candidates, held_out, config.structures)
+    held_out = {item["group"]: item["set"] for item in configurations if item["set"] in ("test", "validation")}
+    allowed, refused = refuse_held_out(candidates, held_out, config.structures)
     known = read_frames(snakemake.input.dataset)
     selection = select(
         allowed, known, ensemble, with_settings(config.select, snakemake.params.select), int(snakemake.wildcards.gen)
