@@ -6,6 +6,7 @@ ASE's reader skips what it cannot read, gives a cut last step as a whole one, an
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -17,7 +18,14 @@ from ase import Atoms
 from redoxmd.calculation import Calculation, ReadFrame
 from redoxmd.engines.vasp.level import DETAILS, joined_titles, level_of
 from redoxmd.engines.vasp.outcar_header import Header, read_header, read_rows, second_run
-from redoxmd.engines.vasp.text import loop_converged, numbers, opened
+from redoxmd.engines.vasp.text import (
+    FULL_OUTPUT,
+    loop_converged,
+    numbers,
+    opened,
+    partial_stress_note,
+    response_tags,
+)
 from redoxmd.engines.vasp.vasprun import EV_A3_PER_KBAR
 from redoxmd.errors import LabelRefused
 
@@ -53,9 +61,12 @@ def read_outcar(path: str | Path) -> Calculation:
     Energy is energy(sigma->0) below the forces, eV. Positions (n, 3) have five decimals, forces six, cells nine. Stress
     (3, 3) in eV/Å³ with ASE's sign. Moments (n,) in μB are column tot of "magnetization (x)", from the ionic step or
     behind it; None without LORBIT or with noncollinear spins. A step is converged if its loop ended below EDIFF, both
-    in energy and in the sum of eigenvalues, whatever the sentence on EDIFF says (5.4.4 says it at NELM too).
+    in energy and in the sum of eigenvalues, whatever the sentence on EDIFF says (5.4.4 says it at NELM too). With NWRITE
+    of 0 or 1 the file has these changes for the first ionic step only, and a later loop shorter than NELM is believed;
+    with 0 it has forces of the first and the last step only, and the others are refused one by one.
 
-    Steps that VASP's own force field predicted are left out. Without the INCAR in it (before VASP 6) the file does not
+    Steps that VASP's own force field predicted are left out, as are loops of linear response behind the ground state
+    and the stress of ISIF below 2; `notes` says so. Without the INCAR in it (before VASP 6) the file does not
     tell a meta-GGA from a GGA, so the functional is not known.
 
     Raises:
@@ -72,7 +83,8 @@ def read_outcar(path: str | Path) -> Calculation:
     titles = joined_titles(list(zip(header.elements, header.titles, strict=True)))
     level = level_of(settings | unknown, header.elements, titles, header.cell, header.divisions)
     electrons = settings.get("NELECT")
-    return Calculation(path, level, _frames(lines, first, header, path), settings, electrons)
+    notes: Counter[str] = Counter()
+    return Calculation(path, level, _frames(lines, first, header, path, notes), settings, electrons, notes)
 
 
 def read_moments(path: str | Path) -> list[np.ndarray | None]:
@@ -99,31 +111,47 @@ def _lines(path: Path) -> Iterator[str]:
                 yield line.decode("latin-1")
 
 
-def _frames(lines: Iterator[str], first: str, header: Header, path: Path) -> Iterator[ReadFrame]:
+def _frames(
+    lines: Iterator[str], first: str, header: Header, path: Path, notes: Counter[str]
+) -> Iterator[ReadFrame]:
     symbols, settings = header.symbols, header.settings
-    for index, step in enumerate(_steps(lines, first, header, path)):
-        table = step.table
+    verbosity = int(settings.get("NWRITE", FULL_OUTPUT))
+    partial = partial_stress_note(settings)
+    for index, step in enumerate(_steps(lines, first, header, path, notes)):
+        table, stress = step.table, step.stress_eV_A3
         if table is None or step.energy_eV is None:
-            what = "forces" if table is None else "energy"
-            raise LabelRefused(
-                "unfinished", f"{path}, ionic step {index} from 0: no {what} (NWRITE = 0 leaves some out)"
-            )
+            what = f"{path}, ionic step {index} from 0: no {'forces' if table is None else 'energy'}"
+            if verbosity >= FULL_OUTPUT:
+                raise LabelRefused("unfinished", what)
+            cure = f"NWRITE = {verbosity} leaves them out; take the vasprun.xml, or repeat with NWRITE = 2"
+            yield ReadFrame(Atoms(), index, np.nan, np.empty((0, 3)), refusal=LabelRefused("unfinished", f"{what}; {cure}"))
+            continue
+        if stress is not None and partial is not None:
+            notes[partial] += 1
+            stress = None
+        converged: bool | None = loop_converged(step.loops, step.change_eV, settings, 0.0)
+        if verbosity < FULL_OUTPUT and index > 0 and step.change_eV is None and step.loops < settings.get("NELM", 60):
+            notes[f"convergence not stated (NWRITE = {verbosity}): loops shorter than NELM are believed"] += 1
+            converged = None
         yield ReadFrame(
             atoms=Atoms(symbols, positions=table[:, :3], cell=step.cell, pbc=True),
             step=index,
             energy_eV=step.energy_eV,
             forces_eV_A=table[:, 3:],
-            stress_eV_A3=step.stress_eV_A3,
+            stress_eV_A3=stress,
             moments_muB=None if settings.get("LNONCOLLINEAR") is True else step.moments_muB,
             scf_steps=step.loops,
-            converged=not step.contradicted and loop_converged(step.loops, step.change_eV, settings, 0.0),
+            converged=False if step.contradicted else converged,
         )
 
 
-def _steps(lines: Iterator[str], first: str, header: Header, path: Path) -> Iterator[_Step]:
+def _steps(
+    lines: Iterator[str], first: str, header: Header, path: Path, notes: Counter[str]
+) -> Iterator[_Step]:
     """Ionic steps, each given when the next begins or the run ends, as moments may come late."""
     step, ended, index = _begin(None, first, path), False, 0
     cell, stress = header.cell, None
+    response, responding, predictions = response_tags(header.settings), False, 0
     for line in lines:
         match = MARKS.search(line)
         if match is None:
@@ -136,6 +164,8 @@ def _steps(lines: Iterator[str], first: str, header: Header, path: Path) -> Iter
         if mark == "General timing and accounting":
             ended = True
             yield step
+        elif responding:
+            continue
         elif mark == "  in kB":
             stress = EV_A3_PER_KBAR * np.array(numbers(line.partition("kB")[2], 6, where))[TENSOR]
         elif mark == "direct lattice vectors":
@@ -144,8 +174,13 @@ def _steps(lines: Iterator[str], first: str, header: Header, path: Path) -> Iter
             next(lines, None)
             table = read_rows(lines, len(header.symbols), 6, where)
             # Of VASP's own force field (ML) there are further tables; of steps it predicts, nothing else.
-            if step.table is None and "(ML)" not in line:
+            if "(ML)" in line:
+                predictions += 1
+            elif step.table is None:
                 step.table, step.cell, step.stress_eV_A3 = table, cell, stress
+        elif mark == "-- Iteration" and response and step.energy_eV is not None and not _is_next(line, step):
+            responding = True
+            notes[f"the loops of {response} behind ionic step {index} from 0 are left out"] = 1
         elif mark == "-- Iteration":
             following = _begin(step, line, path)
             if following is not step:
@@ -156,6 +191,8 @@ def _steps(lines: Iterator[str], first: str, header: Header, path: Path) -> Iter
             step.moments_muB = moments if step.moments_muB is None else step.moments_muB
         else:
             _take(step, mark, line, where)
+    if predictions > index + 1:
+        notes["steps that VASP's own force field predicted (ML_LMLFF) are left out"] = 1
     if not ended:
         if step.energy_eV is not None:
             yield step
@@ -174,6 +211,12 @@ def _begin(step: _Step | None, line: str, path: Path) -> _Step:
         step = _Step(number)
     step.loops, step.change_eV = loop, None
     return step
+
+
+def _is_next(line: str, step: _Step) -> bool:
+    """Whether a line "Iteration i( j)" begins a later ionic step."""
+    match = ITERATION.search(line)
+    return match is not None and int(match[1]) > step.number
 
 
 def _take(step: _Step, mark: str, line: str, where: str) -> None:
