@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,7 +25,7 @@ from redoxmd.errors import LabelRefused
 from redoxmd.records import write_text
 
 FORCE_CEILING_EV_A = 100.0
-CARRIED_INFO = ("time_fs", "temperature_K")
+CARRIED_INFO = ("time_fs", "temperature_K", "md")
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,8 @@ class _Import:
         name = self._names.configuration(source.name)
         last: Judged | None = None
         key: tuple[str, int] | None = None
-        for last in judge_calculation(source, group.settings_hash, self._ceiling):
+        notes: Counter[str] = Counter()
+        for last in judge_calculation(source, group.settings_hash, self._ceiling, notes):
             key = None
             if last.frame is None or last.result is None:
                 self._refuse(source, last)
@@ -149,7 +151,8 @@ class _Import:
                 continue
             key = self._names.frame(name, step, None if own is None else str(own))
             self._report.accepted[key[0]] += 1
-            yield _label(last.frame, last.result, source, group, *key)
+            yield _label(last, source, group, *key)
+        self._report.note(source.path, notes)
         if source.chgcar is not None:
             self.jobs.append(DensityJob(source.chgcar, None if last is None else last.frame, key))
 
@@ -171,8 +174,13 @@ class _Import:
         return True
 
 
-def _label(frame: ReadFrame, result: Result, source: Source, group: Group, config_id: str, step: int) -> Atoms:
+def _label(item: Judged, source: Source, group: Group, config_id: str, step: int) -> Atoms:
+    frame, result = item.frame, item.result
+    assert frame is not None and result is not None
     carried = {key: frame.atoms.info[key] for key in CARRIED_INFO if key in frame.atoms.info}
+    if source.is_run and not item.md:
+        # Steps of a relaxation follow each other, but not in time.
+        carried["md"] = False
     return result.label(
         frame.atoms,
         config_id=config_id,

@@ -111,9 +111,7 @@ def _lines(path: Path) -> Iterator[str]:
                 yield line.decode("latin-1")
 
 
-def _frames(
-    lines: Iterator[str], first: str, header: Header, path: Path, notes: Counter[str]
-) -> Iterator[ReadFrame]:
+def _frames(lines: Iterator[str], first: str, header: Header, path: Path, notes: Counter[str]) -> Iterator[ReadFrame]:
     symbols, settings = header.symbols, header.settings
     verbosity = int(settings.get("NWRITE", FULL_OUTPUT))
     partial = partial_stress_note(settings)
@@ -124,7 +122,9 @@ def _frames(
             if verbosity >= FULL_OUTPUT:
                 raise LabelRefused("unfinished", what)
             cure = f"NWRITE = {verbosity} leaves them out; take the vasprun.xml, or repeat with NWRITE = 2"
-            yield ReadFrame(Atoms(), index, np.nan, np.empty((0, 3)), refusal=LabelRefused("unfinished", f"{what}; {cure}"))
+            yield ReadFrame(
+                Atoms(), index, np.nan, np.empty((0, 3)), refusal=LabelRefused("unfinished", f"{what}; {cure}")
+            )
             continue
         if stress is not None and partial is not None:
             notes[partial] += 1
@@ -145,9 +145,7 @@ def _frames(
         )
 
 
-def _steps(
-    lines: Iterator[str], first: str, header: Header, path: Path, notes: Counter[str]
-) -> Iterator[_Step]:
+def _steps(lines: Iterator[str], first: str, header: Header, path: Path, notes: Counter[str]) -> Iterator[_Step]:
     """Ionic steps, each given when the next begins or the run ends, as moments may come late."""
     step, ended, index = _begin(None, first, path), False, 0
     cell, stress = header.cell, None

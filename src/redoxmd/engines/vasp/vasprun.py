@@ -220,9 +220,7 @@ def _frame(element: Element, symbols: list[str], settings: dict[str, Any], step:
     )
 
 
-def _ground_state_loop(
-    loops: list[Element], free_eV: float, settings: dict[str, Any], where: str
-) -> list[Element]:
+def _ground_state_loop(loops: list[Element], free_eV: float, settings: dict[str, Any], where: str) -> list[Element]:
     """Electronic steps of the ground state; linear response adds others behind them.
 
     The last has the energy of the ionic step or, where that has a van der Waals term besides, is the first to change by
