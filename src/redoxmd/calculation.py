@@ -52,7 +52,7 @@ class ReadFrame:
         moments_muB: (n,) or None.
         scf_steps: electronic steps, None where the file does not say.
         converged: electronically; None where the file does not say.
-        refusal: why the reader itself refuses this step, though what follows can be read; its numbers mean nothing then.
+        refusal: why the reader itself refuses this step, whose numbers mean nothing then; those behind it can be read.
     """
 
     atoms: Atoms

@@ -114,7 +114,7 @@ def _frames(calculation: Calculation, source: Source) -> Iterator[ReadFrame | La
 def _with_moments(frames: Iterator[ReadFrame], outcar: Path, notes: Counter[str]) -> Iterator[ReadFrame]:
     """Frames with the moments of the OUTCAR beside their vasprun.xml; of a step that is not in it, without.
 
-    Both files are walked together. Steps that only the vasprun.xml has (those of VASP's own force field) are passed over.
+    Both files are walked together. Only the vasprun.xml has the steps that VASP's own force field predicted.
     """
     beside = _outcar_frames(outcar, notes)
     other = next(beside, None)

@@ -61,9 +61,10 @@ def read_outcar(path: str | Path) -> Calculation:
     Energy is energy(sigma->0) below the forces, eV. Positions (n, 3) have five decimals, forces six, cells nine. Stress
     (3, 3) in eV/Å³ with ASE's sign. Moments (n,) in μB are column tot of "magnetization (x)", from the ionic step or
     behind it; None without LORBIT or with noncollinear spins. A step is converged if its loop ended below EDIFF, both
-    in energy and in the sum of eigenvalues, whatever the sentence on EDIFF says (5.4.4 says it at NELM too). With NWRITE
-    of 0 or 1 the file has these changes for the first ionic step only, and a later loop shorter than NELM is believed;
-    with 0 it has forces of the first and the last step only, and the others are refused one by one.
+    in energy and in the sum of eigenvalues, whatever the sentence on EDIFF says (5.4.4 says it at NELM too).
+
+    NWRITE of 0 or 1 leaves these changes out behind the first ionic step: a loop shorter than NELM is believed then.
+    NWRITE of 0 also leaves out forces of all steps but the first and the last; these are refused one by one.
 
     Steps that VASP's own force field predicted are left out, as are loops of linear response behind the ground state
     and the stress of ISIF below 2; `notes` says so. Without the INCAR in it (before VASP 6) the file does not

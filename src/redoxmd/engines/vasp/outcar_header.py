@@ -91,8 +91,8 @@ def _read(lines: Iterator[str], path: Path) -> tuple[Header, str]:
     if predicted:
         raise LabelRefused(
             "unconverged",
-            f"{path}: no electronic step; a force field (ML_LMLFF = T) predicted all of it; label its geometries by runs "
-            "without ML_LMLFF",
+            f"{path}: no electronic step; a force field (ML_LMLFF = T) predicted all of it; label its geometries by "
+            "runs without ML_LMLFF",
         )
     raise LabelRefused("unfinished", f"{path} ends before the first electronic step")
 
@@ -136,8 +136,8 @@ def _check_header(header: Header, path: Path) -> None:
     if unknown or not header.elements:
         raise LabelRefused(
             "corrupted",
-            f"{path}: {unknown[0] if unknown else 'nothing'!r} among its elements; where NWRITE below 2 left its POTCARs "
-            "out, take the vasprun.xml",
+            f"{path}: {unknown[0] if unknown else 'nothing'!r} among its elements; where NWRITE below 2 left its "
+            "POTCARs out, take the vasprun.xml",
         )
     if not header.cell.any():
         raise LabelRefused("corrupted", f"{path} has no lattice vectors in its header")
