@@ -13,7 +13,7 @@ from redoxmd.errors import DataError
 
 # vasprun.xml, vasprun_01.xml.gz, OUTCAR.relax1, CHGCAR.2: what is left tells the calculations of a folder apart.
 VASP_NAME = re.compile(r"(vasprun|OUTCAR|CHGCAR)(?![A-Za-z])(.*)", re.DOTALL)
-SUFFIXES = {".extxyz": "extxyz", ".xyz": "extxyz", ".traj": "traj", ".gpw": "gpw"}
+SUFFIXES = {".extxyz": "extxyz", ".xyz": "extxyz", ".exyz": "extxyz", ".traj": "traj", ".gpw": "gpw"}
 LOG_SUFFIXES = (".txt", ".log", ".out")
 # The banner of a GPAW log; it stands in the first lines.
 GPAW_BANNER = b"|__ |  _|___|_____|"
