@@ -2,6 +2,7 @@ import argparse
 import csv
 import gzip
 import lzma
+import re
 
 import numpy as np
 import pytest
@@ -105,6 +106,61 @@ def test_moments_come_from_the_outcar_beside(tmp_path):
     assert frames
     for frame in frames:
         assert frame.calc.results["magmoms"].tolist() == [expected[frame.info["step"]]]
+
+
+@pytest.mark.parametrize(
+    ("change", "kept"),
+    [
+        (lambda text: text.replace("energy(sigma->0) =", "energy(sigma->0) = 1"), 0),
+        (lambda text: re.sub(r"(TOTAL-FORCE[^\n]*\n[^\n]*\n) +\S+", r"\1   0.40000", text), 0),
+        (lambda text: "no OUTCAR\n", 0),
+        (lambda text: text[: text.index("Iteration      3(   1)")], 2),
+    ],
+    ids=["energy", "positions", "unreadable", "cut"],
+)
+def test_moments_of_another_run_are_left_out_and_noted(tmp_path, change, kept):
+    (tmp_path / "vasprun.xml").write_text(real("spin-relax", "vasprun.xml"))
+    text = change(real("spin-relax", "OUTCAR"))
+    assert text != real("spin-relax", "OUTCAR")
+    (tmp_path / "OUTCAR").write_text(text)
+    report = import_archive([tmp_path / "vasprun.xml"], tmp_path / "data")
+    frames = read(tmp_path / "data/frames.extxyz", ":")
+    assert [frame.info["step"] for frame in frames if "magmoms" in frame.calc.results] == [
+        frame.info["step"] for frame in frames if frame.info["step"] < kept
+    ]
+    assert report.notes
+    assert all("moments" in note.detail and "OUTCAR" in note.detail for note in report.notes)
+    assert "note" in (tmp_path / "data/refused.csv").read_text()
+
+
+@pytest.mark.parametrize(("ibrion", "accepted"), [(0, 11), (1, 12), (2, 12), (3, 12), (5, 12)])
+def test_steps_of_a_relaxation_are_judged_each_by_itself(tmp_path, ibrion, accepted):
+    """A step whose energy stands apart: a fault in MD, where the next begins in a relaxation's line search."""
+    frames = md(1, 12)
+    frames[0].calc.results["energy"] += 0.5
+    put(tmp_path / "runs/a", frames, ibrion=ibrion)
+    report = import_archive([tmp_path / "runs"], tmp_path / "data")
+    assert report.frames == accepted
+    found = read(tmp_path / "data/frames.extxyz", ":")
+    assert not any("time_fs" in frame.info for frame in found)
+    # What the dataset is read with, training and a second import, knows it too.
+    settings_hash = read_dataset_card(tmp_path / "data")["settings_hash"]
+    dataset = build_dataset(load_datasets([tmp_path / "data"], settings_hash), Train(), 0, settings_hash)
+    assert (len(dataset.frames), dataset.left_out) == (accepted, [])
+    assert import_archive([tmp_path / "data"], tmp_path / "again").frames == accepted
+    again = read(tmp_path / "again/frames.extxyz", ":")
+    assert [frame.info.get("md", True) for frame in again] == [ibrion == 0] * accepted
+
+
+def test_many_notes_are_cut_short_but_all_in_the_list(tmp_path):
+    for number in range(25):
+        put(tmp_path / f"runs/{number}", md(number, 1), isif=1)
+    report = import_archive([tmp_path / "runs"], tmp_path / "data")
+    printed = list(report.lines())
+    assert sum(line.startswith("note: ") for line in printed) == 20
+    assert "… and 5 more notes, all in refused.csv" in printed
+    assert (tmp_path / "data/refused.csv").read_text().count(",note,stress left out") == 25
+    assert all("stress" not in frame.calc.results for frame in read(tmp_path / "data/frames.extxyz", ":"))
 
 
 def test_an_existing_dataset_is_left_alone(archive, tmp_path):
