@@ -8,11 +8,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from redoxmd.density.exchange.text import COMPRESSED
+from redoxmd.density.exchange.text import plain_name, vasp_file
 from redoxmd.errors import DataError
 
-# vasprun.xml, vasprun_01.xml.gz, OUTCAR.relax1, CHGCAR.2: what is left tells the calculations of a folder apart.
-VASP_NAME = re.compile(r"(vasprun|OUTCAR|CHGCAR)(?![A-Za-z])(.*)", re.DOTALL)
 SUFFIXES = {".extxyz": "extxyz", ".xyz": "extxyz", ".exyz": "extxyz", ".traj": "traj", ".gpw": "gpw"}
 LOG_SUFFIXES = (".txt", ".log", ".out")
 # The banner of a GPAW log; it stands in the first lines.
@@ -57,11 +55,13 @@ class Found:
     Attributes:
         sources: calculations, folder by folder, numbers in their order.
         lonely: CHGCARs without a calculation beside them.
+        unread: vaspout.h5 files without another file of the calculation.
         others: files that are none of ours, passed over.
     """
 
     sources: list[Source] = field(default_factory=list)
     lonely: list[Path] = field(default_factory=list)
+    unread: list[Path] = field(default_factory=list)
     others: int = 0
 
 
@@ -83,7 +83,7 @@ def find_sources(paths: Sequence[str | Path], leave_out: Path | None = None) -> 
         for folder, names in folders:
             fresh = [folder / name for name in names if _first_time(folder / name, seen)]
             _sort_out(fresh, folder if path.is_file() else path, found)
-    if not found.sources and not found.lonely:
+    if not found.sources and not found.lonely and not found.unread:
         raise DataError(
             f"{', '.join(map(str, paths))}: no calculation there (vasprun.xml, OUTCAR, .extxyz, .xyz, .traj, .gpw, "
             "GPAW logs)"
@@ -124,7 +124,7 @@ def _sort_out(files: Iterable[Path], root: Path, found: Found) -> None:
     vasp: dict[str, dict[str, Path]] = {}
     for path in files:
         kind, tag = _kind(path)
-        if kind in ("vasprun", "outcar", "chgcar"):
+        if kind in ("vasprun", "outcar", "chgcar", "vaspout"):
             # A file beside its own compressed copy is looked at as well.
             twin = kind in vasp.get(tag, {})
             vasp.setdefault(path.name if twin else tag, {})[kind] = path
@@ -133,9 +133,11 @@ def _sort_out(files: Iterable[Path], root: Path, found: Found) -> None:
         else:
             found.others += 1
     for tag, parts in sorted(vasp.items(), key=lambda item: by_number(item[0])):
-        chgcar = parts.pop("chgcar", None)
+        chgcar, vaspout = parts.pop("chgcar", None), parts.pop("vaspout", None)
         if not parts:
-            found.lonely.append(chgcar)  # type: ignore[arg-type]
+            # Beside a vasprun.xml or OUTCAR, vaspout.h5 tells the same again.
+            found.lonely += [chgcar] if chgcar else []
+            found.unread += [vaspout] if vaspout else []
             continue
         kind = "vasprun" if "vasprun" in parts else "outcar"
         path = parts.pop(kind)
@@ -145,12 +147,10 @@ def _sort_out(files: Iterable[Path], root: Path, found: Found) -> None:
 
 def _kind(path: Path) -> tuple[str, str]:
     """What a file is by its name (for logs by its first lines), and what tells it apart in its folder."""
-    name = path.name
-    for suffix in COMPRESSED:
-        name = name.removesuffix(suffix)
-    vasp = VASP_NAME.fullmatch(name)
-    if vasp:
-        return vasp[1].lower(), vasp[2].replace(".xml", "", 1).strip("._-")
+    vasp = vasp_file(path)
+    if vasp is not None:
+        return vasp
+    name = plain_name(path)
     plain = Path(name)
     if plain.suffix in SUFFIXES and (name == path.name or SUFFIXES[plain.suffix] == "extxyz"):
         return SUFFIXES[plain.suffix], plain.stem

@@ -65,7 +65,7 @@ def import_archive(
     """
     target = Target.open(Path(into), append=append)
     found = find_sources(paths, leave_out=target.folder)
-    files = sum(source.files for source in found.sources) + len(found.lonely)
+    files = sum(source.files for source in found.sources) + len(found.lonely) + len(found.unread)
     report = ImportReport(files=files, others=found.others)
     groups = _group(found.sources, target, demand, report)
     run = _Import(target, groups, report, Names(target.taken, config_id), force_ceiling_eV_A, mixed)
@@ -76,6 +76,10 @@ def import_archive(
             run.write(found.sources, stream)
         for path in found.lonely:
             report.refuse(path, None, "unfinished", "no vasprun.xml or OUTCAR beside it; see `redoxmd density import`")
+        for path in found.unread:
+            report.refuse(
+                path, None, "not_read", "vaspout.h5 is not read; put the vasprun.xml or OUTCAR of the run beside it"
+            )
         if report.frames:
             densities = import_beside(run.jobs, Path(scratch) / "densities.h5", report)
             target.add(frames, densities)
