@@ -35,6 +35,31 @@ def test_files_of_a_folder_belong_together_by_their_numbers(tmp_path):
     assert found.others == 2
 
 
+def test_words_around_the_names_tell_calculations_apart(tmp_path):
+    put(tmp_path / "a", "vasprun.xml.relax1", "vasprun.relax2.xml.gz", "OUTCAR.relax2.gz", "OUTCAR.static")
+    put(tmp_path / "b", "run1_vasprun.xml", "run1_OUTCAR", "run2.vasprun.xml.xz", "run1_CHGCAR.gz")
+    put(tmp_path / "c", "plot_vasprun.py", "vasprun.py", "read_OUTCAR.ipynb", "CHGCAR.png", "myvasprun.xml")
+    found = find_sources([tmp_path])
+    assert summary(found) == [
+        ("a_relax1", "vasprun", "vasprun.xml.relax1", None, None),
+        ("a_relax2", "vasprun", "vasprun.relax2.xml.gz", "OUTCAR.relax2.gz", None),
+        ("a_static", "outcar", "OUTCAR.static", None, None),
+        ("b_run1", "vasprun", "run1_vasprun.xml", "run1_OUTCAR", "run1_CHGCAR.gz"),
+        ("b_run2", "vasprun", "run2.vasprun.xml.xz", None, None),
+    ]
+    assert found.others == 5
+    assert summary(find_sources([tmp_path / "b/run1_vasprun.xml"]))[0][3:] == ("run1_OUTCAR", "run1_CHGCAR.gz")
+
+
+def test_vaspout_alone_is_named_and_told_of(tmp_path):
+    put(tmp_path / "alone", "vaspout.h5")
+    put(tmp_path / "beside", "vaspout.h5", "OUTCAR")
+    found = find_sources([tmp_path])
+    assert [path.parent.name for path in found.unread] == ["alone"]
+    assert [source.name for source in found.sources] == ["beside"]
+    assert [path.name for path in find_sources([tmp_path / "alone/vaspout.h5"]).unread] == ["vaspout.h5"]
+
+
 def test_files_of_ase_and_gpaw(tmp_path):
     put(tmp_path / "a", "frames.extxyz", "more.xyz.gz", "md.traj", "last.gpw", "notes.txt")
     (tmp_path / "a/gpaw.txt").write_text(BANNER)

@@ -254,6 +254,15 @@ def test_the_same_geometry_with_another_energy_is_told(tmp_path):
     assert "+0.600 eV from it: another electronic state?" in report.refused[0].detail
 
 
+def test_vaspout_is_refused_by_name_with_what_to_do(tmp_path):
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs/vaspout.h5").write_bytes(b"\x89HDF\r\n")
+    report = import_archive([tmp_path / "runs"], tmp_path / "data")
+    assert (report.files, report.frames) == (1, 0)
+    assert refusals(tmp_path / "data") == [("vaspout.h5", "", "not_read")]
+    assert "put the vasprun.xml or OUTCAR of the run beside it" in report.refused[0].detail
+
+
 def test_densities_of_last_frames(tmp_path):
     frames = {name: md(seed, 3) for seed, name in enumerate(("good", "moved", "refused", "broken"))}
     for name, run in frames.items():
