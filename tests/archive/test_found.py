@@ -1,3 +1,5 @@
+import os
+
 import pytest
 
 from redoxmd.archive.found import Names, find_sources
@@ -94,6 +96,31 @@ def test_a_folder_named_itself_gives_its_name(tmp_path):
 def test_a_density_alone_is_accounted_for(tmp_path):
     put(tmp_path / "a", "CHGCAR")
     assert [path.name for path in find_sources([tmp_path]).lonely] == ["CHGCAR"]
+
+
+def test_what_cannot_be_walked_through_is_told(tmp_path, monkeypatch):
+    put(tmp_path / "runs/a", "OUTCAR")
+    put(tmp_path / "elsewhere", "OUTCAR")
+    put(tmp_path / "runs/locked", "OUTCAR")
+    (tmp_path / "runs/linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "runs/a/vasprun.xml").symlink_to(tmp_path / "gone/vasprun.xml")
+    scandir = os.scandir
+
+    def locked(path):
+        if str(path).endswith("locked"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", locked)
+    found = find_sources([tmp_path / "runs"])
+    assert [source.name for source in found.sources] == ["a"]
+    assert {
+        path.relative_to(tmp_path / "runs").as_posix(): why.split(",")[0] for path, why in found.skipped.items()
+    } == {
+        "linked": "a link to a folder",
+        "locked": "cannot be read (Permission denied)",
+        "a/vasprun.xml": "a link to nothing",
+    }
 
 
 def test_nothing_there_is_an_error(tmp_path):

@@ -17,6 +17,7 @@ LOG_SUFFIXES = (".txt", ".log", ".out")
 GPAW_BANNER = b"|__ |  _|___|_____|"
 # Kinds whose frames follow each other in time.
 RUNS = ("vasprun", "outcar", "gpaw log")
+LINK = "a link to a folder, not followed; name that folder besides"
 
 
 @dataclass(frozen=True)
@@ -56,12 +57,14 @@ class Found:
         sources: calculations, folder by folder, numbers in their order.
         lonely: CHGCARs without a calculation beside them.
         unread: vaspout.h5 files without another file of the calculation.
+        skipped: folders that cannot be read or are links, and links to nothing → why.
         others: files that are none of ours, passed over.
     """
 
     sources: list[Source] = field(default_factory=list)
     lonely: list[Path] = field(default_factory=list)
     unread: list[Path] = field(default_factory=list)
+    skipped: dict[Path, str] = field(default_factory=dict)
     others: int = 0
 
 
@@ -79,7 +82,7 @@ def find_sources(paths: Sequence[str | Path], leave_out: Path | None = None) -> 
     for path in map(Path, paths):
         if not path.exists():
             raise DataError(f"{path}: no such file or folder")
-        folders = [(path.parent, _with_parts(path))] if path.is_file() else _walk(path, leave_out)
+        folders = [(path.parent, _with_parts(path))] if path.is_file() else _walk(path, leave_out, found)
         for folder, names in folders:
             fresh = [folder / name for name in names if _first_time(folder / name, seen)]
             _sort_out(fresh, folder if path.is_file() else path, found)
@@ -99,10 +102,16 @@ def _with_parts(path: Path) -> list[str]:
     return [path.name, *(file.name for file in beside if _kind(file) in [(part, tag) for part in wanted])]
 
 
-def _walk(top: Path, leave_out: Path | None) -> Iterator[tuple[Path, list[str]]]:
+def _walk(top: Path, leave_out: Path | None, found: Found) -> Iterator[tuple[Path, list[str]]]:
     hidden = leave_out.resolve() if leave_out else None
-    for folder, inner, names in os.walk(top):
+
+    def note(error: OSError) -> None:
+        found.skipped[Path(error.filename)] = f"cannot be read ({error.strerror})"
+
+    for folder, inner, names in os.walk(top, onerror=note):
         place = Path(folder)
+        found.skipped |= {place / name: LINK for name in inner if (place / name).is_symlink()}
+        found.skipped |= {place / name: "a link to nothing" for name in names if not (place / name).exists()}
         inner[:] = sorted((name for name in inner if (place / name).resolve() != hidden), key=by_number)
         yield place, sorted((name for name in names if not name.startswith(".")), key=by_number)
 

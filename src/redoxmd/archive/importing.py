@@ -67,6 +67,8 @@ def import_archive(
     found = find_sources(paths, leave_out=target.folder)
     files = sum(source.files for source in found.sources) + len(found.lonely) + len(found.unread)
     report = ImportReport(files=files, others=found.others)
+    for path, why in found.skipped.items():
+        report.note(path, {why: 1})
     groups = _group(found.sources, target, demand, report)
     run = _Import(target, groups, report, Names(target.taken, config_id), force_ceiling_eV_A, mixed)
     target.folder.mkdir(parents=True, exist_ok=True)
