@@ -395,6 +395,17 @@ class TestDamagedFiles:
         oracle = ase.io.read(path, format="vasp-xml").get_potential_energy()
         assert frame.energy_eV == pytest.approx(oracle, abs=5e-7 * GPa * 40.9)
 
+    @pytest.mark.parametrize("number", [1, 4, 100])
+    def test_loops_of_displaced_atoms_have_numbers_of_their_own(self, number, put):
+        """IBRION = 8, as VASP 5.2 numbers its loops: 1(18), then 4(1) and 100(1), or on from 1(18)."""
+        data = content("converged", "OUTCAR").replace(b"IBRION =      1", b"IBRION =      8")
+        end = data.index(b" General timing")
+        loop = b"\n------- Iteration %4d(%4d)  -------\n total energy-change (2. order) :-0.1E+01  (-0.2E+00)\n"
+        loops = b"".join(loop % (number, k) for k in range(13, 20))
+        path = put(data[:end] + loops + loop % (number + 1, 1) + data[end:], "OUTCAR")
+        (frame,) = read_outcar(path).frames
+        assert same(frame, *read("converged", "OUTCAR"))
+
     @pytest.mark.parametrize("tag", ["LEPSILON", "LCHIMAG", "LCALCEPS"])
     def test_loops_of_linear_response_are_no_second_run(self, tag, put):
         """The loops of a real ground state again, behind its forces, as VASP numbers those of linear response."""
@@ -409,7 +420,7 @@ class TestDamagedFiles:
         found = read_outcar(path)
         (frame,) = found.frames
         assert same(frame, *whole)
-        assert list(found.notes) == [f"the loops of {tag} = T behind ionic step 0 from 0 are left out"]
+        assert list(found.notes) == [f"loops of a response ({tag} = T) behind the ground state are left out"]
         path = put(data[:end] + loops + data[end:], "OUTCAR")
         assert frames_of(read_outcar, path)[1] == "corrupted"
 

@@ -116,7 +116,8 @@ def _frames(lines: Iterator[str], first: str, header: Header, path: Path, notes:
     symbols, settings = header.symbols, header.settings
     verbosity = int(settings.get("NWRITE", FULL_OUTPUT))
     partial = partial_stress_note(settings)
-    for index, step in enumerate(_steps(lines, first, header, path, notes)):
+    steps = _without_response(_steps(lines, first, header, path, notes), response_tags(settings), notes)
+    for index, step in enumerate(steps):
         table, stress = step.table, step.stress_eV_A3
         if table is None or step.energy_eV is None:
             what = f"{path}, ionic step {index} from 0: no {'forces' if table is None else 'energy'}"
@@ -147,10 +148,10 @@ def _frames(lines: Iterator[str], first: str, header: Header, path: Path, notes:
 
 
 def _steps(lines: Iterator[str], first: str, header: Header, path: Path, notes: Counter[str]) -> Iterator[_Step]:
-    """Ionic steps, each given when the next begins or the run ends, as moments may come late."""
-    step, ended, index = _begin(None, first, path), False, 0
-    cell, stress = header.cell, None
-    response, responding, predictions = response_tags(header.settings), False, 0
+    """Ionic steps and loops of response, each given when the next begins or the run ends, as moments may come late."""
+    step, ended, index = _Step(*_iteration(first, path)), False, 0
+    cell, stress, predictions = header.cell, None, 0
+    response = bool(response_tags(header.settings))
     for line in lines:
         match = MARKS.search(line)
         if match is None:
@@ -163,8 +164,6 @@ def _steps(lines: Iterator[str], first: str, header: Header, path: Path, notes: 
         if mark == "General timing and accounting":
             ended = True
             yield step
-        elif responding:
-            continue
         elif mark == "  in kB":
             stress = EV_A3_PER_KBAR * np.array(numbers(line.partition("kB")[2], 6, where))[TENSOR]
         elif mark == "direct lattice vectors":
@@ -177,14 +176,16 @@ def _steps(lines: Iterator[str], first: str, header: Header, path: Path, notes: 
                 predictions += 1
             elif step.table is None:
                 step.table, step.cell, step.stress_eV_A3 = table, cell, stress
-        elif mark == "-- Iteration" and response and step.energy_eV is not None and not _is_next(line, step):
-            responding = True
-            notes[f"the loops of {response} behind ionic step {index} from 0 are left out"] = 1
         elif mark == "-- Iteration":
-            following = _begin(step, line, path)
-            if following is not step:
+            number, loop = _iteration(line, path)
+            repeats = number < step.number or (number == step.number and loop <= step.loops)
+            if repeats and not response:
+                raise second_run(path)
+            if number == step.number and not repeats and not (response and step.energy_eV is not None):
+                step.loops, step.change_eV = loop, None
+            else:
                 yield step
-                step, index, stress = following, index + 1, None
+                step, index, stress = _Step(number, loop), index + 1, None
         elif mark == "magnetization (x)":
             moments = _moments(lines, len(header.symbols), where)
             step.moments_muB = moments if step.moments_muB is None else step.moments_muB
@@ -198,24 +199,23 @@ def _steps(lines: Iterator[str], first: str, header: Header, path: Path, notes: 
         raise LabelRefused("unfinished", f"{path} ends in mid-run, in ionic step {index} from 0")
 
 
-def _begin(step: _Step | None, line: str, path: Path) -> _Step:
-    """The step a line "Iteration i( j)" belongs to: the same for a further electronic step, else a new one."""
+def _without_response(steps: Iterator[_Step], response: str, notes: Counter[str]) -> Iterator[_Step]:
+    """Ionic steps; loops of a response follow them, under the same or an earlier number, or without forces."""
+    done = 0
+    for step in steps:
+        if response and done and (step.number <= done or (step.table is None and step.energy_eV is None)):
+            notes[f"loops of a response ({response}) behind the ground state are left out"] = 1
+            continue
+        done = step.number
+        yield step
+
+
+def _iteration(line: str, path: Path) -> tuple[int, int]:
+    """Ionic and electronic step of a line "Iteration i( j)"."""
     match = ITERATION.search(line)
     if match is None:
         raise LabelRefused("corrupted", f"{path}: {line.strip()[:60]!r}")
-    number, loop = int(match[1]), int(match[2])
-    if step is not None and (number < step.number or (number == step.number and loop <= step.loops)):
-        raise second_run(path)
-    if step is None or number > step.number:
-        step = _Step(number)
-    step.loops, step.change_eV = loop, None
-    return step
-
-
-def _is_next(line: str, step: _Step) -> bool:
-    """Whether a line "Iteration i( j)" begins a later ionic step."""
-    match = ITERATION.search(line)
-    return match is not None and int(match[1]) > step.number
+    return int(match[1]), int(match[2])
 
 
 def _take(step: _Step, mark: str, line: str, where: str) -> None:
