@@ -53,6 +53,27 @@ def test_words_around_the_names_tell_calculations_apart(tmp_path):
     assert summary(find_sources([tmp_path / "b/run1_vasprun.xml"]))[0][3:] == ("run1_OUTCAR", "run1_CHGCAR.gz")
 
 
+def test_packed_files_are_told_of(tmp_path):
+    put(
+        tmp_path / "a",
+        "vaspruns.tar.lzma",
+        "vasprun.xml.tar.bz2",
+        "vasprun.xml.zst",
+        "runs.zip",
+        "OUTCAR",
+        "OUTCAR-001.xz",
+    )
+    found = find_sources([tmp_path])
+    assert [source.name for source in found.sources] == ["a", "a_001"]
+    assert sorted(path.name for path in found.skipped) == [
+        "runs.zip",
+        "vasprun.xml.tar.bz2",
+        "vasprun.xml.zst",
+        "vaspruns.tar.lzma",
+    ]
+    assert all("unpack it" in why for why in found.skipped.values())
+
+
 def test_vaspout_alone_is_named_and_told_of(tmp_path):
     put(tmp_path / "alone", "vaspout.h5")
     put(tmp_path / "beside", "vaspout.h5", "OUTCAR")

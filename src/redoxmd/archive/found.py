@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from redoxmd.density.exchange.text import plain_name, vasp_file
+from redoxmd.density.exchange.text import is_packed, plain_name, vasp_file
 from redoxmd.errors import DataError
 
 SUFFIXES = {".extxyz": "extxyz", ".xyz": "extxyz", ".exyz": "extxyz", ".traj": "traj", ".gpw": "gpw"}
@@ -57,7 +57,7 @@ class Found:
         sources: calculations, folder by folder, numbers in their order.
         lonely: CHGCARs without a calculation beside them.
         unread: vaspout.h5 files without another file of the calculation.
-        skipped: folders that cannot be read or are links, and links to nothing → why.
+        skipped: folders that cannot be read or are links, links to nothing, files still packed → why.
         others: files that are none of ours, passed over.
     """
 
@@ -137,6 +137,8 @@ def _sort_out(files: Iterable[Path], root: Path, found: Found) -> None:
             # A file beside its own compressed copy is looked at as well.
             twin = kind in vasp.get(tag, {})
             vasp.setdefault(path.name if twin else tag, {})[kind] = path
+        elif is_packed(path):
+            found.skipped[path] = "packed in a form that is not read (.gz, .bz2, .xz are); unpack it"
         elif kind:
             found.sources.append(Source(path, kind, _name(path.parent, root, tag)))
         else:

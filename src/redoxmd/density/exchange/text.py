@@ -22,6 +22,7 @@ PACK: dict[str, Callable[[bytes], bytes]] = {
     ".bz2": bz2.compress,
     ".xz": lzma.compress,
 }
+NOT_UNPACKED = {".tar", ".tgz", ".zip", ".7z", ".rar", ".zst", ".lzma", ".lz4", ".z"}
 # vasprun.xml, vasprun_01.xml.gz, OUTCAR.relax1, run1_CHGCAR: what stands around the name tells files of a folder apart.
 VASP_NAME = re.compile(r"(?:(.*)[._-])?(vasprun|OUTCAR|CHGCAR|vaspout)(?![A-Za-z])(.*)", re.DOTALL)
 # Scripts, figures and tables that are named after VASP's files.
@@ -45,6 +46,11 @@ OTHER_SUFFIXES |= {".cube", ".html"}
 BARE_EXPONENT = re.compile(rb"^([-+]?\d*\.\d+)([-+]\d{3})$")
 
 
+def is_packed(path: Path) -> bool:
+    """Whether a name is of an archive of files, or of a compression that is not read."""
+    return any(suffix.lower() in NOT_UNPACKED for suffix in path.suffixes)
+
+
 def plain_name(path: Path) -> str:
     """File name without the suffix of its compression."""
     return path.stem if path.suffix in COMPRESSED else path.name
@@ -54,7 +60,7 @@ def vasp_file(path: Path) -> tuple[str, str] | None:
     """Which of VASP's files a name is of (vasprun, outcar, chgcar, vaspout), and what else the name says; else None."""
     name = plain_name(path)
     match = VASP_NAME.fullmatch(name)
-    if match is None or Path(name).suffix.lower() in OTHER_SUFFIXES:
+    if match is None or Path(name).suffix.lower() in OTHER_SUFFIXES or is_packed(path):
         return None
     parts = [match[1] or "", match[3].removesuffix(".h5").replace(".xml", "", 1)]
     return match[2].lower(), "_".join(part for part in (part.strip("._-") for part in parts) if part)
