@@ -204,6 +204,12 @@ class TestStress:
         assert "stress" not in results
         assert "stress and virial left out" in notes[0]
 
+    def test_kbar_are_told_by_their_size(self, tmp_path):
+        keys = 'energy=-10.0 stress="-16.0 0 0 0 -16.0 0 0 0 -16.0"'
+        results, notes = only(tmp_path, frame(":forces:R:3", keys, REFERENCE))
+        assert "stress" not in results
+        assert notes == ["stress left out: beyond 1 eV/Å³ (160 GPa), so of another unit"]
+
     @pytest.mark.parametrize(
         ("cell", "virial"), [('pbc="F F F"', VIRIAL), (CELL, '"2.16 2.16 2.16 0 0 0"')], ids=["no cell", "six"]
     )
@@ -264,10 +270,22 @@ class TestForms:
         frames, refused, notes = imported(tmp_path, change(text + text.replace("O 2 0", "O 2.1 0")))
         assert ([forces_along_x(item.calc.results) for item in frames], refused, notes) == ([[0.1, -0.1]] * 2, [], [])
 
+    def test_keys_in_small_letters(self, tmp_path):
+        text = frame(":force:R:3", f"energy=-10.0 virial={VIRIAL}", REFERENCE)
+        text = text.replace("Lattice", "lattice").replace("Properties", "properties").replace('pbc="T T T"', "")
+        (found,), refused, notes = imported(tmp_path, text)
+        assert (found.cell.lengths().tolist(), found.pbc.tolist(), refused, notes) == ([6.0] * 3, [True] * 3, [], [])
+        assert found.get_stress()[0] == pytest.approx(-0.01)
+
     def test_numbers_for_species(self, tmp_path):
         text = f"2\n{CELL} Properties=pos:R:3:Z:I:1:forces:R:3 energy=-10.0\n0 0 0 3 0.1 0 0\n2 0 0 8 -0.1 0 0\n"
         (found,), refused, _ = imported(tmp_path, text)
         assert (str(found.symbols), refused) == ("LiO", [])
+
+    def test_initial_moments_are_no_labels_and_stay(self, tmp_path):
+        text = frame(":forces:R:3:initial_magmoms:R:1", "energy=-10.0", REFERENCE, ("1.0", "2.0"))
+        (found,), _, notes = imported(tmp_path, text)
+        assert (found.get_initial_magnetic_moments().tolist(), notes) == ([1.0, 2.0], [])
 
     def test_fixed_atoms_keep_their_forces(self, tmp_path):
         results, notes = only(tmp_path, frame(":forces:R:3:move_mask:L:1", "energy=-10.0", REFERENCE, ("F", "T")))

@@ -17,17 +17,21 @@ from redoxmd.errors import LabelRefused
 
 # energy, REF_energy, dft_force, forces_ref …: the source of a label, and the quantity.
 LABEL = re.compile(r"(ref_|dft_|plain_)?(energy|forces?|stress|virials?|magmoms)(_ref|_dft)?", re.IGNORECASE)
-LIKE_A_LABEL = re.compile(r"(?!.*(weight|unit|mask)).*(energy|force|stress|virial|magmoms)", re.IGNORECASE)
+LIKE_A_LABEL = re.compile(r"(?!.*(weight|unit|mask|initial)).*(energy|force|stress|virial|magmoms)", re.IGNORECASE)
 # ASE's further results, which go with its energy and forces.
 COMPANIONS = {"free_energy", "energies", "stresses"}
 PLAIN = ""
 # ASE takes these for 3×3 matrices and gives up on six components, unless they have another name.
 MATRICES = re.compile(r"(^|\s)(stress|virial)(\s*=)")
+# NEP writes these in small letters, which ASE passes over, and the columns with them.
+CAPITALS = re.compile(r"(^|\s)(lattice|properties)(?=\s*=)")
 UNIT_NAME = re.compile(r"(?:.*[_-])?units?", re.IGNORECASE)
 OUR_UNITS = {"ev", "ev/a", "ev/å", "ev/ang", "ev/angstrom", "ev/a^3", "ev/å^3", "ev/ang^3", "ev/angstrom^3", "metal"}
 OUR_UNITS |= {"a", "å", "ang", "angstrom", "fs", "k"}
 STRESS_TOLERANCE = 1e-3
 STRESS_FLOOR_eV_A3 = 1e-6
+# 160 GPa; a stress in GPa or kbar exceeds it.
+STRESS_CEILING_eV_A3 = 1.0
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,8 @@ class Labels:
 
 def parse_comment(line: str) -> dict[str, Any]:
     """Keys of the second line of extended XYZ; stress and virial as `plain_stress`, `plain_virial`, of any shape."""
-    keys: dict[str, Any] = key_val_str_to_dict(MATRICES.sub(r"\1plain_\2\3", line))
+    capitals = CAPITALS.sub(lambda match: match[1] + match[2].capitalize(), line)
+    keys: dict[str, Any] = key_val_str_to_dict(MATRICES.sub(r"\1plain_\2\3", capitals))
     return keys
 
 
@@ -140,6 +145,9 @@ def _stress(labels: Mapping[str, tuple[str, Any]], volume_A3: float, notes: Coun
             notes[f"six components of {_shown(name)} read in ASE's order: xx, yy, zz, yz, xz, xy"] += 1
         full = voigt_6_to_full_3x3_stress(found.ravel()) if found.size == 6 else found
         found = full.reshape(3, 3) if full.size == 9 else full
+        if found.size and np.abs(found).max() > STRESS_CEILING_eV_A3:
+            notes[f"{_shown(name)} left out: beyond {STRESS_CEILING_eV_A3:g} eV/Å³ (160 GPa), so of another unit"] += 1
+            found = None
     if "virial" not in labels:
         return found
     name, value = labels["virial"]
