@@ -133,6 +133,33 @@ def test_moments_of_another_run_are_left_out_and_noted(tmp_path, change, kept):
     assert "note" in (tmp_path / "data/refused.csv").read_text()
 
 
+def test_a_tag_that_is_no_number_costs_its_file_only(archive, tmp_path):
+    text = (archive / "x1/vasprun.xml").read_text()
+    (archive / "x1/vasprun.xml").write_text(re.sub(r'name="IBRION"> *\d', 'name="IBRION"> none', text))
+    report = import_archive([archive], tmp_path / "data")
+    assert [(item.path.parent.name, item.reason) for item in report.refused] == [("x1", "corrupted")]
+    assert report.accepted == {"x2": 5}
+
+
+def test_moments_find_their_steps_between_those_of_a_force_field(tmp_path):
+    """A vasprun.xml has the steps that VASP's force field predicted, its OUTCAR has other tables of them."""
+    text = real("spin-relax", "vasprun.xml")
+    starts = [match.start() for match in re.finditer(r" <calculation>", text)]
+    predicted = re.sub(r"(?s)  <scstep>.*</scstep>\n", "", text[starts[0] : starts[1]])
+    predicted = re.sub(r"(name=\"e_fr_energy\"> +-)1", r"\g<1>7", predicted)
+    (tmp_path / "vasprun.xml").write_text(text[: starts[2]] + 3 * predicted + text[starts[2] :])
+    (tmp_path / "OUTCAR").write_text(real("spin-relax", "OUTCAR"))
+    report = import_archive([tmp_path / "vasprun.xml"], tmp_path / "data")
+    assert [item.step for item in report.refused if item.reason == "unconverged"][:4] == [0, 2, 3, 4]
+    frames = read(tmp_path / "data/frames.extxyz", ":")
+    assert {frame.info["step"]: frame.calc.results["magmoms"].tolist() for frame in frames} == {
+        1: [0.769],
+        5: [0.700],
+        7: [0.646],
+    }
+    assert report.notes == []
+
+
 @pytest.mark.parametrize(("ibrion", "accepted"), [(0, 11), (1, 12), (2, 12), (3, 12), (5, 12)])
 def test_steps_of_a_relaxation_are_judged_each_by_itself(tmp_path, ibrion, accepted):
     """A step whose energy stands apart: a fault in MD, where the next begins in a relaxation's line search."""

@@ -92,10 +92,10 @@ def judge_calculation(
 
     try:
         calculation = open_calculation(source)
-    except LabelRefused as refusal:
-        yield Judged(None, refusal=refusal)
+        md = source.is_run and is_md(calculation.settings)
+    except Exception as error:
+        yield Judged(None, refusal=_as_refusal(error, source.path))
         return
-    md = source.is_run and is_md(calculation.settings)
     judged = (
         replace(_judge(frame, settings_hash, force_ceiling_eV_A), md=md) for frame in _frames(calculation, source)
     )

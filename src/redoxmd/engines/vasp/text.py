@@ -19,7 +19,7 @@ FUSED = re.compile(r"(?<=\d)-(?=[\d.])")
 EDIFF_ROUNDING = 1.5
 # 5 to 8 displace atoms, 1 to 3 and 40 on look for a minimum or a saddle; -1 is moved from outside, if at all.
 IBRION_OF_MD = (-1, 0)
-RESPONSE_TAGS = ("LEPSILON", "LCALCEPS", "LCHIMAG", "LNMR_SYM_RED")
+RESPONSE_TAGS = ("LEPSILON", "LCALCEPS", "LCHIMAG")
 IBRION_OF_RESPONSE = (5, 6, 7, 8)
 FULL_OUTPUT = 2
 WORDS_OF_TRUTH = {"T": True, "TRUE": True, "F": False, "FALSE": False}
