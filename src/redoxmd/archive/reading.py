@@ -86,6 +86,7 @@ def judge_calculation(
     Args:
         source: the calculation.
         settings_hash: of its group; a frame that itself says another is refused.
+        force_ceiling_eV_A: larger components are refused.
         notes: takes what was left out or assumed, a sentence each, and of how many frames.
     """
     from redoxmd.engines.vasp.text import is_md
