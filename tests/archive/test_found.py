@@ -72,6 +72,9 @@ def test_packed_files_are_told_of(tmp_path):
         "vaspruns.tar.lzma",
     ]
     assert all("unpack it" in why for why in found.skipped.values())
+    put(tmp_path / "b", "runs.tar")
+    with pytest.raises(DataError, match=r"no calculation there.*runs\.tar: packed .*unpack it"):
+        find_sources([tmp_path / "b"])
 
 
 def test_vaspout_alone_is_named_and_told_of(tmp_path):

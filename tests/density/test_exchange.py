@@ -559,6 +559,17 @@ def test_folders_are_searched_for_chgcars_of_any_ending(tmp_path, chgcar):
     assert (len(report.accepted), [item.reason for item in report.refused]) == (1, ["duplicate"] * 4)
 
 
+def test_packed_densities_are_refused_by_name(tmp_path):
+    for name in ("CHGCAR.zst", "a.cube.tar", "notes.zip"):
+        (tmp_path / name).write_bytes(b"packed")
+    report = import_densities([tmp_path], tmp_path / "new/all.h5", VALENCE_ELECTRONS)
+    assert [(item.path.name, item.reason) for item in report.refused] == [
+        ("CHGCAR.zst", "unreadable"),
+        ("a.cube.tar", "unreadable"),
+    ]
+    assert "unpack it" in report.refused[0].detail
+
+
 def test_cubes_must_be_a_pair(cubes, density):
     write_cube(cubes[1], toy(2), "spin")
     with pytest.raises(DensityRefused, match="cell or atoms differ") as caught:

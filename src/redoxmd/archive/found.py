@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from redoxmd.density.exchange.text import is_packed, plain_name, vasp_file
+from redoxmd.density.exchange.text import UNPACK_IT, is_packed, plain_name, vasp_file
 from redoxmd.errors import DataError
 
 SUFFIXES = {".extxyz": "extxyz", ".xyz": "extxyz", ".exyz": "extxyz", ".traj": "traj", ".gpw": "gpw"}
@@ -87,9 +87,10 @@ def find_sources(paths: Sequence[str | Path], leave_out: Path | None = None) -> 
             fresh = [folder / name for name in names if _first_time(folder / name, seen)]
             _sort_out(fresh, folder if path.is_file() else path, found)
     if not found.sources and not found.lonely and not found.unread:
+        skipped = "".join(f"; {path}: {why}" for path, why in [*found.skipped.items()][:3])
         raise DataError(
             f"{', '.join(map(str, paths))}: no calculation there (vasprun.xml, OUTCAR, .extxyz, .xyz, .traj, .gpw, "
-            "GPAW logs)"
+            f"GPAW logs){skipped}"
         )
     return found
 
@@ -138,7 +139,7 @@ def _sort_out(files: Iterable[Path], root: Path, found: Found) -> None:
             twin = kind in vasp.get(tag, {})
             vasp.setdefault(path.name if twin else tag, {})[kind] = path
         elif is_packed(path):
-            found.skipped[path] = "packed in a form that is not read (.gz, .bz2, .xz are); unpack it"
+            found.skipped[path] = UNPACK_IT
         elif kind:
             found.sources.append(Source(path, kind, _name(path.parent, root, tag)))
         else:

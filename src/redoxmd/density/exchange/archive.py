@@ -13,7 +13,7 @@ import h5py
 
 from redoxmd.density.exchange.chgcar import read_chgcar
 from redoxmd.density.exchange.cube import is_cube, read_cube, spin_cube
-from redoxmd.density.exchange.text import plain_name, vasp_file
+from redoxmd.density.exchange.text import UNPACK_IT, is_packed, plain_name, vasp_file
 from redoxmd.density.grid import Density
 from redoxmd.density.store import (
     density_checksum,
@@ -109,6 +109,8 @@ def _accepted(
 
 
 def _read(path: Path, valence: Mapping[str, float] | None) -> Density:
+    if is_packed(path):
+        raise DensityRefused("unreadable", f"{path}: {UNPACK_IT}")
     return read_cube(path, spin_cube(path), valence) if is_cube(path) else read_chgcar(path, valence)
 
 
@@ -140,7 +142,8 @@ def _find(paths: Iterable[str | Path]) -> list[Path]:
 
 
 def _is_density(path: Path) -> bool:
-    return (is_cube(path) or (vasp_file(path) or ("",))[0] == "chgcar") and path.is_file()
+    packed = is_packed(path) and ("CHGCAR" in path.name or ".cube" in path.name)
+    return (packed or is_cube(path) or (vasp_file(path) or ("",))[0] == "chgcar") and path.is_file()
 
 
 def _by_number(path: Path) -> list[list[tuple[int, str]]]:

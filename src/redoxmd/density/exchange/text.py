@@ -23,6 +23,7 @@ PACK: dict[str, Callable[[bytes], bytes]] = {
     ".xz": lzma.compress,
 }
 NOT_UNPACKED = {".tar", ".tgz", ".zip", ".7z", ".rar", ".zst", ".lzma", ".lz4", ".z"}
+UNPACK_IT = "packed in a form that is not read (.gz, .bz2, .xz are); unpack it"
 # vasprun.xml, vasprun_01.xml.gz, OUTCAR.relax1, run1_CHGCAR: what stands around the name tells files of a folder apart.
 VASP_NAME = re.compile(r"(?:(.*)[._-])?(vasprun|OUTCAR|CHGCAR|vaspout)(?![A-Za-z])(.*)", re.DOTALL)
 # Scripts, figures and tables that are named after VASP's files.
