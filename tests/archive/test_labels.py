@@ -300,6 +300,12 @@ class TestForms:
         (found,), refused, _ = imported(tmp_path, frame(*PLAIN, REFERENCE, cell=cell))
         assert (found.pbc.tolist(), refused) == (pbc, [])
 
+    def test_a_slab_is_not_the_same_geometry_as_a_crystal(self, tmp_path):
+        text = frame(*PLAIN, REFERENCE)
+        frames, refused, _ = imported(tmp_path, text + text.replace("T T T", "T T F") + text)
+        assert [item.pbc.tolist() for item in frames] == [[True] * 3, [True, True, False]]
+        assert [row[:2] for row in refused] == [("2", "duplicate")]
+
     def test_energies_and_moments_of_atoms(self, tmp_path):
         columns = ":forces:R:3:energies:R:1:magmoms:R:1"
         text = frame(columns, "energy=-10.0 magmom=3.0", REFERENCE, ("-5.0", "-5.0"), ("1.0", "2.0"))
