@@ -165,8 +165,10 @@ def _check(frame: Atoms, settings_hash: str) -> None:
 
 
 def frame_identity(frame: Atoms) -> str:
-    """Content of a geometry: species, cell and wrapped positions to 1e-4 Å."""
+    """Content of a geometry: species, cell and wrapped positions to 1e-4 Å, and periodicity where that is not full."""
     digest = hashlib.sha256(frame.numbers.astype("<i8").tobytes())
+    if not frame.pbc.all():
+        digest.update(frame.pbc.tobytes())
     for lengths_A in (np.asarray(frame.cell), frame.get_positions(wrap=True)):
         # As integers: a rounded zero has no sign there.
         digest.update(np.round(lengths_A / IDENTITY_A).astype("<i8").tobytes())

@@ -74,8 +74,8 @@ def refuse_held_out(
 ) -> tuple[list[Atoms], list[dict[str, Any]]]:
     """Candidates that may be trained on, and a refusal of each in the ordering of a test or validation configuration.
 
-    A label of such a frame could not be trained on, so the reference calculation would be spent for nothing. The reasons
-    are `test_ordering` and `validation_ordering`.
+    A label of such a frame could not be trained on, so the reference calculation would be wasted. The reasons are
+    `test_ordering` and `validation_ordering`.
 
     Args:
         candidates: frames of explore runs and images of paths.

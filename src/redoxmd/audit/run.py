@@ -72,15 +72,18 @@ def check_run(frames: Sequence[ReadFrame], timestep_fs: float | None = None) -> 
 def check_labelled(frames: Sequence[Atoms]) -> dict[tuple[str, int], Finding]:
     """`check_run` for labelled frames of any number of runs, told apart by `info["config_id"]` and composition.
 
+    A frame of `info["md"]` False, of a relaxation, has no neighbours in time and is judged alone.
+
     Returns:
         (config_id, step) → (reason, what was seen).
     """
-    runs: dict[tuple[str, bytes], list[Atoms]] = {}
+    runs: dict[tuple[str, bytes, int | None], list[Atoms]] = {}
     for frame in frames:
-        runs.setdefault((str(frame.info["config_id"]), frame.numbers.tobytes()), []).append(frame)
+        alone = None if frame.info.get("md", True) else int(frame.info["step"])
+        runs.setdefault((str(frame.info["config_id"]), frame.numbers.tobytes(), alone), []).append(frame)
     return {
         (name, step): finding
-        for (name, _), run in runs.items()
+        for (name, *_), run in runs.items()
         for step, finding in check_run([_as_read(frame) for frame in run], _timestep_fs(run)).items()
     }
 
