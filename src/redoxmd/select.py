@@ -86,7 +86,7 @@ def refuse_held_out(
     refused = []
     for frame in candidates:
         ordering = ordering_class(frame, structures) if held_out else None
-        if ordering in held_out:
+        if ordering is not None and ordering in held_out:
             refused.append(_refusal(frame, f"{held_out[ordering]}_ordering"))
         else:
             allowed.append(frame)
