@@ -6,11 +6,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from redoxmd.config.sections import Figures
-from redoxmd.figures.style import COLOURS, label, legend, new_figure, say
+from redoxmd.figures.style import COLOURS, in_style, label, legend, new_figure, say
 
 NAMES = {"validation": COLOURS[0], "test": COLOURS[1]}
 
 
+@in_style
 def draw(curves: pd.DataFrame, bins: pd.DataFrame, areas: dict[str, float], settings: Figures) -> Figure:
     """Reliability curve, and error against calibrated spread in bins of equal size.
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from redoxmd.config.sections import Figures
-from redoxmd.figures.style import COLOURS, SETS, label, legend, new_figure, say
+from redoxmd.figures.style import COLOURS, SETS, in_style, label, legend, new_figure, say
 
 PARTS = ("total", "spin")
 PART_COLOURS = {"total": COLOURS[2], "spin": COLOURS[3]}
@@ -19,6 +19,7 @@ HALF_WIDTH = 0.22
 ROOM_FOR_LEGEND = 3.0
 
 
+@in_style
 def draw(errors: pd.DataFrame, history: pd.DataFrame, settings: Figures) -> Figure:
     """Loss (a) and validation NMAE (b) against training step; NMAE of each density by set (c).
 

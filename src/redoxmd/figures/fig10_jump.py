@@ -15,7 +15,7 @@ from matplotlib.gridspec import SubplotSpec
 
 from redoxmd.config.sections import Figures
 from redoxmd.figures.structure_view import REDOX_MAP, View, choose_view, draw_structure
-from redoxmd.figures.style import COLOURS, colour_of, label, legend, new_figure, say
+from redoxmd.figures.style import COLOURS, colour_of, in_style, label, legend, new_figure, say
 
 GREY = "#BBBBBB"
 FS_PER_PS = 1000.0
@@ -24,6 +24,7 @@ FEW_POINTS = 30
 HOP_COLOUR = COLOURS[2]
 
 
+@in_style
 def draw(
     series: pd.DataFrame,
     displacements: pd.DataFrame,

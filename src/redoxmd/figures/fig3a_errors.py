@@ -8,13 +8,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from redoxmd.config.sections import Figures
-from redoxmd.figures.style import COLOURS, MAP, label, new_figure, say
+from redoxmd.figures.style import COLOURS, MAP, in_style, label, new_figure, say
 
 MANY_POINTS = 3000
 FEW_POINTS = 300
 ROOM_FOR_TEXT = 1.45
 
 
+@in_style
 def draw(forces: pd.DataFrame, energies: pd.DataFrame, settings: Figures) -> Figure:
     """Parity above, distribution of errors below; forces on the left, energies on the right.
 

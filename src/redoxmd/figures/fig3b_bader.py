@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from redoxmd.config.sections import Figures
-from redoxmd.figures.style import SETS, label, legend, new_figure, say
+from redoxmd.figures.style import SETS, in_style, label, legend, new_figure, say
 
 SMALL_ERROR_E = 0.05
 ROOM_FOR_TEXT = 1.5
@@ -19,6 +19,7 @@ COLUMNS = {"charge": "charge_e", "moment": "moment_muB"}
 UNITS = {"charge": "e", "moment": r"$\mu_\mathrm{B}$"}
 
 
+@in_style
 def draw(table: pd.DataFrame, element: str, settings: Figures) -> Figure:
     """Parity above, errors below; charges on the left, moments on the right; training points grey, behind.
 

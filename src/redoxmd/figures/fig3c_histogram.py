@@ -13,7 +13,7 @@ from matplotlib.patheffects import withStroke
 
 from redoxmd.config.sections import Figures
 from redoxmd.figures.structure_view import STATE_COLOURS
-from redoxmd.figures.style import COLOURS, label, legend, new_figure, say
+from redoxmd.figures.style import COLOURS, in_style, label, legend, new_figure, say
 
 MOST_POINTS = 3000
 MOST_BINS = 60
@@ -24,6 +24,7 @@ CHARGE = "Bader charge (e)"
 GREY = "#999999"
 
 
+@in_style
 def draw(
     reference: pd.DataFrame, trajectories: pd.DataFrame, mixture: dict[str, Any] | None, settings: Figures
 ) -> Figure:

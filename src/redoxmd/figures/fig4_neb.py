@@ -15,7 +15,7 @@ from matplotlib.gridspec import SubplotSpec
 
 from redoxmd.config.sections import Figures
 from redoxmd.figures.structure_view import MOBILE, choose_view, draw_structure
-from redoxmd.figures.style import COLOURS, colour_of, label, legend, new_figure, say
+from redoxmd.figures.style import COLOURS, colour_of, in_style, label, legend, new_figure, say
 
 COLUMNS = 3
 HEIGHTS = (1.0, 0.6)
@@ -24,6 +24,7 @@ MOVED_A = 1.5
 REACH_A = 5.5
 
 
+@in_style
 def draw(
     profiles: pd.DataFrame,
     barriers: pd.DataFrame,

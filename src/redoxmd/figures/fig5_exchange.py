@@ -13,7 +13,7 @@ from matplotlib.gridspec import SubplotSpec
 from redoxmd.config.sections import Figures
 from redoxmd.diffusion.mechanism import Event
 from redoxmd.figures.structure_view import choose_view, draw_structure
-from redoxmd.figures.style import colour_of, label, legend, new_figure, say
+from redoxmd.figures.style import colour_of, in_style, label, legend, new_figure, say
 
 HEIGHTS = (1.7, 1.0)
 REASON_WIDTH = 80
@@ -26,6 +26,7 @@ WORDS = {
 }
 
 
+@in_style
 def draw(event: Event | None, settings: Figures, reason: str = "no event") -> Figure:
     """Pictures of the surroundings (a), and distance of each ion from the site it leaves (lines) and goes to (dashed).
 

@@ -8,9 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from redoxmd.config.sections import Figures
-from redoxmd.figures.style import COLOURS, label, legend, new_figure, say
+from redoxmd.figures.style import COLOURS, in_style, label, legend, new_figure, say
 
 
+@in_style
 def draw(table: pd.DataFrame, settings: Figures) -> Figure:
     """Numbers of jumps, and the concerted shares beside those of the same jumps at random times.
 

@@ -8,30 +8,46 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from redoxmd.config.sections import Figures
-from redoxmd.figures.style import colour_of, label, legend, new_figure, say
+from redoxmd.figures.intervals import BAR, LIMIT, extent, measured, plot_points, with_intervals
+from redoxmd.figures.style import colour_of, in_style, label, legend, log_ticks, new_figure, say
 from redoxmd.units import BOLTZMANN_EV_PER_K
 
+# The points of one temperature spread over this share of the smallest step of 1000/T.
+ASIDE = 0.3
+MARKERS = "osD^P*"
 
+
+@in_style
 def draw(table: pd.DataFrame, fits: pd.DataFrame, settings: Figures) -> Figure:
-    """log10 D against 1000/T by x; triangles are upper limits, refused fits say why.
+    """D against 1000/T by x with 95 % intervals; triangles are upper limits, refused fits say why.
 
     Args:
         table: x, temperature_K, D_jumps_cm2_s, D_jumps_error_cm2_s, and D_jumps_limit_cm2_s where jumps are too few.
-        fits: x, Ea_eV, Ea_error_eV, log10_D0, fitted, reason.
+        fits: x, Ea_eV, Ea_error_eV, log10_D0, fitted, reason; chi2 and dof where the fit has them.
+        settings: look.
     """
     figure, axes = new_figure(settings, height_ratio=0.8, width=1.5)
     axis = axes[0, 0]
-    colours = colour_of(sorted(table["x"].unique()))
-    for x, rows in table.groupby("x"):
-        fit = fits[fits["x"] == x]
-        _points(axis, rows, colours[x], f"x = {x:g}{_fit_text(fit)}")
+    label(axis, settings, "1000/T (1/K)", "D from jumps (cm²/s)")
+    if table.empty:
+        say(axis, settings, "no trajectory yet")
+        return figure
+    table = with_intervals(table)
+    inverse = np.unique(1000 / table["temperature_K"])
+    step = float(np.diff(inverse).min()) if len(inverse) > 1 else 0.0
+    groups, colours = list(table.groupby("x")), colour_of(sorted(table["x"].unique()))
+    for number, (x, rows) in enumerate(groups):
+        fit, marker = fits[fits["x"] == x], MARKERS[number % len(MARKERS)]
+        aside = ASIDE * step * (number - (len(groups) - 1) / 2) / len(groups)
+        plot_points(axis, 1000 / rows["temperature_K"].to_numpy() + aside, rows, "jumps", colours[x], marker)
+        axis.plot([], [], marker, color=colours[x], label=f"x = {x:g}{_fit_text(fit)}")
         if len(fit) and bool(fit["fitted"].iloc[0]):
             _line(axis, rows, fit.iloc[0], colours[x])
-    label(axis, settings, "1000/T (1/K)", "log$_{10}$ D (cm²/s)")
-    if axis.lines or axis.collections:
-        legend(axis, settings, loc="upper center", bbox_to_anchor=(0.5, -0.18))
-    else:
-        say(axis, settings, "no trajectory yet")
+    log_ticks(axis, "y", *extent(table, ("jumps",)))
+    axis.plot([], [], "|", color="black", markersize=7, label=f"{BAR}; lines: fits; points of one T stand side by side")
+    if (table["D_jumps_limit_cm2_s"] > 0).any():
+        axis.plot([], [], "v", markerfacecolor="none", markeredgecolor="black", label=f"{LIMIT} (too few jumps)")
+    legend(axis, settings, loc="upper center", bbox_to_anchor=(0.5, -0.18))
     return figure
 
 
@@ -39,31 +55,18 @@ def _fit_text(fit: pd.DataFrame) -> str:
     if fit.empty:
         return ""
     row = fit.iloc[0]
-    if bool(row["fitted"]):
-        return f": Ea = {row['Ea_eV']:.2f} ± {row['Ea_error_eV']:.2f} eV"
-    return f": no fit, {row['reason']}"
-
-
-def _points(axis: Axes, rows: pd.DataFrame, colour: str, text: str) -> None:
-    few = rows[rows["D_jumps_limit_cm2_s"] > 0]
-    seen = rows.drop(few.index)
-    seen = seen[seen["D_jumps_cm2_s"] > 0]
-    value, error = seen["D_jumps_cm2_s"], seen["D_jumps_error_cm2_s"]
-    # The lower bar of log D ends where D − σ does, and is cut at two decades where that is nothing.
-    lower = np.log10(value) - np.log10(np.maximum(value - error, value * 0.01))
-    upper = np.log10(value + error) - np.log10(value)
-    inverse, bars = (1000 / seen["temperature_K"]).to_numpy(), np.array([lower, upper])
-    axis.errorbar(inverse, np.log10(value).to_numpy(), bars, fmt="o", color=colour, capsize=2, label=text)
-    axis.plot(
-        1000 / few["temperature_K"],
-        np.log10(few["D_jumps_limit_cm2_s"]),
-        "v",
-        markerfacecolor="none",
-        markeredgecolor=colour,
-    )
+    if not bool(row["fitted"]):
+        return f": no fit, {row['reason']}"
+    text = f": Ea = {row['Ea_eV']:.2f} ± {row['Ea_error_eV']:.2f} eV (1 σ)"
+    if np.isfinite(row.get("chi2", np.nan)) and np.isfinite(row.get("dof", np.nan)):
+        text += f", χ² = {row['chi2']:.1f} of {row['dof']:.0f} degrees of freedom"
+    return text
 
 
 def _line(axis: Axes, rows: pd.DataFrame, fit: pd.Series, colour: str) -> None:
-    kelvin = np.linspace(rows["temperature_K"].min(), rows["temperature_K"].max(), 50)
+    """The fit between the outermost temperatures that have a D."""
+    known = rows.loc[measured(rows, "jumps"), "temperature_K"]
+    ends = known if len(known) > 1 else rows["temperature_K"]
+    kelvin = np.linspace(ends.min(), ends.max(), 50)
     log_d = fit["log10_D0"] - fit["Ea_eV"] / (BOLTZMANN_EV_PER_K * kelvin * np.log(10))
-    axis.plot(1000 / kelvin, log_d, color=colour)
+    axis.plot(1000 / kelvin, 10**log_d, color=colour)

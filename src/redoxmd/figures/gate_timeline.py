@@ -9,11 +9,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from redoxmd.config.sections import Figures
-from redoxmd.figures.style import colour_of, label, new_figure, say
+from redoxmd.figures.style import colour_of, in_style, label, new_figure, say
 
 MOST_COLUMNS = 4
 
 
+@in_style
 def draw(traces: pd.DataFrame, ends: pd.DataFrame, low_eV_A: float, high_eV_A: float, settings: Figures) -> Figure:
     """One panel per generation; dots are candidates, a cross is where a run was stopped.
 

@@ -9,11 +9,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from redoxmd.config.sections import Figures
-from redoxmd.figures.style import COLOURS, SETS, label, legend, new_figure, say
+from redoxmd.figures.style import COLOURS, SETS, in_style, label, legend, new_figure, say
 
 MARKERS = {"train": "s", "validation": "^", "test": "o"}
 
 
+@in_style
 def draw(errors: pd.DataFrame, runs: pd.DataFrame, settings: Figures) -> Figure:
     """Force MAE, energy MAE and survived time against generation.
 

@@ -8,9 +8,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from redoxmd.config.sections import Figures
-from redoxmd.figures.style import colour_of, label, legend, new_figure, say
+from redoxmd.figures.style import colour_of, in_style, label, legend, new_figure, say
 
 
+@in_style
 def draw(table: pd.DataFrame, preferred: str, settings: Figures) -> Figure:
     """Energy above the lowest ordering of the same content and cell, over the number of preferred sites left empty.
 

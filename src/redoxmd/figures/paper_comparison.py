@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from redoxmd.config.sections import Figures
-from redoxmd.figures.style import COLOURS, new_figure, say
+from redoxmd.figures.style import COLOURS, in_style, new_figure, say
 
 HEADER = ["quantity", "conditions", "paper", "this run", "found again", "remark"]
 WIDTHS = [0.3, 0.16, 0.14, 0.17, 0.08, 0.24]
@@ -17,6 +17,7 @@ VERDICT_COLOURS = {"yes": COLOURS[2], "no": COLOURS[1]}
 REMARK_CHARACTERS = 38
 
 
+@in_style
 def draw(table: pd.DataFrame, settings: Figures) -> Figure:
     """One row per number of the paper that the run speaks to; the rest are counted below.
 

@@ -9,9 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from redoxmd.config.sections import Figures
-from redoxmd.figures.style import colour_of, label, legend, new_figure, say
+from redoxmd.figures.style import colour_of, in_style, label, legend, new_figure, say
 
 
+@in_style
 def draw(occupancy: pd.DataFrame, sites: pd.DataFrame, settings: Figures) -> Figure:
     """Ions per site, by kind: along every trajectory at the highest temperature, and means over temperature.
 

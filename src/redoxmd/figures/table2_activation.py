@@ -6,9 +6,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from redoxmd.config.sections import Figures
-from redoxmd.figures.style import new_figure, say
+from redoxmd.figures.style import in_style, new_figure, say
 
 
+@in_style
 def draw(fits: pd.DataFrame, settings: Figures) -> Figure:
     """The table as a picture: activation energies from jumps, from jumps between sites and from the MSD.
 

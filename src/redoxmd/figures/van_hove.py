@@ -7,12 +7,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from redoxmd.config.sections import Figures
-from redoxmd.figures.style import colour_of, label, legend, new_figure, say
+from redoxmd.figures.style import colour_of, in_style, label, legend, new_figure, say
 
 # Less than this is a handful of ions in a long trajectory.
 FAINTEST_PER_A = 1e-4
 
 
+@in_style
 def draw(table: pd.DataFrame, settings: Figures) -> Figure:
     """Of the x whose ions go farthest: self part by temperature and by time, distinct part by time.
 
