@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -54,16 +56,26 @@ def _map(figure: Figure, axis: Axes, table: pd.DataFrame, settings: Figures) -> 
         say(axis, settings, "no point with enough jumps for D")
     for rows, marker, text in ((few, "v", "few jumps: limit only, see b"), (unmoved, "o", "no jump")):
         if len(rows):
-            style = {"markersize": 6, "markerfacecolor": "none", "markeredgecolor": "grey", "label": text}
+            style: dict[str, Any] = {
+                "markersize": 6,
+                "markerfacecolor": "none",
+                "markeredgecolor": "grey",
+                "label": text,
+            }
             axis.plot(rows["x"], rows["temperature_K"], marker, **style)
     for x, kelvin, count in table[["x", "temperature_K", "n_jumps"]].to_numpy():
         axis.annotate(
-            f"{count:.0f}", (x, kelvin), (0, -11), textcoords="offset points", ha="center", fontsize=settings.font_pt - 3
+            f"{count:.0f}",
+            (x, kelvin),
+            (0, -11),
+            textcoords="offset points",
+            ha="center",
+            fontsize=settings.font_pt - 3,
         )
     axis.set_yticks(sorted(table["temperature_K"].unique()))
     axis.margins(0.14)
     label(axis, settings, "x (mobile ions per formula unit)", "temperature (K)", "a  below each point: jumps seen")
-    legend(axis, settings, loc="lower center", bbox_to_anchor=(0.5, -0.36), ncols=2)
+    legend(axis, settings, loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2)
 
 
 def _with_errors(axis: Axes, table: pd.DataFrame, settings: Figures) -> None:
@@ -77,4 +89,4 @@ def _with_errors(axis: Axes, table: pd.DataFrame, settings: Figures) -> None:
         axis.plot([], [], marker, color=colour, label=f"{kelvin:g} K")
     log_ticks(axis, "y", *extent(table, ("jumps",)))
     label(axis, settings, "x (mobile ions per formula unit)", "D from jumps (cm²/s)", "b")
-    explain(axis, settings, table, ("jumps",))
+    explain(axis, settings, table, ("jumps",), loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=3)

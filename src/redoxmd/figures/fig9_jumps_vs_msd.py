@@ -42,14 +42,15 @@ def _over_x(axis: Axes, rows: pd.DataFrame, settings: Figures) -> None:
     for name, colour, marker, shift in (("jumps", COLOURS[0], "o", -aside), ("msd", COLOURS[1], "s", aside)):
         plot_points(axis, rows["x"].to_numpy() + shift, rows, name, colour, marker)
         axis.plot([], [], marker, color=colour, label={"jumps": "from jumps", "msd": "from the MSD"}[name])
-    low, high = extent(rows)
+    (low, high), words = extent(rows), ""
     if "correlation_factor" in rows:
         for x, factor in rows[["x", "correlation_factor"]].dropna().to_numpy(dtype=float):
-            axis.annotate(f"f = {factor:.2g}", (x, high), ha="center", va="top", fontsize=settings.font_pt - 2)
-        high *= 1.3
+            axis.annotate(f"{factor:.2g}", (x, high), ha="center", va="top", fontsize=settings.font_pt - 3)
+        high *= 1.2
+        words = "; at the top: D(MSD)/D(jumps)"
     log_ticks(axis, "y", low, high)
     kelvin = rows["temperature_K"].iloc[0]
-    label(axis, settings, "x (mobile ions per formula unit)", "D (cm²/s)", f"a  {kelvin:g} K")
+    label(axis, settings, "x (mobile ions per formula unit)", "D (cm²/s)", f"a  {kelvin:g} K{words}")
     explain(axis, settings, rows)
 
 

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from redoxmd.config.sections import Figures
-from redoxmd.figures.style import colour_of, in_style, label, new_figure, say
+from redoxmd.figures.style import colour_of, in_style, label, log_ticks, new_figure, say
 
 MOST_COLUMNS = 4
 
@@ -44,17 +44,27 @@ def draw(traces: pd.DataFrame, ends: pd.DataFrame, low_eV_A: float, high_eV_A: f
         _panel(axis, here, stopped, colours)
         for value in (low_eV_A, high_eV_A):
             axis.axhline(value, color="black", linestyle="--", linewidth=0.8)
-        axis.set_yscale("log")
+        log_ticks(axis, "y", *_range(traces, low_eV_A, high_eV_A))
         first_column = axis in list(axes[:, 0])
         label(axis, settings, "time (ps)", "force spread (eV/Å)" if first_column else "", f"generation {generation}")
         if here.empty:
             say(axis, settings, "no explore run")
+    if len(traces):
+        axes[0, 0].plot([], [], ".", color="black", label="candidate for labelling")
+        axes[0, 0].plot([], [], "x", color="black", label="run stopped")
+        axes[0, 0].plot([], [], "--", color="black", linewidth=0.8, label="thresholds of the gate")
     handles, names = axes[0, 0].get_legend_handles_labels()
     if names:
         figure.legend(
             handles, names, loc="outside lower center", ncols=3, frameon=False, fontsize=settings.font_pt - 1.5
         )
     return figure
+
+
+def _range(traces: pd.DataFrame, low_eV_A: float, high_eV_A: float) -> tuple[float, float]:
+    """Ends of the axis: all spreads and both thresholds."""
+    spread = traces["spread_eV_A"][traces["spread_eV_A"] > 0] if len(traces) else pd.Series([low_eV_A])
+    return min(float(spread.min()), low_eV_A) / 1.3, max(float(spread.max()), high_eV_A) * 1.3
 
 
 def _panel(axis: Axes, traces: pd.DataFrame, stopped: pd.DataFrame, colours: dict[str, str]) -> None:

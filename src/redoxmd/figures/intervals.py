@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
 from scipy.stats import chi2, norm
 
 from redoxmd.config.sections import Figures
@@ -70,7 +71,7 @@ def extent(rows: pd.DataFrame, names: tuple[str, ...] = ("jumps", "msd")) -> tup
     for name in names:
         known, limit = measured(rows, name), rows[f"D_{name}_limit_cm2_s"]
         parts += [rows.loc[known, f"D_{name}{end}_cm2_s"] for end in ("", "_low", "_high")] + [limit]
-    values = pd.concat(parts).to_numpy(dtype=float)
+    values: np.ndarray = pd.concat(parts).to_numpy(dtype=float)
     values = values[np.isfinite(values) & (values > 0)]
     return (values.min() / MARGIN, values.max() * MARGIN) if len(values) else (1e-9, 1e-3)
 
@@ -88,16 +89,13 @@ def plot_points(axis: Axes, place: np.ndarray, rows: pd.DataFrame, name: str, co
     axis.plot(place[limit > 0], limit[limit > 0], "v", markerfacecolor="none", markeredgecolor=colour)
 
 
-def explain(axis: Axes, settings: Figures, rows: pd.DataFrame, names: tuple[str, ...] = ("jumps", "msd")) -> None:
+def explain(
+    axis: Axes, settings: Figures, rows: pd.DataFrame, names: tuple[str, ...] = ("jumps", "msd"), **where: Any
+) -> None:
     """A legend of what is drawn already, and what bars, triangles and open symbols of these rows stand for."""
     axis.plot([], [], "|", color="black", markersize=7, label=BAR)
     if any((rows[f"D_{name}_limit_cm2_s"] > 0).any() for name in names):
         axis.plot([], [], "v", markerfacecolor="none", markeredgecolor="black", label=LIMIT)
     if "msd" in names and (measured(rows, "msd") & ~filled(rows, "msd")).any():
         axis.plot([], [], "s", markerfacecolor="none", markeredgecolor="black", label=NOT_DIFFUSIVE)
-    legend(axis, settings)
-
-
-def handle(marker: str, colour: str, text: str) -> Line2D:
-    """A legend entry for points without their bars."""
-    return Line2D([], [], marker=marker, linestyle="none", color=colour, label=text)
+    legend(axis, settings, **where)

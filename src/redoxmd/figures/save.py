@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -21,4 +22,5 @@ def save_figure(figure: Figure, data: pd.DataFrame, stem: str | Path, settings: 
         with atomic_path(f"{stem}.{kind}") as temporary, figure_style(settings):
             figure.savefig(temporary, format=kind, dpi=settings.dpi, metadata=metadata)
     with atomic_path(f"{stem}.csv") as temporary:
-        data.to_csv(temporary, index=False, float_format="%.8g")
+        # Whole numbers are written without a point, so counts are integers; what is not known is empty.
+        data.replace([np.inf, -np.inf], np.nan).to_csv(temporary, index=False, float_format="%.8g")

@@ -12,7 +12,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
-from matplotlib.style.core import STYLE_BLACKLIST
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from redoxmd.config.sections import Figures
@@ -31,7 +30,7 @@ P = ParamSpec("P")
 @contextmanager
 def figure_style(settings: Figures) -> Iterator[None]:
     """Matplotlib's own defaults and the one style on top, whatever a user's matplotlibrc or notebook has set."""
-    defaults = {key: value for key, value in matplotlib.rcParamsDefault.items() if key not in STYLE_BLACKLIST}
+    defaults = {key: value for key, value in matplotlib.rcParamsDefault.items() if not key.startswith("backend")}
     with matplotlib.rc_context({**defaults, **_rc(settings)}):
         yield
 

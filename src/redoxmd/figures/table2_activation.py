@@ -25,19 +25,20 @@ def draw(fits: pd.DataFrame, settings: Figures) -> Figure:
         return figure
     table = axis.table(
         [_cells(row) for _, row in fits.iterrows()],
-        colLabels=["x", "Ea (eV), jumps", "log$_{10}$ D$_0$ (cm²/s)", "Ea, between sites", "Ea, MSD", "remark"],
-        colWidths=[0.06, 0.12, 0.13, 0.14, 0.1, 0.45],
+        colLabels=["x", "Ea (eV), jumps", "log$_{10}$ D$_0$ (cm²/s)", "Ea (eV), sites", "Ea (eV), MSD", "remark"],
+        colWidths=[0.06, 0.12, 0.14, 0.12, 0.12, 0.44],
         cellLoc="left",
         edges="horizontal",
         loc="center",
     )
     table.auto_set_font_size(False)
     table.set_fontsize(settings.font_pt - 1)
+    axis.set_title("± 1 standard error; – : no fit", fontsize=settings.font_pt - 1, loc="left")
     return figure
 
 
 def _cells(row: pd.Series) -> list[str]:
-    prefactor = f"{row['log10_D0']:.1f} ± {row['log10_D0_error']:.1f}" if row["fitted"] else "–"
+    prefactor = f"{row['log10_D0']:.1f} ± {row['log10_D0_error']:.1f}".replace("-", "−") if row["fitted"] else "–"
     by_jumps, by_sites, by_msd = (_activation(row, prefix) for prefix in ("", "sites_", "msd_"))
     remark = "" if row["fitted"] else str(row["reason"])
     return [f"{row['x']:g}", by_jumps, prefactor, by_sites, by_msd, remark]
