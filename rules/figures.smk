@@ -190,7 +190,7 @@ rule fig6_concerted:
     log:
         "results/{run}/logs/figures/fig6_concerted.log",
     params:
-        code=code("fig6_concerted", "figures"),
+        code=code("fig6_concerted", "figures", "shares.py"),
         stem="results/{run}/figures/fig6_concerted",
         style=section("figures"),
         caption=dict(
@@ -580,7 +580,7 @@ rule fig10_jump:
     log:
         "results/{run}/logs/figures/fig10_jump.log",
     params:
-        code=code("fig10_jump", "figures"),
+        code=code("fig10_jump", "figures", "charges"),
         stem="results/{run}/figures/fig10_jump",
         style=section("figures"),
         charges=section("charges", without=["every_fs", "max_jumps", "spacing_A"]),
@@ -617,7 +617,7 @@ rule paper_comparison:
     log:
         "results/{run}/logs/figures/paper_comparison.log",
     params:
-        code=code("paper_comparison", "figures", "paper", "orderings.py"),
+        code=code("paper_comparison", "figures", "paper", "orderings.py", "shares.py"),
         stem="results/{run}/figures/paper_comparison",
         style=section("figures"),
         caption=dict(

@@ -147,8 +147,7 @@ def test_values_and_errors():
     rate = table.loc["jumps"]
     assert (rate["ours"], rate["error"]) == (pytest.approx(0.25), pytest.approx(0.25))
     unlike = table.loc["share of site jumps between unlike sites"]
-    # Agresti and Coull: two more of each in the error.
-    assert (unlike["ours"], unlike["error"]) == (pytest.approx(2 / 3), pytest.approx(np.sqrt(4 / 7 * 3 / 7 / 7)))
+    assert (unlike["ours"], unlike["error"]) == (pytest.approx(2 / 3), pytest.approx(np.sqrt(2) / 3 / np.sqrt(3)))
     cost = table.loc["cost of empty preferred sites"]
     assert (cost["ours"], cost["unit"]) == (pytest.approx(300), "meV/f.u.")
     assert "600 meV per empty site" in cost["remark"]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from scipy.stats import chi2, norm
+from scipy.stats import chi2
 
 from redoxmd.config.sections import Figures
 from redoxmd.figures.style import legend
@@ -32,16 +32,6 @@ def with_intervals(table: pd.DataFrame) -> pd.DataFrame:
         count = np.where((value > 0) & (error > 0), (value / error) ** 2, np.nan)
     low, high = chi2.ppf(ENDS[0], 2 * count), chi2.ppf(ENDS[1], 2 * count + 2)
     return table.assign(D_jumps_low_cm2_s=value * low / (2 * count), D_jumps_high_cm2_s=value * high / (2 * count))
-
-
-def share_interval(count: np.ndarray, total: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Ends of the 95 % interval (Wilson) of a share of independent events; NaN without events."""
-    z = norm.ppf(ENDS[1])
-    total = np.where(total > 0, total, np.nan)
-    share = count / total
-    middle = (share + z**2 / (2 * total)) / (1 + z**2 / total)
-    half = z * np.sqrt(share * (1 - share) / total + z**2 / (4 * total**2)) / (1 + z**2 / total)
-    return middle - half, middle + half
 
 
 def measured(rows: pd.DataFrame, name: str) -> pd.Series:

@@ -8,6 +8,8 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from redoxmd.shares import share_interval
+
 NAN = float("nan")
 SIGMAS = 2.0
 # An interval of ours may be no wider on either side than this share of the paper's number (or its range).
@@ -23,12 +25,14 @@ class Measured:
         error: its standard error; NaN for a number that has none of its own (an error measure, a count of neighbours).
         remark: what to know of it; why there is none.
         not_comparable: why it says nothing about the paper's number, or "".
+        interval: its ends at `SIGMAS` standard errors, where these are not symmetric.
     """
 
     value: float = NAN
     error: float = NAN
     remark: str = ""
     not_comparable: str = ""
+    interval: tuple[float, float] | None = None
 
 
 def row(
@@ -46,8 +50,8 @@ def row(
     lies on the right side of the bound as a whole. Otherwise, and for what is not comparable: not told.
     """
     _, low, high = paper
-    margin = 0.0 if np.isnan(ours.error) else SIGMAS * ours.error
-    bottom, top = ours.value - margin, ours.value + margin
+    reach = 0.0 if np.isnan(ours.error) else SIGMAS * ours.error
+    bottom, top = ours.interval or (ours.value - reach, ours.value + reach)
     if np.isnan(ours.value):
         verdict = ""
     elif ours.not_comparable:
@@ -59,7 +63,7 @@ def row(
     elif bottom > high or top < low:
         verdict = "no"
     else:
-        verdict = "yes" if margin <= max(WIDEST * abs(low + high) / 2, (high - low) / 2) else "not told"
+        verdict = "yes" if (top - bottom) / 2 <= max(WIDEST * abs(low + high) / 2, (high - low) / 2) else "not told"
     too_wide = "our error is too large" if verdict == "not told" and not ours.not_comparable else ""
     remark = "; ".join(part for part in (ours.not_comparable, too_wide, ours.remark) if part)
     return (quantity, conditions, unit, *paper, ours.value, ours.error, verdict, remark)
@@ -82,6 +86,7 @@ def mean_of(values: np.ndarray, remark: str, none: str = "none in this run") -> 
 
 
 def share_of(count: float, total: float) -> Measured:
-    """Share of independent events with its standard error; not zero where all or none of few count (Agresti, Coull)."""
-    middle = (count + 2) / (total + 4)
-    return Measured(float(count / total), float(np.sqrt(middle * (1 - middle) / (total + 4))))
+    """Share of independent events with its binomial standard error; the interval (Wilson) holds for few events too."""
+    share = count / total
+    low, high = share_interval(np.array(count), np.array(total), SIGMAS)
+    return Measured(share, float(np.sqrt(share * (1 - share) / total)), interval=(float(low), float(high)))
