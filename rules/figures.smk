@@ -136,6 +136,7 @@ rule fig4_neb:
         style=section("figures"),
         caption=dict(
             ion=CFG.structures.mobile_ion,
+            paths=", ".join(f"{number}: {path.name}" for number, path in enumerate(CFG.neb.paths, start=1)),
             images=CFG.neb.images,
             engine=CFG.engine.name if CFG.neb.reference else "",
         ),
@@ -224,6 +225,7 @@ rule fig7_diffusivity:
             length=CFG.production.length_ps,
             replicas=CFG.production.replicas,
             distance=CFG.diffusion.jump_distance_A,
+            jumps=CFG.diffusion.min_jumps_to_fit,
         ),
     script:
         "../workflow/scripts/fig7_diffusivity.py"

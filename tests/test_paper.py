@@ -102,6 +102,7 @@ def tables(**changes):
         "redox_element": "V",
         "preferred_site": "Na1",
         "formula_units": 16,
+        "engine": "vasp",
     }
     return RunTables(**{**values, **changes})
 
@@ -228,6 +229,13 @@ def test_a_cell_of_another_size_does_not_compare():
     assert remarks["share of concerted jumps"].tolist()[-1] == "cell of 2 f.u., the paper's has 16"
     # What a site is does not depend on it.
     assert found["O neighbours of a site Na1"] == "yes"
+
+
+def test_errors_of_another_kind_of_reference_do_not_compare():
+    table = compare(tables(engine="toy")).set_index("quantity")
+    assert table.loc["error of forces (MAE)", "agrees"] == "not told"
+    without = compare(tables(engine="toy", errors=[])).set_index("quantity").loc["error of forces (MAE)"]
+    assert (without["agrees"], "no test configuration" in without["remark"]) == ("", True)
 
 
 def test_all_preferred_sites_empty_compare_with_the_paper():

@@ -27,6 +27,7 @@ with job("figures", snakemake.log[0]):
         orderings=orderings,
         redox_element=config.structures.redox_element,
         preferred_site=config.structures.preferred_site,
+        engine=config.engine.name,
         formula_units=config.structures.formula_units * prod(config.production.supercell),
     )
     table = compare(run)

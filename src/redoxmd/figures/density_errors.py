@@ -37,9 +37,9 @@ def draw(errors: pd.DataFrame, history: pd.DataFrame, settings: Figures) -> Figu
     label(axes[0, 0], settings, "step", "loss", "a")
     nmae = {f"validation_nmae_{part}": (part, PART_COLOURS[part]) for part in PARTS}
     _curves(axes[0, 1], history, nmae, settings)
-    label(axes[0, 1], settings, "step", "validation NMAE (%)", "b")
+    label(axes[0, 1], settings, "step", "validation NMAE (%)", "b  NMAE = ∫|Δρ| / ∫|ρ|")
     _by_set(axes[0, 2], errors, settings)
-    label(axes[0, 2], settings, "", "NMAE (%)", "c")
+    label(axes[0, 2], settings, "", "NMAE (%)", "c  each density; lines: medians")
     return figure
 
 

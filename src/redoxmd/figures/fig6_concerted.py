@@ -15,7 +15,7 @@ ASIDE = 0.2
 
 
 @in_style
-def draw(table: pd.DataFrame, settings: Figures) -> Figure:
+def draw(table: pd.DataFrame, settings: Figures, window_ps: float | None = None) -> Figure:
     """Numbers of jumps by the distance rule (a); shares by that rule, and of jumps between sites, beside chance (b).
 
     The shares of jumps between sites have one denominator, so that each is part of the one before: within the window,
@@ -25,7 +25,9 @@ def draw(table: pd.DataFrame, settings: Figures) -> Figure:
         table: temperature_K, n_jumps, n_concerted; n_site_jumps, n_sites_concerted, n_neighbouring, n_exchanges; of the
             last four _chance as well.
         settings: look.
+        window_ps: within which jumps are concerted, for the legend.
     """
+    window = "the window" if window_ps is None else f"{window_ps:g} ps"
     figure, axes = new_figure(settings, 1, 2, height_ratio=0.45, width=2.0)
     place = np.arange(len(table))
     counts, share = axes[0]
@@ -37,9 +39,9 @@ def draw(table: pd.DataFrame, settings: Figures) -> Figure:
     counts.set_ylim(0, 1.3 * max(1.0, float(table["n_jumps"].max()) if len(table) else 1.0))
     legend(counts, settings)
     all_neighbours = bool((table["n_sites_concerted"] == table["n_neighbouring"]).all())
-    within = "between sites, within the window" + (" (all sites are neighbours)" if all_neighbours else "")
+    within = f"between sites, within {window}" + (" (all sites are neighbours)" if all_neighbours else "")
     shown = [
-        ("n_concerted", "n_jumps", 1, "o", "distance rule, within the window"),
+        ("n_concerted", "n_jumps", 1, "o", f"distance rule, within {window}"),
         ("n_sites_concerted", "n_site_jumps", 1, "s", within),
         ("n_neighbouring", "n_site_jumps", 1, "D", "between sites, with a neighbour"),
         ("n_exchanges", "n_site_jumps", 2, "^", "between sites, in an exchange"),

@@ -47,8 +47,8 @@ def _map(figure: Figure, axis: Axes, table: pd.DataFrame, settings: Figures) -> 
     unmoved = table[~known & still]
     if known.any():
         log_d = np.log10(table.loc[known, "D_jumps_cm2_s"])
-        top = float(np.ceil(log_d.max()))
-        colours = Normalize(min(float(np.floor(log_d.min())), top - LEAST_DECADES), top)
+        top = float(np.ceil(2 * log_d.max())) / 2
+        colours = Normalize(min(float(np.floor(2 * log_d.min())) / 2, top - LEAST_DECADES), top)
         place = table.loc[known, "x"], table.loc[known, "temperature_K"]
         dots = axis.scatter(*place, c=log_d, norm=colours, s=55, cmap=MAP, zorder=3)
         figure.colorbar(dots, ax=axis, label="log$_{10}$ D, from jumps (cm²/s)")

@@ -81,4 +81,5 @@ def _paper(row: pd.Series) -> str:
 
 def _number(value: float, digits: int = 3) -> str:
     text = f"{value:.0f}" if 100 <= abs(value) < 1e5 else f"{value:.{digits}g}"
-    return text.replace("-", "−")
+    factor, exponent, power = text.partition("e")
+    return (f"{factor}·10$^{{{int(power)}}}$" if exponent else factor).replace("-", "−")

@@ -27,6 +27,7 @@ class RunTables:
         redox_element: whose charges count.
         preferred_site: kind of site that stays full.
         formula_units: in the cell of production.
+        engine: of the reference.
     """
 
     errors: Sequence[Mapping[str, Any]]
@@ -44,6 +45,7 @@ class RunTables:
     redox_element: str
     preferred_site: str
     formula_units: int
+    engine: str
 
 
 def other_cell(run: RunTables) -> str:
