@@ -1,8 +1,11 @@
 """Every figure on tables as the stages write them, on empty ones and on single points."""
 
+import json
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import matplotlib
 import numpy as np
@@ -32,9 +35,11 @@ from redoxmd.figures.catalogue import FIGURES, NEB_FIGURES
 from redoxmd.figures.intervals import with_intervals
 from redoxmd.figures.save import save_figure
 from redoxmd.figures.style import colour_of, new_figure
+from redoxmd.records import write_json
 from redoxmd.shares import share_interval
 from redoxmd.units import BOLTZMANN_EV_PER_K
 
+ROOT = Path(__file__).parents[1]
 STYLE = Figures(dpi=60)
 MM_PER_INCH = 25.4
 
@@ -52,6 +57,9 @@ def diffusivities(xs=(2.0, 2.5, 3.0), kelvins=(800.0, 1000.0, 1200.0), still=3.0
                     "replicas": 1,
                     "n_jumps": jumps,
                     "time_ps": 10.0,
+                    "ion_time_ps": 60.0,
+                    "jumps_no_transport": "",
+                    "sites_no_transport": "",
                     "D_jumps_cm2_s": D if jumps else 0.0,
                     "D_jumps_error_cm2_s": D / 4 if jumps else 0.0,
                     "D_jumps_limit_cm2_s": np.nan if jumps else 2e-6,
@@ -341,8 +349,10 @@ def test_points_of_one_temperature_stand_side_by_side():
 
 def test_the_quality_of_a_fit_is_told_where_it_is_known():
     table = diffusivities()
-    words = texts(fig8_arrhenius.draw(table, fits(table).assign(chi2=3.21, dof=1), STYLE))
-    assert "χ² = 3.2 of 1 degrees of freedom" in words
+    words = texts(fig8_arrhenius.draw(table, fits(table).assign(deviance=3.21, dof=1), STYLE))
+    assert "deviance 3.2 for 1 degrees of freedom" in words
+    asymmetric = fits(table).assign(Ea_low_eV=-0.1, Ea_high_eV=np.inf)
+    assert "Ea = 0.35 eV (−0.10 to ∞, 95 %)" in texts(fig8_arrhenius.draw(table, asymmetric, STYLE))
     shown = fig9_jumps_vs_msd.draw(table.assign(correlation_factor=0.71), STYLE)
     assert "0.71" in texts(shown)
 
@@ -535,3 +545,57 @@ def test_what_is_plotted_is_written_without_words_for_what_is_not_known(tmp_path
     table = pd.DataFrame({"n_jumps": [3.0, np.nan], "D": [np.inf, 1.5e-6]})
     save_figure(new_figure(STYLE)[0], table, tmp_path / "f", STYLE)
     assert (tmp_path / "f.csv").read_text().splitlines() == ["n_jumps,D", "3,", ",1.5e-06"]
+
+
+RUN_A_SCRIPT = """
+import json, runpy, sys
+from types import SimpleNamespace
+given = json.loads(sys.argv[2])
+job = {"config": {}, "threads": 1, "log": [given["log"]], "input": SimpleNamespace(**given["input"])}
+job["params"] = SimpleNamespace(stem=given["stem"])
+runpy.run_path(sys.argv[1], init_globals={"snakemake": SimpleNamespace(**job)})
+"""
+
+
+def run_script(name, folder, **inputs):
+    """The CSV beside the figure that a script of the workflow writes, in a shell with a user's matplotlib settings."""
+    (folder / "matplotlibrc").write_text("text.usetex: True\nlines.linewidth: 9\n")
+    given = {"input": inputs, "stem": str(folder / name), "log": str(folder / "log")}
+    done = subprocess.run(
+        [sys.executable, "-c", RUN_A_SCRIPT, str(ROOT / f"workflow/scripts/{name}.py"), json.dumps(given)],
+        env={**os.environ, "MPLBACKEND": "module://no_such.backend", "MATPLOTLIBRC": str(folder)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return pd.read_csv(folder / f"{name}.csv")
+
+
+def test_the_learning_curve_names_the_ensemble_and_counts_in_integers(tmp_path):
+    columns = ["set", "member", "force_mae_eV_A", "energy_mae_meV_atom", "n_frames"]
+    rows = [dict(zip(columns, ("test", member, 0.1, 1.0, 22), strict=True)) for member in (-1, 0, 1)]
+    decision = {"generation": 0, "phase": "small"}
+    run = {"structure": "x2.000_random0_1x1x1", "survived_ps": 2.0, "target_ps": 2.0, "end_reason": "survived"}
+    write_json(tmp_path / "ensemble.json", {"errors": rows})
+    write_json(tmp_path / "gen0.json", {**decision, "figures": {"runs": [run]}})
+    table = run_script(
+        "learning_curve",
+        tmp_path,
+        ensembles=[str(tmp_path / "ensemble.json")],
+        decisions=[str(tmp_path / "gen0.json")],
+    )
+    assert table["member"].tolist()[:3] == ["ensemble", "0", "1"]
+    lines = (tmp_path / "learning_curve.csv").read_text().splitlines()
+    assert {"0", "22", "ensemble"} <= set(lines[1].split(","))
+    assert not any(word in line.lower().split(",") for line in lines for word in ("nan", "none", "inf", "-1"))
+
+
+def test_captions_ask_for_what_their_rules_give():
+    rules = (ROOT / "rules/figures.smk").read_text()
+    for caption in sorted((ROOT / "workflow/report").glob("*.rst")):
+        wanted = set(re.findall(r"snakemake\.params\.caption\.(\w+)", caption.read_text()))
+        if not wanted:
+            continue
+        (rule,) = re.findall(rf"^rule {caption.stem}:\n(.*?)^    script:", rules, re.MULTILINE | re.DOTALL)
+        given = set(re.findall(r"(\w+)=", rule[rule.index("caption=dict(") :]))
+        assert wanted <= given, caption.name

@@ -26,7 +26,7 @@ def draw(table: pd.DataFrame, settings: Figures) -> Figure:
     """Colours of log10 D over x and temperature with the number of jumps (a); D with its intervals over x (b).
 
     Args:
-        table: x, temperature_K, D_jumps_cm2_s, D_jumps_error_cm2_s, D_jumps_limit_cm2_s (where jumps are too few),
+        table: x, temperature_K, D_jumps_cm2_s, D_jumps_error_cm2_s, D_jumps_limit_cm2_s (where D is not known),
             n_jumps.
         settings: look.
     """
@@ -43,7 +43,7 @@ def draw(table: pd.DataFrame, settings: Figures) -> Figure:
 
 def _map(figure: Figure, axis: Axes, table: pd.DataFrame, settings: Figures) -> None:
     known, still = measured(table, "jumps"), table["n_jumps"] == 0
-    few = table[~known & ~still]
+    limited = table[~known & ~still]
     unmoved = table[~known & still]
     if known.any():
         log_d = np.log10(table.loc[known, "D_jumps_cm2_s"])
@@ -54,7 +54,7 @@ def _map(figure: Figure, axis: Axes, table: pd.DataFrame, settings: Figures) -> 
         figure.colorbar(dots, ax=axis, label="log$_{10}$ D, from jumps (cm²/s)")
     else:
         say(axis, settings, "no point with enough jumps for D")
-    for rows, marker, text in ((few, "v", "few jumps: limit only, see b"), (unmoved, "o", "no jump")):
+    for rows, marker, text in ((limited, "v", "upper limit only, see b"), (unmoved, "o", "no jump")):
         if len(rows):
             style: dict[str, Any] = {
                 "markersize": 6,

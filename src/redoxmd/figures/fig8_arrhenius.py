@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from redoxmd.config.sections import Figures
-from redoxmd.figures.intervals import BAR, LIMIT, extent, measured, plot_points, with_intervals
+from redoxmd.figures.intervals import BAR, LIMIT, extent, plot_points, with_intervals
 from redoxmd.figures.style import colour_of, in_style, label, legend, log_ticks, new_figure, say
 from redoxmd.units import BOLTZMANN_EV_PER_K
 
@@ -23,7 +23,8 @@ def draw(table: pd.DataFrame, fits: pd.DataFrame, settings: Figures) -> Figure:
 
     Args:
         table: x, temperature_K, D_jumps_cm2_s, D_jumps_error_cm2_s, and D_jumps_limit_cm2_s where jumps are too few.
-        fits: x, Ea_eV, Ea_error_eV, log10_D0, fitted, reason; chi2 and dof where the fit has them.
+        fits: x, Ea_eV, Ea_error_eV, log10_D0, fitted, reason; Ea_low_eV and Ea_high_eV (95 %), deviance or chi2 and dof
+            where the fit has them.
         settings: look.
     """
     figure, axes = new_figure(settings, height_ratio=0.8, width=1.5)
@@ -46,7 +47,7 @@ def draw(table: pd.DataFrame, fits: pd.DataFrame, settings: Figures) -> Figure:
     log_ticks(axis, "y", *extent(table, ("jumps",)))
     axis.plot([], [], "|", color="black", markersize=7, label=f"{BAR}; lines: fits; points of one T stand side by side")
     if (table["D_jumps_limit_cm2_s"] > 0).any():
-        axis.plot([], [], "v", markerfacecolor="none", markeredgecolor="black", label=f"{LIMIT} (too few jumps)")
+        axis.plot([], [], "v", markerfacecolor="none", markeredgecolor="black", label=LIMIT)
     legend(axis, settings, loc="upper center", bbox_to_anchor=(0.5, -0.18))
     return figure
 
@@ -58,15 +59,15 @@ def _fit_text(fit: pd.DataFrame) -> str:
     if not bool(row["fitted"]):
         return f": no fit, {row['reason']}"
     text = f": Ea = {row['Ea_eV']:.2f} ± {row['Ea_error_eV']:.2f} eV (1 σ)"
-    if np.isfinite(row.get("chi2", np.nan)) and np.isfinite(row.get("dof", np.nan)):
-        text += f", χ² = {row['chi2']:.1f} of {row['dof']:.0f} degrees of freedom"
-    return text
+    if {"Ea_low_eV", "Ea_high_eV"} <= set(row.index):
+        text = f": Ea = {row['Ea_eV']:.2f} eV ({row['Ea_low_eV']:.2f} to {row['Ea_high_eV']:.2f}, 95 %)"
+    for name, symbol in (("chi2", "χ²"), ("deviance", "deviance")):
+        if name in row and row.get("dof", 0) > 0:
+            text += f", {symbol} {row[name]:.1f} for {row['dof']:.0f} degrees of freedom"
+    return text.replace("inf", "∞").replace("-", "−")
 
 
 def _line(axis: Axes, rows: pd.DataFrame, fit: pd.Series, colour: str) -> None:
-    """The fit between the outermost temperatures that have a D."""
-    known = rows.loc[measured(rows, "jumps"), "temperature_K"]
-    ends = known if len(known) > 1 else rows["temperature_K"]
-    kelvin = np.linspace(ends.min(), ends.max(), 50)
+    kelvin = np.linspace(rows["temperature_K"].min(), rows["temperature_K"].max(), 50)
     log_d = fit["log10_D0"] - fit["Ea_eV"] / (BOLTZMANN_EV_PER_K * kelvin * np.log(10))
     axis.plot(1000 / kelvin, 10**log_d, color=colour)

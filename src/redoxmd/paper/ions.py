@@ -140,7 +140,9 @@ def activation_rows(run: RunTables) -> list[tuple[object, ...]]:
             ours = Measured(remark=str(found.iloc[0]["reason"]))
         else:
             Ea_eV, error_eV = (float(found.iloc[0][name]) for name in ("Ea_eV", "Ea_error_eV"))
-            ours = Measured(Ea_eV, error_eV, not_comparable=other_cell(run))
+            ends = [float(found.iloc[0].get(f"Ea_{end}_eV", NAN)) for end in ("low", "high")]
+            interval = (ends[0], ends[1]) if not np.isnan(ends).any() else None
+            ours = Measured(Ea_eV, error_eV, not_comparable=other_cell(run), interval=interval)
         rows.append(row("activation energy", f"x = {x:g}", "eV", paper, ours))
     return rows
 
