@@ -1,11 +1,9 @@
 """Every figure on tables as the stages write them, on empty ones and on single points."""
 
-import json
 import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import matplotlib
 import numpy as np
@@ -38,8 +36,8 @@ from redoxmd.figures.style import colour_of, new_figure
 from redoxmd.records import write_json
 from redoxmd.shares import share_interval
 from redoxmd.units import BOLTZMANN_EV_PER_K
+from tests.scripts import ROOT, run_script
 
-ROOT = Path(__file__).parents[1]
 STYLE = Figures(dpi=60)
 MM_PER_INCH = 25.4
 
@@ -545,30 +543,6 @@ def test_what_is_plotted_is_written_without_words_for_what_is_not_known(tmp_path
     table = pd.DataFrame({"n_jumps": [3.0, np.nan], "D": [np.inf, 1.5e-6]})
     save_figure(new_figure(STYLE)[0], table, tmp_path / "f", STYLE)
     assert (tmp_path / "f.csv").read_text().splitlines() == ["n_jumps,D", "3,", ",1.5e-06"]
-
-
-RUN_A_SCRIPT = """
-import json, runpy, sys
-from types import SimpleNamespace
-given = json.loads(sys.argv[2])
-job = {"config": {}, "threads": 1, "log": [given["log"]], "input": SimpleNamespace(**given["input"])}
-job["params"] = SimpleNamespace(stem=given["stem"])
-runpy.run_path(sys.argv[1], init_globals={"snakemake": SimpleNamespace(**job)})
-"""
-
-
-def run_script(name, folder, **inputs):
-    """The CSV beside the figure that a script of the workflow writes, in a shell with a user's matplotlib settings."""
-    (folder / "matplotlibrc").write_text("text.usetex: True\nlines.linewidth: 9\n")
-    given = {"input": inputs, "stem": str(folder / name), "log": str(folder / "log")}
-    done = subprocess.run(
-        [sys.executable, "-c", RUN_A_SCRIPT, str(ROOT / f"workflow/scripts/{name}.py"), json.dumps(given)],
-        env={**os.environ, "MPLBACKEND": "module://no_such.backend", "MATPLOTLIBRC": str(folder)},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    return pd.read_csv(folder / f"{name}.csv")
 
 
 def test_the_learning_curve_names_the_ensemble_and_counts_in_integers(tmp_path):

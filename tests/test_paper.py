@@ -6,6 +6,8 @@ from redoxmd.config.sections import Figures
 from redoxmd.figures.paper_comparison import draw
 from redoxmd.paper import COLUMNS, RunTables, compare
 from redoxmd.paper.measured import NAN, Measured, row
+from redoxmd.records import write_json
+from tests.scripts import run_script
 
 ERRORS = [
     {"member": -1, "set": "test", "force_mae_eV_A": 0.2, "energy_mae_meV_atom": 4.0},
@@ -108,7 +110,7 @@ def tables(**changes):
 
 
 def verdicts(table):
-    names = table["quantity"] + " " + table["conditions"]
+    names = table["quantity"] + " " + table["conditions"].fillna("")
     return dict(zip(names.str.strip(), table["agrees"], strict=True))
 
 
@@ -262,3 +264,25 @@ def test_an_empty_run_is_drawn_too(tmp_path):
     table = compare(tables(**empty, **NONE))
     table.to_csv(tmp_path / "t.csv", index=False)
     assert list(draw(pd.read_csv(tmp_path / "t.csv"), Figures()).axes[0].tables) == []
+
+
+def test_from_the_files_of_a_run_to_the_table(tmp_path):
+    """The cell is that of production in the config: 2 formula units in a single cell, 16 in the paper's."""
+    run, inputs = tables(), {}
+    frames = ("trajectories", "diffusivities", "arrhenius", "concerted", "sites", "events", "orderings")
+    for name in frames:
+        inputs[name] = str(tmp_path / f"{name}.csv")
+        getattr(run, name).to_csv(inputs[name], index=False)
+    write_json(tmp_path / "ensemble.json", {"errors": ERRORS})
+    write_json(tmp_path / "gen0.json", DECISIONS[0])
+    inputs |= {"ensemble": str(tmp_path / "ensemble.json"), "decisions": [str(tmp_path / "gen0.json")]}
+    config = {"engine": {"name": "vasp"}, "basins": {"enabled": True}, "density": {"enabled": False}}
+    found = {
+        repeats: verdicts(
+            run_script("paper_comparison", tmp_path, {**config, "production": {"supercell": [repeats] * 3}}, **inputs)
+        )
+        for repeats in (1, 2)
+    }
+    name = "share of concerted jumps 600 K"
+    assert (found[1][name], found[2][name]) == ("not told", "yes")
+    assert found[1]["error of forces (MAE) unseen configuration"] == "yes"
