@@ -345,12 +345,21 @@ def test_points_of_one_temperature_stand_side_by_side():
     assert len(np.unique(places.round(6))) == len(places)
 
 
+def test_many_concentrations_have_a_panel_each():
+    table = diffusivities(tuple(np.arange(1, 3.01, 0.125)))
+    figure = fig8_arrhenius.draw(table, fits(table), STYLE)
+    shown = [axis for axis in figure.axes if axis.get_visible()]
+    assert len(shown) == 17 and len({axis.get_ylim() for axis in shown}) == 1
+    assert shown[0].get_title(loc="left").startswith("x = 1\nEa = 0.35 ± ")
+    assert "no fit" in shown[-1].get_title(loc="left")
+
+
 def test_the_quality_of_a_fit_is_told_where_it_is_known():
     table = diffusivities()
     words = texts(fig8_arrhenius.draw(table, fits(table).assign(deviance=3.21, dof=1), STYLE))
-    assert "deviance 3.2 for 1 degrees of freedom" in words
+    assert "deviance 3.2 for 1 d.o.f." in words
     asymmetric = fits(table).assign(Ea_low_eV=-0.1, Ea_high_eV=np.inf)
-    assert "Ea = 0.35 eV (−0.10 to ∞, 95 %)" in texts(fig8_arrhenius.draw(table, asymmetric, STYLE))
+    assert "Ea = 0.35 eV (−0.10 to ∞)" in texts(fig8_arrhenius.draw(table, asymmetric, STYLE))
     shown = fig9_jumps_vs_msd.draw(table.assign(correlation_factor=0.71), STYLE)
     assert "0.71" in texts(shown)
 
@@ -396,6 +405,8 @@ def test_table_2_has_a_row_for_every_concentration():
     # From jumps and between sites at two x; from the MSD at the one where it is diffusive.
     assert sum(word.startswith("0.35 ± ") for word in words) == 5
     assert sum("0 of 3 temperatures" in word for word in words) == 1
+    asymmetric = fits(diffusivities()).assign(Ea_low_eV=0.2, Ea_high_eV=0.5)
+    assert "0.35 (0.20 to 0.50)" in texts(table2_activation.draw(asymmetric, STYLE))
 
 
 def test_what_follows_the_peak_of_the_distinct_part_is_seen():

@@ -70,4 +70,4 @@ def _explain(
     for x, colour in colours.items():
         axis.plot([], [], color=colour, linewidth=3, label=f"x = {x:g}")
     axis.plot([], [], color="#BBBBBB", label="one ion per site")
-    legend(axis, settings, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    legend(axis, settings, loc="upper left", bbox_to_anchor=(1.0, 1.0), labelspacing=0.3)

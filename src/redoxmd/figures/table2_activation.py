@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -15,7 +17,7 @@ def draw(fits: pd.DataFrame, settings: Figures) -> Figure:
 
     Args:
         fits: x, Ea_eV, Ea_error_eV, log10_D0, log10_D0_error, fitted, reason, n_temperatures; the same with the
-            prefixes `sites_` and `msd_`.
+            prefixes `sites_` and `msd_`; Ea_low_eV and Ea_high_eV (95 %) where a fit has them.
     """
     figure, axes = new_figure(settings, height_ratio=0.1 + 0.05 * (len(fits) + 1), width=2.0)
     axis = axes[0, 0]
@@ -26,14 +28,16 @@ def draw(fits: pd.DataFrame, settings: Figures) -> Figure:
     table = axis.table(
         [_cells(row) for _, row in fits.iterrows()],
         colLabels=["x", "Ea (eV), jumps", "log$_{10}$ D$_0$ (cm²/s)", "Ea (eV), sites", "Ea (eV), MSD", "remark"],
-        colWidths=[0.06, 0.12, 0.14, 0.12, 0.12, 0.44],
+        colWidths=[0.06, 0.16, 0.13, 0.16, 0.16, 0.33],
         cellLoc="left",
         edges="horizontal",
         loc="center",
     )
     table.auto_set_font_size(False)
     table.set_fontsize(settings.font_pt - 1)
-    axis.set_title("± 1 standard error; – : no fit", fontsize=settings.font_pt - 1, loc="left")
+    axis.set_title(
+        "± 1 standard error; in brackets: 95 % interval; – : no fit", fontsize=settings.font_pt - 1, loc="left"
+    )
     return figure
 
 
@@ -47,4 +51,8 @@ def _cells(row: pd.Series) -> list[str]:
 def _activation(row: pd.Series, prefix: str) -> str:
     if not row[f"{prefix}fitted"]:
         return "–"
-    return f"{row[f'{prefix}Ea_eV']:.2f} ± {row[f'{prefix}Ea_error_eV']:.2f}"
+    low, high = (float(row.get(f"{prefix}Ea_{end}_eV", math.nan)) for end in ("low", "high"))
+    text = f"{row[f'{prefix}Ea_eV']:.2f} ± {row[f'{prefix}Ea_error_eV']:.2f}"
+    if not math.isnan(low + high):
+        text = f"{row[f'{prefix}Ea_eV']:.2f} ({low:.2f} to {high:.2f})".replace("inf", "∞")
+    return text.replace("-", "−")
