@@ -406,7 +406,8 @@ def test_table_2_has_a_row_for_every_concentration():
     assert sum(word.startswith("0.35 ± ") for word in words) == 5
     assert sum("0 of 3 temperatures" in word for word in words) == 1
     asymmetric = fits(diffusivities()).assign(Ea_low_eV=0.2, Ea_high_eV=0.5)
-    assert "0.35 (0.20 to 0.50)" in texts(table2_activation.draw(asymmetric, STYLE))
+    (table,) = table2_activation.draw(asymmetric, STYLE).axes[0].tables
+    assert table[1, 1].get_text().get_text() == "0.35 (0.20 to 0.50)"
 
 
 def test_what_follows_the_peak_of_the_distinct_part_is_seen():
