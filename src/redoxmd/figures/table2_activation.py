@@ -30,8 +30,9 @@ def draw(fits: pd.DataFrame, settings: Figures) -> Figure:
         colLabels=["x", "Ea (eV), jumps", "log$_{10}$ D$_0$ (cm²/s)", "Ea (eV), sites", "Ea (eV), MSD", "remark"],
         colWidths=[0.06, 0.16, 0.13, 0.16, 0.16, 0.33],
         cellLoc="left",
+        colLoc="left",
         edges="horizontal",
-        loc="center",
+        loc="upper center",
     )
     table.auto_set_font_size(False)
     table.set_fontsize(settings.font_pt - 1)
