@@ -191,7 +191,7 @@ rule fig6_concerted:
     log:
         "results/{run}/logs/figures/fig6_concerted.log",
     params:
-        code=code("fig6_concerted", "figures", "shares.py"),
+        code=code("fig6_concerted", "figures", "counting.py"),
         stem="results/{run}/figures/fig6_concerted",
         style=section("figures"),
         caption=dict(
@@ -218,7 +218,7 @@ rule fig7_diffusivity:
     log:
         "results/{run}/logs/figures/fig7_diffusivity.log",
     params:
-        code=code("fig7_diffusivity", "figures"),
+        code=code("fig7_diffusivity", "figures", "counting.py"),
         stem="results/{run}/figures/fig7_diffusivity",
         style=section("figures"),
         caption=dict(
@@ -248,7 +248,7 @@ rule fig8_arrhenius:
     log:
         "results/{run}/logs/figures/fig8_arrhenius.log",
     params:
-        code=code("fig8_arrhenius", "figures"),
+        code=code("fig8_arrhenius", "figures", "counting.py"),
         stem="results/{run}/figures/fig8_arrhenius",
         style=section("figures"),
         caption=dict(
@@ -275,7 +275,7 @@ rule fig9_jumps_vs_msd:
     log:
         "results/{run}/logs/figures/fig9_jumps_vs_msd.log",
     params:
-        code=code("fig9_jumps_vs_msd", "figures"),
+        code=code("fig9_jumps_vs_msd", "figures", "counting.py"),
         stem="results/{run}/figures/fig9_jumps_vs_msd",
         style=section("figures"),
         caption=dict(
@@ -330,7 +330,7 @@ rule cell_sizes:
     log:
         "results/{run}/logs/figures/cell_sizes.log",
     params:
-        code=code("cell_sizes", "figures", "diffusion"),
+        code=code("cell_sizes", "figures", "diffusion", "counting.py"),
         stem="results/{run}/figures/cell_sizes",
         style=section("figures"),
         diffusion=section("diffusion"),
@@ -619,7 +619,7 @@ rule paper_comparison:
     log:
         "results/{run}/logs/figures/paper_comparison.log",
     params:
-        code=code("paper_comparison", "figures", "paper", "orderings.py", "shares.py"),
+        code=code("paper_comparison", "figures", "paper", "orderings.py", "counting.py"),
         stem="results/{run}/figures/paper_comparison",
         style=section("figures"),
         caption=dict(

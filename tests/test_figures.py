@@ -12,6 +12,7 @@ import pytest
 from ase import Atoms
 
 from redoxmd.config.sections import Diffusion, Figures
+from redoxmd.counting import count_interval, share_interval
 from redoxmd.diffusion.arrhenius import fits_by_method
 from redoxmd.diffusion.mechanism import Event, Move
 from redoxmd.figures import (
@@ -34,7 +35,6 @@ from redoxmd.figures.intervals import with_intervals
 from redoxmd.figures.save import save_figure
 from redoxmd.figures.style import colour_of, new_figure
 from redoxmd.records import write_json
-from redoxmd.shares import share_interval
 from redoxmd.units import BOLTZMANN_EV_PER_K
 from tests.scripts import ROOT, run_script
 
@@ -431,6 +431,13 @@ def test_shares_of_jumps_between_sites_have_one_denominator():
     # Where all sites are neighbours, the criterion says nothing.
     merged = fig6_concerted.draw(table.assign(n_neighbouring=table["n_sites_concerted"]), STYLE)
     assert len(merged.axes[1].containers) == 3 and "all sites are neighbours" in texts(merged)
+
+
+def test_intervals_of_counts_are_garwoods():
+    low, high = count_interval([0, 1, 10])
+    # Garwood (1936), table 1: 95 %.
+    assert low == pytest.approx([0.0, 0.0253, 4.795], abs=1e-3)
+    assert high == pytest.approx([3.689, 5.572, 18.39], abs=1e-2)
 
 
 def test_bars_of_shares_are_wilsons():

@@ -217,6 +217,18 @@ def test_few_jumps_do_not_make_a_share_exact():
     assert found["share of concerted jumps 400 K"] == "not told"
 
 
+def test_few_jumps_do_not_make_a_diffusion_coefficient():
+    """One jump: 4e-7 ± 4e-7, 95 % up to 2.2e-6 of a Poisson count, though 4e-7 + 2 · 4e-7 is less than the paper's."""
+    table = tables().diffusivities
+    one = {"n_jumps": 1, "D_jumps_cm2_s": 4e-7, "D_jumps_error_cm2_s": 4e-7, "D_jumps_limit_cm2_s": 1.9e-6}
+    for limit in (1.9e-6, np.nan):
+        changed = table.copy()
+        changed.loc[0, list(one)] = list({**one, "D_jumps_limit_cm2_s": limit}.values())
+        assert verdicts(compare(tables(diffusivities=changed)))["D, from jumps x = 2.75, 600 K"] == "not told"
+    remark = compare(tables(diffusivities=table.assign(D_jumps_limit_cm2_s=1e-6)))["remark"]
+    assert remark.str.contains("upper limit only, 1e-06 cm²/s").any()
+
+
 def test_a_cell_of_another_size_does_not_compare():
     table = compare(tables(formula_units=2))
     found = verdicts(table)

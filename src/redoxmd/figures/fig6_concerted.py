@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from redoxmd.config.sections import Figures
+from redoxmd.counting import share_interval
 from redoxmd.figures.style import COLOURS, in_style, label, legend, new_figure, say
-from redoxmd.shares import share_interval
 
 ASIDE = 0.2
 

@@ -7,12 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from scipy.stats import chi2
 
 from redoxmd.config.sections import Figures
+from redoxmd.counting import count_interval
 from redoxmd.figures.style import legend
 
-ENDS = (0.025, 0.975)
 # Room on a logarithmic axis beyond its outermost values, as a factor.
 MARGIN = 1.4
 BAR = "bars: 95 % intervals"
@@ -30,8 +29,8 @@ def with_intervals(table: pd.DataFrame) -> pd.DataFrame:
     value, error = (table[f"D_jumps{part}_cm2_s"].to_numpy(dtype=float) for part in ("", "_error"))
     with np.errstate(divide="ignore", invalid="ignore"):
         count = np.where((value > 0) & (error > 0), (value / error) ** 2, np.nan)
-    low, high = chi2.ppf(ENDS[0], 2 * count), chi2.ppf(ENDS[1], 2 * count + 2)
-    return table.assign(D_jumps_low_cm2_s=value * low / (2 * count), D_jumps_high_cm2_s=value * high / (2 * count))
+    low, high = count_interval(count)
+    return table.assign(D_jumps_low_cm2_s=value * low / count, D_jumps_high_cm2_s=value * high / count)
 
 
 def measured(rows: pd.DataFrame, name: str) -> pd.Series:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
+from redoxmd.counting import count_interval
 from redoxmd.orderings import vacancy_costs
 from redoxmd.paper.measured import NAN, Measured, mean_of, row, share_of, where
 from redoxmd.paper.tables import RunTables, other_cell
@@ -109,7 +110,8 @@ def diffusion_rows(run: RunTables) -> list[tuple[object, ...]]:
     fall = Measured(remark="; ".join(item.remark for item in (top, bottom) if item.remark))
     if top.value > 0 and bottom.value > 0:
         error = np.hypot(top.error / top.value, bottom.error / bottom.value) / np.log(10)
-        fall = Measured(float(np.log10(top.value / bottom.value)), float(error), not_comparable=other_cell(run))
+        unfit = top.not_comparable or bottom.not_comparable
+        fall = Measured(float(np.log10(top.value / bottom.value)), float(error), not_comparable=unfit)
     return [
         row(
             "D, from jumps",
@@ -168,8 +170,19 @@ def _diffusivity(run: RunTables, x: float, kelvin: float) -> Measured:
         return Measured(remark=f"x = {x:g} at {kelvin:g} K not in this run")
     if found.iloc[0]["n_jumps"] == 0:
         return Measured(remark=f"no jump at x = {x:g}, below {found.iloc[0]['D_jumps_limit_cm2_s']:.1g} cm²/s")
-    value, error = (float(found.iloc[0][name]) for name in ("D_jumps_cm2_s", "D_jumps_error_cm2_s"))
-    return Measured(value, error, not_comparable=other_cell(run))
+    return _from_jumps(run, found.iloc[0])
+
+
+def _from_jumps(run: RunTables, line: pd.Series, remark: str = "") -> Measured:
+    """D with the interval of a Poisson count of its relative error; an upper limit is no number to compare."""
+    value, error = float(line["D_jumps_cm2_s"]), float(line["D_jumps_error_cm2_s"])
+    limit = float(line["D_jumps_limit_cm2_s"])
+    few = f"upper limit only, {limit:.1g} cm²/s" if limit > 0 else ""
+    if not error > 0:
+        return Measured(value, error, remark, other_cell(run) or few or "no error known")
+    count = (value / error) ** 2
+    low, high = (float(end) * value / count for end in count_interval(np.array(count)))
+    return Measured(value, error, remark, other_cell(run) or few, (low, high))
 
 
 def _largest(run: RunTables, kelvin: float) -> Measured:
@@ -179,8 +192,7 @@ def _largest(run: RunTables, kelvin: float) -> Measured:
     best = found.nlargest(1, "D_jumps_cm2_s").iloc[0]
     if not best["D_jumps_cm2_s"] > 0:
         return Measured(remark=f"no jump at {kelvin:g} K")
-    value, error = float(best["D_jumps_cm2_s"]), float(best["D_jumps_error_cm2_s"])
-    return Measured(value, error, f"at x = {best['x']:g}", other_cell(run))
+    return _from_jumps(run, best, f"at x = {best['x']:g}")
 
 
 def _rate(run: RunTables, kelvin: float) -> Measured:
@@ -189,4 +201,6 @@ def _rate(run: RunTables, kelvin: float) -> Measured:
     if not time_ns:
         return Measured(remark=f"{kelvin:g} K not in this run")
     count = float(found["n_jumps"].sum())
-    return Measured(count / time_ns, max(count, 1.0) ** 0.5 / time_ns, not_comparable=other_cell(run))
+    low, high = count_interval(np.array(count))
+    interval = (float(low) / time_ns, float(high) / time_ns)
+    return Measured(count / time_ns, max(count, 1.0) ** 0.5 / time_ns, "", other_cell(run), interval)

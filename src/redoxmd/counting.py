@@ -1,11 +1,22 @@
-"""Intervals of shares of counted events."""
+"""Intervals of 95 % of counted events: of their number, and of a share of them."""
 
 from __future__ import annotations
 
 import numpy as np
+from scipy.stats import chi2
 
 # Of a Gaussian, 95 % lie within this many standard errors.
 Z_95 = 1.959964
+
+
+def count_interval(count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Ends of the 95 % interval (Garwood) of the mean of a Poisson count; not symmetric, never below zero.
+
+    A count need not be whole: (D/σ)² is the number of events with the relative error of D.
+    """
+    count = np.asarray(count, dtype=float)
+    low = np.where(count > 0, chi2.ppf(0.025, 2 * np.maximum(count, 1e-9)) / 2, 0.0)
+    return np.where(np.isnan(count), np.nan, low), chi2.ppf(0.975, 2 * count + 2) / 2
 
 
 def share_interval(count: np.ndarray, total: np.ndarray, z: float = Z_95) -> tuple[np.ndarray, np.ndarray]:
