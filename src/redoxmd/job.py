@@ -29,8 +29,6 @@ def job(name: str, log: str, threads: int = 1, ranks: int = 1) -> Iterator[None]
     threads = max(1, threads // ranks)
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[variable] = str(threads)
-    # A notebook's backend is inherited, and matplotlib refuses one it cannot load.
-    os.environ["MPLBACKEND"] = "Agg"
     keep_freed_memory()
     _log_to(log, name)
     started = time.monotonic()
