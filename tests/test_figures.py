@@ -284,8 +284,8 @@ def test_width_is_the_columns_width(name, columns):
 
 def test_arrhenius_shows_fits_and_says_what_it_refuses():
     words = texts(drawn("fig8_arrhenius", "full"))
-    assert "x = 2: Ea = 0.35 ± " in words
-    assert "x = 3: no fit, 0 of 3 temperatures have 2 or more jumps, 3 are needed" in words
+    assert "x = 2: Ea = 0.35 " in words
+    assert "x = 3: no fit, 0 of 3 temperatures have" in words
 
 
 def limits_of(axis):
@@ -350,7 +350,7 @@ def test_many_concentrations_have_a_panel_each():
     figure = fig8_arrhenius.draw(table, fits(table), STYLE)
     shown = [axis for axis in figure.axes if axis.get_visible()]
     assert len(shown) == 17 and len({axis.get_ylim() for axis in shown}) == 1
-    assert shown[0].get_title(loc="left").startswith("x = 1\nEa = 0.35 ± ")
+    assert shown[0].get_title(loc="left").startswith("x = 1\nEa = 0.35 ")
     assert "no fit" in shown[-1].get_title(loc="left")
 
 
@@ -403,7 +403,7 @@ def test_table_2_has_a_row_for_every_concentration():
     words = [cell.get_text().get_text() for cell in table.get_celld().values()]
     assert {"2", "2.5", "3"} < set(words)
     # From jumps and between sites at two x; from the MSD at the one where it is diffusive.
-    assert sum(word.startswith("0.35 ± ") for word in words) == 5
+    assert sum(word.startswith("0.35 ") for word in words) == 5
     assert sum("0 of 3 temperatures" in word for word in words) == 1
     asymmetric = fits(diffusivities()).assign(Ea_low_eV=0.2, Ea_high_eV=0.5)
     (table,) = table2_activation.draw(asymmetric, STYLE).axes[0].tables

@@ -111,7 +111,7 @@ def _fit_text(fit: pd.DataFrame, between: str = ", ") -> str:
         parts = [f"Ea = {row['Ea_eV']:.2f} eV ({row['Ea_low_eV']:.2f} to {row['Ea_high_eV']:.2f})"]
     for name, symbol in (("chi2", "χ²"), ("deviance", "deviance")):
         if name in row and row.get("dof", 0) > 0:
-            parts.append(f"{symbol} {row[name]:.1f} for {row['dof']:.0f} d.o.f.")
+            parts.append(f"{symbol} {abs(row[name]):.1f} for {row['dof']:.0f} d.o.f.")
     return between.join(parts).replace("inf", "∞").replace("-", "−")
 
 
