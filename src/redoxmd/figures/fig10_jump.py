@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.gridspec import SubplotSpec
 
 from redoxmd.config.sections import Figures
-from redoxmd.figures.structure_view import REDOX_MAP, View, choose_view, draw_structure
+from redoxmd.figures.structure_view import KEY, REDOX_MAP, View, choose_view, draw_structure
 from redoxmd.figures.style import COLOURS, colour_of, in_style, label, legend, new_figure, say
 
 GREY = "#BBBBBB"
@@ -153,6 +153,7 @@ def _pictures(
     for axis, snapshot in zip(panels, snapshots, strict=True):
         _picture(axis, snapshot, snapshots[0]["positions_A"], view, settings)
     label(panels[0], settings, title=f"d  {panels[0].get_title(loc='left')}")
+    figure.supxlabel(KEY, fontsize=settings.font_pt - 1.5)
     _colour_bar(figure, panels, series, settings)
 
 

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.gridspec import SubplotSpec
 
 from redoxmd.config.sections import Figures
-from redoxmd.figures.structure_view import MOBILE, choose_view, draw_structure
+from redoxmd.figures.structure_view import KEY, MOBILE, choose_view, draw_structure
 from redoxmd.figures.style import COLOURS, colour_of, in_style, label, new_figure, say
 from redoxmd.structures.request import parse_name
 
@@ -67,7 +67,14 @@ def draw(
     if handles:
         small = settings.font_pt - 1.5
         figure.legend(
-            list(handles.values()), list(handles), loc="outside lower center", ncols=2, frameon=False, fontsize=small
+            list(handles.values()),
+            list(handles),
+            loc="outside lower center",
+            ncols=2,
+            frameon=False,
+            fontsize=small,
+            title=f"pictures: {KEY}",
+            title_fontsize=small,
         )
     for axis, below in places[len(names) :]:
         axis.set_axis_off()

@@ -12,7 +12,7 @@ from matplotlib.gridspec import SubplotSpec
 
 from redoxmd.config.sections import Figures
 from redoxmd.diffusion.mechanism import Event
-from redoxmd.figures.structure_view import choose_view, draw_structure
+from redoxmd.figures.structure_view import KEY, choose_view, draw_structure
 from redoxmd.figures.style import colour_of, in_style, label, legend, new_figure, say
 
 HEIGHTS = (1.7, 1.0)
@@ -77,6 +77,9 @@ def _pictures(panels: list[Axes], event: Event, moments: dict[int, str], setting
             reach_A=REACH_A,
             trails={ion: event.positions_A[way, ion] for ion in colours} if frame > event.before else None,
         )
+        if number == 0:
+            key = axis.text(0, -0.02, KEY, transform=axis.transAxes, va="top", fontsize=settings.font_pt - 1.5)
+            key.set_in_layout(False)
         letter = "a  " if number == 0 else ""
         label(axis, settings, title=f"{letter}{word}, {_since(event)[frame]:+.0f} fs".replace("-", "−"))
 

@@ -33,6 +33,9 @@ SPOTS = ((0.5, 0.25), (0.25, 0.6))
 FADE = 0.6
 MARGIN_A = 0.8
 
+# What the spheres of a picture are, for a line of text beside it.
+KEY = "yellow: mobile ions, outlined: those that move, small and pale: framework"
+
 Arrow = tuple[np.ndarray, np.ndarray]
 # Colour, radius in Å, share of white when farthest away.
 Look = tuple[str, float, float]
