@@ -160,6 +160,7 @@ rule fig4_neb:
         style=section("figures"),
         caption=dict(
             ion=CFG.structures.mobile_ion,
+            paths=", ".join(f"{number}: {path.name}" for number, path in enumerate(CFG.neb.paths, start=1)),
             images=CFG.neb.images,
             engine=CFG.engine.name if CFG.neb.reference else "",
         ),
@@ -214,7 +215,7 @@ rule fig6_concerted:
     log:
         "results/{run}/logs/figures/fig6_concerted.log",
     params:
-        code=code("fig6_concerted", "figures"),
+        code=code("fig6_concerted", "figures", "counting.py"),
         stem="results/{run}/figures/fig6_concerted",
         style=section("figures"),
         caption=dict(
@@ -241,13 +242,14 @@ rule fig7_diffusivity:
     log:
         "results/{run}/logs/figures/fig7_diffusivity.log",
     params:
-        code=code("fig7_diffusivity", "figures"),
+        code=code("fig7_diffusivity", "figures", "counting.py"),
         stem="results/{run}/figures/fig7_diffusivity",
         style=section("figures"),
         caption=dict(
             length=CFG.production.length_ps,
             replicas=CFG.production.replicas,
             distance=CFG.diffusion.jump_distance_A,
+            jumps=CFG.diffusion.min_jumps_to_fit,
         ),
     script:
         "../workflow/scripts/fig7_diffusivity.py"
@@ -270,7 +272,7 @@ rule fig8_arrhenius:
     log:
         "results/{run}/logs/figures/fig8_arrhenius.log",
     params:
-        code=code("fig8_arrhenius", "figures"),
+        code=code("fig8_arrhenius", "figures", "counting.py"),
         stem="results/{run}/figures/fig8_arrhenius",
         style=section("figures"),
         caption=dict(
@@ -297,7 +299,7 @@ rule fig9_jumps_vs_msd:
     log:
         "results/{run}/logs/figures/fig9_jumps_vs_msd.log",
     params:
-        code=code("fig9_jumps_vs_msd", "figures"),
+        code=code("fig9_jumps_vs_msd", "figures", "counting.py"),
         stem="results/{run}/figures/fig9_jumps_vs_msd",
         style=section("figures"),
         caption=dict(
@@ -352,7 +354,7 @@ rule cell_sizes:
     log:
         "results/{run}/logs/figures/cell_sizes.log",
     params:
-        code=code("cell_sizes", "figures", "diffusion"),
+        code=code("cell_sizes", "figures", "diffusion", "counting.py"),
         stem="results/{run}/figures/cell_sizes",
         style=section("figures"),
         diffusion=section("diffusion"),
@@ -604,7 +606,7 @@ rule fig10_jump:
     log:
         "results/{run}/logs/figures/fig10_jump.log",
     params:
-        code=code("fig10_jump", "figures"),
+        code=code("fig10_jump", "figures", "charges"),
         stem="results/{run}/figures/fig10_jump",
         style=section("figures"),
         charges=section("charges", without=["every_fs", "max_jumps", "spacing_A"]),
@@ -641,7 +643,7 @@ rule paper_comparison:
     log:
         "results/{run}/logs/figures/paper_comparison.log",
     params:
-        code=code("paper_comparison", "figures", "paper", "orderings.py"),
+        code=code("paper_comparison", "figures", "paper", "orderings.py", "counting.py"),
         stem="results/{run}/figures/paper_comparison",
         style=section("figures"),
         caption=dict(
