@@ -5,6 +5,7 @@ import os
 import pandas as pd
 import pytest
 import yaml
+from ase.io import read
 
 from redoxmd.config import parse_config
 from redoxmd.frames import read_frames, write_frames
@@ -103,6 +104,37 @@ def test_paths_found_in_each_generation_feed_select_and_gate_and_change_nothing_
     assert "results/toy/train/gen0/ensemble.pt" in by_rule["neb_explore"]
     other = planned(tmp_path / "large", neb={"paths": paths, "train_phases": ["large"]})
     assert other == off
+
+
+def test_candidates_of_a_path_pass_through_files_into_the_selection(tmp_path):
+    """Images that this ensemble is unsure about, written by `neb_explore`, read and chosen among by `select`."""
+    folder = finished_campaign(tmp_path / "run")
+    results = folder / "results/toy"
+    config = yaml.safe_load(TOY.read_text())
+    config["explore"] |= {"low_eV_A": 1e-9, "high_eV_A": 1e9, "min_distance_fraction": 0.1, "keep_labelled": False}
+    config["neb"] = {"paths": [PATH], "images": 5, "force_tolerance_eV_A": 30.0, "train_phases": ["small"]}
+    config["select"]["budget"] = 3
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    name = "x2.500_preferred0_1x1x1"
+    write_frames(
+        results / f"structures/{name}.extxyz",
+        [build(parse_name(name), parse_config(config).structures, config["seed"])],
+    )
+    save_ensemble(results / "train/gen0/ensemble.pt", Ensemble(members()))
+    then = (results / "train/gen0/dataset.extxyz").stat().st_mtime
+    for file in (results / f"structures/{name}.extxyz", results / "train/gen0/ensemble.pt"):
+        os.utime(file, (then, then))
+    arguments = ["--rerun-triggers", "input", "--cores", "1", "--configfile", str(tmp_path / "config.yaml"), "--"]
+    done = snakemake(folder, *arguments, "results/toy/select/gen0/selected.extxyz")
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
+    images = read(results / "neb/gen0/hop.candidates.extxyz", ":")
+    chosen = read(results / "select/gen0/selected.extxyz", ":")
+    refused = pd.read_csv(results / "select/gen0/refused.csv")
+    assert [image.info["path"] for image in images] == ["hop"] * 5
+    assert not any("ended" in image.info for image in images)
+    assert sorted([frame.info["image"] for frame in chosen] + refused["image"].tolist()) == list(range(5))
+    spreads = [image.info["spread_eV_A"] for image in images]
+    assert chosen[0].info["spread_eV_A"] == max(spreads)
 
 
 def test_their_jobs_run_behind_a_finished_loop(tmp_path):
