@@ -511,6 +511,34 @@ def jumps(path, time_fs, distance_A, persistence_fs):
     return found
 
 
+def check_jumps(values, ions, time_fs, settings):
+    """The jumps of an analysis, and D from them, against `jumps`; their number."""
+    rule = settings["jump_distance_A"], settings["persistence_fs"]
+    found = [(time, ion, *ends) for ion in range(ions.shape[1]) for time, *ends in jumps(ions[:, ion], time_fs, *rule)]
+    found.sort(key=lambda jump: jump[:2])
+    assert values["n_jumps"] == len(found)
+    assert values["jump_ion"].tolist() == [ion for _, ion, *_ in found]
+    assert values["jump_time_fs"] == pytest.approx([time for time, *_ in found])
+    for number, (_, _, start, end) in enumerate(found):
+        assert values["jump_start_A"][number] == pytest.approx(start, abs=1e-6)
+        assert values["jump_end_A"][number] == pytest.approx(end, abs=1e-6)
+    squared = np.array([np.sum((end - start) ** 2) for _, _, start, end in found])
+    unit = CM2_PER_S / (6 * ions.shape[1] * (time_fs[-1] - time_fs[0]))
+    assert values["D_jumps_cm2_s"] == pytest.approx(squared.sum() * unit, rel=1e-6)
+    if found:
+        assert values["D_jumps_error_cm2_s"] == pytest.approx(np.sqrt((squared**2).sum()) * unit, rel=1e-6)
+    else:
+        assert values["D_jumps_limit_cm2_s"] == pytest.approx(3 * rule[0] ** 2 * unit)
+    return len(found)
+
+
+def check_msd(values, ions, time_fs):
+    for lag_fs, msd in zip(values["lag_fs"], values["msd_A2"], strict=True):
+        lag = round(lag_fs / (time_fs[1] - time_fs[0]))
+        moved = ions[lag:] - ions[: len(ions) - lag]
+        assert msd == pytest.approx((moved**2).sum(axis=2).mean(), rel=1e-6, abs=1e-8)
+
+
 @pytest.fixture(scope="module")
 def trajectories(results):
     return [Trajectory(path) for path in sorted((results / "production").glob("*.h5"))]
@@ -578,40 +606,14 @@ class TestDiffusion:
         return [NUMBERS[SYMBOLS.index(symbol)] for symbol in symbols]
 
     def test_jumps_by_the_rule_of_the_paper(self, config, trajectories, analyses):
-        rule = config["diffusion"]["jump_distance_A"], config["diffusion"]["persistence_fs"]
-        total = 0
         for run in trajectories:
             values, attributes = analyses[run.name]
-            ions = run.ions(self.also_mobile(attributes))
-            found = [
-                (time, ion, *ends)
-                for ion in range(ions.shape[1])
-                for time, *ends in jumps(ions[:, ion], run.time_fs, *rule)
-            ]
-            found.sort(key=lambda jump: jump[:2])
-            assert values["n_jumps"] == len(found) == len(values["jump_ion"])
-            assert values["jump_ion"].tolist() == [ion for _, ion, *_ in found]
-            assert values["jump_time_fs"] == pytest.approx([time for time, *_ in found])
-            for number, (_, _, start, end) in enumerate(found):
-                assert values["jump_start_A"][number] == pytest.approx(start, abs=1e-6)
-                assert values["jump_end_A"][number] == pytest.approx(end, abs=1e-6)
-            total += len(found)
-            squared = np.array([np.sum((end - start) ** 2) for _, _, start, end in found])
-            exposure = ions.shape[1] * (run.time_fs[-1] - run.time_fs[0])
-            assert values["D_jumps_cm2_s"] == pytest.approx(squared.sum() / (6 * exposure) * CM2_PER_S, rel=1e-6)
-            if len(found):
-                error = np.sqrt((squared**2).sum()) / (6 * exposure) * CM2_PER_S
-                assert values["D_jumps_error_cm2_s"] == pytest.approx(error, rel=1e-6)
+            check_jumps(values, run.ions(self.also_mobile(attributes)), run.time_fs, config["diffusion"])
 
     def test_mean_squared_displacement_by_the_double_sum(self, trajectories, analyses):
         for run in trajectories:
             values, attributes = analyses[run.name]
-            ions = run.ions(self.also_mobile(attributes))
-            interval = run.time_fs[1] - run.time_fs[0]
-            for time_fs, msd in zip(values["lag_fs"], values["msd_A2"], strict=True):
-                lag = round(time_fs / interval)
-                moved = ions[lag:] - ions[: len(ions) - lag]
-                assert msd == pytest.approx((moved**2).sum(axis=2).mean(), abs=1e-8)
+            check_msd(values, run.ions(self.also_mobile(attributes)), run.time_fs)
 
     def test_coefficients_are_means_over_replicas(self, results, trajectories, analyses):
         table = rows(results / "diffusion/diffusivities.csv")
@@ -632,7 +634,7 @@ class TestDiffusion:
             assert float(row["D_jumps_cm2_s"]) == pytest.approx(mean, rel=1e-9, abs=0)
 
     def test_d_from_msd_agrees_with_a_plain_line_or_is_a_limit(self, config, trajectories, results):
-        """The slope of the double sum by least squares, within what the table gives as its 95 % interval."""
+        """The slope of the double sum by least squares: below the limit, or within a factor of two of the interval."""
         first, last = config["diffusion"]["msd_fit"]
         table = rows(results / "diffusion/trajectories.csv")
         for run in trajectories:
@@ -644,10 +646,10 @@ class TestDiffusion:
             inside = (time_fs >= first * time_fs[-1]) & (time_fs <= last * time_fs[-1])
             slope = np.polyfit(time_fs[inside], msd[inside], 1)[0] / 6 * CM2_PER_S
             limit = float(row["D_msd_limit_cm2_s"] or "nan")
-            high = limit if np.isfinite(limit) else float(row["D_msd_high_cm2_s"])
-            low = 0.0 if np.isfinite(limit) else float(row["D_msd_low_cm2_s"])
-            print(run.name, slope, low, float(row["D_msd_cm2_s"]), high, limit)
-            assert slope <= 2 * high and slope >= low / 2
+            if np.isfinite(limit):
+                assert slope <= limit and row["msd_regime"]
+            else:
+                assert float(row["D_msd_low_cm2_s"]) / 2 <= slope <= 2 * float(row["D_msd_high_cm2_s"])
 
     def test_arrhenius_lines_go_through_the_points_or_are_refused_with_a_reason(self, config, results):
         table, fits = (rows(results / f"diffusion/{name}.csv") for name in ("diffusivities", "arrhenius"))
@@ -667,6 +669,63 @@ class TestDiffusion:
             with np.errstate(divide="ignore", invalid="ignore"):
                 off = np.abs(np.log(d) - line) / (error / d)
             assert np.median(off[np.isfinite(off)]) < 4
+
+
+class TestWhereIonsMove:
+    """The campaign is too short for jumps: the same arithmetic on a file in which ions hop on a lattice."""
+
+    LATTICE_A, RATE_PER_FS, FRAMES, INTERVAL_FS, IONS = 4.0, 5e-5, 3000, 10.0, 27
+
+    @pytest.fixture(scope="class")
+    def files(self, tmp_path_factory):
+        """A trajectory and its analysis, written and read as the rules do."""
+        from redoxmd.config.sections import Diffusion
+        from redoxmd.diffusion.analysis import analyse_trajectory
+        from redoxmd.hdf5 import write_dataset
+        from redoxmd.trajectory import Trajectory as Written
+        from redoxmd.trajectory import read_trajectory, write_segment
+
+        rng = np.random.default_rng(3)
+        corner = np.array(list(itertools.product(range(3), repeat=3)), dtype=float) * self.LATTICE_A
+        hops = rng.random((self.FRAMES, self.IONS)) < self.RATE_PER_FS * self.INTERVAL_FS
+        ways = np.eye(3)[rng.integers(3, size=hops.shape)] * rng.choice([-1, 1], hops.shape)[..., None]
+        sites = corner + np.cumsum(hops[..., None] * ways * self.LATTICE_A, axis=0)
+        oxygen = np.broadcast_to(corner + self.LATTICE_A / 2, sites.shape)
+        positions = np.concatenate([sites, oxygen], axis=1)
+        positions += 0.15 * rng.standard_normal(positions.shape)
+        drift = np.linspace(0, 5.0, self.FRAMES)[:, None, None] * np.array([1.0, 0.5, -0.2])
+        steps, still = np.arange(self.FRAMES), np.zeros(self.FRAMES)
+        about = {
+            "x": 3.0,
+            "temperature_K": 900.0,
+            "replica": 0,
+            "mobile_ion": "Na",
+            "structure": "x3.000_random0_1x1x1",
+        }
+        path = tmp_path_factory.mktemp("walk") / "walk.h5"
+        numbers_ = np.array([11] * self.IONS + [8] * self.IONS)
+        cell = 3 * self.LATTICE_A * np.eye(3)
+        times = steps * self.INTERVAL_FS
+        write_segment(
+            path, Written(numbers_, positions + drift, cell, steps, times, still + 900.0, still, still, about)
+        )
+        write_dataset(path.with_suffix(".nc"), analyse_trajectory(read_trajectory(path), Diffusion(), 1))
+        with h5py.File(path.with_suffix(".nc")) as file:
+            return Trajectory(path), {key: file[key][()] for key in file}, Diffusion().model_dump()
+
+    def test_jumps_and_d(self, files):
+        run, values, settings = files
+        count = check_jumps(values, run.ions(), run.time_fs, settings)
+        expected = self.RATE_PER_FS * self.IONS * run.time_fs[-1]
+        assert abs(count - expected) < 4 * np.sqrt(expected)
+        d = self.LATTICE_A**2 * self.RATE_PER_FS / 6 * CM2_PER_S
+        assert abs(values["D_jumps_cm2_s"] - d) < 4 * values["D_jumps_error_cm2_s"]
+
+    def test_msd(self, files):
+        run, values, _ = files
+        check_msd(values, run.ions(), run.time_fs)
+        d = self.LATTICE_A**2 * self.RATE_PER_FS / 6 * CM2_PER_S
+        assert abs(values["D_msd_cm2_s"] - d) < 4 * values["D_msd_error_cm2_s"]
 
 
 class TestCharges:
@@ -694,8 +753,9 @@ class TestCharges:
             own = [row for row in table if row["key"] == key]
             for side in ("reference", "predicted"):
                 assert numbers(own, f"{side}_charge_e").sum() == pytest.approx(0.0, abs=0.02), (key, side)
+            # Nuclei of the reference are repaired: on the toy's coarse grid that costs up to 1.5 % of the moment.
             moment = numbers(own, "reference_moment_muB").sum()
-            assert moment == pytest.approx(round(moment), abs=0.05), key
+            assert moment == pytest.approx(round(moment), rel=0.02), key
 
     def test_states_are_of_those_charges(self, config, trajectories, tables, results):
         states = rows(results / "charges/states.csv")
