@@ -511,7 +511,9 @@ def test_status_names_suspects_and_what_was_left_out(tmp_path):
     suspects(smooth_residuals()).to_csv(tmp_path / "train/gen0/suspects.csv", index=False)
     put(tmp_path, "train/gen0/dataset.json", {"left_out": []})
     text = describe(tmp_path, CONFIG)
-    assert "suspects:" not in text and "left out:" not in text
+    assert "suspects:" not in text and "left out:" not in text and "not scored" not in text
+    suspects(smooth_residuals(1, 4)).to_csv(tmp_path / "train/gen0/suspects.csv", index=False)
+    assert "  not scored by the ensemble: 4 of 4 frames" in describe(tmp_path, CONFIG)
 
 
 FRAMES = 12

@@ -89,6 +89,8 @@ def _audit_lines(folder: Path) -> list[str]:
         found = read_suspects(table)
         if names := names_of(found):
             lines.append(f"  suspects: {len(names)} of {len(found)} frames looked at ({_some(names)}), see {table}")
+        if unscored := int(found["force_score"].isna().sum()):
+            lines.append(f"  not scored by the ensemble: {unscored} of {len(found)} frames, too few are like them")
     return lines
 
 

@@ -54,12 +54,15 @@ class Result:
     iterations: int | None = None
     remarks: dict[str, str] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        # One line each: files of frames hold no other text.
+        lines = {key: " ".join(text.split()) for key, text in self.remarks.items()}
+        object.__setattr__(self, "remarks", lines)
+
     def label(self, atoms: Atoms, **info: Any) -> Atoms:
         """A copy of `atoms` that carries this label, its remarks and the given `info` keys."""
-        # In one line each: a frame file holds no other text.
-        remarks = {key: " ".join(text.split()) for key, text in self.remarks.items()}
         moments = self.moments_muB
-        return labelled(atoms, self.energy_eV, self.forces_eV_A, self.stress_eV_A3, moments, **info, **remarks)
+        return labelled(atoms, self.energy_eV, self.forces_eV_A, self.stress_eV_A3, moments, **info, **self.remarks)
 
 
 @dataclass
