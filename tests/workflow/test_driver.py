@@ -82,8 +82,11 @@ def test_a_second_driver_is_refused_and_a_killed_one_recovered_from(work, capsys
         second = snakemake(folder, *arguments(slow))
         assert second.returncode != 0
         assert f"driven by process {first.pid}" in second.stderr
-        unlock = snakemake(folder, "--unlock", *arguments(slow))
-        assert unlock.returncode != 0
+        structure = folder / "results/toy/structures/x3.000_random0_1x1x1.extxyz"
+        for removal in ("--unlock", "--delete-all-output"):
+            removed = snakemake(folder, removal, *arguments(slow))
+            assert removed.returncode != 0 and f"{removal} is refused" in removed.stderr
+        assert structure.exists()
         assert (folder / ".snakemake/locks/0.output.lock").exists()
         assert main(["recover", str(slow)]) == 1
         assert "nothing to recover" in capsys.readouterr().err

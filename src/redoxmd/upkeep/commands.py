@@ -15,6 +15,9 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     recover = commands.add_parser("recover", help=text, description=text)
     recover.add_argument("config", type=Path, metavar="CONFIG", nargs="?", default=DEFAULT)
     recover.add_argument("--dry-run", action="store_true", help="only name what is found")
+    recover.add_argument(
+        "--jobs-gone", action="store_true", help="do not ask Slurm: no job of the run is in its queue any more"
+    )
     recover.set_defaults(command=_recover)
     text = "print the chain of files behind a figure (or any file), with checksums and versions"
     trace = commands.add_parser("trace", help=text, description=text)
@@ -57,7 +60,7 @@ def _recover(options: argparse.Namespace) -> int:
     from redoxmd.upkeep.recover import find_leftovers, mend
 
     run = load_config(options.config).run
-    found = find_leftovers(run)
+    found = find_leftovers(run, jobs_gone=options.jobs_gone)
     lines = found.lines()
     print("\n".join(lines or ["nothing left over"]))
     if options.dry_run:

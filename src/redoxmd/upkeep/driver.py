@@ -27,6 +27,8 @@ HEARTBEAT_S = 30.0
 # Of a driver on another host, whose process cannot be looked at.
 SILENCE_S = 300.0
 PASSED_ON = "REDOXMD_CONFIG"
+# Options of Snakemake that remove what a run at work needs, without taking its lock.
+REMOVING = ("--unlock", "--delete-all-output", "--delete-temp-output", "--cleanup-metadata", "--cleanup-shadow")
 
 
 @dataclass(frozen=True)
@@ -112,19 +114,24 @@ def announce(run: str, configs: Sequence[str] = (), root: Path = Path()) -> None
     """Say on stderr, before Snakemake's own words on locks, that a driver is at work on a run, or that one was killed.
 
     Raises:
-        DriverAlive: the locks of a run at work would be removed (--unlock).
+        DriverAlive: locks, outputs or records of a run at work would be removed.
     """
     results = root / "results" / run
     driver = recorded(results)
     if driver is None:
         return
     if living(results) is not None:
-        if "--unlock" in sys.argv:
-            raise DriverAlive(already(results, driver))
+        if removal := next((word for word in sys.argv if _removes(word)), None):
+            raise DriverAlive(f"{removal} is refused: {already(results, driver)}")
         print(f"redoxmd: {already(results, driver)}", file=sys.stderr)
         return
     command = f"redoxmd recover {configs[0]}" if configs else "redoxmd recover"
     print(f"redoxmd: {results}: its driver ({driver}) was killed; `{command}` mends what it left", file=sys.stderr)
+
+
+def _removes(word: str) -> bool:
+    """Whether a word of the command line is an option that removes something; Snakemake takes shortened ones too."""
+    return len(word) > len("--") and any(option.startswith(word.partition("=")[0]) for option in REMOVING)
 
 
 def _runs(driver: Driver) -> bool:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 from base64 import urlsafe_b64decode
 from collections.abc import Iterator, Sequence
@@ -18,7 +17,7 @@ from pathlib import Path
 
 import psutil
 
-from redoxmd.errors import DriverAlive, SchedulerSilent
+from redoxmd.errors import DataError, DriverAlive, SchedulerSilent
 from redoxmd.upkeep import driver
 
 # `redoxmd.records.atomic_path`: a dot, the name, eight random characters, the suffix.
@@ -60,18 +59,25 @@ class Leftovers:
         ]
 
 
-def find_leftovers(run: str, root: Path = Path()) -> Leftovers:
+def find_leftovers(run: str, root: Path = Path(), jobs_gone: bool = False) -> Leftovers:
     """Look for what a killed driver of a run left behind.
 
     Args:
         run: its name.
         root: working directory of the workflow, which holds `results` and `.snakemake`.
+        jobs_gone: the user knows that no job of the run is in a queue: Slurm is not asked.
 
     Raises:
+        DataError: there is no such run in this folder.
         DriverAlive: a driver is at work, so that nothing is left over.
-        SchedulerSilent: there are jobs in Slurm, and it does not answer.
+        SchedulerSilent: jobs were handed to Slurm, and it does not answer.
     """
     results = root / "results" / run
+    if not results.is_dir():
+        raise DataError(
+            f"{results}: no such folder, so there is nothing to recover here; type the command in the folder in which "
+            "snakemake was started"
+        )
     alive = driver.living(results)
     if alive is not None:
         raise DriverAlive(f"{results} is being driven by {alive}: nothing to recover; stop it first if it must go")
@@ -80,7 +86,7 @@ def find_leftovers(run: str, root: Path = Path()) -> Leftovers:
     return Leftovers(
         results,
         [path for path in sorted(root.glob(".snakemake/locks/*.lock")) if _locks(path, prefix)],
-        _slurm_jobs(run, root, _job_ids(incomplete)),
+        {} if jobs_gone else _slurm_jobs(run, root, _job_ids(incomplete)),
         _orphans(run, root),
         incomplete,
         _temporaries(results),
@@ -145,28 +151,44 @@ def _job_ids(markers: dict[Path, Path]) -> set[str]:
 
 
 def _slurm_jobs(run: str, root: Path, ids: set[str]) -> dict[str, str]:
-    """Jobs of this folder and run in Slurm's queue, by their comment or by Snakemake's markers."""
-    if shutil.which("squeue") is None:
-        return {}
+    """Jobs of this folder and run in Slurm's queue, by their comment or by Snakemake's markers.
+
+    Raises:
+        SchedulerSilent: jobs of the run were handed to Slurm, and it cannot be asked whether they are still there.
+    """
     command = ["squeue", "--me", "--noheader", "--format=%i|%Z|%k"]
-    queue = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
-    if queue.returncode and ids:
+    try:
+        queue = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
+        silence = queue.stderr.strip() if queue.returncode else ""
+    except FileNotFoundError:
+        queue, silence = None, "there is no squeue on this machine"
+    except subprocess.TimeoutExpired:
+        queue, silence = None, "squeue does not answer within 120 s"
+    if silence and ids:
         raise SchedulerSilent(
-            f"squeue does not answer ({queue.stderr.strip()}), and jobs {', '.join(sorted(ids))} of run {run} may "
-            "still write; try again when Slurm is up"
+            f"Slurm does not tell which jobs are left ({silence}), and jobs {', '.join(sorted(ids))} of run {run} may "
+            "still write. Nothing was mended: try again where and when squeue works, or, if you know that none of "
+            "them is left (results moved to another machine), with --jobs-gone"
         )
+    runs = [path.name for path in (root / "results").iterdir() if path.is_dir()]
     found = {}
-    for line in queue.stdout.splitlines():
+    for line in queue.stdout.splitlines() if queue else []:
         name, folder, comment = line.split("|", 2)
-        ours = name.split("_")[0] in ids or _wildcards(comment).startswith(f"{run}_") or _wildcards(comment) == run
+        owner = _run_of(comment, runs)
+        ours = owner == run or (owner is None and name.split("_")[0] in ids)
         if ours and os.path.realpath(folder) == os.path.realpath(root):
             found[name] = comment
     return found
 
 
-def _wildcards(comment: str) -> str:
-    """Values of a job's wildcards as the executor writes them, `rule_NAME_wildcards_RUN_…`: the run is the first."""
-    return comment.split("_wildcards_", 1)[1] if comment.startswith("rule_") and "_wildcards_" in comment else ""
+def _run_of(comment: str, runs: Sequence[str]) -> str | None:
+    """The run, of those in this folder, that a job belongs to, by the comment of Snakemake's executor.
+
+    The comment is `rule_NAME_wildcards_RUN_…`. Names of runs may hold underscores too, so that `a_2_…` is of run a_2
+    where there is one, not of run a: the longest name that fits.
+    """
+    _, _, wildcards = comment.partition("_wildcards_") if comment.startswith("rule_") else ("", "", "")
+    return max((run for run in runs if f"{wildcards}_".startswith(f"{run}_")), key=len, default=None)
 
 
 def _orphans(run: str, root: Path) -> list[psutil.Process]:
