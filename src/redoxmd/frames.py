@@ -10,7 +10,7 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from redoxmd.errors import DataError
+from redoxmd.errors import DataError, system_errno
 from redoxmd.records import atomic_path
 
 # What every labelled frame says of itself, beside energy [eV], forces (N, 3) [eV/Å] and, where there are any,
@@ -64,6 +64,7 @@ def read_frames(path: str | Path) -> list[Atoms]:
 
     Raises:
         DataError: the file is missing or cannot be parsed to its end.
+        OSError: the file system does not deliver it now.
     """
     from ase.io import read
 
@@ -75,6 +76,8 @@ def read_frames(path: str | Path) -> list[Atoms]:
     try:
         frames = list(read(path, ":", format="extxyz"))
     except Exception as error:
+        if system_errno(error) is not None:
+            raise
         raise DataError(
             f"{path}: not readable as extended XYZ ({error}); restore it or delete it and run again"
         ) from error

@@ -5,13 +5,12 @@ from __future__ import annotations
 import errno
 import logging
 import os
-import re
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from redoxmd.errors import Interrupted, RedoxmdError
+from redoxmd.errors import Interrupted, RedoxmdError, system_errno
 from redoxmd.memory import keep_freed_memory
 from redoxmd.walltime import requeue_at_the_end
 
@@ -51,8 +50,15 @@ def job(name: str, log: str, threads: int = 1, ranks: int = 1) -> Iterator[None]
     logger.debug("done in %.1f s", time.monotonic() - started)
 
 
-NOT_WRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM)
 FULL = (errno.ENOSPC, errno.EDQUOT)
+NO_ACCESS = (errno.EACCES, errno.EPERM)
+# 524: ENOTSUPP of the Linux kernel, which has no name in Python.
+NO_LOCK = (errno.ENOLCK, errno.EAGAIN, errno.EOPNOTSUPP, errno.ENOSYS, 524)
+# What a file system may answer for a while: a server away, a node out of handles. It says nothing about the file.
+PASSING = {
+    *(errno.ESTALE, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ETIMEDOUT, errno.EAGAIN, errno.ENOLCK, errno.EBUSY),
+    *(errno.EREMOTEIO, errno.ENOTCONN, errno.EHOSTDOWN, errno.ESHUTDOWN),
+}
 
 
 def _shortage(error: BaseException, name: str) -> str | None:
@@ -61,15 +67,20 @@ def _shortage(error: BaseException, name: str) -> str | None:
     Libraries hide the system's word: h5py writes its number into the text, torch says that writing failed while the
     OSError is the context.
     """
-    number = getattr(error, "errno", None)
-    found = re.search(r"errno = (\d+)", str(error))
-    number = int(found[1]) if number is None and found else number
+    number = system_errno(error)
     where = getattr(error, "filename", None) or "a file of this job"
     kept = "finished results and restart states are whole"
     if number in FULL:
         return f"{where}: the disk is full; make room and start again, {kept}"
-    if number in NOT_WRITABLE:
+    if number == errno.EROFS:
         return f"{where}: may not be written ({os.strerror(number)}); give the run a folder that is writable, {kept}"
+    if number in NO_ACCESS:
+        return f"{where}: may not be read or written ({os.strerror(number)}); look at who owns it, {kept}"
+    if number in NO_LOCK and "lock" in str(error):
+        words = "set HDF5_USE_FILE_LOCKING=FALSE, for files of redoxmd need no locks"
+        return f"{where}: the file system gives no lock ({error}); {words}, {kept}"
+    if number in PASSING:
+        return f"{where}: the file system does not serve it now ({os.strerror(number)}); start again later, {kept}"
     text = str(error)
     if isinstance(error, MemoryError) or "can't allocate memory" in text or "out of memory" in text:
         return (
