@@ -1,7 +1,12 @@
 # redoxmd: from DFT molecular dynamics to nanosecond dynamics with electrons.
 # The rule files below read in the order of the paper's loop; each holds one stage.
 
+import sys
+
 from snakemake.utils import min_version
+
+from redoxmd.gate import lost_decisions
+from redoxmd.upkeep.job_records import refuse_unrecorded
 
 min_version("9.0")
 
@@ -75,12 +80,18 @@ rule all:
         expand("results/{run}/figures/jump_view.html", run=CFG.run),
         expand("results/{run}/summary.json", run=CFG.run),
         expand("results/{run}/manifest.json", run=CFG.run),
+        lost_decisions(Path("results") / CFG.run),
 
 
 # The converged ensemble alone, without production: `snakemake loop`.
 rule loop:
     input:
         converged_ensemble,
+
+
+# Results that nobody knows the settings of are not taken for those of this config.
+if workflow.is_main_process:
+    refuse_unrecorded(CFG.run, workflow.rules, " ".join(map(str, workflow.overwrite_configfiles)), sys.argv)
 
 
 # One driver a run; a run's own process, not its jobs', comes here.

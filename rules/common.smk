@@ -16,6 +16,7 @@ from redoxmd.gate import lasting_settings
 from redoxmd.records import read_json
 from redoxmd.structures.request import cell_name
 from redoxmd.upkeep.driver import announce, begin, pass_on, passed_on
+from redoxmd.upkeep.job_records import adopt_records
 from redoxmd.upkeep.mixing import record_reference, refuse_mixing
 from redoxmd.upkeep.versions import PACKAGE, code_hash, stage_version
 
@@ -32,6 +33,7 @@ if workflow.is_main_process:
     # Thousands of jobs are millions of objects that stay: looking for garbage among them takes a fifth of the time.
     gc.set_threshold(200_000, 50, 1000)
     announce(CFG.run, workflow.overwrite_configfiles)
+    adopt_records(CFG.run)
 
 
 wildcard_constraints:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 
 from redoxmd.errors import Interrupted, RedoxmdError, system_errno
 from redoxmd.memory import keep_freed_memory
+from redoxmd.upkeep.job_records import forget_record, write_record
 from redoxmd.walltime import requeue_at_the_end
 
 logger = logging.getLogger("redoxmd")
@@ -21,20 +22,26 @@ logger = logging.getLogger("redoxmd")
 def job(name: str, log: str, threads: int = 1, ranks: int = 1) -> Iterator[None]:
     """Run the body as a job: messages go to `log` and to stderr, a RedoxmdError becomes one line and exit status 1.
 
-    A full disk, a folder that cannot be written and memory that is not there are said in one line as well.
-    Numerical libraries loaded inside the body use `threads` threads; the cores of a parallel job are for its `ranks`,
-    not for threads of each.
+    A full disk, a folder that cannot be written and memory that is not there are said in one line as well. Numerical
+    libraries loaded inside the body use `threads` threads; the cores of a parallel job are for its `ranks`, not for
+    threads of each. A script of Snakemake leaves the record of what the job was made from (`upkeep.job_records`).
     """
     threads = max(1, threads // ranks)
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[variable] = str(threads)
     keep_freed_memory()
     _log_to(log, name)
-    started = time.monotonic()
+    started = time.time()
+    # In a script of Snakemake, what the job is.
+    script = getattr(sys.modules["__main__"], "snakemake", None)
     try:
+        if script is not None:
+            forget_record(script)
         if "torch" in sys.modules:
             sys.modules["torch"].set_num_threads(threads)
         yield
+        if script is not None:
+            write_record(script, started)
     except RedoxmdError as error:
         logger.error("%s", error)
         if isinstance(error, Interrupted) and error.further:
@@ -47,7 +54,7 @@ def job(name: str, log: str, threads: int = 1, ranks: int = 1) -> Iterator[None]
             raise
         logger.error("%s", words)
         sys.exit(1)
-    logger.debug("done in %.1f s", time.monotonic() - started)
+    logger.debug("done in %.1f s", time.time() - started)
 
 
 FULL = (errno.ENOSPC, errno.EDQUOT)

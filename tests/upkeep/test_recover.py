@@ -14,7 +14,8 @@ import pytest
 from redoxmd.cli import main
 from redoxmd.errors import DataError, DriverAlive, SchedulerSilent
 from redoxmd.upkeep import driver
-from redoxmd.upkeep.recover import find_leftovers, mend, record_name
+from redoxmd.upkeep.job_records import memory_path, record_name
+from redoxmd.upkeep.recover import find_leftovers, mend
 
 DEAD = 2**22 + 1
 
@@ -175,6 +176,7 @@ def test_long_names_are_put_together_again(tmp_path):
     name = "results/a/" + "x" * 300
     code = urlsafe_b64encode(name.encode()).decode()
     assert record_name(tmp_path / f"@{code[:254]}/{code[254:]}", tmp_path) == name
+    assert memory_path(tmp_path, name) == tmp_path / f"@{code[:254]}/{code[254:]}"
 
 
 class TestDriver:

@@ -10,7 +10,6 @@ import json
 import os
 import re
 import subprocess
-from base64 import urlsafe_b64decode
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,9 +18,8 @@ import psutil
 
 from redoxmd.errors import DataError, DriverAlive, SchedulerSilent
 from redoxmd.upkeep import driver
+from redoxmd.upkeep.job_records import TEMPORARY, record_name, recorded_since
 
-# `redoxmd.records.atomic_path`: a dot, the name, eight random characters, the suffix.
-TEMPORARY = re.compile(r"^\..+\.[a-z0-9_]{8}(\.\w+)?$")
 TERMINATE_S = 60.0
 
 
@@ -35,6 +33,7 @@ class Leftovers:
         slurm: job id → what it is.
         processes: local jobs that outlived their driver.
         incomplete: marker of Snakemake → output that was being made.
+        finished: the same for outputs whose jobs came to their end without the driver, by their own records.
         temporaries: files of writes that never ended.
         records: of the dead driver itself.
     """
@@ -44,6 +43,7 @@ class Leftovers:
     slurm: dict[str, str] = field(default_factory=dict)
     processes: list[psutil.Process] = field(default_factory=list)
     incomplete: dict[Path, Path] = field(default_factory=dict)
+    finished: dict[Path, Path] = field(default_factory=dict)
     temporaries: list[Path] = field(default_factory=list)
     records: list[Path] = field(default_factory=list)
 
@@ -54,6 +54,7 @@ class Leftovers:
             *(f"Slurm job without a driver: {name} ({text})" for name, text in self.slurm.items()),
             *(f"job without a driver: process {process.pid}" for process in self.processes),
             *(f"half-done output: {path}" for path in self.incomplete.values() if path.exists()),
+            *(f"whole output that no driver saw ending: {path}" for path in self.finished.values() if path.exists()),
             *(f"temporary file: {path}" for path in self.temporaries),
             *(f"record of a dead driver: {path}" for path in self.records),
         ]
@@ -83,12 +84,14 @@ def find_leftovers(run: str, root: Path = Path(), jobs_gone: bool = False) -> Le
         raise DriverAlive(f"{results} is being driven by {alive}: nothing to recover; stop it first if it must go")
     prefix = f"results/{run}/"
     incomplete = {marker: root / name for marker, name in _incomplete(root) if name.startswith(prefix)}
+    finished = _finished(run, root, incomplete)
     return Leftovers(
         results,
         [path for path in sorted(root.glob(".snakemake/locks/*.lock")) if _locks(path, prefix)],
         {} if jobs_gone else _slurm_jobs(run, root, _job_ids(incomplete)),
         _orphans(run, root),
-        incomplete,
+        {marker: output for marker, output in incomplete.items() if marker not in finished},
+        finished,
         _temporaries(results),
         [path for path in [driver.record_path(results)] if path.exists()],
     )
@@ -98,6 +101,7 @@ def mend(found: Leftovers) -> None:
     """Cancel, unlock and clear away what was found; jobs first, for they still write.
 
     Half-done outputs go with their markers, so that the next start makes them again; each job resumes from its state.
+    Whole ones lose the marker alone, and the next start knows them by their records.
 
     Raises:
         SchedulerSilent: the jobs could not be cancelled; nothing else was done either.
@@ -113,7 +117,7 @@ def mend(found: Leftovers) -> None:
         output.unlink(missing_ok=True)
         marker.unlink(missing_ok=True)
     # Looked for again: jobs that were ended just now may have been writing something else by then.
-    for path in [*_temporaries(found.results), *found.locks, *found.records]:
+    for path in [*_temporaries(found.results), *found.locks, *found.records, *found.finished]:
         path.unlink(missing_ok=True)
 
 
@@ -127,17 +131,22 @@ def _locks(path: Path, prefix: str) -> bool:
     return any(line.startswith(prefix) for line in path.read_text(encoding="utf-8").splitlines())
 
 
-def record_name(path: Path, folder: Path) -> str:
-    """The file that a record of Snakemake is about; long names are cut into folders that begin with @."""
-    parts = path.relative_to(folder).parts
-    return urlsafe_b64decode("".join(part.removeprefix("@") for part in parts)).decode()
-
-
 def _incomplete(root: Path) -> Iterator[tuple[Path, str]]:
     folder = root / ".snakemake/incomplete"
     for marker in sorted(folder.rglob("*")):
         if marker.is_file() and marker.name != "migration_underway":
             yield marker, record_name(marker, folder)
+
+
+def _finished(run: str, root: Path, incomplete: dict[Path, Path]) -> dict[Path, Path]:
+    """Those outputs whose job has written its record after Snakemake marked them: it had come to its end."""
+    marked = {marker: marker.stat().st_mtime_ns for marker in incomplete}
+    ended = recorded_since(run, root, min(marked.values(), default=0)) if marked else {}
+    return {
+        marker: output
+        for marker, output in incomplete.items()
+        if ended.get(output.relative_to(root).as_posix(), 0) > marked[marker]
+    }
 
 
 def _job_ids(markers: dict[Path, Path]) -> set[str]:
