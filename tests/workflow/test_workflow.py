@@ -273,7 +273,7 @@ class TestToyCampaign:
         assert damaged.returncode != 0 and "delete it and run again" in damaged.stdout + damaged.stderr
         decision.unlink()
         assert dry_run(moved, config)["gate"] == 1
-        again = snakemake(moved, *arguments, "--until", "gate")
+        again = snakemake(moved, *arguments, "--", "results/toy/gate/gen0.json")
         assert again.returncode == 0, again.stderr[-3000:]
         assert decision.read_bytes() == whole
         if edit == "none":
