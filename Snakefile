@@ -89,6 +89,13 @@ rule loop:
         converged_ensemble,
 
 
+# Jobs beside the driver of a cluster take one of the places that its profile gives (`local`): Snakemake 9.27 reads
+# --local-cores and does not use it.
+if not workflow.local_exec:
+    for own in filter(workflow.is_local, workflow.rules):
+        own.resources["local"] = 1
+
+
 # Results that nobody knows the settings of are not taken for those of this config.
 if workflow.is_main_process:
     refuse_unrecorded(CFG.run, workflow.rules, " ".join(map(str, workflow.overwrite_configfiles)), sys.argv)
@@ -97,4 +104,5 @@ if workflow.is_main_process:
 # One driver a run; a run's own process, not its jobs', comes here.
 onstart:
     begin(Path("results") / CFG.run)
+    pass_on(Path("results") / CFG.run, config)
     record_reference(Path("results") / CFG.run, CFG)

@@ -1,6 +1,7 @@
 # Input functions and wildcard constraints shared by the stages; no rules here.
 
 import gc
+import re
 from functools import cache
 from pathlib import Path
 
@@ -20,9 +21,7 @@ from redoxmd.upkeep.job_records import adopt_records
 from redoxmd.upkeep.mixing import record_reference, refuse_mixing
 from redoxmd.upkeep.versions import PACKAGE, code_hash, stage_version
 
-if workflow.is_main_process:
-    pass_on(config)
-else:
+if not workflow.is_main_process:
     config = passed_on(config)
 CFG = parse_config(config, source="config")
 REFERENCE = settings_hash(CFG.engine)
@@ -72,9 +71,22 @@ def needs(rule):
     if row["gpu"] and settings.device != "cpu":
         asked["gpu"] = row["gpu"]
     if ranks > 1:
-        # The job itself stands outside Slurm's steps, which are for its ranks. A signal ahead of time would reach them alone.
-        asked |= dict(tasks=ranks, cpus_per_task=1, mem_mb_per_cpu=memory_per_core_MB, mpi="srun", slurm_extra="")
+        asked |= dict(
+            tasks=ranks, cpus_per_task=1, mem_mb_per_cpu=memory_per_core_MB, mpi="srun", slurm_extra=words_for_ranks
+        )
     return asked
+
+
+def words_for_ranks(wildcards, input, attempt, threads):
+    """The site's `slurm_extra` without a signal ahead of time, for a job of several ranks.
+
+    The job itself stands outside Slurm's steps, which are for its ranks; the signal would reach them alone.
+    """
+    default = (workflow.resource_settings.default_resources or {}).get("slurm_extra")
+    if default is None:
+        return ""
+    words = default.evaluate(wildcards, input=input, attempt=attempt, threads=threads, rulename="").value
+    return re.sub(r"\s*--signal[= ]\S+", "", words or "").strip()
 
 
 def section(name, without=()):

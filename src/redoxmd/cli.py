@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -19,6 +20,10 @@ from redoxmd.upkeep.commands import add_commands as add_upkeep_commands
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; a RedoxmdError is printed without a traceback and gives exit status 1."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that knows ASCII alone shows `?` for Å; it is no reason to stop.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     options = _parser().parse_args(arguments)
     command: Callable[[argparse.Namespace], int] = options.command
     try:

@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from redoxmd.errors import Interrupted, RedoxmdError, system_errno
@@ -29,8 +29,14 @@ def job(name: str, log: str, threads: int = 1, ranks: int = 1) -> Iterator[None]
     threads = max(1, threads // ranks)
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[variable] = str(threads)
+    # Figures are files; the backend of a notebook that the user's environment names may not even be installed.
+    os.environ["MPLBACKEND"] = "Agg"
+    if "matplotlib" in sys.modules:
+        sys.modules["matplotlib"].use("Agg")
     keep_freed_memory()
     _log_to(log, name)
+    if "SLURM_JOB_ID" in os.environ:
+        logger.debug(_slurm_words(os.environ))
     started = time.time()
     # In a script of Snakemake, what the job is.
     script = getattr(sys.modules["__main__"], "snakemake", None)
@@ -95,6 +101,16 @@ def _shortage(error: BaseException, name: str) -> str | None:
             f"config/resources.yaml, {kept}"
         )
     return _shortage(error.__context__, name) if error.__context__ is not None else None
+
+
+def _slurm_words(environ: Mapping[str, str]) -> str:
+    """What the log says of a job that Slurm may kill without a word."""
+    job, node = environ["SLURM_JOB_ID"], environ.get("SLURMD_NODENAME", "?")
+    memory = environ.get("SLURM_MEM_PER_NODE") or f"{environ.get('SLURM_MEM_PER_CPU', '?')} (a core)"
+    return (
+        f"Slurm job {job} on {node}, memory {memory} MB. If this log ends without a reason, Slurm has killed the job, "
+        f"mostly for its memory: Slurm's own words are in .snakemake/slurm_logs/…/{job}.log"
+    )
 
 
 def _log_to(log: str, name: str) -> None:

@@ -21,7 +21,7 @@ from typing import Any
 import psutil
 
 from redoxmd.errors import DataError, DriverAlive
-from redoxmd.records import plain
+from redoxmd.records import content_hash, plain, read_json, write_text
 
 HEARTBEAT_S = 30.0
 # Of a driver on another host, whose process cannot be looked at.
@@ -43,14 +43,25 @@ class Driver:
         return f"process {self.pid} on {self.host}"
 
 
-def pass_on(config: Mapping[str, Any]) -> None:
-    """Give the config as this driver read it to its jobs: one on a cluster would read the file again, edited or not."""
-    os.environ[PASSED_ON] = json.dumps(plain(config))
+def pass_on(results: Path, config: Mapping[str, Any]) -> None:
+    """Give the config as this driver read it to its jobs: one on a cluster would read the file again, edited or not.
+
+    By a file named after its content, for the environment takes no more than 128 KiB.
+    """
+    path = results / f"configs/{content_hash(config)}.json"
+    if not path.exists():
+        # In the order of the file: Snakemake compares parameters as they are printed.
+        write_text(path, json.dumps(plain(config)))
+    os.environ[PASSED_ON] = str(path.absolute())
 
 
 def passed_on(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The config of a job's driver; what the job read itself where its environment does not reach it."""
-    return json.loads(os.environ[PASSED_ON]) if PASSED_ON in os.environ else dict(config)
+    """The config of a job's driver; what the job read itself where its environment does not reach it.
+
+    Raises:
+        DataError: the driver's config is not there.
+    """
+    return dict(read_json(os.environ[PASSED_ON])) if PASSED_ON in os.environ else dict(config)
 
 
 def record_path(results: Path) -> Path:
@@ -91,7 +102,7 @@ def begin(results: Path) -> None:
     try:
         results.mkdir(parents=True, exist_ok=True)
         path.unlink(missing_ok=True)
-        handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+        handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             json.dump(asdict(own), file)
     except FileExistsError as error:
