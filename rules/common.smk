@@ -72,21 +72,19 @@ def needs(rule):
         asked["gpu"] = row["gpu"]
     if ranks > 1:
         asked |= dict(
-            tasks=ranks, cpus_per_task=1, mem_mb_per_cpu=memory_per_core_MB, mpi="srun", slurm_extra=words_for_ranks
+            tasks=ranks, cpus_per_task=1, mem_mb_per_cpu=memory_per_core_MB, mpi="srun", slurm_extra=words_for_ranks()
         )
     return asked
 
 
-def words_for_ranks(wildcards, input, attempt, threads):
-    """The site's `slurm_extra` without a signal ahead of time, for a job of several ranks.
+def words_for_ranks():
+    """The site's `slurm_extra`, a text in quotes, without a signal ahead of time, for jobs of several ranks.
 
-    The job itself stands outside Slurm's steps, which are for its ranks; the signal would reach them alone.
+    Such a job stands outside Slurm's steps, which are for its ranks; the signal would reach them alone.
     """
     default = (workflow.resource_settings.default_resources or {}).get("slurm_extra")
-    if default is None:
-        return ""
-    words = default.evaluate(wildcards, input=input, attempt=attempt, threads=threads, rulename="").value
-    return re.sub(r"\s*--signal[= ]\S+", "", words or "").strip()
+    words = str(getattr(default, "raw", None) or default or "").strip().strip("'\"")
+    return re.sub(r"\s*--signal[= ]\S+", "", words).strip()
 
 
 def section(name, without=()):

@@ -14,7 +14,7 @@ from redoxmd.archive.commands import add_commands as add_archive_commands
 from redoxmd.charges.commands import add_commands as add_charges_commands
 from redoxmd.density.commands import add_commands as add_density_commands
 from redoxmd.errors import RedoxmdError
-from redoxmd.upkeep.commands import DEFAULT, check_changes
+from redoxmd.upkeep.commands import DEFAULT, check_changes, site_problems
 from redoxmd.upkeep.commands import add_commands as add_upkeep_commands
 
 
@@ -54,6 +54,8 @@ def _parser() -> argparse.ArgumentParser:
         if name == "check":
             text = "instead, what the next start would run again, why, and its price"
             command.add_argument("--changes", action="store_true", help=text)
+            text = "besides, whether a site takes the jobs: Slurm is asked about each kind, a short job looks at a node"
+            command.add_argument("--profile", metavar="NAME", help=text)
     schema = commands.add_parser("schema", help="write the config's schema and documented defaults")
     schema.add_argument("--root", type=Path, default=Path(), help="the repository")
     schema.set_defaults(command=_schema)
@@ -73,7 +75,8 @@ def _check(options: argparse.Namespace) -> int:
     config = load_config(options.config)
     plan = make_plan(config)
     print(describe_plan(config, plan))
-    return 1 if plan.problems else 0
+    refused = site_problems(options.config, options.profile) if options.profile else 0
+    return 1 if plan.problems or refused else 0
 
 
 def _status(options: argparse.Namespace) -> int:

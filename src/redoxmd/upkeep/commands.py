@@ -95,3 +95,15 @@ def check_changes(config_path: Path) -> int:
     refuse_mixing(Path("results") / config.run, config)
     print(describe_changes(planned_jobs(dry_run(config_path)), config))
     return 0
+
+
+def site_problems(config_path: Path, profile: str) -> int:
+    """Print what would fail at a site, and return how much that is; `redoxmd check --profile`."""
+    from redoxmd.upkeep.preflight import check_site
+
+    lines = check_site(config_path, profile)
+    print(f"\nprofile {profile}")
+    print(
+        "\n".join(f"  ! {line}" for line in lines) or "  every kind of job is accepted, and a node has what they need"
+    )
+    return len(lines)

@@ -64,7 +64,7 @@ def _built() -> Path:
     for part in (SOURCE.read_text(encoding="utf-8"), version, " ".join(flags), _processor()):
         digest.update(part.encode())
     name = f"kernels-{digest.hexdigest()[:16]}.so"
-    folder = _cache()
+    folder = cache_folder()
     target = folder / name
     if not target.exists():
         with tempfile.TemporaryDirectory(dir=folder) as work:
@@ -80,7 +80,8 @@ def compiler_flags(machine: str) -> tuple[str, ...]:
     return FLAGS + NATIVE_FLAGS.get(machine.lower(), ())
 
 
-def _cache() -> Path:
+def cache_folder() -> Path:
+    """Where the library is kept: in the user's cache, or in a folder of this process alone."""
     try:
         base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "redoxmd"
         base.mkdir(parents=True, exist_ok=True)
