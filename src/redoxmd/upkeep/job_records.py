@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from redoxmd.errors import DataError
-from redoxmd.records import DAMAGED, atomic_path, file_sha256, read_json, write_json
+from redoxmd.records import DAMAGED, file_sha256, read_json, write_json
 
 # `redoxmd.records.atomic_path`: a dot, the name, eight random characters, the suffix.
 TEMPORARY = re.compile(r"^\..+\.[a-z0-9_]{8}(\.\w+)?$")
@@ -143,10 +143,8 @@ def _remember(path: Path, root: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         # Without this folder beside it Snakemake takes its memory for one of version 7.
         (root / ".snakemake/incomplete").mkdir(exist_ok=True)
-        known = json.loads(target.read_text() or "{}") if target.exists() else {}
-        if any(known.get(key) != record[key] for key in ("rule", "input", "params", "input_checksums")):
-            with atomic_path(target) as temporary:
-                temporary.write_text(json.dumps({**record, "incomplete": False}), encoding="utf-8")
+        # As Snakemake writes it, for thousands of files; one cut short is written again, for then it is not `seen`.
+        target.write_text(json.dumps({**record, "incomplete": False}), encoding="utf-8")
 
 
 def record_name(path: Path, folder: Path) -> str:
