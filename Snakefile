@@ -6,7 +6,7 @@ import sys
 from snakemake.utils import min_version
 
 from redoxmd.gate import lost_decisions
-from redoxmd.upkeep.job_records import refuse_unrecorded
+from redoxmd.upkeep.job_records import lost_results, refuse_unrecorded
 
 min_version("9.0")
 
@@ -81,6 +81,7 @@ rule all:
         expand("results/{run}/summary.json", run=CFG.run),
         expand("results/{run}/manifest.json", run=CFG.run),
         lost_decisions(Path("results") / CFG.run),
+        lost_results(CFG.run) if workflow.is_main_process else [],
 
 
 # The converged ensemble alone, without production: `snakemake loop`.

@@ -135,7 +135,7 @@ def _kept_settings(results: Path, generation: int) -> dict[str, Any] | None:
     if decision.exists():
         kept: dict[str, Any] = read_json(decision).get("settings", {})
         return kept
-    record = read_record(decision)
+    record = read_record(Path(), str(decision))
     if record is None:
         return None
     from redoxmd.neb.explore import settings_of

@@ -229,7 +229,8 @@ def resume_run(checkpoint: Checkpoint, steps: int) -> tuple[ReferenceRun, dict[s
     frames = frames[: min(known, steps)]
     if len(frames) < min(known, steps):
         raise DataError(
-            f"{checkpoint.folder}: {len(frames)} frames where the state knows {known}; remove it and run again"
+            f"{checkpoint.folder}: {len(frames)} frames where the state knows {known}; restore its files, or rename "
+            "the folder and run again, which starts anew"
         )
     return ReferenceRun(
         frames,

@@ -16,6 +16,7 @@ from redoxmd.gate import lasting_settings, lost_decisions
 from redoxmd.upkeep.job_records import (
     FORMAT_VERSION,
     adopt_records,
+    lost_results,
     memory_path,
     read_record,
     refuse_unrecorded,
@@ -71,7 +72,7 @@ def rules(*patterns):
 def test_a_job_leaves_what_snakemake_would_remember_of_it(folder):
     from snakemake.persistence import RECORD_FORMAT_VERSION
 
-    record = read_record(Path(FRAMES))
+    record = read_record(Path(), FRAMES)
     assert record["outputs"] == [FRAMES, RECORD]
     assert (record["rule"], record["params"]) == ("aimd", ["7", "{'timestep_fs': 2.0}"])
     digest = hashlib.sha256(b"start").hexdigest()
@@ -82,7 +83,7 @@ def test_a_job_leaves_what_snakemake_would_remember_of_it(folder):
 
 def test_a_job_that_fails_leaves_none_and_takes_the_old_one_away(folder):
     assert run_job("fail") == 1
-    assert read_record(Path(FRAMES)) is None
+    assert read_record(Path(), FRAMES) is None
 
 
 def test_a_record_is_put_into_snakemakes_memory_for_every_output(folder):
@@ -112,6 +113,35 @@ def test_results_of_unknown_settings_are_refused_unless_no_job_is_to_run(folder)
     marker = memory_path(Path(".snakemake/incomplete"), FRAMES)
     marker.write_text("{}")
     refuse_unrecorded("a", rules(RECORD, FRAMES), "a.yaml", ["snakemake"])
+
+
+def test_a_result_whose_job_began_again_and_failed_is_not_forgotten(folder):
+    """What was made from it stands, by its old settings; Snakemake alone would have nothing to do."""
+    reader = {"outputs": ["results/a/train/d"], "rule": "dataset", "input": [FRAMES], "settings": {}}
+    path = folder / "results/a/records/train/d.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(reader))
+    adopt_records("a")
+    assert lost_results("a") == []
+    assert run_job("fail") == 1
+    (folder / FRAMES).unlink()
+    for _ in range(2):
+        adopt_records("a")
+        assert lost_results("a") == [FRAMES]
+    path.rename(path.with_suffix(".gone"))
+    assert lost_results("a") == []
+    path.with_suffix(".gone").rename(path)
+    assert run_job() == 0
+    adopt_records("a")
+    assert lost_results("a") == []
+    # Deleted on purpose, to make room: not wanted back.
+    (folder / FRAMES).unlink()
+    adopt_records("a")
+    assert lost_results("a") == []
+    # Removed by Snakemake for a job that never came to begin.
+    memory().write_text(json.dumps({**json.loads(memory().read_text()), "params": ["new"]}))
+    adopt_records("a")
+    assert lost_results("a") == [FRAMES]
 
 
 def test_what_a_job_finished_without_its_driver_is_not_half_done(folder):

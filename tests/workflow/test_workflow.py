@@ -261,6 +261,19 @@ class TestToyCampaign:
         assert dry_run(moved, TOY) == {}
         assert json.loads(memory.read_text())["params"] == before["params"]
 
+    def test_an_edit_whose_job_failed_is_not_forgotten(self, moved, tmp_path):
+        """Its output is gone, what was made from the old one is there: Snakemake by itself has nothing to do."""
+        config = self.changed(tmp_path, "train", exclude=["no_such_run/0"])
+        failed = snakemake(moved, "--cores", "1", "--configfile", str(config), "--until", "dataset")
+        assert failed.returncode != 0
+        dataset = "results/toy/train/gen0/dataset.extxyz"
+        assert not (moved / dataset).exists()
+        assert dry_run(moved, config)["dataset"] >= 1
+        assert dry_run(moved, TOY)["dataset"] >= 1
+        mended = snakemake(moved, "--cores", "1", "--configfile", str(TOY), "--until", "dataset")
+        assert mended.returncode == 0, mended.stderr[-3000:]
+        assert dry_run(moved, TOY) == {}
+
     @pytest.mark.parametrize("edit", ["none", "a threshold"])
     def test_a_damaged_decision_can_be_deleted(self, moved, tmp_path, edit):
         """As its message says; the gate then decides as it did, and by the settings of its generation."""

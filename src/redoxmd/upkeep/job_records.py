@@ -87,12 +87,12 @@ def write_record(job: ScriptJob, started: float) -> None:
     write_json(path, record)
 
 
-def read_record(output: Path) -> dict[str, Any] | None:
+def read_record(root: Path, output: str) -> dict[str, Any] | None:
     """The record of the job that made a result; its `settings` are parameters by name. None where there is none."""
-    path = record_path(str(output))
-    if path is None or not path.exists():
+    path = record_path(output)
+    if path is None or not (root / path).exists():
         return None
-    record: dict[str, Any] = read_json(path)
+    record: dict[str, Any] = read_json(root / path)
     return record
 
 
@@ -117,10 +117,42 @@ def adopt_records(run: str, root: Path = Path()) -> None:
         name = path.relative_to(folder).as_posix()
         state = path.stat()
         now[name] = [state.st_mtime_ns, state.st_size]
-        if now[name] != seen.get(name) or f"results/{run}/{name.removesuffix('.json')}" not in remembered:
+        if now[name] != seen.get(name) or _output(run, name) not in remembered:
             _remember(path, root)
+    # Of jobs that began again and failed, until they are done: `lost_results`.
+    now |= {name: date for name, date in seen.items() if name not in now and not (root / _output(run, name)).exists()}
     if now != seen:
         write_json(seen_path, now)
+
+
+def lost_results(run: str, root: Path = Path()) -> list[str]:
+    """Results that other results were made from, whose jobs began again, for an edit say, and failed.
+
+    Snakemake 9.27 removes the output of a job that fails, remembers its new parameters, and at the next start misses
+    nothing as long as what was made from the old output is there: the edit would be forgotten. Results deleted
+    on purpose, whose records are as Snakemake remembers them, are not among them.
+    """
+    seen_path = root / f".snakemake/redoxmd/{run}.json"
+    seen = read_json(seen_path) if seen_path.exists() else {}
+    missing = [_output(run, name) for name in seen if not (root / _output(run, name)).exists()]
+    lost = {name for name in missing if not _as_remembered(name, root)}
+    if not lost:
+        return []
+    records = (read_json(path) for path in (root / "results" / run / FOLDER).rglob("*.json"))
+    return sorted(lost & {name for record in records for name in record["input"]})
+
+
+def _as_remembered(name: str, root: Path) -> bool:
+    record, target = read_record(root, name), memory_path(root / ".snakemake/metadata", name)
+    if record is None or not target.exists():
+        return False
+    known = json.loads(target.read_text())
+    return all(known.get(key) == record[key] for key in ("input", "params", "input_checksums"))
+
+
+def _output(run: str, name: str) -> str:
+    """The first output of the job whose record has that name."""
+    return f"results/{run}/{name.removesuffix('.json')}"
 
 
 def _remembered(run: str, root: Path) -> set[str]:
