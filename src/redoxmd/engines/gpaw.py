@@ -111,7 +111,8 @@ class GpawEngine:
 
         chosen = self.settings.gpaw
         moments = atoms.get_initial_magnetic_moments()
-        polarised = bool(np.any(moments))
+        # Zeros too: at another content the same low-spin ions have moments, and all labels are of one method.
+        polarised = atoms.has("initial_magmoms")
         self._expected_moment = float(moments.sum()) if polarised else None
         keywords: dict[str, Any] = {
             "mode": PW(chosen.cutoff_eV),

@@ -11,6 +11,7 @@ from ase.data import atomic_numbers
 from redoxmd.config.sections import Structures
 from redoxmd.errors import StructureError
 from redoxmd.seeds import derive_rng
+from redoxmd.structures.overlap import avoid_overlaps
 from redoxmd.structures.request import StructureRequest
 from redoxmd.structures.source import SourceCell, source_cell
 
@@ -35,9 +36,14 @@ def build(request: StructureRequest, settings: Structures, root_seed: int) -> At
     if request.ordering == "preferred":
         rank = atoms.arrays["site"][order] != settings.preferred_site
         order = order[np.argsort(rank, kind="stable")]
+    preferred = settings.preferred_site if request.ordering == "preferred" else None
+    try:
+        order = avoid_overlaps(atoms, order, n_ions, rng, preferred)
+    except StructureError as error:
+        raise StructureError(f"{request.name}, of {settings.source}: {error}") from error
     del atoms[np.sort(order[n_ions:])]
     _set_volume(atoms, request.x, source.formula_units * math.prod(request.supercell), settings)
-    atoms.set_initial_magnetic_moments(initial_moments(atoms, settings))
+    set_initial_moments(atoms, settings)
     atoms.info = {"structure": request.name, "x": request.x}
     return atoms
 
@@ -86,6 +92,11 @@ def _set_volume(atoms: Atoms, x: float, formula_units: int, settings: Structures
     atoms.set_cell(np.asarray(atoms.cell) * factor, scale_atoms=True)
 
 
+def set_initial_moments(atoms: Atoms, settings: Structures) -> None:
+    """Give atoms their initial moments, zeros too: calculations are spin-polarised wherever moments_muB names any."""
+    atoms.set_initial_magnetic_moments(initial_moments(atoms, settings) if settings.moments_muB else None)
+
+
 def initial_moments(atoms: Atoms, settings: Structures) -> np.ndarray:
     """Ferromagnetic initial moments (n,) in μB, for a start or for any later frame of the same material.
 
@@ -96,7 +107,7 @@ def initial_moments(atoms: Atoms, settings: Structures) -> np.ndarray:
     symbols = np.array(atoms.get_chemical_symbols())
     moments = np.array([settings.moments_muB.get(symbol, 0.0) for symbol in symbols])
     redox = symbols == settings.redox_element
-    if not redox.any() or not moments.any():
+    if not redox.any() or not settings.moments_muB:
         return moments
     source = source_cell(settings)
     per_unit = (source.atoms.numbers == atomic_numbers[settings.redox_element]).sum() / source.formula_units
