@@ -252,8 +252,8 @@ def inspect_densities(config: Config, root: Path) -> Inspection:
     return Inspection(
         [
             *missing,
-            f"density: engine {config.engine.name} gives no density here and none is named; set aimd.density_every, name "
-            "density.stores, or set density.enabled: false",
+            f"density: engine {config.engine.name} gives no density here and none is named; set aimd.density_every, "
+            "name density.stores, or set density.enabled: false",
         ]
     )
 

@@ -179,7 +179,8 @@ class GpawEngine:
         if self._atoms is None:
             return None
         atoms, refinement = self._atoms, self.settings.gpaw.density_refinement
-        spins = range(2 if self._expected_moment is not None else 1)
+        # Without spin polarisation, a spin channel would be half of the density.
+        spins = (0, 1) if self._expected_moment is not None else (None,)
         with contextlib.redirect_stdout(None):
             parts = [
                 atoms.calc.get_all_electron_density(spin=s, gridrefinement=refinement, skip_core=True) for s in spins

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -157,7 +158,9 @@ def _read(path: Path, ion: str) -> tuple[Atoms, list[str]]:
     try:
         if filetype(str(path)) != "cif":
             return _read_ordered(path)
-        with zopen(path, "rt", encoding="utf-8", errors="replace") as stream:
+        with zopen(path, "rt", encoding="utf-8", errors="replace") as stream, warnings.catch_warnings():
+            # Of rounded coordinates and missing keys; `redoxmd check` says what was understood.
+            warnings.simplefilter("ignore", UserWarning)
             structure = Structure.from_str(str(stream.read()), fmt="cif")
     except StructureError:
         raise
