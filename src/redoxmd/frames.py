@@ -10,7 +10,7 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from redoxmd.errors import DataError
+from redoxmd.errors import DataError, reason_of
 from redoxmd.records import atomic_path
 
 # What every labelled frame says of itself, beside energy [eV], forces (N, 3) [eV/Å] and, where there are any,
@@ -76,7 +76,7 @@ def read_frames(path: str | Path) -> list[Atoms]:
         frames = list(read(path, ":", format="extxyz"))
     except Exception as error:
         raise DataError(
-            f"{path}: not readable as extended XYZ ({error}); restore it or delete it and run again"
+            f"{path}: not readable as extended XYZ ({reason_of(error)}); restore it or delete it and run again"
         ) from error
     # ASE writes words it has read in another width than those of NumPy, and a file is to survive being read.
     for frame in frames:

@@ -20,7 +20,7 @@ from monty.io import zopen
 from pymatgen.core import Structure
 
 from redoxmd.config.sections import Structures
-from redoxmd.errors import StructureError
+from redoxmd.errors import StructureError, reason_of
 from redoxmd.structures.nvp import FORMULA_UNITS, nvp_cell
 
 FRAMEWORK = "-"
@@ -165,9 +165,9 @@ def _read(path: Path, ion: str) -> tuple[Atoms, list[str]]:
     except StructureError:
         raise
     except Exception as error:
-        # Some readers fail by assertions without a word.
-        reason = str(error).strip().splitlines()[:1] or [f"{type(error).__name__} while reading it"]
-        raise StructureError(f"structures.source: {path} is not readable ({reason[0]}); correct the file") from error
+        raise StructureError(
+            f"structures.source: {path} is not readable ({reason_of(error)}); correct the file"
+        ) from error
     symbols = []
     for site in structure:
         elements = [element.symbol for element in site.species.elements]
