@@ -113,6 +113,30 @@ rule calibration:
         "../workflow/scripts/calibration.py"
 
 
+rule left_out_errors:
+    input:
+        folds=expand("results/{{run}}/train/folds/{fold}.csv", fold=range(CFG.train.folds)),
+    output:
+        pdf="results/{run}/figures/left_out_errors.pdf",
+        svg=report(
+            "results/{run}/figures/left_out_errors.svg",
+            caption="../workflow/report/left_out_errors.rst",
+            category="Accuracy",
+            labels={"figure": "left_out_errors"},
+        ),
+        png="results/{run}/figures/left_out_errors.png",
+        csv="results/{run}/figures/left_out_errors.csv",
+    log:
+        "results/{run}/logs/figures/left_out_errors.log",
+    params:
+        code=code("left_out_errors", "figures"),
+        stem="results/{run}/figures/left_out_errors",
+        style=section("figures"),
+        caption=dict(folds=CFG.train.folds),
+    script:
+        "../workflow/scripts/left_out_errors.py"
+
+
 rule fig4_neb:
     input:
         profiles="results/{run}/neb/profiles.csv",
@@ -658,6 +682,7 @@ rule summary:
         arrhenius="results/{run}/diffusion/arrhenius.csv",
         concerted="results/{run}/diffusion/concerted.csv",
         sites="results/{run}/diffusion/sites.csv",
+        folds=["results/{run}/figures/left_out_errors.csv"] if CFG.train.folds else [],
     output:
         summary="results/{run}/summary.json",
     log:

@@ -230,7 +230,8 @@ def test_sites_that_overlap_are_not_both_filled(check, tmp_path, ordering):
         if ordering == "preferred":
             assert (atoms.arrays["site"] == "Na2").sum() == 5
         orderings.add(tuple(np.round(atoms.positions[atoms.symbols == "Na"].ravel(), 2)))
-    assert len(orderings) > 3
+    # Seeds give inequivalent orderings, of which five ions on eight alike sites have three.
+    assert len(orderings) >= 3
 
 
 def test_ions_that_find_no_place_are_refused_by_their_sites(check):
@@ -298,7 +299,8 @@ def test_refusals_of_training_data_come_before_the_aimd(tmp_path, monkeypatch, c
     assert "other was made with settings 0123456789abcdef" in problems(datasets=["same", "other"])
     assert "content differs from its checksum" in problems(datasets=["changed"])
     unknown = problems(datasets=["same"], test_configurations=["kept", "keptt"])
-    assert f"no configuration keptt; there will be {own}, kept, of another run" in unknown
+    assert "train.test_configurations: no frames of ['keptt']; there are" in unknown
+    assert all(name in unknown for name in ("'kept'", "'of another run'", own))
     assert "nothing is left to train on" in problems(test_configurations=[own])
 
 

@@ -25,13 +25,12 @@ LARGEST_CELL_ATOMS = 1_000_000
 LARGEST_REFERENCE_CELL_ATOMS = 2000
 # Bond lengths change by the third root: 6 % and 14 %.
 WORTH_A_WORD, IMPOSSIBLE = 1.2, 1.5
-CONFIG_ID = re.compile(r'\bconfig_id=("[^"]*"|\S+)')
 LABEL_ID = re.compile(r"g\d+f\d+")
 CONFIGURATIONS_NAMED = 8
 
 
 def inspect_names(config: Config, root: Path) -> Inspection:
-    """Datasets and configurations that the config names: there, and of this run's reference settings."""
+    """Datasets that the config names, of this run's reference settings, and configurations with densities."""
     from redoxmd.dataset import check_dataset_files
     from redoxmd.engines import settings_hash
 
@@ -44,21 +43,7 @@ def inspect_names(config: Config, root: Path) -> Inspection:
             check_dataset_files([root / folder], settings_hash(config.engine))
         except RedoxmdError as error:
             problems.append(str(error))
-    if not problems:
-        problems = _unknown_test_configurations(config, root) + _unknown_test_densities(config, root)
-    return Inspection(problems)
-
-
-def _unknown_test_configurations(config: Config, root: Path) -> list[str]:
-    known = _aimd_names(config)
-    for folder in config.train.datasets:
-        known += _configuration_ids(root / folder)
-    missing = [name for name in config.train.test_configurations if name not in known]
-    if missing:
-        return [f"train.test_configurations: no configuration {', '.join(missing)}; there will be {_some(known)}"]
-    if known and set(known) == set(config.train.test_configurations):
-        return ["train.test_configurations: all there is, so nothing is left to train on; name fewer, or add to aimd"]
-    return []
+    return Inspection(problems or _unknown_test_densities(config, root))
 
 
 def _unknown_test_densities(config: Config, root: Path) -> list[str]:
@@ -85,18 +70,6 @@ def _unknown_test_densities(config: Config, root: Path) -> list[str]:
 
 def _aimd_names(config: Config) -> list[str]:
     return layout.structure_names(config.aimd.starts, config.aimd.supercell)
-
-
-def _configuration_ids(folder: Path) -> list[str]:
-    """Configurations of the frames of a dataset, from the comment lines of its files."""
-    from redoxmd.dataset import read_dataset_card
-
-    found: dict[str, None] = {}
-    for name in read_dataset_card(folder)["files"]:
-        if name.endswith(".extxyz"):
-            with (folder / name).open(encoding="utf-8") as lines:
-                found |= {match[1].strip('"'): None for line in lines if (match := CONFIG_ID.search(line))}
-    return list(found)
 
 
 def _some(names: list[str]) -> str:
@@ -126,7 +99,7 @@ def inspect_sizes(config: Config, atoms_of: Mapping[str, int], disk_gb: Mapping[
 def _structures_by_key(config: Config) -> Iterator[tuple[str, list[str]]]:
     yield "aimd.supercell", _aimd_names(config)
     for phase in config.explore.phases:
-        yield f"explore.phases, {phase.name}, supercell", layout.phase_structures(phase)
+        yield f"explore.phases, {phase.name}, supercell", layout.phase_structures(phase, 0)
     yield "neb.supercell", list(layout.neb_structures(config.neb).values())
     yield "production.supercell", layout.production_structures(config.production)
 
@@ -189,10 +162,9 @@ def inspect_elements(config: Config, source: SourceCell) -> Inspection:
 
 def inspect_overlaps(config: Config, source: SourceCell, atoms_of: Mapping[str, int]) -> Inspection:
     """Sites that exclude each other, and structures whose ions find no place for it."""
-    pairs = overlapping_sites(source.atoms)
-    if not pairs:
+    if not overlapping_sites(source.atoms):
         return Inspection()
-    overlap = describe_overlap(source.atoms, pairs[0])
+    overlap = describe_overlap(source.atoms)
     note = f"structures.source: {overlap} in {config.structures.source}; orderings fill at most one of such sites"
     problems = []
     for name in layout.all_structures(config):

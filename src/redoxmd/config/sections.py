@@ -281,9 +281,26 @@ class Train(Section):
     )
     exclude: tuple[str, ...] = Field(
         default=(),
-        description="frames never trained on, as CONFIG_ID/STEP: suspects of train/gen*/suspects.csv found wrong",
+        description="never trained on: frames as CONFIG_ID/STEP (suspects of train/gen*/suspects.csv found wrong), or "
+        "whole configurations as CONFIG_ID",
     )
-    validation_fraction: float = Field(default=0.01, gt=0.0, lt=0.5, description="frames kept for early stopping")
+    validation_configurations: tuple[str, ...] = Field(
+        default=(),
+        description="configuration ids that end the training and calibrate the spread; (): drawn by the seed",
+    )
+    validation_fraction: float = Field(
+        default=0.01,
+        gt=0.0,
+        lt=0.5,
+        description="share of the frames that validate: whole configurations, until they are so many; with fewer than "
+        "four inequivalent configurations the last frames of each run",
+    )
+    folds: int = Field(
+        default=0,
+        ge=0,
+        description="cross-validation of the last training set: as many trainings of the first member, each without "
+        "the configurations it is then judged on; as many as there are configurations leave one out; 0: none",
+    )
     cutoff_A: float = Field(default=5.0, gt=1.0, le=12.0, description="neighbours within this distance")
     radial_functions: int = Field(default=20, ge=3, le=64, description="radial basis size")
     core_repulsion: bool = Field(

@@ -56,8 +56,10 @@ class Result:
 
     def label(self, atoms: Atoms, **info: Any) -> Atoms:
         """A copy of `atoms` that carries this label, its remarks and the given `info` keys."""
+        # In one line each: a frame file holds no other text.
+        remarks = {key: " ".join(text.split()) for key, text in self.remarks.items()}
         moments = self.moments_muB
-        return labelled(atoms, self.energy_eV, self.forces_eV_A, self.stress_eV_A3, moments, **info, **self.remarks)
+        return labelled(atoms, self.energy_eV, self.forces_eV_A, self.stress_eV_A3, moments, **info, **remarks)
 
 
 @dataclass
