@@ -240,7 +240,7 @@ def test_ions_that_find_no_place_are_refused_by_their_sites(check):
     sections = {"aimd": cell, "explore": {"phases": [{"name": "small", **cell}]}, "production": {"x": [0.5]}}
     status, lines = check(P2, config=sections, formula_units=2)
     assert status == 1
-    assert holds(lines, "x1.500_random0_2x2x1", "cell.cif", "12 ions find no place", "Na1", "Na2", "1.66 Å", "lower x")
+    assert holds(lines, "x1.500_random0_2x2x1", "cell.cif", "12 ions find no place", "Na1", "Na2", "1.66 Å", "Lower x")
 
 
 @pytest.mark.parametrize(("moments", "polarised"), [({"Mn": 0.0}, True), ({}, False)])

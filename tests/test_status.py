@@ -160,7 +160,7 @@ def test_headlines_of_the_electrons():
     )
     mixture = fit_record(charges, (3, 4))
     record = electron_record(errors, charges, mixture, "V")
-    summary = summarise_run({"errors": ERRORS, "calibration": {"scale": 1.0}}, [], [], [], [], [], record)
+    summary = summarise_run({"errors": ERRORS, "calibration": {"scale": 1.0}}, [], [], [], [], [], electrons=record)
     text = "\n".join(headline_lines(summary))
     assert "density, test: NMAE 1.20 % (total), 33.0 % (spin); charge 0.010 e, moment 0.00 μB" in text
     assert "same oxidation state for 20 of 20" in text
