@@ -13,6 +13,18 @@ from redoxmd.plan import make_plan
 ROOT = Path(__file__).parents[1]
 
 
+LFP = {
+    "source": "resources/LiFePO4.cif",
+    "mobile_ion": "Li",
+    "redox_element": "Fe",
+    "formula_units": 4,
+    "preferred_site": "Li1",
+    "moments_muB": {"Fe": 4.0},
+    "moments_x": 1.0,
+    "moment_per_ion_muB": -1.0,
+}
+
+
 def config_file(tmp_path, **sections):
     path = tmp_path / "config.yaml"
     path.write_text(yaml.safe_dump({"run": "trial", "engine": {"name": "toy"}, **sections}))
@@ -90,7 +102,7 @@ def test_path(tmp_path, capsys):
 
 def test_densities_cost_disk_only_where_they_are_kept():
     assert figures_of(parse_config({"density": {"enabled": False}})) == FIGURES + PAPER_FIGURES
-    other = {"density": {"enabled": False}, "structures": {"source": "resources/LiFePO4.cif"}}
+    other = {"density": {"enabled": False}, "structures": LFP}
     assert figures_of(parse_config(other)) == FIGURES
     with_them = parse_config({"engine": {"name": "gpaw"}})
     without = parse_config({"engine": {"name": "gpaw"}, "aimd": {"density_every": 0}, "label": {"density_every": 0}})

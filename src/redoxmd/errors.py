@@ -98,3 +98,8 @@ class DriverAlive(RedoxmdError):
 
 class SchedulerSilent(RedoxmdError):
     """Slurm does not answer where its answer is needed; nothing was changed."""
+
+
+def reason_of(error: BaseException) -> str:
+    """First line of an exception's message; its name where it has none, as assertions of some readers have."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

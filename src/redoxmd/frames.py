@@ -14,7 +14,7 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.stress import voigt_6_to_full_3x3_stress
 
-from redoxmd.errors import DataError, system_errno
+from redoxmd.errors import DataError, reason_of, system_errno
 from redoxmd.records import atomic_path
 
 # What every labelled frame says of itself, beside energy [eV], forces (N, 3) [eV/Å] and, where there are any,
@@ -148,7 +148,7 @@ def read_frames(path: str | Path) -> list[Atoms]:
         if system_errno(error) is not None:
             raise
         raise DataError(
-            f"{path}: not readable as extended XYZ ({error}); restore it or delete it and run again"
+            f"{path}: not readable as extended XYZ ({reason_of(error)}); restore it or delete it and run again"
         ) from error
 
 

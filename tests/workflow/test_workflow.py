@@ -82,12 +82,20 @@ def test_shipped_configs_dry_run_to_their_full_dag(name, tmp_path):
     assert planned.get("charges", 0) == (jobs["production"] if config.density.enabled else 0)
 
 
-def test_a_wrong_config_stops_before_any_job(tmp_path):
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("run: wrong\nexplore: {low_eV_A: 9.0}\n", "explore.low_eV_A (9) must lie below high_eV_A (5)"),
+        # Snakemake's own reader takes the second.
+        ("run: wrong\nseed: 1\naimd: {}\nseed: 2\n", "seed stands twice, in lines 2 and 4"),
+    ],
+)
+def test_a_wrong_config_stops_before_any_job(text, message, tmp_path):
     config = tmp_path / "wrong.yaml"
-    config.write_text("run: wrong\nexplore: {low_eV_A: 9.0}\n")
+    config.write_text(text)
     result = snakemake(repository(tmp_path / "repository"), "--dry-run", "--configfile", str(config))
     assert result.returncode != 0
-    assert "explore.low_eV_A (9) must lie below high_eV_A (5)" in result.stderr + result.stdout
+    assert message in result.stderr + result.stdout
     assert "Job stats" not in result.stdout
 
 
