@@ -7,7 +7,7 @@ import yaml
 from redoxmd import layout
 from redoxmd.cli import main
 from redoxmd.config import load_config, parse_config
-from redoxmd.figures.catalogue import DENSITY_FIGURES, FIGURES, NEB_FIGURES, PAPER_FIGURES, figures_of
+from redoxmd.figures.catalogue import DENSITY_FIGURES, FIGURES, FOLD_FIGURES, NEB_FIGURES, PAPER_FIGURES, figures_of
 from redoxmd.plan import make_plan
 
 ROOT = Path(__file__).parents[1]
@@ -134,7 +134,7 @@ def test_electrons_have_their_jobs():
     jobs = make_plan(config, ROOT).jobs
     assert jobs["density"] == 3
     assert jobs["charges"] == jobs["production"] + 3
-    assert figures_of(config) == FIGURES + DENSITY_FIGURES + PAPER_FIGURES
+    assert figures_of(config) == FIGURES + FOLD_FIGURES + DENSITY_FIGURES + PAPER_FIGURES
 
 
 def test_basin_hopping_has_a_job_for_each_structure_where_it_is_enabled():
