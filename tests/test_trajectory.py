@@ -119,7 +119,7 @@ CELLS = {
 
 @pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS.keys())
 def test_every_distance_is_that_of_the_simulation(tmp_path, cell):
-    """Minimum images by MDAnalysis and by this package, of a file joined from segments, against ASE's before writing."""
+    """Minimum images by MDAnalysis and by this package in a joined file, against ASE's before writing."""
     from MDAnalysis.lib.distances import distance_array
 
     rng = np.random.default_rng(3)
@@ -177,5 +177,5 @@ def test_a_frame_that_is_not_finite_is_named(tmp_path):
     bad = piece(0, 6)
     bad.positions_A[4, 1, 2] = np.nan
     write_segment(tmp_path / "t.h5", bad)
-    with pytest.raises(DataError, match=r"t\.h5: the position of atom 1 in frame 4 is not finite \(step 40\)"):
+    with pytest.raises(DataError, match=r"t\.h5: the position of atom 1 in frame 4 \(step 40\) is not finite"):
         read_trajectory(tmp_path / "t.h5")

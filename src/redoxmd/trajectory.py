@@ -211,14 +211,20 @@ def _read(path: str | Path, frames: slice) -> Trajectory:
     lengths = {len(trajectory.steps), len(trajectory.positions_A), *(len(values) for values in series.values())}
     if len(lengths) > 1 or np.any(np.diff(trajectory.steps) <= 0):
         raise DataError(f"{path}: steps do not increase or parts differ in length; delete it and run production again")
+    refuse_not_finite(trajectory)
+    return trajectory
+
+
+def refuse_not_finite(trajectory: Trajectory) -> None:
+    """Raise a DataError that names the first frame and atom whose position is NaN or infinite."""
     bad = np.argwhere(~np.isfinite(trajectory.positions_A).all(axis=2))
     if len(bad):
         frame, atom = bad[0].tolist()
         raise DataError(
-            f"{path}: the position of atom {atom} in frame {frame} is not finite (step {trajectory.steps[frame]}); "
-            "write the trajectory again from the run that made it"
+            f"{trajectory.source or 'trajectory'}: the position of atom {atom} in frame {frame} (step "
+            f"{trajectory.steps[frame]}) is not finite; write the file again from the run that made it, or leave out "
+            "what follows that frame"
         )
-    return trajectory
 
 
 def _refuse_foreign(path: str | Path, file: h5py.File) -> None:

@@ -15,6 +15,7 @@ from redoxmd.charges.hops import Hops, Rank, find_hops, rank_jumps
 from redoxmd.charges.redox import RedoxSettings, levels_of
 from redoxmd.charges.summary import oxidation_tables
 from redoxmd.config.sections import Charges, Structures
+from redoxmd.diffusion.framework import moving_atoms
 from redoxmd.diffusion.jumps import jumps_of, without_drift
 from redoxmd.geometry import Periodic
 from redoxmd.trajectory import Trajectory
@@ -137,7 +138,7 @@ def describe_jump(
     )
     return JumpEvent(
         _series(table, inside, redox),
-        _displacements(trajectory, mobile, movers, centre, window_fs),
+        _displacements(trajectory, moving_atoms(trajectory, analysis), mobile, movers, centre, window_fs),
         snapshots,
         {"jump_time_fs": centre, "hop_times_fs": hop_times.tolist(), "text": text},
     )
@@ -155,11 +156,17 @@ def _series(table: xr.Dataset, inside: np.ndarray, redox: np.ndarray) -> pd.Data
 
 
 def _displacements(
-    trajectory: Trajectory, mobile: np.ndarray, movers: np.ndarray, centre_fs: float, window_fs: float
+    trajectory: Trajectory,
+    moving: np.ndarray,
+    mobile: np.ndarray,
+    movers: np.ndarray,
+    centre_fs: float,
+    window_fs: float,
 ) -> pd.DataFrame:
     is_mobile = np.isin(np.arange(len(trajectory.numbers)), mobile)
     frames = np.flatnonzero(np.abs(trajectory.time_fs - centre_fs) <= window_fs)
-    positions = without_drift(trajectory.positions_A[frames], is_mobile, atomic_masses[trajectory.numbers])
+    masses = atomic_masses[trajectory.numbers]
+    positions = without_drift(trajectory.positions_A[frames], moving, masses, of=is_mobile)
     moved = np.linalg.norm(positions - positions[0], axis=2)
     ions = np.arange(len(mobile))
     return pd.DataFrame(
