@@ -152,7 +152,8 @@ def _series(table: xr.Dataset, inside: np.ndarray, redox: np.ndarray) -> pd.Data
         "time_fs": np.repeat(table["time_fs"].to_numpy()[inside], len(redox)),
         "atom": np.tile(redox, len(inside)),
     }
-    return pd.DataFrame(columns | {name: values.ravel() for name, values in parts.items()})
+    table = pd.DataFrame(columns | {name: values.ravel() for name, values in parts.items()})
+    return table.assign(state=table["state"].astype("Int64").where(table["state"] >= 0))
 
 
 def _displacements(

@@ -50,7 +50,7 @@ class RedoxSummary:
 
     Attributes:
         table: one row per x and T, replicas together; see TABLE_COLUMNS.
-        hops: one row per electron hop (`redox.hop_table`).
+        hops: one row per electron hop (`hop_table`).
         states: one row per redox atom and frame.
     """
 
