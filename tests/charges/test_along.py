@@ -51,10 +51,10 @@ def test_another_interval_than_that_of_the_file_is_refused(tmp_path):
     assert as_trajectory(tmp_path / "t.h5", 20.0).time_fs.tolist() == [0, 20, 40]
 
 
-def test_a_file_without_times_needs_the_interval(tmp_path):
+def test_a_file_without_times_takes_the_interval_or_warns(tmp_path, caplog):
     path = written(tmp_path / "t.extxyz")
-    with pytest.raises(DataError, match=r"t\.extxyz: frames without time_fs; .*--frame-fs"):
-        as_trajectory(path, None)
+    assert as_trajectory(path, None).time_fs.tolist() == [0, 1, 2, 3, 4]
+    assert "t.extxyz: frames without time_fs, taken as 1 fs apart; say what is true by --frame-fs" in caplog.text
     assert as_trajectory(path, 25.0).time_fs.tolist() == [0, 25, 50, 75, 100]
 
 

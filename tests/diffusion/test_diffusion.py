@@ -6,7 +6,7 @@ from scipy.optimize import minimize_scalar
 
 from redoxmd.config.sections import Diffusion, Figures
 from redoxmd.diffusion.analysis import analyse_trajectory, summarise
-from redoxmd.diffusion.arrhenius import fit_arrhenius, fit_counts
+from redoxmd.diffusion.arrhenius import fit_arrhenius, fit_diffusive
 from redoxmd.diffusion.cells import by_cell
 from redoxmd.diffusion.jumps import (
     concerted_by_chance,
@@ -171,6 +171,11 @@ class TestConcerted:
         assert concerted_by_chance(ion, np.arange(0, 1e7, 50.0), 1.0, rng) < 15
 
 
+def points(counts):
+    """D, its error and the counts behind it."""
+    return 1e-7 * counts, 1e-7 * np.sqrt(counts), counts
+
+
 def ratio_of_likelihoods(T, counts, Ea):
     """2·[max ln L − ln L(Ea)] of Poisson counts over equal ion-time, by a search over ln Γ0 and Ea."""
     inverse = 1 / (BOLTZMANN_EV_PER_K * T)
@@ -193,16 +198,16 @@ class TestArrhenius:
         """Equal ion-time, then times that make the counts equal."""
         for time in (np.full(4, 50.0), 1e-3 / self.D()):
             counts = 1e6 * self.D() * time
-            fit = fit_counts(self.T, self.D(), counts, time, SETTINGS)
+            fit = fit_arrhenius(self.T, self.D(), 0.1 * self.D(), counts, SETTINGS, time)
             assert fit.fitted and (fit.n_temperatures, fit.dof) == (4, 2)
             assert fit.Ea_eV == pytest.approx(0.25, abs=1e-9) and fit.log10_D0 == pytest.approx(-3, abs=1e-9)
             assert fit.deviance == pytest.approx(0, abs=1e-9)
-        fit = fit_arrhenius(self.T, self.D(), 0.1 * self.D(), np.ones(4, bool), SETTINGS)
+        fit = fit_diffusive(self.T, self.D(), 0.1 * self.D(), np.ones(4, bool), SETTINGS)
         assert fit.Ea_eV == pytest.approx(0.25, abs=1e-10) and fit.log10_D0 == pytest.approx(-3, abs=1e-10)
 
     @pytest.mark.parametrize("Ea", [0.25, 0.45])
-    @pytest.mark.parametrize("total", [20, 40, 60])
-    @pytest.mark.parametrize("kelvin", [(600, 800, 1000), (400, 500, 600, 800), (600, 700, 800, 900, 1000)])
+    @pytest.mark.parametrize("total", [20, 60])
+    @pytest.mark.parametrize("kelvin", [(600, 800, 1000), (400, 500, 600, 800)])
     def test_intervals_hold_the_truth_as_often_as_stated(self, Ea, total, kelvin):
         """Few jumps, none in the cold: without bias; runs that cannot be fitted count as misses.
 
@@ -212,7 +217,7 @@ class TestArrhenius:
         shape = np.exp(-Ea / BOLTZMANN_EV_PER_K * (1 / T - 1 / T[-1]))
         fits = []
         for counts in rng.poisson(total * shape / shape.sum(), (1000, len(T))):
-            fits.append(fit_counts(T, 1e-7 * counts, counts, np.full(len(T), 100.0), SETTINGS))
+            fits.append(fit_arrhenius(T, 1e-7 * counts, 1e-7 * np.sqrt(counts), counts, SETTINGS))
         inside = [abs(fit.Ea_eV - Ea) <= fit.Ea_error_eV for fit in fits]
         wide = [fit.Ea_low_eV <= Ea <= fit.Ea_high_eV for fit in fits if fit.fitted]
         assert 0.62 <= np.mean(inside) <= 0.74
@@ -222,7 +227,7 @@ class TestArrhenius:
 
     def test_interval_and_deviance_against_a_search(self):
         counts = np.array([0, 3, 9, 30])
-        fit = fit_counts(self.T, 1e-7 * counts, counts, np.full(4, 100.0), SETTINGS)
+        fit = fit_arrhenius(self.T, *points(counts), SETTINGS)
         for end in (fit.Ea_low_eV, fit.Ea_high_eV):
             assert ratio_of_likelihoods(self.T, counts, end) == pytest.approx(3.841, abs=1e-3)
         mean = 10**fit.log10_D0 * np.exp(-fit.Ea_eV / (BOLTZMANN_EV_PER_K * self.T)) / 1e-7
@@ -232,24 +237,24 @@ class TestArrhenius:
     @pytest.mark.parametrize("counts", [[0, 0, 0, 0], [0, 0, 0, 9]])
     def test_jumps_at_one_temperature_refuse_and_say_so(self, counts):
         counts = np.array(counts)
-        fit = fit_counts(self.T, 1e-7 * counts, counts, np.full(4, 100.0), SETTINGS)
+        fit = fit_arrhenius(self.T, *points(counts), SETTINGS)
         assert not fit.fitted and np.isnan(fit.Ea_eV)
         assert fit.reason == f"jumps at {(counts > 0).sum()} of 4 temperatures, 2 are needed"
 
     def test_too_few_temperatures_refuse_and_say_so(self):
         counts, time = np.array([1, 3, 9, 30]), np.array([100.0, 100.0, 0.0, 0.0])
-        fit = fit_counts(self.T, 1e-7 * counts, counts, time, SETTINGS)
+        fit = fit_arrhenius(self.T, *points(counts), SETTINGS, time)
         assert fit.reason == "2 of 4 temperatures can be fitted, 3 are needed"
         leads = np.array([True, True, False, False])
-        fit = fit_counts(self.T, 1e-7 * counts, counts, np.full(4, 100.0), SETTINGS, leads)
+        fit = fit_arrhenius(self.T, *points(counts), SETTINGS, transport=leads)
         assert fit.reason == "2 of 4 temperatures can be fitted, 3 are needed, at 2 jumps make no transport"
 
     def test_of_the_msd_points_that_are_not_diffusive_are_left_out(self):
         D, diffusive = self.D(), np.array([False, True, True, True])
         D[0] *= 5
-        fit = fit_arrhenius(self.T, D, 0.1 * D, diffusive, SETTINGS)
+        fit = fit_diffusive(self.T, D, 0.1 * D, diffusive, SETTINGS)
         assert fit.fitted and fit.n_temperatures == 3 and fit.Ea_eV == pytest.approx(0.25, abs=1e-10)
-        fit = fit_arrhenius(self.T, D, 0.1 * D, ~diffusive, SETTINGS)
+        fit = fit_diffusive(self.T, D, 0.1 * D, ~diffusive, SETTINGS)
         assert not fit.fitted and fit.reason == "1 of 4 temperatures have an MSD that is diffusive, 3 are needed"
 
 

@@ -31,7 +31,7 @@ def _add_along(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     command.add_argument("--to", type=Path, required=True, metavar="FILE", help="NetCDF to write")
     command.add_argument("--config", type=Path, help="its sections charges and structures; default: the defaults")
     command.add_argument("--every", type=int, default=1, metavar="N", help="each N-th frame")
-    command.add_argument("--frame-fs", type=float, metavar="fs", help="time between frames, if the file has none")
+    command.add_argument("--frame-fs", type=float, metavar="fs", help="time between frames, if the file has none (1)")
     command.set_defaults(command=_along)
 
 

@@ -31,6 +31,7 @@ from redoxmd.seeds import derive_seed
 from redoxmd.trajectory import Trajectory, read_trajectory
 
 EVALUATED = 30
+logger = logging.getLogger("redoxmd")
 
 
 def config_or_defaults(path: Path | None) -> Config:
@@ -40,7 +41,6 @@ def config_or_defaults(path: Path | None) -> Config:
 
 def log_to_terminal() -> None:
     """Show progress on standard error."""
-    logger = logging.getLogger("redoxmd")
     if not logger.handlers:
         handler = logging.StreamHandler(sys.stderr)
         handler.setFormatter(logging.Formatter("%(asctime)s  %(message)s", "%H:%M:%S"))
@@ -119,11 +119,11 @@ def as_trajectory(path: Path, frame_fs: float | None) -> Trajectory:
     """A file of frames as a trajectory; a trajectory of redoxmd as it is.
 
     Times and steps are those of the file, `time_fs` and `step` of the frames; where it has none, frames lie `frame_fs`
-    apart.
+    apart, or 1 fs, with a warning, where that is not known either.
 
     Raises:
-        DataError: atoms or cell change from frame to frame, times do not increase, the file's times are others than
-            `frame_fs` says, or neither is known.
+        DataError: atoms or cell change from frame to frame, times do not increase, or the file's times are others than
+            `frame_fs` says.
     """
     if h5py.is_hdf5(path):
         trajectory = read_trajectory(path)
@@ -147,8 +147,8 @@ def _times_fs(path: Path, frames: Sequence[Atoms], frame_fs: float | None) -> np
     given = [float(frame.info["time_fs"]) for frame in frames if "time_fs" in frame.info]
     if not given:
         if frame_fs is None and len(frames) > 1:
-            raise DataError(f"{path}: frames without time_fs; say how many fs lie between them (--frame-fs)")
-        return np.arange(len(frames)) * (frame_fs or 0.0)
+            logger.warning("%s: frames without time_fs, taken as 1 fs apart; say what is true by --frame-fs", path)
+        return np.arange(len(frames)) * (1.0 if frame_fs is None else frame_fs)
     time_fs = np.array(given)
     if len(given) < len(frames) or (np.diff(time_fs) <= 0).any():
         raise DataError(f"{path}: time_fs is missing in a frame or does not increase; mend it or leave it out of all")

@@ -15,6 +15,8 @@ from redoxmd.units import BOLTZMANN_EV_PER_K
 NAN = float("nan")
 # Activation energies are sought between minus and plus this.
 LARGEST_EA_EV = 10.0
+# To which the ends of an interval are found.
+END_EV = 1e-5
 # Twice the fall of ln L at the ends of a 95 % interval.
 WITHIN_95 = 3.841
 
@@ -54,23 +56,24 @@ def fits_by_method(diffusivities: pd.DataFrame, settings: Diffusion) -> dict[str
     """Fits of one x as columns: by the 3 Å rule without a prefix, between sites with `sites_`, of the MSD with `msd_`.
 
     Args:
-        diffusivities: rows of one x: temperature_K, ion_time_ps, D_<method>_cm2_s, n_jumps, n_site_jumps,
-            jumps_no_transport, sites_no_transport, msd_regime, D_msd_error_cm2_s.
+        diffusivities: rows of one x: temperature_K, ion_time_ps, D_<method>_cm2_s, D_<method>_error_cm2_s,
+            n_jumps, n_site_jumps, jumps_no_transport, sites_no_transport, msd_regime.
         settings: how many temperatures a fit needs.
     """
     kelvin = diffusivities["temperature_K"].to_numpy(dtype=float)
     columns: dict[str, object] = {}
     for prefix, name, counted in (("", "jumps", "n_jumps"), ("sites_", "sites", "n_site_jumps")):
-        fit = fit_counts(
+        fit = fit_arrhenius(
             kelvin,
             diffusivities[f"D_{name}_cm2_s"].to_numpy(dtype=float),
+            diffusivities[f"D_{name}_error_cm2_s"].to_numpy(dtype=float),
             diffusivities[counted].to_numpy(dtype=float, na_value=NAN),
-            diffusivities["ion_time_ps"].to_numpy(dtype=float),
             settings,
+            diffusivities["ion_time_ps"].to_numpy(dtype=float),
             diffusivities[f"{name}_no_transport"].fillna("").to_numpy() == "",
         )
         columns |= {f"{prefix}{key}": value for key, value in asdict(fit).items()}
-    fit = fit_arrhenius(
+    fit = fit_diffusive(
         kelvin,
         diffusivities["D_msd_cm2_s"].to_numpy(dtype=float),
         diffusivities["D_msd_error_cm2_s"].to_numpy(dtype=float),
@@ -80,12 +83,13 @@ def fits_by_method(diffusivities: pd.DataFrame, settings: Diffusion) -> dict[str
     return columns | {f"msd_{key}": value for key, value in asdict(fit).items()}
 
 
-def fit_counts(
+def fit_arrhenius(
     temperature_K: np.ndarray,
     D_cm2_s: np.ndarray,
+    D_error_cm2_s: np.ndarray,
     n_jumps: np.ndarray,
-    ion_time_ps: np.ndarray,
     settings: Diffusion,
+    ion_time_ps: np.ndarray | None = None,
     transport: np.ndarray | None = None,
 ) -> ArrheniusFit:
     """Ea of greatest Poisson likelihood of the jumps counted, temperatures without any included.
@@ -96,13 +100,14 @@ def fit_counts(
 
     Args:
         temperature_K: (K,).
-        D_cm2_s: (K,) from jumps.
-        n_jumps: (K,) counted; NaN where nothing could be.
-        ion_time_ps: (K,) ions × time in which they were.
+        D_cm2_s, D_error_cm2_s: (K,) from jumps; NaN where none could be counted.
+        n_jumps: (K,) counted.
         settings: `min_temperatures_to_fit`.
+        ion_time_ps: (K,) ions × time in which they were; None: equal ones.
         transport: (K,) False where jumps lead nowhere, so that their D is none.
     """
-    known = np.isfinite(n_jumps) & np.isfinite(D_cm2_s) & (ion_time_ps > 0)
+    exposure = np.ones(len(temperature_K)) if ion_time_ps is None else ion_time_ps
+    known = np.isfinite([n_jumps, D_cm2_s, D_error_cm2_s]).all(axis=0) & (exposure > 0)
     usable = known if transport is None else known & transport
     points, needed = int(usable.sum()), settings.min_temperatures_to_fit
     if points < needed:
@@ -111,7 +116,7 @@ def fit_counts(
         return _refused(
             f"{points} of {len(temperature_K)} temperatures can be fitted, {needed} are needed{why}", points
         )
-    inverse, time = 1 / (BOLTZMANN_EV_PER_K * temperature_K[usable]), ion_time_ps[usable]
+    inverse, time = 1 / (BOLTZMANN_EV_PER_K * temperature_K[usable]), exposure[usable]
     D, jumps = D_cm2_s[usable], n_jumps[usable]
     if (jumps > 0).sum() < 2:
         return _refused(f"jumps at {(jumps > 0).sum()} of {points} temperatures, 2 are needed", points)
@@ -154,10 +159,10 @@ def fit_counts(
 def _end(excess: Callable[[float], float], Ea_eV: float, side: int) -> float:
     """Where a deviance, counted from that of the end of an interval, is zero on one side of Ea; infinite if nowhere."""
     far = side * LARGEST_EA_EV
-    return float(brentq(excess, Ea_eV, far)) if excess(far) > 0 else side * float("inf")
+    return float(brentq(excess, Ea_eV, far, xtol=END_EV)) if excess(far) > 0 else side * float("inf")
 
 
-def fit_arrhenius(
+def fit_diffusive(
     temperature_K: np.ndarray,
     D_cm2_s: np.ndarray,
     D_error_cm2_s: np.ndarray,
