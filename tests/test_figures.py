@@ -277,7 +277,7 @@ def test_width_is_the_columns_width(name, columns):
 def test_arrhenius_shows_fits_and_says_what_it_refuses():
     words = texts(drawn("fig8_arrhenius", "full"))
     assert "x = 2: Ea = 0.35 ± " in words
-    assert "x = 3: no fit, 0 of 3 temperatures have 2 or more jumps, 3 are needed" in words
+    assert "x = 3: no fit, jumps at 0 of 3 temperatures, 2 are needed" in words
 
 
 def test_points_of_too_few_jumps_are_limits():
