@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,7 +57,7 @@ class Sites:
     Attributes:
         mobile: (s, 3) fractional positions of all sites, full or not.
         framework: (f, 3) fractional positions of the framework, in the order of a trajectory's other atoms.
-        masses_amu: (f,) of the framework.
+        masses_amu: (f,) of the framework; 0 for atoms that diffuse and say nothing of its place.
     """
 
     mobile: np.ndarray
@@ -64,11 +65,15 @@ class Sites:
     masses_amu: np.ndarray
 
     @classmethod
-    def of(cls, full_cell: Atoms) -> Sites:
-        """The sites of a (repeated) source cell, whose array `site` is "-" for the framework."""
+    def of(cls, full_cell: Atoms, diffusing: Sequence[str] = ()) -> Sites:
+        """The sites of a (repeated) source cell, whose array `site` is "-" for the framework.
+
+        `diffusing` names elements of it that do not stay at their places.
+        """
         fixed = full_cell.arrays["site"] == FRAMEWORK
         fractional = full_cell.get_scaled_positions(wrap=False)
-        return cls(fractional[~fixed], fractional[fixed], full_cell.get_masses()[fixed])
+        still = ~np.isin(full_cell.get_chemical_symbols(), list(diffusing))
+        return cls(fractional[~fixed], fractional[fixed], (still * full_cell.get_masses())[fixed])
 
 
 def framework_drift(framework_A: np.ndarray, sites: Sites, periodic: Periodic) -> np.ndarray:
@@ -81,7 +86,8 @@ def framework_drift(framework_A: np.ndarray, sites: Sites, periodic: Periodic) -
     """
     away = framework_A[0] - sites.framework @ periodic.cell_A
     # Taken relative to one atom, a drift of half a cell does not tear the framework apart.
-    at_start = away[0] + periodic.shortest(away - away[0])
+    anchor = away[np.argmax(sites.masses_amu > 0)]
+    at_start = anchor + periodic.shortest(away - anchor)
     weights = sites.masses_amu / sites.masses_amu.sum()
     drift: np.ndarray = np.einsum("tfd,f->td", framework_A - framework_A[0] + at_start, weights)
     return drift

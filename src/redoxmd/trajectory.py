@@ -1,4 +1,8 @@
-"""Trajectories as H5MD, readable by MDAnalysis and VMD; segments that join into one file."""
+"""Trajectories as H5MD, readable by MDAnalysis and VMD; segments that join into one file.
+
+The cell of a file is in standard form, a along x and b in the xy plane, because programs that keep lengths and angles
+of a cell put it there; positions are turned with it.
+"""
 
 from __future__ import annotations
 
@@ -37,6 +41,9 @@ class Trajectory:
         time_fs: (T,).
         temperature_K, energy_eV, spread_eV_A: (T,); the spread is the frame's, as the gate sees it.
         metadata: plain data: x, temperature_K, replica, mobile_ion, timestep_fs, end_reason, checksums, …
+        rotation: (3, 3) R that turned the vectors v of the simulation into those of the file, v @ R; a reflection too
+            where the cell of the simulation is left-handed.
+        source: the file it was read from, for messages.
     """
 
     numbers: np.ndarray
@@ -48,32 +55,54 @@ class Trajectory:
     energy_eV: np.ndarray
     spread_eV_A: np.ndarray
     metadata: dict[str, Any] = field(default_factory=dict)
+    rotation: np.ndarray = field(default_factory=lambda: np.eye(3))
+    source: str = ""
+
+
+def in_standard_form(trajectory: Trajectory) -> Trajectory:
+    """The trajectory with a along x, b in the xy plane and c above it; unchanged, bit for bit, where it is so.
+
+    All interatomic distances, of images too, stay. A left-handed cell is mirrored, for lengths and angles say nothing
+    of its hand.
+    """
+    cell = trajectory.cell_A
+    if not np.triu(cell, 1).any() and (np.diag(cell) > 0).all():
+        return trajectory
+    axes, lower = np.linalg.qr(cell.T)
+    rotation = axes * np.sign(np.diag(lower))
+    return replace(
+        trajectory,
+        cell_A=np.tril(cell @ rotation),
+        positions_A=trajectory.positions_A @ rotation,
+        rotation=trajectory.rotation @ rotation,
+    )
 
 
 def write_segment(path: str | Path, trajectory: Trajectory) -> None:
-    """Write a whole H5MD file, atomically; positions in single precision."""
+    """Write a whole H5MD file, atomically, its cell in standard form; positions in single precision."""
+    turned = in_standard_form(trajectory)
     with hdf5_file(path) as file:
-        _create(file, trajectory.numbers, trajectory.cell_A, trajectory.metadata)
-        _append(file, trajectory)
+        _create(file, turned, turned.metadata)
+        _append(file, turned)
 
 
-def _create(file: h5py.File, numbers: np.ndarray, cell_A: np.ndarray, metadata: dict[str, Any]) -> None:
+def _create(file: h5py.File, trajectory: Trajectory, metadata: dict[str, Any]) -> None:
     h5md = file.create_group("h5md")
     h5md.attrs["version"] = np.array([1, 1])
     h5md.create_group("author").attrs["name"] = "redoxmd"
     creator = h5md.create_group("creator")
     creator.attrs["name"], creator.attrs["version"] = "redoxmd", "1"
     file.attrs["redoxmd"] = json.dumps(metadata, sort_keys=True)
-    n = len(numbers)
+    n = len(trajectory.numbers)
     atoms = file.create_group("particles/atoms")
-    atoms["species"] = numbers
+    atoms["species"] = trajectory.numbers
     box = atoms.create_group("box")
     box.attrs["dimension"], box.attrs["boundary"] = 3, ["periodic"] * 3
     _series(box, "edges", (3, 3), np.float64, "Angstrom")
     _series(atoms, "position", (n, 3), np.float32, "Angstrom")
     for name, unit in OBSERVABLES.values():
         _series(file.require_group("observables"), name, (), np.float64, unit)
-    file["cell_A"] = cell_A
+    file["cell_A"], file["rotation"] = trajectory.cell_A, trajectory.rotation
 
 
 def _series(parent: h5py.Group, name: str, shape: tuple[int, ...], dtype: Any, unit: str) -> None:
@@ -114,7 +143,7 @@ def join_segments(
     with hdf5_file(path) as file:
         for segment, part in _blocks(segments):
             if "h5md" not in file:
-                _create(file, part.numbers, part.cell_A, {})
+                _create(file, part, {})
             _check_continuation(segment, last, part.steps)
             last = [*last, *part.steps.tolist()][-2:]
             kept = part if last_step is None else _until(part, last_step)
@@ -128,7 +157,7 @@ def _blocks(segments: Sequence[Path]) -> Iterator[tuple[Path, Trajectory]]:
     for segment in segments:
         start = 0
         while True:
-            part = _read(segment, slice(start, start + BLOCK_FRAMES))
+            part = in_standard_form(_read(segment, slice(start, start + BLOCK_FRAMES)))
             if len(part.steps) or start == 0:
                 yield segment, part
             start += BLOCK_FRAMES
@@ -155,13 +184,15 @@ def read_trajectory(path: str | Path, stride: int = 1) -> Trajectory:
     """Read a trajectory, every `stride`-th frame.
 
     Raises:
-        DataError: the file is missing, truncated, no trajectory of ours, or its steps do not increase.
+        DataError: the file is missing, truncated, no trajectory of redoxmd, its steps do not increase, or a position is
+            not finite.
     """
     return _read(path, slice(None, None, stride))
 
 
 def _read(path: str | Path, frames: slice) -> Trajectory:
     with read_hdf5(path, "trajectory", REMEDY) as file:
+        _refuse_foreign(path, file)
         series = {key: file[f"observables/{name}/value"][frames] for key, (name, _) in OBSERVABLES.items()}
         position = file["particles/atoms/position"]
         trajectory = Trajectory(
@@ -171,16 +202,40 @@ def _read(path: str | Path, frames: slice) -> Trajectory:
             steps=position["step"][frames],
             time_fs=position["time"][frames],
             metadata=json.loads(file.attrs["redoxmd"]),
+            rotation=file["rotation"][()] if "rotation" in file else np.eye(3),
+            source=str(path),
             **series,
         )
     lengths = {len(trajectory.steps), len(trajectory.positions_A), *(len(values) for values in series.values())}
     if len(lengths) > 1 or np.any(np.diff(trajectory.steps) <= 0):
         raise DataError(f"{path}: steps do not increase or parts differ in length; {REMEDY}")
+    refuse_not_finite(trajectory)
     return trajectory
+
+
+def refuse_not_finite(trajectory: Trajectory) -> None:
+    """Raise a DataError that names the first frame and atom whose position is NaN or infinite."""
+    bad = np.argwhere(~np.isfinite(trajectory.positions_A).all(axis=2))
+    if len(bad):
+        frame, atom = bad[0].tolist()
+        raise DataError(
+            f"{trajectory.source or 'trajectory'}: the position of atom {atom} in frame {frame} (step "
+            f"{trajectory.steps[frame]}) is not finite; write the file again from the run that made it, or leave out "
+            "what follows that frame"
+        )
+
+
+def _refuse_foreign(path: str | Path, file: h5py.File) -> None:
+    if "redoxmd" not in file.attrs:
+        raise DataError(
+            f"{path}: no trajectory of redoxmd (it has no attribute redoxmd); convert it to extended XYZ with time_fs "
+            "and step in the comment lines"
+        )
 
 
 def read_metadata(path: str | Path) -> dict[str, Any]:
     """The metadata of a trajectory, without its frames."""
     with read_hdf5(path, "trajectory", REMEDY) as file:
+        _refuse_foreign(path, file)
         metadata: dict[str, Any] = json.loads(file.attrs["redoxmd"])
     return metadata

@@ -20,6 +20,7 @@ TRICLINIC = Periodic(np.array([[8.0, 0.0, 0.0], [3.0, 8.5, 0.0], [-2.5, 3.5, 9.0
 SETTINGS = RedoxSettings(persistence_fs=0.0, pair_window_fs=25.0)
 MOVES = 5
 STEP_FS = 20.0
+FRAMES_FS = np.arange(0.0, 1000.0, STEP_FS)
 
 
 def jumps(*rows):
@@ -73,6 +74,34 @@ class TestHops:
         np.testing.assert_allclose(hops.middle_A, [[1, 1, 1], [3, 1, 1]])
         assert not hops.paired.any()
 
+    def test_partners_are_known_only_where_frames_resolve_them(self):
+        """Four atoms change in the same frame: across a long gap none of them is anyone's partner."""
+        states = np.array([[0, 0, 1, 1], [1, 1, 0, 0], [0, 1, 1, 0]])
+        places = still((1, 1, 1), (5, 5, 5), (2, 1, 1), (5, 6, 5))(3)
+        hops = find_hops(states, np.array([0.0, 1000.0, 1020.0]), places, CUBE, 200.0)
+        seen = list(zip(hops.time_fs, hops.donor, hops.acceptor, strict=True))
+        assert seen == [(1000.0, -1, 2), (1000.0, -1, 3), (1000.0, 0, -1), (1000.0, 1, -1), (1020.0, 2, 0)]
+
+    def test_no_wrong_partner_of_electrons_that_hop_at_random(self):
+        """Frames at 20 fs hold the true pairs; of every 50th frame no pair is made that is none."""
+        rng = np.random.default_rng(5)
+        places = np.array(list(np.ndindex(2, 2, 2)), dtype=float) * 5.0
+        states, true = np.array([[1, 1, 0, 0, 0, 0, 0, 0]]), set()
+        for frame in range(1, 4000):
+            new = states[-1].copy()
+            if rng.random() < 0.02:
+                donor, acceptor = rng.choice(np.flatnonzero(new == 0)), rng.choice(np.flatnonzero(new == 1))
+                new[[donor, acceptor]] = 1, 0
+                true.add((frame * STEP_FS, int(donor), int(acceptor)))
+            states = np.vstack([states, new])
+        time = STEP_FS * np.arange(len(states))
+        for every, share in ((1, 1.0), (50, 0.0)):
+            part = states[::every]
+            hops = find_hops(part, time[::every], still(*places)(len(part)), CUBE, 200.0)
+            paired = list(zip(hops.time_fs, hops.donor, hops.acceptor, strict=True))
+            pairs = {row for row in paired if -1 not in row[1:]}
+            assert pairs <= true and len(pairs) == pytest.approx(share * len(true), abs=0.1 * len(true))
+
     def test_a_flicker_of_one_atom_is_no_hop_to_itself(self):
         assert not hops_of([0, 1, 0], [0, 0, 0]).paired.any()
 
@@ -107,11 +136,11 @@ class TestJumpsBesideHops:
     def test_chance_is_that_of_random_times(self):
         rng = np.random.default_rng(0)
         near = jumps((0, 21.0, [0, 0, 0], [-3, 0, 0]))
-        found = coincidence(self.HOPS, near, CUBE, 10.0, (0.0, 200.0), rng)
+        found = coincidence(self.HOPS, near, CUBE, 10.0, np.arange(0, 200.0, 1.0), rng)
         assert found.share == 1.0
-        assert found.share_by_chance == pytest.approx(0.1, abs=0.07)  # 20 of 200 fs; 200 shuffles
+        assert found.share_by_chance == pytest.approx(0.1, abs=0.07)  # 21 of 200 fs; 200 shuffles
         assert found.cosine == pytest.approx(-1.0)
-        assert np.isnan(coincidence(self.HOPS, jumps(), CUBE, 10.0, (0.0, 200.0), rng).cosine_by_chance)
+        assert np.isnan(coincidence(self.HOPS, jumps(), CUBE, 10.0, np.arange(200.0), rng).cosine_by_chance)
 
 
 class TestChoice:
@@ -284,7 +313,7 @@ class TestToy:
         frames, charges, model = story
         table = oxidation_table(charges, model, SETTINGS)
         ion = jumps((0, 40.0, [0, 0, 0], [3, 0, 0]))
-        found = analyse_redox(table, ion, sites, np.asarray(frames[0].cell), SETTINGS, expected_high=1.0, seed=1)
+        found = analyse_redox(table, ion, sites, np.asarray(frames[0].cell), SETTINGS, 1.0, 1, FRAMES_FS)
         row = found.trajectory.iloc[0]
         assert row["n_frames"] == len(frames)
         assert row["n_high"] == row["n_high_expected"] == 1.0
@@ -300,9 +329,14 @@ class TestToy:
     def test_without_jumps_or_frames(self, story, sites):
         frames, charges, model = story
         cell_A = np.asarray(frames[0].cell)
+        thin = charges.isel(frame=slice(0, None, 20))
+        hops = analyse_redox(
+            oxidation_table(thin, model, SETTINGS), jumps(), sites, cell_A, SETTINGS, 1.0, 1, FRAMES_FS
+        )
+        assert hops.trajectory["resolved_ps"].item() == 0 and np.isnan(hops.trajectory["hops_per_ps"].item())
         for part in (charges, charges.isel(frame=slice(0, 1)), charges.isel(frame=slice(0, 0))):
             table = oxidation_table(part, model, SETTINGS)
-            found = analyse_redox(table, jumps(), sites, cell_A, SETTINGS, 1.0, 1)
+            found = analyse_redox(table, jumps(), sites, cell_A, SETTINGS, 1.0, 1, FRAMES_FS)
             assert len(found.trajectory) == 1
             assert np.isnan(found.trajectory["mean_cosine"].iloc[0])
 
@@ -312,8 +346,8 @@ class TestToy:
         table.to_netcdf(tmp_path / "table.nc", engine="h5netcdf")
         with xr.open_dataset(tmp_path / "table.nc", engine="h5netcdf") as back:
             cell_A = np.asarray(frames[0].cell)
-            one = analyse_redox(back.load(), jumps(), sites, cell_A, SETTINGS, 1.0, 1)
-            other = analyse_redox(table, jumps(), sites, cell_A, SETTINGS, 1.0, 1)
+            one = analyse_redox(back.load(), jumps(), sites, cell_A, SETTINGS, 1.0, 1, FRAMES_FS)
+            other = analyse_redox(table, jumps(), sites, cell_A, SETTINGS, 1.0, 1, FRAMES_FS)
         assert one.hops.equals(other.hops)
 
     def test_sites_of_another_cell_are_refused(self, story):
@@ -321,7 +355,7 @@ class TestToy:
         table = oxidation_table(charges, model, SETTINGS)
         other = Sites.of(source_cell(Structures()).atoms.repeat((2, 1, 1)))
         with pytest.raises(DataError, match="supercell"):
-            analyse_redox(table, jumps(), other, np.asarray(frames[0].cell), SETTINGS, 1.0, 1)
+            analyse_redox(table, jumps(), other, np.asarray(frames[0].cell), SETTINGS, 1.0, 1, FRAMES_FS)
 
 
 def test_sites_of_a_full_cell():

@@ -7,7 +7,7 @@ from redoxmd.config.sections import Diffusion, Structures
 from redoxmd.diffusion.analysis import analyse_trajectory, summarise
 from redoxmd.diffusion.concerted import Accompaniment, close_pairs
 from redoxmd.diffusion.jumps import concerted_count, diffusion_from_jumps
-from redoxmd.diffusion.site_jumps import SiteJumps, find_stays, jumps_between, occupancy, rate_of
+from redoxmd.diffusion.site_jumps import SiteJumps, find_stays, held_keys, jumps_between, occupancy, rate_of
 from redoxmd.diffusion.sites import NONE, SiteMap, SiteTree, coordination, site_of, source_sites
 from redoxmd.diffusion.visited import visited_sites
 from redoxmd.errors import StructureError
@@ -22,6 +22,7 @@ from redoxmd.units import CM2_PER_S_PER_A2_PER_FS
 SETTINGS = Diffusion(persistence_fs=40.0)
 INTERVAL_FS = 20.0
 WINDOW = 2
+ABSENCE = 3
 RATTLE_A = 0.25
 SIGMAS = 4.0
 TRICLINIC = np.array([[8.0, 0.0, 0.0], [5.5, 7.0, 0.0], [-3.0, 4.5, 9.0]])
@@ -59,6 +60,11 @@ def site_jumps(positions, time, sites, settings=SETTINGS, window=WINDOW):
     tree = SiteTree(sites.fractional, sites.cell_A, settings.site_radius_A)
     stays = find_stays(tree.keys(positions), window)
     return jumps_between(stays, time, tree, settings.return_fs), stays
+
+
+def filled_by(positions, sites, absence=0):
+    keys = SiteTree(sites.fractional, sites.cell_A, SETTINGS.site_radius_A).keys(positions)
+    return occupancy(held_keys(keys, find_stays(keys, WINDOW), absence), sites)
 
 
 def staircase(places, frames=20):
@@ -192,7 +198,8 @@ class TestChanges:
         assert len(jumps) == 29 and not jumps.returned.any()
         np.testing.assert_allclose(jumps.distance_A, np.linalg.norm(TRICLINIC[0] - TRICLINIC[2]), rtol=ROUNDING)
         np.testing.assert_allclose(jumps.end_A[-1], path[-1, 0], atol=ROUNDING)
-        np.testing.assert_allclose(occupancy(stays, len(path), sites), 1.0)
+        assert len(np.unique(stays.key)) == 30
+        np.testing.assert_allclose(filled_by(path, sites), 1.0)
 
     def test_no_jump_is_a_rate_of_zero_with_a_limit(self):
         positions, time, _ = lattice_gas(0.0)
@@ -210,10 +217,11 @@ class TestChanges:
         time = INTERVAL_FS * np.arange(len(path))
         assert len(site_jumps(path[:, None], time, sites)[0]) == 0
         path[-4:] = there
-        jumps, stays = site_jumps(path[:, None], time, sites)
-        assert jumps.time_fs.tolist() == [time[-4]]
-        filled = occupancy(stays, len(path), sites)
-        assert filled[:, 0].tolist() == [1 / 32] * (len(path) - 4) + [0.0] * 4
+        assert site_jumps(path[:, None], time, sites)[0].time_fs.tolist() == [time[-4]]
+        # Away for 16 frames and back, the ion holds its site if that is no longer than asked for, else none meanwhile.
+        for absence, meanwhile in ((16, 1 / 32), (15, 0.0)):
+            filled = filled_by(path[:, None], sites, absence)[:, 0].tolist()
+            assert filled == [1 / 32] * 10 + [meanwhile] * 16 + [1 / 32] * (len(path) - 30) + [0.0] * 4
 
     @pytest.mark.parametrize("window", [1, 2, 4])
     def test_stays_and_occupancy_as_by_walking_frame_by_frame(self, window):
@@ -223,27 +231,37 @@ class TestChanges:
         home = SiteTree(sites.fractional, sites.cell_A, 1.5).keys((sites.fractional @ sites.cell_A)[None])[0]
         keys = np.where(keys == NONE, NONE, home[keys])
         stays = find_stays(keys, window)
-        filled = occupancy(stays, len(keys), sites)
+        filled = occupancy(held_keys(keys, stays, ABSENCE), sites)
         expected, slow = np.zeros_like(filled), []
+        holders = {(frame, kind): set() for frame in range(len(keys)) for kind in "PQ"}
         for ion in range(5):
-            at, since, where = NONE, 0, np.full(len(keys), NONE)
+            at, since, own = NONE, 0, np.full(len(keys), NONE)
             for frame in range(len(keys)):
                 since = since + 1 if frame and keys[frame, ion] == keys[frame - 1, ion] else 1
                 if since == window and keys[frame, ion] not in (NONE, at):
                     at = keys[frame, ion]
                     slow.append((ion, at, frame - window + 1))
-                    where[frame - window + 1 :] = at
-            where[: slow[[row[0] for row in slow].index(ion)][2]] = next(row[1] for row in slow if row[0] == ion)
-            expected[np.arange(len(keys)), (sites.kind[site_of(where)] == "Q").astype(int)] += 1 / 4
+                    own[frame - window + 1 :] = at
+            own[: slow[[row[0] for row in slow].index(ion)][2]] = next(row[1] for row in slow if row[0] == ion)
+            there = np.flatnonzero(keys[:, ion] == own)
+            for frame in range(len(keys)):
+                before, after = there[there <= frame], there[there >= frame]
+                near = len(before) and len(after) and after[0] - before[-1] - 1 <= ABSENCE
+                if near and (own[before[-1] : after[0] + 1] == own[frame]).all():
+                    site = int(site_of(own[frame]))
+                    holders[frame, sites.kind[site]].add(site)
+        for (frame, kind), full in holders.items():
+            expected[frame, "PQ".index(kind)] = len(full) / 4
         assert list(zip(stays.ion.tolist(), stays.key.tolist(), stays.frame.tolist(), strict=True)) == slow
         np.testing.assert_allclose(filled, expected, atol=ROUNDING)
+        assert filled.max() <= 1
 
     def test_one_ion_one_frame_none(self):
         sites = grid_sites()
         for shape in [(1, 1, 3), (50, 0, 3), (0, 2, 3), (50, 1, 3)]:
             jumps, stays = site_jumps(np.full(shape, 2.0), INTERVAL_FS * np.arange(shape[0]), sites)
             assert len(jumps) == 0
-            assert occupancy(stays, shape[0], sites).shape == (shape[0], 2)
+            assert filled_by(np.full(shape, 2.0), sites).shape == (shape[0], 2) and len(stays.key) <= 1
 
     def test_gemdat_sees_the_same_sites(self):
         """Sequences of sites of each ion, as GEMDAT's transitions give them for the same sites and radius."""
@@ -388,7 +406,7 @@ class TestCompany:
         rows = [(ion, 0.0, 2 * (ion % 4), 2 * (ion % 4) + 1) for ion in range(4 * copies)]
         rng = np.random.default_rng(0)
         company = self.line(spacing_A=8.0, distance_A=4.5)
-        within, near, exchanges = company.by_chance(self.jumps(rows), duration, rng)
+        within, near, exchanges = company.by_chance(self.jumps(rows), np.arange(0, duration, 1.0), rng)
         p = 2 * window / duration
         exact = [len(rows) * (1 - (1 - p) ** k) for k in (len(rows) - 1, copies - 1)]
         assert within == pytest.approx(exact[0], rel=0.05)
@@ -400,7 +418,7 @@ class TestCompany:
         rng = np.random.default_rng(0)
         pair = self.jumps([(0, 0.0, 2, 3), (1, 0.0, 1, 2)])
         duration = 40_000.0
-        chance = self.line().by_chance(pair, duration, rng, shuffles=20_000)[2]
+        chance = self.line().by_chance(pair, np.arange(0, duration, 1.0), rng, shuffles=20_000)[2]
         exact = 2 * 1000 / duration - (1000 / duration) ** 2
         assert chance == pytest.approx(exact, abs=SIGMAS * np.sqrt(exact / 20_000))
 
@@ -412,7 +430,7 @@ class TestCompany:
         for seed in range(12):
             positions, time, _ = lattice_gas(8e-5, seed=seed, frames=2000)
             jumps = site_jumps(positions, time, sites)[0].transport
-            chance = company.by_chance(jumps, float(time[-1]), np.random.default_rng(seed))
+            chance = company.by_chance(jumps, time, np.random.default_rng(seed))
             excess.append(company.of(jumps).counts - chance)
         error = np.std(excess, axis=0, ddof=1) / np.sqrt(len(excess))
         assert (np.abs(np.mean(excess, axis=0)) < SIGMAS * np.maximum(error, 0.1)).all()
@@ -426,7 +444,9 @@ class TestCompany:
         company = self.line()
         concert = company.of(self.jumps(rows))
         assert concert.counts.tolist() == [80, 80, 40] and (concert.exchanges.delay_fs == 300).all()
-        _, near, exchanges = company.by_chance(self.jumps(rows), 200_000.0, np.random.default_rng(0))
+        _, near, exchanges = company.by_chance(
+            self.jumps(rows), np.arange(0, 200_000.0, 20.0), np.random.default_rng(0)
+        )
         assert near < 45 and exchanges < 10
 
 

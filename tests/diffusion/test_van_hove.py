@@ -80,7 +80,8 @@ class TestDistinct:
 
 def dataset(positions, replica=0, x=2.0):
     variables = van_hove_variables(positions, times(positions), 50 * np.eye(3), Diffusion(van_hove_lags_ps=(1.0,)))
-    return xr.Dataset(variables, coords={"x": x, "temperature_K": 600.0, "replica": replica})
+    length = {"n_ions": positions.shape[1], "duration_ps": float(np.ptp(times(positions))) / 1000}
+    return xr.Dataset(variables | length, coords={"x": x, "temperature_K": 600.0, "replica": replica})
 
 
 def test_replicas_are_averaged_where_one_went_farther():
@@ -91,6 +92,13 @@ def test_replicas_are_averaged_where_one_went_farther():
     assert both["self_per_A"].iloc[0] == pytest.approx(5, rel=0.01)
     np.testing.assert_allclose(both["self_per_A"].iloc[1:], alone["self_per_A"].iloc[1:] / 2, atol=1e-9)
     assert len(both) == len(alone) and both["distance_A"].max() > 10
+
+
+def test_replicas_count_by_their_ion_time():
+    near, far = np.zeros((200, 3, 3)), brownian(0.05, 3, 1000, 0)
+    table = van_hove_table([dataset(near), dataset(far, 1)])
+    # 3 · 199 of 3 · 1198 ion intervals are those of ions that stay in the first bin, 0.1 Å wide.
+    assert table["self_per_A"].iloc[0] == pytest.approx(10 * 199 / 1198, rel=0.01)
 
 
 def test_a_trajectory_without_frames_or_ions_has_none():

@@ -27,11 +27,11 @@ def _add_along(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     text = "charges, moments and oxidation states of the redox element along a trajectory, as NetCDF"
     command = commands.add_parser("along", help=text, description=text)
     command.add_argument("folder", type=Path, metavar="FOLDER", help="of `redoxmd density train`")
-    command.add_argument("frames", type=Path, metavar="FRAMES", help="a trajectory of ours, or what ASE can read")
+    command.add_argument("frames", type=Path, metavar="FRAMES", help="a trajectory of redoxmd, or what ASE can read")
     command.add_argument("--to", type=Path, required=True, metavar="FILE", help="NetCDF to write")
     command.add_argument("--config", type=Path, help="its sections charges and structures; default: the defaults")
     command.add_argument("--every", type=int, default=1, metavar="N", help="each N-th frame")
-    command.add_argument("--frame-fs", type=float, default=1.0, metavar="fs", help="time between frames, where unknown")
+    command.add_argument("--frame-fs", type=float, metavar="fs", help="time between frames, if the file has none (1)")
     command.set_defaults(command=_along)
 
 

@@ -15,6 +15,7 @@ from redoxmd.charges.hops import Hops, Rank, find_hops, rank_jumps
 from redoxmd.charges.redox import RedoxSettings, levels_of
 from redoxmd.charges.summary import oxidation_tables
 from redoxmd.config.sections import Charges, Structures
+from redoxmd.diffusion.framework import moving_atoms
 from redoxmd.diffusion.jumps import Jumps, jumps_of, without_drift
 from redoxmd.geometry import Periodic
 from redoxmd.trajectory import Trajectory
@@ -137,7 +138,9 @@ def describe_jump(
     )
     return JumpEvent(
         _series(table, inside, redox),
-        _displacements(trajectory, mobile, jumps, np.flatnonzero(nearby), centre, window_fs),
+        _displacements(
+            trajectory, moving_atoms(trajectory, analysis), mobile, jumps, np.flatnonzero(nearby), centre, window_fs
+        ),
         snapshots,
         {"jump_time_fs": centre, "hop_times_fs": hop_times.tolist(), "text": text},
     )
@@ -151,18 +154,25 @@ def _series(table: xr.Dataset, inside: np.ndarray, redox: np.ndarray) -> pd.Data
         "time_fs": np.repeat(table["time_fs"].to_numpy()[inside], len(redox)),
         "atom": np.tile(redox, len(inside)),
     }
-    return pd.DataFrame(columns | {name: values.ravel() for name, values in parts.items()})
+    table = pd.DataFrame(columns | {name: values.ravel() for name, values in parts.items()})
+    return table.assign(state=table["state"].astype("Int64").where(table["state"] >= 0))
 
 
 def _displacements(
-    trajectory: Trajectory, mobile: np.ndarray, jumps: Jumps, shown: np.ndarray, centre_fs: float, window_fs: float
+    trajectory: Trajectory,
+    moving: np.ndarray,
+    mobile: np.ndarray,
+    jumps: Jumps,
+    shown: np.ndarray,
+    centre_fs: float,
+    window_fs: float,
 ) -> pd.DataFrame:
     """Distance of each ion from the site that its first jump shown leaves, of others from their mean position."""
     is_mobile = np.isin(np.arange(len(trajectory.numbers)), mobile)
     frames = np.flatnonzero(np.abs(trajectory.time_fs - centre_fs) <= window_fs)
     # The drift counts from the first frame, as it does for the sites of the jumps.
-    with_first = trajectory.positions_A[[0, *frames]]
-    positions = without_drift(with_first, is_mobile, atomic_masses[trajectory.numbers])[1:]
+    with_first, masses = trajectory.positions_A[[0, *frames]], atomic_masses[trajectory.numbers]
+    positions = without_drift(with_first, moving, masses, of=is_mobile)[1:]
     origin = positions.mean(axis=0)
     movers, first = np.unique(jumps.ion[shown], return_index=True)
     origin[movers] = jumps.start_A[shown[first]]

@@ -53,7 +53,8 @@ def find_hops(
 
     A donor goes from the lower state to the higher, an acceptor the other way. Pairs are formed over all of time, the
     closest in time first (then the closest in space), each change once; a change without a partner inside the window is
-    listed with −1 on the side that is missing.
+    listed with −1 on the side that is missing. A change seen across an interval between frames longer than the window
+    has no partner: in that time electrons of others may have moved as well, and the frames do not say whose is whose.
 
     Args:
         states: (T, m) 0 the lower, 1 the higher, −1 not known.
@@ -91,8 +92,10 @@ def _pairs(
 ) -> list[tuple[int, int]]:
     """Pairs of events (frame, atom), greedily, by time and then by distance."""
     lag = np.abs(time_fs[gave[:, 0]][:, None] - time_fs[received[:, 0]])
+    resolved = [time_fs[events[:, 0]] - time_fs[events[:, 0] - 1] <= window_fs for events in (gave, received)]
     # An atom that flickers is no partner of itself.
-    possible = np.argwhere((lag <= window_fs) & (gave[:, 1][:, None] != received[:, 1]))
+    other = gave[:, 1][:, None] != received[:, 1]
+    possible = np.argwhere((lag <= window_fs) & np.logical_and.outer(*resolved) & other)
     places = [positions_A[events[:, 0], events[:, 1]] for events in (gave, received)]
     apart = np.linalg.norm(periodic.shortest(places[1][possible[:, 1]] - places[0][possible[:, 0]]), axis=-1)
     order = np.lexsort((possible[:, 1], possible[:, 0], apart, lag[tuple(possible.T)]))
@@ -182,20 +185,27 @@ def coincidence(
     jumps: Jumps,
     periodic: Periodic,
     window_fs: float,
-    time_range_fs: tuple[float, float],
+    frames_fs: np.ndarray,
     rng: np.random.Generator,
 ) -> Coincidence:
     """Share of hops with a jump nearby and their mean cosine, seen and by chance.
 
-    Chance: the jumps keep their paths and take random times of `time_range_fs`, 200 times over.
+    Chance: the jumps keep their paths and take the times of random frames, 200 times over.
+
+    Args:
+        hops: of the electrons.
+        jumps: of the ions.
+        periodic: the trajectory's cell.
+        window_fs: largest time between a hop and its jump.
+        frames_fs: times of the frames in which the jumps were looked for.
+        rng: for the chance level.
     """
     share, cosine = _together(relate_to_jumps(hops, jumps, periodic, window_fs))
     if not len(jumps) or not len(hops):
         return Coincidence(share, share, cosine, np.nan)
     shuffled = []
     for _ in range(SHUFFLES):
-        times = rng.uniform(*time_range_fs, len(jumps))
-        moved = Jumps(jumps.ion, times, jumps.start_A, jumps.end_A)
+        moved = Jumps(jumps.ion, rng.choice(frames_fs, len(jumps)), jumps.start_A, jumps.end_A)
         shuffled.append(_together(relate_to_jumps(hops, moved, periodic, window_fs)))
     shares, cosines = np.array(shuffled).T
     return Coincidence(share, float(shares.mean()), cosine, mean_of(cosines))

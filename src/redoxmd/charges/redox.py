@@ -14,9 +14,9 @@ import pandas as pd
 import xarray as xr
 from ase.data import atomic_numbers
 
+from redoxmd.charges.hop_table import hop_table
 from redoxmd.charges.hops import (
     NONE,
-    HopJumps,
     Hops,
     coincidence,
     find_hops,
@@ -31,7 +31,7 @@ from redoxmd.geometry import Periodic, Sites, bond_lengths, framework_drift, vac
 from redoxmd.seeds import derive_rng
 from redoxmd.units import FS_PER_PS
 
-ABOUT = ("x", "temperature_K", "replica")
+ABOUT = ("structure", "x", "temperature_K", "replica")
 MAX_BLOCKS = 10
 
 
@@ -79,8 +79,8 @@ class RedoxAnalysis:
     """Tables of one trajectory; units are in the column names.
 
     Attributes:
-        hops: one row per hop; donor, acceptor, jump and ion are −1 where there is none. Atoms are counted as in the
-            trajectory, ions among the mobile ones.
+        hops: one row per hop; donor, acceptor, jump and ion are missing where there is none. Atoms are counted as in
+            the trajectory, ions among the mobile ones.
         trajectory: one row.
     """
 
@@ -172,6 +172,7 @@ def analyse_redox(
     settings: RedoxSettings,
     expected_high: float,
     seed: int,
+    jump_frames_fs: np.ndarray,
 ) -> RedoxAnalysis:
     """Hops, their jumps, and what surrounds each state, of one trajectory.
 
@@ -183,10 +184,11 @@ def analyse_redox(
         settings: how hops are read.
         expected_high: atoms in the higher state that the composition asks for.
         seed: root of the shuffles behind the chance levels.
+        jump_frames_fs: times of the frames in which jumps were looked for.
     """
     periodic = Periodic(cell_A)
     frames = frames_of(table, sites, periodic, settings)
-    about = {name: table[name].item() for name in ABOUT}
+    about = about_of(table)
     places = frames.redox_A + frames.start_A
     hops = find_hops(frames.level, frames.time_fs, places, periodic, settings.pair_window_fs)
     relation = relate_to_jumps(hops, jumps, periodic, settings.jump_window_fs)
@@ -197,9 +199,14 @@ def analyse_redox(
         **_state_row(table, frames, expected_high),
         **_by_state("bond", bonds, frames.level),
         **_by_state("vacancy", vacancies, frames.level),
-        **_hop_row(hops, jumps, frames, periodic, settings, seed),
+        **_hop_row(hops, jumps, frames, periodic, settings, seed, jump_frames_fs),
     }
     return RedoxAnalysis(hop_table(hops, relation, jumps, frames.redox_atom, about), pd.DataFrame([row]))
+
+
+def about_of(table: xr.Dataset) -> dict[str, float | str]:
+    """Columns `ABOUT` that say which trajectory a table is of."""
+    return {"structure": table.attrs.get("structure", ""), **{name: table[name].item() for name in ABOUT[1:]}}
 
 
 def _state_row(table: xr.Dataset, frames: Frames, expected_high: float) -> dict[str, float]:
@@ -216,21 +223,32 @@ def _state_row(table: xr.Dataset, frames: Frames, expected_high: float) -> dict[
 
 
 def _hop_row(
-    hops: Hops, jumps: Jumps, frames: Frames, periodic: Periodic, settings: RedoxSettings, seed: int
+    hops: Hops,
+    jumps: Jumps,
+    frames: Frames,
+    periodic: Periodic,
+    settings: RedoxSettings,
+    seed: int,
+    jump_frames_fs: np.ndarray,
 ) -> dict[str, float]:
     span = (float(frames.time_fs[0]), float(frames.time_fs[-1])) if len(frames.time_fs) else (0.0, 0.0)
-    duration_ps = (span[1] - span[0]) / FS_PER_PS
+    interval_fs = np.diff(frames.time_fs)
+    # Hops are seen only where frames are close enough to pair both sides.
+    resolved_ps = float(interval_fs[interval_fs <= settings.pair_window_fs].sum()) / FS_PER_PS
     window = settings.jump_window_fs
-    wide = (span[0] - window, span[1] + window)
-    near = np.flatnonzero((jumps.time_fs >= wide[0]) & (jumps.time_fs <= wide[1]))
+    near, drawn = (
+        np.flatnonzero((times >= span[0] - window) & (times <= span[1] + window))
+        for times in (jumps.time_fs, jump_frames_fs)
+    )
     seen = Jumps(jumps.ion[near], jumps.time_fs[near], jumps.start_A[near], jumps.end_A[near])
-    together = coincidence(hops, seen, periodic, window, wide, derive_rng(seed, "hops"))
+    together = coincidence(hops, seen, periodic, window, jump_frames_fs[drawn], derive_rng(seed, "hops"))
     n_hops = int(hops.paired.sum())
     return {
-        "duration_ps": duration_ps,
+        "duration_ps": (span[1] - span[0]) / FS_PER_PS,
+        "resolved_ps": resolved_ps,
         "n_hops": n_hops,
         "n_unpaired": len(hops) - n_hops,
-        "hops_per_ps": n_hops / duration_ps if duration_ps else float("nan"),
+        "hops_per_ps": n_hops / resolved_ps if resolved_ps else float("nan"),
         "n_jumps": len(seen),
         "share_with_jump": together.share,
         "share_with_jump_chance": together.share_by_chance,
@@ -264,30 +282,3 @@ def difference_error(values: np.ndarray, level: np.ndarray) -> float:
     differences = [mean_of(values[part][level[part] == 1]) - mean_of(values[part][level[part] == 0]) for part in parts]
     known = np.array(differences)[np.isfinite(differences)]
     return float(known.std(ddof=1) / np.sqrt(len(known))) if len(known) > 1 else float("nan")
-
-
-def hop_table(
-    hops: Hops, relation: HopJumps, jumps: Jumps, redox_atom: np.ndarray, about: dict[str, float]
-) -> pd.DataFrame:
-    """One row per hop; see `RedoxAnalysis.hops`."""
-    donor, acceptor = (
-        np.where(side == NONE, NONE, redox_atom[side] if len(redox_atom) else NONE)
-        for side in (hops.donor, hops.acceptor)
-    )
-    ion = np.where(relation.jump == NONE, NONE, jumps.ion[relation.jump] if len(jumps) else NONE)
-    columns = {
-        "time_fs": hops.time_fs,
-        "donor": donor,
-        "acceptor": acceptor,
-        **{f"electron_{axis}_A": hops.vector_A[:, d] for d, axis in enumerate("xyz")},
-        "electron_A": np.linalg.norm(hops.vector_A, axis=1),
-        "jump": relation.jump,
-        "ion": ion,
-        "lag_fs": relation.lag_fs,
-        "cosine": relation.cosine,
-        "distance_A": relation.distance_A,
-    }
-    table = pd.DataFrame(columns)
-    for position, (name, value) in enumerate(about.items()):
-        table.insert(position, name, value)
-    return table

@@ -32,7 +32,9 @@ def charges_of_reference(folder: Path, config: Path | None) -> str:
     return str(record["summary"])
 
 
-def charges_along(folder: Path, frames: Path, target: Path, config: Path | None, every: int, frame_fs: float) -> str:
+def charges_along(
+    folder: Path, frames: Path, target: Path, config: Path | None, every: int, frame_fs: float | None
+) -> str:
     """Write the charges of a trajectory as NetCDF, with oxidation states where oxidation.json lies beside the model."""
     log_to_terminal()
     settings = config_or_defaults(config)

@@ -11,10 +11,11 @@ import pandas as pd
 import xarray as xr
 
 from redoxmd.charges.hops import mean_of
-from redoxmd.charges.redox import RedoxSettings, analyse_redox, oxidation_table
+from redoxmd.charges.redox import ABOUT, RedoxSettings, about_of, analyse_redox, oxidation_table
 from redoxmd.charges.states import states_of_predictions
 from redoxmd.config.sections import Charges, Structures
-from redoxmd.diffusion.jumps import jumps_of
+from redoxmd.diffusion.jumps import frame_times_fs, jumps_of
+from redoxmd.diffusion.posterior import weighted_mean
 from redoxmd.geometry import Sites
 from redoxmd.seeds import derive_seed
 from redoxmd.structures.request import parse_name
@@ -35,11 +36,12 @@ TABLE_COLUMNS = (
     "vacancy_low_A",
     "vacancy_high_A",
     "n_hops",
+    "resolved_ps",
     "hops_per_ps",
     "mean_cosine",
     "disagreement_share",
 )
-STATE_COLUMNS = ("x", "temperature_K", "time_fs", "atom", "charge_e", "moment_muB", "probability", "state")
+STATE_COLUMNS = (*ABOUT, "time_fs", "atom", "charge_e", "moment_muB", "probability", "state")
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class RedoxSummary:
 
     Attributes:
         table: one row per x and T, replicas together; see TABLE_COLUMNS.
-        hops: one row per electron hop (`redox.hop_table`).
+        hops: one row per electron hop (`hop_table`).
         states: one row per redox atom and frame.
     """
 
@@ -86,24 +88,25 @@ def summarise_redox(
         analysed = analyse_redox(
             table,
             jumps_of(analysis),
-            _sites(table.attrs["structure"], structures),
+            _sites(table.attrs["structure"], structures, str(analysis.attrs.get("diffusing_framework", "")).split()),
             table["cell_A"].to_numpy(),
             reading,
             _expected(table, structures),
             derive_seed(seed, "redox", table.attrs["structure"], float(table["temperature_K"])),
+            frame_times_fs(analysis),
         )
         rows.append(analysed.trajectory.assign(**_mean_charges(table)))
         hops.append(analysed.hops)
     states = [_states(table) for table in tables]
     return RedoxSummary(
         _average(rows),
-        pd.concat(hops, ignore_index=True) if hops else pd.DataFrame(columns=["x", "temperature_K", "time_fs"]),
+        pd.concat(hops, ignore_index=True) if hops else pd.DataFrame(columns=[*ABOUT, "time_fs"]),
         pd.concat(states, ignore_index=True) if states else pd.DataFrame(columns=list(STATE_COLUMNS)),
     )
 
 
-def _sites(structure: str, structures: Structures) -> Sites:
-    return Sites.of(source_cell(structures).atoms.repeat(parse_name(structure).supercell))
+def _sites(structure: str, structures: Structures, diffusing: Sequence[str]) -> Sites:
+    return Sites.of(source_cell(structures).atoms.repeat(parse_name(structure).supercell), diffusing)
 
 
 def _expected(table: xr.Dataset, structures: Structures) -> float:
@@ -123,16 +126,15 @@ def _mean_charges(table: xr.Dataset) -> dict[str, float]:
 def _states(table: xr.Dataset) -> pd.DataFrame:
     redox = table["redox_atom"].to_numpy()
     charge, moment = (table[name].to_numpy()[:, redox] for name in ("charge_e", "moment_muB"))
-    state = table["state"].to_numpy().astype(float)
+    state = pd.Series(table["state"].to_numpy().ravel(), dtype="Int64")
     columns = {
-        "x": float(table["x"]),
-        "temperature_K": float(table["temperature_K"]),
+        **about_of(table),
         "time_fs": np.repeat(table["time_fs"].to_numpy(), len(redox)),
         "atom": np.tile(redox, len(charge)),
         "charge_e": charge.ravel(),
         "moment_muB": moment.ravel(),
         "probability": table["probability"].to_numpy().ravel(),
-        "state": np.where(state < 0, np.nan, state).ravel(),
+        "state": state.where(state >= 0),
     }
     return pd.DataFrame(columns, columns=list(STATE_COLUMNS))
 
@@ -143,34 +145,30 @@ def _average(rows: Sequence[pd.DataFrame]) -> pd.DataFrame:
         return pd.DataFrame(columns=list(TABLE_COLUMNS))
     every = pd.concat(rows, ignore_index=True)
     groups = [_group(group) for _, group in every.groupby(["x", "temperature_K"])]
-    return pd.DataFrame(groups, columns=list(TABLE_COLUMNS))
+    return pd.DataFrame(groups, columns=list(TABLE_COLUMNS)).astype({"n_frames": "Int64", "n_hops": "Int64"})
 
 
 def _group(group: pd.DataFrame) -> dict[str, float]:
-    weight = group["n_frames"].to_numpy(dtype=float)
+    frames = group["n_frames"].to_numpy(dtype=float)
 
-    def mean(name: str) -> float:
+    def mean(name: str, weight: np.ndarray = frames) -> float:
         values = group[name].to_numpy(dtype=float)
         known = np.isfinite(values) & (weight > 0)
         return float(np.average(values[known], weights=weight[known])) if known.any() else float("nan")
 
-    kept = ("charge_low_e", "charge_high_e", "bond_low_A", "bond_high_A", "bond_difference_A", "mean_cosine")
-    duration = float(group["duration_ps"].sum())
-    hops = float(group["n_hops"].sum())
+    averaged = ("charge_low_e", "charge_high_e", "bond_low_A", "bond_high_A", "vacancy_low_A", "vacancy_high_A")
+    bonds = group[["bond_difference_A", "bond_difference_error_A", "n_frames"]].dropna().to_numpy(dtype=float).T
+    resolved_ps, hops = float(group["resolved_ps"].sum()), int(group["n_hops"].sum())
     return {
-        **{name: mean(name) for name in (*kept, "vacancy_low_A", "vacancy_high_A", "n_high_expected")},
+        **{name: mean(name) for name in (*averaged, "bond_difference_A", "n_high_expected")},
+        "bond_difference_error_A": weighted_mean(*bonds)[1],
         "x": float(group["x"].iloc[0]),
         "temperature_K": float(group["temperature_K"].iloc[0]),
-        "n_frames": float(weight.sum()),
+        "n_frames": int(frames.sum()),
         "n_high_mean": mean("n_high"),
-        "bond_difference_error_A": _error_of_mean(group["bond_difference_error_A"].to_numpy(dtype=float)),
+        "mean_cosine": mean("mean_cosine", group["n_hops"].to_numpy(dtype=float)),
         "n_hops": hops,
-        "hops_per_ps": hops / duration if duration else float("nan"),
+        "resolved_ps": resolved_ps,
+        "hops_per_ps": hops / resolved_ps if resolved_ps else float("nan"),
         "disagreement_share": mean("share_disagreeing"),
     }
-
-
-def _error_of_mean(errors: np.ndarray) -> float:
-    """Error of the mean of independent values; NaN where none is known."""
-    known = errors[np.isfinite(errors)]
-    return float(np.sqrt((known**2).sum()) / len(known)) if len(known) else float("nan")

@@ -692,7 +692,7 @@ class Diffusion(Section):
         min_length=1,
         description="times of the van Hove functions; at most half of a trajectory, whatever stands here",
     )
-    min_jumps_to_fit: Count = Field(default=2, description="points with fewer jumps are drawn as limits, not fitted")
+    min_jumps_to_fit: Count = Field(default=2, description="points with fewer jumps are drawn as limits")
     min_temperatures_to_fit: int = Field(default=3, ge=2, description="fewer refuse the Arrhenius fit")
 
     @model_validator(mode="after")

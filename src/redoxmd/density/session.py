@@ -7,11 +7,13 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pandas as pd
 from ase import Atoms
 from ase.data import atomic_numbers
 from ase.io import read
+from ase.io.formats import filetype
 
 from redoxmd.checkpoint import Checkpoint
 from redoxmd.config import load_config
@@ -29,6 +31,7 @@ from redoxmd.seeds import derive_seed
 from redoxmd.trajectory import Trajectory, read_trajectory
 
 EVALUATED = 30
+logger = logging.getLogger("redoxmd")
 
 
 def config_or_defaults(path: Path | None) -> Config:
@@ -38,7 +41,6 @@ def config_or_defaults(path: Path | None) -> Config:
 
 def log_to_terminal() -> None:
     """Show progress on standard error."""
-    logger = logging.getLogger("redoxmd")
     if not logger.handlers:
         handler = logging.StreamHandler(sys.stderr)
         handler.setFormatter(logging.Formatter("%(asctime)s  %(message)s", "%H:%M:%S"))
@@ -92,38 +94,77 @@ def predict_frames(model: Path, frames: Path, store: Path, spacing_A: float, eve
 
 
 def read_structures(path: Path) -> list[Atoms]:
-    """Frames of a trajectory of ours, or of any file that ASE reads."""
-    if path.suffix == ".h5":
+    """Frames of a trajectory of redoxmd, or of any file that ASE reads.
+
+    Raises:
+        DataError: it is neither, or a LAMMPS dump that does not name the elements of its atoms.
+    """
+    if h5py.is_hdf5(path):
         trajectory = read_trajectory(path)
         return [
             Atoms(trajectory.numbers, positions, cell=trajectory.cell_A, pbc=True)
             for positions in trajectory.positions_A
         ]
     try:
+        if filetype(str(path)) == "lammps-dump-text" and " element" not in _dump_columns(path):
+            raise DataError("a LAMMPS dump without elements; write it with `dump_modify ID element Na V P O`")
         return list(read(path, ":"))
     except Exception as error:
         raise DataError(
-            f"{path}: no structures that ASE can read ({reason_of(error)}); give extended XYZ, H5MD of ours, …"
+            f"{path}: no structures that ASE can read ({reason_of(error)}); give extended XYZ, a trajectory of redoxmd "
+            "or the like"
         ) from error
 
 
-def as_trajectory(path: Path, frame_fs: float) -> Trajectory:
-    """A file of frames as a trajectory, one frame each `frame_fs`; a trajectory of ours as it is.
+def _dump_columns(path: Path) -> str:
+    with path.open(encoding="utf-8") as lines:
+        return next((line for line in lines if line.startswith("ITEM: ATOMS")), "")
+
+
+def as_trajectory(path: Path, frame_fs: float | None) -> Trajectory:
+    """A file of frames as a trajectory; a trajectory of redoxmd as it is.
+
+    Times and steps are those of the file, `time_fs` and `step` of the frames; where it has none, frames lie `frame_fs`
+    apart, or 1 fs, with a warning, where that is not known either.
 
     Raises:
-        DataError: atoms or cell change from frame to frame.
+        DataError: atoms or cell change from frame to frame, times do not increase, or the file's times are others than
+            `frame_fs` says.
     """
-    if path.suffix == ".h5":
-        return read_trajectory(path)
+    if h5py.is_hdf5(path):
+        trajectory = read_trajectory(path)
+        _refuse_other_interval(path, trajectory.time_fs, frame_fs)
+        return trajectory
     frames = read_structures(path)
     first = frames[0]
     cell = np.asarray(first.cell)
     same = all(np.array_equal(f.numbers, first.numbers) and np.allclose(f.cell, cell, atol=1e-6) for f in frames)
     if not same:
         raise DataError(f"{path}: atoms or cell change from frame to frame; give one trajectory at constant volume")
-    count = len(frames)
-    zeros = np.zeros(count)
+    zeros = np.zeros(len(frames))
     positions = np.array([frame.positions for frame in frames])
-    return Trajectory(
-        first.numbers, positions, cell, np.arange(count), np.arange(count) * frame_fs, zeros, zeros, zeros, {}
-    )
+    time_fs = _times_fs(path, frames, frame_fs)
+    steps = np.array([frame.info.get("step", number) for number, frame in enumerate(frames)])
+    return Trajectory(first.numbers, positions, cell, steps, time_fs, zeros, zeros, zeros, {})
+
+
+def _times_fs(path: Path, frames: Sequence[Atoms], frame_fs: float | None) -> np.ndarray:
+    """Times (T,) of frames of a file, from the frames themselves if they have them."""
+    given = [float(frame.info["time_fs"]) for frame in frames if "time_fs" in frame.info]
+    if not given:
+        if frame_fs is None and len(frames) > 1:
+            logger.warning("%s: frames without time_fs, taken as 1 fs apart; say what is true by --frame-fs", path)
+        return np.arange(len(frames)) * (1.0 if frame_fs is None else frame_fs)
+    time_fs = np.array(given)
+    if len(given) < len(frames) or (np.diff(time_fs) <= 0).any():
+        raise DataError(f"{path}: time_fs is missing in a frame or does not increase; mend it or leave it out of all")
+    _refuse_other_interval(path, time_fs, frame_fs)
+    return time_fs
+
+
+def _refuse_other_interval(path: Path, time_fs: np.ndarray, frame_fs: float | None) -> None:
+    if frame_fs is not None and len(time_fs) > 1 and not np.allclose(np.diff(time_fs), frame_fs, rtol=1e-3):
+        raise DataError(
+            f"{path}: frames are {time_fs[1] - time_fs[0]:g} fs apart by their own times, --frame-fs says "
+            f"{frame_fs:g}; leave the option out"
+        )

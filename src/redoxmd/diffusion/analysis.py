@@ -13,33 +13,46 @@ from ase.data import atomic_masses, atomic_numbers
 
 from redoxmd.config.sections import Diffusion, Structures
 from redoxmd.diffusion.arrhenius import fits_by_method
+from redoxmd.diffusion.correlation import correlation_columns
+from redoxmd.diffusion.framework import diffusing_elements, refuse_unfit
 from redoxmd.diffusion.jumps import (
     concerted_by_chance,
     concerted_count,
+    diffusion_by_axis,
     diffusion_from_jumps,
     find_jumps,
+    jumps_of,
     upper_limit_of_count,
     without_drift,
 )
-from redoxmd.diffusion.msd_analysis import coefficients_of_replicas, msd_variables
+from redoxmd.diffusion.msd_analysis import TRACER, coefficients_of_replicas, mean_fit, msd_variables
+from redoxmd.diffusion.posterior import NAN, weighted_mean
 from redoxmd.diffusion.site_analysis import site_variables
 from redoxmd.diffusion.site_tables import (
     SITE_SCALARS,
     concerted_table,
     event_table,
-    mean_of_replicas,
     occupancy_table,
     site_table,
+    whole_counts,
 )
+from redoxmd.diffusion.units import with_units
 from redoxmd.diffusion.van_hove_table import van_hove_table, van_hove_variables
 from redoxmd.seeds import derive_rng
 from redoxmd.trajectory import Trajectory
 from redoxmd.units import FS_PER_PS
 
-# Of two endings that fit, the first counts.
-UNITS = {"cm2_s": "cm2/s", "per_ps": "1/ps", "ps": "ps", "fs": "fs", "A2": "angstrom2", "A": "angstrom", "K": "K"}
 # Attributes that are columns of trajectories.csv.
-NOTES = ("end_reason", "msd_regime", "sigma_regime", "no_haven_ratio", "site_origin", "no_sites")
+NOTES = (
+    "structure",
+    "end_reason",
+    "diffusing_framework",
+    "msd_regime",
+    "sigma_regime",
+    "no_haven_ratio",
+    "site_origin",
+    "no_sites",
+)
 
 
 @dataclass(frozen=True)
@@ -77,30 +90,36 @@ def analyse_trajectory(
     `msd_analysis.msd_variables`, `van_hove_table.van_hove_variables` and `site_analysis.site_variables`, with the
     sites of `structures`.
     """
-    about = trajectory.metadata
+    refuse_unfit(trajectory)
+    about, time_fs = trajectory.metadata, trajectory.time_fs
     mobile = trajectory.numbers == atomic_numbers[about["mobile_ion"]]
-    masses = atomic_masses[trajectory.numbers]
-    positions = without_drift(trajectory.positions_A, mobile, masses)
-    duration = float(trajectory.time_fs[-1] - trajectory.time_fs[0]) if len(trajectory.time_fs) else 0.0
+    diffusing = diffusing_elements(trajectory, mobile, settings.jump_distance_A)
+    moving = mobile | np.isin(trajectory.numbers, [atomic_numbers[symbol] for symbol in diffusing])
+    positions = without_drift(trajectory.positions_A, moving, atomic_masses[trajectory.numbers], of=mobile)
+    duration = float(time_fs[-1] - time_fs[0]) if len(time_fs) else 0.0
     n_ions = int(mobile.sum())
-    jumps = find_jumps(positions, trajectory.time_fs, settings)
+    jumps = find_jumps(positions, time_fs, settings)
     by_jumps = diffusion_from_jumps(jumps, n_ions, duration, settings.jump_distance_A)
-    msd_part, msd_notes = msd_variables(positions, trajectory.time_fs, settings)
+    by_axis, by_axis_error = diffusion_by_axis(jumps, n_ions, duration)
+    msd_part, msd_notes = msd_variables(positions, time_fs, settings)
     window = settings.concerted_window_ps
     scalars = {
         "n_jumps": len(jumps),
         "n_ions": n_ions,
+        "n_frames": len(time_fs),
+        "start_fs": float(time_fs[0]) if len(time_fs) else NAN,
+        "frame_interval_fs": duration / (len(time_fs) - 1) if len(time_fs) > 1 else NAN,
         "duration_ps": duration / FS_PER_PS,
         "D_jumps_cm2_s": by_jumps.value_cm2_s,
         "D_jumps_error_cm2_s": by_jumps.error_cm2_s,
         "D_jumps_limit_cm2_s": by_jumps.limit_cm2_s,
         "n_concerted": concerted_count(jumps.ion, jumps.time_fs, window),
-        "n_concerted_chance": concerted_by_chance(jumps.ion, duration, window, derive_rng(seed, "chance")),
-        "mean_temperature_K": float(trajectory.temperature_K.mean()) if len(trajectory.time_fs) else float("nan"),
-        "max_spread_eV_A": float(trajectory.spread_eV_A.max(initial=0.0)),
+        "n_concerted_chance": concerted_by_chance(jumps.ion, time_fs, window, derive_rng(seed, "chance")),
+        "mean_temperature_K": float(trajectory.temperature_K.mean()) if len(time_fs) else NAN,
+        "max_spread_eV_A": float(trajectory.spread_eV_A.max()) if len(time_fs) else NAN,
     }
     site_part, site_notes = site_variables(
-        trajectory, positions, mobile, structures, settings, derive_rng(seed, "site_chance")
+        trajectory, positions, mobile, diffusing, structures, settings, derive_rng(seed, "site_chance")
     )
     dataset = xr.Dataset(
         {name: ((), value) for name, value in scalars.items()}
@@ -109,20 +128,19 @@ def analyse_trajectory(
             "jump_time_fs": ("jump", jumps.time_fs),
             "jump_start_A": (("jump", "axis"), jumps.start_A),
             "jump_end_A": (("jump", "axis"), jumps.end_A),
+            "D_jumps_axis_cm2_s": ("axis", by_axis),
+            "D_jumps_axis_error_cm2_s": ("axis", by_axis_error),
         }
         | msd_part
         | van_hove_variables(positions, trajectory.time_fs, trajectory.cell_A, settings)
         | site_part,
         coords={key: about[key] for key in ("x", "temperature_K", "replica")},
         attrs={key: str(about[key]) for key in ("structure", "model", "end_reason") if key in about}
+        | {"diffusing_framework": " ".join(diffusing)}
         | msd_notes
         | site_notes,
     )
-    for name, variable in dataset.variables.items():
-        suffix = next((unit for ending, unit in UNITS.items() if str(name).endswith("_" + ending)), None)
-        if suffix:
-            variable.attrs["units"] = suffix
-    return dataset
+    return with_units(dataset)
 
 
 def summarise(datasets: Sequence[xr.Dataset], settings: Diffusion) -> Summary:
@@ -130,10 +148,10 @@ def summarise(datasets: Sequence[xr.Dataset], settings: Diffusion) -> Summary:
     trajectories, diffusivities = averages(datasets, settings)
     fits = [{"x": x, **fits_by_method(group, settings)} for x, group in diffusivities.groupby("x")]
     return Summary(
-        trajectories,
-        diffusivities,
+        whole_counts(trajectories),
+        whole_counts(diffusivities),
         pd.DataFrame(fits),
-        concerted_table(trajectories),
+        whole_counts(concerted_table(trajectories)),
         event_table(datasets),
         site_table(datasets),
         occupancy_table(datasets),
@@ -146,11 +164,12 @@ def averages(datasets: Sequence[xr.Dataset], settings: Diffusion) -> tuple[pd.Da
     trajectories = pd.DataFrame([_row(dataset) for dataset in datasets])
     absent = [name for name in SITE_SCALARS if name not in trajectories]
     trajectories = trajectories.assign(**dict.fromkeys(absent, np.nan))
-    trajectories = trajectories.sort_values(["x", "temperature_K", "replica"]).reset_index(drop=True)
     rows = []
-    for key, group in trajectories.groupby(["x", "temperature_K"]):
-        of_group = [dataset for dataset in datasets if (dataset["x"].item(), dataset["temperature_K"].item()) == key]
-        rows.append(_average(group, settings) | coefficients_of_replicas(of_group))
+    for _, group in trajectories.groupby(["x", "temperature_K"]):
+        of_group = [datasets[number] for number in group.index]
+        row = _average(group, settings) | _by_axis(of_group) | coefficients_of_replicas(of_group)
+        rows.append(row | correlation_columns(mean_fit(of_group, TRACER), row, [jumps_of(one) for one in of_group]))
+    trajectories = trajectories.sort_values(["x", "temperature_K", "replica"]).reset_index(drop=True)
     return trajectories, pd.DataFrame(rows)
 
 
@@ -162,22 +181,24 @@ def _row(dataset: xr.Dataset) -> dict[str, float | str]:
 
 
 def _average(group: pd.DataFrame, settings: Diffusion) -> dict[str, Any]:
-    """Mean over replicas (the paper's final D) of what jumps give.
+    """Mean over replicas (the paper's final D) of what jumps give, weighted by ion-time: counts over exposure.
 
-    The error is the larger of the scatter between replicas and what each replica's own error allows; the limit, where
-    there are too few jumps to fit, is that of all replicas together.
+    Trajectories without time take no part. The error is the larger of the scatter between replicas and what each
+    replica's own error allows; the limit, where there are too few jumps to fit, is that of all replicas together.
     """
-    row = {
-        "x": float(group["x"].iloc[0]),
-        "temperature_K": float(group["temperature_K"].iloc[0]),
+    group = group.assign(ion_time_ps=group["n_ions"] * group["duration_ps"])
+    row: dict[str, Any] = {"x": float(group["x"].iloc[0]), "temperature_K": float(group["temperature_K"].iloc[0])}
+    group = group[group["ion_time_ps"] > 0]
+    row |= {
         "replicas": len(group),
         "n_jumps": int(group["n_jumps"].sum()),
         "n_site_jumps": float(group["n_site_jumps"].sum(skipna=False)),
         "time_ps": float(group["duration_ps"].sum()),
+        "ion_time_ps": float(group["ion_time_ps"].sum()),
     }
     for name, count in (("D_jumps", row["n_jumps"]), ("D_sites", row["n_site_jumps"])):
-        values, errors = group[f"{name}_cm2_s"].to_numpy(), group[f"{name}_error_cm2_s"].to_numpy()
-        row[f"{name}_cm2_s"], row[f"{name}_error_cm2_s"] = mean_of_replicas(values, errors)
+        columns = (f"{name}_cm2_s", f"{name}_error_cm2_s", "ion_time_ps")
+        row[columns[0]], row[columns[1]] = weighted_mean(*(group[column].to_numpy(dtype=float) for column in columns))
         row[f"{name}_limit_cm2_s"] = _limit(group, name, count, settings.min_jumps_to_fit)
     return row
 
@@ -187,11 +208,23 @@ def _limit(group: pd.DataFrame, name: str, count: float, enough: int) -> float:
 
     Without jumps, those of the threshold length; with some, D times how many more there may be.
     """
-    exposure = group["n_ions"] * group["duration_ps"]
-    if not count < enough or exposure.sum() <= 0:
-        return float("nan")
+    ion_time = group["ion_time_ps"]
+    if not count < enough or group.empty:
+        return NAN
     if count == 0:
-        # Each limit is three jumps over its own exposure: together three jumps over the sum.
-        return float((group[f"{name}_limit_cm2_s"] * exposure).iloc[0] / exposure.sum())
-    together = (group[f"{name}_cm2_s"] * exposure).sum() / exposure.sum()
+        # Each limit is three jumps over its own ion-time: together three jumps over the sum.
+        return float((group[f"{name}_limit_cm2_s"] * ion_time).iloc[0] / ion_time.sum())
+    together = (group[f"{name}_cm2_s"] * ion_time).sum() / ion_time.sum()
     return float(together * upper_limit_of_count(count) / count)
+
+
+def _by_axis(datasets: Sequence[xr.Dataset]) -> dict[str, float]:
+    """D along x, y and z of the file, from jumps and from the MSD, over replicas by ion-time."""
+    columns: dict[str, float] = {}
+    for name in ("jumps", "msd"):
+        D = np.array([dataset[f"D_{name}_axis_cm2_s"].to_numpy() for dataset in datasets])
+        ion_time = np.array([float(dataset["n_ions"] * dataset["duration_ps"]) for dataset in datasets])
+        known = np.isfinite(D).all(axis=1)
+        means = ion_time[known] @ D[known] / ion_time[known].sum() if known.any() else np.full(3, NAN)
+        columns |= {f"D_{name}_{axis}_cm2_s": float(mean) for axis, mean in zip("xyz", means, strict=True)}
+    return columns

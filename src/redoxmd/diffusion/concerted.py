@@ -114,14 +114,12 @@ class Accompaniment:
         return Exchanges(chosen[:, 0], chosen[:, 1], np.diff(jumps.time_fs[chosen], axis=1)[:, 0])
 
     def by_chance(
-        self, jumps: SiteJumps, duration_fs: float, rng: np.random.Generator, shuffles: int = 200
+        self, jumps: SiteJumps, frames_fs: np.ndarray, rng: np.random.Generator, shuffles: int = 200
     ) -> np.ndarray:
-        """Mean `Concert.counts` (3,) of the same jumps at random times."""
+        """Mean `Concert.counts` (3,) of the same jumps, each at the time of a random frame."""
         if len(jumps) < 2:
             return np.zeros(3)
-        shuffled = (
-            self.of(replace(jumps, time_fs=rng.uniform(0, duration_fs, len(jumps)))).counts for _ in range(shuffles)
-        )
+        shuffled = (self.of(replace(jumps, time_fs=rng.choice(frames_fs, len(jumps)))).counts for _ in range(shuffles))
         return np.mean(list(shuffled), axis=0)
 
 

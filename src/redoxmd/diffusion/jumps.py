@@ -47,21 +47,29 @@ def jumps_of(analysis: xr.Dataset) -> Jumps:
     return Jumps(ion.astype(int), time_fs, start_A.reshape(-1, 3), end_A.reshape(-1, 3))
 
 
+def frame_times_fs(analysis: xr.Dataset) -> np.ndarray:
+    """(T,) times of the frames of the trajectory behind an analysis."""
+    frames: np.ndarray = float(analysis["start_fs"]) + float(analysis["frame_interval_fs"]) * np.arange(
+        int(analysis["n_frames"])
+    )
+    return frames
+
+
 def without_drift(
-    positions_A: np.ndarray, mobile: np.ndarray, masses_amu: np.ndarray, of: np.ndarray | None = None
+    positions_A: np.ndarray, moving: np.ndarray, masses_amu: np.ndarray, of: np.ndarray | None = None
 ) -> np.ndarray:
-    """Positions (T, m, 3) of the mobile ions, or of some atoms, relative to the framework.
+    """Positions (T, m, 3) of the moving atoms, or of some atoms, relative to the framework.
 
     The framework's centre of mass stays where it is in the first frame.
 
     Args:
         positions_A: (T, n, 3) all atoms, unwrapped.
-        mobile: (n,) which atoms are no framework.
+        moving: (n,) which atoms are no framework.
         masses_amu: (n,).
-        of: (n,) the atoms wanted, if not the mobile ones.
+        of: (n,) the atoms wanted, if not the moving ones.
     """
-    frame, wanted = ~mobile, mobile if of is None else of
-    if not frame.any():
+    frame, wanted = ~moving, moving if of is None else of
+    if not frame.any() or not len(positions_A):
         return positions_A[:, wanted]
     weights = masses_amu[frame] / masses_amu[frame].sum()
     centre = np.einsum("tnd,n->td", positions_A[:, frame], weights)
@@ -151,6 +159,17 @@ def diffusion_from_jumps(jumps: Jumps, n_ions: int, duration_fs: float, jump_dis
     return Diffusivity(float(squared.sum() * unit), float(np.sqrt((squared**2).sum()) * unit))
 
 
+def diffusion_by_axis(jumps: Jumps, n_ions: int, duration_fs: float) -> tuple[np.ndarray, np.ndarray]:
+    """D (3,) cm²/s along x, y and z of the file, ⟨d_x²⟩ Γ / 2, and errors as those of `diffusion_from_jumps`.
+
+    Their mean is D; a is along x and b in the xy plane (`trajectory.in_standard_form`).
+    """
+    exposure = n_ions * duration_fs
+    unit = CM2_PER_S_PER_A2_PER_FS / (2 * exposure) if exposure > 0 else float("nan")
+    squared = (jumps.end_A - jumps.start_A) ** 2
+    return squared.sum(axis=0) * unit, np.sqrt((squared**2).sum(axis=0)) * unit
+
+
 def upper_limit_of_count(count: float) -> float:
     """95 % upper limit on the mean of a Poisson count: χ²₀.₉₅(2n + 2)/2, which is 3 for none."""
     return float(gammaincinv(count + 1, 0.95))
@@ -174,10 +193,13 @@ def _since_another(ion: np.ndarray, time_fs: np.ndarray) -> np.ndarray:
 
 
 def concerted_by_chance(
-    ion: np.ndarray, duration_fs: float, window_ps: float, rng: np.random.Generator, shuffles: int = 200
+    ion: np.ndarray, frames_fs: np.ndarray, window_ps: float, rng: np.random.Generator, shuffles: int = 200
 ) -> float:
-    """Mean number of concerted jumps when the same ions jump as often, at random times."""
+    """Mean number of concerted jumps when the same ions jump as often, each at the time of a random frame.
+
+    Jumps are seen at frames only: in a window of a few frames, random times between them would meet less often.
+    """
     if len(ion) < 2:
         return 0.0
-    counts = [concerted_count(ion, rng.uniform(0, duration_fs, len(ion)), window_ps) for _ in range(shuffles)]
+    counts = [concerted_count(ion, rng.choice(frames_fs, len(ion)), window_ps) for _ in range(shuffles)]
     return float(np.mean(counts))

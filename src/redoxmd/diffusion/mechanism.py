@@ -11,6 +11,7 @@ import xarray as xr
 from ase.data import atomic_masses, atomic_numbers
 
 from redoxmd.config.sections import Diffusion
+from redoxmd.diffusion.framework import moving_atoms
 from redoxmd.diffusion.jumps import without_drift
 from redoxmd.diffusion.sites import NONE
 from redoxmd.geometry import Periodic
@@ -204,7 +205,8 @@ def describe_event(choice: Choice, analysis: xr.Dataset, trajectory: Trajectory,
     everything = np.ones(len(mobile), dtype=bool)
     # The first frame is where the drift counts from, for the sites too.
     frames = trajectory.positions_A[[0, *wide]]
-    positions = without_drift(frames, mobile, atomic_masses[trajectory.numbers], of=everything)[1:]
+    moving = moving_atoms(trajectory, analysis)
+    positions = without_drift(frames, moving, atomic_masses[trajectory.numbers], of=everything)[1:]
     ions = np.flatnonzero(mobile)
     moves = [
         _move(analysis, jump, ions, time_fs[wide], positions, trajectory.cell_A, settings) for jump in choice.jumps

@@ -32,6 +32,8 @@ def squared_displacements(positions_A: np.ndarray) -> np.ndarray:
 def mean_squared_displacement(positions_A: np.ndarray) -> np.ndarray:
     """Mean over the m ions of (T, m, 3) of `squared_displacements`, (T,) Å², some ions in memory at a time."""
     frames, ions = positions_A.shape[:2]
+    if not frames:
+        return np.zeros(0)
     step = max(1, BLOCK_POINTS // max(frames, 1))
     total = np.zeros(frames)
     for first in range(0, ions, step):

@@ -33,15 +33,21 @@ def msd_variables(
     ions = positions_A.shape[1]
     walkers = {TRACER: (positions_A, 1), CHARGE: (summed(positions_A), ions)}
     lags = np.unique(np.linspace(0, max(len(time_fs) - 1, 0), MSD_LAGS).astype(int))
-    variables: Variables = {"lag_fs": ("lag", time_fs[lags] - time_fs[0] if len(time_fs) else np.zeros(1))}
+    variables: Variables = {"lag_fs": ("lag", time_fs[lags] - time_fs[0] if len(time_fs) else np.full(1, np.nan))}
     fits = {}
     for name, (paths, members) in walkers.items():
         msd = mean_squared_displacement(paths)
         fits[name] = fit_line(paths, msd, time_fs, settings, members) if ions else NO_FIT
-        variables[f"{name}_A2"] = ("lag", msd[lags] if len(msd) else np.zeros(1))
+        variables[f"{name}_A2"] = ("lag", msd[lags] if len(msd) else np.full(1, np.nan))
         variables[f"D_{name}_line_cm2_s"] = ((), fits[name].D_cm2_s)
         variables[f"D_{name}_variance"] = ("power", fits[name].variance)
         variables[f"D_{name}_floor_cm2_s"] = ((), fits[name].floor_cm2_s)
+    # MSD = 2·D·t along one axis, where the line takes 6·D·t.
+    along = [positions_A[:, :, axis : axis + 1] for axis in range(3)]
+    variables["D_msd_axis_cm2_s"] = (
+        "axis",
+        [3 * fit_line(path, mean_squared_displacement(path), time_fs, settings).D_cm2_s for path in along],
+    )
     row = coefficients(fits[TRACER], fits[CHARGE])
     scalars = {key: value for key, value in row.items() if not isinstance(value, str)}
     notes = {key: value for key, value in row.items() if isinstance(value, str)}
@@ -76,10 +82,11 @@ def coefficients(tracer: LineFit, charge: LineFit) -> dict[str, float | str]:
 
 def coefficients_of_replicas(datasets: Sequence[xr.Dataset]) -> dict[str, float | str]:
     """The same over trajectories of one x and temperature; those too short for a fit take no part."""
-    return coefficients(*(_mean_fit(datasets, name) for name in (TRACER, CHARGE)))
+    return coefficients(*(mean_fit(datasets, name) for name in (TRACER, CHARGE)))
 
 
-def _mean_fit(datasets: Sequence[xr.Dataset], name: str) -> LineFit:
+def mean_fit(datasets: Sequence[xr.Dataset], name: str) -> LineFit:
+    """Mean over trajectories by ion-time of the fit of `TRACER` or `CHARGE`; without those too short for one."""
     fits = [_recorded(dataset, name) for dataset in datasets]
     fitted = [fit for fit in fits if np.isfinite(fit.D_cm2_s)]
     return mean_of_fits(fitted) if fitted else NO_FIT

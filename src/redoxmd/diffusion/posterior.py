@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -221,27 +221,40 @@ def _exponent(
 
 
 def mean_of_fits(fits: Sequence[LineFit]) -> LineFit:
-    """The mean over replicas as one fit: errors those of the replicas, or their scatter where that is larger."""
-    count = len(fits)
+    """The mean over replicas, by ion-time, as one fit: errors theirs, or their scatter where that is larger."""
+    # Each floor is that of three jumps over its own ion-time.
+    ion_time = np.array([1 / fit.floor_cm2_s for fit in fits])
+    share = ion_time / ion_time.sum()
     D = np.array([fit.D_cm2_s for fit in fits])
-    variance = np.sum([fit.variance for fit in fits], axis=0) / count**2
+    variance = np.sum([part**2 * fit.variance for part, fit in zip(share, fits, strict=True)], axis=0)
     # Where nothing moved there is no exponent.
-    grown = [fit for fit in fits if np.isfinite(fit.exponent)]
-    exponents, errors = (np.array([getattr(fit, name) for fit in grown]) for name in ("exponent", "exponent_error"))
-    mean = LineFit(
-        float(D.mean()),
-        variance,
-        float(exponents.mean()) if grown else NAN,
-        max(float(np.sqrt((errors**2).sum()) / len(grown)), _scatter(exponents)) if grown else NAN,
-        float(sum(fit.observations for fit in fits)),
-        # Each is three jumps over its own exposure.
-        1 / float(np.sum([1 / fit.floor_cm2_s for fit in fits])),
+    grown = np.array([np.isfinite(fit.exponent) for fit in fits])
+    exponent, exponent_error = weighted_mean(
+        np.array([fit.exponent for fit in fits])[grown],
+        np.array([fit.exponent_error for fit in fits])[grown],
+        ion_time[grown],
     )
-    if 0 < mean.error_cm2_s < _scatter(D):
-        wider = variance * (_scatter(D) / mean.error_cm2_s) ** 2
-        return LineFit(mean.D_cm2_s, wider, mean.exponent, mean.exponent_error, mean.observations, mean.floor_cm2_s)
+    mean = LineFit(
+        float(share @ D),
+        variance,
+        exponent,
+        exponent_error,
+        float(sum(fit.observations for fit in fits)),
+        1 / float(ion_time.sum()),
+    )
+    _, widest = weighted_mean(D, np.zeros(len(D)), ion_time)
+    if 0 < mean.error_cm2_s < widest:
+        return replace(mean, variance=variance * (widest / mean.error_cm2_s) ** 2)
     return mean
 
 
-def _scatter(values: np.ndarray) -> float:
-    return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
+def weighted_mean(values: np.ndarray, errors: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
+    """Mean, and its error: the larger of the scatter of the values and what their own errors allow; NaN of none."""
+    if not weights.sum() > 0:
+        return NAN, NAN
+    share = weights / weights.sum()
+    mean = float(share @ values)
+    own = float(np.sqrt(((share * errors) ** 2).sum()))
+    count = len(values)
+    scatter = np.sqrt(count / (count - 1) * ((share * (values - mean)) ** 2).sum()) if count > 1 else 0.0
+    return mean, own if np.isnan(own) else max(own, float(scatter))

@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 from ase.data import atomic_masses, atomic_numbers
 
+from redoxmd.diffusion.framework import moving_atoms
 from redoxmd.diffusion.jumps import jumps_of, without_drift
 from redoxmd.diffusion.visited import visit_density
 from redoxmd.trajectory import Trajectory
@@ -57,7 +58,8 @@ def show_a_jump(analyses: Sequence[xr.Dataset], read: Callable[[int], Trajectory
     about = trajectory.metadata
     mobile = trajectory.numbers == atomic_numbers[about["mobile_ion"]]
     everything = np.ones(len(mobile), dtype=bool)
-    positions = without_drift(trajectory.positions_A, mobile, atomic_masses[trajectory.numbers], of=everything)
+    moving = moving_atoms(trajectory, analyses[number])
+    positions = without_drift(trajectory.positions_A, moving, atomic_masses[trajectory.numbers], of=everything)
     title = f"x = {about['x']:g}, {about['temperature_K']:g} K, replica {about['replica']}"
     jump = len(jumps) // 2
     if len(jumps):

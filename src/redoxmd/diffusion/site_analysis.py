@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from ase.data import atomic_masses
+from ase.data import atomic_masses, atomic_numbers
 
 from redoxmd.config.sections import Diffusion, Structures
 from redoxmd.diffusion.concerted import Accompaniment, Concert
 from redoxmd.diffusion.jumps import diffusion_from_jumps, frames_to_persist, without_drift
-from redoxmd.diffusion.site_jumps import SiteJumps, find_stays, jumps_between, occupancy, rate_of
+from redoxmd.diffusion.site_jumps import SiteJumps, find_stays, held_keys, jumps_between, occupancy, rate_of
 from redoxmd.diffusion.sites import NONE, SiteMap, SiteTree, source_sites
 from redoxmd.diffusion.visited import visited_sites
 from redoxmd.errors import StructureError
+from redoxmd.occupation import site_labels
 from redoxmd.trajectory import Trajectory
 from redoxmd.units import FS_PER_PS
 
@@ -29,6 +31,7 @@ def site_variables(
     trajectory: Trajectory,
     positions_A: np.ndarray,
     mobile: np.ndarray,
+    diffusing: Sequence[str],
     structures: Structures | None,
     settings: Diffusion,
     rng: np.random.Generator,
@@ -41,15 +44,19 @@ def site_variables(
         trajectory: all of it.
         positions_A: (T, m, 3) its mobile ions, drift removed.
         mobile: (n,) which atoms these are.
+        diffusing: other elements that are no framework (`framework.diffusing_elements`).
         structures: whose source cell has the sites; None: they are looked for.
         settings: of the section.
         rng: for the chance level.
     """
-    if len(trajectory.time_fs) < 2 or not mobile.any():
-        return {}, {"site_origin": "", "no_sites": "no mobile ion, or fewer than two frames"}
+    frames = len(trajectory.time_fs)
+    if frames < 2 or not mobile.any():
+        end = str(trajectory.metadata.get("end_reason", "")) or "it does not say why"
+        few = "fewer than two frames" if frames else "no frames"
+        return {}, {"site_origin": "", "no_sites": f"{few} ({end})" if mobile.any() else "no mobile ion"}
     window = frames_to_persist(trajectory.time_fs, settings.persistence_fs)
     try:
-        sites = _site_map(trajectory, positions_A, mobile, structures, settings, window)
+        sites = _site_map(trajectory, positions_A, mobile, diffusing, structures, settings, window)
         preferred = structures.preferred_site if structures else ""
         analysis = _Analysis(trajectory.time_fs, positions_A, sites, preferred, settings, window)
     except StructureError as error:
@@ -61,16 +68,18 @@ def _site_map(
     trajectory: Trajectory,
     positions_A: np.ndarray,
     mobile: np.ndarray,
+    diffusing: Sequence[str],
     structures: Structures | None,
     settings: Diffusion,
     window: int,
 ) -> SiteMap:
     if structures is not None and settings.site_reference == "source":
-        return source_sites(trajectory, structures)
+        return source_sites(trajectory, structures, diffusing)
     # The mean framework from some frames: all of them at once would double the memory of the trajectory.
     part = trajectory.positions_A[:: max(1, len(trajectory.time_fs) // MEAN_FRAMES)]
-    framework_A = without_drift(part, mobile, atomic_masses[trajectory.numbers], of=~mobile).mean(axis=0)
-    cell_A, numbers = np.asarray(trajectory.cell_A), trajectory.numbers[~mobile]
+    moving = mobile | np.isin(trajectory.numbers, [atomic_numbers[symbol] for symbol in diffusing])
+    framework_A = without_drift(part, moving, atomic_masses[trajectory.numbers], of=~moving).mean(axis=0)
+    cell_A, numbers = np.asarray(trajectory.cell_A), trajectory.numbers[~moving]
     return visited_sites(positions_A, framework_A, numbers, cell_A, settings.site_radius_A, window)
 
 
@@ -87,6 +96,14 @@ class _Analysis:
         window: int,
     ) -> None:
         tree = SiteTree(sites.fractional, sites.cell_A, settings.site_radius_A)
+        apart_A, *pair = tree.closest()
+        if apart_A < settings.site_radius_A and sites.origin == "source":
+            one, other = (site_labels(sites.kind.tolist())[site] for site in pair)
+            raise StructureError(
+                f"sites {one} and {other} are {apart_A:.2f} Å apart, nearer than diffusion.site_radius_A "
+                f"({settings.site_radius_A:g} Å), so an ion at one is at the other too; make one site of split ones in "
+                "structures.source, or lower the radius to half of that distance"
+            )
         keys = tree.keys(positions_A)
         stays = find_stays(keys, window)
         self.time_fs, self.sites, self.settings = time_fs, sites, settings
@@ -97,14 +114,15 @@ class _Analysis:
                 "trajectory, set diffusion.site_reference: visited, or change diffusion.site_radius_A"
             )
         self.jumps = jumps_between(stays, time_fs, tree, settings.return_fs)
-        self.occupancy = occupancy(stays, len(time_fs), sites)
+        self.held = held_keys(keys, stays, int(settings.return_fs / (time_fs[1] - time_fs[0])))
+        self.occupancy = occupancy(self.held, sites)
         self.company = Accompaniment(sites, preferred, settings)
 
     def variables(self, rng: np.random.Generator) -> Variables:
         transport = self.jumps.transport
         concert = self.company.of(transport)
         duration_fs = float(self.time_fs[-1] - self.time_fs[0])
-        chance = self.company.by_chance(transport, duration_fs, rng)
+        chance = self.company.by_chance(transport, self.time_fs, rng)
         scalars = self._rates(transport, duration_fs) | _company(concert, chance)
         return {
             **{name: ((), value) for name, value in scalars.items()},
@@ -117,6 +135,7 @@ class _Analysis:
         D = diffusion_from_jumps(transport, self.n_ions, duration_fs, self.settings.jump_distance_A)
         return {
             "at_sites_fraction": self.at_sites,
+            "at_no_site_fraction": float((self.held == NONE).mean()),
             "n_site_changes": len(self.jumps),
             "n_returned": int(self.jumps.returned.sum()),
             "n_site_jumps": len(transport),

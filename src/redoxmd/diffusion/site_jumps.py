@@ -8,7 +8,8 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from redoxmd.diffusion.jumps import NONE_SEEN_LIMIT, Jumps
-from redoxmd.diffusion.sites import SiteMap, SiteTree, site_of
+from redoxmd.diffusion.sites import NONE, SiteMap, SiteTree, site_of
+from redoxmd.trajectory import BLOCK_FRAMES
 
 
 @dataclass(frozen=True)
@@ -99,21 +100,55 @@ def _returned(ion: np.ndarray, time_fs: np.ndarray, old: np.ndarray, new: np.nda
     return returned
 
 
-def occupancy(stays: Stays, frames: int, sites: SiteMap) -> np.ndarray:
-    """Ions per site of each kind, (T, kinds) in the order of `SiteMap.kinds`.
+def held_keys(keys: np.ndarray, stays: Stays, absence: int) -> np.ndarray:
+    """Unwrapped site (T, m) that each ion holds in each frame, −1 for none.
 
-    An ion counts at its site until it is at the next, and at its first site from the start.
+    An ion holds the site of its stay while it is within the radius, and while it is away if it comes back within
+    `absence` frames. On its way to another site, or away for longer, it holds none.
+
+    Args:
+        keys: (T, m) of `SiteTree.keys`.
+        stays: of `find_stays`.
+        absence: frames.
     """
-    names = sites.kinds
-    number = np.searchsorted(names, sites.kind)[site_of(stays.key)]
-    first = np.ones(len(stays.ion), dtype=bool)
-    first[1:] = stays.ion[1:] != stays.ion[:-1]
-    change = np.zeros((frames, len(names)))
-    np.add.at(change, (np.where(first, 0, stays.frame), number), 1)
-    left = np.flatnonzero(~first)
-    np.add.at(change, (stays.frame[left], number[left - 1]), -1)
-    total = np.array([(sites.kind == name).sum() for name in names])
-    filled: np.ndarray = change.cumsum(axis=0) / total
+    frames, ions = keys.shape
+    if not len(stays.key):
+        return np.full((frames, ions), NONE, dtype=np.int64)
+    begins = np.ones(len(stays.ion), dtype=bool)
+    begins[1:] = stays.ion[1:] != stays.ion[:-1]
+    number = np.zeros(frames * ions, dtype=np.int64)
+    number[stays.ion * frames + np.where(begins, 0, stays.frame)] = 1
+    own = stays.key[np.cumsum(number) - 1]
+    own[~np.isin(np.arange(ions), stays.ion).repeat(frames)] = NONE
+    away = own != keys.T.ravel()
+    # Runs of frames at the own site or away from it.
+    edge = np.concatenate([[True], (away[1:] != away[:-1]) | (own[1:] != own[:-1])])
+    edge[::frames] = True
+    start = np.flatnonzero(edge)
+    end = np.append(start[1:], frames * ions)
+    inner = (start % frames > 0) & (end % frames > 0)
+    same = inner & (own[start - 1] == own[start]) & (own[start] == own[end % (frames * ions)])
+    gone = away[start] & ~(same & (end - start <= absence))
+    own[gone.repeat(end - start)] = NONE
+    return own.reshape(ions, frames).T
+
+
+def occupancy(held: np.ndarray, sites: SiteMap) -> np.ndarray:
+    """Share of the sites of each kind that an ion holds, (T, kinds) in the order of `SiteMap.kinds`; one at most.
+
+    Args:
+        held: (T, m) of `held_keys`.
+        sites: the sites.
+    """
+    of_kind = np.array([sites.kind == name for name in sites.kinds], dtype=float)
+    share = (of_kind / of_kind.sum(axis=1, keepdims=True)).T
+    filled = np.zeros((len(held), share.shape[1]))
+    for first in range(0, len(held), BLOCK_FRAMES):
+        block = held[first : first + BLOCK_FRAMES]
+        full = np.zeros((len(block), len(sites)), dtype=bool)
+        frame, ion = np.nonzero(block != NONE)
+        full[frame, site_of(block[frame, ion])] = True
+        filled[first : first + len(block)] = full @ share
     return filled
 
 

@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from redoxmd.diffusion.posterior import weighted_mean
+from redoxmd.diffusion.sites import NONE
 from redoxmd.units import FS_PER_PS
 
 ABOUT = ["x", "temperature_K", "replica"]
@@ -15,6 +17,7 @@ COMPANY = ("n_sites_concerted", "n_neighbouring", "n_exchanges")
 # Scalars of a trajectory that tables are made of; NaN where no sites were had.
 SITE_SCALARS = (
     "at_sites_fraction",
+    "at_no_site_fraction",
     "n_site_changes",
     "n_returned",
     "n_site_jumps",
@@ -30,6 +33,21 @@ SITE_SCALARS = (
     "n_entering_first",
     "n_together",
     "exchange_delay_fs",
+)
+COUNTS = (
+    "replica",
+    "replicas",
+    "n_ions",
+    "n_frames",
+    "n_jumps",
+    "n_concerted",
+    "n_site_changes",
+    "n_returned",
+    "n_site_jumps",
+    *COMPANY,
+    "n_leaving_first",
+    "n_entering_first",
+    "n_together",
 )
 EVENT_COLUMNS = (
     "structure",
@@ -52,9 +70,16 @@ SITE_COLUMNS = ("x", "temperature_K", "kind", "sites", "coordination", "occupanc
 OCCUPANCY_COLUMNS = ("structure", *ABOUT, "time_ps", "kind", "occupancy")
 
 
+def whole_counts(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with whole numbers where it counts; what is not known is missing, in CSV an empty field."""
+    return table.astype({name: "Int64" for name in COUNTS if name in table})
+
+
 def event_table(datasets: Sequence[xr.Dataset]) -> pd.DataFrame:
-    """Every change of site; `number` counts them, `exchange` the exchanges of a trajectory, −1 for no part of one."""
-    return _joined([_events(dataset) for dataset in datasets if "event" in dataset.dims], EVENT_COLUMNS)
+    """Every change of site; `number` counts them, `exchange` the exchanges of a trajectory, missing without a part."""
+    table = _joined([_events(dataset) for dataset in datasets if "event" in dataset.dims], EVENT_COLUMNS)
+    exchange = table["exchange"].astype("Int64")
+    return table.assign(exchange=exchange.where(exchange != NONE))
 
 
 def _events(dataset: xr.Dataset) -> pd.DataFrame:
@@ -92,9 +117,9 @@ def _occupancy(dataset: xr.Dataset) -> pd.DataFrame:
 
 
 def site_table(datasets: Sequence[xr.Dataset]) -> pd.DataFrame:
-    """Kinds of sites: how many, ligands, ions per site; mean over replicas, its error as that of D."""
+    """Kinds of sites: how many, ligands, ions per site; mean over replicas by their time, its error as that of D."""
     parts = [_kinds(dataset) for dataset in datasets if "kind" in dataset.dims]
-    rows = _joined(parts, SITE_COLUMNS)
+    rows = _joined(parts, (*SITE_COLUMNS, "duration_ps"))
     keys = ["x", "temperature_K", "kind"]
     return pd.DataFrame([_mean_kind(group) for _, group in rows.groupby(keys)], columns=list(SITE_COLUMNS))
 
@@ -102,20 +127,14 @@ def site_table(datasets: Sequence[xr.Dataset]) -> pd.DataFrame:
 def _kinds(dataset: xr.Dataset) -> pd.DataFrame:
     names = ("sites", "coordination", "occupancy", "occupancy_error")
     columns = {name: dataset[f"kind_{name}"].to_numpy() for name in names}
-    return pd.DataFrame({"kind": dataset["kind"].to_numpy(), **columns}).assign(**_about(dataset))
+    about = {**_about(dataset), "duration_ps": dataset["duration_ps"].item()}
+    return pd.DataFrame({"kind": dataset["kind"].to_numpy(), **columns}).assign(**about)
 
 
 def _mean_kind(group: pd.DataFrame) -> dict[str, object]:
-    mean, error = mean_of_replicas(group["occupancy"].to_numpy(), group["occupancy_error"].to_numpy())
+    mean, error = weighted_mean(*(group[name].to_numpy() for name in ("occupancy", "occupancy_error", "duration_ps")))
     first = group[["x", "temperature_K", "kind", "sites", "coordination"]].iloc[0]
     return {**{str(name): value for name, value in first.items()}, "occupancy": mean, "occupancy_error": error}
-
-
-def mean_of_replicas(values: np.ndarray, errors: np.ndarray) -> tuple[float, float]:
-    """Mean over replicas; its error is the larger of their scatter and what their own errors allow."""
-    own = float(np.sqrt((errors**2).sum()) / len(values))
-    scatter = float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
-    return float(values.mean()), own if np.isnan(own) else max(own, scatter)
 
 
 def concerted_table(trajectories: pd.DataFrame) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -108,6 +109,15 @@ class SiteTree:
         places: np.ndarray = (self.fractional[site_of(keys)] + _shift_of(keys)) @ self.cell_A
         return places
 
+    def closest(self) -> tuple[float, int, int]:
+        """Distance (Å) and numbers of the two points that are nearest to each other; infinite with one point."""
+        places = (self.fractional - np.floor(self.fractional)) @ self.cell_A
+        distance, image = self._tree.query(places, k=2)
+        one = int(distance[:, 1].argmin())
+        if not np.isfinite(distance[one, 1]):
+            return float("inf"), one, one
+        return float(distance[one, 1]), one, int(self._site[image[one, 1]])
+
     def numbers_within(self, centres_A: np.ndarray, reach: float) -> np.ndarray:
         """Points (images counted apart) around each centre, up to `reach` times the shortest distance."""
         fractional = centres_A @ self._inverse
@@ -157,8 +167,13 @@ def coordination(
     return counts
 
 
-def source_sites(trajectory: Trajectory, structures: Structures) -> SiteMap:
+def source_sites(trajectory: Trajectory, structures: Structures, diffusing: Sequence[str] = ()) -> SiteMap:
     """The sites of the source cell, repeated as the trajectory's structure says, where its framework is.
+
+    Args:
+        trajectory: in whose cell.
+        structures: with the source cell.
+        diffusing: elements besides the mobile ion that do not stay at their places.
 
     Raises:
         StructureError: the trajectory does not say which structure it is of, or its framework is another one.
@@ -174,7 +189,7 @@ def source_sites(trajectory: Trajectory, structures: Structures) -> SiteMap:
             f"{name}: its framework is not that of structures.source {structures.source}; name the cell it was made "
             "from, or set diffusion.site_reference: visited"
         )
-    sites, cell_A = Sites.of(full), np.asarray(trajectory.cell_A)
+    sites, cell_A = Sites.of(full, diffusing), np.asarray(trajectory.cell_A)
     drift = framework_drift(trajectory.positions_A[:1, ~mobile], sites, Periodic(cell_A))[0]
     counts = np.tile(_source_coordination(source, cell_A / np.array(repeats)[:, None]), int(np.prod(repeats)))
     places = sites.mobile + drift @ np.linalg.inv(cell_A)

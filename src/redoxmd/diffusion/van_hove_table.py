@@ -45,17 +45,21 @@ def van_hove_variables(
 
 
 def van_hove_table(datasets: Sequence[xr.Dataset]) -> pd.DataFrame:
-    """Means over replicas by x, T, lag and distance; a replica counts as zero where no ion of it came."""
+    """Means over replicas by x, T, lag and distance, by ion-time; one counts as zero where no ion of it came."""
     parts = [_rows(dataset) for dataset in datasets if "van_hove_bin" in dataset.dims]
     if not parts:
         return pd.DataFrame(columns=list(COLUMNS))
     rows = pd.concat(parts, ignore_index=True)
     lag = ["x", "temperature_K", "lag_ps"]
-    table = rows.groupby([*lag, "distance_A"], as_index=False).agg(
-        self_per_A=("self_per_A", "sum"), distinct=("distinct", "mean")
+    known = rows["ion_time_ps"].where(rows["distinct"].notna())
+    rows = rows.assign(
+        self_per_A=rows["self_per_A"] * rows["ion_time_ps"], distinct=rows["distinct"] * known, known=known
     )
-    table["replicas"] = table.merge(rows.groupby(lag)["replica"].nunique().reset_index(), on=lag)["replica"]
-    table["self_per_A"] /= table["replicas"]
+    table = rows.groupby([*lag, "distance_A"], as_index=False)[["self_per_A", "distinct", "known"]].sum(min_count=1)
+    replicas = rows.drop_duplicates([*lag, "structure", "replica"]).groupby(lag, as_index=False)
+    table = table.merge(replicas.agg(replicas=("replica", "size"), ion_time_ps=("ion_time_ps", "sum")), on=lag)
+    table["self_per_A"] /= table["ion_time_ps"]
+    table["distinct"] /= table["known"]
     return table[list(COLUMNS)]
 
 
@@ -68,4 +72,8 @@ def _rows(dataset: xr.Dataset) -> pd.DataFrame:
         "distinct": dataset["van_hove_distinct"].to_numpy().ravel(),
     }
     about = {name: dataset[name].item() for name in ("x", "temperature_K", "replica")}
+    about |= {
+        "structure": dataset.attrs.get("structure", ""),
+        "ion_time_ps": dataset["n_ions"].item() * dataset["duration_ps"].item(),
+    }
     return pd.DataFrame(columns).assign(**about)

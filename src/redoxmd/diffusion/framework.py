@@ -1,0 +1,73 @@
+"""What an analysis of ions asks of a trajectory, and the framework that their positions are relative to."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+from ase.data import atomic_numbers, chemical_symbols
+
+from redoxmd.errors import DataError
+from redoxmd.geometry import Periodic
+from redoxmd.trajectory import BLOCK_FRAMES, Trajectory, refuse_not_finite
+
+# Of the interval between frames, by which times may differ that were rounded on writing.
+ROUNDING = 1e-3
+SAMPLED_FRAMES = 500
+
+
+def refuse_unfit(trajectory: Trajectory) -> None:
+    """Refuse frames from which jumps and displacements would be wrong.
+
+    Raises:
+        DataError: a position is not finite, frames lie at unequal intervals, or positions are wrapped into the cell.
+    """
+    refuse_not_finite(trajectory)
+    name = trajectory.source or str(trajectory.metadata.get("structure", "trajectory"))
+    intervals = np.diff(trajectory.time_fs)
+    if len(intervals) and (intervals.min() <= 0 or np.ptp(intervals) > ROUNDING * intervals[0]):
+        odd = int(np.abs(intervals - np.median(intervals)).argmax())
+        raise DataError(
+            f"{name}: frames {odd} and {odd + 1} are {intervals[odd]:g} fs apart, others {np.median(intervals):g} fs; "
+            "give frames at equal intervals, or each stretch of them by itself"
+        )
+    periodic = Periodic(trajectory.cell_A)
+    for first in range(0, len(intervals), BLOCK_FRAMES):
+        moved = np.diff(trajectory.positions_A[first : first + BLOCK_FRAMES + 1], axis=0)
+        far = np.argwhere(np.linalg.norm(moved, axis=2) > periodic.sphere_A)
+        vectors = moved[tuple(far.T)]
+        lengths, shortest = (np.linalg.norm(part, axis=1) for part in (vectors, periodic.shortest(vectors)))
+        wrapped = np.flatnonzero(shortest < lengths / 2)
+        if len(wrapped):
+            frame, atom = far[wrapped[0]].tolist()
+            raise DataError(
+                f"{name}: atom {atom} moves by {lengths[wrapped[0]]:.1f} Å from frame {first + frame} to the next, its "
+                f"nearest image by {shortest[wrapped[0]]:.1f} Å: positions are wrapped into the cell, or frames too "
+                "far apart; unwrap them (MDAnalysis: NoJump), or save frames more often (production.save_every_fs)"
+            )
+
+
+def diffusing_elements(trajectory: Trajectory, mobile: np.ndarray, distance_A: float) -> list[str]:
+    """Symbols of elements besides the mobile ion of which an atom moves farther than `distance_A` from its first place.
+
+    They are no framework. Displacements are relative to their median over atoms, which a minority that diffuses does
+    not move.
+
+    Args:
+        trajectory: all of it.
+        mobile: (n,) the mobile ions.
+        distance_A: that of a jump.
+    """
+    others = np.flatnonzero(~mobile)
+    if not len(others) or not len(trajectory.time_fs):
+        return []
+    frames = np.unique(np.linspace(0, len(trajectory.time_fs) - 1, SAMPLED_FRAMES).astype(int))
+    moved = trajectory.positions_A[np.ix_(frames, others)] - trajectory.positions_A[0, others]
+    farthest = np.linalg.norm(moved - np.median(moved, axis=1, keepdims=True), axis=2).max(axis=0)
+    return [chemical_symbols[z] for z in sorted(set(trajectory.numbers[others[farthest > distance_A]].tolist()))]
+
+
+def moving_atoms(trajectory: Trajectory, analysis: xr.Dataset) -> np.ndarray:
+    """(n,) atoms that are no framework: mobile ions, and elements that the analysis of the trajectory saw diffuse."""
+    moving = [str(trajectory.metadata["mobile_ion"]), *str(analysis.attrs.get("diffusing_framework", "")).split()]
+    result: np.ndarray = np.isin(trajectory.numbers, [atomic_numbers[symbol] for symbol in moving])
+    return result
