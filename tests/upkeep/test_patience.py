@@ -60,6 +60,16 @@ def test_a_job_whose_submission_was_not_confirmed_is_not_submitted_twice(tmp_pat
     assert calls(tmp_path / "bin") == 2
 
 
+def test_states_are_asked_of_squeue_where_nothing_keeps_accounts(tmp_path, capfd):
+    """The plugin asks sacct once scontrol has not answered, and would ask it for ever."""
+    sacct = program(tmp_path / "bin", "sacct", "echo 'Slurm accounting storage is disabled' >&2; exit 1")
+    program(tmp_path / "bin", "squeue", 'echo "12|RUNNING"; echo "$@" >&2')
+    assert run_patiently([sacct, "-X", "--format=JobIdRaw,State", "--name", "1234"], 5.0) == 0
+    told = capfd.readouterr()
+    assert told.out == "12|RUNNING\n"
+    assert "--name=1234" in told.err and "%i|%T" in told.err
+
+
 def test_it_gives_up_in_the_end_with_slurms_own_words(tmp_path, capfd):
     path = program(tmp_path / "bin", "squeue", f"echo '{AWAY}' >&2; exit 1")
     assert run_patiently([path], 1.0, 0.2) == 1

@@ -192,8 +192,8 @@ def test_a_controller_that_is_away_is_waited_for(tmp_path):
         slurm.stop_controller()
         time.sleep(15)
         slurm.start_controller()
-        driver.join()
-        assert results[0].returncode == 0, results[0].stderr[-4000:]
+        driver.join(900)
+        assert results and results[0].returncode == 0, results and results[0].stderr[-4000:]
         assert [job["JobState"] for job in slurm.jobs()] == ["COMPLETED"]
     assert (folder / target).exists()
 

@@ -55,6 +55,8 @@ def run_patiently(command: Sequence[str], patience_s: float, first_wait_s: float
     while True:
         result = subprocess.run(command, input=given, stdin=None if given else subprocess.DEVNULL, capture_output=True)
         told = result.stderr.decode(errors="replace")
+        if "accounting storage is disabled" in told and (question := _without_accounts(command)):
+            return run_patiently(question, end - time.monotonic(), first_wait_s)
         if result.returncode == 0 or not AWAY.search(told) or time.monotonic() + wait_s > end:
             sys.stdout.buffer.write(result.stdout)
             sys.stderr.buffer.write(result.stderr)
@@ -68,15 +70,35 @@ def run_patiently(command: Sequence[str], patience_s: float, first_wait_s: float
             return 0
 
 
+def _without_accounts(command: Sequence[str]) -> list[str]:
+    """What sacct is asked for the states of jobs of a name, as a question to squeue; [] for another.
+
+    The plugin turns to sacct when scontrol does not answer, though nothing keeps accounts.
+    """
+    name = dict(pairwise(command)).get("--name")
+    asked = ["--noheader", "--states=all", "--format=%i|%T", f"--name={name}"]
+    return [_beside(command[0], "squeue"), *asked] if name and Path(command[0]).name == "sacct" else []
+
+
+def _beside(program: str, name: str) -> str:
+    path = Path(program).with_name(name)
+    return str(path) if path.exists() else name
+
+
 def _submitted(command: Sequence[str]) -> str:
     """The id of the job that a submission has made after all; "" without one. Name and comment tell a job of a run."""
     options = dict(pairwise(command))
     name, comment = options.get("--job-name"), options.get("--comment")
     if not name or not comment:
         return ""
-    squeue = str(Path(command[0]).with_name("squeue"))
-    program = squeue if Path(squeue).exists() else "squeue"
-    asked = [program, "--me", "--noheader", f"--name={name}", f"--states={ACTIVE}", "--format=%i|%k"]
+    asked = [
+        _beside(command[0], "squeue"),
+        "--me",
+        "--noheader",
+        f"--name={name}",
+        f"--states={ACTIVE}",
+        "--format=%i|%k",
+    ]
     told = subprocess.run(asked, capture_output=True, text=True, check=False).stdout
     jobs = [line.split("|", 1)[0] for line in told.splitlines() if line.endswith(f"|{comment}")]
     return jobs[0] if jobs else ""
