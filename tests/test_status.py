@@ -96,7 +96,7 @@ def test_headline_numbers():
     for part in (
         "generation 0: survived 0.9 ps, 3.5 candidates/ps, 2 labels, go_on",
         "D at x = 2, 900 K: 3e-06 ± 1e-06 cm²/s, 4 jumps",
-        "< 2e-07 cm²/s (no jump), 0 jumps",
+        "< 2e-07 cm²/s, 0 jumps",
         "Ea at x = 2: not fitted: 1 of 2 temperatures",
         "Na1 at x = 2, 900 K: 0.97 ions per site",
         "900 K: 4 of 8 jumps between sites with one of a neighbour (1.2 by chance), 2 exchanges",

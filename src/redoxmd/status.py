@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -186,10 +186,12 @@ def _electron_lines(results: Path, config: Config) -> list[str]:
 def _progress_line(results: Path, config: Config, trajectory: str, wanted_ps: float) -> str:
     """How far an unfinished trajectory had come when its state was last written; "" when there is none."""
     state = results / f"state/production/{trajectory}/state.npz"
-    if not state.exists():
+    try:
+        with np.load(state, allow_pickle=False) as record:
+            step, spent_s = int(record["step"]), float(record["spent_s"])
+    except (OSError, ValueError, KeyError, BadZipFile):
+        # None, or being written: the job that goes on from it says what is wrong with it.
         return ""
-    with np.load(state, allow_pickle=False) as record:
-        step, spent_s = int(record["step"]), float(record["spent_s"])
     time_ps = step * config.production.timestep_fs / FS_PER_PS
     line = f"  {trajectory}: {time_ps:.3g} of {wanted_ps:.3g} ps, equilibration included"
     if step == 0 or spent_s <= 0:
@@ -234,18 +236,23 @@ def headline_lines(summary: dict[str, Any]) -> list[str]:
             f"{item['candidates_per_ps']:.3g} candidates/ps, {item['labels']} labels, {item['status']}"
         )
     for row in summary["diffusivities"]:
-        value = f"{row['D_jumps_cm2_s']:.2g} ± {row['D_jumps_error_cm2_s']:.1g} cm²/s, {row['n_jumps']:.0f} jumps"
-        if not row["n_jumps"]:
-            # Where nothing could have jumped there is no limit either.
-            limit = row["D_jumps_limit_cm2_s"]
-            value = (
-                f"< {limit:.1g} cm²/s (no jump), 0 jumps" if math.isfinite(limit) else "no value (no ions or no time)"
-            )
-        lines.append(f"  D at x = {row['x']:g}, {row['temperature_K']:g} K: {value}")
+        lines.append(f"  D at x = {row['x']:g}, {row['temperature_K']:g} K: {_diffusivity(row)}")
     for row in summary["arrhenius"]:
         fit = f"{row['Ea_eV']:.2f} ± {row['Ea_error_eV']:.2f} eV" if row["fitted"] else f"not fitted: {row['reason']}"
         lines.append(f"  Ea at x = {row['x']:g}: {fit}")
     return lines + _site_headlines(summary) + _electron_headlines(summary.get("electrons"))
+
+
+def _diffusivity(row: dict[str, Any]) -> str:
+    """D from jumps of a row of diffusivities.csv, or its upper limit."""
+    jumps = f"{row['n_jumps']:.0f} jumps"
+    if row["D_jumps_limit_cm2_s"] > 0:
+        why = row.get("jumps_no_transport")
+        return f"< {row['D_jumps_limit_cm2_s']:.1g} cm²/s, {jumps}{f' ({why})' if isinstance(why, str) and why else ''}"
+    if not row["n_jumps"]:
+        # Where nothing could have jumped there is no limit either.
+        return "no value (no ions or no time)"
+    return f"{row['D_jumps_cm2_s']:.2g} ± {row['D_jumps_error_cm2_s']:.1g} cm²/s, {jumps}"
 
 
 def _site_headlines(summary: dict[str, Any]) -> list[str]:

@@ -22,7 +22,10 @@ def too_short(frames: Sequence[Atoms]) -> dict[str, list[str]]:
     """Check → configurations without enough frames one step apart for it; checks that judged all are left out."""
     steps: dict[str, list[int]] = {}
     for frame in frames:
-        steps.setdefault(str(frame.info["config_id"]), []).append(int(frame.info["step"]))
+        own = steps.setdefault(str(frame.info["config_id"]), [])
+        # Steps of a relaxation are no neighbours in time.
+        if frame.info.get("md", True):
+            own.append(int(frame.info["step"]))
     longest = {name: _longest_stretch(sorted(own)) for name, own in steps.items()}
     escaped = {
         check: [name for name, length in longest.items() if length < needed] for check, needed in FRAMES_NEEDED.items()
