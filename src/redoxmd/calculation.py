@@ -24,6 +24,7 @@ class Level:
         potentials: element → pseudopotential or setup, in full ("PAW_PBE Na_pv 19Sep2006").
         kpoint_reach_A: smallest of divisions × cell length over the three axes, Å; None where the file does not say.
         details: further settings that change energies (smearing, precision, …).
+        complete: whether a setting that `details` does not list has the code's default; else it is not known.
     """
 
     code: str
@@ -34,6 +35,7 @@ class Level:
     potentials: dict[str, str] = field(default_factory=dict)
     kpoint_reach_A: float | None = None
     details: dict[str, Any] = field(default_factory=dict)
+    complete: bool = False
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,8 @@ from redoxmd.errors import LabelRefused
 from redoxmd.records import write_text
 
 FORCE_CEILING_EV_A = 100.0
+# A vasprun.xml refused for these is no better file than the OUTCAR beside it.
+NO_HEADER = ("did_not_start", "unfinished", "corrupted")
 CARRIED_INFO = ("time_fs", "temperature_K")
 
 
@@ -91,21 +93,22 @@ def _group(sources: list[Source], target: Target, demand: Demand | None, report:
     """
     levels: list[Level | None] = []
     for index, source in enumerate(sources):
-        level = _level(source, report)
-        if level is None and source.outcar is not None:
+        level, reason = _level(source, report)
+        if reason in NO_HEADER and source.outcar is not None:
             sources[index] = replace(source, path=source.outcar, kind="outcar", outcar=None)
-            level = _level(sources[index], report)
+            level, _ = _level(sources[index], report)
         levels.append(level)
     wanted = None if demand is None else Group(demand.level, demand.settings_hash)
     return group_levels(levels, wanted or target.group, trust=demand is not None and demand.trust)
 
 
-def _level(source: Source, report: ImportReport) -> Level | None:
+def _level(source: Source, report: ImportReport) -> tuple[Level | None, str]:
+    """The level of a calculation, or the reason why there is none, which the report has."""
     try:
-        return read_level_of(source)
+        return read_level_of(source), ""
     except LabelRefused as refusal:
         report.refuse(source.path, None, refusal.reason, refusal.detail)
-        return None
+        return None, refusal.reason
 
 
 class _Import:

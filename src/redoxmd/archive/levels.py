@@ -37,6 +37,8 @@ class Group:
 def _joined(known: Level, further: Level) -> Level:
     """A level with what another, that agrees with it, says besides; a hash stays with the file that gives it."""
     own = {key: value for key, value in known.details.items() if value is not None}
+    # What a complete level does not list has its default, which an incomplete one may state.
+    details = {} if known.complete else {key: value for key, value in further.details.items() if key != GIVEN}
     return replace(
         known,
         code=known.code or further.code,
@@ -46,13 +48,15 @@ def _joined(known: Level, further: Level) -> Level:
         hubbard=further.hubbard | known.hubbard,
         potentials=further.potentials | {element: title for element, title in known.potentials.items() if title},
         kpoint_reach_A=known.kpoint_reach_A or further.kpoint_reach_A,
-        details={key: value for key, value in further.details.items() if key != GIVEN} | own,
+        details=details | own,
+        complete=known.complete or further.complete,
     )
 
 
 def level_hash(level: Level, *, whole: bool = False) -> str:
     """Identity of a level: the hash its file gives, else that of its content, but for what may differ within it."""
     record = asdict(level)
+    del record["complete"]
     if not whole:
         record["kpoint_reach_A"] = None
         record["details"] = {key: value for key, value in level.details.items() if key != LOOSE}
@@ -133,6 +137,8 @@ def level_record(level: Level) -> dict[str, Any]:
     record["hubbard"] = {element: [orbital, u] for element, (orbital, u) in level.hubbard.items()}
     if level.kpoint_reach_A is not None:
         record["kpoint_reach_A"] = round(level.kpoint_reach_A, 3)
+    if not level.complete:
+        del record["complete"]
     return {key: value for key, value in record.items() if value not in (None, "", {})}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,7 +74,7 @@ def create(settings: sections.Engine, repeats: Sequence[int], workdir: Path | No
 def level_of_config(settings: sections.Engine, elements: Sequence[str], cell_lengths_A: Sequence[float]) -> Level:
     """The level of theory that calculations of these settings have; POTCAR titles where the files are at hand."""
     from redoxmd.engines.vasp.inputs import electronic_tags
-    from redoxmd.engines.vasp.level import level_of
+    from redoxmd.engines.vasp.level import EXCESS, level_of
     from redoxmd.engines.vasp.potcars import load_potcars
 
     chosen = settings.vasp
@@ -83,8 +84,10 @@ def level_of_config(settings: sections.Engine, elements: Sequence[str], cell_len
         titles = {}
     tags = electronic_tags(chosen, list(elements), None) | {key.upper(): value for key, value in chosen.incar.items()}
     # Spin comes with the moments of a structure, which the settings do not know.
-    level = level_of(tags, list(elements), titles, _cell(cell_lengths_A), chosen.kpoints)
-    return _without_spin(level)
+    level = level_of(tags, list(elements), titles, _cell(cell_lengths_A), chosen.kpoints, incar=tags)
+    # A number of electrons goes with a cell; without one cells are neutral.
+    excess = {} if "NELECT" in tags else {EXCESS: 0.0}
+    return replace(level, spin=None, details=level.details | excess)
 
 
 def inspect(settings: sections.Engine, cells_A: Mapping[str, Sequence[float]], elements: Sequence[str]) -> Inspection:
@@ -167,9 +170,3 @@ def _cell(lengths_A: Sequence[float]) -> Any:
     import numpy as np
 
     return np.diag(np.asarray(lengths_A, dtype=float))
-
-
-def _without_spin(level: Level) -> Level:
-    from dataclasses import replace
-
-    return replace(level, spin=None)

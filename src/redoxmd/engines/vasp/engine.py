@@ -26,7 +26,7 @@ from redoxmd.engines.vasp.inputs import (
     write_inputs,
 )
 from redoxmd.engines.vasp.kept import KeptFiles
-from redoxmd.engines.vasp.level import differences, level_of
+from redoxmd.engines.vasp.level import differences, is_shown, level_of
 from redoxmd.engines.vasp.outcar import read_moments
 from redoxmd.engines.vasp.potcars import Potcar, load_potcars
 from redoxmd.engines.vasp.vasprun import read_vasprun
@@ -221,8 +221,7 @@ class VaspEngine:
         if system != inputs.token:
             raise LabelRefused("stale_output", f"{calculation.path.name} is of {system or 'no'} run, not of this one")
         self._same_level(run)
-        charge = float(inputs.incar.get("NELECT", sum(self._potcars[s].valence_e for s in inputs.atoms.symbols)))
-        judge_electrons(calculation.electrons, charge)
+        judge_electrons(calculation.electrons, float(inputs.incar.get("NELECT", self._valence_e(inputs))))
         wanted = [structure[inputs.order] for structure in expected]
         for index, frame in enumerate(calculation.frames):
             moments = run.moments_muB[index] if index < len(run.moments_muB) else None
@@ -238,10 +237,24 @@ class VaspEngine:
         inputs, found = run.inputs, run.calculation.level
         symbols = inputs.sorted_atoms.get_chemical_symbols()
         titles = {element: potcar.title for element, potcar in self._potcars.items() if element in symbols}
-        asked = level_of(inputs.incar, symbols, titles, np.asarray(inputs.atoms.cell), inputs.kpoints)
+        # VASP before 6 does not repeat every tag that it takes: one of those it does not show is not held against it.
+        shown = {tag: value for tag, value in inputs.incar.items() if is_shown(tag, run.calculation.settings)}
+        asked = level_of(
+            shown,
+            symbols,
+            titles,
+            np.asarray(inputs.atoms.cell),
+            inputs.kpoints,
+            incar=shown,
+            valence_e=self._valence_e(inputs),
+            atoms=len(symbols),
+        )
         unlike = differences(found, asked)
         if unlike and not run.custody.physical:
             raise LabelRefused("wrong_settings", f"VASP ran with {'; '.join(unlike)}")
+
+    def _valence_e(self, inputs: Inputs) -> float:
+        return sum(self._potcars[symbol].valence_e for symbol in inputs.atoms.symbols)
 
     @staticmethod
     def _in_our_order(result: Result, inputs: Inputs, custody: Custody) -> Result:

@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 
 from redoxmd.calculation import Level
-from redoxmd.engines.vasp.text import truth
+from redoxmd.engines.vasp.tags import is_harmless
+from redoxmd.engines.vasp.text import tag_value, truth
 
 GGA_NAMES = {"PE": "PBE", "PS": "PBEsol", "RP": "RPBE", "RE": "revPBE", "91": "PW91", "AM": "AM05", "CA": "LDA"}
+# Long names, which the tag XC takes besides.
+XC_NAMES = {"PBESOL": "PBEsol", "REVPBE": "revPBE"}
 # First word of a POTCAR's title.
 TITLE_NAMES = {"PAW_PBE": "PBE", "PAW_GGA": "PW91", "PAW": "LDA", "PAW_LDA": "LDA", "US": "LDA"}
 # Base functional, exact exchange, screening in 1/Å.
@@ -19,7 +22,7 @@ HYBRIDS = {("PBE", 0.25, 0.2): "HSE06", ("PBE", 0.25, 0.3): "HSE03", ("PBE", 0.2
 PRECISIONS = {"a": "accurate", "n": "normal", "l": "low", "m": "medium", "h": "high", "s": "single"}
 ORBITALS = "spdf"
 UNSET = ("", "--", "NONE")
-# Further tags that move energies by more than meV/atom, with VASP's defaults.
+# Further tags that move energies by more than meV/atom, with VASP's defaults; every level states them.
 DETAILS: dict[str, Any] = {
     "ISMEAR": 1,
     "SIGMA": 0.2,
@@ -34,6 +37,61 @@ DETAILS: dict[str, Any] = {
     "LDIPOL": False,
     "LSOL": False,
 }
+# Tags with another default than "off", or that VASP reports whether they are set or not; a level states those that
+# differ from the default. A tag that stands in no table here counts where an INCAR has it, unless it is harmless.
+DEFAULTS: dict[str, Any] = {
+    "ADDGRID": False,
+    "AGGAC": 1.0,
+    "AGGAX": 1.0,
+    "ALDAC": 1.0,
+    "ALDAX": 1.0,
+    "EFIELD": 0.0,
+    "EFIELD_PEAD": [0.0, 0.0, 0.0],
+    "EPSILON": 1.0,
+    "EXXOEP": 0,
+    "GGA_COMPAT": True,
+    "ICORELEVEL": 0,
+    "IDIPOL": 0,
+    "I_CONSTRAINED_M": 0,
+    "LBERRY": False,
+    "LCOMPAT": False,
+    "LCORR": True,
+    "LFINITE_TEMPERATURE": False,
+    "LMAXPAW": -100,
+    "LMODELHF": False,
+    "LMONO": False,
+    "LRHFCALC": False,
+    "LSCSGRAD": True,
+    "LSPIRAL": False,
+    "LTHOMAS": False,
+    "LZEROZ": False,
+    "NKREDX": 1,
+    "NKREDY": 1,
+    "NKREDZ": 1,
+    "NLSPLINE": False,
+    "OFIELD_A": 0.0,
+    "PARAM1": 0.1234,
+    "PARAM2": 1.0,
+    "PARAM3": 0.0,
+    "SAXIS": [0.0, 0.0, 1.0],
+    "SCALEE": 1.0,
+    "VOSKOWN": 0,
+    "ZAB_VDW": -0.8491,
+}
+# With exact exchange VASP reports the shares of the GGA and LDA that are left; then only an INCAR counts.
+SHARES = ("AGGAC", "AGGAX", "ALDAC", "ALDAX")
+# Compared under another name: functional, cutoff, spin, U, k-points, electrons, EDIFF.
+COMPARED = frozenset(
+    [
+        *("ENCUT", "ENMAX", "GGA", "XC", "METAGGA", "LMETAGGA", "LHFCALC", "AEXX", "HFSCREEN", "ISPIN", "LDAU", "LVDW"),
+        *("LDAUTYPE", "LDAUL", "LDAUU", "LDAUJ", "KSPACING", "KGAMMA", "NELECT", "EDIFF"),
+    ]
+)
+# Compared only where both levels state them.
+PAIRWISE = ("GGA", "LDAUTYPE")
+EXCESS = "excess electrons per atom"
+# MD and static runs differ in EDIFF; below this their energies differ by less than 0.1 meV/atom.
+LOOSE_EDIFF_eV_PER_ATOM = 1e-4
 CUTOFF_TOLERANCE_eV = 0.1
 TAG_TOLERANCE = 1e-6
 KPOINT_RATIO = 1.35
@@ -46,6 +104,10 @@ def level_of(
     potential_titles: Mapping[str, str],
     cell: np.ndarray,
     divisions: Sequence[int] | None,
+    *,
+    incar: Mapping[str, Any] | None = None,
+    valence_e: float | None = None,
+    atoms: int = 0,
 ) -> Level:
     """The level that tags of an INCAR, or those VASP reports, stand for.
 
@@ -55,6 +117,12 @@ def level_of(
         potential_titles: element → POTCAR title, as far as known.
         cell: (3, 3) in Å.
         divisions: of the k-point grid; None where not known.
+        incar: the tags that were set; None where not known. With it the level is complete.
+        valence_e: electrons of the neutral cell; None where not known.
+        atoms: in the cell; 0 where not known.
+
+    Raises:
+        ValueError: +U of some types only.
     """
     cutoff = settings.get("ENMAX", settings.get("ENCUT"))
     spin = settings.get("ISPIN", 1)
@@ -66,8 +134,17 @@ def level_of(
         hubbard=_hubbard(settings, symbols),
         potentials={element: potential_titles.get(element, "") for element in dict.fromkeys(symbols)},
         kpoint_reach_A=_reach(cell, divisions),
-        details=_details(settings) | {"GGA": _gga(settings, potential_titles)},
+        details=_details(settings, incar)
+        | {"GGA": _gga(settings, potential_titles)}
+        | _further(settings, incar)
+        | _per_atom(settings, valence_e, atoms),
+        complete=incar is not None,
     )
+
+
+def is_shown(tag: str, settings: Mapping[str, Any]) -> bool:
+    """Whether VASP's output shows a tag that was set: among its `settings`, or because the tables here know it."""
+    return tag in settings or tag in DETAILS or tag in DEFAULTS or tag in COMPARED
 
 
 def joined_titles(titles: Sequence[tuple[str, str]]) -> dict[str, str]:
@@ -91,8 +168,9 @@ def _functional(settings: Mapping[str, Any], titles: Mapping[str, str]) -> str:
 
 
 def _gga(settings: Mapping[str, Any], titles: Mapping[str, str]) -> str:
-    tag = str(settings.get("GGA") or "").strip().upper()
-    return GGA_NAMES.get(tag, tag) if tag not in UNSET else _functional_of_titles(titles)
+    tags = (str(settings.get(tag) or "").strip().upper() for tag in ("XC", "GGA"))
+    name = next((tag for tag in tags if tag not in UNSET), "")
+    return XC_NAMES.get(name, GGA_NAMES.get(name, name)) or _functional_of_titles(titles)
 
 
 def _functional_of_titles(titles: Mapping[str, str]) -> str:
@@ -107,18 +185,34 @@ def _hybrid(settings: Mapping[str, Any], base: str) -> str:
 
 
 def _hubbard(settings: Mapping[str, Any], symbols: Sequence[str]) -> dict[str, tuple[str, float]]:
-    """Element → (orbital, U − J); of several types of an element the one with the largest."""
+    """Element → (orbital, U − J); of several types of an element the one with the largest.
+
+    Where U and J act apart (LDAUTYPE other than 2), J is named beside the orbital.
+    """
     if not truth(settings.get("LDAU")):
         return {}
     orbitals, coulomb = (np.atleast_1d(settings.get(tag, [])) for tag in ("LDAUL", "LDAUU"))
     exchange = np.atleast_1d(settings.get("LDAUJ", np.zeros(len(coulomb))))
     types = list(symbols) if len(symbols) == len(orbitals) else [element for element, _ in groupby(symbols)]
+    if not len(types) == len(orbitals) == len(coulomb) == len(exchange):
+        counts = f"{len(orbitals)}, {len(coulomb)} and {len(exchange)}"
+        raise ValueError(
+            f"LDAUL, LDAUU and LDAUJ of {counts} species for {len(types)}; <parameters> has the first only"
+        )
+    apart = _ldau_type(settings) != 2
     found: dict[str, tuple[str, float]] = {}
-    for element, orbital, u, j in zip(types, orbitals, coulomb, exchange, strict=False):
+    for element, orbital, u, j in zip(types, orbitals, coulomb, exchange, strict=True):
         effective = round(float(u) - float(j), 6)
-        if int(orbital) >= 0 and effective != 0 and effective >= found.get(element, ("", -np.inf))[1]:
-            found[element] = (ORBITALS[int(orbital)], effective)
+        acts = effective != 0 or (apart and float(u) != 0)
+        if int(orbital) >= 0 and acts and effective >= found.get(element, ("", -np.inf))[1]:
+            name = ORBITALS[int(orbital)] + (f" with J = {float(j):g} eV" if apart else "")
+            found[element] = (name, effective)
     return found
+
+
+def _ldau_type(settings: Mapping[str, Any]) -> int:
+    """VASP writes it as a vector of one."""
+    return int(np.atleast_1d(settings.get("LDAUTYPE", 2))[0])
 
 
 def _reach(cell: np.ndarray, divisions: Sequence[int] | None) -> float | None:
@@ -127,23 +221,78 @@ def _reach(cell: np.ndarray, divisions: Sequence[int] | None) -> float | None:
     return float(np.min(np.asarray(divisions) * np.linalg.norm(np.asarray(cell, dtype=float), axis=1)))
 
 
-def _details(settings: Mapping[str, Any]) -> dict[str, Any]:
+def _details(settings: Mapping[str, Any], incar: Mapping[str, Any] | None) -> dict[str, Any]:
     details = {tag: _plain(tag, settings.get(tag, default)) for tag, default in DETAILS.items()}
+    if details["LREAL"] is True and "LREAL" in (incar or {}):
+        details["LREAL"] = "on"
     if details["ISMEAR"] is not None and details["ISMEAR"] <= -4:
         details["SIGMA"] = None
     if truth(settings.get("LDAU")):
-        details["LDAUTYPE"] = settings.get("LDAUTYPE", 2)
+        details["LDAUTYPE"] = _ldau_type(settings)
+    if truth(settings.get("LVDW")):
+        # The older name of the method of Grimme that is number 1.
+        details["IVDW"] = details["IVDW"] or 1
     return details
+
+
+def _further(settings: Mapping[str, Any], incar: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Tags beyond `DETAILS` that depart from VASP's default; where the INCAR is not known, all that are stated."""
+    # Of a vector an OUTCAR gives the first number.
+    told = [tag for tag, default in DEFAULTS.items() if tag not in SHARES and not isinstance(default, list)]
+    found = {tag: _value(settings[tag]) for tag in told if tag in settings}
+    if incar is not None:
+        known = {*DETAILS, *COMPARED}
+        set_by_hand = [tag for tag in incar if tag not in known and (tag in DEFAULTS or not is_harmless(tag))]
+        if found.get("I_CONSTRAINED_M"):
+            # The spheres in which the moments are held.
+            set_by_hand += [tag for tag in ("RWIGS",) if tag in incar]
+        found |= {tag: _value(incar[tag]) for tag in set_by_hand}
+        found = {tag: value for tag, value in found.items() if not _same_value(value, DEFAULTS.get(tag, False))}
+    return found
+
+
+def _per_atom(settings: Mapping[str, Any], valence_e: float | None, atoms: int) -> dict[str, Any]:
+    """What grows with the cell: electrons beyond the neutral cell, and an EDIFF too loose for it."""
+    found: dict[str, Any] = {}
+    electrons, ediff = settings.get("NELECT", valence_e), settings.get("EDIFF")
+    if atoms and valence_e is not None and electrons is not None:
+        found[EXCESS] = round((float(electrons) - valence_e) / atoms, 8) + 0.0
+    if atoms and ediff is not None and float(ediff) > LOOSE_EDIFF_eV_PER_ATOM * atoms:
+        found["EDIFF"] = float(ediff)
+    return found
+
+
+def _value(value: Any) -> Any:
+    """A tag as VASP takes it: without comment, words in capitals, one number for a vector of one."""
+    if isinstance(value, list | tuple | np.ndarray):
+        items = [_value(item) for item in value]
+        return items[0] if len(items) == 1 else items
+    if isinstance(value, str):
+        text = value.partition("!")[0].partition("#")[0].strip()
+        return text.upper() if isinstance(found := tag_value(text), str) else found
+    return value
+
+
+def _same_value(one: Any, other: Any) -> bool:
+    """Equal, numbers to within 1e-6; a word for nothing is "off"."""
+    a, b = (False if value in UNSET else value for value in (one, other))
+    if isinstance(a, list) and isinstance(b, list):
+        return len(a) == len(b) and all(map(_same_value, a, b))
+    numeric = all(isinstance(value, int | float) and not isinstance(value, bool) for value in (a, b))
+    return abs(a - b) <= TAG_TOLERANCE if numeric else type(a) is type(b) and a == b
 
 
 def _plain(tag: str, value: Any) -> Any:
     if value is None:
         return None
+    if tag == "IVDW" and int(value) == 10:
+        return 1
     if tag == "PREC":
         return PRECISIONS.get(str(value).strip().lower()[:1], str(value))
     if tag == "LREAL":
-        # Auto and On are told apart by INCAR only, not by what VASP reports.
-        return str(value).strip().strip(".").upper()[:1] in ("T", "A", "O")
+        # VASP reports T for Auto and for On, so that a T may be either.
+        letter = str(value).strip().strip(".").upper()[:1]
+        return {"A": "auto", "O": "on", "T": True}.get(letter, False)
     if isinstance(DETAILS[tag], bool):
         return truth(value)
     return value
@@ -152,9 +301,10 @@ def _plain(tag: str, value: Any) -> Any:
 def differences(a: Level, b: Level) -> list[str]:
     """What keeps two levels from being trained on together, a sentence each; none when they agree.
 
-    Something not known on one side is no difference, nor is what concerns an element that only one of them has. The
-    reaches of k-points agree within 35 % or if both exceed 25 Å. Fixed total moments (NUPDOWN) may differ, as they go
-    with the composition; a fixed and a free one do not agree.
+    Something not known on one side is no difference, nor is what concerns an element that only one of them has; a tag
+    that a complete level does not state has its default there. The reaches of k-points agree within 35 % or if both
+    exceed 25 Å. Fixed total moments (NUPDOWN) may differ, as they go with the composition; a fixed and a free one do
+    not agree.
     """
     if a.code != b.code:
         return [f"code {a.code} against {b.code}"]
@@ -195,14 +345,22 @@ def _hubbard_text(level: Level, element: str) -> str:
 
 
 def _tags(a: Level, b: Level) -> Iterator[str]:
-    for tag in sorted(set(a.details) & set(b.details)):
-        one, other = a.details[tag], b.details[tag]
+    for tag in sorted(set(a.details) | set(b.details)):
+        one, other = (_stated(level, tag) for level in (a, b))
         if one in (None, "") or other in (None, ""):
             continue
         if tag == "GGA" and a.functional and b.functional:
             continue
         if tag == "NUPDOWN":
             one, other = (("free" if value < 0 else "fixed") for value in (one, other))
-        numeric = all(isinstance(value, int | float) for value in (one, other))
-        if abs(one - other) > TAG_TOLERANCE if numeric else one != other:
+        if tag == "LREAL" and True in (one, other) and False not in (one, other):
+            continue
+        if not _same_value(one, other):
             yield f"{tag} {one} against {other}"
+
+
+def _stated(level: Level, tag: str) -> Any:
+    """A tag's value in a level, VASP's default where a complete level does not state it, else None."""
+    if tag in level.details or not level.complete or tag in PAIRWISE or tag == EXCESS:
+        return level.details.get(tag)
+    return DEFAULTS.get(tag, "not set")

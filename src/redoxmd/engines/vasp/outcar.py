@@ -17,7 +17,7 @@ from ase import Atoms
 from redoxmd.calculation import Calculation, ReadFrame
 from redoxmd.engines.vasp.level import DETAILS, joined_titles, level_of
 from redoxmd.engines.vasp.outcar_header import Header, read_header, read_rows, second_run
-from redoxmd.engines.vasp.text import loop_converged, numbers, opened
+from redoxmd.engines.vasp.text import loop_converged, numbers, opened, refuse_fixed_density
 from redoxmd.engines.vasp.vasprun import EV_A3_PER_KBAR
 from redoxmd.errors import LabelRefused
 
@@ -60,17 +60,28 @@ def read_outcar(path: str | Path) -> Calculation:
 
     Raises:
         LabelRefused: did_not_start for no file or an empty one; unfinished or corrupted for a header that is cut or
-            unreadable. The frames raise unfinished where the file ends without its timing or a step lacks forces or
-            energy; corrupted for numbers of stars, unreadable tables, and another run behind the first.
+            unreadable; not_self_consistent. The frames raise unfinished where the file ends without its timing or a
+            step lacks forces or energy; corrupted for numbers of stars, unreadable tables, and another run behind the
+            first.
     """
     path = Path(path)
     lines = _lines(path)
     header, first = read_header(lines, path)
     settings = header.settings
+    refuse_fixed_density(settings, path)
     # Only with the INCAR in the file does a tag that is absent have VASP's default.
     unknown = {} if header.incar else {"METAGGA": None} | {tag: None for tag in DETAILS if tag not in settings}
     titles = joined_titles(list(zip(header.elements, header.titles, strict=True)))
-    level = level_of(settings | unknown, header.elements, titles, header.cell, header.divisions)
+    level = level_of(
+        settings | unknown,
+        header.elements,
+        titles,
+        header.cell,
+        header.divisions,
+        incar=header.incar or None,
+        valence_e=header.valence_e,
+        atoms=sum(header.counts),
+    )
     electrons = settings.get("NELECT")
     return Calculation(path, level, _frames(lines, first, header, path), settings, electrons)
 
