@@ -35,6 +35,19 @@ def test_files_of_a_folder_belong_together_by_their_numbers(tmp_path):
     assert found.others == 2
 
 
+def test_files_of_a_run_belong_together_by_what_stands_before(tmp_path):
+    # As `engine.vasp.files` keeps them.
+    put(tmp_path / "kept", *(f"run00000{n}.{name}" for n in (1, 2) for name in ("vasprun.xml", "CHGCAR.gz", "AECCAR0")))
+    put(tmp_path / "kept", "neutral_OUTCAR", "MYOUTCAR")
+    found = find_sources([tmp_path])
+    assert summary(found) == [
+        ("kept_neutral", "outcar", "neutral_OUTCAR", None, None),
+        ("kept_run000001", "vasprun", "run000001.vasprun.xml", None, "run000001.CHGCAR.gz"),
+        ("kept_run000002", "vasprun", "run000002.vasprun.xml", None, "run000002.CHGCAR.gz"),
+    ]
+    assert found.others == 3
+
+
 def test_files_of_ase_and_gpaw(tmp_path):
     put(tmp_path / "a", "frames.extxyz", "more.xyz.gz", "md.traj", "last.gpw", "notes.txt")
     (tmp_path / "a/gpaw.txt").write_text(BANNER)

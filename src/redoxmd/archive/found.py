@@ -8,11 +8,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from redoxmd.density.exchange.text import COMPRESSED
+from redoxmd.density.exchange.text import COMPRESSED, vasp_name
 from redoxmd.errors import DataError
 
-# vasprun.xml, vasprun_01.xml.gz, OUTCAR.relax1, CHGCAR.2: what is left tells the calculations of a folder apart.
-VASP_NAME = re.compile(r"(vasprun|OUTCAR|CHGCAR)(?![A-Za-z])(.*)", re.DOTALL)
+VASP_KINDS = ("vasprun", "outcar", "chgcar")
 SUFFIXES = {".extxyz": "extxyz", ".xyz": "extxyz", ".traj": "traj", ".gpw": "gpw"}
 LOG_SUFFIXES = (".txt", ".log", ".out")
 # The banner of a GPAW log; it stands in the first lines.
@@ -124,7 +123,7 @@ def _sort_out(files: Iterable[Path], root: Path, found: Found) -> None:
     vasp: dict[str, dict[str, Path]] = {}
     for path in files:
         kind, tag = _kind(path)
-        if kind in ("vasprun", "outcar", "chgcar"):
+        if kind in VASP_KINDS:
             # A file beside its own compressed copy is looked at as well.
             twin = kind in vasp.get(tag, {})
             vasp.setdefault(path.name if twin else tag, {})[kind] = path
@@ -148,9 +147,9 @@ def _kind(path: Path) -> tuple[str, str]:
     name = path.name
     for suffix in COMPRESSED:
         name = name.removesuffix(suffix)
-    vasp = VASP_NAME.fullmatch(name)
-    if vasp:
-        return vasp[1].lower(), vasp[2].replace(".xml", "", 1).strip("._-")
+    vasp = vasp_name(path)
+    if vasp[0] in VASP_KINDS:
+        return vasp
     plain = Path(name)
     if plain.suffix in SUFFIXES and (name == path.name or SUFFIXES[plain.suffix] == "extxyz"):
         return SUFFIXES[plain.suffix], plain.stem

@@ -17,8 +17,22 @@ from redoxmd.errors import DensityRefused
 from redoxmd.records import atomic_path
 
 COMPRESSED: dict[str, Callable[..., IO[Any]]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+# vasprun.xml, vasprun_01.xml.gz, OUTCAR.relax1, run000001.CHGCAR: what is left tells the runs of a folder apart.
+VASP_NAME = re.compile(r"(?:(.*)[._-])?(vasprun|OUTCAR|POTCAR|CHGCAR|AECCAR[012]|PARCHG)(?![A-Za-z])(.*)", re.DOTALL)
 # Fortran leaves the letter out where an exponent takes three digits: 0.12345-102.
 BARE_EXPONENT = re.compile(rb"^([-+]?\d*\.\d+)([-+]\d{3})$")
+
+
+def vasp_name(path: Path) -> tuple[str, str]:
+    """What a file of VASP is by its name, in small letters, and the tag of its run; two empty words for any other."""
+    name = path.name
+    for suffix in COMPRESSED:
+        name = name.removesuffix(suffix)
+    found = VASP_NAME.fullmatch(name)
+    if found is None:
+        return "", ""
+    parts = [found[1] or "", found[3].replace(".xml", "", 1).strip("._-")]
+    return found[2].lower(), ".".join(part for part in parts if part)
 
 
 def read_bytes(path: Path, limit: int = -1) -> bytes:
