@@ -49,6 +49,7 @@ class ReadFrame:
         forces_eV_A: (n, 3); of whatever shape the file gave.
         stress_eV_A3: (3, 3), ASE's sign; None where the file has none.
         moments_muB: (n,) or None.
+        total_moment_muB: of the cell, None where the file does not say.
         scf_steps: electronic steps, None where the file does not say.
         converged: electronically; None where the file does not say.
     """
@@ -61,6 +62,7 @@ class ReadFrame:
     moments_muB: np.ndarray | None = None
     scf_steps: int | None = None
     converged: bool | None = None
+    total_moment_muB: float | None = None
 
 
 @dataclass(frozen=True)

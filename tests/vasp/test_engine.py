@@ -126,6 +126,7 @@ SCENARIOS = {
     "a force of 999 eV/Å": (["huge_force"], 0, "force_ceiling", ""),
     "wrong order of atoms": (["wrong_order"], 0, "wrong_structure", ""),
     "wrong positions": (["wrong_positions"], 0, "wrong_structure", ""),
+    "another spin state": (["wrong_moment"], 0, "wrong_moment", ""),
     "one electron more": (["wrong_charge"], 0, "wrong_settings", ""),
     "another cutoff": (["other_encut"], 0, "wrong_settings", ""),
     "BRMIX once, then fine": (["brmix", "fine"], 2, None, "brmix"),
@@ -287,7 +288,13 @@ class TestInternalMD:
         assert len(run.frames) == 4
 
     @pytest.mark.parametrize(
-        ("word", "reason"), [("nelm", "unconverged"), ("no_start", "did_not_start"), ("oom", "out_of_memory")]
+        ("word", "reason"),
+        [
+            ("nelm", "unconverged"),
+            ("no_start", "did_not_start"),
+            ("oom", "out_of_memory"),
+            ("wrong_moment", "wrong_moment"),
+        ],
     )
     def test_a_run_that_fails_as_a_whole(self, standin, tmp_path, word, reason):
         standin.behave("fine", "fine", word)

@@ -91,7 +91,7 @@ SEPARATE = {
     "QSPIRAL": ({"QSPIRAL": [0.0, 0.0, 0.5]}, "QSPIRAL [0.0, 0.0, 0.5] against not set"),
     "a tag of a later VASP": ({"LBRANDNEW": True}, "LBRANDNEW True against not set"),
     "LREAL": ({"LREAL": True}, "LREAL on against auto"),
-    "EDIFF": ({"EDIFF": 0.01}, "EDIFF 0.01 against not set"),
+    "EDIFF": ({"EDIFF": 0.01}, "EDIFF 0.01 against 0.1 meV/atom or less"),
 }
 
 

@@ -131,6 +131,7 @@ def _frame(atoms: Atoms, step: int, converged: bool | None = None) -> ReadFrame:
         None if stress is None else _full_stress(np.asarray(stress, float)),
         results.get("magmoms"),
         converged=None if said is None else str(said).lower() in TRUE_WORDS,
+        total_moment_muB=results.get("magmom"),
     )
 
 

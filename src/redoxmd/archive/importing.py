@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
+import numpy as np
 from ase import Atoms
 from ase.io import write
 
@@ -37,11 +38,13 @@ class Demand:
         level: None where only the hash is known.
         settings_hash: what the frames will carry.
         trust: files that state no level are taken as of this one.
+        initial_moments: of atoms (n,), μB: the spin state that frames must have, see `judge_moments`.
     """
 
     level: Level
     settings_hash: str
     trust: bool = False
+    initial_moments: Callable[[Atoms], np.ndarray] | None = None
 
 
 def import_archive(
@@ -69,7 +72,9 @@ def import_archive(
     files = sum(source.files for source in found.sources) + len(found.lonely)
     report = ImportReport(files=files, others=found.others)
     groups = _group(found.sources, target, demand, report)
-    run = _Import(target, groups, report, Names(target.taken, config_id), force_ceiling_eV_A, mixed)
+    names = Names(target.taken, config_id)
+    initial_moments = None if demand is None else demand.initial_moments
+    run = _Import(target, groups, report, names, force_ceiling_eV_A, mixed, initial_moments)
     target.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.folder, prefix=".import.") as scratch:
         frames = Path(scratch) / "frames.extxyz"
@@ -115,8 +120,16 @@ class _Import:
     """The second pass: every calculation of the level, frame by frame."""
 
     def __init__(
-        self, target: Target, groups: list[Group], report: ImportReport, names: Names, ceiling: float, mixed: bool
+        self,
+        target: Target,
+        groups: list[Group],
+        report: ImportReport,
+        names: Names,
+        ceiling: float,
+        mixed: bool,
+        initial_moments: Callable[[Atoms], np.ndarray] | None,
     ) -> None:
+        self._initial_moments = initial_moments
         self._report, self._names, self._ceiling, self._mixed = report, names, ceiling, mixed
         self._groups = groups
         self._seen = dict(target.identities)
@@ -141,7 +154,7 @@ class _Import:
         name = self._names.configuration(source.name)
         last: Judged | None = None
         key: tuple[str, int] | None = None
-        for last in judge_calculation(source, group.settings_hash, self._ceiling):
+        for last in judge_calculation(source, group.settings_hash, self._ceiling, self._initial_moments):
             key = None
             if last.frame is None or last.result is None:
                 self._refuse(source, last)
@@ -152,6 +165,7 @@ class _Import:
                 continue
             key = self._names.frame(name, step, None if own is None else str(own))
             self._report.accepted[key[0]] += 1
+            self._report.spin_unknown += not last.spin_judged
             yield _label(last.frame, last.result, source, group, *key)
         if source.chgcar is not None:
             self.jobs.append(DensityJob(source.chgcar, None if last is None else last.frame, key))

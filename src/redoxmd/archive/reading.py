@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from ase import Atoms
 
 from redoxmd.archive.ase_files import read_ase
 from redoxmd.archive.found import Source
@@ -27,11 +28,13 @@ class Judged:
         frame: None where the file stops making sense.
         result: None when refused.
         refusal: None when accepted.
+        spin_judged: False where a spin state was asked for and the file gives no moments.
     """
 
     frame: ReadFrame | None
     result: Result | None = None
     refusal: LabelRefused | None = None
+    spin_judged: bool = True
 
 
 def open_calculation(source: Source) -> Calculation:
@@ -72,43 +75,55 @@ def read_level_of(source: Source) -> Level:
     return calculation.level
 
 
-def judge_calculation(source: Source, settings_hash: str, force_ceiling_eV_A: float) -> Iterator[Judged]:
+def judge_calculation(
+    source: Source,
+    settings_hash: str,
+    force_ceiling_eV_A: float,
+    initial_moments: Callable[[Atoms], np.ndarray] | None = None,
+) -> Iterator[Judged]:
     """Every frame with its verdict, in the order of the file; a last one without a frame where the file breaks off.
 
     Args:
         source: the calculation.
         settings_hash: of its group; a frame that itself says another is refused.
         force_ceiling_eV_A: larger components are refused.
+        initial_moments: of atoms (n,), μB, whose sum the total moment must be; None where no spin state is asked for.
     """
-    judged = (_judge(frame, settings_hash, force_ceiling_eV_A) for frame in _frames(source))
+    judged = (_judge(frame, settings_hash, force_ceiling_eV_A, initial_moments) for frame in _frames(source))
     yield from check_windows(judged) if source.is_run else (item for one in judged for item in check_together([one]))
 
 
 def _frames(source: Source) -> Iterator[ReadFrame | LabelRefused]:
     try:
         calculation = open_calculation(source)
-        moments = _moments(source.outcar)
+        spins = _spins(source.outcar)
         for frame in calculation.frames:
-            own = moments[frame.step] if frame.step < len(moments) else None
-            fits = frame.moments_muB is None and own is not None and len(own) == len(frame.atoms)
-            yield replace(frame, moments_muB=own) if fits else frame
+            own, total = spins[frame.step] if frame.step < len(spins) else (None, None)
+            if frame.moments_muB is None and own is not None and len(own) == len(frame.atoms):
+                frame = replace(frame, moments_muB=own)
+            yield frame if total is None else replace(frame, total_moment_muB=total)
     except Exception as error:
         yield _as_refusal(error, source.path)
 
 
-def _moments(outcar: Path | None) -> list[np.ndarray | None]:
-    """Moments of each ionic step; an OUTCAR that cannot be read costs moments, not frames."""
-    from redoxmd.engines.vasp.outcar import read_moments
+def _spins(outcar: Path | None) -> list[tuple[np.ndarray | None, float | None]]:
+    """Local and total moments of each ionic step; an OUTCAR that cannot be read costs moments, not frames."""
+    from redoxmd.engines.vasp.outcar import read_spins
 
     if outcar is None:
         return []
     try:
-        return read_moments(outcar)
+        return read_spins(outcar)
     except Exception:
         return []
 
 
-def _judge(frame: ReadFrame | LabelRefused, settings_hash: str, force_ceiling_eV_A: float) -> Judged:
+def _judge(
+    frame: ReadFrame | LabelRefused,
+    settings_hash: str,
+    force_ceiling_eV_A: float,
+    initial_moments: Callable[[Atoms], np.ndarray] | None,
+) -> Judged:
     from redoxmd.engines.verdict import judge
 
     if isinstance(frame, LabelRefused):
@@ -121,7 +136,10 @@ def _judge(frame: ReadFrame | LabelRefused, settings_hash: str, force_ceiling_eV
         own = frame.atoms.info.get("settings_hash", settings_hash)
         if str(own) != settings_hash:
             raise LabelRefused("wrong_settings", f"settings hash {own} instead of {settings_hash}; split the file")
-        return Judged(frame, judge(frame, force_ceiling_eV_A))
+        initial_muB = None if initial_moments is None else initial_moments(frame.atoms)
+        spin_judged = not np.any(initial_muB) or frame.total_moment_muB is not None or frame.moments_muB is not None
+        result = judge(frame, force_ceiling_eV_A, initial_moments_muB=initial_muB)
+        return Judged(frame, result, spin_judged=spin_judged)
     except Exception as error:
         return Judged(frame, refusal=_as_refusal(error, Path(f"step {frame.step}")))
 

@@ -39,6 +39,7 @@ class ImportReport:
         refused: files and frames.
         refused_densities: CHGCARs; the frames they belong to stay.
         notes: what is worth knowing.
+        spin_unknown: frames accepted whose file gives no moments, though a spin state was asked for.
     """
 
     files: int = 0
@@ -48,6 +49,7 @@ class ImportReport:
     refused: list[Refusal] = field(default_factory=list)
     refused_densities: list[Refusal] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    spin_unknown: int = 0
 
     @property
     def frames(self) -> int:
@@ -81,6 +83,11 @@ class ImportReport:
         if unseen > 0:
             yield f"… and {unseen} more, all in refused.csv"
         yield from self.notes
+        if self.spin_unknown:
+            yield (
+                f"{self.spin_unknown} of the frames accepted give no magnetic moments; their spin state was not judged "
+                "by structures.moments_*"
+            )
         reasons = ", ".join(f"{reason} {count}" for reason, count in self.counts().items())
         yield (
             f"{self.files} files read, {self.others} passed over; {self.frames} frames accepted, "

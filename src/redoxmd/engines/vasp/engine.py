@@ -27,7 +27,7 @@ from redoxmd.engines.vasp.inputs import (
 )
 from redoxmd.engines.vasp.kept import KeptFiles
 from redoxmd.engines.vasp.level import differences, is_shown, level_of
-from redoxmd.engines.vasp.outcar import read_moments
+from redoxmd.engines.vasp.outcar import read_spins
 from redoxmd.engines.vasp.potcars import Potcar, load_potcars
 from redoxmd.engines.vasp.vasprun import read_vasprun
 from redoxmd.engines.verdict import judge, judge_electrons
@@ -46,7 +46,7 @@ class VaspRun:
     inputs: Inputs
     custody: Custody
     calculation: Calculation
-    moments_muB: list[np.ndarray | None]
+    spins: list[tuple[np.ndarray | None, float | None]]
 
 
 class VaspEngine:
@@ -184,9 +184,9 @@ class VaspEngine:
         path = folder / "vasprun.xml"
         calculation = read_vasprun(path)
         self._program = str(calculation.settings.get("program", ""))
-        moments = read_moments(folder / "OUTCAR") if inputs.incar["ISPIN"] == 2 else []
+        spins = read_spins(folder / "OUTCAR") if inputs.incar["ISPIN"] == 2 else []
         self._kept.add(folder)
-        return VaspRun(inputs, custody, calculation, moments)
+        return VaspRun(inputs, custody, calculation, spins)
 
     def _limits(self, inputs: Inputs) -> Limits:
         chosen = self.settings.vasp
@@ -224,10 +224,10 @@ class VaspEngine:
         judge_electrons(calculation.electrons, float(inputs.incar.get("NELECT", self._valence_e(inputs))))
         wanted = [structure[inputs.order] for structure in expected]
         for index, frame in enumerate(calculation.frames):
-            moments = run.moments_muB[index] if index < len(run.moments_muB) else None
-            frame = replace(frame, moments_muB=moments if moments is not None else frame.moments_muB)
+            moments, total = run.spins[index] if index < len(run.spins) else (None, None)
+            frame = replace(frame, moments_muB=moments, total_moment_muB=total)
             reference = wanted[index] if index < len(wanted) else None
-            result = judge(frame, self.settings.force_ceiling_eV_A, reference)
+            result = judge(frame, self.settings.force_ceiling_eV_A, reference, inputs.initial_moments_muB)
             if reference is None:
                 _same_atoms(frame, inputs)
             yield frame, self._in_our_order(result, inputs, run.custody)

@@ -52,6 +52,12 @@ class Inputs:
         return values
 
     @property
+    def initial_moments_muB(self) -> np.ndarray:
+        """The spin state asked for, (n,) in VASP's order; MAGMOM may start from the moments of the frame before."""
+        moments: np.ndarray = self.atoms.get_initial_magnetic_moments()[self.order]
+        return moments
+
+    @property
     def sorted_atoms(self) -> Atoms:
         """The atoms as VASP has them."""
         return self.atoms[self.order]

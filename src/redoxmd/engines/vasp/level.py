@@ -92,6 +92,7 @@ PAIRWISE = ("GGA", "LDAUTYPE")
 EXCESS = "excess electrons per atom"
 # MD and static runs differ in EDIFF; below this their energies differ by less than 0.1 meV/atom.
 LOOSE_EDIFF_eV_PER_ATOM = 1e-4
+NOT_STATED = {"EDIFF": "0.1 meV/atom or less"}
 CUTOFF_TOLERANCE_eV = 0.1
 TAG_TOLERANCE = 1e-6
 KPOINT_RATIO = 1.35
@@ -363,4 +364,4 @@ def _stated(level: Level, tag: str) -> Any:
     """A tag's value in a level, VASP's default where a complete level does not state it, else None."""
     if tag in level.details or not level.complete or tag in PAIRWISE or tag == EXCESS:
         return level.details.get(tag)
-    return DEFAULTS.get(tag, "not set")
+    return DEFAULTS.get(tag, NOT_STATED.get(tag, "not set"))

@@ -25,8 +25,8 @@ ITERATION = re.compile(r"-- Iteration\s+(\d+)\(\s*(\d+)\)")
 CHANGE = re.compile(r"energy-change[^:]*:\s*(\S+?)\s*\(\s*(\S+?)\)")
 ENERGY = re.compile(r"(?<!ML )energy\(sigma->0\)\s*=\s*(\S+)")
 MARKS = re.compile(
-    r"-- Iteration|total energy-change|EDIFF was not reached|magnetization \(x\)|  in kB|direct lattice vectors"
-    r"|TOTAL-FORCE|(?<!ML )energy\(sigma->0\)|General timing and accounting|executed on"
+    r"-- Iteration|total energy-change|number of electron |EDIFF was not reached|magnetization \(x\)|  in kB"
+    r"|direct lattice vectors|TOTAL-FORCE|(?<!ML )energy\(sigma->0\)|General timing and accounting|executed on"
 )
 # xx, yy, zz, xy, yz, zx of VASP in a (3, 3).
 TENSOR = np.array([[0, 3, 5], [3, 1, 4], [5, 4, 2]])
@@ -41,6 +41,7 @@ class _Step:
     change_eV: float | None = None
     contradicted: bool = False
     moments_muB: np.ndarray | None = None
+    total_moment_muB: float | None = None
     stress_eV_A3: np.ndarray | None = None
     table: np.ndarray | None = None
     cell: np.ndarray | None = None
@@ -52,8 +53,9 @@ def read_outcar(path: str | Path) -> Calculation:
 
     Energy is energy(sigma->0) below the forces, eV. Positions (n, 3) have five decimals, forces six, cells nine. Stress
     (3, 3) in eV/Å³ with ASE's sign. Moments (n,) in μB are column tot of "magnetization (x)", from the ionic step or
-    behind it; None without LORBIT or with noncollinear spins. A step is converged if its loop ended below EDIFF, both
-    in energy and in the sum of eigenvalues, whatever the sentence on EDIFF says (5.4.4 says it at NELM too).
+    behind it; None without LORBIT or with noncollinear spins. The total moment is that of the last electronic step. A
+    step is converged if its loop ended below EDIFF, both in energy and in the sum of eigenvalues, whatever the sentence
+    on EDIFF says (5.4.4 says it at NELM too).
 
     Steps that VASP's own force field predicted are left out. Without the INCAR in it (before VASP 6) the file does not
     tell a meta-GGA from a GGA, so the functional is not known.
@@ -87,19 +89,24 @@ def read_outcar(path: str | Path) -> Calculation:
 
 
 def read_moments(path: str | Path) -> list[np.ndarray | None]:
-    """Local moments (n,) in μB of every ionic step, None where a step has none; those before the end of a cut file.
+    """Local moments (n,) in μB of every ionic step, None where a step has none; see `read_spins`."""
+    return [moments for moments, _ in read_spins(path)]
+
+
+def read_spins(path: str | Path) -> list[tuple[np.ndarray | None, float | None]]:
+    """Local moments (n,) and total moment, μB, of every ionic step before the end of a cut file; None where not there.
 
     Raises:
         LabelRefused: did_not_start or corrupted, see `read_outcar`.
     """
-    moments: list[np.ndarray | None] = []
+    spins: list[tuple[np.ndarray | None, float | None]] = []
     try:
         for frame in read_outcar(path).frames:
-            moments.append(frame.moments_muB)
+            spins.append((frame.moments_muB, frame.total_moment_muB))
     except LabelRefused as refused:
         if refused.reason != "unfinished":
             raise
-    return moments
+    return spins
 
 
 def _lines(path: Path) -> Iterator[str]:
@@ -126,6 +133,7 @@ def _frames(lines: Iterator[str], first: str, header: Header, path: Path) -> Ite
             forces_eV_A=table[:, 3:],
             stress_eV_A3=step.stress_eV_A3,
             moments_muB=None if settings.get("LNONCOLLINEAR") is True else step.moments_muB,
+            total_moment_muB=step.total_moment_muB,
             scf_steps=step.loops,
             converged=not step.contradicted and loop_converged(step.loops, step.change_eV, settings, 0.0),
         )
@@ -192,6 +200,10 @@ def _take(step: _Step, mark: str, line: str, where: str) -> None:
     if mark == "total energy-change":
         match = CHANGE.search(line)
         step.change_eV = max(_size(word) for word in match.groups()) if match else None
+    elif mark == "number of electron ":
+        # Nothing without spin, three numbers with noncollinear ones.
+        words = line.partition("magnetization")[2].split()
+        step.total_moment_muB = numbers(words[0], 1, where)[0] if len(words) == 1 else None
     elif mark == "EDIFF was not reached":
         step.contradicted = True
     elif step.table is not None and step.energy_eV is None:
