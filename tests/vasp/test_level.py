@@ -65,6 +65,10 @@ class TestHubbard:
         assert levels[0].hubbard == levels[1].hubbard == {"V": ("d", 4.2)}
         assert [level.hubbard["V"][0] for level in levels[2:]] == ["d with J = 0 eV", "d with J = 1 eV"]
 
+    def test_types_of_an_element_that_differ_in_u_are_told(self, put):
+        text = vasprun("5.4.4", 4.2).replace("<c>O </c>", "<c>V </c>")
+        assert read_vasprun(put("mixed", text)).level.hubbard == {"V": ("d of some of its types", 4.2)}
+
     def test_the_first_species_alone_is_not_taken_for_all(self, put):
         text = vasprun("5.4.4", 4.2)
         start, end = text.index('  <v type="int" name="LDAUTYPE">'), text.index(" </incar>")
@@ -96,6 +100,10 @@ SEPARATE = {
 
 
 class TestTags:
+    def test_comments_of_an_incar_are_no_part_of_a_value(self, put):
+        level = read_vasprun(put("a", vasprun("5.4.4", incar={"METAGGA": "R2SCAN ! as before", "IVDW": 0}))).level
+        assert level.functional == "R2SCAN"
+
     @pytest.mark.parametrize("name", SEPARATE)
     def test_what_separates(self, name, put, tmp_path):
         tags, sentence = SEPARATE[name]

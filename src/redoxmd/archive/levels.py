@@ -36,9 +36,11 @@ class Group:
 
 def _joined(known: Level, further: Level) -> Level:
     """A level with what another, that agrees with it, says besides; a hash stays with the file that gives it."""
+    from redoxmd.engines.vasp.level import without_defaults
+
     own = {key: value for key, value in known.details.items() if value is not None}
-    # What a complete level does not list has its default, which an incomplete one may state.
-    details = {} if known.complete else {key: value for key, value in further.details.items() if key != GIVEN}
+    details = {key: value for key, value in further.details.items() if key != GIVEN} | own
+    complete = known.complete or further.complete
     return replace(
         known,
         code=known.code or further.code,
@@ -48,8 +50,9 @@ def _joined(known: Level, further: Level) -> Level:
         hubbard=further.hubbard | known.hubbard,
         potentials=further.potentials | {element: title for element, title in known.potentials.items() if title},
         kpoint_reach_A=known.kpoint_reach_A or further.kpoint_reach_A,
-        details=details | own,
-        complete=known.complete or further.complete,
+        # What a complete level does not list has its default, which an incomplete one states.
+        details=without_defaults(details) if complete else details,
+        complete=complete,
     )
 
 

@@ -26,7 +26,7 @@ from redoxmd.engines.vasp.inputs import (
     write_inputs,
 )
 from redoxmd.engines.vasp.kept import KeptFiles
-from redoxmd.engines.vasp.level import differences, is_shown, level_of
+from redoxmd.engines.vasp.level import KNOWN, differences, level_of
 from redoxmd.engines.vasp.outcar import read_spins
 from redoxmd.engines.vasp.potcars import Potcar, load_potcars
 from redoxmd.engines.vasp.vasprun import read_vasprun
@@ -237,8 +237,10 @@ class VaspEngine:
         inputs, found = run.inputs, run.calculation.level
         symbols = inputs.sorted_atoms.get_chemical_symbols()
         titles = {element: potcar.title for element, potcar in self._potcars.items() if element in symbols}
-        # VASP before 6 does not repeat every tag that it takes: one of those it does not show is not held against it.
-        shown = {tag: value for tag, value in inputs.incar.items() if is_shown(tag, run.calculation.settings)}
+        # Of the tags that no table knows, VASP before 6 does not repeat all that were set, and a later one may list
+        # others; the INCAR itself was compared when custodian ended.
+        shown = {tag: value for tag, value in inputs.incar.items() if tag in KNOWN or tag in run.calculation.settings}
+        details = {tag: value for tag, value in found.details.items() if tag in KNOWN or tag in inputs.incar}
         asked = level_of(
             shown,
             symbols,
@@ -249,7 +251,7 @@ class VaspEngine:
             valence_e=self._valence_e(inputs),
             atoms=len(symbols),
         )
-        unlike = differences(found, asked)
+        unlike = differences(replace(found, details=details), asked)
         if unlike and not run.custody.physical:
             raise LabelRefused("wrong_settings", f"VASP ran with {'; '.join(unlike)}")
 

@@ -90,6 +90,8 @@ COMPARED = frozenset(
 # Compared only where both levels state them.
 PAIRWISE = ("GGA", "LDAUTYPE")
 EXCESS = "excess electrons per atom"
+# What a level may state besides the tags that no table knows.
+KNOWN = frozenset([*DETAILS, *DEFAULTS, *COMPARED, EXCESS])
 # MD and static runs differ in EDIFF; below this their energies differ by less than 0.1 meV/atom.
 LOOSE_EDIFF_eV_PER_ATOM = 1e-4
 NOT_STATED = {"EDIFF": "0.1 meV/atom or less"}
@@ -143,9 +145,11 @@ def level_of(
     )
 
 
-def is_shown(tag: str, settings: Mapping[str, Any]) -> bool:
-    """Whether VASP's output shows a tag that was set: among its `settings`, or because the tables here know it."""
-    return tag in settings or tag in DETAILS or tag in DEFAULTS or tag in COMPARED
+def without_defaults(details: Mapping[str, Any]) -> dict[str, Any]:
+    """The details of a level without those of `DEFAULTS` that have their default, as a complete level states them."""
+    return {
+        tag: value for tag, value in details.items() if tag not in DEFAULTS or not _same_value(value, DEFAULTS[tag])
+    }
 
 
 def joined_titles(titles: Sequence[tuple[str, str]]) -> dict[str, str]:
@@ -163,14 +167,14 @@ def _functional(settings: Mapping[str, Any], titles: Mapping[str, str]) -> str:
     if meta is None or truth(meta) or truth(settings.get("LMETAGGA")):
         # Whether there is a meta-GGA is not known, or only that there is one.
         return ""
-    name = str(meta).strip().upper()
+    name = _word(meta)
     base = name if truth(meta) is None and name not in UNSET else _gga(settings, titles)
     return _hybrid(settings, base) if truth(settings.get("LHFCALC")) else base
 
 
 def _gga(settings: Mapping[str, Any], titles: Mapping[str, str]) -> str:
-    tags = (str(settings.get(tag) or "").strip().upper() for tag in ("XC", "GGA"))
-    name = next((tag for tag in tags if tag not in UNSET), "")
+    words = (_word(settings.get(tag) or "") for tag in ("XC", "GGA"))
+    name = next((word for word in words if word not in UNSET), "")
     return XC_NAMES.get(name, GGA_NAMES.get(name, name)) or _functional_of_titles(titles)
 
 
@@ -186,7 +190,7 @@ def _hybrid(settings: Mapping[str, Any], base: str) -> str:
 
 
 def _hubbard(settings: Mapping[str, Any], symbols: Sequence[str]) -> dict[str, tuple[str, float]]:
-    """Element → (orbital, U − J); of several types of an element the one with the largest.
+    """Element → (orbital, U − J); of several types of an element the largest, which is then said.
 
     Where U and J act apart (LDAUTYPE other than 2), J is named beside the orbital.
     """
@@ -201,14 +205,15 @@ def _hubbard(settings: Mapping[str, Any], symbols: Sequence[str]) -> dict[str, t
             f"LDAUL, LDAUU and LDAUJ of {counts} species for {len(types)}; <parameters> has the first only"
         )
     apart = _ldau_type(settings) != 2
-    found: dict[str, tuple[str, float]] = {}
+    shells: dict[str, list[tuple[str, float]]] = {}
     for element, orbital, u, j in zip(types, orbitals, coulomb, exchange, strict=True):
         effective = round(float(u) - float(j), 6)
-        acts = effective != 0 or (apart and float(u) != 0)
-        if int(orbital) >= 0 and acts and effective >= found.get(element, ("", -np.inf))[1]:
-            name = ORBITALS[int(orbital)] + (f" with J = {float(j):g} eV" if apart else "")
-            found[element] = (name, effective)
-    return found
+        acts = int(orbital) >= 0 and (effective != 0 or (apart and float(u) != 0))
+        name = ORBITALS[int(orbital)] + (f" with J = {float(j):g} eV" if apart else "") if acts else ""
+        shells.setdefault(element, []).append((name, effective if acts else 0.0))
+    largest = {element: max(found, key=lambda shell: abs(shell[1])) for element, found in shells.items()}
+    some = {element: " of some of its types" if len(set(found)) > 1 else "" for element, found in shells.items()}
+    return {element: (name + some[element], u) for element, (name, u) in largest.items() if name}
 
 
 def _ldau_type(settings: Mapping[str, Any]) -> int:
@@ -244,12 +249,11 @@ def _further(settings: Mapping[str, Any], incar: Mapping[str, Any] | None) -> di
     if incar is not None:
         known = {*DETAILS, *COMPARED}
         set_by_hand = [tag for tag in incar if tag not in known and (tag in DEFAULTS or not is_harmless(tag))]
-        if found.get("I_CONSTRAINED_M"):
+        if found.get("I_CONSTRAINED_M") and "RWIGS" in incar:
             # The spheres in which the moments are held.
-            set_by_hand += [tag for tag in ("RWIGS",) if tag in incar]
-        found |= {tag: _value(incar[tag]) for tag in set_by_hand}
-        found = {tag: value for tag, value in found.items() if not _same_value(value, DEFAULTS.get(tag, False))}
-    return found
+            set_by_hand.append("RWIGS")
+        found |= {tag: value for tag in set_by_hand if not _same_value(value := _value(incar[tag]), False)}
+    return found if incar is None else without_defaults(found)
 
 
 def _per_atom(settings: Mapping[str, Any], valence_e: float | None, atoms: int) -> dict[str, Any]:
@@ -268,10 +272,12 @@ def _value(value: Any) -> Any:
     if isinstance(value, list | tuple | np.ndarray):
         items = [_value(item) for item in value]
         return items[0] if len(items) == 1 else items
-    if isinstance(value, str):
-        text = value.partition("!")[0].partition("#")[0].strip()
-        return text.upper() if isinstance(found := tag_value(text), str) else found
-    return value
+    return tag_value(_word(value)) if isinstance(value, str) else value
+
+
+def _word(value: Any) -> str:
+    """Text of a tag in capitals, without the comment that <incar> repeats."""
+    return str(value).partition("!")[0].partition("#")[0].strip().upper()
 
 
 def _same_value(one: Any, other: Any) -> bool:
