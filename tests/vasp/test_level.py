@@ -5,9 +5,8 @@ from pymatgen.io.vasp import Vasprun
 
 from redoxmd.archive.importing import import_archive
 from redoxmd.dataset import read_dataset_card
-from redoxmd.engines.vasp.level import COMPARED, DEFAULTS, DETAILS
 from redoxmd.engines.vasp.outcar import read_outcar
-from redoxmd.engines.vasp.tags import NUMERICAL, OF_THE_RUN
+from redoxmd.engines.vasp.tags import COMPARED, DEFAULTS, DETAILS, NUMERICAL, OF_THE_RUN
 from redoxmd.engines.vasp.vasprun import read_vasprun
 from redoxmd.errors import LabelRefused
 from tests.vasp.shapes import ATOMS, ELECTRONS, VERSIONS, vasprun

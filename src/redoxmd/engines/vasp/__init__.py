@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from redoxmd.calculation import Level
 from redoxmd.config import sections
 from redoxmd.engines.base import Inspection, method_hash
-from redoxmd.engines.vasp.tags import is_numerical
+from redoxmd.engines.vasp.tags import EXCESS, is_numerical
 from redoxmd.errors import EngineMissing
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def create(settings: sections.Engine, repeats: Sequence[int], workdir: Path | No
 def level_of_config(settings: sections.Engine, elements: Sequence[str], cell_lengths_A: Sequence[float]) -> Level:
     """The level of theory that calculations of these settings have; POTCAR titles where the files are at hand."""
     from redoxmd.engines.vasp.inputs import electronic_tags
-    from redoxmd.engines.vasp.level import EXCESS, level_of
+    from redoxmd.engines.vasp.level import level_of
     from redoxmd.engines.vasp.potcars import load_potcars
 
     chosen = settings.vasp

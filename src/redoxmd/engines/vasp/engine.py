@@ -21,14 +21,16 @@ from redoxmd.engines.vasp.inputs import (
     Inputs,
     divided_kpoints,
     internal_md,
+    level_asked,
     read_end_state,
     single_point,
     write_inputs,
 )
 from redoxmd.engines.vasp.kept import KeptFiles
-from redoxmd.engines.vasp.level import KNOWN, differences, level_of
+from redoxmd.engines.vasp.level import differences
 from redoxmd.engines.vasp.outcar import read_spins
 from redoxmd.engines.vasp.potcars import Potcar, load_potcars
+from redoxmd.engines.vasp.tags import KNOWN
 from redoxmd.engines.vasp.vasprun import read_vasprun
 from redoxmd.engines.verdict import judge, judge_electrons
 from redoxmd.errors import LabelRefused
@@ -221,7 +223,7 @@ class VaspEngine:
         if system != inputs.token:
             raise LabelRefused("stale_output", f"{calculation.path.name} is of {system or 'no'} run, not of this one")
         self._same_level(run)
-        judge_electrons(calculation.electrons, float(inputs.incar.get("NELECT", self._valence_e(inputs))))
+        judge_electrons(calculation.electrons, float(inputs.incar.get("NELECT", inputs.valence_e(self._potcars))))
         wanted = [structure[inputs.order] for structure in expected]
         for index, frame in enumerate(calculation.frames):
             moments, total = run.spins[index] if index < len(run.spins) else (None, None)
@@ -235,28 +237,13 @@ class VaspEngine:
     def _same_level(self, run: VaspRun) -> None:
         """Hold what the output says of its method against what was asked for; custodian's marks are known already."""
         inputs, found = run.inputs, run.calculation.level
-        symbols = inputs.sorted_atoms.get_chemical_symbols()
-        titles = {element: potcar.title for element, potcar in self._potcars.items() if element in symbols}
         # Of the tags that no table knows, VASP before 6 does not repeat all that were set, and a later one may list
         # others; the INCAR itself was compared when custodian ended.
-        shown = {tag: value for tag, value in inputs.incar.items() if tag in KNOWN or tag in run.calculation.settings}
+        asked = level_asked(inputs, self._potcars, lambda tag: tag in KNOWN or tag in run.calculation.settings)
         details = {tag: value for tag, value in found.details.items() if tag in KNOWN or tag in inputs.incar}
-        asked = level_of(
-            shown,
-            symbols,
-            titles,
-            np.asarray(inputs.atoms.cell),
-            inputs.kpoints,
-            incar=shown,
-            valence_e=self._valence_e(inputs),
-            atoms=len(symbols),
-        )
         unlike = differences(replace(found, details=details), asked)
         if unlike and not run.custody.physical:
             raise LabelRefused("wrong_settings", f"VASP ran with {'; '.join(unlike)}")
-
-    def _valence_e(self, inputs: Inputs) -> float:
-        return sum(self._potcars[symbol].valence_e for symbol in inputs.atoms.symbols)
 
     @staticmethod
     def _in_our_order(result: Result, inputs: Inputs, custody: Custody) -> Result:

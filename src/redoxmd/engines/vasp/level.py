@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from redoxmd.calculation import Level
-from redoxmd.engines.vasp.tags import is_harmless
-from redoxmd.engines.vasp.text import tag_value, truth
+from redoxmd.engines.vasp.tags import COMPARED, DEFAULTS, DETAILS, EXCESS, PAIRWISE, SHARES, is_harmless
+from redoxmd.engines.vasp.text import tag_word, truth, typed_value
 
 GGA_NAMES = {"PE": "PBE", "PS": "PBEsol", "RP": "RPBE", "RE": "revPBE", "91": "PW91", "AM": "AM05", "CA": "LDA"}
 # Long names, which the tag XC takes besides.
@@ -22,76 +22,6 @@ HYBRIDS = {("PBE", 0.25, 0.2): "HSE06", ("PBE", 0.25, 0.3): "HSE03", ("PBE", 0.2
 PRECISIONS = {"a": "accurate", "n": "normal", "l": "low", "m": "medium", "h": "high", "s": "single"}
 ORBITALS = "spdf"
 UNSET = ("", "--", "NONE")
-# Further tags that move energies by more than meV/atom, with VASP's defaults; every level states them.
-DETAILS: dict[str, Any] = {
-    "ISMEAR": 1,
-    "SIGMA": 0.2,
-    "PREC": "normal",
-    "LASPH": False,
-    "LREAL": False,
-    "IVDW": 0,
-    "LUSE_VDW": False,
-    "NUPDOWN": -1,
-    "LNONCOLLINEAR": False,
-    "LSORBIT": False,
-    "LDIPOL": False,
-    "LSOL": False,
-}
-# Tags with another default than "off", or that VASP reports whether they are set or not; a level states those that
-# differ from the default. A tag that stands in no table here counts where an INCAR has it, unless it is harmless.
-DEFAULTS: dict[str, Any] = {
-    "ADDGRID": False,
-    "AGGAC": 1.0,
-    "AGGAX": 1.0,
-    "ALDAC": 1.0,
-    "ALDAX": 1.0,
-    "EFIELD": 0.0,
-    "EFIELD_PEAD": [0.0, 0.0, 0.0],
-    "EPSILON": 1.0,
-    "EXXOEP": 0,
-    "GGA_COMPAT": True,
-    "ICORELEVEL": 0,
-    "IDIPOL": 0,
-    "I_CONSTRAINED_M": 0,
-    "LBERRY": False,
-    "LCOMPAT": False,
-    "LCORR": True,
-    "LFINITE_TEMPERATURE": False,
-    "LMAXPAW": -100,
-    "LMODELHF": False,
-    "LMONO": False,
-    "LRHFCALC": False,
-    "LSCSGRAD": True,
-    "LSPIRAL": False,
-    "LTHOMAS": False,
-    "LZEROZ": False,
-    "NKREDX": 1,
-    "NKREDY": 1,
-    "NKREDZ": 1,
-    "NLSPLINE": False,
-    "OFIELD_A": 0.0,
-    "PARAM1": 0.1234,
-    "PARAM2": 1.0,
-    "PARAM3": 0.0,
-    "SAXIS": [0.0, 0.0, 1.0],
-    "SCALEE": 1.0,
-    "VOSKOWN": 0,
-    "ZAB_VDW": -0.8491,
-}
-# With exact exchange VASP reports the shares of the GGA and LDA that are left; then only an INCAR counts.
-SHARES = ("AGGAC", "AGGAX", "ALDAC", "ALDAX")
-# Compared under another name: functional, cutoff, spin, U, k-points, electrons, EDIFF.
-COMPARED = frozenset(
-    [
-        *("ENCUT", "ENMAX", "GGA", "XC", "METAGGA", "LMETAGGA", "LHFCALC", "AEXX", "HFSCREEN", "ISPIN", "LDAU", "LVDW"),
-        *("LDAUTYPE", "LDAUL", "LDAUU", "LDAUJ", "KSPACING", "KGAMMA", "NELECT", "EDIFF"),
-    ]
-)
-# Compared only where both levels state them.
-PAIRWISE = ("GGA", "LDAUTYPE")
-EXCESS = "excess electrons per atom"
-# What a level may state besides the tags that no table knows.
-KNOWN = frozenset([*DETAILS, *DEFAULTS, *COMPARED, EXCESS])
 # MD and static runs differ in EDIFF; below this their energies differ by less than 0.1 meV/atom.
 LOOSE_EDIFF_eV_PER_ATOM = 1e-4
 NOT_STATED = {"EDIFF": "0.1 meV/atom or less"}
@@ -167,13 +97,13 @@ def _functional(settings: Mapping[str, Any], titles: Mapping[str, str]) -> str:
     if meta is None or truth(meta) or truth(settings.get("LMETAGGA")):
         # Whether there is a meta-GGA is not known, or only that there is one.
         return ""
-    name = _word(meta)
+    name = tag_word(meta)
     base = name if truth(meta) is None and name not in UNSET else _gga(settings, titles)
     return _hybrid(settings, base) if truth(settings.get("LHFCALC")) else base
 
 
 def _gga(settings: Mapping[str, Any], titles: Mapping[str, str]) -> str:
-    words = (_word(settings.get(tag) or "") for tag in ("XC", "GGA"))
+    words = (tag_word(settings.get(tag) or "") for tag in ("XC", "GGA"))
     name = next((word for word in words if word not in UNSET), "")
     return XC_NAMES.get(name, GGA_NAMES.get(name, name)) or _functional_of_titles(titles)
 
@@ -245,14 +175,14 @@ def _further(settings: Mapping[str, Any], incar: Mapping[str, Any] | None) -> di
     """Tags beyond `DETAILS` that depart from VASP's default; where the INCAR is not known, all that are stated."""
     # Of a vector an OUTCAR gives the first number.
     told = [tag for tag, default in DEFAULTS.items() if tag not in SHARES and not isinstance(default, list)]
-    found = {tag: _value(settings[tag]) for tag in told if tag in settings}
+    found = {tag: typed_value(settings[tag]) for tag in told if tag in settings}
     if incar is not None:
         known = {*DETAILS, *COMPARED}
         set_by_hand = [tag for tag in incar if tag not in known and (tag in DEFAULTS or not is_harmless(tag))]
         if found.get("I_CONSTRAINED_M") and "RWIGS" in incar:
             # The spheres in which the moments are held.
             set_by_hand.append("RWIGS")
-        found |= {tag: value for tag in set_by_hand if not _same_value(value := _value(incar[tag]), False)}
+        found |= {tag: value for tag in set_by_hand if not _same_value(value := typed_value(incar[tag]), False)}
     return found if incar is None else without_defaults(found)
 
 
@@ -265,19 +195,6 @@ def _per_atom(settings: Mapping[str, Any], valence_e: float | None, atoms: int) 
     if atoms and ediff is not None and float(ediff) > LOOSE_EDIFF_eV_PER_ATOM * atoms:
         found["EDIFF"] = float(ediff)
     return found
-
-
-def _value(value: Any) -> Any:
-    """A tag as VASP takes it: without comment, words in capitals, one number for a vector of one."""
-    if isinstance(value, list | tuple | np.ndarray):
-        items = [_value(item) for item in value]
-        return items[0] if len(items) == 1 else items
-    return tag_value(_word(value)) if isinstance(value, str) else value
-
-
-def _word(value: Any) -> str:
-    """Text of a tag in capitals, without the comment that <incar> repeats."""
-    return str(value).partition("!")[0].partition("#")[0].strip().upper()
 
 
 def _same_value(one: Any, other: Any) -> bool:

@@ -15,8 +15,9 @@ import numpy as np
 from ase import Atoms
 
 from redoxmd.calculation import Calculation, ReadFrame
-from redoxmd.engines.vasp.level import DETAILS, joined_titles, level_of
+from redoxmd.engines.vasp.level import joined_titles, level_of
 from redoxmd.engines.vasp.outcar_header import Header, read_header, read_rows, second_run
+from redoxmd.engines.vasp.tags import DETAILS
 from redoxmd.engines.vasp.text import loop_converged, numbers, opened, refuse_fixed_density
 from redoxmd.engines.vasp.vasprun import EV_A3_PER_KBAR
 from redoxmd.errors import LabelRefused

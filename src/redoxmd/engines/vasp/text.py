@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
+
 from redoxmd.density.exchange.text import COMPRESSED
 from redoxmd.errors import LabelRefused
 
@@ -85,6 +87,19 @@ def tag_value(text: str) -> Any:
         except ValueError:
             continue
     return text
+
+
+def typed_value(value: Any) -> Any:
+    """A tag as VASP takes it: without comment, words in capitals, one number for a vector of one."""
+    if isinstance(value, list | tuple | np.ndarray):
+        items = [typed_value(item) for item in value]
+        return items[0] if len(items) == 1 else items
+    return tag_value(tag_word(value)) if isinstance(value, str) else value
+
+
+def tag_word(value: Any) -> str:
+    """Text of a tag in capitals, without the comment that <incar> repeats."""
+    return str(value).partition("!")[0].partition("#")[0].strip().upper()
 
 
 def loop_converged(steps: int, change_eV: float | None, settings: dict[str, Any], resolution_eV: float) -> bool:
