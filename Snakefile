@@ -48,6 +48,7 @@ localrules:
     gate_timeline,
     fig3a_errors,
     calibration,
+    left_out_errors,
     fig3b_bader,
     fig4_neb,
     fig5_exchange,

@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 
 from redoxmd import layout
-from redoxmd.config import parse_config
+from redoxmd.config import parse_config, read_config
 from redoxmd.config.document import plain
 from redoxmd.dataset import exclusions
 from redoxmd.engines import settings_hash
@@ -20,6 +20,9 @@ from redoxmd.upkeep.mixing import record_reference, refuse_mixing
 from redoxmd.upkeep.versions import PACKAGE, code_hash, stage_version
 
 if workflow.is_main_process:
+    for file in workflow.configfiles:
+        # Snakemake has read it already, and takes the second of a key that stands twice.
+        read_config(file)
     pass_on(config)
 else:
     config = passed_on(config)
@@ -38,6 +41,7 @@ wildcard_constraints:
     run=CFG.run.replace(".", r"\."),
     gen=r"\d+",
     member=r"\d+",
+    fold=r"\d+",
     label=r"g\d+f\d+",
     structure=r"x[0-9.]+_[a-z]+\d+_\d+x\d+x\d+",
     temperature=r"[0-9.]+",
@@ -251,7 +255,7 @@ def explored(pattern):
     """Input function: one file per explore run of the generation."""
 
     def files(wildcards):
-        names = layout.phase_structures(phase_settings(wildcards.run, wildcards.gen))
+        names = layout.phase_structures(phase_settings(wildcards.run, wildcards.gen), int(wildcards.gen))
         return expand(pattern, run=wildcards.run, gen=wildcards.gen, structure=names)
 
     return files
@@ -282,7 +286,7 @@ def all_traces(wildcards):
     pattern = "results/{run}/explore/gen{gen}/{structure}.csv"
     found = []
     for gen in range(last_generation(wildcards.run) + 1):
-        names = layout.phase_structures(phase_settings(wildcards.run, gen))
+        names = layout.phase_structures(phase_settings(wildcards.run, gen), gen)
         found += expand(pattern, run=wildcards.run, gen=gen, structure=names)
     return found
 

@@ -3,6 +3,7 @@
 
 rule density_dataset:
     input:
+        frames=converged("results/{run}/train/gen{gen}/dataset.json"),
         aimd=aimd_densities,
         labels=label_densities,
         cards=[str(folder / "dataset.yaml") for folder in CFG.train.datasets],

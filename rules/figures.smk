@@ -113,6 +113,30 @@ rule calibration:
         "../workflow/scripts/calibration.py"
 
 
+rule left_out_errors:
+    input:
+        folds=expand("results/{{run}}/train/folds/{fold}.csv", fold=range(CFG.train.folds)),
+    output:
+        pdf="results/{run}/figures/left_out_errors.pdf",
+        svg=report(
+            "results/{run}/figures/left_out_errors.svg",
+            caption="../workflow/report/left_out_errors.rst",
+            category="Accuracy",
+            labels={"figure": "left_out_errors"},
+        ),
+        png="results/{run}/figures/left_out_errors.png",
+        csv="results/{run}/figures/left_out_errors.csv",
+    log:
+        "results/{run}/logs/figures/left_out_errors.log",
+    params:
+        code=code("left_out_errors", "figures"),
+        stem="results/{run}/figures/left_out_errors",
+        style=section("figures"),
+        caption=dict(folds=CFG.train.folds),
+    script:
+        "../workflow/scripts/left_out_errors.py"
+
+
 rule fig4_neb:
     input:
         profiles="results/{run}/neb/profiles.csv",
@@ -136,6 +160,7 @@ rule fig4_neb:
         style=section("figures"),
         caption=dict(
             ion=CFG.structures.mobile_ion,
+            paths=", ".join(f"{number}: {path.name}" for number, path in enumerate(CFG.neb.paths, start=1)),
             images=CFG.neb.images,
             engine=CFG.engine.name if CFG.neb.reference else "",
         ),
@@ -190,7 +215,7 @@ rule fig6_concerted:
     log:
         "results/{run}/logs/figures/fig6_concerted.log",
     params:
-        code=code("fig6_concerted", "figures"),
+        code=code("fig6_concerted", "figures", "counting.py"),
         stem="results/{run}/figures/fig6_concerted",
         style=section("figures"),
         caption=dict(
@@ -217,13 +242,14 @@ rule fig7_diffusivity:
     log:
         "results/{run}/logs/figures/fig7_diffusivity.log",
     params:
-        code=code("fig7_diffusivity", "figures"),
+        code=code("fig7_diffusivity", "figures", "counting.py"),
         stem="results/{run}/figures/fig7_diffusivity",
         style=section("figures"),
         caption=dict(
             length=CFG.production.length_ps,
             replicas=CFG.production.replicas,
             distance=CFG.diffusion.jump_distance_A,
+            jumps=CFG.diffusion.min_jumps_to_fit,
         ),
     script:
         "../workflow/scripts/fig7_diffusivity.py"
@@ -246,7 +272,7 @@ rule fig8_arrhenius:
     log:
         "results/{run}/logs/figures/fig8_arrhenius.log",
     params:
-        code=code("fig8_arrhenius", "figures"),
+        code=code("fig8_arrhenius", "figures", "counting.py"),
         stem="results/{run}/figures/fig8_arrhenius",
         style=section("figures"),
         caption=dict(
@@ -273,7 +299,7 @@ rule fig9_jumps_vs_msd:
     log:
         "results/{run}/logs/figures/fig9_jumps_vs_msd.log",
     params:
-        code=code("fig9_jumps_vs_msd", "figures"),
+        code=code("fig9_jumps_vs_msd", "figures", "counting.py"),
         stem="results/{run}/figures/fig9_jumps_vs_msd",
         style=section("figures"),
         caption=dict(
@@ -328,7 +354,7 @@ rule cell_sizes:
     log:
         "results/{run}/logs/figures/cell_sizes.log",
     params:
-        code=code("cell_sizes", "figures", "diffusion"),
+        code=code("cell_sizes", "figures", "diffusion", "counting.py"),
         stem="results/{run}/figures/cell_sizes",
         style=section("figures"),
         diffusion=section("diffusion"),
@@ -580,7 +606,7 @@ rule fig10_jump:
     log:
         "results/{run}/logs/figures/fig10_jump.log",
     params:
-        code=code("fig10_jump", "figures"),
+        code=code("fig10_jump", "figures", "charges"),
         stem="results/{run}/figures/fig10_jump",
         style=section("figures"),
         charges=section("charges", without=["every_fs", "max_jumps", "spacing_A"]),
@@ -617,7 +643,7 @@ rule paper_comparison:
     log:
         "results/{run}/logs/figures/paper_comparison.log",
     params:
-        code=code("paper_comparison", "figures", "paper", "orderings.py"),
+        code=code("paper_comparison", "figures", "paper", "orderings.py", "counting.py"),
         stem="results/{run}/figures/paper_comparison",
         style=section("figures"),
         caption=dict(
@@ -658,6 +684,7 @@ rule summary:
         arrhenius="results/{run}/diffusion/arrhenius.csv",
         concerted="results/{run}/diffusion/concerted.csv",
         sites="results/{run}/diffusion/sites.csv",
+        folds=["results/{run}/figures/left_out_errors.csv"] if CFG.train.folds else [],
     output:
         summary="results/{run}/summary.json",
     log:

@@ -6,6 +6,7 @@ rule select:
         candidates=explored("results/{run}/explore/gen{gen}/{structure}.candidates.extxyz"),
         bands=bands("results/{run}/neb/gen{gen}/{path}.candidates.extxyz"),
         dataset="results/{run}/train/gen{gen}/dataset.extxyz",
+        record="results/{run}/train/gen{gen}/dataset.json",
         ensemble="results/{run}/train/gen{gen}/ensemble.pt",
     output:
         selected="results/{run}/select/gen{gen}/selected.extxyz",

@@ -1,4 +1,5 @@
-# The ensemble of a generation: its training set, its members one job each, and what they are together.
+# The ensemble of a generation: its training set, its members one job each, and what they are together; and, of the
+# last training set, errors on configurations left out (train.folds).
 
 
 rule dataset:
@@ -15,7 +16,9 @@ rule dataset:
         datasets=[str(folder) for folder in CFG.train.datasets],
         test=section("train")["test_configurations"],
         exclude=excluded,
+        validation=section("train")["validation_configurations"],
         validation_fraction=CFG.train.validation_fraction,
+        structures=section("structures"),
         reference=REFERENCE,
         seed=CFG.seed,
     script:
@@ -44,7 +47,9 @@ rule train:
                 "datasets",
                 "test_configurations",
                 "exclude",
+                "validation_configurations",
                 "validation_fraction",
+                "folds",
             ],
         ),
         size=member_size,
@@ -74,3 +79,25 @@ rule ensemble:
         seed=CFG.seed,
     script:
         "../workflow/scripts/ensemble.py"
+
+
+rule fold:
+    input:
+        dataset=converged("results/{run}/train/gen{gen}/dataset.extxyz"),
+        record=converged("results/{run}/train/gen{gen}/dataset.json"),
+    output:
+        errors="results/{run}/train/folds/{fold}.csv",
+    log:
+        "results/{run}/logs/train/folds/{fold}.log",
+    benchmark:
+        "results/{run}/benchmarks/train/fold{fold}.tsv"
+    threads: cpus("fold")
+    resources:
+        **needs("fold"),
+    params:
+        **stage_version("train"),
+        train=section("train", without=["datasets", "test_configurations", "exclude"]),
+        seed=CFG.seed,
+        state="results/{run}/state/train/fold{fold}",
+    script:
+        "../workflow/scripts/fold.py"

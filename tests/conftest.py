@@ -11,7 +11,10 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 def pytest_collection_modifyitems(items):
     """Campaigns first: they take longest, and one through Slurm mostly waits."""
-    items.sort(key=lambda item: (item.path.name != "test_slurm.py", "workflow" not in item.path.parts))
+    order = ("test_slurm.py", "test_artefacts.py")
+    items.sort(
+        key=lambda item: (item.path.name != order[0], "workflow" not in item.path.parts, item.path.name == order[1])
+    )
 
 
 @pytest.fixture(autouse=True)

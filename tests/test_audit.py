@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import redoxmd.dataset
-from redoxmd.audit import check_labelled, check_run
+from redoxmd.audit import check_labelled, check_run, too_short
 from redoxmd.audit.parity import (
     Residual,
     frames_to_audit,
@@ -25,7 +25,7 @@ from redoxmd.dataset import build_dataset, exclusions
 from redoxmd.engines.base import REASONS
 from redoxmd.engines.toy import ionic_energy
 from redoxmd.errors import DataError
-from redoxmd.frames import bare, labelled, read_frames
+from redoxmd.frames import bare, labelled, read_frames, write_frames
 from redoxmd.md import Langevin
 from redoxmd.model.ensemble import Ensemble
 from redoxmd.status import describe
@@ -219,6 +219,106 @@ class TestEnergies:
         assert len(check_run(run)) == len(run)
 
 
+class TestShortRuns:
+    """Labels of one to five frames, as a small `label.steps` asks for them; through the files of `label`."""
+
+    def stretches(self, frames):
+        """Every stretch of so many frames of the seven GPAW runs, each a run of its own."""
+        runs = [[f for f in GPAW if f.info["config_id"] == name] for name in STARTS]
+        return [run[k : k + frames] for run in runs for k in range(len(run) - frames + 1)]
+
+    def findings(self, tmp_path, run, shift_eV=0.0, step=-1):
+        """What is said of a stretch that was written as a label with an energy off, and read again."""
+        frames = []
+        for number, frame in enumerate(run):
+            energy = frame.calc.results["energy"] + (shift_eV if number == step % len(run) else 0.0)
+            frames.append(labelled(frame, energy, frame.calc.results["forces"], config_id="g0f002", step=number))
+        write_frames(tmp_path / "g0f002.extxyz", frames)
+        return check_labelled(read_frames(tmp_path / "g0f002.extxyz"))
+
+    @pytest.mark.parametrize("frames", [2, 3, 5])
+    def test_loose_scf_is_no_alarm(self, frames):
+        """Balances of -16 to -26 meV a step, up to -143: what GPAW's criteria of this setup leave."""
+        stretches = self.stretches(frames)
+        assert len(stretches) > 150
+        assert [check_run([as_read(f) for f in run], 2.0) for run in stretches] == [{}] * len(stretches)
+
+    @pytest.mark.parametrize(("timestep_fs", "temperature_K"), [(0.5, 600), (2, 1200), (2, 2000), (5, 3000)])
+    def test_hot_pairs_are_no_alarm(self, timestep_fs, temperature_K):
+        run = toy_run(60, timestep_fs, temperature_K)
+        assert [check_run([a, b], timestep_fs) for a, b in pairwise(run)] == [{}] * 59
+
+    def test_pairs_that_fall_into_place_are_no_alarm(self):
+        for seed in range(3):
+            start = STARTS["x3.00_o1"].copy()
+            start.positions += 0.15 * np.random.default_rng(seed).standard_normal(start.positions.shape)
+            run = [as_read(frame) for frame in toy_md(start, 20, seed=seed, warm_up=0)]
+            assert [check_run([a, b], 2.0) for a, b in pairwise(run)] == [{}] * 19
+
+    @pytest.mark.parametrize("shift_eV", [-0.27, 0.4])
+    def test_a_pair_that_breaks_its_balance(self, tmp_path, shift_eV):
+        """Which of the two is wrong, nothing tells: neither is trained on."""
+        for run in self.stretches(2)[::9]:
+            found = self.findings(tmp_path, run, shift_eV)
+            assert sorted(found) == [("g0f002", 0), ("g0f002", 1)]
+            assert {reason for reason, _ in found.values()} == {"corrupted"}
+
+    @pytest.mark.parametrize("step", [0, 1, 2])
+    def test_the_odd_one_of_three(self, tmp_path, step):
+        for run in self.stretches(3)[::9]:
+            assert list(self.findings(tmp_path, run, 0.4, step)) == [("g0f002", step)]
+
+    def test_the_balance_by_plain_numpy(self, tmp_path):
+        """Found if, and only if, |ΔE + Σ ½ (F + F')·Δr| is beyond the limit that the documentation gives."""
+        rng = np.random.default_rng(4)
+        for run in self.stretches(2)[::4]:
+            a, b = run
+            shift = rng.uniform(-0.5, 0.5)
+            moved = b.positions - a.positions
+            forces = a.calc.results["forces"], b.calc.results["forces"]
+            change = b.calc.results["energy"] - a.calc.results["energy"] + shift
+            imbalance = change + 0.5 * np.sum((forces[0] + forces[1]) * moved)
+            limit = 0.005 * len(a) + 0.1 * 0.5 * np.abs(np.sum((forces[1] - forces[0]) * moved, axis=1)).sum()
+            assert bool(self.findings(tmp_path, run, shift)) == (abs(imbalance) > limit)
+
+    def test_two_of_a_jump(self):
+        """Of two frames with two atoms exchanged between them, neither is trusted."""
+        run = gpaw_run()[:2]
+
+        def change(atoms):
+            atoms.positions = exchange(atoms.positions, 0, -1)
+
+        found = check_run(with_atoms(run, [1], change), 2.0)
+        assert sorted(found) == [0, 1] and {reason for reason, _ in found.values()} == {"wrong_structure"}
+
+    def test_a_short_relaxation(self):
+        atoms, frames = bare(STARTS["x3.00_o1"]), []
+        for step in range(5):
+            energy, forces, _ = ionic_energy(atoms)
+            frames.append(ReadFrame(atoms.copy(), step, energy, forces))
+            atoms.positions += (0.02 if step % 2 else -0.012) * forces.clip(-5, 5)
+        assert [check_run(frames[:n]) for n in range(2, 6)] == [{}] * 4
+
+    def test_what_could_not_be_judged_is_named(self, tmp_path):
+        lengths = {"g0f000": 1, "g0f001": 2, "g0f002": 5, "aimd": 6, "long": 9}
+        frames = [
+            labelled(
+                frame, 0.0, np.zeros((len(frame), 3)), config_id=name, step=step, converged=True, settings_hash="h"
+            )
+            for name, length in lengths.items()
+            for step, frame in enumerate(rocks(10, name)[:length])
+        ]
+        write_frames(tmp_path / "frames.extxyz", frames)
+        assert too_short(read_frames(tmp_path / "frames.extxyz")) == {
+            "jumps and work balance": ["g0f000"],
+            "course of forces and path": ["g0f000", "g0f001", "g0f002"],
+            "energies of other frames": ["g0f000", "g0f001", "g0f002", "aimd"],
+        }
+
+    def test_thinned_runs_are_too_short(self):
+        assert too_short([f for f in GPAW if f.info["config_id"] == "x1.00_o0"][::3])["jumps and work balance"]
+
+
 class TestPlaces:
     @pytest.mark.parametrize("timestep_fs", [2.0, None])
     @pytest.mark.parametrize("steps", [[10], range(20, 28), range(4)])
@@ -371,6 +471,12 @@ class TestDataset:
         assert (record["config_id"], record["step"], record["reason"]) == ("t", 6, "corrupted")
         assert "t step 6 is left out, corrupted: forces" in caplog.text
 
+    def test_what_was_too_short_to_judge_is_recorded(self):
+        assert build_dataset(rocks(3), SETTINGS, 1, "h").too_short == {
+            "course of forces and path": ["a"],
+            "energies of other frames": ["a"],
+        }
+
     def test_excluded_frames(self):
         settings = SETTINGS.model_copy(update={"exclude": ("a/3", "g5f001/2")})
         dataset = build_dataset(rocks(10), settings, 1, "h")
@@ -391,16 +497,23 @@ class TestDataset:
 
 
 def test_status_names_suspects_and_what_was_left_out(tmp_path):
-    put(tmp_path, "train/gen0/dataset.json", {"left_out": [{"config_id": "a", "step": 3, "reason": "corrupted"}]})
+    record = {
+        "left_out": [{"config_id": "a", "step": 3, "reason": "corrupted"}],
+        "too_short": {"course of forces and path": ["g0f000", "g0f001"]},
+    }
+    put(tmp_path, "train/gen0/dataset.json", record)
     table = suspects(wrong(smooth_residuals(), "c3", 4, random_error))
     table.to_csv(tmp_path / "train/gen0/suspects.csv", index=False)
     text = describe(tmp_path, CONFIG)
     assert "  left out: 1 frames (a/3 corrupted)" in text
+    assert "  too short for the check of course of forces and path: 2 configurations (g0f000, g0f001)" in text
     assert "  suspects: 1 of 160 frames looked at (c3/4), see " in text
     suspects(smooth_residuals()).to_csv(tmp_path / "train/gen0/suspects.csv", index=False)
     put(tmp_path, "train/gen0/dataset.json", {"left_out": []})
     text = describe(tmp_path, CONFIG)
-    assert "suspects:" not in text and "left out:" not in text
+    assert "suspects:" not in text and "left out:" not in text and "not scored" not in text
+    suspects(smooth_residuals(1, 4)).to_csv(tmp_path / "train/gen0/suspects.csv", index=False)
+    assert "  not scored by the ensemble: 4 of 4 frames" in describe(tmp_path, CONFIG)
 
 
 FRAMES = 12

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from redoxmd.cli import main
 from redoxmd.config import load_config, parse_config
 from redoxmd.config.document import DEFAULTS_FILE, SCHEMA_FILE, defaults_text, plain, schema_text
 from redoxmd.config.sections import Config, Section
@@ -39,6 +40,11 @@ WRONG = [
         "production.more[0].temperatures_K",
         "repeated",
     ),
+    ({"production": {"temperatures_K": 300}}, "production.temperatures_K", "give a list: [300]"),
+    ({"production": {"supercell": 2}}, "production.supercell", "give a list of 3: [2, 2, 2]"),
+    ({"aimd": {"starts": {"x": 2.0}}}, "aimd.starts", "give a list: [{'x': 2.0}]"),
+    ({"structures": {"moments_muB": 3}}, "structures.moments_muB", "should be a mapping (key: value), got 3"),
+    ({"aimd": 3}, "aimd", "should be a mapping"),
     ({"production": {"supercell": [2, 2]}}, "production.supercell[2]", "missing"),
     ({"diffusion": {"msd_fit": [0.5, 0.1]}}, "diffusion.msd_fit", "must grow"),
     ({"gate": {"max_generations": 2, "min_generations": 3}}, "gate.min_generations", "exceeds max_generations"),
@@ -95,6 +101,35 @@ def test_no_config_at_all(tmp_path, text, message):
         path.write_text(text)
     with pytest.raises(ConfigError, match=message):
         load_config(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"run: a\naimd: {steps: 3}\nseed: 1\naimd: {}\n", "aimd stands twice, in lines 2 and 4; keep one of"),
+        (b"aimd:\n  steps: 3\n  steps: 4\n", "steps stands twice, in lines 2 and 3"),
+        (b"structures: {volume_A3_per_fu: {1: 3.0, 1.0: 4.0}}\n", "1.0 stands twice, in lines 1 and 1"),
+        ("seed: 1\nrun: a # Ångström\n".encode("latin-1"), r"not UTF-8 text \(byte 0xc5 in line 2\); save it as UTF-8"),
+        ("run: a\n".encode("utf-16"), "not UTF-8 text"),
+        (None, "a folder; name the YAML file in it"),
+    ],
+)
+def test_files_that_are_not_read_as_they_are_written(content, message, tmp_path, capsys):
+    path = tmp_path / "config.yaml"
+    path.mkdir() if content is None else path.write_bytes(content)
+    for command in ("check", "status", "path"):
+        assert main([command, str(path)]) == 1
+        captured = capsys.readouterr()
+        assert re.fullmatch(rf"redoxmd: {re.escape(str(path))}: .*{message}.*\n", captured.err) and not captured.out
+
+
+def test_a_mark_of_the_byte_order_and_merged_mappings_are_read(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text(
+        "\ufeffaimd: &shared {steps: 3, temperature_K: 900}\nlabel: {<<: *shared, steps: 4}\n", encoding="utf-8"
+    )
+    config = load_config(path)
+    assert (config.aimd.steps, config.label.steps, config.label.temperature_K) == (3, 4, 900)
 
 
 def test_an_empty_config_is_the_defaults():

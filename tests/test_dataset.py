@@ -9,7 +9,7 @@ from redoxmd.errors import DataError
 from redoxmd.frames import write_frames
 from redoxmd.records import file_sha256
 from tests.conftest import rock, spring_label
-from tests.test_train import SETTINGS, dataset, frames
+from tests.test_train import SETTINGS, configurations, dataset, frames
 
 ROOT = Path(__file__).parents[1]
 
@@ -23,12 +23,19 @@ def test_test_configurations_are_never_trained_on():
     )
     assert {f.info["config_id"] for f in joined.part("test")} == {"b"}
     assert "b" not in {f.info["config_id"] for f in joined.part("train") + joined.part("validation")}
+    assert joined.configurations["b"].set == "test"
 
 
-def test_a_frame_keeps_its_set_as_data_grow():
-    few = {f.info["step"]: f.info["set"] for f in dataset(15).frames}
-    more = {f.info["step"]: f.info["set"] for f in dataset(40).frames}
-    assert {step: more[step] for step in few} == few
+def test_a_frame_keeps_its_set_as_labels_join():
+    everything = configurations([*"abcdef", "g0f000", "g0f001", "g1f000"], 4)
+    runs, labels = everything[:24], everything[24:]
+    for start in (runs, runs[:8]):
+        few = build_dataset(start, SETTINGS, 1, "h")
+        sets = {(f.info["config_id"], f.info["step"]): f.info["set"] for f in few.frames}
+        more = build_dataset(start + labels, SETTINGS, 1, "h").frames
+        later = {(f.info["config_id"], f.info["step"]): f.info["set"] for f in more}
+        assert {key: later[key] for key in sets} == sets
+        assert len(later) == len(start) + 12 and set(sets.values()) == {"train", "validation"}
 
 
 def test_there_is_always_validation():

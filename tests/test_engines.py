@@ -84,6 +84,12 @@ class TestSettingsHash:
         vasp = Engine(name="vasp")
         assert settings_hash(vasp) == settings_hash(vasp.model_copy(update={"vasp": Vasp(command="mpirun vasp")}))
 
+    def test_the_centre_of_the_k_points_changes_it_where_it_changes_labels(self):
+        """Hashes as they were before grids of GPAW were centred at Γ: odd grids hold Γ anyway."""
+        before = {(1, 1, 1): "f80c00fb150f5226", (3, 1, 3): "be028c4d7c8965a4", (2, 1, 1): "-", (2, 2, 2): "-"}
+        now = {grid: settings_hash(Engine(gpaw=Gpaw(kpoints=grid))) for grid in before}
+        assert {grid for grid in before if before[grid] == now[grid]} == {(1, 1, 1), (3, 1, 3)}
+
     def test_engine_carries_it(self):
         assert get_engine(TOY).settings_hash == settings_hash(TOY)
 
@@ -261,6 +267,58 @@ class TestVasp:
         assert engine_available(Engine(name="vasp", vasp=Vasp(command="sh"))) == (True, "sh found")
 
 
+def hydrogen():
+    return Atoms("H2", positions=[[0, 0, 0], [0.8, 0.1, 0]], cell=[2.4, 2.6, 2.8], pbc=True)
+
+
+@pytest.mark.gpaw
+class TestGpawKpoints:
+    """The grid as GPAW itself has it; labels of a cell and of its supercell are one method."""
+
+    def engine(self, kpoints, repeats, tmp_path):
+        settings = Engine(gpaw=Gpaw(kpoints=kpoints, cutoff_eV=250, hubbard={}, max_iterations=60))
+        return get_engine(settings, repeats, tmp_path)
+
+    def grid(self, kpoints, repeats, tmp_path):
+        """All k-points of a supercell in units of the source cell's reciprocal lattice, and how many are solved."""
+        engine = self.engine(kpoints, repeats, tmp_path)
+        engine.calculate(hydrogen().repeat(repeats))
+        descriptor = engine._atoms.calc.wfs.kd
+        # A supercell folds k + G of the source cell: its reciprocal lattice is finer by the repeats.
+        shifts = np.stack(np.meshgrid(*map(np.arange, repeats), indexing="ij"), -1).reshape(-1, 1, 3)
+        unfolded = (descriptor.bzk_kc + shifts).reshape(-1, 3) / repeats
+        return sorted(map(tuple, np.round(unfolded, 6) % 1)), len(descriptor.ibzk_kc)
+
+    @pytest.mark.parametrize(("kpoints", "repeats"), [((2, 1, 2), (2, 1, 1)), ((4, 1, 1), (2, 1, 1)), ((3, 1, 1),) * 2])
+    def test_a_supercell_samples_the_points_of_its_source_cell(self, kpoints, repeats, tmp_path):
+        points, _ = self.grid(kpoints, (1, 1, 1), tmp_path)
+        by_hand = sorted(np.ndindex(*kpoints))
+        np.testing.assert_allclose(points, np.array(by_hand) / kpoints, atol=1e-6)
+        np.testing.assert_allclose(self.grid(kpoints, repeats, tmp_path)[0], points, atol=1e-6)
+
+    @pytest.mark.parametrize(("kpoints", "solved"), [((3, 1, 1), 2), ((4, 1, 1), 3), ((3, 1, 3), 5)])
+    def test_time_reversal_halves_them(self, kpoints, solved, tmp_path):
+        points, found = self.grid(kpoints, (1, 1, 1), tmp_path)
+        assert (len(points), found) == (np.prod(kpoints), solved)
+
+    @pytest.mark.parametrize(("kpoints", "repeats"), [((2, 1, 1), (2, 1, 1)), ((3, 1, 1), (3, 1, 1))])
+    def test_a_supercell_has_the_energy_of_its_source_cell(self, kpoints, repeats, tmp_path):
+        """Shifted by half a division, as GPAW does by default, the first pair differs by some 0.1 eV an atom."""
+        alone = self.engine(kpoints, (1, 1, 1), tmp_path).calculate(hydrogen())
+        repeated = self.engine(kpoints, repeats, tmp_path).calculate(hydrogen().repeat(repeats))
+        assert repeated.energy_eV / np.prod(repeats) == pytest.approx(alone.energy_eV, abs=1e-4)
+        np.testing.assert_allclose(repeated.forces_eV_A[:2], alone.forces_eV_A, atol=2e-3)
+
+    @pytest.mark.parametrize(
+        ("kpoints", "repeats", "sampled"), [((2, 2, 2), (3, 3, 1), (3, 3, 2)), ((1, 4, 2), (2, 3, 2), (1, 6, 2))]
+    )
+    def test_another_sampling_is_another_method(self, kpoints, repeats, sampled, tmp_path):
+        engine, alone = self.engine(kpoints, repeats, tmp_path), self.engine(kpoints, (1, 1, 1), tmp_path)
+        same = self.engine(sampled, repeats, tmp_path)
+        assert engine.settings_hash == same.settings_hash == settings_hash(same.settings)
+        assert engine.settings_hash != alone.settings_hash == settings_hash(alone.settings)
+
+
 @pytest.mark.slow
 @pytest.mark.gpaw
 class TestGpaw:
@@ -269,7 +327,8 @@ class TestGpaw:
     SETTINGS = Engine(
         gpaw=Gpaw(
             cutoff_eV=450.0,
-            kpoints=(2, 2, 2),
+            # At 2 × 2 × 2 this metal has several self-consistent solutions.
+            kpoints=(3, 3, 3),
             # This cell has few grid points for V 3p: at 300 eV and refinement 2 they hold 4 % too many electrons.
             density_refinement=4,
             convergence=GpawConvergence(energy_eV=1e-4, density=1e-5, eigenstates=1e-6),
@@ -296,7 +355,7 @@ class TestGpaw:
         atoms.calc = GPAW(
             mode=PW(450),
             xc="PBE",
-            kpts=(2, 2, 2),
+            kpts=(3, 3, 3),
             setups={"V": ":d,4.2"},
             occupations=FermiDirac(0.1),
             symmetry="off",

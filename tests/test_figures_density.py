@@ -18,7 +18,7 @@ from redoxmd.engines.toy import gaussian_density
 from redoxmd.figures import density_errors, density_slices, fig3b_bader, fig3c_histogram, fig10_jump, redox_table
 from redoxmd.figures.save import save_figure
 from redoxmd.figures.structure_view import MOBILE_COLOUR, View, choose_view, draw_structure, nearest_images
-from redoxmd.figures.style import COLOURS, new_figure
+from redoxmd.figures.style import COLOURS, SETS, new_figure
 from redoxmd.structures.build import build
 from redoxmd.structures.request import parse_name
 
@@ -254,6 +254,22 @@ def test_training_points_lie_behind():
     assert names == ["train", "validation", "test"]
 
 
+@pytest.mark.parametrize(("kept", "rows"), [((40, 4, 8), 3), ((40, 40, 40), 0)])
+def test_few_errors_are_shown_one_by_one(kept, rows, tmp_path):
+    parts = [bader(40).query("set == @name and element == 'V'").head(n) for name, n in zip(SETS, kept, strict=True)]
+    pd.concat(parts).to_csv(tmp_path / "reference.csv", index=False)
+    figure = fig3b_bader.draw(pd.read_csv(tmp_path / "reference.csv"), "V", STYLE)
+    shown = {line.get_color(): len(line.get_xdata()) for line in figure.axes[2].lines if line.get_marker() == "o"}
+    assert shown == (dict(zip(SETS.values(), kept, strict=True)) if rows else {})
+    # Bars of a histogram only where every set has enough.
+    assert bool(figure.axes[2].patches) == (rows == 0)
+
+
+def test_few_reference_charges_are_shown_one_by_one():
+    figure = fig3c_histogram.draw(bader(3).query("element == 'V'"), along(900), MIXTURE, STYLE)
+    assert "reference\nn = 9" in texts(figure) and not figure.axes[0].patches
+
+
 def test_the_mixture_is_drawn_at_one_and_two_sigma():
     axis = drawn("fig3c_histogram", "full").axes[2]
     ellipses = [patch for patch in axis.patches if isinstance(patch, Ellipse)]
@@ -331,7 +347,27 @@ def test_density_errors_show_every_density_and_the_median():
     assert any(np.allclose(line.get_ydata(), median, rtol=1e-9) for line in axis.lines if line.get_marker() == "None")
 
 
+def test_the_scatter_of_constant_atoms_stands_beside_the_step():
+    noisy = jump_series(40)
+    words = texts(drawn("fig10_jump", "full"))
+    still = noisy[~noisy["atom"].isin([1, 2])].groupby("atom")["charge_e"].std()
+    assert f"step of coloured atoms 0.25 e; scatter of grey ones (1 σ) {still.mean():.2g} e" in words
+
+
 class TestStructureView:
+    def test_an_atom_is_drawn_in_one_image_through_all_pictures(self):
+        """An atom that crosses the edge of the cell between two pictures stays where it was."""
+        cell, numbers = 8.0 * np.eye(3), np.array([11, 23])
+        first = np.array([[4.0, 4.0, 4.0], [7.95, 4.0, 4.0]])
+        later = first + np.array([[0.0, 0.0, 0.0], [0.1, 0.0, 0.0]])
+        view, places = View(np.eye(3), np.full(3, 4.0)), []
+        for positions in (first, later):
+            _, axes = new_figure(STYLE)
+            draw_structure(axes[0, 0], numbers, positions, cell, STYLE, view=view, images_of_A=first)
+            (discs,) = (part for part in axes[0, 0].collections if isinstance(part, EllipseCollection))
+            places.append(np.asarray(discs.get_offsets())[:, 0].max())
+        np.testing.assert_allclose(places, [3.95, 4.05])
+
     def test_the_view_is_perpendicular_to_the_jump(self):
         cell = np.asarray(crystal().cell)
         arrow = (np.zeros(3), np.array([2.0, 2.4, 1.2]))

@@ -4,7 +4,7 @@ import pytest
 
 from redoxmd.config.sections import Figures
 from redoxmd.figures.orderings import draw
-from redoxmd.orderings import cost_of_a_vacancy_eV, ordering_table
+from redoxmd.orderings import ordering_table, vacancy_costs
 
 # Two preferred sites, three others; bit i of an ordering is site i.
 SITES = ["Na1", "Na1", "Na2", "Na2", "Na2"]
@@ -34,9 +34,12 @@ def test_the_lowest_of_each_ordering_over_all_walks_and_no_refused_one():
     assert rows["above_lowest_meV_fu"].tolist() == pytest.approx([0, 50, 250, 0])
 
 
-def test_the_cost_of_a_vacancy_compares_the_lowest_of_each():
-    assert cost_of_a_vacancy_eV(table()) == pytest.approx([0.5])
-    assert len(cost_of_a_vacancy_eV(table()[:2])) == 0
+def test_the_cost_of_a_vacancy_compares_the_lowest_of_each_per_formula_unit(tmp_path):
+    table().to_csv(tmp_path / "orderings.csv", index=False)
+    (cost,) = vacancy_costs(pd.read_csv(tmp_path / "orderings.csv", dtype={"ordering": str})).to_dict("records")
+    # −9.7 against −10.2 eV in a cell of two formula units, one of its two preferred sites empty.
+    assert cost == {"x": 1.5, "supercell": "1x1x1", "empty_share": 0.5, "cost_meV_fu": pytest.approx(250)}
+    assert vacancy_costs(table()[:2]).empty
 
 
 def test_drawn_with_and_without_structures():

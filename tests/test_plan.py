@@ -167,3 +167,29 @@ def test_the_paths_that_the_papers_config_suggests_can_be_built():
     config = parse_config(yaml.safe_load(text) | yaml.safe_load(suggested.replace("# ", "", 1).replace("\n# ", "\n")))
     assert len(config.neb.paths) == 3 and config.neb.train_phases
     assert not [problem for problem in make_plan(config, ROOT).problems if "neb" in problem]
+
+
+@pytest.mark.parametrize(
+    ("engine", "kpoints", "cells", "words"),
+    [
+        # Rounded up to what all supercells divide: one sampling, one settings hash.
+        ("gpaw", [2, 2, 2], [[3, 3, 1]], "[3, 3, 2] of the source cell, [1, 1, 2] in [3, 3, 1]"),
+        ("gpaw", [2, 2, 2], [[1, 1, 1], [2, 2, 1], [3, 1, 1]], "[6, 2, 2] of the source cell, [6, 2, 2] in [1, 1, 1]"),
+        ("gpaw", [2, 2, 2], [[1, 1, 1], [2, 2, 2]], "[2, 2, 2] of the source cell, [2, 2, 2] in [1, 1, 1], [1, 1, 1]"),
+        ("gpaw", [1, 1, 1], [[2, 2, 2]], "[1, 1, 1] of the source cell, [1, 1, 1] in [2, 2, 2]"),
+        ("gpaw", [1, 1, 1], [[1, 1, 1], [2, 2, 2]], "set [2, 2, 2], which all of them divide"),
+        ("vasp", [2, 2, 2], [[1, 1, 1], [3, 1, 1]], "set [3, 2, 2], which all of them divide"),
+    ],
+)
+def test_all_labels_sample_the_same_k_points(engine, kpoints, cells, words, tmp_path, capsys):
+    phases = [{"name": f"p{n}", "supercell": cell, "starts": [{"x": 2.0}]} for n, cell in enumerate(cells)]
+    path = config_file(
+        tmp_path,
+        engine={"name": engine, engine: {"kpoints": kpoints}},
+        aimd={"supercell": cells[0], "starts": [{"x": 3.0}]},
+        explore={"phases": phases},
+    )
+    status = main(["check", path])
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if f"engine.{engine}.kpoints" in line]
+    assert words in line
+    assert status == 1 or "set" not in line

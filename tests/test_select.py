@@ -1,12 +1,17 @@
+import ase.io
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
 from redoxmd.config.sections import Select
+from redoxmd.frames import read_frames, write_frames
 from redoxmd.model.ensemble import Ensemble
 from redoxmd.select import farthest_points, geometry_hash, select
 from tests.conftest import rock
 from tests.test_ensemble import members
+from tests.test_explore import SETTINGS, scripted
+
+__all__ = ["scripted"]
 
 TOLERANCE_A = 0.05
 
@@ -44,6 +49,84 @@ def test_precursors_of_unforeseen_ends_come_first(ensemble):
     chosen = select(frames, [], ensemble, Select(budget=3), 0)
     assert {frame.info["step"] for frame in chosen.frames[:2]} == {1, 2}
     assert len(select(frames, [], ensemble, Select(budget=1), 0).frames) == 1
+
+
+def test_more_precursors_than_the_budget(ensemble):
+    """The most uncertain of them, then those that differ most: not the first in file order."""
+    frames = [candidate(seed, spread) for seed, spread in enumerate([4.5, 0.2, 0.3, 0.9, 0.1, 0.4])]
+    for frame in frames[1:]:
+        frame.info["ended"] = "close_contact"
+    chosen = select(frames, [], ensemble, Select(budget=3), 0)
+    descriptors = np.stack([ensemble.descriptor(frame) for frame in frames])
+    expected = [3]
+    for _ in range(2):
+        gap = [min(np.linalg.norm(descriptors[k] - descriptors[c]) for c in expected) for k in range(1, 6)]
+        expected.append(1 + int(np.argmax(gap)))
+    assert [frame.info["step"] for frame in chosen.frames] == expected
+
+
+def test_a_precursor_is_no_duplicate_of_an_ordinary_candidate(ensemble):
+    twin = candidate(0, 0.3)
+    twin.info |= {"step": 99, "ended": "close_contact"}
+    chosen = select([candidate(0, 4.0), candidate(1, 4.5), twin], [], ensemble, Select(budget=1), 0)
+    assert [frame.info["step"] for frame in chosen.frames] == [99]
+    assert sorted(row["reason"] for row in chosen.refused) == ["duplicate", "over_budget"]
+
+
+class TestThroughFiles:
+    """Explore writes candidates, select reads them: no object in memory passes between the two."""
+
+    def written(self, folder, runs):
+        for number, run in enumerate(runs):
+            write_frames(folder / f"s{number}.candidates.extxyz", run.candidates)
+        return sorted(folder.glob("*.candidates.extxyz"))
+
+    def selected(self, files, ensemble, budget, folder):
+        chosen = select([f for path in files for f in read_frames(path)], [], ensemble, Select(budget=budget), 1)
+        write_frames(folder / "selected.extxyz", chosen.frames)
+        return ase.io.read(folder / "selected.extxyz", ":"), chosen.refused
+
+    def truth(self, files, ensemble, start, budget):
+        """Farthest points from descriptors by plain numpy, over frames that ASE alone has read."""
+        frames = [frame for path in files for frame in ase.io.read(path, ":")]
+        points = np.array([ensemble.descriptor(frame) for frame in frames])
+        apart = np.sqrt(((points[:, None] - points[None, :]) ** 2).sum(axis=2))
+        order = start(frames)
+        while len(order) < budget:
+            order.append(int(apart[:, order].min(axis=1).argmax()))
+        return [(frames[k].info["structure"], frames[k].info["step"]) for k in order]
+
+    def names(self, frames):
+        return [(frame.info["structure"], frame.info["step"]) for frame in frames]
+
+    def test_the_most_uncertain_candidate_is_first_wherever_it_stands(self, scripted, ensemble, tmp_path):
+        spreads = np.full(41, 1.2)
+        spreads[[10, 35]] = 3.0, 4.0
+        files = self.written(tmp_path, [scripted([1.5] * 41), scripted(spreads, seed=1, name="other")])
+        chosen, refused = self.selected(files, ensemble, 4, tmp_path)
+        expected = self.truth(
+            files, ensemble, lambda frames: [int(np.argmax([f.info["spread_eV_A"] for f in frames]))], 4
+        )
+        assert self.names(chosen) == expected
+        assert chosen[0].info["spread_eV_A"] == pytest.approx(4.0) and chosen[0].info["step"] == 35
+        assert len(refused) == 18 - 4 and {row["reason"] for row in refused} == {"over_budget"}
+
+    def test_no_candidate_of_a_run_that_survived_says_that_it_ended(self, scripted, tmp_path):
+        (path,) = self.written(tmp_path, [scripted([2.0] * 41)])
+        for frame in ase.io.read(path, ":"):
+            assert "ended" not in frame.info and frame.pbc.all()
+
+    def test_the_frame_before_a_guard_is_taken_before_all_others(self, scripted, ensemble, tmp_path):
+        settings = SETTINGS.model_copy(update={"max_temperature_factor": 4.0, "min_distance_fraction": 0.01})
+        pushed = scripted([1.3] * 41, settings=settings, push=40.0)
+        assert pushed.end_reason == "temperature_runaway"
+        files = self.written(tmp_path, [scripted([4.5] * 41, seed=1, name="other"), pushed])
+        chosen, _ = self.selected(files, ensemble, 3, tmp_path)
+        expected = self.truth(
+            files, ensemble, lambda frames: [k for k, f in enumerate(frames) if f.info.get("ended")], 3
+        )
+        assert self.names(chosen) == expected
+        assert [frame.info.get("ended") for frame in chosen] == ["temperature_runaway", None, None]
 
 
 def test_nothing_to_select(ensemble):

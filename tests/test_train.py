@@ -24,8 +24,14 @@ SETTINGS = Train(
 SIZE = Member(features=12, layers=1)
 
 
-def frames(count=20, config="a"):
-    return [spring_label(rock(seed), config_id=config, step=seed) for seed in range(count)]
+def frames(count=20, config="a", first=0):
+    """Frames of a configuration; another `first` gives other geometries."""
+    return [spring_label(rock(first + step), config_id=config, step=step) for step in range(count)]
+
+
+def configurations(names, count):
+    """Frames of several configurations, no geometry twice."""
+    return [frame for place, name in enumerate(names) for frame in frames(count, name, first=100 * place)]
 
 
 def dataset(count=20, **changes):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
+
+from redoxmd.errors import LabelRefused
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,7 @@ class ReadFrame:
         total_moment_muB: of the cell, None where the file does not say.
         scf_steps: electronic steps, None where the file does not say.
         converged: electronically; None where the file does not say.
+        refusal: why the reader itself refuses this step, whose numbers mean nothing then; those behind it can be read.
     """
 
     atoms: Atoms
@@ -63,6 +67,7 @@ class ReadFrame:
     scf_steps: int | None = None
     converged: bool | None = None
     total_moment_muB: float | None = None
+    refusal: LabelRefused | None = None
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,7 @@ class Calculation:
             early, corrupted where it cannot be read on), after the frames before were given.
         settings: every input tag the file shows, by name.
         electrons: valence electrons of the calculation, None where the file does not say.
+        notes: what the reader left out or assumed, a sentence each, and of how many frames; grows as frames are walked.
     """
 
     path: Path
@@ -83,3 +89,4 @@ class Calculation:
     frames: Iterator[ReadFrame]
     settings: dict[str, Any] = field(default_factory=dict)
     electrons: float | None = None
+    notes: Counter[str] = field(default_factory=Counter)

@@ -1,11 +1,10 @@
-"""The training set of a generation: joined, checked, split by content."""
+"""The training set of a generation: joined, checked, split by configuration."""
 
 from __future__ import annotations
 
 import difflib
 import hashlib
 import logging
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,17 +14,18 @@ import numpy as np
 import yaml
 from ase import Atoms
 
-from redoxmd.audit import check_labelled
-from redoxmd.config.sections import Train
+from redoxmd.audit import check_labelled, too_short
+from redoxmd.config.sections import Structures, Train
 from redoxmd.errors import DataError
 from redoxmd.frames import read_frames
 from redoxmd.records import file_sha256
-from redoxmd.seeds import derive_seed
+from redoxmd.split import Configuration, find_configurations, label_generation, split, test_groups
 
 logger = logging.getLogger("redoxmd")
 
 IDENTITY_A = 1e-4
 SETS = ("train", "validation", "test")
+TEST_ORDERING = ("test_ordering", "starts in the ordering of a test configuration, or in a symmetry copy of it")
 CARD_KEYS = ("engine", "settings_hash", "files")
 
 
@@ -36,12 +36,17 @@ class Dataset:
     Attributes:
         frames: every frame once.
         duplicates: frames dropped because the same geometry was there before.
-        left_out: {"config_id", "step", "reason", "detail"} of each frame that contradicts its run or is excluded.
+        left_out: {"config_id", "step", "reason", "detail"} of each frame that contradicts its run, is excluded, or
+            labels the ordering of a test configuration.
+        configurations: by id, with their sets.
+        too_short: check of the audit → configurations that are too short for it (`redoxmd.audit.too_short`).
     """
 
     frames: list[Atoms]
     duplicates: int = 0
     left_out: list[dict[str, Any]] = field(default_factory=list)
+    configurations: dict[str, Configuration] = field(default_factory=dict)
+    too_short: dict[str, list[str]] = field(default_factory=dict)
 
     def part(self, name: str) -> list[Atoms]:
         """Frames of one set."""
@@ -52,16 +57,26 @@ class Dataset:
         return {name: len(self.part(name)) for name in SETS}
 
 
-def build_dataset(frames: Iterable[Atoms], settings: Train, seed: int, settings_hash: str) -> Dataset:
+def build_dataset(
+    frames: Iterable[Atoms], settings: Train, seed: int, settings_hash: str, structures: Structures | None = None
+) -> Dataset:
     """Join frames into a training set.
 
-    Configurations named in `settings.test_configurations` are the test set, whole; of the others a seeded share
-    of frames is validation. The share is drawn by frame identity, so a frame keeps its set in later generations.
-    Frames that contradict their run (`redoxmd.audit.check_run`) or stand in `settings.exclude` are left out.
+    Configurations named in `settings.test_configurations` are the test set, whole; `redoxmd.split.split` says which of
+    the others validate. Frames that contradict their run (`redoxmd.audit.check_run`) or stand in `settings.exclude`
+    are left out, and so are labels that start in the ordering of a test configuration or a symmetry copy of it.
+
+    Args:
+        frames: all labelled frames.
+        settings: section `train`.
+        seed: decides which configurations validate.
+        settings_hash: of the reference settings that every frame must have.
+        structures: section `structures`, whose source cell says which orderings are copies; None: not looked at.
 
     Raises:
-        DataError: a frame is unlabelled, unconverged, not finite or of other reference settings, a test
-            configuration or excluded frame is not there, or nothing is left to train on.
+        DataError: a frame is unlabelled, unconverged, not finite or of other reference settings, a test or validation
+            configuration or excluded frame is not there, a copy of a test configuration would be trained on, or
+            nothing is left to train on.
     """
     frames = list(frames)
     _check_excluded(frames, settings.exclude)
@@ -76,30 +91,27 @@ def build_dataset(frames: Iterable[Atoms], settings: Train, seed: int, settings_
             continue
         seen.add(identity)
         kept.append(frame)
+    unjudged = too_short(kept)
     kept, left_out = _leave_out(kept, settings.exclude)
-    _split(kept, settings, seed)
-    dataset = Dataset(kept, duplicates, left_out)
-    missing = set(settings.test_configurations) - {frame.info["config_id"] for frame in kept}
-    if missing:
-        known = sorted({str(frame.info["config_id"]) for frame in kept})
-        raise DataError(f"train.test_configurations: no frames of {sorted(missing)}; there are {known}")
+    configurations = find_configurations(kept, structures)
+    held_out = test_groups(configurations, settings)
+    copies = {name for name, item in configurations.items() if item.generation is not None and item.group in held_out}
+    left_out += [_left_out(frame, *TEST_ORDERING) for frame in kept if frame.info["config_id"] in copies]
+    kept = [frame for frame in kept if frame.info["config_id"] not in copies]
+    remaining = {name: item for name, item in configurations.items() if name not in copies}
+    dataset = Dataset(kept, duplicates, left_out, split(kept, remaining, settings, seed), unjudged)
     if not dataset.part("train"):
         raise DataError("nothing to train on: run aimd or name train.datasets")
     return dataset
 
 
-def _split(frames: Sequence[Atoms], settings: Train, seed: int) -> None:
-    lots = []
-    for frame in frames:
-        info = frame.info
-        if info["config_id"] in settings.test_configurations:
-            info["set"] = "test"
-            continue
-        lot = derive_seed(seed, "validation", str(info["config_id"]), int(info["step"])) / 2**63
-        info["set"] = "validation" if lot < settings.validation_fraction else "train"
-        lots.append((lot, frame))
-    if len(lots) > 1 and not any(frame.info["set"] == "validation" for _, frame in lots):
-        min(lots, key=lambda item: item[0])[1].info["set"] = "validation"
+def _left_out(frame: Atoms, reason: str, detail: str) -> dict[str, Any]:
+    return {
+        "config_id": str(frame.info["config_id"]),
+        "step": int(frame.info["step"]),
+        "reason": reason,
+        "detail": detail,
+    }
 
 
 def _leave_out(frames: Sequence[Atoms], exclude: Sequence[str]) -> tuple[list[Atoms], list[dict[str, Any]]]:
@@ -107,12 +119,13 @@ def _leave_out(frames: Sequence[Atoms], exclude: Sequence[str]) -> tuple[list[At
     kept, left_out = [], []
     for frame in frames:
         config_id, step = str(frame.info["config_id"]), int(frame.info["step"])
-        excluded = ("excluded", "named in train.exclude") if f"{config_id}/{step}" in exclude else None
+        named = f"{config_id}/{step}" in exclude or config_id in exclude
+        excluded = ("excluded", "named in train.exclude") if named else None
         finding = excluded or found.get((config_id, step))
         if finding is None:
             kept.append(frame)
             continue
-        left_out.append({"config_id": config_id, "step": step, "reason": finding[0], "detail": finding[1]})
+        left_out.append(_left_out(frame, *finding))
         if excluded is None:
             logger.warning("%s step %d is left out, %s: %s", config_id, step, *finding)
     return kept, left_out
@@ -120,23 +133,18 @@ def _leave_out(frames: Sequence[Atoms], exclude: Sequence[str]) -> tuple[list[At
 
 def _check_excluded(frames: Sequence[Atoms], exclude: Sequence[str]) -> None:
     known = {f"{frame.info.get('config_id')}/{frame.info.get('step')}" for frame in frames}
-    labelled = {generation for name in known if (generation := _generation(name)) is not None}
+    known |= {str(frame.info.get("config_id")) for frame in frames}
+    labelled = {generation for name in known if (generation := label_generation(name)) is not None}
     for name in exclude:
-        generation = _generation(name)
+        generation = label_generation(name)
         if name not in known and (generation is None or generation in labelled):
             near = difflib.get_close_matches(name, sorted(known), n=3) or sorted(known)[:3]
-            raise DataError(f"train.exclude: no frame {name}; near it there are {', '.join(near)}")
-
-
-def _generation(name: str) -> int | None:
-    """Generation that labelled a frame, by its name; None for frames of aimd and datasets."""
-    match = re.match(r"g(\d+)f\d+/", name)
-    return int(match[1]) if match else None
+            raise DataError(f"train.exclude: no frame or configuration {name}; near it there are {', '.join(near)}")
 
 
 def exclusions(exclude: Sequence[str], generation: int) -> list[str]:
     """Those names of `train.exclude` that the training set of a generation can have."""
-    return [name for name in exclude if (born := _generation(name)) is None or born < generation]
+    return [name for name in exclude if (born := label_generation(name)) is None or born < generation]
 
 
 def _check(frame: Atoms, settings_hash: str) -> None:
@@ -157,8 +165,10 @@ def _check(frame: Atoms, settings_hash: str) -> None:
 
 
 def frame_identity(frame: Atoms) -> str:
-    """Content of a geometry: species, cell and wrapped positions to 1e-4 Å."""
+    """Content of a geometry: species, cell and wrapped positions to 1e-4 Å, and periodicity where that is not full."""
     digest = hashlib.sha256(frame.numbers.astype("<i8").tobytes())
+    if not frame.pbc.all():
+        digest.update(frame.pbc.tobytes())
     for lengths_A in (np.asarray(frame.cell), frame.get_positions(wrap=True)):
         # As integers: a rounded zero has no sign there.
         digest.update(np.round(lengths_A / IDENTITY_A).astype("<i8").tobytes())

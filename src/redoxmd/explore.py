@@ -35,7 +35,7 @@ class ExploreRun:
         structure: name of the start.
         end_reason: survived, or why it ended (`redoxmd.ensemble_md.Observation.reason`).
         survived_ps, target_ps: time reached and asked for.
-        candidates: frames to label, `info` structure, step, time_fs, spread_eV_A, ended ("" but for a precursor).
+        candidates: frames to label, `info` structure, step, time_fs, spread_eV_A; of a precursor `ended`, the guard.
         trace: columns time_fs, spread_eV_A, temperature_K, candidate.
         steps_per_s: speed.
     """
@@ -214,6 +214,5 @@ class _Recorder:
             "time_fs": md.state.step * self.settings.timestep_fs,
             "spread_eV_A": seen.spread_eV_A,
             "temperature_K": seen.temperature_K,
-            "ended": "",
         }
         return frame

@@ -74,9 +74,17 @@ def event_trajectories(production: Production, path: NebPath) -> list[tuple[str,
     return [(name, kelvin) for name, kelvin in trajectories(production) if path.x in (None, parse_name(name).x)]
 
 
-def phase_structures(phase: Phase) -> list[str]:
-    """Structures a phase explores."""
-    return structure_names(phase.starts, phase.supercell)
+def phase_structures(phase: Phase, generation: int) -> list[str]:
+    """Structures that a generation explores in a phase: each generation has seeds, so orderings, of its own.
+
+    The seeds of a start move on by their range (seeds 4 and 5: 6 and 7 in generation 1), so that convergence is judged
+    on orderings that no generation before was labelled in, as long as the cell has such.
+    """
+    moved = []
+    for start in phase.starts:
+        shift = generation * (max(start.seeds) - min(start.seeds) + 1)
+        moved.append(start.model_copy(update={"seeds": tuple(seed + shift for seed in start.seeds)}))
+    return structure_names(moved, phase.supercell)
 
 
 def phase_named(explore: Explore, name: str) -> Phase:
@@ -85,10 +93,10 @@ def phase_named(explore: Explore, name: str) -> Phase:
 
 
 def all_structures(config: Config) -> list[str]:
-    """Every structure a run can ask for."""
+    """Every structure a run asks for; of explore those of generation 0, for later ones differ in their seeds only."""
     names = structure_names(config.aimd.starts, config.aimd.supercell)
     for phase in config.explore.phases:
-        names += phase_structures(phase)
+        names += phase_structures(phase, 0)
     names += production_structures(config.production)
     names += neb_structures(config.neb).values()
     return list(dict.fromkeys(names))

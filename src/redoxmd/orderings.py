@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from math import prod
 
-import numpy as np
 import pandas as pd
 
 from redoxmd.structures.request import cell_name, parse_name
@@ -15,6 +14,7 @@ COLUMNS = (
     "supercell",
     "ordering",
     "preferred_empty",
+    "preferred_sites",
     "visits",
     "energy_eV",
     "spread_eV_A",
@@ -45,6 +45,7 @@ def ordering_table(
                 x=request.x,
                 supercell=cell_name(request.supercell),
                 units=formula_units * prod(request.supercell),
+                preferred_sites=list(sites[name]).count(preferred),
                 preferred_empty=[_empty(str(ordering), sites[name], preferred) for ordering in kept["ordering"]],
             )
         )
@@ -57,7 +58,8 @@ def ordering_table(
         for ordering, same in group.groupby("ordering"):
             best = same.nsmallest(1, "energy_eV").iloc[0]
             above = 1000 * (best["energy_eV"] - lowest) / best["units"]
-            columns = {key: best[key] for key in ("x", "supercell", "preferred_empty", "energy_eV", "spread_eV_A")}
+            kept_keys = ("x", "supercell", "preferred_empty", "preferred_sites", "energy_eV", "spread_eV_A")
+            columns = {key: best[key] for key in kept_keys}
             found.append({**columns, "ordering": ordering, "visits": len(same), "above_lowest_meV_fu": above})
     table = pd.DataFrame(found, columns=list(COLUMNS))
     return table.sort_values(["x", "supercell", "energy_eV"], ignore_index=True)
@@ -68,11 +70,21 @@ def _empty(ordering: str, sites: Sequence[str], preferred: str) -> int:
     return sum(kind == preferred and not occupied >> place & 1 for place, kind in enumerate(sites))
 
 
-def cost_of_a_vacancy_eV(table: pd.DataFrame) -> np.ndarray:
-    """E(one preferred site empty) − E(none empty), the lowest of each, for every content and cell that has both."""
-    costs = []
-    for _, group in table.groupby(["x", "supercell"]):
-        lowest = group.groupby("preferred_empty")["energy_eV"].min()
-        if {0, 1} <= set(lowest.index):
-            costs.append(float(lowest[1] - lowest[0]))
-    return np.array(costs)
+def vacancy_costs(table: pd.DataFrame) -> pd.DataFrame:
+    """Energy per formula unit that empty preferred sites cost, for each content, cell and number of empty ones.
+
+    The lowest ordering with that many empty preferred sites above the lowest with none, in the same content and cell.
+
+    Args:
+        table: of `ordering_table`.
+
+    Returns:
+        x, supercell, empty_share (of the preferred sites), cost_meV_fu.
+    """
+    rows = []
+    for (x, cell), group in table.groupby(["x", "supercell"]):
+        lowest = group.groupby("preferred_empty")["above_lowest_meV_fu"].min()
+        sites = int(group["preferred_sites"].iloc[0])
+        if 0 in lowest.index:
+            rows += [(x, cell, empty / sites, lowest[empty] - lowest[0]) for empty in lowest.index if empty]
+    return pd.DataFrame(rows, columns=["x", "supercell", "empty_share", "cost_meV_fu"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,15 +70,19 @@ def make_plan(config: Config, root: Path = Path()) -> Plan:
         if not (root / folder / "dataset.yaml").exists()
     ]
     problems += _density_problems(config, root) + _neb_problems(config, root)
+    notes: list[str] = []
+    if not problems:
+        ordering_problems, notes = _orderings(config, root)
+        problems += ordering_problems
     from redoxmd.engines import engine_available, settings_hash
 
     found, message = engine_available(config.engine)
     if not found:
         problems.append(f"engine {config.engine.name}: {message}")
-    notes = [f"engine {config.engine.name}: {message}"] if found else []
-    inspection = _inspection(config)
-    problems += inspection.problems
-    notes += inspection.notes
+    notes += [f"engine {config.engine.name}: {message}"] if found else []
+    for inspection in (_inspection(config), _kpoint_inspection(config)):
+        problems += inspection.problems
+        notes += inspection.notes
     notes.append(f"reference settings: {settings_hash(config.engine)} (what a dataset to be joined must carry)")
     notes.append(
         "GPU: nvidia-smi found" if shutil.which("nvidia-smi") else "GPU: none found, the ensemble runs on the CPU"
@@ -99,6 +104,29 @@ def _inspection(config: Config) -> Inspection:
     return inspect_engine(config.engine, {"the source cell": cell.cell.lengths().tolist()}, elements)
 
 
+def _kpoint_inspection(config: Config) -> Inspection:
+    """The k-point grid of each cell with labels, and whether all sample the same points under one settings hash."""
+    from redoxmd.engines.base import Inspection, supercell_kpoints
+
+    kpoints = getattr(getattr(config.engine, config.engine.name), "kpoints", None)
+    if kpoints is None:
+        return Inspection()
+    key, cells = f"engine.{config.engine.name}.kpoints", config.label_cells
+    grids = {cell: supercell_kpoints(kpoints, cell) for cell in cells}
+    words = ", ".join(f"{list(grid)} in {list(cell)}" for cell, grid in grids.items())
+    # Of the source cell, the grids that sample the same points.
+    sampled = {tuple(k * r for k, r in zip(grid, cell, strict=True)) for cell, grid in grids.items()}
+    if len(sampled) == 1:
+        return Inspection(notes=[f"{key}: {list(kpoints)} of the source cell, {words}"])
+    fitting = [-(-k // m) * m for k, m in zip(kpoints, (math.lcm(*r) for r in zip(*cells, strict=True)), strict=True)]
+    return Inspection(
+        [
+            f"{key}: {list(kpoints)} of the source cell is {words}, so energies of these supercells differ by their "
+            f"k-points; set {fitting}, which all of them divide, or other supercells"
+        ]
+    )
+
+
 def _density_problems(config: Config, root: Path) -> list[str]:
     """Why there would be no density to learn from, or a store that is not there."""
     if not config.density.enabled:
@@ -112,6 +140,38 @@ def _density_problems(config: Config, root: Path) -> list[str]:
         f"density: engine {config.engine.name} gives no density here and none is named; set aimd.density_every, name "
         "density.stores, or set density.enabled: false",
     ]
+
+
+def _orderings(config: Config, root: Path) -> tuple[list[str], list[str]]:
+    """Problems of test and validation configurations, and what there is to say about repeated orderings."""
+    from redoxmd.dataset import load_datasets
+    from redoxmd.engines import settings_hash
+    from redoxmd.split import find_configurations, require_known, test_groups
+    from redoxmd.structures.build import build
+
+    names = layout.structure_names(config.aimd.starts, config.aimd.supercell)
+    try:
+        frames = [build(parse_name(name), config.structures, config.seed) for name in names]
+        for frame in frames:
+            frame.info |= {"config_id": frame.info["structure"], "step": 0}
+        frames += load_datasets([root / folder for folder in config.train.datasets], settings_hash(config.engine))
+        kept = [frame for frame in frames if frame.info["config_id"] not in config.train.exclude]
+        configurations = find_configurations(kept, config.structures)
+        test_groups(configurations, config.train)
+        require_known(config.train.validation_configurations, configurations, "train.validation_configurations")
+    except RedoxmdError as error:
+        return [str(error)], []
+    first: dict[str, str] = {}
+    repeats = [
+        f"{item.config_id} ({first[item.group]})"
+        for item in configurations.values()
+        if first.setdefault(item.group, item.config_id) != item.config_id
+    ]
+    notes = [f"orderings: {len(configurations)} configurations to learn from, {len(first)} inequivalent"]
+    notes += [f"orderings that repeat another one up to symmetry: {', '.join(repeats)}"] if repeats else []
+    unknown = [item.config_id for item in configurations.values() if not item.comparable]
+    notes += [f"no repeat of the source cell, so not compared by symmetry: {', '.join(unknown)}"] if unknown else []
+    return [], notes
 
 
 def _neb_problems(config: Config, root: Path) -> list[str]:
@@ -165,7 +225,7 @@ def _jobs(config: Config) -> dict[str, int]:
         "per generation: ensemble": 1,
     }
     for phase in config.explore.phases:
-        jobs[f"per generation: explore ({phase.name})"] = len(layout.phase_structures(phase))
+        jobs[f"per generation: explore ({phase.name})"] = len(layout.phase_structures(phase, 0))
     for name in config.neb.train_phases:
         jobs[f"per generation: neb ({name})"] = len(layout.neb_structures(config.neb))
     return jobs | {
@@ -173,6 +233,7 @@ def _jobs(config: Config) -> dict[str, int]:
         "per generation: gate": 1,
         "per generation: label (at most)": config.select.budget,
         "per generation: labels": 1,
+        **({"train: folds": config.train.folds} if config.train.folds else {}),
         **({"basins": len(layout.production_structures(config.production))} if config.basins.enabled else {}),
         "production": trajectories,
         "diffusion": trajectories + 1,

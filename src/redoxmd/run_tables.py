@@ -56,11 +56,13 @@ def summarise_run(
     arrhenius: list[dict[str, Any]],
     concerted: list[dict[str, Any]],
     sites: list[dict[str, Any]],
+    left_out: Sequence[dict[str, Any]] = (),
     electrons: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The headline numbers of a finished run: errors, survived times, diffusion coefficients, sites, electrons.
 
-    `electrons` is that of `electron_record`, where the density model is on.
+    `left_out` are rows of `redoxmd.cross_validation.left_out_errors`, where there are folds; `electrons` is that of
+    `electron_record`, where the density model is on.
     """
     return {
         "errors": [row for row in ensemble["errors"] if row["member"] == -1],
@@ -81,6 +83,7 @@ def summarise_run(
         "arrhenius": arrhenius,
         "concerted": concerted,
         "sites": sites,
+        **({"left_out": list(left_out)} if left_out else {}),
         **({"electrons": electrons} if electrons else {}),
     }
 

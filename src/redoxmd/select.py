@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from ase import Atoms
 
-from redoxmd.config.sections import Select
+from redoxmd.config.sections import Select, Structures
+from redoxmd.explore import UNFORESEEN
 from redoxmd.model.ensemble import Ensemble
 from redoxmd.model.neighbours import find_pairs
 from redoxmd.records import content_hash
+from redoxmd.structures.symmetry import ordering_class
 
 FINGERPRINT_CUTOFF_A = 4.0
 # Of a frame of MD its step, of an image of a path which one of which.
@@ -43,14 +45,15 @@ def select(
 
     Geometries that repeat each other (reason `duplicate`) or a training frame (`already_labelled`) go first; of the
     rest the precursors of unforeseen ends are taken (`redoxmd.explore`), or else the most uncertain one, then always
-    the one farthest, in the space of mean node features, from all taken ones (farthest-point sampling); what is
-    left over has reason `over_budget`.
+    the one farthest, in the space of mean node features, from all taken ones (farthest-point sampling); more
+    precursors than the budget are sampled likewise, from the most uncertain one on. The others have reason
+    `over_budget`.
     """
     labelled_before = {geometry_hash(frame, settings.duplicate_tolerance_A) for frame in known}
     distinct: list[Atoms] = []
     refused: list[dict[str, Any]] = []
     seen: set[str] = set()
-    for frame in candidates:
+    for frame in sorted(candidates, key=lambda frame: not _is_precursor(frame)):
         identity = geometry_hash(frame, settings.duplicate_tolerance_A)
         if identity in labelled_before or identity in seen:
             refused.append(_refusal(frame, "already_labelled" if identity in labelled_before else "duplicate"))
@@ -66,6 +69,30 @@ def select(
     return Selection(chosen, refused)
 
 
+def refuse_held_out(
+    candidates: Sequence[Atoms], held_out: Mapping[str, str], structures: Structures
+) -> tuple[list[Atoms], list[dict[str, Any]]]:
+    """Candidates that may be trained on, and a refusal of each in the ordering of a test or validation configuration.
+
+    A label of such a frame could not be trained on, so the reference calculation would be wasted. The reasons are
+    `test_ordering` and `validation_ordering`.
+
+    Args:
+        candidates: frames of explore runs and images of paths.
+        held_out: class of an ordering (`redoxmd.structures.symmetry.ordering_class`) → test or validation.
+        structures: section `structures`.
+    """
+    allowed: list[Atoms] = []
+    refused = []
+    for frame in candidates:
+        ordering = ordering_class(frame, structures) if held_out else None
+        if ordering is not None and ordering in held_out:
+            refused.append(_refusal(frame, f"{held_out[ordering]}_ordering"))
+        else:
+            allowed.append(frame)
+    return allowed, refused
+
+
 def _refusal(frame: Atoms, reason: str) -> dict[str, Any]:
     return {**{key: frame.info.get(key) for key in REFUSAL_COLUMNS[:-1]}, "reason": reason}
 
@@ -73,10 +100,16 @@ def _refusal(frame: Atoms, reason: str) -> dict[str, Any]:
 def _farthest_points(frames: Sequence[Atoms], ensemble: Ensemble, budget: int) -> list[int]:
     if len(frames) <= 1 or budget == 0:
         return list(range(min(len(frames), budget)))
-    descriptors = np.stack([ensemble.descriptor(frame) for frame in frames])
-    spread = np.array([frame.info.get("spread_eV_A", 0.0) for frame in frames])
-    precursors = [index for index, frame in enumerate(frames) if frame.info.get("ended")]
-    return farthest_points(descriptors, precursors or [int(np.argmax(spread))], budget)
+    precursors = [index for index, frame in enumerate(frames) if _is_precursor(frame)]
+    pool = precursors if len(precursors) > budget else list(range(len(frames)))
+    descriptors = np.stack([ensemble.descriptor(frames[index]) for index in pool])
+    spread = np.array([frames[index].info.get("spread_eV_A", 0.0) for index in pool])
+    start = precursors if 0 < len(precursors) <= budget else [int(np.argmax(spread))]
+    return [pool[index] for index in farthest_points(descriptors, start, budget)]
+
+
+def _is_precursor(frame: Atoms) -> bool:
+    return frame.info.get("ended") in UNFORESEEN
 
 
 def farthest_points(descriptors: np.ndarray, start: Sequence[int], count: int) -> list[int]:

@@ -73,12 +73,15 @@ def _generation_lines(results: Path, config: Config, generation: int) -> list[st
 
 
 def _audit_lines(folder: Path) -> list[str]:
-    """Labels left out of a training set, and those its ensemble finds suspect."""
+    """Labels left out of a training set, those it could not judge, and those its ensemble finds suspect."""
     lines = []
     record = folder / "dataset.json"
-    if record.exists() and (left_out := read_json(record).get("left_out")):
+    audited = read_json(record) if record.exists() else {}
+    if left_out := audited.get("left_out"):
         names = [f"{item['config_id']}/{item['step']} {item['reason']}" for item in left_out]
         lines.append(f"  left out: {len(names)} frames ({_some(names)})")
+    for check, names in audited.get("too_short", {}).items():
+        lines.append(f"  too short for the check of {check}: {len(names)} configurations ({_some(names)})")
     table = folder / "suspects.csv"
     if table.exists():
         from redoxmd.audit.parity import names_of, read_suspects
@@ -86,6 +89,8 @@ def _audit_lines(folder: Path) -> list[str]:
         found = read_suspects(table)
         if names := names_of(found):
             lines.append(f"  suspects: {len(names)} of {len(found)} frames looked at ({_some(names)}), see {table}")
+        if unscored := int(found["force_score"].isna().sum()):
+            lines.append(f"  not scored by the ensemble: {unscored} of {len(found)} frames, too few are like them")
     return lines
 
 
@@ -190,10 +195,23 @@ def error_lines(record: dict[str, Any]) -> list[str]:
     ]
 
 
+def _left_out_headline(rows: list[dict[str, Any]]) -> list[str]:
+    """Errors of configurations left out in turn: their mean and range."""
+    if not rows:
+        return []
+    forces = [row["force_mae_eV_A"] for row in rows]
+    energy = sum(row["energy_mae_meV_atom"] for row in rows) / len(rows)
+    return [
+        f"  {len(rows)} configurations left out in turn: force MAE {sum(forces) / len(forces):.3f} eV/Å "
+        f"({min(forces):.3f} to {max(forces):.3f}), energy MAE {energy:.1f} meV/atom"
+    ]
+
+
 def headline_lines(summary: dict[str, Any]) -> list[str]:
     """The headline numbers in words."""
     lines = ["headline numbers:"]
     lines += [f"  {text}" for text in error_lines({"errors": summary["errors"]})]
+    lines += _left_out_headline(summary.get("left_out", []))
     for item in summary["generations"]:
         times = ", ".join(f"{value:.3g}" for value in item["survived_ps"].values())
         lines.append(

@@ -111,6 +111,29 @@ def _ase(seed: int, name: str = "frames.extxyz", share: float = 1.0, **info) -> 
     return make
 
 
+def _two_sources(folder: Path) -> None:
+    """Energies of the reference beside the forces of a model."""
+    frames = md(65, FRAMES)
+    for frame in frames:
+        frame.info.update(engine="vasp", settings_hash=HASH, REF_energy=frame.get_potential_energy())
+        frame.calc = SinglePointCalculator(frame, forces=frame.get_forces())
+    write(folder / "frames.extxyz", frames)
+
+
+def _damaged_row(folder: Path) -> None:
+    """A number of an atom of frame 7 that is none."""
+    _ase(67)(folder)
+    lines = (folder / "frames.extxyz").read_text().splitlines(keepends=True)
+    lines[7 * 10 + 4] = lines[7 * 10 + 4][:20] + "x" + lines[7 * 10 + 4][21:]
+    (folder / "frames.extxyz").write_text("".join(lines))
+
+
+def _force_field_alone(text: str) -> str:
+    """A real OUTCAR without its electronic steps, its tables those of VASP's own force field."""
+    start, end = text.index("-- Iteration"), text.index("  FORCE on cell")
+    return text[:start] + "\n" + text[end:].replace("TOTAL-FORCE (eV/Angst)", "TOTAL-FORCE (eV/Angst) (ML)")
+
+
 def _without_forces(folder: Path) -> None:
     frame = md(61, 1)[0]
     frame.info.update(engine="vasp", settings_hash=HASH)
@@ -160,6 +183,10 @@ def _no_forces(block: str) -> str:
     return re.sub(r'(?s)  <varray name="forces" >.*?</varray>\n', "", block, count=1)
 
 
+def _relaxation(folder: Path) -> None:
+    _write(folder, vasprun(_at(0, energy_eV=0.5)(md(13, FRAMES)), ibrion=2))
+
+
 ONE_FORCE = np.zeros((8, 3))
 ONE_FORCE[3, 1] = 2.0
 SOUND = (
@@ -173,6 +200,7 @@ SOUND = (
     Case("hot, frames 4 fs apart", lambda f: _write(f, vasprun(md(9, FRAMES, every=4))), {}, FRAMES),
     Case("ASE trajectory with the hash of the config", _ase(10, name="run.traj"), {}, FRAMES),
     Case("other k-points of the same reach", _with(11, kpoints=(4, 4, 5)), {}, FRAMES),
+    Case("relaxation whose first step stands apart", _relaxation, {}, FRAMES),
     Case("one frame", lambda folder: _write(folder, vasprun(md(12, 1))), {}, 1),
 )
 BROKEN = (
@@ -236,6 +264,16 @@ BROKEN = (
     Case("extended XYZ without forces", _without_forces, {0: "unfinished"}, 0),
     Case("extended XYZ of another settings hash", _ase(62, settings_hash="other"), {None: "wrong_settings"}, 0),
     Case("extended XYZ marked unconverged", _ase(63, converged=False), {n: "unconverged" for n in range(FRAMES)}, 0),
+    Case("energies and forces of two sources", _two_sources, {n: "corrupted" for n in range(FRAMES)}, 0),
+    Case(
+        "extended XYZ in hartree",
+        _ase(66, **{"energy-unit": "hartree"}),
+        {n: "wrong_settings" for n in range(FRAMES)},
+        0,
+    ),
+    Case("a number of frame 7 damaged", _damaged_row, {7: "corrupted"}, FRAMES - 1),
+    Case("OUTCAR of a force field alone", _real("converged", "OUTCAR", _force_field_alone), {None: "unconverged"}, 0),
+    Case("vaspout.h5 alone", lambda folder: _write(folder, b"\x89HDF", "vaspout.h5"), {None: "not_read"}, 0),
     Case("ASE trajectory cut", _ase(64, name="run.traj", share=0.5), {None: "corrupted"}, 9),
     Case("a .gpw of GPAW", _gpaw("LiH.gpw", lambda data: data), {None: "wrong_settings"}, 0),
     Case(".gpw cut", _gpaw("LiH.gpw", lambda data: data[:40_000]), {None: "corrupted"}, 0),

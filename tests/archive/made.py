@@ -15,7 +15,16 @@ from ase.md.verlet import VelocityVerlet
 
 DATA = Path(__file__).parents[1] / "data" / "vasp"
 TITLES = {"Al": "PAW_PBE Al 04Jan2001", "Cu": "PAW_PBE Cu 22Jun2005"}
-BASE = {"cutoff_eV": 300.0, "ispin": 1, "gga": "--", "u_eV": 4.0, "titles": TITLES, "kpoints": (4, 4, 4)}
+BASE = {
+    "cutoff_eV": 300.0,
+    "ispin": 1,
+    "gga": "--",
+    "u_eV": 4.0,
+    "titles": TITLES,
+    "kpoints": (4, 4, 4),
+    "ibrion": 0,
+    "isif": 2,
+}
 KBAR_PER_EV_A3 = 1602.1766208
 
 
@@ -74,6 +83,8 @@ def header(atoms: Atoms, settings: dict) -> str:
     replacements = (
         (r'name="ENCUT"> *[\d.]+', f'name="ENCUT"> {settings["cutoff_eV"]:.8f}'),
         (r'name="ENMAX"> *[\d.]+', f'name="ENMAX"> {settings["cutoff_eV"]:.8f}'),
+        (r'name="IBRION"> *-?\d+', f'name="IBRION"> {settings["ibrion"]}'),
+        (r'name="ISIF"> *\d', f'name="ISIF"> {settings["isif"]}'),
         (r'name="ISPIN"> *\d', f'name="ISPIN"> {settings["ispin"]}'),
         (r'name="GGA">--', f'name="GGA">{settings["gga"]}'),
         (r" </incar>\n", hubbard(shells, u_eV) + " </incar>\n"),

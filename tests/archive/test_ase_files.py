@@ -116,7 +116,6 @@ def test_frames_without_forces_are_empty_not_lost(tmp_path):
     [
         ("a.extxyz", "extxyz", "", "unfinished"),
         ("a.extxyz", "extxyz", "no number\n", "corrupted"),
-        ("a.extxyz", "extxyz", "1\nProperties=species:S:1:pos:R:3\nH 0 0 x\n", "corrupted"),
         ("a.traj", "traj", "not a trajectory", "corrupted"),
         ("a.gpw", "gpw", "not a gpw", "corrupted"),
         ("a.txt", "gpaw log", "no geometry", "did_not_start"),

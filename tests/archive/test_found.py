@@ -1,3 +1,5 @@
+import os
+
 import pytest
 
 from redoxmd.archive.found import Names, find_sources
@@ -48,6 +50,55 @@ def test_files_of_a_run_belong_together_by_what_stands_before(tmp_path):
     assert found.others == 3
 
 
+def test_words_around_the_names_tell_calculations_apart(tmp_path):
+    put(tmp_path / "a", "vasprun.xml.relax1", "vasprun.relax2.xml.gz", "OUTCAR.relax2.gz", "OUTCAR.static")
+    put(tmp_path / "b", "run1_vasprun.xml", "run1_OUTCAR", "run2.vasprun.xml.xz", "run1_CHGCAR.gz")
+    put(tmp_path / "c", "plot_vasprun.py", "vasprun.py", "read_OUTCAR.ipynb", "CHGCAR.png", "myvasprun.xml")
+    found = find_sources([tmp_path])
+    assert summary(found) == [
+        ("a_relax1", "vasprun", "vasprun.xml.relax1", None, None),
+        ("a_relax2", "vasprun", "vasprun.relax2.xml.gz", "OUTCAR.relax2.gz", None),
+        ("a_static", "outcar", "OUTCAR.static", None, None),
+        ("b_run1", "vasprun", "run1_vasprun.xml", "run1_OUTCAR", "run1_CHGCAR.gz"),
+        ("b_run2", "vasprun", "run2.vasprun.xml.xz", None, None),
+    ]
+    assert found.others == 5
+    assert summary(find_sources([tmp_path / "b/run1_vasprun.xml"]))[0][3:] == ("run1_OUTCAR", "run1_CHGCAR.gz")
+
+
+def test_packed_files_are_told_of(tmp_path):
+    put(
+        tmp_path / "a",
+        "vaspruns.tar.lzma",
+        "vasprun.xml.tar.bz2",
+        "vasprun.xml.zst",
+        "runs.zip",
+        "OUTCAR",
+        "OUTCAR-001.xz",
+    )
+    found = find_sources([tmp_path])
+    assert [source.name for source in found.sources] == ["a", "a_001"]
+    assert sorted(path.name for path in found.skipped) == [
+        "runs.zip",
+        "vasprun.xml.tar.bz2",
+        "vasprun.xml.zst",
+        "vaspruns.tar.lzma",
+    ]
+    assert all("unpack it" in why for why in found.skipped.values())
+    put(tmp_path / "b", "runs.tar")
+    with pytest.raises(DataError, match=r"no calculation there.*runs\.tar: packed .*unpack it"):
+        find_sources([tmp_path / "b"])
+
+
+def test_vaspout_alone_is_named_and_told_of(tmp_path):
+    put(tmp_path / "alone", "vaspout.h5")
+    put(tmp_path / "beside", "vaspout.h5", "OUTCAR")
+    found = find_sources([tmp_path])
+    assert [path.parent.name for path in found.unread] == ["alone"]
+    assert [source.name for source in found.sources] == ["beside"]
+    assert [path.name for path in find_sources([tmp_path / "alone/vaspout.h5"]).unread] == ["vaspout.h5"]
+
+
 def test_files_of_ase_and_gpaw(tmp_path):
     put(tmp_path / "a", "frames.extxyz", "more.xyz.gz", "md.traj", "last.gpw", "notes.txt")
     (tmp_path / "a/gpaw.txt").write_text(BANNER)
@@ -82,6 +133,31 @@ def test_a_folder_named_itself_gives_its_name(tmp_path):
 def test_a_density_alone_is_accounted_for(tmp_path):
     put(tmp_path / "a", "CHGCAR")
     assert [path.name for path in find_sources([tmp_path]).lonely] == ["CHGCAR"]
+
+
+def test_what_cannot_be_walked_through_is_told(tmp_path, monkeypatch):
+    put(tmp_path / "runs/a", "OUTCAR")
+    put(tmp_path / "elsewhere", "OUTCAR")
+    put(tmp_path / "runs/locked", "OUTCAR")
+    (tmp_path / "runs/linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "runs/a/vasprun.xml").symlink_to(tmp_path / "gone/vasprun.xml")
+    scandir = os.scandir
+
+    def locked(path):
+        if str(path).endswith("locked"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", locked)
+    found = find_sources([tmp_path / "runs"])
+    assert [source.name for source in found.sources] == ["a"]
+    assert {
+        path.relative_to(tmp_path / "runs").as_posix(): why.split(",")[0] for path, why in found.skipped.items()
+    } == {
+        "linked": "a link to a folder",
+        "locked": "cannot be read (Permission denied)",
+        "a/vasprun.xml": "a link to nothing",
+    }
 
 
 def test_nothing_there_is_an_error(tmp_path):

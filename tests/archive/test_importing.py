@@ -2,6 +2,7 @@ import argparse
 import csv
 import gzip
 import lzma
+import re
 
 import numpy as np
 import pytest
@@ -107,6 +108,88 @@ def test_moments_come_from_the_outcar_beside(tmp_path):
         assert frame.calc.results["magmoms"].tolist() == [expected[frame.info["step"]]]
 
 
+@pytest.mark.parametrize(
+    ("change", "kept"),
+    [
+        (lambda text: text.replace("energy(sigma->0) =", "energy(sigma->0) = 1"), 0),
+        (lambda text: re.sub(r"(TOTAL-FORCE[^\n]*\n[^\n]*\n) +\S+", r"\1   0.40000", text), 0),
+        (lambda text: "no OUTCAR\n", 0),
+        (lambda text: text[: text.index("Iteration      3(   1)")], 2),
+    ],
+    ids=["energy", "positions", "unreadable", "cut"],
+)
+def test_moments_of_another_run_are_left_out_and_noted(tmp_path, change, kept):
+    (tmp_path / "vasprun.xml").write_text(real("spin-relax", "vasprun.xml"))
+    text = change(real("spin-relax", "OUTCAR"))
+    assert text != real("spin-relax", "OUTCAR")
+    (tmp_path / "OUTCAR").write_text(text)
+    report = import_archive([tmp_path / "vasprun.xml"], tmp_path / "data")
+    frames = read(tmp_path / "data/frames.extxyz", ":")
+    assert [frame.info["step"] for frame in frames if "magmoms" in frame.calc.results] == [
+        frame.info["step"] for frame in frames if frame.info["step"] < kept
+    ]
+    assert report.notes
+    assert all("moments" in note.detail and "OUTCAR" in note.detail for note in report.notes)
+    assert "note" in (tmp_path / "data/refused.csv").read_text()
+
+
+def test_a_tag_that_is_no_number_costs_its_file_only(archive, tmp_path):
+    text = (archive / "x1/vasprun.xml").read_text()
+    (archive / "x1/vasprun.xml").write_text(re.sub(r'name="IBRION"> *\d', 'name="IBRION"> none', text))
+    report = import_archive([archive], tmp_path / "data")
+    assert [(item.path.parent.name, item.reason) for item in report.refused] == [("x1", "corrupted")]
+    assert report.accepted == {"x2": 5}
+
+
+def test_moments_find_their_steps_between_those_of_a_force_field(tmp_path):
+    """A vasprun.xml has the steps that VASP's force field predicted, its OUTCAR has other tables of them."""
+    text = real("spin-relax", "vasprun.xml")
+    starts = [match.start() for match in re.finditer(r" <calculation>", text)]
+    predicted = re.sub(r"(?s)  <scstep>.*</scstep>\n", "", text[starts[0] : starts[1]])
+    predicted = re.sub(r"(name=\"e_fr_energy\"> +-)1", r"\g<1>7", predicted)
+    (tmp_path / "vasprun.xml").write_text(text[: starts[2]] + 3 * predicted + text[starts[2] :])
+    (tmp_path / "OUTCAR").write_text(real("spin-relax", "OUTCAR"))
+    report = import_archive([tmp_path / "vasprun.xml"], tmp_path / "data")
+    assert [item.step for item in report.refused if item.reason == "unconverged"][:4] == [0, 2, 3, 4]
+    frames = read(tmp_path / "data/frames.extxyz", ":")
+    assert {frame.info["step"]: frame.calc.results["magmoms"].tolist() for frame in frames} == {
+        1: [0.769],
+        5: [0.700],
+        7: [0.646],
+    }
+    assert report.notes == []
+
+
+@pytest.mark.parametrize(("ibrion", "accepted"), [(0, 11), (1, 12), (2, 12), (3, 12), (5, 12)])
+def test_steps_of_a_relaxation_are_judged_each_by_itself(tmp_path, ibrion, accepted):
+    """A step whose energy stands apart: a fault in MD, where the next begins in a relaxation's line search."""
+    frames = md(1, 12)
+    frames[0].calc.results["energy"] += 0.5
+    put(tmp_path / "runs/a", frames, ibrion=ibrion)
+    report = import_archive([tmp_path / "runs"], tmp_path / "data")
+    assert report.frames == accepted
+    found = read(tmp_path / "data/frames.extxyz", ":")
+    assert not any("time_fs" in frame.info for frame in found)
+    # What the dataset is read with, training and a second import, knows it too.
+    settings_hash = read_dataset_card(tmp_path / "data")["settings_hash"]
+    dataset = build_dataset(load_datasets([tmp_path / "data"], settings_hash), Train(), 0, settings_hash)
+    assert (len(dataset.frames), dataset.left_out) == (accepted, [])
+    assert import_archive([tmp_path / "data"], tmp_path / "again").frames == accepted
+    again = read(tmp_path / "again/frames.extxyz", ":")
+    assert [frame.info.get("md", True) for frame in again] == [ibrion == 0] * accepted
+
+
+def test_many_notes_are_cut_short_but_all_in_the_list(tmp_path):
+    for number in range(25):
+        put(tmp_path / f"runs/{number}", md(number, 1), isif=1)
+    report = import_archive([tmp_path / "runs"], tmp_path / "data")
+    printed = list(report.lines())
+    assert sum(line.startswith("note: ") for line in printed) == 20
+    assert "… and 5 more notes, all in refused.csv" in printed
+    assert (tmp_path / "data/refused.csv").read_text().count(",note,stress left out") == 25
+    assert all("stress" not in frame.calc.results for frame in read(tmp_path / "data/frames.extxyz", ":"))
+
+
 def test_an_existing_dataset_is_left_alone(archive, tmp_path):
     import_archive([archive], tmp_path / "data")
     before = (tmp_path / "data/dataset.yaml").read_bytes()
@@ -196,6 +279,15 @@ def test_the_same_geometry_with_another_energy_is_told(tmp_path):
     report = import_archive([tmp_path / "runs"], tmp_path / "data")
     assert report.counts() == {"duplicate": 4}
     assert "+0.600 eV from it: another electronic state?" in report.refused[0].detail
+
+
+def test_vaspout_is_refused_by_name_with_what_to_do(tmp_path):
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs/vaspout.h5").write_bytes(b"\x89HDF\r\n")
+    report = import_archive([tmp_path / "runs"], tmp_path / "data")
+    assert (report.files, report.frames) == (1, 0)
+    assert refusals(tmp_path / "data") == [("vaspout.h5", "", "not_read")]
+    assert "put the vasprun.xml or OUTCAR of the run beside it" in report.refused[0].detail
 
 
 def test_densities_of_last_frames(tmp_path):

@@ -227,6 +227,9 @@ class TestEvent:
         assert [shot["title"] for shot in event.snapshots] == ["before", "during", "after"]
         jumping = event.displacements.query("jumps").groupby("ion")["displacement_A"].max()
         assert jumping.tolist() == [pytest.approx(np.hypot(3.4, 0.5), abs=0.05)]
+        # From the site left: the ion is beyond the distance of a jump when the jump is recorded.
+        at_jump = event.displacements.query("jumps and time_fs == 600.0")["displacement_A"]
+        assert at_jump.min() > Diffusion().jump_distance_A
         assert len(event.series["atom"].unique()) == 4
 
     def test_a_trajectory_with_a_hop_is_preferred(self, story):

@@ -45,6 +45,24 @@ def test_there_is_always_one_to_validate_on(stores):
     assert index_densities(stores[1:], [], 0.01, 1).counts()["validation"] == 1
 
 
+def test_symmetry_copies_share_a_set_and_left_out_ones_have_none(tmp_path, density):
+    names = ["a", "b", "c", "d", "e", "f", "copy_of_a", "copy_of_b"]
+    write_densities(tmp_path / "s.h5", {f"{name}/step{i:05d}": density for name in names for i in range(2)})
+    groups = {"copy_of_a": "A", "a": "A", "copy_of_b": "B", "b": "B"}
+    for seed in range(6):
+        index = index_densities([tmp_path / "s.h5"], ["b"], 0.2, seed, groups=groups, left_out=["c/step00001", "d"])
+        sets = {}
+        for entry in index.entries:
+            sets.setdefault(entry.key.split("/")[0], set()).add(entry.set)
+        assert sets["copy_of_b"] == sets["b"] == {"test"}
+        assert sets["copy_of_a"] == sets["a"] and "d" not in sets
+        assert len(index) == 13 and "c/step00001" not in {entry.key for entry in index.entries}
+    # With four groups or more each is in one set, whole.
+    index = index_densities([tmp_path / "s.h5"], [], 0.2, 1, groups=groups)
+    assert all(len({e.set for e in index.entries if e.key.startswith(f"{name}/")}) == 1 for name in names)
+    assert set(index.counts().values()) >= {0} and index.counts()["validation"] >= 2
+
+
 def test_record_and_reading(stores, density):
     index = index_densities(stores, ["z"], 0.2, 1)
     assert DensitySet.from_record(index.record()) == index

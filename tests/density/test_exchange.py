@@ -234,6 +234,100 @@ def test_fortran_leaves_the_letter_out_of_a_long_exponent(chgcar, density):
     assert read.spin_e_A3[-1, -1, -1] == pytest.approx(0.123456789e-102 / density.volume_A3, rel=1e-6)
 
 
+def rewritten(path, density, form, columns=5):
+    """The same file with other numbers: each as `form` writes it, so many in a line."""
+    shape = "".join(f"{points:5d}" for points in density.shape) + "\n"
+    head, *grids = path.read_text().split(shape)
+    lines = []
+    for grid in grids:
+        words = [form(float(word)) for word in grid.split()]
+        lines.append("".join("".join(words[n : n + columns]) + "\n" for n in range(0, len(words), columns)))
+    path.write_text(shape.join([head, *lines]))
+    return path
+
+
+@pytest.mark.parametrize("columns", [5, 7, 10])
+@pytest.mark.parametrize("moments", [True, False])
+def test_zeros_that_fill_the_last_line_are_passed_over(chgcar, density, columns, moments):
+    points = int(np.prod(density.shape))
+    filling = -points % columns
+    assert filling or columns != 7
+    rewritten(chgcar, density, lambda value: f" {value:.12E}", columns)
+    shape = "".join(f"{points:5d}" for points in density.shape) + "\n"
+    head, *grids = chgcar.read_text().split(shape)
+    grids = [grid[:-1] + filling * " 0.000000000000E+00" + "\n" for grid in grids]
+    grids[0] += len(density.numbers) * " 1.00000" + "\n" if moments else ""
+    chgcar.write_text(shape.join([head, *grids]))
+    assert_grids_agree(read_chgcar(chgcar, VALENCE_ELECTRONS), density, CHGCAR_DIGITS)
+    if filling:
+        chgcar.write_text(shape.join([head, *grids]).replace("0.000000000000E+00\n", "0.000000000001E+00\n"))
+        assert refusal(chgcar).reason == "unreadable"
+
+
+def fortran(value):
+    """E18.11 of Fortran: 0.ddd, the letter left out of three digits; a minus sign fills the field."""
+    if value == 0:
+        return " 0.00000000000E+00"
+    exponent = int(np.floor(np.log10(abs(value)))) + 1
+    end = f"E{exponent:+03d}" if abs(exponent) < 100 else f"{exponent:+04d}"
+    return f"{value / 10.0**exponent:.11f}{end}".rjust(18)
+
+
+def test_negative_numbers_that_fill_their_fields(chgcar, density):
+    rewritten(chgcar, density, fortran)
+    assert re.search(r"\d-0\.", chgcar.read_text())
+    assert_grids_agree(read_chgcar(chgcar, VALENCE_ELECTRONS), density, CHGCAR_DIGITS)
+    short = re.sub(r"(?<=\n)( 0|-0)\.\d{11}E...", "-0.12345678901-104", chgcar.read_text().rstrip("\n"))
+    start = short.rindex("-0.12345678901-104")
+    chgcar.write_text(short[:start].rpartition("-0.12345678901-104")[0] + short[start:] + "\n")
+    assert "ends early" in refusal(chgcar).detail
+
+
+def test_three_digits_of_exponent_in_numbers_that_touch(chgcar, density):
+    rewritten(chgcar, density, fortran)
+    lines = chgcar.read_text().splitlines()
+    lines[-2] = "-0.12345678901-104-0.12345678901-104" + lines[-2][36:]
+    chgcar.write_text("\n".join(lines) + "\n")
+    grid = read_chgcar_grids(chgcar)[1][1].ravel(order="F")
+    last = len(lines[-1]) // 18
+    np.testing.assert_allclose(grid[-last - 5 : -last - 3], -0.12345678901e-104, rtol=1e-12)
+
+
+def test_density_of_a_charged_cell_whose_grid_is_padded(tmp_path):
+    """216 points in lines of five, 319 e in the grid and in the OUTCAR, a potential named with its hash (VASP 6)."""
+    rng = np.random.default_rng(0)
+    values = np.append(np.full(216, 319.0), np.zeros(4)).reshape(-1, 5)
+    grid = "    6    6    6\n" + "".join(" " + " ".join(f"{x:.11E}" for x in row) + "\n" for row in values)
+    positions = "".join("".join(f"{x:10.6f}" for x in row) + "\n" for row in rng.random((40, 3)))
+    cell = " 12.0 0.0 0.0\n 0.0 12.0 0.0\n 0.0 0.0 12.0\n"
+    (tmp_path / "CHGCAR").write_text(f"case\n 1.0\n{cell}   Fe_pv/9b1c2d3e\n    40\nDirect\n{positions} \n{grid}{grid}")
+    assert "holds 319.000 electrons, its atoms bring 320" in refusal(tmp_path / "CHGCAR", {"Fe": 8.0}).detail
+    (tmp_path / "OUTCAR").write_text(OUTCAR.format(electrons=319.0))
+    assert read_chgcar(tmp_path / "CHGCAR", {"Fe": 8.0}).electrons == 319
+
+
+def test_an_element_in_two_blocks(chgcar, density):
+    """Na O Na in the header: atoms keep the order of the file."""
+    lines = chgcar.read_text().splitlines(keepends=True)
+    names, counts = lines[5].split(), [int(count) for count in lines[6].split()]
+    assert max(counts) > 1
+    split = int(np.argmax(counts))
+    lines[5] = "   ".join([*names, names[split]]) + "\n"
+    before, rows = sum(counts[:split]), lines[8 : 8 + sum(counts)]
+    moved = rows.pop(before)
+    lines[8 : 8 + sum(counts)] = [*rows, moved]
+    counts[split] -= 1
+    lines[6] = "   ".join(map(str, [*counts, 1])) + "\n"
+    plain = read_chgcar(chgcar, VALENCE_ELECTRONS)
+    chgcar.write_text("".join(lines))
+    read = read_chgcar(chgcar, VALENCE_ELECTRONS)
+    order = [*(n for n in range(len(plain.numbers)) if n != before), before]
+    np.testing.assert_array_equal(read.numbers, plain.numbers[order])
+    np.testing.assert_array_equal(read.positions_A, plain.positions_A[order])
+    theirs = Chgcar.from_file(chgcar)
+    assert [site.specie.Z for site in theirs.structure] == read.numbers.tolist()
+
+
 # Reason, what the message says, and what is done to the parts of a sound file.
 DAMAGES = {
     "missing spin": ("no_spin", "ISPIN", lambda f: f.head + f.shape + f.total),
@@ -446,6 +540,57 @@ def test_refusals_of_cubes(cubes, damage):
         read_cube(*cubes)
     assert caught.value.reason == reason
     assert "frame.cube" in caught.value.detail
+
+
+PACK = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
+
+
+@pytest.mark.parametrize("suffix", PACK)
+@pytest.mark.parametrize("both", [True, False])
+def test_compressed_cubes(tmp_path, cubes, density, suffix, both):
+    for path in cubes if both else cubes[:1]:
+        path.with_name(path.name + suffix).write_bytes(PACK[suffix](path.read_bytes()))
+        path.unlink()
+    store = tmp_path / "all.h5"
+    report = import_densities([tmp_path / "run"], store)
+    assert (len(report.accepted), report.refused) == (1, [])
+    assert_grids_agree(read_densities(store)["run/step00000"], density, CUBE_DIGITS)
+    total = cubes[0].with_name(cubes[0].name + suffix)
+    total.write_bytes(total.read_bytes()[:-200])
+    assert [item.reason for item in import_densities([total], tmp_path / "cut.h5").refused] == ["unreadable"]
+
+
+@pytest.mark.parametrize("suffix", PACK)
+@pytest.mark.parametrize("name", ["CHGCAR", "a.cube"])
+def test_exported_files_are_compressed_as_their_names_say(tmp_path, density, name, suffix):
+    store, target = tmp_path / "all.h5", tmp_path / (name + suffix)
+    write_densities(store, {"a/step00003": density})
+    assert main(["density", "export", str(store), "a/step00003", "--to", str(target)]) == 0
+    unpack = {".gz": gzip.decompress, ".bz2": bz2.decompress, ".xz": lzma.decompress}[suffix]
+    assert unpack(target.read_bytes()).startswith(b"redoxmd")
+    assert import_densities([target], tmp_path / "again.h5", VALENCE_ELECTRONS).refused == []
+
+
+def test_folders_are_searched_for_chgcars_of_any_ending(tmp_path, chgcar):
+    folder = chgcar.parent
+    for name in ("CHGCAR.1", "CHGCAR.static", "run1_CHGCAR", "CHGCAR.relax2.gz"):
+        content = chgcar.read_bytes()
+        (folder / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    for name in ("CHGCAR.py", "CHGCAR.png", "MYCHGCAR"):
+        (folder / name).write_text("no density")
+    report = import_densities([folder], tmp_path / "all.h5", VALENCE_ELECTRONS)
+    assert (len(report.accepted), [item.reason for item in report.refused]) == (1, ["duplicate"] * 4)
+
+
+def test_packed_densities_are_refused_by_name(tmp_path):
+    for name in ("CHGCAR.zst", "a.cube.tar", "notes.zip"):
+        (tmp_path / name).write_bytes(b"packed")
+    report = import_densities([tmp_path], tmp_path / "new/all.h5", VALENCE_ELECTRONS)
+    assert [(item.path.name, item.reason) for item in report.refused] == [
+        ("CHGCAR.zst", "unreadable"),
+        ("a.cube.tar", "unreadable"),
+    ]
+    assert "unpack it" in report.refused[0].detail
 
 
 def test_cubes_must_be_a_pair(cubes, density):

@@ -72,7 +72,7 @@ def test_they_pass_through_select_beside_frames_of_md(path, tmp_path):
     run = explored(path, tmp_path, lambda share: 2.5)
     other = path[0].copy()
     other.rattle(0.1, seed=0)
-    other.info = {"structure": NAME, "step": 40, "spread_eV_A": 1.5, "ended": ""}
+    other.info = {"structure": NAME, "step": 40, "spread_eV_A": 1.5}
     twin = run.candidates[3].copy()
     found = select([other, *run.candidates, twin], [run.candidates[0]], Ensemble(members()), Select(budget=3), 0)
     assert [frame.info["label_id"] for frame in found.frames] == ["g0f000", "g0f001", "g0f002"]

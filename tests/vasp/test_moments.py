@@ -79,6 +79,18 @@ def test_without_moments_it_is_not_judged_and_that_is_said(site, run):
     assert "1 of the frames accepted give no magnetic moments; their spin state was not judged" in shown
 
 
+@pytest.mark.parametrize("local", [True, False], ids=["with local moments", "without LORBIT"])
+def test_the_spin_state_of_another_calculation_is_not_judged(site, run, local):
+    # Neither refused for a foreign moment, nor accepted by one.
+    outcar = site.files["wrong_moment"]["OUTCAR"].replace("energy(sigma->0) =", "energy(sigma->0) = 1")
+    if not local:
+        outcar = outcar.replace("magnetization (x)", "")
+    code, shown = run(site.files["fine"] | {"OUTCAR": outcar})
+    assert code == 0
+    assert "moments of OUTCAR left out: energy or positions there are of another calculation" in shown
+    assert "1 of the frames accepted give no magnetic moments" in shown
+
+
 def test_the_moment_of_the_cell_counts_not_the_sum_over_spheres(site, run):
     outcar = site.files["fine"]["OUTCAR"]
     head, mark, table = outcar.partition("magnetization (x)")

@@ -396,6 +396,114 @@ class TestDamagedFiles:
         oracle = ase.io.read(path, format="vasp-xml").get_potential_energy()
         assert frame.energy_eV == pytest.approx(oracle, abs=5e-7 * GPa * 40.9)
 
+    @pytest.mark.parametrize("number", [1, 4, 100])
+    def test_loops_of_displaced_atoms_have_numbers_of_their_own(self, number, put):
+        """IBRION = 8, as VASP 5.2 numbers its loops: 1(18), then 4(1) and 100(1), or on from 1(18)."""
+        data = content("converged", "OUTCAR").replace(b"IBRION =      1", b"IBRION =      8")
+        end = data.index(b" General timing")
+        loop = b"\n------- Iteration %4d(%4d)  -------\n total energy-change (2. order) :-0.1E+01  (-0.2E+00)\n"
+        loops = b"".join(loop % (number, k) for k in range(13, 20))
+        path = put(data[:end] + loops + loop % (number + 1, 1) + data[end:], "OUTCAR")
+        (frame,) = read_outcar(path).frames
+        assert same(frame, *read("converged", "OUTCAR"))
+
+    @pytest.mark.parametrize("tag", ["LEPSILON", "LCHIMAG", "LCALCEPS"])
+    def test_loops_of_linear_response_are_no_second_run(self, tag, put):
+        """The loops of a real ground state again, behind its forces, as VASP numbers those of linear response."""
+        data = content("converged", "OUTCAR")
+        whole = read("converged", "OUTCAR")
+        first, end = data.index(b"-- Iteration"), data.index(b" General timing")
+        loops = data[data.rindex(b"\n", 0, first) + 1 : data.index(b"FREE ENERGIE OF THE ION-ELECTRON")]
+        loops = loops.replace(b"energy-change (2. order) :", b"energy-change (2. order) :-9")
+        tags = f"   {tag} =      T    linear response\n".encode()
+        mark = b"   NELECT ="
+        path = put(data[:end].replace(mark, tags + mark, 1) + loops + loops + data[end:], "OUTCAR")
+        found = read_outcar(path)
+        (frame,) = found.frames
+        assert same(frame, *whole)
+        assert list(found.notes) == [f"loops of a response ({tag} = T) behind the ground state are left out"]
+        path = put(data[:end] + loops + data[end:], "OUTCAR")
+        assert frames_of(read_outcar, path)[1] == "corrupted"
+
+    @pytest.mark.parametrize("entropy", [b"-9.9", b"0.0"])
+    def test_linear_response_is_no_part_of_the_ground_state_in_vasprun(self, entropy, put):
+        data = content("converged", "vasprun.xml")
+        whole = read("converged", "vasprun.xml")
+        made = b"".join(
+            b'  <scstep>\n   <energy>\n    <i name="e_fr_energy">%f </i>\n    <i name="e_0_energy">%f </i>\n'
+            b"   </energy>\n  </scstep>\n" % (energy, energy + float(entropy))
+            for energy in (-30.0, -33.0, -33.2)
+        )
+        end = data.rindex(b"</scstep>") + len(b"</scstep>\n")
+        data = data[:end] + made + data[end:]
+        data = re.sub(rb'name="LEPSILON"> F ', b'name="LEPSILON"> T ', data)
+        (frame,) = read_vasprun(put(data, "vasprun.xml")).frames
+        assert same(frame, *whole)
+
+    def test_elements_of_potcar_lines_where_nwrite_leaves_the_potcars_out(self, put):
+        data = content("spin-relax", "OUTCAR").replace(b"NWRITE =      2", b"NWRITE =      1")
+        short = re.sub(rb"\n +(VRHFIN|TITEL) *=[^\n]*", b"", data)
+        assert short != data
+        path = put(short, "OUTCAR")
+        assert read_outcar(path).level == read_outcar(DATA / "spin-relax/OUTCAR.xz").level
+        assert all(same(a, b) for a, b in zip(read_outcar(path).frames, read("spin-relax", "OUTCAR"), strict=True))
+        nothing = re.sub(rb"\n POTCAR:[^\n]*", b"", short)
+        with pytest.raises(LabelRefused, match=r"NWRITE below 2.*take the vasprun\.xml"):
+            read_outcar(put(nothing, "OUTCAR"))
+
+    def test_convergence_that_nwrite_leaves_out_is_not_held_against_a_step(self, put):
+        data = content("spin-relax", "OUTCAR").replace(b"NWRITE =      2", b"NWRITE =      1")
+        second = re.search(rb"Iteration +2\( +1\)", data).start()
+        short = data[:second] + re.sub(rb"\n total energy-change[^\n]*", b"", data[second:])
+        found = read_outcar(put(short, "OUTCAR"))
+        # NELM is 15: the first and the fourth step reach it.
+        assert [frame.converged for frame in found.frames] == [False, None, None, False, None]
+        assert list(found.notes.values()) == [3]
+        found = read_outcar(put(short.replace(b"NWRITE =      1", b"NWRITE =      2"), "OUTCAR"))
+        assert [frame.converged for frame in found.frames] == [False] * 5
+
+    def test_forces_that_nwrite_leaves_out_cost_their_steps_only(self, put):
+        data = content("spin-relax", "OUTCAR").replace(b"NWRITE =      2", b"NWRITE =      0")
+        start, end = (re.search(rb"Iteration +%d\( +1\)" % step, data).start() for step in (2, 5))
+        short = data[:start] + data[start:end].replace(b"TOTAL-FORCE (eV/Angst)", b"") + data[end:]
+        frames = list(read_outcar(put(short, "OUTCAR")).frames)
+        assert [frame.refusal and frame.refusal.reason for frame in frames] == [None, *["unfinished"] * 3, None]
+        assert "repeat with NWRITE = 2" in frames[1].refusal.detail
+        assert same(frames[4], read("spin-relax", "OUTCAR")[4])
+
+    def test_a_run_of_the_force_field_alone_is_named(self, put):
+        data = content("converged", "OUTCAR")
+        start, end = data.index(b"-- Iteration"), data.index(b"  FORCE on cell")
+        made = data[:start] + b"\n" + data[end:].replace(b"TOTAL-FORCE (eV/Angst)", b"TOTAL-FORCE (eV/Angst) (ML)")
+        with pytest.raises(LabelRefused, match=r"unconverged: .*force field \(ML_LMLFF = T\).*without ML_LMLFF"):
+            read_outcar(put(made, "OUTCAR"))
+
+    def test_steps_of_the_force_field_between_those_of_dft_are_noted(self, put):
+        data = content("converged", "OUTCAR")
+        start, end = data.index(b"  in kB"), data.index(b" General timing")
+        made = data[start:end].replace(b"TOTAL-FORCE (eV/Angst)", b"TOTAL-FORCE (eV/Angst) (ML)")
+        made = made.replace(b"  energy  without", b"  ML energy  without").replace(b"energy(s", b"ML energy(s")
+        found = read_outcar(put(data[:end] + 2 * made + data[end:], "OUTCAR"))
+        (frame,) = found.frames
+        assert same(frame, *read("converged", "OUTCAR"))
+        assert list(found.notes) == ["steps that VASP's own force field predicted (ML_LMLFF) are left out"]
+
+    @pytest.mark.parametrize("isif", [0, 1, 2, 3])
+    @pytest.mark.parametrize("name", READERS)
+    def test_stress_is_whole_from_isif_2_on(self, name, isif, put):
+        data = content("converged", name)
+        data = re.sub(rb'name="ISIF"> *\d', b'name="ISIF"> %d' % isif, data)
+        data = re.sub(rb"ISIF   = +\d", b"ISIF   = %d" % isif, data)
+        found = READERS[name](put(data, name))
+        (frame,) = found.frames
+        if isif >= 2:
+            assert same(frame, *read("converged", name))
+            assert not found.notes
+        else:
+            assert frame.stress_eV_A3 is None
+            (note,) = found.notes
+            assert f"ISIF = {isif}" in note
+
     def test_refusals_have_names_of_the_list(self):
         assert {"did_not_start", "unfinished", "corrupted"} <= set(REASONS)
 

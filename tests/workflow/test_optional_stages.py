@@ -1,10 +1,14 @@
 """The DAG with stages that a config may ask for, and without."""
 
+import json
 import os
+import shutil
 
+import h5py
 import pandas as pd
 import pytest
 import yaml
+from ase.io import read
 
 from redoxmd.config import parse_config
 from redoxmd.frames import read_frames, write_frames
@@ -103,6 +107,66 @@ def test_paths_found_in_each_generation_feed_select_and_gate_and_change_nothing_
     assert "results/toy/train/gen0/ensemble.pt" in by_rule["neb_explore"]
     other = planned(tmp_path / "large", neb={"paths": paths, "train_phases": ["large"]})
     assert other == off
+
+
+def test_candidates_of_a_path_pass_through_files_into_the_selection(tmp_path):
+    """Images that this ensemble is unsure about, written by `neb_explore`, read and chosen among by `select`."""
+    folder = finished_campaign(tmp_path / "run")
+    results = folder / "results/toy"
+    config = yaml.safe_load(TOY.read_text())
+    config["explore"] |= {"low_eV_A": 1e-9, "high_eV_A": 1e9, "min_distance_fraction": 0.1, "keep_labelled": False}
+    config["neb"] = {"paths": [PATH], "images": 5, "force_tolerance_eV_A": 30.0, "train_phases": ["small"]}
+    config["select"]["budget"] = 3
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    name = "x2.500_preferred0_1x1x1"
+    write_frames(
+        results / f"structures/{name}.extxyz",
+        [build(parse_name(name), parse_config(config).structures, config["seed"])],
+    )
+    save_ensemble(results / "train/gen0/ensemble.pt", Ensemble(members()))
+    then = (results / "train/gen0/dataset.extxyz").stat().st_mtime
+    for file in (results / f"structures/{name}.extxyz", results / "train/gen0/ensemble.pt"):
+        os.utime(file, (then, then))
+    arguments = ["--rerun-triggers", "input", "--cores", "1", "--configfile", str(tmp_path / "config.yaml"), "--"]
+    done = snakemake(folder, *arguments, "results/toy/select/gen0/selected.extxyz")
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
+    images = read(results / "neb/gen0/hop.candidates.extxyz", ":")
+    chosen = read(results / "select/gen0/selected.extxyz", ":")
+    refused = pd.read_csv(results / "select/gen0/refused.csv")
+    assert [image.info["path"] for image in images] == ["hop"] * 5
+    assert not any("ended" in image.info for image in images)
+    assert sorted([frame.info["image"] for frame in chosen] + refused["image"].tolist()) == list(range(5))
+    spreads = [image.info["spread_eV_A"] for image in images]
+    assert chosen[0].info["spread_eV_A"] == max(spreads)
+
+
+def test_an_event_of_the_finished_campaign_is_written_as_the_ends_of_a_path(toy_campaign, tmp_path):
+    """Behind real trajectories: the event is one of events.csv, its frames are those of the trajectory file."""
+    folder = tmp_path / "run"
+    shutil.copytree(toy_campaign[0], folder, symlinks=True)
+    config = yaml.safe_load(TOY.read_text()) | {"neb": {"paths": [{"name": "seen", "event": "auto"}]}}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    target = "results/toy/neb/seen.event.json"
+    done = snakemake(folder, "--cores", "1", "--configfile", str(tmp_path / "config.yaml"), "--", target)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
+    record = json.loads((folder / target).read_text())
+    frames = read(folder / "results/toy/neb/seen.event.extxyz", ":")
+    events = pd.read_csv(folder / "results/toy/diffusion/events.csv")
+    lasting = events[~events["returned"].astype(bool)]
+    assert bool(record["reason"]) == lasting.empty == (frames == [])
+    if frames:
+        seen = lasting[
+            (lasting["structure"] == record["structure"]) & (lasting["temperature_K"] == record["temperature_K"])
+        ]
+        for move in record["moves"]:
+            row = seen[
+                (seen["ion"] == move["ion"]) & (seen["from_site"] == move["from"]) & (seen["to_site"] == move["to"])
+            ]
+            assert move["arrived_fs"] in row["time_fs"].tolist()
+        trajectory = folder / f"results/toy/production/{record['structure']}_T{record['temperature_K']:g}K.h5"
+        with h5py.File(trajectory) as file:
+            times = file["particles/atoms/position/time"][()]
+        assert set(frame.info["time_fs"] for frame in frames) <= set(times)
 
 
 def test_their_jobs_run_behind_a_finished_loop(tmp_path):

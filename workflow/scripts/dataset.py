@@ -5,13 +5,16 @@ from redoxmd.job import job, logger
 from redoxmd.records import write_json
 
 with job("train", snakemake.log[0]):
-    settings = parse_config(snakemake.config).train
+    config = parse_config(snakemake.config)
+    settings = config.train
     reference = snakemake.params.reference
     frames = load_datasets(settings.datasets, reference)
     for path in snakemake.input.frames:
         frames += read_frames(path)
-    dataset = build_dataset(frames, settings, snakemake.params.seed, reference)
+    dataset = build_dataset(frames, settings, snakemake.params.seed, reference, config.structures)
     counts = dataset.counts()
     logger.info("generation %s trains on %s", snakemake.wildcards.gen, counts)
+    configurations = [item.record() for item in dataset.configurations.values()]
     write_frames(snakemake.output.frames, dataset.frames)
-    write_json(snakemake.output.record, {**counts, "duplicates": dataset.duplicates, "left_out": dataset.left_out})
+    record = {"duplicates": dataset.duplicates, "left_out": dataset.left_out, "too_short": dataset.too_short}
+    write_json(snakemake.output.record, counts | record | {"configurations": configurations})

@@ -2,8 +2,9 @@ from pathlib import Path
 
 from redoxmd.dataset import check_dataset_files
 from redoxmd.density.dataset import index_densities, stores_of_datasets
+from redoxmd.density.store import density_key
 from redoxmd.job import job, logger
-from redoxmd.records import write_json
+from redoxmd.records import read_json, write_json
 
 with job("density", snakemake.log[0]):
     params = snakemake.params
@@ -11,6 +12,10 @@ with job("density", snakemake.log[0]):
     check_dataset_files(folders, params.reference)
     stores = [*stores_of_datasets(folders), *snakemake.input.stores, *snakemake.input.aimd, *snakemake.input.labels]
     test = params.test
-    index = index_densities(stores, test["ids"], params.validation_fraction, params.seed, test["demanded"])
+    frames = read_json(snakemake.input.frames)
+    groups = {item["config_id"]: item["group"] for item in frames["configurations"]}
+    left_out = [density_key(item["config_id"], item["step"]) for item in frames["left_out"]]
+    split = (test["ids"], params.validation_fraction, params.seed, test["demanded"])
+    index = index_densities(stores, *split, groups, left_out)
     logger.info("the density model learns from %s", index.counts())
     write_json(snakemake.output.index, index.record())

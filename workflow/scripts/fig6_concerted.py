@@ -6,6 +6,7 @@ from redoxmd.figures.save import save_figure
 from redoxmd.job import job
 
 with job("figures", snakemake.log[0]):
-    settings = parse_config(snakemake.config).figures
+    config = parse_config(snakemake.config)
     table = pd.read_csv(snakemake.input.concerted)
-    save_figure(draw(table, settings), table, snakemake.params.stem, settings)
+    figure = draw(table, config.figures, config.diffusion.concerted_window_ps)
+    save_figure(figure, table, snakemake.params.stem, config.figures)

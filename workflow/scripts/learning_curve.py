@@ -11,5 +11,6 @@ with job("figures", snakemake.log[0]):
     settings = parse_config(snakemake.config).figures
     errors = error_table([read_json(path) for path in snakemake.input.ensembles])
     runs = run_table([read_json(path) for path in snakemake.input.decisions])
-    data = pd.concat([errors.assign(kind="errors"), runs.assign(kind="runs")], ignore_index=True)
+    named = errors.assign(member=errors["member"].map(lambda member: "ensemble" if member == -1 else str(member)))
+    data = pd.concat([named.assign(kind="errors"), runs.assign(kind="runs")], ignore_index=True)
     save_figure(draw(errors, runs, settings), data, snakemake.params.stem, settings)

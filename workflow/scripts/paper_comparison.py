@@ -1,3 +1,5 @@
+from math import prod
+
 import pandas as pd
 
 from redoxmd.config import parse_config
@@ -25,6 +27,8 @@ with job("figures", snakemake.log[0]):
         orderings=orderings,
         redox_element=config.structures.redox_element,
         preferred_site=config.structures.preferred_site,
+        engine=config.engine.name,
+        formula_units=config.structures.formula_units * prod(config.production.supercell),
     )
     table = compare(run)
     save_figure(draw(table, config.figures), table, snakemake.params.stem, config.figures)

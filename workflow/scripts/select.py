@@ -4,19 +4,22 @@ from redoxmd.config import parse_config, with_settings
 from redoxmd.frames import read_frames, write_frames
 from redoxmd.job import job, logger
 from redoxmd.model.ensemble import load_ensemble
-from redoxmd.records import atomic_path
-from redoxmd.select import REFUSAL_COLUMNS, select
+from redoxmd.records import atomic_path, read_json
+from redoxmd.select import REFUSAL_COLUMNS, refuse_held_out, select
 
 with job("select", snakemake.log[0], snakemake.threads):
     config = parse_config(snakemake.config)
     files = [*snakemake.input.candidates, *snakemake.input.bands]
     candidates = [frame for path in files for frame in read_frames(path)]
     ensemble = load_ensemble(snakemake.input.ensemble, config.train.device, config.compute.evaluation)
+    configurations = read_json(snakemake.input.record)["configurations"]
+    held_out = {item["group"]: item["set"] for item in configurations if item["set"] in ("test", "validation")}
+    allowed, refused = refuse_held_out(candidates, held_out, config.structures)
     known = read_frames(snakemake.input.dataset)
     selection = select(
-        candidates, known, ensemble, with_settings(config.select, snakemake.params.select), int(snakemake.wildcards.gen)
+        allowed, known, ensemble, with_settings(config.select, snakemake.params.select), int(snakemake.wildcards.gen)
     )
     logger.info("%d of %d candidates selected", len(selection.frames), len(candidates))
     write_frames(snakemake.output.selected, selection.frames)
     with atomic_path(snakemake.output.refused) as temporary:
-        pd.DataFrame(selection.refused, columns=REFUSAL_COLUMNS).to_csv(temporary, index=False)
+        pd.DataFrame([*refused, *selection.refused], columns=REFUSAL_COLUMNS).to_csv(temporary, index=False)

@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import io
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 from ase import Atoms
 from ase.io import read
 from ase.io.trajectory import Trajectory
-from ase.stress import voigt_6_to_full_3x3_stress
 
 from redoxmd.archive.gpaw_files import gpaw_level, log_level, read_gpw, read_log
+from redoxmd.archive.labels import parse_comment, read_labels
 from redoxmd.calculation import Calculation, Level, ReadFrame
 from redoxmd.density.exchange.text import COMPRESSED
 from redoxmd.errors import LabelRefused
 from redoxmd.frames import bare
 
 # What a frame says of itself and keeps through an import; the rest of `info` is left behind.
-KEPT_INFO = ("config_id", "step", "time_fs", "temperature_K", "settings_hash")
-# Some potentials ask for their own names, so that ASE does not take the labels for results.
+KEPT_INFO = ("config_id", "step", "time_fs", "temperature_K", "settings_hash", "md")
 TRUE_WORDS = ("true", "t", "1")
-ENERGY_KEYS, FORCE_KEYS, STRESS_KEYS = ("REF_energy",), ("REF_forces",), ("REF_stress",)
 
 
 def read_ase(path: Path, kind: str) -> Calculation:
@@ -39,12 +38,14 @@ def read_ase(path: Path, kind: str) -> Calculation:
 
 
 def _extxyz(path: Path) -> Calculation:
-    level = next((_info_level(atoms) for atoms in _xyz_frames(path)), Level(""))
-    return Calculation(path, level, (_frame(atoms, step) for step, atoms in enumerate(_xyz_frames(path))))
+    level = next((_info_level(atoms) for atoms in _xyz_frames(path) if isinstance(atoms, Atoms)), Level(""))
+    notes: Counter[str] = Counter()
+    frames = (_frame(atoms, step, notes) for step, atoms in enumerate(_xyz_frames(path)))
+    return Calculation(path, level, frames, notes=notes)
 
 
-def _xyz_frames(path: Path) -> Iterator[Atoms]:
-    """Frame by frame: ASE's own reader gives none of the frames before a cut."""
+def _xyz_frames(path: Path) -> Iterator[Atoms | LabelRefused]:
+    """Frame by frame, a damaged one as its refusal: ASE's own reader gives none of the frames before a cut."""
     with COMPRESSED.get(path.suffix, open)(path, "rt", encoding="utf-8", errors="replace") as stream:
         step = 0
         while (first := stream.readline()).strip():
@@ -54,7 +55,7 @@ def _xyz_frames(path: Path) -> Iterator[Atoms]:
             raise LabelRefused("corrupted", f"{path}: an empty line after frame {step - 1}, and more below it")
 
 
-def _xyz_frame(first: str, stream: IO[str], where: str) -> Atoms:
+def _xyz_frame(first: str, stream: IO[str], where: str) -> Atoms | LabelRefused:
     try:
         count = int(first)
     except ValueError as error:
@@ -63,10 +64,11 @@ def _xyz_frame(first: str, stream: IO[str], where: str) -> Atoms:
     if not lines[-1]:
         raise LabelRefused("unfinished", f"{where}: ends after {sum(map(bool, lines[1:]))} of {count} atoms")
     try:
-        return read(io.StringIO("".join([first, *lines])), index=0, format="extxyz")
+        return read(io.StringIO("".join([first, *lines])), index=0, format="extxyz", properties_parser=parse_comment)
     except Exception as error:
-        reason = "unfinished" if not lines[-1].endswith("\n") else "corrupted"
-        raise LabelRefused(reason, f"{where}: {error}") from error
+        if not lines[-1].endswith("\n"):
+            raise LabelRefused("unfinished", f"{where}: {error}") from error
+        return LabelRefused("corrupted", f"{where}: {error}")
 
 
 def _info_level(atoms: Atoms) -> Level:
@@ -86,59 +88,54 @@ def _trajectory(path: Path) -> Calculation:
     # Results without their calculator are of one called unknown.
     name = (getattr(first.calc, "name", None) or "").replace("unknown", "")
     level = gpaw_level(first, parameters) if name == "gpaw" and parameters else _info_level(first)
-    return Calculation(path, level if level.code else Level(name, details=level.details), _trajectory_frames(path))
+    notes: Counter[str] = Counter()
+    level = level if level.code else Level(name, details=level.details)
+    return Calculation(path, level, _trajectory_frames(path, notes), notes=notes)
 
 
-def _trajectory_frames(path: Path) -> Iterator[ReadFrame]:
+def _trajectory_frames(path: Path, notes: Counter[str]) -> Iterator[ReadFrame]:
     with Trajectory(path) as trajectory:
         for step in range(len(trajectory)):
             try:
                 atoms = trajectory[step]
             except Exception as error:
                 raise LabelRefused("corrupted", f"{path}: frame {step} of {len(trajectory)}: {error}") from error
-            yield _frame(atoms, step)
+            yield _frame(atoms, step, notes)
 
 
 def _gpw(path: Path) -> Calculation:
     atoms, level, converged = read_gpw(path)
-    return Calculation(path, level, iter([_frame(atoms, 0, converged)]))
+    notes: Counter[str] = Counter()
+    return Calculation(path, level, iter([_frame(atoms, 0, notes, converged)]), notes=notes)
 
 
 def _log(path: Path) -> Calculation:
-    def frames() -> Iterator[ReadFrame]:
-        for step, (atoms, converged) in enumerate(read_log(path)):
-            yield _frame(atoms, step, converged)
-
-    return Calculation(path, log_level(path), frames())
+    notes: Counter[str] = Counter()
+    frames = (_frame(atoms, step, notes, converged) for step, (atoms, converged) in enumerate(read_log(path)))
+    return Calculation(path, log_level(path), frames, notes=notes)
 
 
-def _frame(atoms: Atoms, step: int, converged: bool | None = None) -> ReadFrame:
-    """Results where ASE puts them, or under the names potentials use; without forces an empty array."""
-    results: dict[str, Any] = getattr(atoms.calc, "results", {})
+def _frame(atoms: Atoms | LabelRefused, step: int, notes: Counter[str], converged: bool | None = None) -> ReadFrame:
+    """A frame with its labels, or with the reason why it has none."""
+    empty = np.empty((0, 3))
+    if isinstance(atoms, LabelRefused):
+        return ReadFrame(Atoms(), step, np.nan, empty, refusal=atoms)
     geometry = bare(atoms)
     geometry.info = {key: atoms.info[key] for key in KEPT_INFO if key in atoms.info}
     if not isinstance(geometry.info.get("step", 0), int | np.integer):
         del geometry.info["step"]
-    energy = _first(results.get("energy"), atoms.info, ENERGY_KEYS)
-    forces = _first(results.get("forces"), atoms.arrays, FORCE_KEYS)
-    stress = _first(results.get("stress"), atoms.info, STRESS_KEYS)
+    try:
+        labels = read_labels(atoms, notes)
+    except LabelRefused as refusal:
+        return ReadFrame(geometry, step, np.nan, empty, refusal=refusal)
     said = atoms.info.get("converged", converged)
     return ReadFrame(
         geometry,
         step,
-        np.nan if energy is None else float(energy),
-        np.empty((0, 3)) if forces is None or energy is None else np.asarray(forces, float),
-        None if stress is None else _full_stress(np.asarray(stress, float)),
-        results.get("magmoms"),
+        labels.energy_eV,
+        labels.forces_eV_A,
+        labels.stress_eV_A3,
+        labels.moments_muB,
         converged=None if said is None else str(said).lower() in TRUE_WORDS,
-        total_moment_muB=results.get("magmom"),
+        total_moment_muB=labels.total_moment_muB,
     )
-
-
-def _first(found: Any, store: dict[str, Any], keys: tuple[str, ...]) -> Any:
-    return found if found is not None else next((store[key] for key in keys if key in store), None)
-
-
-def _full_stress(stress_eV_A3: np.ndarray) -> np.ndarray:
-    full: np.ndarray = stress_eV_A3 if stress_eV_A3.size != 6 else voigt_6_to_full_3x3_stress(stress_eV_A3)
-    return full.reshape(3, 3) if full.size == 9 else full

@@ -10,12 +10,13 @@ from typing import IO, Any
 import numpy as np
 import yaml
 from ase import Atoms
-from ase.io import iread, write
+from ase.io import iread
 
 from redoxmd.archive.deepmd import export_deepmd
 from redoxmd.archive.target import dataset_frames
 from redoxmd.dataset import read_dataset_card
 from redoxmd.errors import DataError
+from redoxmd.frames import frame_text
 from redoxmd.records import atomic_path, write_text
 
 # Our sets and the names of their files.
@@ -75,7 +76,7 @@ def _file_frames(path: Path) -> Iterator[Atoms]:
 def _extxyz(source: Path, to: Path) -> list[Path]:
     with atomic_path(to) as temporary, temporary.open("w", encoding="utf-8") as stream:
         for frame in read_labelled(source):
-            write(stream, frame, format="extxyz")
+            stream.write(frame_text(frame, str(source)))
     return [to]
 
 
@@ -143,7 +144,7 @@ def _by_set(source: Path, to: Path, suffix: str, change: Callable[[Atoms], Atoms
                 files.append(to / f"{name}{suffix}")
                 temporary = stack.enter_context(atomic_path(files[-1]))
                 streams[name] = stack.enter_context(temporary.open("w", encoding="utf-8"))
-            write(streams[name], change(frame), format="extxyz")
+            streams[name].write(frame_text(change(frame), str(source)))
     return sorted(files)
 
 

@@ -8,16 +8,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from redoxmd.density.exchange.text import COMPRESSED, vasp_name
+from redoxmd.density.exchange.text import UNPACK_IT, is_packed, plain_name, vasp_file
 from redoxmd.errors import DataError
 
-VASP_KINDS = ("vasprun", "outcar", "chgcar")
-SUFFIXES = {".extxyz": "extxyz", ".xyz": "extxyz", ".traj": "traj", ".gpw": "gpw"}
+# Files of VASP that make a calculation, of those that `vasp_file` knows.
+VASP_KINDS = ("vasprun", "outcar", "chgcar", "vaspout")
+SUFFIXES = {".extxyz": "extxyz", ".xyz": "extxyz", ".exyz": "extxyz", ".traj": "traj", ".gpw": "gpw"}
 LOG_SUFFIXES = (".txt", ".log", ".out")
 # The banner of a GPAW log; it stands in the first lines.
 GPAW_BANNER = b"|__ |  _|___|_____|"
 # Kinds whose frames follow each other in time.
 RUNS = ("vasprun", "outcar", "gpaw log")
+LINK = "a link to a folder, not followed; name that folder besides"
 
 
 @dataclass(frozen=True)
@@ -56,11 +58,15 @@ class Found:
     Attributes:
         sources: calculations, folder by folder, numbers in their order.
         lonely: CHGCARs without a calculation beside them.
+        unread: vaspout.h5 files without another file of the calculation.
+        skipped: folders that cannot be read or are links, links to nothing, files still packed → why.
         others: files that are none of ours, passed over.
     """
 
     sources: list[Source] = field(default_factory=list)
     lonely: list[Path] = field(default_factory=list)
+    unread: list[Path] = field(default_factory=list)
+    skipped: dict[Path, str] = field(default_factory=dict)
     others: int = 0
 
 
@@ -78,14 +84,15 @@ def find_sources(paths: Sequence[str | Path], leave_out: Path | None = None) -> 
     for path in map(Path, paths):
         if not path.exists():
             raise DataError(f"{path}: no such file or folder")
-        folders = [(path.parent, _with_parts(path))] if path.is_file() else _walk(path, leave_out)
+        folders = [(path.parent, _with_parts(path))] if path.is_file() else _walk(path, leave_out, found)
         for folder, names in folders:
             fresh = [folder / name for name in names if _first_time(folder / name, seen)]
             _sort_out(fresh, folder if path.is_file() else path, found)
-    if not found.sources and not found.lonely:
+    if not found.sources and not found.lonely and not found.unread:
+        skipped = "".join(f"; {path}: {why}" for path, why in [*found.skipped.items()][:3])
         raise DataError(
             f"{', '.join(map(str, paths))}: no calculation there (vasprun.xml, OUTCAR, .extxyz, .xyz, .traj, .gpw, "
-            "GPAW logs)"
+            f"GPAW logs){skipped}"
         )
     return found
 
@@ -98,10 +105,16 @@ def _with_parts(path: Path) -> list[str]:
     return [path.name, *(file.name for file in beside if _kind(file) in [(part, tag) for part in wanted])]
 
 
-def _walk(top: Path, leave_out: Path | None) -> Iterator[tuple[Path, list[str]]]:
+def _walk(top: Path, leave_out: Path | None, found: Found) -> Iterator[tuple[Path, list[str]]]:
     hidden = leave_out.resolve() if leave_out else None
-    for folder, inner, names in os.walk(top):
+
+    def note(error: OSError) -> None:
+        found.skipped[Path(error.filename)] = f"cannot be read ({error.strerror})"
+
+    for folder, inner, names in os.walk(top, onerror=note):
         place = Path(folder)
+        found.skipped |= {place / name: LINK for name in inner if (place / name).is_symlink()}
+        found.skipped |= {place / name: "a link to nothing" for name in names if not (place / name).exists()}
         inner[:] = sorted((name for name in inner if (place / name).resolve() != hidden), key=by_number)
         yield place, sorted((name for name in names if not name.startswith(".")), key=by_number)
 
@@ -127,14 +140,18 @@ def _sort_out(files: Iterable[Path], root: Path, found: Found) -> None:
             # A file beside its own compressed copy is looked at as well.
             twin = kind in vasp.get(tag, {})
             vasp.setdefault(path.name if twin else tag, {})[kind] = path
+        elif is_packed(path):
+            found.skipped[path] = UNPACK_IT
         elif kind:
             found.sources.append(Source(path, kind, _name(path.parent, root, tag)))
         else:
             found.others += 1
     for tag, parts in sorted(vasp.items(), key=lambda item: by_number(item[0])):
-        chgcar = parts.pop("chgcar", None)
+        chgcar, vaspout = parts.pop("chgcar", None), parts.pop("vaspout", None)
         if not parts:
-            found.lonely.append(chgcar)  # type: ignore[arg-type]
+            # Beside a vasprun.xml or OUTCAR, vaspout.h5 tells the same again.
+            found.lonely += [chgcar] if chgcar else []
+            found.unread += [vaspout] if vaspout else []
             continue
         kind = "vasprun" if "vasprun" in parts else "outcar"
         path = parts.pop(kind)
@@ -144,12 +161,10 @@ def _sort_out(files: Iterable[Path], root: Path, found: Found) -> None:
 
 def _kind(path: Path) -> tuple[str, str]:
     """What a file is by its name (for logs by its first lines), and what tells it apart in its folder."""
-    name = path.name
-    for suffix in COMPRESSED:
-        name = name.removesuffix(suffix)
-    vasp = vasp_name(path)
-    if vasp[0] in VASP_KINDS:
+    vasp = vasp_file(path)
+    if vasp is not None and vasp[0] in VASP_KINDS:
         return vasp
+    name = plain_name(path)
     plain = Path(name)
     if plain.suffix in SUFFIXES and (name == path.name or SUFFIXES[plain.suffix] == "extxyz"):
         return SUFFIXES[plain.suffix], plain.stem

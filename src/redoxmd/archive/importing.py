@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +11,6 @@ from typing import IO
 
 import numpy as np
 from ase import Atoms
-from ase.io import write
 
 from redoxmd.archive.densities import DensityJob, import_beside
 from redoxmd.archive.found import Names, Source, find_sources
@@ -22,12 +22,13 @@ from redoxmd.calculation import Level, ReadFrame
 from redoxmd.dataset import frame_identity
 from redoxmd.engines.base import Result
 from redoxmd.errors import LabelRefused
+from redoxmd.frames import frame_text
 from redoxmd.records import write_text
 
 FORCE_CEILING_EV_A = 100.0
 # A vasprun.xml refused for these is no better file than the OUTCAR beside it.
 NO_HEADER = ("did_not_start", "unfinished", "corrupted")
-CARRIED_INFO = ("time_fs", "temperature_K")
+CARRIED_INFO = ("time_fs", "temperature_K", "md")
 
 
 @dataclass(frozen=True)
@@ -69,8 +70,10 @@ def import_archive(
     """
     target = Target.open(Path(into), append=append)
     found = find_sources(paths, leave_out=target.folder)
-    files = sum(source.files for source in found.sources) + len(found.lonely)
+    files = sum(source.files for source in found.sources) + len(found.lonely) + len(found.unread)
     report = ImportReport(files=files, others=found.others)
+    for path, why in found.skipped.items():
+        report.note(path, {why: 1})
     groups = _group(found.sources, target, demand, report)
     names = Names(target.taken, config_id)
     initial_moments = None if demand is None else demand.initial_moments
@@ -82,6 +85,10 @@ def import_archive(
             run.write(found.sources, stream)
         for path in found.lonely:
             report.refuse(path, None, "unfinished", "no vasprun.xml or OUTCAR beside it; see `redoxmd density import`")
+        for path in found.unread:
+            report.refuse(
+                path, None, "not_read", "vaspout.h5 is not read; put the vasprun.xml or OUTCAR of the run beside it"
+            )
         if report.frames:
             densities = import_beside(run.jobs, Path(scratch) / "densities.h5", report)
             target.add(frames, densities)
@@ -144,7 +151,7 @@ class _Import:
             group = group_of[index]
             if group is self._groups[0] or self._mixed:
                 for frame in self._accepted(source, group):
-                    write(stream, frame, format="extxyz")
+                    stream.write(frame_text(frame, str(source.path)))
                 continue
             wanted = self._groups[0]
             differences = level_differences(group.level, wanted.level, wanted.settings_hash)
@@ -154,7 +161,8 @@ class _Import:
         name = self._names.configuration(source.name)
         last: Judged | None = None
         key: tuple[str, int] | None = None
-        for last in judge_calculation(source, group.settings_hash, self._ceiling, self._initial_moments):
+        notes: Counter[str] = Counter()
+        for last in judge_calculation(source, group.settings_hash, self._ceiling, notes, self._initial_moments):
             key = None
             if last.frame is None or last.result is None:
                 self._refuse(source, last)
@@ -166,7 +174,8 @@ class _Import:
             key = self._names.frame(name, step, None if own is None else str(own))
             self._report.accepted[key[0]] += 1
             self._report.spin_unknown += not last.spin_judged
-            yield _label(last.frame, last.result, source, group, *key)
+            yield _label(last, source, group, *key)
+        self._report.note(source.path, notes)
         if source.chgcar is not None:
             self.jobs.append(DensityJob(source.chgcar, None if last is None else last.frame, key))
 
@@ -188,8 +197,13 @@ class _Import:
         return True
 
 
-def _label(frame: ReadFrame, result: Result, source: Source, group: Group, config_id: str, step: int) -> Atoms:
+def _label(item: Judged, source: Source, group: Group, config_id: str, step: int) -> Atoms:
+    frame, result = item.frame, item.result
+    assert frame is not None and result is not None
     carried = {key: frame.atoms.info[key] for key in CARRIED_INFO if key in frame.atoms.info}
+    if source.is_run and not item.md:
+        # Steps of a relaxation follow each other, but not in time.
+        carried["md"] = False
     return result.label(
         frame.atoms,
         config_id=config_id,

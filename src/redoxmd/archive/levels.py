@@ -79,6 +79,8 @@ def level_differences(found: Level, wanted: Level, wanted_hash: str = "") -> lis
     """
     from redoxmd.engines.vasp.level import differences
 
+    if GIVEN in wanted.details and GIVEN not in found.details:
+        return [_no_hash(found, wanted)]
     if GIVEN in found.details or GIVEN in wanted.details:
         hashes = str(found.details.get(GIVEN)), str(wanted_hash or wanted.details.get(GIVEN))
         return [] if hashes[0] == hashes[1] else [f"settings hash {hashes[0]} instead of {hashes[1]}"]
@@ -87,6 +89,14 @@ def level_differences(found: Level, wanted: Level, wanted_hash: str = "") -> lis
     if is_stated(found) != is_stated(wanted):
         return ["states no level of theory" if is_stated(wanted) else "states a level of theory, the others none"]
     return differences(found, wanted)
+
+
+def _no_hash(found: Level, wanted: Level) -> str:
+    return (
+        f"the level of {wanted.code or 'the others'} cannot be read from files, only its settings hash "
+        f"{wanted.details[GIVEN]}, and this one ({found.code or 'no code'}) has none; import it without --config "
+        "into a dataset of its own"
+    )
 
 
 def group_levels(levels: Sequence[Level | None], demanded: Group | None = None, *, trust: bool = False) -> list[Group]:

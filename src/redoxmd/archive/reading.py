@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +19,9 @@ from redoxmd.errors import LabelRefused
 # Frames of a run held at once; each is judged with at least MARGIN on both sides, where the run has them.
 WINDOW = 256
 MARGIN = 4
+# OUTCAR has five decimals of positions.
+SAME_POSITIONS_A = 1e-4
+SAME_ENERGY_eV = 1e-3
 
 
 @dataclass(frozen=True)
@@ -29,12 +33,14 @@ class Judged:
         result: None when refused.
         refusal: None when accepted.
         spin_judged: False where a spin state was asked for and the file gives no moments.
+        md: whether the frame is a step of MD, so that its neighbours in the file are those in time.
     """
 
     frame: ReadFrame | None
     result: Result | None = None
     refusal: LabelRefused | None = None
     spin_judged: bool = True
+    md: bool = True
 
 
 def open_calculation(source: Source) -> Calculation:
@@ -79,6 +85,7 @@ def judge_calculation(
     source: Source,
     settings_hash: str,
     force_ceiling_eV_A: float,
+    notes: Counter[str],
     initial_moments: Callable[[Atoms], np.ndarray] | None = None,
 ) -> Iterator[Judged]:
     """Every frame with its verdict, in the order of the file; a last one without a frame where the file breaks off.
@@ -87,35 +94,72 @@ def judge_calculation(
         source: the calculation.
         settings_hash: of its group; a frame that itself says another is refused.
         force_ceiling_eV_A: larger components are refused.
+        notes: takes what was left out or assumed, a sentence each, and of how many frames.
         initial_moments: of atoms (n,), μB, whose sum the total moment must be; None where no spin state is asked for.
     """
-    judged = (_judge(frame, settings_hash, force_ceiling_eV_A, initial_moments) for frame in _frames(source))
-    yield from check_windows(judged) if source.is_run else (item for one in judged for item in check_together([one]))
+    from redoxmd.engines.vasp.text import is_md
 
-
-def _frames(source: Source) -> Iterator[ReadFrame | LabelRefused]:
     try:
         calculation = open_calculation(source)
-        spins = _spins(source.outcar)
-        for frame in calculation.frames:
-            own, total = spins[frame.step] if frame.step < len(spins) else (None, None)
-            if frame.moments_muB is None and own is not None and len(own) == len(frame.atoms):
-                frame = replace(frame, moments_muB=own)
-            yield frame if total is None else replace(frame, total_moment_muB=total)
+        md = source.is_run and is_md(calculation.settings)
+    except Exception as error:
+        yield Judged(None, refusal=_as_refusal(error, source.path))
+        return
+    judged = (
+        replace(_judge(frame, settings_hash, force_ceiling_eV_A, initial_moments), md=md)
+        for frame in _frames(calculation, source)
+    )
+    yield from check_windows(judged) if md else (item for one in judged for item in check_together([one]))
+    notes.update(calculation.notes)
+
+
+def _frames(calculation: Calculation, source: Source) -> Iterator[ReadFrame | LabelRefused]:
+    frames = calculation.frames
+    try:
+        yield from frames if source.outcar is None else _with_moments(frames, source.outcar, calculation.notes)
     except Exception as error:
         yield _as_refusal(error, source.path)
 
 
-def _spins(outcar: Path | None) -> list[tuple[np.ndarray | None, float | None]]:
-    """Local and total moments of each ionic step; an OUTCAR that cannot be read costs moments, not frames."""
-    from redoxmd.engines.vasp.outcar import read_spins
+def _with_moments(frames: Iterator[ReadFrame], outcar: Path, notes: Counter[str]) -> Iterator[ReadFrame]:
+    """Frames with the moments of the OUTCAR beside their vasprun.xml; of a step that is not in it, without.
 
-    if outcar is None:
-        return []
+    Both files are walked together. Only the vasprun.xml has the steps that VASP's own force field predicted.
+    """
+    beside = _outcar_frames(outcar, notes)
+    other = next(beside, None)
+    for frame in frames:
+        if other is None:
+            yield frame
+        elif _is_same_step(frame, other):
+            yield replace(frame, moments_muB=other.moments_muB, total_moment_muB=other.total_moment_muB)
+            other = next(beside, None)
+        else:
+            stated = other.moments_muB is not None or other.total_moment_muB is not None
+            if stated and frame.scf_steps:
+                notes[f"moments of {outcar.name} left out: energy or positions there are of another calculation"] += 1
+            yield frame
+
+
+def _outcar_frames(outcar: Path, notes: Counter[str]) -> Iterator[ReadFrame]:
+    """Frames of an OUTCAR up to where it can be read; one that cannot costs moments, not frames."""
+    from redoxmd.engines.vasp.outcar import read_outcar
+
     try:
-        return read_spins(outcar)
-    except Exception:
-        return []
+        yield from read_outcar(outcar).frames
+    except Exception as error:
+        refusal = _as_refusal(error, outcar)
+        notes[f"no moments from where {outcar.name} cannot be read ({refusal.reason}: {refusal.detail})"] = 1
+
+
+def _is_same_step(frame: ReadFrame, other: ReadFrame) -> bool:
+    """Whether two files tell of the same atoms in the same places with the same energy."""
+    one, two = frame.atoms, other.atoms
+    if not np.array_equal(one.numbers, two.numbers) or not abs(frame.energy_eV - other.energy_eV) <= SAME_ENERGY_eV:
+        return False
+    apart = (one.positions - two.positions) @ np.linalg.pinv(one.cell.array)
+    apart_A = np.abs((apart - np.round(apart)) @ one.cell.array).max()
+    return bool(apart_A <= SAME_POSITIONS_A and np.abs(one.cell.array - two.cell.array).max() <= SAME_POSITIONS_A)
 
 
 def _judge(
@@ -128,6 +172,8 @@ def _judge(
 
     if isinstance(frame, LabelRefused):
         return Judged(None, refusal=frame)
+    if frame.refusal is not None:
+        return Judged(frame, refusal=frame.refusal)
     try:
         if np.size(frame.forces_eV_A) == 0:
             raise LabelRefused("unfinished", "no energy and forces; only a finished calculation is a label")

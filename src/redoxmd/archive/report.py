@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +15,7 @@ COLUMNS = ("file", "step", "reason", "detail")
 
 @dataclass(frozen=True)
 class Refusal:
-    """A file or a frame left out: a word of `REASONS`, of `DensityRefused`, or duplicate.
+    """A file or a frame left out, or a note on one: a word of `REASONS`, of `DensityRefused`, duplicate or note.
 
     Attributes:
         step: the frame's number in its file, None for what is wrong with the whole file.
@@ -38,7 +38,7 @@ class ImportReport:
         densities: keys of the densities accepted.
         refused: files and frames.
         refused_densities: CHGCARs; the frames they belong to stay.
-        notes: what is worth knowing.
+        notes: what was left out of accepted frames, or assumed of them.
         spin_unknown: frames accepted whose file gives no moments, though a spin state was asked for.
     """
 
@@ -48,7 +48,7 @@ class ImportReport:
     densities: list[str] = field(default_factory=list)
     refused: list[Refusal] = field(default_factory=list)
     refused_densities: list[Refusal] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    notes: list[Refusal] = field(default_factory=list)
     spin_unknown: int = 0
 
     @property
@@ -64,17 +64,22 @@ class ImportReport:
         """Note a file or frame left out."""
         self.refused.append(Refusal(path, step, reason, detail))
 
+    def note(self, path: Path, sentences: Mapping[str, int]) -> None:
+        """Note what was left out of a file or assumed of it, and of how many frames."""
+        for sentence, count in sentences.items():
+            self.notes.append(Refusal(path, None, "note", sentence + (f" ({count} frames)" if count > 1 else "")))
+
     def csv(self) -> str:
-        """All refusals as a table."""
+        """All refusals and notes as a table."""
         table = io.StringIO()
         writer = csv.writer(table, lineterminator="\n")
         writer.writerow(COLUMNS)
-        for item in self.refused + self.refused_densities:
+        for item in self.refused + self.refused_densities + self.notes:
             writer.writerow([item.path, "" if item.step is None else item.step, item.reason, item.detail])
         return table.getvalue()
 
     def lines(self) -> Iterator[str]:
-        """The report as printed: configurations, the first refusals, sums."""
+        """The report as printed: configurations, the first refusals and notes, sums."""
         for config_id, count in self.accepted.items():
             yield f"{config_id}: {count} frames"
         for item in [*self.refused, *self.refused_densities][:SHOWN]:
@@ -82,7 +87,10 @@ class ImportReport:
         unseen = len(self.refused) + len(self.refused_densities) - SHOWN
         if unseen > 0:
             yield f"… and {unseen} more, all in refused.csv"
-        yield from self.notes
+        for item in self.notes[:SHOWN]:
+            yield f"note: {item.path}: {item.detail}"
+        if len(self.notes) > SHOWN:
+            yield f"… and {len(self.notes) - SHOWN} more notes, all in refused.csv"
         if self.spin_unknown:
             yield (
                 f"{self.spin_unknown} of the frames accepted give no magnetic moments; their spin state was not judged "

@@ -59,7 +59,7 @@ def jump_limit_A(longest: np.ndarray, timestep_fs: float | None, smooth: bool) -
 
 
 def find_jumps(frames: Sequence[ReadFrame], moves: np.ndarray, limit_A: float) -> dict[int, Finding]:
-    """Frames on the smaller side of a jump: parts that fit together across what lies between are one."""
+    """Frames on the smaller side of a jump, or on both of equal size; parts that fit together across others are one."""
     breaks, said = [], {}
     for k, move in enumerate(moves):
         distance = np.linalg.norm(move, axis=1)
@@ -85,7 +85,9 @@ def find_jumps(frames: Sequence[ReadFrame], moves: np.ndarray, limit_A: float) -
                 break
         else:
             groups.append([(first, last)])
-    largest = max(groups, key=lambda group: sum(last - first for first, last in group))
+    sizes = [sum(last - first for first, last in group) for group in groups]
+    # Of parts as large as each other none is the run.
+    largest = groups[sizes.index(max(sizes))] if sizes.count(max(sizes)) == 1 else None
     return {
         frames[k].step: ("wrong_structure", said.get(first) or said[last])
         for group in groups

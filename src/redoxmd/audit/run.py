@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 from ase import Atoms
 
-from redoxmd.audit.energy import check_energies
+from redoxmd.audit.energy import LARGEST_STEP_A, check_energies
 from redoxmd.audit.places import (
     MD_ROUGHNESS,
     Finding,
@@ -19,7 +19,7 @@ from redoxmd.audit.places import (
     roughness,
     usual_step_A,
 )
-from redoxmd.audit.smooth import MIDDLE, Outlier, outliers
+from redoxmd.audit.smooth import MIDDLE, SHORTEST_COURSE, Outlier, outliers
 from redoxmd.calculation import ReadFrame
 
 # Norm of the mean force. Periodic forces sum to zero but for grid and SCF noise: GPAW reaches 0.016 eV/Å, VASP takes
@@ -31,8 +31,6 @@ FORCE_FLOOR_EV_A = 0.01
 STIFFNESS_EV_A2 = 60.0
 # The same of the path, in steps: the geometry of the frame before or after has 1.
 PATH_FLOOR_STEPS = 0.2
-# Work balance is of third order in displacements.
-LARGEST_STEP_A = 0.15
 
 
 def check_run(frames: Sequence[ReadFrame], timestep_fs: float | None = None) -> dict[int, Finding]:
@@ -45,9 +43,10 @@ def check_run(frames: Sequence[ReadFrame], timestep_fs: float | None = None) -> 
     - work balance of consecutive frames, ΔE + ½ Σ_i (F_i + F_i')·Δr_i = O(Δr³): an energy that leaves its run for one
       frame or from one on (the smaller part is at fault), or a run whose energies belong to other forces → corrupted.
 
-    The last three need MD: frames one step apart, six at least, on a smooth path; relaxations and thinned runs are
+    Path and forces need MD: frames one step apart, six at least, on a smooth path; relaxations and thinned runs are
     not judged by them. The first and the last frame are known from one side only: of wrong forces there, only
-    exchanged ones are found.
+    exchanged ones are found. The work balance needs two frames one step apart, of six and more a smooth path. Where
+    neither side of a jump or of an imbalance has more frames, as in a run of two, both are left out.
 
     Args:
         frames: of one run; `step` counts MD steps. Frames with forces of wrong shape or not finite are left out.
@@ -73,15 +72,18 @@ def check_run(frames: Sequence[ReadFrame], timestep_fs: float | None = None) -> 
 def check_labelled(frames: Sequence[Atoms]) -> dict[tuple[str, int], Finding]:
     """`check_run` for labelled frames of any number of runs, told apart by `info["config_id"]` and composition.
 
+    A frame of `info["md"]` False, of a relaxation, has no neighbours in time and is judged alone.
+
     Returns:
         (config_id, step) → (reason, what was seen).
     """
-    runs: dict[tuple[str, bytes], list[Atoms]] = {}
+    runs: dict[tuple[str, bytes, int | None], list[Atoms]] = {}
     for frame in frames:
-        runs.setdefault((str(frame.info["config_id"]), frame.numbers.tobytes()), []).append(frame)
+        alone = None if frame.info.get("md", True) else int(frame.info["step"])
+        runs.setdefault((str(frame.info["config_id"]), frame.numbers.tobytes(), alone), []).append(frame)
     return {
         (name, step): finding
-        for (name, _), run in runs.items()
+        for (name, *_), run in runs.items()
         for step, finding in check_run([_as_read(frame) for frame in run], _timestep_fs(run)).items()
     }
 
@@ -119,9 +121,11 @@ def _check_stretch(frames: list[ReadFrame], timestep_fs: float | None) -> dict[i
     longest = np.linalg.norm(moves, axis=2).max(axis=1)
     smooth = roughness(moves) < MD_ROUGHNESS
     found = find_jumps(frames, moves, jump_limit_A(longest, timestep_fs, smooth))
+    kept = [frame for frame in frames if frame.step not in found]
+    if len(frames) < SHORTEST_COURSE:
+        return found | check_energies(kept)
     if not smooth or float(np.median(longest)) > LARGEST_STEP_A:
         return found
-    kept = [frame for frame in frames if frame.step not in found]
     return found | (_check_md(kept) if len(kept) > 1 else {})
 
 

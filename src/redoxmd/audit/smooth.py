@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 WINDOW = 5
+SHORTEST_COURSE = WINDOW + 1
 LONGEST_WINDOW = 8
 # What the middle of five frames differs by from the cubic through the other four is δ⁴/6.
 MIDDLE = 6.0

@@ -15,7 +15,7 @@ from redoxmd.charges.hops import Hops, Rank, find_hops, rank_jumps
 from redoxmd.charges.redox import RedoxSettings, levels_of
 from redoxmd.charges.summary import oxidation_tables
 from redoxmd.config.sections import Charges, Structures
-from redoxmd.diffusion.jumps import jumps_of, without_drift
+from redoxmd.diffusion.jumps import Jumps, jumps_of, without_drift
 from redoxmd.geometry import Periodic
 from redoxmd.trajectory import Trajectory
 
@@ -137,7 +137,7 @@ def describe_jump(
     )
     return JumpEvent(
         _series(table, inside, redox),
-        _displacements(trajectory, mobile, movers, centre, window_fs),
+        _displacements(trajectory, mobile, jumps, np.flatnonzero(nearby), centre, window_fs),
         snapshots,
         {"jump_time_fs": centre, "hop_times_fs": hop_times.tolist(), "text": text},
     )
@@ -155,12 +155,18 @@ def _series(table: xr.Dataset, inside: np.ndarray, redox: np.ndarray) -> pd.Data
 
 
 def _displacements(
-    trajectory: Trajectory, mobile: np.ndarray, movers: np.ndarray, centre_fs: float, window_fs: float
+    trajectory: Trajectory, mobile: np.ndarray, jumps: Jumps, shown: np.ndarray, centre_fs: float, window_fs: float
 ) -> pd.DataFrame:
+    """Distance of each ion from the site that its first jump shown leaves, of others from their mean position."""
     is_mobile = np.isin(np.arange(len(trajectory.numbers)), mobile)
     frames = np.flatnonzero(np.abs(trajectory.time_fs - centre_fs) <= window_fs)
-    positions = without_drift(trajectory.positions_A[frames], is_mobile, atomic_masses[trajectory.numbers])
-    moved = np.linalg.norm(positions - positions[0], axis=2)
+    # The drift counts from the first frame, as it does for the sites of the jumps.
+    with_first = trajectory.positions_A[[0, *frames]]
+    positions = without_drift(with_first, is_mobile, atomic_masses[trajectory.numbers])[1:]
+    origin = positions.mean(axis=0)
+    movers, first = np.unique(jumps.ion[shown], return_index=True)
+    origin[movers] = jumps.start_A[shown[first]]
+    moved = np.linalg.norm(positions - origin, axis=2)
     ions = np.arange(len(mobile))
     return pd.DataFrame(
         {

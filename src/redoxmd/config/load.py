@@ -5,14 +5,14 @@ from __future__ import annotations
 import difflib
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from redoxmd.config.sections import MAPPING, WORD, Config
+from redoxmd.config.sections import MAPPING, WORD, Config, common_kpoints
 from redoxmd.errors import ConfigError
 
 SomeSection = TypeVar("SomeSection", bound=BaseModel)
@@ -23,25 +23,74 @@ def load_config(path: str | Path) -> Config:
     """Read and validate a YAML config.
 
     Raises:
-        ConfigError: the file is missing or no YAML mapping, or a value is refused; every refusal of the file is
+        ConfigError: the file cannot be read (`read_config`), or a value is refused; every refusal of the file is
             listed, each with its full key.
+    """
+    return parse_config(read_config(path), source=str(path))
+
+
+def read_config(path: str | Path) -> dict[str, Any]:
+    """The mapping in a YAML config, not validated.
+
+    Raises:
+        ConfigError: the file is missing, no UTF-8 text or no YAML mapping, or gives a key twice.
     """
     path = Path(path)
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_bytes().decode("utf-8-sig")
+        raw = yaml.load(text, Loader=UniqueKeyLoader)
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: no such config; the shipped ones are in config/") from error
+    except IsADirectoryError as error:
+        raise ConfigError(f"{path}: a folder; name the YAML file in it") from error
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise ConfigError(
+            f"{path}: not UTF-8 text (byte 0x{error.object[error.start]:02x} in line {line}); save it as UTF-8"
+        ) from error
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not valid YAML: {error}") from error
+    except RepeatedKey as error:
+        raise ConfigError(f"{path}: {error}") from error
     if not isinstance(raw, dict):
         raise ConfigError(f"{path}: a config is a mapping of sections, see config/defaults.yaml")
-    return parse_config(raw, source=str(path))
+    return raw
+
+
+class RepeatedKey(Exception):
+    """A key that stands twice in a mapping."""
+
+
+class UniqueKeyLoader(yaml.SafeLoader):
+    """YAML's safe loader, which refuses a key that stands twice in a mapping: the second would replace the first."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """A mapping whose keys differ.
+
+        Raises:
+            RepeatedKey: a key stands twice; the message names both lines.
+        """
+        lines: dict[Any, int] = {}
+        for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue
+            # As Python compares them: 1 and 1.0 are one key.
+            key, line = self.construct_object(key_node, deep=True), key_node.start_mark.line + 1
+            if not isinstance(key, Hashable):
+                continue
+            if key in lines:
+                raise RepeatedKey(f"{key} stands twice, in lines {lines[key]} and {line}; keep one of them")
+            lines[key] = line
+        mapping: dict[Any, Any] = super().construct_mapping(node, deep=deep)
+        return mapping
 
 
 def parse_config(raw: dict[str, Any], source: str = "config") -> Config:
-    """Validate a config mapping; see `load_config`."""
+    """Validate a config mapping; see `load_config`. GPAW's k-points come rounded up (`common_kpoints`)."""
     try:
-        return Config.model_validate(raw)
+        return _with_common_kpoints(Config.model_validate(raw))
     except ValidationError as error:
         found = error.errors()
         keys = [item["loc"] for item in found]
@@ -51,6 +100,12 @@ def parse_config(raw: dict[str, Any], source: str = "config") -> Config:
         raise ConfigError(
             f"{source}: {len(lines)} value(s) refused\n" + "\n".join(f"  {line}" for line in lines)
         ) from error
+
+
+def _with_common_kpoints(config: Config) -> Config:
+    grid = common_kpoints(config.engine.gpaw.kpoints, config.label_cells)
+    gpaw = config.engine.gpaw.model_copy(update={"kpoints": grid})
+    return config.model_copy(update={"engine": config.engine.model_copy(update={"gpaw": gpaw})})
 
 
 def with_settings(section: SomeSection, values: Mapping[str, Any]) -> SomeSection:
@@ -74,7 +129,20 @@ def _explain(item: Any) -> str:
             return f"{key}.{message}" if key else message
         return f"{key}: {message}" if key else message
     given = item.get("input")
+    if kind == "tuple_type":
+        return f"{key}: should be a list, got {given!r}; give {_list_example(location, given)}"
+    if kind in ("dict_type", "model_type"):
+        return f"{key}: should be a mapping (key: value), got {given!r}; see config/defaults.yaml"
     return f"{key}: {message[0].lower()}{message[1:]}, got {given!r}{_advice(key, kind)}"
+
+
+def _list_example(location: tuple[int | str, ...], given: Any) -> str:
+    """A list that the key at a location takes, made of what was given."""
+    section = _section_at(location[:-1])
+    field = section.model_fields.get(str(location[-1])) if section else None
+    items = typing.get_args(field.annotation) if field else ()
+    length = len(items) if items and Ellipsis not in items and type(None) not in items else 1
+    return f"a list{f' of {length}' if length > 1 else ''}: [{', '.join([str(given)] * length)}]"
 
 
 def _dotted(location: tuple[int | str, ...]) -> str:

@@ -6,19 +6,25 @@ Defaults are the paper's (Energy Storage Materials 63, 103023, 2023) wherever it
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
     Tag,
+    WithJsonSchema,
     field_validator,
     model_validator,
 )
+
+from redoxmd.structures.content import parse_content
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 TemperatureK = Annotated[float, Field(gt=0.0, le=5000.0)]
@@ -26,6 +32,23 @@ TimestepFs = Annotated[float, Field(gt=0.0, le=5.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 Count = Annotated[int, Field(ge=1)]
 Repeats = tuple[Count, Count, Count]
+# Mobile ions per formula unit: a number or, as text, a fraction.
+Content = Annotated[
+    float,
+    BeforeValidator(parse_content),
+    Field(ge=0.0),
+    WithJsonSchema({"anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": r"^\d+/\d+$"}]}),
+]
+
+
+def common_kpoints(kpoints: Sequence[int], cells: Sequence[Sequence[int]]) -> tuple[int, int, int]:
+    """The smallest grid (3,) of the source cell, at least `kpoints`, that every supercell divides.
+
+    A Γ-centred grid of k divisions samples the same points as one of k/r in r repeats. One division is left alone: Γ.
+    """
+    multiples = [math.lcm(*repeats) for repeats in zip(*cells, strict=True)]
+    a, b, c = (k if k == 1 else -(-k // m) * m for k, m in zip(kpoints, multiples, strict=True))
+    return a, b, c
 
 
 class Section(BaseModel):
@@ -37,7 +60,7 @@ class Section(BaseModel):
 class Start(Section):
     """Starting structures of one concentration: one per seed."""
 
-    x: float = Field(ge=0.0, description="mobile ions per formula unit")
+    x: Content = Field(description="mobile ions per formula unit: 2.5, or a fraction as text, 2/3")
     ordering: Literal["random", "preferred"] = Field(
         default="random",
         description="random: over all sites; preferred: fill the preferred site first, the rest at random",
@@ -67,7 +90,7 @@ class Structures(Section):
     moments_muB: dict[str, float] = Field(
         default={"V": 2.0}, description="initial magnetic moment by element, ferromagnetic start"
     )
-    moments_x: float = Field(default=3.0, ge=0.0, description="value of x at which moments_muB holds")
+    moments_x: Content = Field(default=3.0, description="value of x at which moments_muB holds")
     moment_per_ion_muB: float = Field(
         default=1.0, description="change of the total moment for each mobile ion added to the cell"
     )
@@ -109,7 +132,11 @@ class Gpaw(Section):
     cutoff_eV: float = Field(default=400.0, ge=100.0, le=2000.0, description="plane-wave cutoff")
     xc: str = Field(default="PBE", description="exchange-correlation functional")
     hubbard: dict[str, Hubbard] = Field(default={"V": Hubbard()}, description="+U by element")
-    kpoints: Repeats = Field(default=(2, 2, 2), description="k-point grid of the source cell; supercells divide it")
+    kpoints: Repeats = Field(
+        default=(2, 2, 2),
+        description="Γ-centred grid of the source cell, rounded up until every supercell with labels divides it, so "
+        "that all labels sample the same points; 1 along an axis is Γ in every cell",
+    )
     fermi_width_eV: Positive = Field(default=0.1, description="Fermi–Dirac smearing")
     mixer: GpawMixer = Field(default=GpawMixer(), description="density mixing")
     convergence: GpawConvergence = Field(default=GpawConvergence(), description="SCF criteria")
@@ -145,7 +172,9 @@ class Vasp(Section):
     functional: Literal["PBE", "PBEsol", "LDA", "SCAN", "R2SCAN"] = Field(default="PBE", description="GGA or METAGGA")
     cutoff_eV: float = Field(default=400.0, ge=100.0, le=2000.0, description="ENCUT")
     hubbard: dict[str, Hubbard] = Field(default={"V": Hubbard()}, description="LDAUU by element (Dudarev)")
-    kpoints: Repeats = Field(default=(2, 2, 2), description="k-point grid of the source cell; supercells divide it")
+    kpoints: Repeats = Field(
+        default=(2, 2, 2), description="Γ-centred grid of the source cell; supercells divide it, rounded up"
+    )
     precision: Literal["Normal", "Accurate"] = Field(default="Normal", description="PREC")
     smearing_eV: Positive = Field(default=0.05, description="width SIGMA of the Gaussian smearing (ISMEAR = 0)")
     energy_tolerance_eV: Positive = Field(default=1e-5, description="EDIFF, where the electronic steps end")
@@ -249,9 +278,26 @@ class Train(Section):
     )
     exclude: tuple[str, ...] = Field(
         default=(),
-        description="frames never trained on, as CONFIG_ID/STEP: suspects of train/gen*/suspects.csv found wrong",
+        description="never trained on: frames as CONFIG_ID/STEP (suspects of train/gen*/suspects.csv found wrong), or "
+        "whole configurations as CONFIG_ID",
     )
-    validation_fraction: float = Field(default=0.01, gt=0.0, lt=0.5, description="frames kept for early stopping")
+    validation_configurations: tuple[str, ...] = Field(
+        default=(),
+        description="configuration ids that end the training and calibrate the spread; (): drawn by the seed",
+    )
+    validation_fraction: float = Field(
+        default=0.01,
+        gt=0.0,
+        lt=0.5,
+        description="share of the frames that validate: whole configurations, until they are so many; with fewer than "
+        "four inequivalent configurations the last frames of each run",
+    )
+    folds: int = Field(
+        default=0,
+        ge=0,
+        description="cross-validation of the last training set: as many trainings of the first member, each without "
+        "the configurations it is then judged on; as many as there are configurations leave one out; 0: none",
+    )
     cutoff_A: float = Field(default=5.0, gt=1.0, le=12.0, description="neighbours within this distance")
     radial_functions: int = Field(default=20, ge=3, le=64, description="radial basis size")
     core_repulsion: bool = Field(
@@ -400,7 +446,7 @@ def _distinct(values: tuple[float, ...]) -> tuple[float, ...]:
     return values
 
 
-Contents = Annotated[tuple[float, ...], Field(min_length=1), AfterValidator(_distinct)]
+Contents = Annotated[tuple[Content, ...], Field(min_length=1), AfterValidator(_distinct)]
 TemperaturesK = Annotated[tuple[TemperatureK, ...], Field(min_length=1), AfterValidator(_distinct)]
 
 
@@ -457,7 +503,7 @@ class Production(Section):
 class NebEvent(Section):
     """A change of site in a production trajectory, as `diffusion/events.csv` lists them."""
 
-    x: float = Field(ge=0.0, description="concentration of the trajectory")
+    x: Content = Field(description="concentration of the trajectory")
     temperature_K: TemperatureK = Field(description="its temperature")
     replica: int = Field(default=0, ge=0, description="its replica")
     number: int = Field(ge=0, description="of the change of site, column number of diffusion/events.csv")
@@ -475,9 +521,8 @@ class NebPath(Section):
     """A path between two structures: ions move from site to site, to where a file has them, or as they did in an MD."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", description="short name, used in file names")
-    x: float | None = Field(
+    x: Content | None = Field(
         default=None,
-        ge=0.0,
         description="mobile ions per formula unit; with event: auto, of the trajectories looked at, null: of all",
     )
     ordering: Literal["random", "preferred"] = Field(default="preferred", description="as in starts")
@@ -713,6 +758,12 @@ class Config(Section):
             raise ValueError("production.save_every_fs must be at least production.timestep_fs")
         self._check_paths()
         return self
+
+    @property
+    def label_cells(self) -> list[Repeats]:
+        """Supercells in which frames for training are labelled, each once."""
+        cells = [self.aimd.supercell, *(phase.supercell for phase in self.explore.phases)]
+        return list(dict.fromkeys([*cells, *([self.neb.supercell] if self.neb.train_phases else [])]))
 
     def _check_paths(self) -> None:
         """Phases and trajectories that paths name are there."""

@@ -52,7 +52,9 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     command = commands.add_parser("train", help=text, description=text)
     command.add_argument("stores", type=Path, nargs="+", metavar="STORE")
     command.add_argument("--into", type=Path, required=True, metavar="FOLDER")
-    command.add_argument("--config", type=Path, help="its sections density and structures; default: the defaults")
+    command.add_argument(
+        "--config", type=Path, help="its sections density and structures, and train.exclude; default: the defaults"
+    )
     command.add_argument("--test", nargs="*", default=[], metavar="CONFIG_ID", help="configurations held out whole")
     command.set_defaults(command=_train)
 
@@ -100,14 +102,14 @@ def _import(options: argparse.Namespace) -> int:
 
 def _export(options: argparse.Namespace) -> int:
     from redoxmd.density.exchange.chgcar import write_chgcar
-    from redoxmd.density.exchange.cube import spin_cube, write_cube
+    from redoxmd.density.exchange.cube import is_cube, spin_cube, write_cube
     from redoxmd.density.store import density_keys, read_density
     from redoxmd.errors import DataError
 
     target: Path = options.to
     if options.key not in density_keys(options.store):
         raise DataError(f"{options.store}: no density {options.key}; `redoxmd density list {options.store}` shows all")
-    if target.suffix == ".cube":
+    if is_cube(target):
         density = read_density(options.store, options.key)
         write_cube(target, density, "total")
         write_cube(spin_cube(target), density, "spin")

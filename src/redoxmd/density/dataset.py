@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from redoxmd.density.grid import Density
 from redoxmd.density.store import density_keys, read_density, split_key
 from redoxmd.errors import DataError
 from redoxmd.seeds import derive_seed
+from redoxmd.split import FEWEST_CONFIGURATIONS
 
 SETS = ("train", "validation", "test")
 
@@ -69,11 +70,14 @@ def index_densities(
     validation_fraction: float,
     seed: int,
     demand_test: bool = True,
+    groups: Mapping[str, str] | None = None,
+    left_out: Collection[str] = (),
 ) -> DensitySet:
     """Index every density of some stores.
 
-    Configurations named as test are held out whole; of the others a share, drawn by key, is validation, and at least
-    one when there are two or more.
+    Configurations named as test are held out whole, with their symmetry copies. Of the others whole groups of symmetry
+    copies validate, each with a probability of `validation_fraction` and at least one; with fewer than
+    `redoxmd.split.FEWEST_CONFIGURATIONS` groups a share of the densities does, drawn by key.
 
     Args:
         stores: paths of density stores.
@@ -81,6 +85,8 @@ def index_densities(
         validation_fraction: of the others.
         seed: of the draw.
         demand_test: whether a test configuration without any density is an error.
+        groups: configuration id → its group (`redoxmd.split.Configuration`); one that is not named is its own group.
+        left_out: keys of frames, or configuration ids, that are no training data.
 
     Raises:
         DataError: a key is in two stores, a test configuration has no density, or nothing is left to train on.
@@ -88,10 +94,12 @@ def index_densities(
     found: dict[str, str] = {}
     for store in stores:
         for key in density_keys(store):
+            if key in left_out or split_key(key)[0] in left_out:
+                continue
             if key in found:
                 raise DataError(f"density {key} is both in {found[key]} and in {store}; leave one out")
             found[key] = str(store)
-    sets = _split(sorted(found), test_configurations, validation_fraction, seed)
+    sets = _split(sorted(found), test_configurations, validation_fraction, seed, groups or {})
     entries = DensitySet(tuple(Entry(found[key], key, sets[key]) for key in sorted(found)))
     missing = set(test_configurations) - {split_key(key)[0] for key in found}
     if missing and demand_test:
@@ -106,14 +114,21 @@ def index_densities(
     return entries
 
 
-def _split(keys: Sequence[str], test: Sequence[str], fraction: float, seed: int) -> dict[str, str]:
-    sets = {key: "test" for key in keys if split_key(key)[0] in test}
-    lots = {key: derive_seed(seed, "density validation", key) / 2**63 for key in keys if key not in sets}
-    for key, lot in lots.items():
-        sets[key] = "validation" if lot < fraction else "train"
-    if len(lots) > 1 and "validation" not in sets.values():
-        sets[min(lots, key=lambda key: lots[key])] = "validation"
-    return sets
+def _split(
+    keys: Sequence[str], test: Sequence[str], fraction: float, seed: int, groups: Mapping[str, str]
+) -> dict[str, str]:
+    group_of = {key: groups.get(split_key(key)[0], split_key(key)[0]) for key in keys}
+    held_out = {group_of[key] for key in keys if split_key(key)[0] in test}
+    others = [key for key in keys if group_of[key] not in held_out]
+    units = group_of if len({group_of[key] for key in others}) >= FEWEST_CONFIGURATIONS else {key: key for key in keys}
+    lots = {units[key]: derive_seed(seed, "density validation", units[key]) / 2**63 for key in others}
+    validation = {unit for unit, lot in lots.items() if lot < fraction}
+    if len(lots) > 1 and not validation:
+        validation = {min(lots, key=lambda unit: lots[unit])}
+    return {
+        key: "test" if group_of[key] in held_out else "validation" if units[key] in validation else "train"
+        for key in keys
+    }
 
 
 def stores_of_datasets(folders: Sequence[Path]) -> list[str]:

@@ -49,12 +49,17 @@ def log_to_terminal() -> None:
 def train_on_stores(stores: Sequence[Path], folder: Path, config: Path | None, test: Sequence[str]) -> list[str]:
     """Train a density model on stores and write model.pt, history.csv, errors.csv and dataset.json; errors in words.
 
+    Frames and configurations of the config's `train.exclude` are left out.
+
     An interrupted training goes on when called again with the same stores and settings.
     """
     log_to_terminal()
     settings = config_or_defaults(config)
     seed = derive_seed(settings.seed, "density")
-    index = index_densities(stores, test, settings.density.validation_fraction, settings.seed)
+    frames = [name.rpartition("/") for name in settings.train.exclude if "/" in name]
+    left_out = [*settings.train.exclude, *(density_key(config_id, int(step)) for config_id, _, step in frames)]
+    fraction = settings.density.validation_fraction
+    index = index_densities(stores, test, fraction, settings.seed, left_out=left_out)
     record = [index.record(), [file_sha256(store) for store in stores], settings.density.model_dump(mode="json"), seed]
     checkpoint = Checkpoint(folder / "state", record)
     redox = atomic_numbers[settings.structures.redox_element]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -52,6 +54,11 @@ class Result:
     moments_muB: np.ndarray | None = None
     iterations: int | None = None
     remarks: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        # One line each: files of frames hold no other text.
+        lines = {key: " ".join(text.split()) for key, text in self.remarks.items()}
+        object.__setattr__(self, "remarks", lines)
 
     def label(self, atoms: Atoms, **info: Any) -> Atoms:
         """A copy of `atoms` that carries this label, its remarks and the given `info` keys."""
@@ -140,6 +147,12 @@ class MDEngine(Engine, Protocol):
 def method_hash(name: str, version: int, physical: dict[str, Any]) -> str:
     """Identity of a reference method: engine, its deliberate version, and what changes energies and forces."""
     return content_hash([name, version, physical])
+
+
+def supercell_kpoints(kpoints: Sequence[int], repeats: Sequence[int]) -> tuple[int, int, int]:
+    """Grid (3,) of a supercell: that of the source cell divided by the repeats, rounded up."""
+    a, b, c = (math.ceil(k / r) for k, r in zip(kpoints, repeats, strict=True))
+    return a, b, c
 
 
 def package_version(name: str) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import logging
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,9 @@ import numpy as np
 from ase import Atoms
 
 from redoxmd.config import sections
+from redoxmd.config.sections import common_kpoints
 from redoxmd.density.grid import Density, accept_density
-from redoxmd.engines.base import Result, checked, method_hash, package_version
+from redoxmd.engines.base import Result, checked, method_hash, package_version, supercell_kpoints
 from redoxmd.engines.verdict import judge_moments
 from redoxmd.errors import EngineMissing, LabelRefused
 
@@ -27,14 +27,20 @@ FIRST_STAGE = {"energy": 5e-4, "density": 1e-3, "eigenstates": 1e-4}
 
 
 def physical_settings(settings: sections.Engine) -> dict[str, Any]:
-    """What changes energies and forces."""
+    """What changes energies and forces.
+
+    Only an even number of divisions differs between a Γ-centred grid and GPAW's default (Monkhorst-Pack), which
+    METHOD_VERSION 1 began with: other settings keep their hash.
+    """
     chosen = settings.gpaw
+    centre = {} if all(k % 2 for k in chosen.kpoints) else {"kpoints_centre": "gamma"}
     return {
         "mode": "pw",
         "cutoff_eV": chosen.cutoff_eV,
         "xc": chosen.xc,
         "hubbard": {element: [u.orbital, u.U_eV] for element, u in sorted(chosen.hubbard.items())},
         "kpoints": list(chosen.kpoints),
+        **centre,
         "fermi_width_eV": chosen.fermi_width_eV,
         "convergence": chosen.convergence.model_dump(),
     }
@@ -48,7 +54,11 @@ def available(settings: sections.Engine) -> tuple[bool, str]:
 
 
 def create(settings: sections.Engine, repeats: Sequence[int], workdir: Path | None) -> GpawEngine:
-    """See `redoxmd.engines.get_engine`."""
+    """See `redoxmd.engines.get_engine`.
+
+    Raises:
+        EngineMissing: GPAW is not installed.
+    """
     found, message = available(settings)
     if not found:
         raise EngineMissing(message)
@@ -69,8 +79,11 @@ class GpawEngine:
 
     def __init__(self, settings: sections.Engine, repeats: Sequence[int], workdir: Path | None) -> None:
         self.settings = settings
-        self.settings_hash = method_hash(self.name, METHOD_VERSION, physical_settings(settings))
-        self.kpoints = tuple(math.ceil(k / r) for k, r in zip(settings.gpaw.kpoints, repeats, strict=True))
+        self.kpoints = supercell_kpoints(settings.gpaw.kpoints, repeats)
+        # Labels are one method where they sample the same points of the source cell.
+        sampled = settings.gpaw.model_copy(update={"kpoints": common_kpoints(settings.gpaw.kpoints, [repeats])})
+        sampled_settings = physical_settings(settings.model_copy(update={"gpaw": sampled}))
+        self.settings_hash = method_hash(self.name, METHOD_VERSION, sampled_settings)
         self._log = str(workdir / "gpaw.txt") if workdir else None
         self._atoms: Atoms | None = None
         self._expected_moment: float | None = None
@@ -106,8 +119,10 @@ class GpawEngine:
             "setups": {
                 element: f":{u.orbital},{u.U_eV}" for element, u in chosen.hubbard.items() if element in atoms.symbols
             },
-            "kpts": self.kpoints,
-            "symmetry": "off",
+            # GPAW's default grid of an even number of divisions avoids Γ, and a supercell's grid is then no fold of it.
+            "kpts": {"size": self.kpoints, "gamma": True},
+            # Time reversal, which holds with collinear spins too, halves the k-points.
+            "symmetry": {"point_group": False},
             "maxiter": chosen.max_iterations,
             "txt": self._log,
         }

@@ -103,7 +103,7 @@ def judge_moments(total_muB: float | None, local_muB: np.ndarray | None, initial
 
 def _electrons_text(steps: int | None) -> str:
     if steps == 0:
-        return "no electronic step; a force field (ML_LMLFF) predicted it"
+        return "no electronic step; a force field (ML_LMLFF) predicted it; label it by a run without ML_LMLFF"
     return f"the electrons did not converge in {steps} steps; raise NELM, or change ALGO or the mixing"
 
 

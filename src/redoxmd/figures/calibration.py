@@ -6,11 +6,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from redoxmd.config.sections import Figures
-from redoxmd.figures.style import COLOURS, label, legend, new_figure, say
+from redoxmd.figures.style import COLOURS, in_style, label, legend, new_figure, say
 
 NAMES = {"validation": COLOURS[0], "test": COLOURS[1]}
 
 
+@in_style
 def draw(curves: pd.DataFrame, bins: pd.DataFrame, areas: dict[str, float], settings: Figures) -> Figure:
     """Reliability curve, and error against calibrated spread in bins of equal size.
 
@@ -21,17 +22,18 @@ def draw(curves: pd.DataFrame, bins: pd.DataFrame, areas: dict[str, float], sett
     """
     figure, axes = new_figure(settings, 1, 2, height_ratio=0.45, width=2.0)
     for name, rows in curves.groupby("set"):
-        text = f"{name}, area {areas[str(name)]:.3f}"
+        text = f"{name}, area to the diagonal {areas[str(name)]:.3f}"
         axes[0, 0].plot(rows["expected_fraction"], rows["observed_fraction"], color=NAMES[str(name)], label=text)
-    axes[0, 0].plot([0, 1], [0, 1], color="black", linewidth=0.8)
-    label(axes[0, 0], settings, "expected fraction", "observed fraction", "a")
+    axes[0, 0].plot([0, 1], [0, 1], color="black", linewidth=0.8, label="perfect")
+    label(axes[0, 0], settings, "expected fraction of errors within a quantile", "observed fraction", "a")
     legend(axes[0, 0], settings)
     for name, rows in bins.groupby("set"):
         axes[0, 1].plot(rows["spread_eV_A"], rows["rmse_eV_A"], "o-", color=NAMES[str(name)], label=str(name))
     if len(bins):
         top = float(max(bins["spread_eV_A"].max(), bins["rmse_eV_A"].max()))
-        axes[0, 1].plot([0, top], [0, top], color="black", linewidth=0.8)
+        axes[0, 1].plot([0, top], [0, top], color="black", linewidth=0.8, label="equal")
     else:
         say(axes[0, 1], settings, "no validation frames")
-    label(axes[0, 1], settings, "calibrated spread (eV/Å)", "RMS force error (eV/Å)", "b")
+    label(axes[0, 1], settings, "calibrated spread (eV/Å)", "RMS force error (eV/Å)", "b  groups of equal size")
+    legend(axes[0, 1], settings)
     return figure

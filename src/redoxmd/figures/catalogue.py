@@ -35,7 +35,9 @@ BASINS_FIGURES = ("orderings",)
 CELL_FIGURES = ("cell_sizes",)
 # Drawn where there are paths.
 NEB_FIGURES = ("fig4_neb",)
-EVERY_FIGURE = FIGURES + CELL_FIGURES + BASINS_FIGURES + NEB_FIGURES + DENSITY_FIGURES + PAPER_FIGURES
+# Drawn where configurations are left out in turn.
+FOLD_FIGURES = ("left_out_errors",)
+EVERY_FIGURE = FIGURES + FOLD_FIGURES + CELL_FIGURES + BASINS_FIGURES + NEB_FIGURES + DENSITY_FIGURES + PAPER_FIGURES
 
 
 def figures_of(config: Config) -> tuple[str, ...]:
@@ -44,4 +46,5 @@ def figures_of(config: Config) -> tuple[str, ...]:
     paths, electrons = NEB_FIGURES if config.neb.paths else (), DENSITY_FIGURES if config.density.enabled else ()
     walks = BASINS_FIGURES if config.basins.enabled else ()
     cells = CELL_FIGURES if len({part.supercell for part in config.production.grids}) > 1 else ()
-    return FIGURES + cells + walks + paths + electrons + of_paper
+    folds = FOLD_FIGURES if config.train.folds else ()
+    return FIGURES + folds + cells + walks + paths + electrons + of_paper

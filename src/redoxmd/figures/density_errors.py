@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from redoxmd.config.sections import Figures
-from redoxmd.figures.style import COLOURS, SETS, label, legend, new_figure, say
+from redoxmd.figures.style import COLOURS, SETS, in_style, label, legend, new_figure, say
 
 PARTS = ("total", "spin")
 PART_COLOURS = {"total": COLOURS[2], "spin": COLOURS[3]}
@@ -19,6 +19,7 @@ HALF_WIDTH = 0.22
 ROOM_FOR_LEGEND = 3.0
 
 
+@in_style
 def draw(errors: pd.DataFrame, history: pd.DataFrame, settings: Figures) -> Figure:
     """Loss (a) and validation NMAE (b) against training step; NMAE of each density by set (c).
 
@@ -36,9 +37,9 @@ def draw(errors: pd.DataFrame, history: pd.DataFrame, settings: Figures) -> Figu
     label(axes[0, 0], settings, "step", "loss", "a")
     nmae = {f"validation_nmae_{part}": (part, PART_COLOURS[part]) for part in PARTS}
     _curves(axes[0, 1], history, nmae, settings)
-    label(axes[0, 1], settings, "step", "validation NMAE (%)", "b")
+    label(axes[0, 1], settings, "step", "validation NMAE (%)", "b  NMAE = ∫|Δρ| / ∫|ρ|")
     _by_set(axes[0, 2], errors, settings)
-    label(axes[0, 2], settings, "", "NMAE (%)", "c")
+    label(axes[0, 2], settings, "", "NMAE (%)", "c  each density; lines: medians")
     return figure
 
 

@@ -12,7 +12,7 @@ from matplotlib.image import AxesImage
 from matplotlib.patheffects import withStroke
 
 from redoxmd.config.sections import Figures
-from redoxmd.figures.style import MAP, label, new_figure, say
+from redoxmd.figures.style import MAP, in_style, label, new_figure, say
 
 DIVERGING = "RdBu_r"
 UNIT = "e/Å³"
@@ -24,6 +24,7 @@ IN_PLANE_A = 0.3
 LEAST_WIDTH_E_A3 = 1e-3
 
 
+@in_style
 def draw(slices: dict[str, Any], settings: Figures) -> Figure:
     """Rows total and spin; columns reference, model, model − reference.
 

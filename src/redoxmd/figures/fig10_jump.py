@@ -14,16 +14,18 @@ from matplotlib.figure import Figure
 from matplotlib.gridspec import SubplotSpec
 
 from redoxmd.config.sections import Figures
-from redoxmd.figures.structure_view import REDOX_MAP, View, choose_view, draw_structure
-from redoxmd.figures.style import COLOURS, colour_of, label, legend, new_figure, say
+from redoxmd.figures.structure_view import KEY, REDOX_MAP, View, choose_view, draw_structure
+from redoxmd.figures.style import COLOURS, colour_of, in_style, label, legend, new_figure, say
 
 GREY = "#BBBBBB"
 FS_PER_PS = 1000.0
 HEIGHTS = (1.0, 1.0, 1.0, 3.2)
 FEW_POINTS = 30
 HOP_COLOUR = COLOURS[2]
+MU_B = r"$\mu_\mathrm{B}$"
 
 
+@in_style
 def draw(
     series: pd.DataFrame,
     displacements: pd.DataFrame,
@@ -35,7 +37,8 @@ def draw(
 
     Args:
         series: time_fs, atom, charge_e, moment_muB, probability (of the higher state), state.
-        displacements: time_fs, ion, displacement_A, jumps (bool: this ion is one of those that jump).
+        displacements: time_fs, ion, displacement_A (of ions that jump from the site left, of others from their mean
+            position), jumps (bool: this ion is one of those that jump).
         snapshots: title, time_fs, numbers (n,), positions_A (n, 3), cell_A (3, 3), redox (indices), probability (of
             the higher state of each of those), jumping (indices), arrows (start and end of each path, Å).
         settings: look.
@@ -51,21 +54,32 @@ def draw(
     for axis in axes[:3, 0]:
         _marks(axis, events)
         axis.set_xlim(*_span(series, displacements))
-    _labels(list(axes[:3, 0]), events, settings)
+    _labels(figure, list(axes[:3, 0]), series, events, settings)
     _pictures(figure, axes[3, 0], snapshots, series, settings)
     return figure
 
 
-def _labels(axes: list[Axes], events: dict[str, Any], settings: Figures) -> None:
-    label(axes[0], settings, "", "charge (e)", "a")
-    label(axes[1], settings, "", r"moment ($\mu_\mathrm{B}$)", "b")
-    label(axes[2], settings, "time (ps)", "displacement (Å)", "c")
-    axes[0].set_title(str(events.get("text", "")), fontsize=settings.font_pt - 1, loc="right")
+def _labels(figure: Figure, axes: list[Axes], series: pd.DataFrame, events: dict[str, Any], settings: Figures) -> None:
+    label(axes[0], settings, "", "charge (e)", f"a  {_scatter(series, 'charge_e', 'e')}")
+    label(axes[1], settings, "", r"moment ($\mu_\mathrm{B}$)", f"b  {_scatter(series, 'moment_muB', MU_B)}")
+    label(axes[2], settings, "time (ps)", "displacement (Å)", "c  of ions that jump: from the site left")
+    figure.suptitle(str(events.get("text", "")), fontsize=settings.font_pt)
     # The second panel has the colours of the first.
     for axis in (axes[0], axes[2]):
         legend(axis, settings, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     for axis in axes[:2]:
         axis.tick_params(labelbottom=False)
+
+
+def _scatter(series: pd.DataFrame, column: str, unit: str) -> str:
+    """How much an atom of constant state scatters over time, beside the step of those that change their state."""
+    by_atom = [rows for _, rows in series.groupby("atom")] if len(series) else []
+    constant = [rows[column].std(ddof=1) for rows in by_atom if rows["state"].dropna().nunique() == 1 and len(rows) > 1]
+    means = [rows.groupby("state")[column].mean() for rows in by_atom if rows["state"].dropna().nunique() > 1]
+    if not constant or not means:
+        return ""
+    step = float(np.mean([abs(of_atom.iloc[-1] - of_atom.iloc[0]) for of_atom in means]))
+    return f"step of coloured atoms {step:.2g} {unit}; scatter of grey ones (1 σ) {np.mean(constant):.2g} {unit}"
 
 
 def _span(series: pd.DataFrame, displacements: pd.DataFrame) -> tuple[float, float]:
@@ -106,12 +120,12 @@ def _paths(axis: Axes, displacements: pd.DataFrame, settings: Figures) -> None:
         return
     jumps = displacements["jumps"].astype(bool)
     for number, (_, rows) in enumerate(displacements[~jumps].groupby("ion")):
-        name = {"label": "other ions"} if number == 0 else {}
+        name = {"label": "other ions, from\ntheir mean position"} if number == 0 else {}
         _line(axis, rows, "displacement_A", color=GREY, linewidth=0.6, alpha=0.7, **name)
     moving = displacements[jumps]
     for ion, colour in zip(sorted(moving["ion"].unique()), (COLOURS[4], COLOURS[3], *COLOURS), strict=False):
         rows = moving[moving["ion"] == ion]
-        _line(axis, rows, "displacement_A", color=colour, linewidth=1.5, label=f"ion {ion} jumps")
+        _line(axis, rows, "displacement_A", color=colour, linewidth=1.5, label=f"ion {ion}, jumps")
     axis.set_ylim(bottom=0)
 
 
@@ -119,7 +133,7 @@ def _marks(axis: Axes, events: dict[str, Any]) -> None:
     """A line at the jump, a dotted one at each hop of an electron."""
     jump, hops = events.get("jump_time_fs"), events.get("hop_times_fs")
     if jump is not None:
-        axis.axvline(jump / FS_PER_PS, color="black", linewidth=0.9, linestyle="--", label="ion jump")
+        axis.axvline(jump / FS_PER_PS, color="black", linewidth=0.9, linestyle="--", label="jump recorded")
     for number, time in enumerate(hops if hops is not None else ()):
         name = "electron hop" if number == 0 else ""
         axis.axvline(time / FS_PER_PS, color=HOP_COLOUR, linewidth=0.9, linestyle=":", label=name or None)
@@ -137,8 +151,9 @@ def _pictures(
     view = _common_view(snapshots)
     panels = [figure.add_subplot(grid[0, number]) for number in range(len(snapshots))]
     for axis, snapshot in zip(panels, snapshots, strict=True):
-        _picture(axis, snapshot, view, settings)
+        _picture(axis, snapshot, snapshots[0]["positions_A"], view, settings)
     label(panels[0], settings, title=f"d  {panels[0].get_title(loc='left')}")
+    figure.supxlabel(KEY, fontsize=settings.font_pt - 1.5)
     _colour_bar(figure, panels, series, settings)
 
 
@@ -147,7 +162,7 @@ def _common_view(snapshots: Sequence[dict[str, Any]]) -> View:
     return choose_view(snapshots[0]["cell_A"], arrows)
 
 
-def _picture(axis: Axes, snapshot: dict[str, Any], view: View, settings: Figures) -> None:
+def _picture(axis: Axes, snapshot: dict[str, Any], first_A: np.ndarray, view: View, settings: Figures) -> None:
     colours = {
         int(atom): to_hex(REDOX_MAP(float(probability))) if np.isfinite(probability) else "white"
         for atom, probability in zip(snapshot["redox"], snapshot["probability"], strict=True)
@@ -162,6 +177,7 @@ def _picture(axis: Axes, snapshot: dict[str, Any], view: View, settings: Figures
         colour_by_atom=colours,
         arrows=snapshot["arrows"],
         view=view,
+        images_of_A=first_A,
     )
     label(axis, settings, title=f"{snapshot['title']}, {snapshot['time_fs'] / FS_PER_PS:.3g} ps")
 

@@ -8,13 +8,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from redoxmd.config.sections import Figures
-from redoxmd.figures.style import COLOURS, MAP, label, new_figure, say
+from redoxmd.figures.distribution import plot_distribution
+from redoxmd.figures.style import COLOURS, MAP, in_style, label, legend, new_figure, say
 
 MANY_POINTS = 3000
 FEW_POINTS = 300
-ROOM_FOR_TEXT = 1.45
+ROOM_FOR_TEXT = 1.2
 
 
+@in_style
 def draw(forces: pd.DataFrame, energies: pd.DataFrame, settings: Figures) -> Figure:
     """Parity above, distribution of errors below; forces on the left, energies on the right.
 
@@ -26,38 +28,41 @@ def draw(forces: pd.DataFrame, energies: pd.DataFrame, settings: Figures) -> Fig
     """
     figure, axes = new_figure(settings, 2, 2, height_ratio=0.8, width=2.0)
     reference, predicted = (forces[name].to_numpy() for name in ("reference_eV_A", "predicted_eV_A"))
-    _parity(axes[0, 0], reference, predicted, settings)
+    _parity(figure, axes[0, 0], reference, predicted, settings)
     label(axes[0, 0], settings, "reference force (eV/Å)", "ensemble force (eV/Å)")
-    _errors(axes[1, 0], predicted - reference, "eV/Å", settings)
-    label(axes[1, 0], settings, "force error (eV/Å)", "density")
+    _errors(axes[1, 0], predicted - reference, "force", "eV/Å", settings)
     reference, predicted = (1000 * energies[name].to_numpy() for name in ("reference_eV_atom", "predicted_eV_atom"))
     centre = reference.mean() if len(reference) else 0.0
-    _parity(axes[0, 1], reference - centre, predicted - centre, settings)
+    _parity(figure, axes[0, 1], reference - centre, predicted - centre, settings)
     label(axes[0, 1], settings, "reference energy (meV/atom)", "ensemble energy (meV/atom)")
-    _errors(axes[1, 1], predicted - reference, "meV/atom", settings)
-    label(axes[1, 1], settings, "energy error (meV/atom)", "density")
+    _errors(axes[1, 1], predicted - reference, "energy", "meV/atom", settings)
     return figure
 
 
-def _parity(axis: Axes, reference: np.ndarray, predicted: np.ndarray, settings: Figures) -> None:
+def _parity(figure: Figure, axis: Axes, reference: np.ndarray, predicted: np.ndarray, settings: Figures) -> None:
     if not len(reference):
         say(axis, settings, "no test configuration (train.test_configurations)")
         return
     low, high = (float(f(np.concatenate([reference, predicted]))) for f in (np.min, np.max))
     if len(reference) > MANY_POINTS:
-        axis.hexbin(reference, predicted, gridsize=60, bins="log", cmap=MAP, mincnt=1, linewidths=0)
+        cells = axis.hexbin(reference, predicted, gridsize=60, bins="log", cmap=MAP, mincnt=1, linewidths=0)
+        figure.colorbar(cells, ax=axis, label="force components")
     else:
         size = 2.5 if len(reference) > FEW_POINTS else 4.5
         axis.plot(reference, predicted, "o", color=COLOURS[0], alpha=0.5, markersize=size, markeredgewidth=0)
-    axis.plot([low, high], [low, high], color="black", linewidth=0.8)
+    axis.plot([low, high], [low, high], color="black", linewidth=0.8, label="equal")
+    legend(axis, settings)
 
 
-def _errors(axis: Axes, errors: np.ndarray, unit: str, settings: Figures) -> None:
+def _errors(axis: Axes, errors: np.ndarray, name: str, unit: str, settings: Figures) -> None:
     if not len(errors):
         say(axis, settings, "no errors to show")
         return
-    axis.hist(errors, bins=min(60, max(5, len(errors) // 4)), density=True, color=COLOURS[0], alpha=0.8)
-    axis.set_ylim(top=ROOM_FOR_TEXT * axis.get_ylim()[1])
+    vertical = plot_distribution(axis, {"test": errors}, {"test": COLOURS[0]}, unit)
+    label(axis, settings, f"{name} error ({unit})", vertical, "" if vertical else "line: mean")
+    axis.axvline(0.0, color="black", linewidth=0.8)
+    low, high = axis.get_ylim()
+    axis.set_ylim(top=low + ROOM_FOR_TEXT * (high - low))
     mae, rmse = np.abs(errors).mean(), np.sqrt((errors**2).mean())
     text = f"MAE {mae:.3g} {unit}\nRMSE {rmse:.3g} {unit}\nn = {len(errors)}"
     axis.text(0.98, 0.96, text, transform=axis.transAxes, ha="right", va="top", fontsize=settings.font_pt - 1.5)

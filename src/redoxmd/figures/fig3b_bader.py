@@ -11,14 +11,16 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from redoxmd.config.sections import Figures
-from redoxmd.figures.style import SETS, label, legend, new_figure, say
+from redoxmd.figures.distribution import plot_distribution
+from redoxmd.figures.style import SETS, in_style, label, legend, new_figure, say
 
 SMALL_ERROR_E = 0.05
-ROOM_FOR_TEXT = 1.5
+ROOM_FOR_TEXT = 1.25
 COLUMNS = {"charge": "charge_e", "moment": "moment_muB"}
 UNITS = {"charge": "e", "moment": r"$\mu_\mathrm{B}$"}
 
 
+@in_style
 def draw(table: pd.DataFrame, element: str, settings: Figures) -> Figure:
     """Parity above, errors below; charges on the left, moments on the right; training points grey, behind.
 
@@ -34,8 +36,7 @@ def draw(table: pd.DataFrame, element: str, settings: Figures) -> Figure:
         sets = _by_set(rows, COLUMNS[name])
         _parity(axes[0, column], sets, element, settings)
         label(axes[0, column], settings, f"reference {name} ({unit})", f"predicted {name} ({unit})", "ab"[column])
-        _errors(axes[1, column], {key: values[1] - values[0] for key, values in sets.items()}, unit, settings)
-        label(axes[1, column], settings, f"{name} error ({unit})", "density", "cd"[column])
+        _errors(axes[1, column], {key: values[1] - values[0] for key, values in sets.items()}, name, unit, settings)
     legend(axes[0, 0], settings, loc="upper left")
     return figure
 
@@ -56,26 +57,25 @@ def _parity(axis: Axes, sets: dict[str, np.ndarray], element: str, settings: Fig
         axis.plot(reference, predicted, "o", markersize=3.5, label=f"{name}, n = {len(reference)}", **style)
     together = np.concatenate([values.ravel() for values in sets.values()])
     ends = [together.min(), together.max()]
-    axis.plot(ends, ends, color="black", linewidth=0.8)
+    axis.plot(ends, ends, color="black", linewidth=0.8, label="equal")
 
 
-def _errors(axis: Axes, errors: dict[str, np.ndarray], unit: str, settings: Figures) -> None:
+def _errors(axis: Axes, errors: dict[str, np.ndarray], name: str, unit: str, settings: Figures) -> None:
     if not errors:
         say(axis, settings, "no errors to show")
         return
-    bins = _bins(np.concatenate(list(errors.values())))
-    for name, values in errors.items():
-        filled = {"alpha": 0.5, "histtype": "stepfilled"} if name != "validation" else {"histtype": "step"}
-        axis.hist(values, bins=bins, density=True, color=SETS[name], **filled)
+    vertical, letter = plot_distribution(axis, errors, SETS, unit), "cd"[list(UNITS).index(name)]
+    label(axis, settings, f"{name} error ({unit})", vertical, letter if vertical else f"{letter}  lines: mean")
     axis.xaxis.set_major_locator(MaxNLocator(5))
     axis.axvline(0.0, color="black", linewidth=0.8)
-    axis.set_ylim(top=ROOM_FOR_TEXT * axis.get_ylim()[1])
+    low, high = axis.get_ylim()
+    axis.set_ylim(top=low + ROOM_FOR_TEXT * (high - low))
     if "test" not in errors:
         say(axis, settings, "no test density", (0.8, 0.9))
         return
     axis.text(
         0.98,
-        0.96,
+        0.98,
         _summary(errors["test"], unit),
         transform=axis.transAxes,
         ha="right",
@@ -83,12 +83,6 @@ def _errors(axis: Axes, errors: dict[str, np.ndarray], unit: str, settings: Figu
         color=SETS["test"],
         fontsize=settings.font_pt - 1.5,
     )
-
-
-def _bins(values: np.ndarray) -> list[float]:
-    widest = max(float(np.abs(values).max()), 1e-6)
-    edges: list[float] = np.linspace(-widest, widest, min(60, max(12, len(values) // 4))).tolist()
-    return edges
 
 
 def _summary(errors: np.ndarray, unit: str) -> str:

@@ -12,8 +12,9 @@ from matplotlib.patches import Ellipse
 from matplotlib.patheffects import withStroke
 
 from redoxmd.config.sections import Figures
+from redoxmd.figures.distribution import FEW, plot_distribution
 from redoxmd.figures.structure_view import STATE_COLOURS
-from redoxmd.figures.style import COLOURS, label, legend, new_figure, say
+from redoxmd.figures.style import COLOURS, in_style, label, legend, new_figure, say
 
 MOST_POINTS = 3000
 MOST_BINS = 60
@@ -24,6 +25,7 @@ CHARGE = "Bader charge (e)"
 GREY = "#999999"
 
 
+@in_style
 def draw(
     reference: pd.DataFrame, trajectories: pd.DataFrame, mixture: dict[str, Any] | None, settings: Figures
 ) -> Figure:
@@ -44,11 +46,18 @@ def draw(
     along = trajectories["charge_e"].to_numpy(dtype=float)
     everything = np.concatenate([*on_frames.values(), along])
     _same_frames(axes[0, 0], on_frames, _bins(everything, len(reference)), settings)
-    label(axes[0, 0], settings, CHARGE, "density (1/e)", "a")
+    few = len(reference) < FEW
+    label(
+        axes[0, 0],
+        settings,
+        CHARGE,
+        "" if few else "probability density (1/e)",
+        "a  the same densities" + (", lines: mean" if few else ""),
+    )
     _along(axes[0, 1], trajectories, mixture, _bins(everything, len(along)), settings)
-    label(axes[0, 1], settings, CHARGE, "density (1/e)", "b")
+    label(axes[0, 1], settings, CHARGE, "probability density (1/e)", "b  trajectories; lines: fit")
     _scatter(axes[0, 2], trajectories, mixture, settings)
-    label(axes[0, 2], settings, CHARGE, r"moment ($\mu_\mathrm{B}$)", "c")
+    label(axes[0, 2], settings, CHARGE, r"moment ($\mu_\mathrm{B}$)", "c  ellipses: fit, 1 and 2 σ")
     return figure
 
 
@@ -64,6 +73,9 @@ def _bins(charges: np.ndarray, shown: int) -> list[float]:
 def _same_frames(axis: Axes, charges: dict[str, np.ndarray], bins: list[float], settings: Figures) -> None:
     if not len(charges["reference"]):
         say(axis, settings, "no reference density yet")
+        return
+    if len(charges["model"]) < FEW:
+        plot_distribution(axis, charges, {"reference": GREY, "model": COLOURS[2]}, "e")
         return
     axis.hist(charges["reference"], bins=bins, density=True, color=GREY, alpha=0.7, label="reference")
     axis.hist(

@@ -14,23 +14,27 @@ from matplotlib.figure import Figure
 from matplotlib.gridspec import SubplotSpec
 
 from redoxmd.config.sections import Figures
-from redoxmd.figures.structure_view import MOBILE, choose_view, draw_structure
-from redoxmd.figures.style import COLOURS, colour_of, label, legend, new_figure, say
+from redoxmd.figures.structure_view import KEY, MOBILE, choose_view, draw_structure
+from redoxmd.figures.style import COLOURS, colour_of, in_style, label, new_figure, say
+from redoxmd.structures.request import parse_name
 
 COLUMNS = 3
-HEIGHTS = (1.0, 0.6)
+HEIGHTS = (1.2, 0.6)
 REASON_WIDTH = 34
 MOVED_A = 1.5
 REACH_A = 5.5
+# An image this far below the first one is no scatter of a relaxation that has converged.
+LOWER_EV = 0.005
 
 
+@in_style
 def draw(
     profiles: pd.DataFrame,
     barriers: pd.DataFrame,
     settings: Figures,
     images: Mapping[str, Sequence[Atoms]] | None = None,
 ) -> Figure:
-    """Energy above the first image, a panel a path, bars the spread between members; below it three of the images.
+    """Energy above the first image, a panel for each path, bars the spread between members; below it three images.
 
     Args:
         profiles: path, image, coordinate_A, energy_eV, energy_spread_eV, reference_eV (NaN where there is none).
@@ -53,10 +57,25 @@ def draw(
         gridspec_kw={"height_ratios": HEIGHTS * rows},
     )
     places = [(axes[2 * row, column], axes[2 * row + 1, column]) for row in range(rows) for column in range(columns)]
-    for (axis, below), name in zip(places, names, strict=False):
+    for number, ((axis, below), name) in enumerate(zip(places, names, strict=False), start=1):
         barrier = barriers[barriers["path"] == name].iloc[0]
-        _path(axis, name, profiles[profiles["path"] == name], barrier, settings)
-        _structures(figure, below, (images or {}).get(name, ()), barrier, settings)
+        moved = (images or {}).get(name, ())
+        title = f"{number}  {_what_moves(name, barrier, moved)}"
+        _path(axis, title, profiles[profiles["path"] == name], barrier, settings)
+        _structures(figure, below, moved, barrier, settings)
+    handles = {text: line for axis, _ in places for line, text in zip(*axis.get_legend_handles_labels(), strict=True)}
+    if handles:
+        small = settings.font_pt - 1.5
+        figure.legend(
+            list(handles.values()),
+            list(handles),
+            loc="outside lower center",
+            ncols=2,
+            frameon=False,
+            fontsize=small,
+            title=f"pictures: {KEY}",
+            title_fontsize=small,
+        )
     for axis, below in places[len(names) :]:
         axis.set_axis_off()
         below.set_axis_off()
@@ -65,32 +84,60 @@ def draw(
     return figure
 
 
-def _path(axis: Axes, name: str, rows: pd.DataFrame, barrier: pd.Series, settings: Figures) -> None:
+def _what_moves(name: str, barrier: pd.Series, images: Sequence[Atoms]) -> str:
+    """Concentration and number of ions that move; the name of the path where neither is known."""
+    structure = barrier.get("structure")
+    words = [f"x = {parse_name(structure).x:g}"] if isinstance(structure, str) else []
+    if len(images):
+        moving = len(_moving(images[0].numbers, np.array([image.positions for image in images])))
+        words.append("one ion moves" if moving == 1 else f"{moving} ions move")
+    return ", ".join(words) or name
+
+
+def _path(axis: Axes, title: str, rows: pd.DataFrame, barrier: pd.Series, settings: Figures) -> None:
     if rows.empty:
         axis.set_axis_off()
-        label(axis, settings, title=f"{name}: no path")
-        say(axis, settings, textwrap.fill(str(barrier["reason"]), REASON_WIDTH))
+        reason = barrier["reason"] if isinstance(barrier["reason"], str) else "no reason recorded"
+        label(axis, settings, title=f"{title}: no path")
+        say(axis, settings, textwrap.fill(reason, REASON_WIDTH))
         return
     _panel(axis, rows, settings)
-    label(axis, settings, "path (Å)", "energy (eV)", f"{name}\n{_words(barrier)}")
-    legend(axis, settings)
+    label(
+        axis, settings, "length of the path (Å)", "energy above first image (eV)", f"{title}\n{_words(barrier, rows)}"
+    )
 
 
 def _panel(axis: Axes, rows: pd.DataFrame, settings: Figures) -> None:
     axis.axhline(0.0, color="#bbbbbb", linewidth=0.6)
     place, energy, spread = (rows[name].to_numpy() for name in ("coordinate_A", "energy_eV", "energy_spread_eV"))
-    axis.errorbar(place, energy, spread, fmt="o-", color=COLOURS[0], capsize=2, label="ensemble")
+    axis.errorbar(place, energy, spread, fmt="o-", color=COLOURS[0], capsize=2, label="ensemble, bars: spread")
     known = np.isfinite(rows["reference_eV"].to_numpy(dtype=float))
     if known.any():
         reference = rows["reference_eV"].to_numpy()
-        axis.plot(place[known], reference[known], "s--", color=COLOURS[1], markerfacecolor="none", label="reference")
+        axis.plot(
+            place[known],
+            reference[known],
+            "s--",
+            color=COLOURS[1],
+            markerfacecolor="none",
+            label="reference, same images",
+        )
 
 
-def _words(barrier: pd.Series) -> str:
-    """The barrier in words; the reference's where it is known."""
-    text = f"{barrier['barrier_forward_eV']:.2f} ± {barrier['barrier_forward_spread_eV']:.2f} eV"
+def _words(barrier: pd.Series, rows: pd.DataFrame) -> str:
+    """The barriers of ensemble and reference; below them that from the lowest image where that lies below the first.
+
+    An end above its neighbour is not the minimum of the path, and the barrier from it is too low.
+    """
+    forward = float(barrier["barrier_forward_eV"])
+    text = f"ensemble {forward:.2f} ± {barrier['barrier_forward_spread_eV']:.2f} eV"
     reference = float(barrier["reference_forward_eV"])
-    return f"{text} ({reference:.2f} eV)" if np.isfinite(reference) else text
+    if np.isfinite(reference):
+        text += f"\nreference {reference:.2f} eV"
+    before = rows.loc[rows["image"] < barrier["saddle_image"], "energy_eV"]
+    if len(before) and before.min() < -LOWER_EV:
+        text += f"\nfirst image is no minimum:\n{forward - before.min():.2f} eV from the lowest"
+    return text
 
 
 def _structures(figure: Figure, place: Axes, images: Sequence[Atoms], barrier: pd.Series, settings: Figures) -> None:

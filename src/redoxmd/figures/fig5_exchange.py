@@ -12,8 +12,8 @@ from matplotlib.gridspec import SubplotSpec
 
 from redoxmd.config.sections import Figures
 from redoxmd.diffusion.mechanism import Event
-from redoxmd.figures.structure_view import choose_view, draw_structure
-from redoxmd.figures.style import colour_of, label, legend, new_figure, say
+from redoxmd.figures.structure_view import KEY, choose_view, draw_structure
+from redoxmd.figures.style import colour_of, in_style, label, legend, new_figure, say
 
 HEIGHTS = (1.7, 1.0)
 REASON_WIDTH = 80
@@ -26,6 +26,7 @@ WORDS = {
 }
 
 
+@in_style
 def draw(event: Event | None, settings: Figures, reason: str = "no event") -> Figure:
     """Pictures of the surroundings (a), and distance of each ion from the site it leaves (lines) and goes to (dashed).
 
@@ -36,7 +37,7 @@ def draw(event: Event | None, settings: Figures, reason: str = "no event") -> Fi
     """
     moments = {} if event is None else _moments(event)
     figure, axes = new_figure(
-        settings, 2, max(1, len(moments)), height_ratio=0.58, width=2.0, gridspec_kw={"height_ratios": HEIGHTS}
+        settings, 2, max(1, len(moments)), height_ratio=0.66, width=2.0, gridspec_kw={"height_ratios": HEIGHTS}
     )
     if event is None:
         say(axes[0, 0], settings, textwrap.fill(reason, REASON_WIDTH))
@@ -76,6 +77,9 @@ def _pictures(panels: list[Axes], event: Event, moments: dict[int, str], setting
             reach_A=REACH_A,
             trails={ion: event.positions_A[way, ion] for ion in colours} if frame > event.before else None,
         )
+        if number == 0:
+            key = axis.text(0, -0.02, KEY, transform=axis.transAxes, va="top", fontsize=settings.font_pt - 1.5)
+            key.set_in_layout(False)
         letter = "a  " if number == 0 else ""
         label(axis, settings, title=f"{letter}{word}, {_since(event)[frame]:+.0f} fs".replace("-", "−"))
 
@@ -94,10 +98,15 @@ def _distances(axis: Axes, event: Event, settings: Figures) -> None:
     colours, since = _colours(event), _since(event)
     for move, (old, new) in zip(event.moves, event.distances_A(), strict=True):
         colour = colours[move.ion]
-        axis.plot(since, old, color=colour, label=f"ion {move.ion}, {move.from_site} → {move.to_site}")
-        axis.plot(since, new, color=colour, linestyle="--", linewidth=0.7)
+        axis.plot(since, old, color=colour, label=f"ion {move.ion}: from {move.from_site}, which it leaves")
+        axis.plot(
+            since, new, "--", color=colour, linewidth=0.7, label=f"ion {move.ion}: from {move.to_site}, where it goes"
+        )
         axis.axvspan(
-            *(time - event.moves[0].left_fs for time in (move.left_fs, move.arrived_fs)), color=colour, alpha=0.12
+            *(time - event.moves[0].left_fs for time in (move.left_fs, move.arrived_fs)),
+            color=colour,
+            alpha=0.12,
+            label=f"ion {move.ion}: between the two",
         )
     axis.set_xlim(since[0], since[-1])
     axis.set_ylim(bottom=0)
@@ -105,7 +114,7 @@ def _distances(axis: Axes, event: Event, settings: Figures) -> None:
     label(
         axis, settings, "time since the first ion left (fs)", "distance from site (Å)", f"b  {where}: {order_of(event)}"
     )
-    legend(axis, settings, loc="center left")
+    legend(axis, settings, loc="upper center", bbox_to_anchor=(0.5, -0.3), ncols=len(event.moves))
 
 
 def order_of(event: Event) -> str:

@@ -2,35 +2,91 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from redoxmd.config.sections import Figures
-from redoxmd.figures.style import MAP, label, new_figure, say
+from redoxmd.figures.intervals import explain, extent, measured, plot_points, with_intervals
+from redoxmd.figures.style import MAP, colour_of, in_style, label, legend, log_ticks, new_figure, say
+
+# Decades that the colours span at least.
+LEAST_DECADES = 2
+# Between the points of one x, as a share of the smallest step of x.
+ASIDE = 0.5
+MARKERS = "osD^vP"
 
 
+@in_style
 def draw(table: pd.DataFrame, settings: Figures) -> Figure:
-    """A dot for every (x, T), coloured by log10 D; an open one where no ion jumped.
+    """Colours of log10 D over x and temperature with the number of jumps (a); D with its intervals over x (b).
 
     Args:
-        table: x, temperature_K, D_jumps_cm2_s, n_jumps.
+        table: x, temperature_K, D_jumps_cm2_s, D_jumps_error_cm2_s, D_jumps_limit_cm2_s (where D is not known),
+            n_jumps.
+        settings: look.
     """
-    figure, axes = new_figure(settings, height_ratio=0.75, width=1.2)
-    axis = axes[0, 0]
-    moved = table[(table["n_jumps"] > 0) & (table["D_jumps_cm2_s"] > 0)]
-    still = table.drop(moved.index)
-    axis.plot(still["x"], still["temperature_K"], "o", markersize=9, markerfacecolor="none", markeredgecolor="grey")
-    if len(moved):
-        dots = axis.scatter(
-            moved["x"], moved["temperature_K"], c=np.log10(moved["D_jumps_cm2_s"]), s=80, cmap=MAP, zorder=3
-        )
-        bar = figure.colorbar(dots, ax=axis)
-        bar.set_label("log$_{10}$ D (cm²/s)", fontsize=settings.font_pt)
-        bar.ax.tick_params(labelsize=settings.font_pt - 1)
-    else:
-        say(axis, settings, "no jump in any trajectory")
-    axis.set_yticks(sorted(table["temperature_K"].unique()))
-    axis.margins(0.12)
-    label(axis, settings, "x (mobile ions per formula unit)", "temperature (K)")
+    figure, axes = new_figure(settings, 1, 2, height_ratio=0.42, width=2.0, gridspec_kw={"width_ratios": (1.15, 1)})
+    if table.empty:
+        say(axes[0, 0], settings, "no trajectory yet")
+        axes[0, 1].axis("off")
+        return figure
+    table = with_intervals(table)
+    _map(figure, axes[0, 0], table, settings)
+    _with_errors(axes[0, 1], table, settings)
     return figure
+
+
+def _map(figure: Figure, axis: Axes, table: pd.DataFrame, settings: Figures) -> None:
+    known, still = measured(table, "jumps"), table["n_jumps"] == 0
+    limited = table[~known & ~still]
+    unmoved = table[~known & still]
+    if known.any():
+        log_d = np.log10(table.loc[known, "D_jumps_cm2_s"])
+        top = float(np.ceil(2 * log_d.max())) / 2
+        colours = Normalize(min(float(np.floor(2 * log_d.min())) / 2, top - LEAST_DECADES), top)
+        place = table.loc[known, "x"], table.loc[known, "temperature_K"]
+        dots = axis.scatter(*place, c=log_d, norm=colours, s=55, cmap=MAP, zorder=3)
+        figure.colorbar(dots, ax=axis, label="log$_{10}$ D, from jumps (cm²/s)")
+    else:
+        say(axis, settings, "no point with enough jumps for D")
+    for rows, marker, text in ((limited, "v", "upper limit only, see b"), (unmoved, "o", "no jump")):
+        if len(rows):
+            style: dict[str, Any] = {
+                "markersize": 6,
+                "markerfacecolor": "none",
+                "markeredgecolor": "grey",
+                "label": text,
+            }
+            axis.plot(rows["x"], rows["temperature_K"], marker, **style)
+    for x, kelvin, count in table[["x", "temperature_K", "n_jumps"]].to_numpy():
+        axis.annotate(
+            f"{count:.0f}",
+            (x, kelvin),
+            (0, -11),
+            textcoords="offset points",
+            ha="center",
+            fontsize=settings.font_pt - 3,
+        )
+    axis.set_yticks(sorted(table["temperature_K"].unique()))
+    axis.margins(0.14)
+    label(axis, settings, "x (mobile ions per formula unit)", "temperature (K)", "a  below each point: jumps seen")
+    legend(axis, settings, loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2)
+
+
+def _with_errors(axis: Axes, table: pd.DataFrame, settings: Figures) -> None:
+    kelvins, xs = sorted(table["temperature_K"].unique()), np.sort(table["x"].unique())
+    step = float(np.diff(xs).min()) if len(xs) > 1 else 1.0
+    for number, (kelvin, colour) in enumerate(colour_of(kelvins).items()):
+        rows = table[table["temperature_K"] == kelvin].sort_values("x")
+        aside = ASIDE * step * (number - (len(kelvins) - 1) / 2) / len(kelvins)
+        marker = MARKERS[number % len(MARKERS)]
+        plot_points(axis, rows["x"].to_numpy() + aside, rows, "jumps", colour, marker)
+        axis.plot([], [], marker, color=colour, label=f"{kelvin:g} K")
+    log_ticks(axis, "y", *extent(table, ("jumps",)))
+    label(axis, settings, "x (mobile ions per formula unit)", "D from jumps (cm²/s)", "b")
+    explain(axis, settings, table, ("jumps",), loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=3)

@@ -6,77 +6,77 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
 
 from redoxmd.config.sections import Figures
-from redoxmd.figures.intervals import bars_of, seen, with_intervals
-from redoxmd.figures.style import COLOURS, label, legend, new_figure, say
+from redoxmd.figures.intervals import bars_of, explain, extent, filled, measured, plot_points, with_intervals
+from redoxmd.figures.style import COLOURS, in_style, label, legend, log_ticks, new_figure, say
 
-# Of the range of x, between the two points of one: their bars would cover each other.
-ASIDE = 0.02
+# Of the smallest step of x, between the two points of one: their bars would cover each other.
+ASIDE = 0.15
 
 
+@in_style
 def draw(table: pd.DataFrame, settings: Figures) -> Figure:
     """Over x at the highest temperature, and all points against each other, with intervals of 95 %.
 
     Args:
         table: x, temperature_K, D_jumps_cm2_s, D_msd_cm2_s; D_jumps_error_cm2_s; D_msd_low_cm2_s, D_msd_high_cm2_s;
-            _limit_cm2_s of both where nothing has been told from zero; msd_regime.
+            _limit_cm2_s of both where D is indistinguishable from zero; msd_regime; correlation_factor (D from the MSD
+            over D from jumps) where the table has it.
+        settings: look.
     """
     figure, axes = new_figure(settings, 1, 2, height_ratio=0.45, width=2.0)
     if table.empty:
         say(axes[0, 0], settings, "no trajectory yet")
+        axes[0, 1].axis("off")
         return figure
     table = with_intervals(table)
-    kelvin = table["temperature_K"].max()
-    hottest = table[table["temperature_K"] == kelvin]
-    aside = ASIDE * float(np.ptp(hottest["x"])) / 2
-    for name, colour, marker, shift in (("jumps", COLOURS[0], "o", -aside), ("msd", COLOURS[1], "s", aside)):
-        _over_x(axes[0, 0], hottest.assign(x=hottest["x"] + shift), name, colour, marker)
-    axes[0, 0].set_yscale("log")
-    label(axes[0, 0], settings, "x", f"D (cm²/s) at {kelvin:g} K", "a")
-    legend(axes[0, 0], settings)
+    _over_x(axes[0, 0], table[table["temperature_K"] == table["temperature_K"].max()], settings)
     _parity(axes[0, 1], table, settings)
     return figure
 
 
-def _over_x(axis: Axes, rows: pd.DataFrame, name: str, colour: str, marker: str) -> None:
-    text = {"jumps": "jumps", "msd": "MSD"}[name]
-    shown = rows[seen(rows, name)]
-    filled = (shown["msd_regime"] == "diffusive") | (name != "msd")
-    for part, face, words in ((shown[filled], colour, text), (shown[~filled], "white", None)):
-        x, value = part["x"].to_numpy(), part[f"D_{name}_cm2_s"].to_numpy()
-        axis.errorbar(
-            x, value, bars_of(part, name), fmt=marker, color=colour, markerfacecolor=face, capsize=2, label=words
-        )
-    limits = rows[rows[f"D_{name}_limit_cm2_s"] > 0]
-    axis.plot(limits["x"], limits[f"D_{name}_limit_cm2_s"], "v", markerfacecolor="none", markeredgecolor=colour)
+def _over_x(axis: Axes, rows: pd.DataFrame, settings: Figures) -> None:
+    xs = np.sort(rows["x"].unique())
+    aside = ASIDE * (float(np.diff(xs).min()) if len(xs) > 1 else 1.0)
+    for name, colour, marker, shift in (("jumps", COLOURS[0], "o", -aside), ("msd", COLOURS[1], "s", aside)):
+        plot_points(axis, rows["x"].to_numpy() + shift, rows, name, colour, marker)
+        axis.plot([], [], marker, color=colour, label={"jumps": "from jumps", "msd": "from the MSD"}[name])
+    (low, high), words = extent(rows), ""
+    if "correlation_factor" in rows:
+        for x, factor in rows[["x", "correlation_factor"]].dropna().to_numpy(dtype=float):
+            axis.annotate(f"{factor:.2g}", (x, high), ha="center", va="top", fontsize=settings.font_pt - 3)
+        high *= 1.2
+        words = "; at the top: D(MSD)/D(jumps)"
+    log_ticks(axis, "y", low, high)
+    kelvin = rows["temperature_K"].iloc[0]
+    label(axis, settings, "x (mobile ions per formula unit)", "D (cm²/s)", f"a  {kelvin:g} K{words}")
+    explain(axis, settings, rows)
 
 
 def _parity(axis: Axes, table: pd.DataFrame, settings: Figures) -> None:
-    both = table[seen(table, "jumps") & seen(table, "msd")]
-    label(axis, settings, "D from jumps (cm²/s)", "D from MSD (cm²/s)", "b")
+    both = table[measured(table, "jumps") & measured(table, "msd")]
+    label(axis, settings, "D from jumps (cm²/s)", "D from MSD (cm²/s)", "b  all x and temperatures with both")
     if both.empty:
-        say(axis, settings, "no point where both are told from zero")
+        say(axis, settings, "no point where both are distinguishable from zero")
         return
-    for diffusive, rows in both.groupby(both["msd_regime"] == "diffusive"):
+    for full, marker, text in ((True, "o", "MSD diffusive"), (False, "s", "MSD not diffusive")):
+        rows = both[filled(both, "msd") == full]
+        if rows.empty:
+            continue
         axis.errorbar(
             rows["D_jumps_cm2_s"].to_numpy(),
             rows["D_msd_cm2_s"].to_numpy(),
             xerr=bars_of(rows, "jumps"),
             yerr=bars_of(rows, "msd"),
-            fmt="o" if diffusive else "s",
+            fmt=marker,
             color=COLOURS[0],
-            markerfacecolor=COLOURS[0] if diffusive else "white",
+            markerfacecolor=COLOURS[0] if full else "white",
             elinewidth=0.6,
         )
-    values = both[["D_jumps_cm2_s", "D_msd_cm2_s"]].to_numpy()
-    # Within a decade the labels of minor ticks run into each other; the decades are widened to have a label at all.
-    low, high = 10 ** np.floor(np.log10(values.min())), 10 ** np.ceil(np.log10(values.max()))
-    axis.plot([low, high], [low, high], color="black", linewidth=0.8)
-    axis.set_xscale("log")
-    axis.set_yscale("log")
-    axis.set_xlim(low, high)
-    axis.set_ylim(low, high)
-    for side in (axis.xaxis, axis.yaxis):
-        side.set_minor_formatter(NullFormatter())
+        axis.plot([], [], marker, color=COLOURS[0], markerfacecolor=COLOURS[0] if full else "white", label=text)
+    low, high = extent(both)
+    axis.plot([low, high], [low, high], color="black", linewidth=0.8, label="equal")
+    for which in ("x", "y"):
+        log_ticks(axis, which, low, high)
+    legend(axis, settings)

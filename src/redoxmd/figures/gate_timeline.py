@@ -7,13 +7,21 @@ import math
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from redoxmd.config.sections import Figures
-from redoxmd.figures.style import colour_of, label, new_figure, say
+from redoxmd.figures.style import colour_of, in_style, label, log_ticks, new_figure, say
 
 MOST_COLUMNS = 4
+# Legend of what is black or stands for any run: text, line, marker.
+SYMBOLS = (
+    ("candidate for labelling", "none", "."),
+    ("run stopped", "none", "x"),
+    ("thresholds of the gate", "--", ""),
+)
 
 
+@in_style
 def draw(traces: pd.DataFrame, ends: pd.DataFrame, low_eV_A: float, high_eV_A: float, settings: Figures) -> Figure:
     """One panel per generation; dots are candidates, a cross is where a run was stopped.
 
@@ -43,24 +51,30 @@ def draw(traces: pd.DataFrame, ends: pd.DataFrame, low_eV_A: float, high_eV_A: f
         _panel(axis, here, stopped, colours)
         for value in (low_eV_A, high_eV_A):
             axis.axhline(value, color="black", linestyle="--", linewidth=0.8)
-        axis.set_yscale("log")
+        log_ticks(axis, "y", *_range(traces, low_eV_A, high_eV_A))
         first_column = axis in list(axes[:, 0])
         label(axis, settings, "time (ps)", "force spread (eV/Å)" if first_column else "", f"generation {generation}")
         if here.empty:
             say(axis, settings, "no explore run")
-    handles, names = axes[0, 0].get_legend_handles_labels()
-    if names:
-        figure.legend(
-            handles, names, loc="outside lower center", ncols=3, frameon=False, fontsize=settings.font_pt - 1.5
-        )
+    if structures:
+        runs = [Line2D([], [], color=colours[name], linewidth=0.8, label=name) for name in structures]
+        marks = [Line2D([], [], color="black", linestyle=line, marker=mark, label=text) for text, line, mark in SYMBOLS]
+        small = settings.font_pt - 1.5
+        figure.legend(handles=[*runs, *marks], loc="outside lower center", ncols=3, frameon=False, fontsize=small)
     return figure
+
+
+def _range(traces: pd.DataFrame, low_eV_A: float, high_eV_A: float) -> tuple[float, float]:
+    """Ends of the axis: all spreads and both thresholds."""
+    spread = traces["spread_eV_A"][traces["spread_eV_A"] > 0] if len(traces) else pd.Series([low_eV_A])
+    return min(float(spread.min()), low_eV_A) / 1.3, max(float(spread.max()), high_eV_A) * 1.3
 
 
 def _panel(axis: Axes, traces: pd.DataFrame, stopped: pd.DataFrame, colours: dict[str, str]) -> None:
     for structure, rows in traces.groupby("structure"):
         positive = rows[rows["spread_eV_A"] > 0]
         time_ps = positive["time_fs"] / 1000
-        axis.plot(time_ps, positive["spread_eV_A"], color=colours[str(structure)], linewidth=0.8, label=str(structure))
+        axis.plot(time_ps, positive["spread_eV_A"], color=colours[str(structure)], linewidth=0.8)
         taken = positive[positive["candidate"]]
         axis.plot(taken["time_fs"] / 1000, taken["spread_eV_A"], ".", color=colours[str(structure)], markersize=4)
         if structure in set(stopped["structure"]) and len(positive):

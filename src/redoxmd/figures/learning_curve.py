@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pandas as pd
@@ -9,11 +10,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from redoxmd.config.sections import Figures
-from redoxmd.figures.style import COLOURS, SETS, label, legend, new_figure, say
+from redoxmd.figures.style import COLOURS, SETS, in_style, label, legend, new_figure, say
 
 MARKERS = {"train": "s", "validation": "^", "test": "o"}
 
 
+@in_style
 def draw(errors: pd.DataFrame, runs: pd.DataFrame, settings: Figures) -> Figure:
     """Force MAE, energy MAE and survived time against generation.
 
@@ -23,12 +25,13 @@ def draw(errors: pd.DataFrame, runs: pd.DataFrame, settings: Figures) -> Figure:
     """
     figure, axes = new_figure(settings, 1, 3, height_ratio=0.36, width=2.0)
     _errors(axes[0, 0], errors, "force_mae_eV_A", settings)
-    label(axes[0, 0], settings, "generation", "force MAE (eV/Å)", "a")
+    label(axes[0, 0], settings, "generation", "force MAE (eV/Å)", f"a  {_change(errors, 'force_mae_eV_A')}")
+    axes[0, 0].plot([], [], "o", color="black", alpha=0.3, markersize=2.5, label="single members")
     legend(axes[0, 0], settings)
     _errors(axes[0, 1], errors, "energy_mae_meV_atom", settings)
-    label(axes[0, 1], settings, "generation", "energy MAE (meV/atom)", "b")
+    label(axes[0, 1], settings, "generation", "energy MAE (meV/atom)", f"b  {_change(errors, 'energy_mae_meV_atom')}")
     _survival(axes[0, 2], runs, settings)
-    label(axes[0, 2], settings, "generation", "survived time (ps)", "c")
+    label(axes[0, 2], settings, "generation", "survived time (ps)", f"c  {_survived(runs)}")
     for axis in axes.flat:
         axis.set_xticks(sorted(set(errors.get("generation", [])) | set(runs.get("generation", []))))
     return figure
@@ -46,12 +49,36 @@ def _errors(axis: Axes, errors: pd.DataFrame, column: str, settings: Figures) ->
     axis.set_ylim(bottom=0)
 
 
+def _change(errors: pd.DataFrame, column: str) -> str:
+    """Whether the test error of the ensemble changed from the first generation to the last, beyond its members' spread.
+
+    The spread of the means of the members is that of each generation, added in quadrature.
+    """
+    test = errors[errors["set"] == "test"] if len(errors) else errors
+    generations = sorted(test["generation"].unique()) if len(test) else []
+    if len(generations) < 2:
+        return ""
+    ends = [test[test["generation"] == generation] for generation in (generations[0], generations[-1])]
+    first, last = (float(rows.loc[rows["member"] == -1, column].iloc[0]) for rows in ends)
+    spread = math.hypot(*(float(rows.loc[rows["member"] >= 0, column].std(ddof=1)) for rows in ends))
+    if not abs(last - first) > spread:
+        return "test: no change beyond\nthe spread of the members"
+    return f"test: {'falls' if last < first else 'rises'}"
+
+
+def _survived(runs: pd.DataFrame) -> str:
+    if len(runs) and (runs["survived_ps"] >= runs["target_ps"]).all():
+        return "every run reached its end:\nno limit seen"
+    return ""
+
+
 def _survival(axis: Axes, runs: pd.DataFrame, settings: Figures) -> None:
     if runs.empty:
         say(axis, settings, "no explore run yet")
         return
-    for _, rows in runs.groupby("structure"):
-        axis.plot(rows["generation"], rows["survived_ps"], color=COLOURS[0], marker="o", alpha=0.5)
+    for number, (_, rows) in enumerate(runs.groupby("structure")):
+        name = "explore runs" if number == 0 else None
+        axis.plot(rows["generation"], rows["survived_ps"], color=COLOURS[0], marker="o", alpha=0.5, label=name)
     target = runs.groupby("generation")["target_ps"].max()
     axis.plot(target.index, target, color="black", linestyle="--", label="asked for")
     axis.set_ylim(0, 1.25 * target.max())

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from redoxmd.config.sections import Figures
-from redoxmd.figures.style import colour_of, label, legend, new_figure, say
+from redoxmd.figures.style import colour_of, in_style, label, legend, new_figure, say
 
 
+@in_style
 def draw(table: pd.DataFrame, preferred: str, settings: Figures) -> Figure:
     """Energy above the lowest ordering of the same content and cell, over the number of preferred sites left empty.
 
@@ -25,9 +25,24 @@ def draw(table: pd.DataFrame, preferred: str, settings: Figures) -> Figure:
     for number, ((x, cell), rows) in enumerate(series):
         aside = 0.5 * (number - (len(series) - 1) / 2) / max(len(series), 1)
         place = rows["preferred_empty"].to_numpy() + aside
-        axis.plot(place, rows["above_lowest_meV_fu"], "_", color=colours[x, cell], label=f"x = {x:g}, {cell}")
-    label(axis, settings, f"{preferred} sites left empty in the cell", "above the lowest (meV per formula unit)")
-    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axis.plot(
+            place,
+            rows["above_lowest_meV_fu"],
+            "_",
+            markersize=7,
+            color=colours[x, cell],
+            label=f"x = {x:g}, cell {cell}",
+        )
+    label(
+        axis,
+        settings,
+        f"{preferred} sites left empty in the cell",
+        "energy above the lowest ordering of x and cell\n(meV per formula unit)",
+        "each line: one ordering",
+    )
+    most = int(table["preferred_empty"].max()) if len(table) else 0
+    axis.set_xticks(range(most + 1))
+    axis.set_xlim(-0.6, most + 0.6)
     legend(axis, settings)
     if table.empty or not np.isfinite(table["above_lowest_meV_fu"]).any():
         say(axis, settings, "no relaxed structure")

@@ -9,14 +9,19 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from redoxmd.config.sections import Figures
-from redoxmd.figures.style import COLOURS, new_figure, say
+from redoxmd.figures.style import COLOURS, in_style, new_figure, say
 
 HEADER = ["quantity", "conditions", "paper", "this run", "found again", "remark"]
-WIDTHS = [0.3, 0.16, 0.14, 0.17, 0.08, 0.24]
-VERDICT_COLOURS = {"yes": COLOURS[2], "no": COLOURS[1]}
-REMARK_CHARACTERS = 38
+WIDTHS = [0.25, 0.14, 0.12, 0.16, 0.07, 0.34]
+VERDICT_COLOURS = {"yes": COLOURS[2], "no": COLOURS[1], "not told": "#777777"}
+REMARK_CHARACTERS = 60
+EXPLANATION = (
+    "± 1 standard error. yes: within two of them, and these no wider than half of the paper's number; "
+    "not told: ours does not decide it, the remark says why."
+)
 
 
+@in_style
 def draw(table: pd.DataFrame, settings: Figures) -> Figure:
     """One row per number of the paper that the run speaks to; the rest are counted below.
 
@@ -25,12 +30,12 @@ def draw(table: pd.DataFrame, settings: Figures) -> Figure:
         settings: look.
     """
     spoken = table[table["agrees"].fillna("") != ""]
-    figure, axes = new_figure(settings, height_ratio=0.05 + 0.031 * (len(spoken) + 1), width=2.2)
+    figure, axes = new_figure(settings, height_ratio=0.07 + 0.0235 * (len(spoken) + 1), width=2.5)
     axis = axes[0, 0]
     axis.axis("off")
     left = len(table) - len(spoken)
     axis.set_title(
-        f"{left} more numbers of the paper need data this run has not; paper_comparison.csv says which.",
+        f"{EXPLANATION}\n{left} more numbers of the paper need data that this run lacks: see paper_comparison.csv.",
         fontsize=settings.font_pt - 1,
         loc="left",
         y=-0.02,
@@ -76,4 +81,5 @@ def _paper(row: pd.Series) -> str:
 
 def _number(value: float, digits: int = 3) -> str:
     text = f"{value:.0f}" if 100 <= abs(value) < 1e5 else f"{value:.{digits}g}"
-    return text.replace("-", "−")
+    factor, exponent, power = text.partition("e")
+    return (f"{factor}·10$^{{{int(power)}}}$" if exponent else factor).replace("-", "−")

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from redoxmd.config.sections import Figures
-from redoxmd.figures.style import new_figure, say
+from redoxmd.figures.style import in_style, new_figure, say
 
 NONE = "–"
 HEADER = [
@@ -27,6 +27,7 @@ HEADER = [
 WIDTHS = [0.05, 0.06, 0.065, 0.125, 0.125, 0.135, 0.15, 0.055, 0.08, 0.08, 0.08]
 
 
+@in_style
 def draw(table: pd.DataFrame, settings: Figures) -> Figure:
     """One row per concentration and temperature; a dash stands for what could not be counted or measured.
 

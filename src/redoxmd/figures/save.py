@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import matplotlib
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from redoxmd.config.sections import Figures
+from redoxmd.figures.style import figure_style
 from redoxmd.records import atomic_path
 
 # Without dates, the same data give the same bytes.
@@ -18,7 +19,8 @@ METADATA = {"pdf": {"CreationDate": None, "ModDate": None}, "svg": {"Date": None
 def save_figure(figure: Figure, data: pd.DataFrame, stem: str | Path, settings: Figures) -> None:
     """Write stem.pdf, stem.svg, stem.png and stem.csv, each atomically."""
     for kind, metadata in METADATA.items():
-        with atomic_path(f"{stem}.{kind}") as temporary, matplotlib.rc_context({"svg.hashsalt": "redoxmd"}):
+        with atomic_path(f"{stem}.{kind}") as temporary, figure_style(settings):
             figure.savefig(temporary, format=kind, dpi=settings.dpi, metadata=metadata)
     with atomic_path(f"{stem}.csv") as temporary:
-        data.to_csv(temporary, index=False, float_format="%.8g")
+        # Whole numbers are written without a point, so counts are integers; what is not known is empty.
+        data.replace([np.inf, -np.inf], np.nan).to_csv(temporary, index=False, float_format="%.8g")

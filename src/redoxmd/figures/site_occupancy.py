@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pandas as pd
@@ -9,47 +10,64 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from redoxmd.config.sections import Figures
-from redoxmd.figures.style import colour_of, label, legend, new_figure, say
+from redoxmd.figures.style import colour_of, in_style, label, legend, new_figure, say
+
+LINES = ("-", "--", ":", "-.")
+MARKERS = "osD^"
 
 
+@in_style
 def draw(occupancy: pd.DataFrame, sites: pd.DataFrame, settings: Figures) -> Figure:
-    """Ions per site, by kind: along every trajectory at the highest temperature, and means over temperature.
+    """Ions per site, x by colour, kind by line: trajectories at the highest temperature (a), means over time (b).
 
     Args:
         occupancy: structure, x, temperature_K, replica, time_ps, kind, occupancy.
         sites: x, temperature_K, kind, sites, coordination, occupancy, occupancy_error.
+        settings: look.
     """
     figure, axes = new_figure(settings, 1, 2, height_ratio=0.45, width=2.0, sharey=True)
-    colours = colour_of(sorted(sites["kind"].unique()))
-    _over_time(axes[0, 0], occupancy, colours)
-    _over_temperature(axes[0, 1], sites, colours)
-    hottest = f" at {occupancy['temperature_K'].max():g} K" if len(occupancy) else ""
-    label(axes[0, 0], settings, f"time (ps){hottest}", "ions per site", "a")
-    label(axes[0, 1], settings, "temperature (K)", "", "b")
-    legend(axes[0, 1], settings)
-    axes[0, 0].set_ylim(-0.05, max(1.1, 1.05 * occupancy["occupancy"].max()) if len(occupancy) else 1.1)
+    over_time, over_temperature = axes[0]
+    colours = colour_of(sorted(sites["x"].unique()))
+    styles = {kind: number % len(LINES) for number, kind in enumerate(sorted(sites["kind"].unique()))}
+    for axis in axes.flat:
+        axis.axhline(1.0, color="#BBBBBB", linewidth=0.8, zorder=0)
+    hottest = occupancy[occupancy["temperature_K"] == occupancy["temperature_K"].max()]
+    for (_, x, kind), rows in hottest.groupby(["structure", "x", "kind"]):
+        style: dict[str, Any] = {"color": colours[x], "linestyle": LINES[styles[kind]]}
+        over_time.plot(rows["time_ps"], rows["occupancy"], linewidth=0.7, alpha=0.8, **style)
+    _over_temperature(over_temperature, sites, colours, styles)
+    where = f"a  {hottest['temperature_K'].iloc[0]:g} K" if len(hottest) else "a"
+    label(over_time, settings, "time (ps)", "ions per site", where)
+    label(over_temperature, settings, "temperature (K)", "", "b  mean over time, bars: 1 σ")
+    _explain(over_temperature, sites, colours, styles, settings)
+    top = max([1.1, *(1.05 * occupancy["occupancy"])])
+    over_time.set_ylim(-0.05, top)
     if sites.empty:
-        say(axes[0, 0], settings, "no sites in any trajectory")
+        say(over_time, settings, "no sites in any trajectory")
     return figure
 
 
-def _over_time(axis: Axes, occupancy: pd.DataFrame, colours: dict[Any, str]) -> None:
-    hottest = occupancy[occupancy["temperature_K"] == occupancy["temperature_K"].max()]
-    for (_, kind), rows in hottest.groupby(["structure", "kind"]):
-        axis.plot(rows["time_ps"], rows["occupancy"], color=colours[kind], linewidth=0.8, alpha=0.7)
-
-
-def _over_temperature(axis: Axes, sites: pd.DataFrame, colours: dict[Any, str]) -> None:
-    """A line for every kind and x; x is written at its right end where lines are few."""
-    few = sites["x"].nunique() > 1 and sites["x"].nunique() * sites["kind"].nunique() <= 8
-    named: set[Any] = set()
+def _over_temperature(axis: Axes, sites: pd.DataFrame, colours: dict[Any, str], styles: dict[Any, int]) -> None:
+    """Means side by side for the x of one temperature, which would cover each other."""
+    kelvins = sorted(sites["temperature_K"].unique())
+    step = min((high - low for low, high in pairwise(kelvins)), default=1.0)
     for (kind, x), rows in sites.groupby(["kind", "x"]):
-        text = f"{kind} ({rows['coordination'].iloc[0]:.3g} ligands)" if kind not in named else None
-        named.add(kind)
+        aside = 0.3 * step * (list(colours).index(x) - (len(colours) - 1) / 2) / len(colours)
         axis.errorbar(
-            rows["temperature_K"], rows["occupancy"], rows["occupancy_error"], fmt="o-", color=colours[kind], label=text
-        )
-        if few:
-            end = rows.iloc[-1]
-            place = (end["temperature_K"], end["occupancy"])
-            axis.annotate(f"   x = {x:g}", place, va="center", fontsize="x-small", color=colours[kind])
+            rows["temperature_K"] + aside, rows["occupancy"], rows["occupancy_error"], color=colours[x],
+            linestyle=LINES[styles[kind]], marker=MARKERS[styles[kind]], linewidth=0.8,
+        )  # fmt: skip
+    axis.set_xticks(kelvins)
+
+
+def _explain(
+    axis: Axes, sites: pd.DataFrame, colours: dict[Any, str], styles: dict[Any, int], settings: Figures
+) -> None:
+    for kind, number in styles.items():
+        ligands = sites.loc[sites["kind"] == kind, "coordination"].iloc[0]
+        line: dict[str, Any] = {"linestyle": LINES[number], "marker": MARKERS[number]}
+        axis.plot([], [], color="black", label=f"{kind} ({ligands:.3g} ligands)", **line)
+    for x, colour in colours.items():
+        axis.plot([], [], color=colour, linewidth=3, label=f"x = {x:g}")
+    axis.plot([], [], color="#BBBBBB", label="one ion per site")
+    legend(axis, settings, loc="upper left", bbox_to_anchor=(1.0, 1.0), labelspacing=0.3)

@@ -33,6 +33,9 @@ SPOTS = ((0.5, 0.25), (0.25, 0.6))
 FADE = 0.6
 MARGIN_A = 0.8
 
+# What the spheres of a picture are, for a line of text beside it.
+KEY = "yellow: mobile ions, outlined: those that move, small and pale: framework"
+
 Arrow = tuple[np.ndarray, np.ndarray]
 # Colour, radius in Å, share of white when farthest away.
 Look = tuple[str, float, float]
@@ -113,6 +116,7 @@ def draw_structure(
     view: View | None = None,
     reach_A: float | None = None,
     trails: Mapping[int, np.ndarray] | None = None,
+    images_of_A: np.ndarray | None = None,
 ) -> None:
     """Paint a cell; whatever is neither a mobile ion nor coloured is framework, small and pale.
 
@@ -129,6 +133,8 @@ def draw_structure(
         reach_A: only what is this near to the middle of the view, in all images, without the outline of the cell, and
             with pale polyhedra around framework atoms that have four or six neighbours there.
         trails: by index the way (F, 3) of an atom in Å, continuous, drawn in its colour.
+        images_of_A: (n, 3) positions whose periodic images in the view are followed from picture to picture, where
+            `positions_A` are those of another time, unwrapped; the positions themselves unless given.
     """
     axis.axis("off")
     axis.set_aspect("equal")
@@ -138,7 +144,8 @@ def draw_structure(
         return
     view = view or choose_view(cell, arrows)
     colours = dict(colour_by_atom or {})
-    places = nearest_images(np.asarray(positions_A, dtype=float), cell, view.centre_A)
+    chosen_A = np.asarray(positions_A if images_of_A is None else images_of_A, dtype=float)
+    places = np.asarray(positions_A, dtype=float) + nearest_images(chosen_A, cell, view.centre_A) - chosen_A
     atom, shown = np.arange(len(numbers)), places
     if reach_A is None:
         _outline(axis, cell, view)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import wraps
+from typing import Any, ParamSpec
 
 import matplotlib
-
-matplotlib.use("Agg")
-
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from redoxmd.config.sections import Figures
 
@@ -20,18 +21,39 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 SETS = {"train": "#999999", "validation": "#0072B2", "test": "#D55E00"}
 MAP = "viridis"
 MM_PER_INCH = 25.4
+# Below this range (decades) a logarithmic axis has labels at 1, 2 and 5, not at the decades alone.
+FEW_DECADES = 2.0
+
+P = ParamSpec("P")
+
+
+@contextmanager
+def figure_style(settings: Figures) -> Iterator[None]:
+    """Matplotlib's own defaults and the one style on top, whatever a user's matplotlibrc or notebook has set."""
+    defaults = {key: value for key, value in matplotlib.rcParamsDefault.items() if not key.startswith("backend")}
+    with matplotlib.rc_context({**defaults, **_rc(settings)}):
+        yield
+
+
+def in_style(draw: Callable[P, Figure]) -> Callable[P, Figure]:
+    """A drawing function that takes the section `figures` among its arguments, run within `figure_style`."""
+
+    @wraps(draw)
+    def styled(*args: P.args, **kwargs: P.kwargs) -> Figure:
+        (settings,) = (value for value in (*args, *kwargs.values()) if isinstance(value, Figures))
+        with figure_style(settings):
+            return draw(*args, **kwargs)
+
+    return styled
 
 
 def new_figure(
     settings: Figures, rows: int = 1, columns: int = 1, height_ratio: float = 0.75, width: float = 1.0, **keywords: Any
 ) -> tuple[Figure, np.ndarray]:
-    """A figure of `width` columns with a grid of axes (rows, columns), in the one style."""
+    """A figure of `width` columns with a grid of axes (rows, columns); call it within `figure_style`."""
     size = settings.width_mm / MM_PER_INCH * width
     figure = Figure(figsize=(size, size * height_ratio), layout="constrained")
-    with matplotlib.rc_context(_rc(settings)):
-        axes = figure.subplots(rows, columns, squeeze=False, **keywords)
-    for axis in axes.flat:
-        axis.tick_params(labelsize=settings.font_pt - 1)
+    axes = figure.subplots(rows, columns, squeeze=False, **keywords)
     return figure, axes
 
 
@@ -41,6 +63,8 @@ def _rc(settings: Figures) -> dict[str, Any]:
         "font.size": points,
         "axes.labelsize": points,
         "axes.titlesize": points,
+        "xtick.labelsize": points - 1,
+        "ytick.labelsize": points - 1,
         "legend.fontsize": points - 1.5,
         "axes.spines.top": False,
         "axes.spines.right": False,
@@ -74,5 +98,29 @@ def say(axis: Axes, settings: Figures, sentence: str, where: tuple[float, float]
 
 
 def colour_of(values: Sequence[Any]) -> dict[Any, str]:
-    """A colour for each value, in order."""
-    return {value: COLOURS[number % len(COLOURS)] for number, value in enumerate(values)}
+    """A colour for each value, in order; along one map where there are more values than distinct colours."""
+    if len(values) <= len(COLOURS):
+        return dict(zip(values, COLOURS, strict=False))
+    colours = matplotlib.colormaps[MAP](np.linspace(0.0, 0.95, len(values)))
+    return {value: to_hex(colour) for value, colour in zip(values, colours, strict=True)}
+
+
+def log_ticks(axis: Axes, which: str, low: float, high: float) -> None:
+    """A logarithmic axis ("x" or "y") from low to high with labels that tell the scale, also within one decade."""
+    getattr(axis, f"set_{which}scale")("log")
+    getattr(axis, f"set_{which}lim")(low, high)
+    if np.log10(high / low) >= FEW_DECADES:
+        return
+    side = getattr(axis, f"{which}axis")
+    subs = (1.0, 2.0, 5.0) if np.log10(high / low) > 0.5 else tuple(np.arange(1.0, 10.0))
+    side.set_major_locator(LogLocator(subs=subs))
+    side.set_major_formatter(FuncFormatter(_power_of_ten))
+    side.set_minor_formatter(NullFormatter())
+
+
+def _power_of_ten(value: float, _: float = 0.0) -> str:
+    if 1e-3 <= value < 1e4:
+        return f"{value:g}"
+    exponent = int(np.floor(np.log10(value) + 1e-9))
+    factor = round(value / 10.0**exponent, 3)
+    return f"10$^{{{exponent}}}$" if factor == 1 else f"{factor:g}·10$^{{{exponent}}}$"

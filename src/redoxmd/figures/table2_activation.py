@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import math
+
 import pandas as pd
 from matplotlib.figure import Figure
 
 from redoxmd.config.sections import Figures
-from redoxmd.figures.style import new_figure, say
+from redoxmd.figures.style import in_style, new_figure, say
 
 
+@in_style
 def draw(fits: pd.DataFrame, settings: Figures) -> Figure:
     """The table as a picture: activation energies from jumps, from jumps between sites and from the MSD.
 
     Args:
         fits: x, Ea_eV, Ea_error_eV, log10_D0, log10_D0_error, fitted, reason, n_temperatures; the same with the
-            prefixes `sites_` and `msd_`.
+            prefixes `sites_` and `msd_`; Ea_low_eV and Ea_high_eV (95 %) where a fit has them.
     """
     figure, axes = new_figure(settings, height_ratio=0.1 + 0.05 * (len(fits) + 1), width=2.0)
     axis = axes[0, 0]
@@ -24,19 +27,23 @@ def draw(fits: pd.DataFrame, settings: Figures) -> Figure:
         return figure
     table = axis.table(
         [_cells(row) for _, row in fits.iterrows()],
-        colLabels=["x", "Ea (eV), jumps", "log$_{10}$ D$_0$ (cm²/s)", "Ea, between sites", "Ea, MSD", "remark"],
-        colWidths=[0.06, 0.12, 0.13, 0.14, 0.1, 0.45],
+        colLabels=["x", "Ea (eV), jumps", "log$_{10}$ D$_0$ (cm²/s)", "Ea (eV), sites", "Ea (eV), MSD", "remark"],
+        colWidths=[0.06, 0.16, 0.13, 0.16, 0.16, 0.33],
         cellLoc="left",
+        colLoc="left",
         edges="horizontal",
-        loc="center",
+        loc="upper center",
     )
     table.auto_set_font_size(False)
     table.set_fontsize(settings.font_pt - 1)
+    axis.set_title(
+        "± 1 standard error; in brackets: 95 % interval; – : no fit", fontsize=settings.font_pt - 1, loc="left"
+    )
     return figure
 
 
 def _cells(row: pd.Series) -> list[str]:
-    prefactor = f"{row['log10_D0']:.1f} ± {row['log10_D0_error']:.1f}" if row["fitted"] else "–"
+    prefactor = f"{row['log10_D0']:.1f} ± {row['log10_D0_error']:.1f}".replace("-", "−") if row["fitted"] else "–"
     by_jumps, by_sites, by_msd = (_activation(row, prefix) for prefix in ("", "sites_", "msd_"))
     remark = "" if row["fitted"] else str(row["reason"])
     return [f"{row['x']:g}", by_jumps, prefactor, by_sites, by_msd, remark]
@@ -45,4 +52,8 @@ def _cells(row: pd.Series) -> list[str]:
 def _activation(row: pd.Series, prefix: str) -> str:
     if not row[f"{prefix}fitted"]:
         return "–"
-    return f"{row[f'{prefix}Ea_eV']:.2f} ± {row[f'{prefix}Ea_error_eV']:.2f}"
+    low, high = (float(row.get(f"{prefix}Ea_{end}_eV", math.nan)) for end in ("low", "high"))
+    text = f"{row[f'{prefix}Ea_eV']:.2f} ± {row[f'{prefix}Ea_error_eV']:.2f}"
+    if not math.isnan(low + high):
+        text = f"{row[f'{prefix}Ea_eV']:.2f} ({low:.2f} to {high:.2f})".replace("inf", "∞")
+    return text.replace("-", "−")

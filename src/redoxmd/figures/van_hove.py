@@ -5,14 +5,18 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullLocator
 
 from redoxmd.config.sections import Figures
-from redoxmd.figures.style import colour_of, label, legend, new_figure, say
+from redoxmd.figures.style import colour_of, in_style, label, legend, new_figure, say
 
-# Less than this is a handful of ions in a long trajectory.
-FAINTEST_PER_A = 1e-4
+# Above this the distinct part is on a logarithmic scale, below on a linear one.
+LINEAR_UP_TO = 2.0
+# Share of its largest value down to which the self part is shown.
+FAINTEST = 1e-5
 
 
+@in_style
 def draw(table: pd.DataFrame, settings: Figures) -> Figure:
     """Of the x whose ions go farthest: self part by temperature and by time, distinct part by time.
 
@@ -22,6 +26,7 @@ def draw(table: pd.DataFrame, settings: Figures) -> Figure:
     figure, axes = new_figure(settings, 1, 3, height_ratio=0.36, width=2.2)
     by_temperature, by_time, distinct = axes[0]
     rows, hottest, longest = pd.DataFrame(), "", ""
+    small = {"title_fontsize": settings.font_pt - 1.5}
     if len(table):
         rows = table[table["x"] == _farthest(table)]
         hot = rows[rows["temperature_K"] == rows["temperature_K"].max()]
@@ -30,19 +35,34 @@ def draw(table: pd.DataFrame, settings: Figures) -> Figure:
         _lines(by_time, hot, "lag_ps", "self_per_A", "{:.3g} ps")
         _lines(distinct, hot, "lag_ps", "distinct", "{:.3g} ps")
         hottest, longest = f"{hot['temperature_K'].iloc[0]:g} K", f"{hot['lag_ps'].max():.3g} ps, "
+        faintest = rows["self_per_A"].where(rows["self_per_A"] > 0).min()
+        for axis in (by_temperature, by_time):
+            axis.set_ylim(max(faintest / 1.5, FAINTEST * rows["self_per_A"].max()), 2 * rows["self_per_A"].max())
     for axis in (by_temperature, by_time):
         axis.set_yscale("log")
-        axis.set_ylim(FAINTEST_PER_A, None)
-        legend(axis, settings)
+        legend(axis, settings, title="temperature" if axis is by_temperature else "time", **small)
+    _scale_distinct(distinct, float(rows["distinct"].max()) if len(rows) else 1.0)
+    legend(distinct, settings, title="time", **small)
     x = f"x = {rows['x'].iloc[0]:g}" if len(rows) else ""
-    label(by_temperature, settings, "distance (Å)", "4πr² G$_s$ (1/Å)", f"a  {longest}{x}" if x else "a")
-    label(by_time, settings, "distance (Å)", "4πr² G$_s$ (1/Å)", f"b  {hottest}")
-    label(distinct, settings, "distance (Å)", "G$_d$/ρ", f"c  {hottest}")
+    label(by_temperature, settings, "distance gone (Å)", "4πr² G$_s$ (1/Å)", f"a  {longest}{x}" if x else "a")
+    label(by_time, settings, "distance gone (Å)", "4πr² G$_s$ (1/Å)", f"b  {hottest}")
+    label(distinct, settings, "distance of another ion (Å)", "G$_d$/ρ", f"c  {hottest}")
     if not len(rows):
         say(by_temperature, settings, "no trajectory yet")
     elif rows["distinct"].isna().all():
         say(distinct, settings, "no other ion")
     return figure
+
+
+def _scale_distinct(axis: Axes, highest: float) -> None:
+    """Linear around the mean density (grey line), logarithmic above: the peak at the origin hides nothing beyond it."""
+    axis.axhline(1.0, color="#BBBBBB", linewidth=0.8, zorder=0, label="mean density")
+    if highest > 2 * LINEAR_UP_TO:
+        axis.set_yscale("symlog", linthresh=LINEAR_UP_TO, linscale=2.0)
+        axis.set_yticks([0, 0.5, 1, 1.5, 2, *(tick for tick in (5, 10, 20, 50, 100, 200, 500) if tick < 1.5 * highest)])
+        axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.yaxis.set_minor_locator(NullLocator())
+    axis.set_ylim(bottom=-0.05)
 
 
 def _farthest(table: pd.DataFrame) -> float:

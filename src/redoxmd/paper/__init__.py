@@ -1,8 +1,7 @@
 """The paper's numbers beside those of a run (de Blasio et al., Energy Storage Materials 63, 103023, 2023).
 
-A number counts as found again when the paper's range (half a unit of the last digit where it gives none) and ours
-within two standard errors overlap; an error, when ours is no larger. What a run has no data for stays in the table,
-with the reason in place of a number.
+The verdict of a number is yes, no or not told; `measured.row` says when. A number for which a run has no data stays in
+the table, with the reason in place of a verdict.
 """
 
 from __future__ import annotations

@@ -8,6 +8,10 @@ from typing import Any
 
 import pandas as pd
 
+# Of the production cell of the paper.
+PAPER_FORMULA_UNITS = 16
+PAPER_CELL = f"{PAPER_FORMULA_UNITS} f.u."
+
 
 @dataclass(frozen=True)
 class RunTables:
@@ -22,6 +26,8 @@ class RunTables:
         orderings: of basin hopping; None without it.
         redox_element: whose charges count.
         preferred_site: kind of site that stays full.
+        formula_units: in the cell of production.
+        engine: of the reference.
     """
 
     errors: Sequence[Mapping[str, Any]]
@@ -38,3 +44,12 @@ class RunTables:
     orderings: pd.DataFrame | None
     redox_element: str
     preferred_site: str
+    formula_units: int
+    engine: str
+
+
+def other_cell(run: RunTables) -> str:
+    """Why a number that depends on the size of the cell is not comparable; "" where production has the paper's."""
+    if run.formula_units == PAPER_FORMULA_UNITS:
+        return ""
+    return f"cell of {run.formula_units} f.u., the paper's has {PAPER_FORMULA_UNITS}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 from ase import Atoms
@@ -12,7 +13,8 @@ from redoxmd.config.sections import Structures
 from redoxmd.errors import StructureError
 from redoxmd.seeds import derive_rng
 from redoxmd.structures.request import StructureRequest
-from redoxmd.structures.source import SourceCell, source_cell
+from redoxmd.structures.source import FRAMEWORK, SourceCell, source_cell
+from redoxmd.structures.symmetry import distinct_ordering, site_symmetry
 
 WHOLE = 1e-6
 
@@ -21,7 +23,9 @@ def build(request: StructureRequest, settings: Structures, root_seed: int) -> At
     """The structure of a request: supercell, ordering by seed, volume linear in x, initial moments.
 
     Ordering `random` leaves the ions on a random choice of all sites; `preferred` fills the preferred site first
-    and the others at random (paper, section 2.3). The seed is `root_seed` with the request's name.
+    and the others at random (paper, section 2.3). Seed k stands for the k-th of a random sequence of orderings that are
+    no symmetry copies of each other (`distinct_ordering`); the sequence follows from `root_seed`, x, the kind of
+    ordering and the supercell. Where there are fewer such orderings, seeds beyond the last start again at the first.
 
     Raises:
         StructureError: more ions than sites, or no whole number of ions; the message lists what would work.
@@ -29,13 +33,12 @@ def build(request: StructureRequest, settings: Structures, root_seed: int) -> At
     source = source_cell(settings)
     n_ions = count_ions(request, source)
     atoms = source.atoms.repeat(request.supercell)
-    rng = derive_rng(root_seed, "structures", request.name)
-    mobile = np.flatnonzero(atoms.arrays["site"] != "-")
-    order = rng.permutation(mobile)
-    if request.ordering == "preferred":
-        rank = atoms.arrays["site"][order] != settings.preferred_site
-        order = order[np.argsort(rank, kind="stable")]
-    del atoms[np.sort(order[n_ions:])]
+    mobile = np.flatnonzero(atoms.arrays["site"] != FRAMEWORK)
+    preferred = atoms.arrays["site"][mobile] == settings.preferred_site if request.ordering == "preferred" else None
+    symmetry = site_symmetry(settings, request.supercell)
+    rng = derive_rng(root_seed, "structures", replace(request, seed=0).name)
+    occupied = distinct_ordering(n_ions, request.seed, symmetry, preferred, rng)
+    del atoms[np.delete(mobile, occupied)]
     _set_volume(atoms, request.x, source.formula_units * math.prod(request.supercell), settings)
     atoms.set_initial_magnetic_moments(initial_moments(atoms, settings))
     atoms.info = {"structure": request.name, "x": request.x}

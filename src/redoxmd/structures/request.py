@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Literal, cast
 
 from redoxmd.errors import StructureError
+from redoxmd.structures.content import content_text, parse_content
 
-NAME = re.compile(r"^x(?P<x>\d+\.\d{3,4})_(?P<ordering>random|preferred)(?P<seed>\d+)_(?P<cell>\d+x\d+x\d+)$")
+NAME = re.compile(r"^x(?P<x>\d+\.\d{3,6})_(?P<ordering>random|preferred)(?P<seed>\d+)_(?P<cell>\d+x\d+x\d+)$")
 
 
 @dataclass(frozen=True)
@@ -35,10 +36,8 @@ class StructureRequest:
 
 
 def structure_name(x: float, ordering: str, seed: int, supercell: Sequence[int]) -> str:
-    """Name of a structure: x with three or four decimals, ordering and seed, supercell (x2.500_random3_1x1x1)."""
-    text = f"{x:.4f}"
-    text = text.removesuffix("0")
-    return f"x{text}_{ordering}{seed}_{cell_name(supercell)}"
+    """Name of a structure: x (see `content_text`), ordering and seed, supercell (x2.500_random3_1x1x1)."""
+    return f"x{content_text(x)}_{ordering}{seed}_{cell_name(supercell)}"
 
 
 def cell_name(supercell: Sequence[int]) -> str:
@@ -57,4 +56,4 @@ def parse_name(name: str) -> StructureRequest:
         raise StructureError(f"{name}: no structure name; an example is x2.500_random3_1x1x1")
     a, b, c = map(int, match["cell"].split("x"))
     ordering = cast(Literal["random", "preferred"], match["ordering"])
-    return StructureRequest(float(match["x"]), ordering, int(match["seed"]), (a, b, c))
+    return StructureRequest(parse_content(match["x"]), ordering, int(match["seed"]), (a, b, c))

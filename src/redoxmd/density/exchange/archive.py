@@ -12,8 +12,8 @@ from pathlib import Path
 import h5py
 
 from redoxmd.density.exchange.chgcar import read_chgcar
-from redoxmd.density.exchange.cube import read_cube, spin_cube
-from redoxmd.density.exchange.text import COMPRESSED
+from redoxmd.density.exchange.cube import is_cube, read_cube, spin_cube
+from redoxmd.density.exchange.text import UNPACK_IT, is_packed, plain_name, vasp_file
 from redoxmd.density.grid import Density
 from redoxmd.density.store import (
     density_checksum,
@@ -24,8 +24,6 @@ from redoxmd.density.store import (
     write_densities,
 )
 from redoxmd.errors import DataError, DensityRefused
-
-PATTERNS = ("CHGCAR", *(f"CHGCAR*{suffix}" for suffix in COMPRESSED), "*.cube")
 
 
 @dataclass(frozen=True)
@@ -111,7 +109,9 @@ def _accepted(
 
 
 def _read(path: Path, valence: Mapping[str, float] | None) -> Density:
-    return read_cube(path, spin_cube(path), valence) if path.suffix == ".cube" else read_chgcar(path, valence)
+    if is_packed(path):
+        raise DensityRefused("unreadable", f"{path}: {UNPACK_IT}")
+    return read_cube(path, spin_cube(path), valence) if is_cube(path) else read_chgcar(path, valence)
 
 
 def _checksums(stores: Iterable[Path], keys: Iterable[str]) -> dict[str, str]:
@@ -132,14 +132,18 @@ def _find(paths: Iterable[str | Path]) -> list[Path]:
     for path in map(Path, paths):
         if not path.exists():
             raise DataError(f"{path}: no such file or folder")
-        found |= (
-            {path} if path.is_file() else {file for form in PATTERNS for file in path.rglob(form) if file.is_file()}
-        )
+        found |= {path} if path.is_file() else {file for file in path.rglob("*") if _is_density(file)}
     single = {file.parent.resolve() / file.name: file for file in sorted(found)}
-    places = single.keys() - {spin_cube(place) for place in single if place.suffix == ".cube"}
+    spins = {place.parent / plain_name(spin_cube(place)) for place in single if is_cube(place)}
+    places = {place for place in single if place.parent / plain_name(place) not in spins}
     if not places:
         raise DataError(f"{', '.join(map(str, paths))}: no CHGCAR, CHGCAR*.gz or *.cube there")
     return [single[place] for place in sorted(places, key=_by_number)]
+
+
+def _is_density(path: Path) -> bool:
+    packed = is_packed(path) and ("CHGCAR" in path.name or ".cube" in path.name)
+    return (packed or is_cube(path) or (vasp_file(path) or ("",))[0] == "chgcar") and path.is_file()
 
 
 def _by_number(path: Path) -> list[list[tuple[int, str]]]:

@@ -22,6 +22,8 @@ CHARGE_E = 0.5
 # "Na", "Na_pv", "V/2a4c…", "H.5": the name of a potential starts with its element.
 ELEMENT = re.compile(r"([A-Z][a-z]?)(?![A-Za-z])")
 AUGMENTATION = b"augmentation"
+# A negative number that fills its field follows the one before without a blank.
+FUSED = re.compile(rb"(?<=\d)(?=[-+]\d*\.)")
 
 
 @dataclass(frozen=True)
@@ -100,12 +102,19 @@ def read_chgcar_grids(path: str | Path) -> tuple[ChgcarHeader, list[np.ndarray]]
 
 
 def _read_grid(block: bytes, header: ChgcarHeader, path: Path, index: int) -> np.ndarray:
-    words = block.partition(AUGMENTATION)[0].split()
+    text = block.partition(AUGMENTATION)[0]
     points = int(np.prod(header.shape))
+    if len(text.split()) < points:
+        text = FUSED.sub(b" ", text)
+    words = text.split()
     if len(words) < points:
         raise _ends_early(path, index, f"after {len(words)} of {points} values")
-    # Without augmentation occupancies, a line of local moments follows the first grid directly.
-    if len(words) - points not in (0, len(header.symbols)):
+    # Some codes fill the last line with zeros; without augmentation occupancies a line of local moments follows.
+    columns = len(text.strip().partition(b"\n")[0].split())
+    filling = words[points : points + -points % columns]
+    padded = filling and not parse_numbers(filling, f"{path}: {_name(index)}").any()
+    beyond = {0, len(header.symbols)} | ({len(filling), len(filling) + len(header.symbols)} if padded else set())
+    if len(words) - points not in beyond:
         raise DensityRefused("unreadable", f"{path}: {_name(index)} has {len(words)} values for {points} points")
     values = parse_numbers(words[:points], f"{path}: {_name(index)}")
     return values.reshape(header.shape, order="F")
@@ -180,7 +189,7 @@ def _symbols(names: list[str], counts: list[str], path: Path) -> list[str]:
 
 
 def write_chgcar(path: str | Path, density: Density) -> None:
-    """Write total and spin as a CHGCAR, compressed when the name ends in .gz.
+    """Write total and spin as a CHGCAR, compressed as its suffix says.
 
     Atoms are grouped by element, elements in the order of their first atoms, atoms of an element in theirs: a
     density whose elements are mixed changes its order of atoms. Columns are VASP's, for Bader codes read the header by

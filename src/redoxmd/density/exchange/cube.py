@@ -9,7 +9,14 @@ import numpy as np
 from ase.data import chemical_symbols
 from ase.units import Bohr
 
-from redoxmd.density.exchange.text import format_numbers, parse_numbers, read_bytes, write_bytes
+from redoxmd.density.exchange.text import (
+    COMPRESSED,
+    format_numbers,
+    parse_numbers,
+    plain_name,
+    read_bytes,
+    write_bytes,
+)
 from redoxmd.density.exchange.valence import find_valences
 from redoxmd.density.grid import Density, accept_density
 from redoxmd.errors import DensityRefused
@@ -20,9 +27,17 @@ HEADER_TOLERANCE_A = 1e-4  # both files round on their own
 
 
 def spin_cube(total_path: str | Path) -> Path:
-    """Where the spin of NAME.cube stands: NAME_spin.cube."""
+    """Where the spin of NAME.cube stands: NAME_spin.cube, compressed like it where no other is there."""
     path = Path(total_path)
-    return path.with_name(f"{path.stem}_spin{path.suffix}")
+    plain = Path(plain_name(path))
+    packed = path.name.removeprefix(plain.name)
+    places = [path.with_name(f"{plain.stem}_spin{plain.suffix}{suffix}") for suffix in (packed, "", *COMPRESSED)]
+    return next((place for place in places if place.is_file()), places[0])
+
+
+def is_cube(path: Path) -> bool:
+    """Whether a file is a cube by its name, NAME.cube or NAME.cube.gz (.bz2, .xz)."""
+    return Path(plain_name(path)).suffix == ".cube"
 
 
 def read_cube(

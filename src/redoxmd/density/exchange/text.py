@@ -17,22 +17,56 @@ from redoxmd.errors import DensityRefused
 from redoxmd.records import atomic_path
 
 COMPRESSED: dict[str, Callable[..., IO[Any]]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
-# vasprun.xml, vasprun_01.xml.gz, OUTCAR.relax1, run000001.CHGCAR: what is left tells the runs of a folder apart.
-VASP_NAME = re.compile(r"(?:(.*)[._-])?(vasprun|OUTCAR|POTCAR|CHGCAR|AECCAR[012]|PARCHG)(?![A-Za-z])(.*)", re.DOTALL)
+PACK: dict[str, Callable[[bytes], bytes]] = {
+    ".gz": lambda content: gzip.compress(content, 4, mtime=0),
+    ".bz2": bz2.compress,
+    ".xz": lzma.compress,
+}
+NOT_UNPACKED = {".tar", ".tgz", ".zip", ".7z", ".rar", ".zst", ".lzma", ".lz4", ".z"}
+UNPACK_IT = "packed in a form that is not read (.gz, .bz2, .xz are); unpack it"
+# vasprun.xml, vasprun_01.xml.gz, OUTCAR.relax1, run1_CHGCAR: what stands around the name tells files of a folder apart.
+VASP_NAME = re.compile(
+    r"(?:(.*)[._-])?(vasprun|OUTCAR|POTCAR|CHGCAR|AECCAR[012]|PARCHG|vaspout)(?![A-Za-z])(.*)", re.DOTALL
+)
+# Scripts, figures and tables that are named after VASP's files.
+OTHER_SUFFIXES = {
+    ".py",
+    ".ipynb",
+    ".sh",
+    ".png",
+    ".pdf",
+    ".svg",
+    ".json",
+    ".yaml",
+    ".yml",
+    ".csv",
+    ".md",
+    ".npy",
+    ".npz",
+}
+OTHER_SUFFIXES |= {".cube", ".html"}
 # Fortran leaves the letter out where an exponent takes three digits: 0.12345-102.
 BARE_EXPONENT = re.compile(rb"^([-+]?\d*\.\d+)([-+]\d{3})$")
 
 
-def vasp_name(path: Path) -> tuple[str, str]:
-    """What a file of VASP is by its name, in small letters, and the tag of its run; two empty words for any other."""
-    name = path.name
-    for suffix in COMPRESSED:
-        name = name.removesuffix(suffix)
-    found = VASP_NAME.fullmatch(name)
-    if found is None:
-        return "", ""
-    parts = [found[1] or "", found[3].replace(".xml", "", 1).strip("._-")]
-    return found[2].lower(), ".".join(part for part in parts if part)
+def is_packed(path: Path) -> bool:
+    """Whether a name is of an archive of files, or of a compression that is not read."""
+    return any(suffix.lower() in NOT_UNPACKED for suffix in path.suffixes)
+
+
+def plain_name(path: Path) -> str:
+    """File name without the suffix of its compression."""
+    return path.stem if path.suffix in COMPRESSED else path.name
+
+
+def vasp_file(path: Path) -> tuple[str, str] | None:
+    """Which of VASP's files a name is of (vasprun, outcar, …), and the tag of its run, the words around it; or None."""
+    name = plain_name(path)
+    match = VASP_NAME.fullmatch(name)
+    if match is None or Path(name).suffix.lower() in OTHER_SUFFIXES or is_packed(path):
+        return None
+    parts = [match[1] or "", match[3].removesuffix(".h5").replace(".xml", "", 1)]
+    return match[2].lower(), "_".join(part for part in (part.strip("._-") for part in parts) if part)
 
 
 def read_bytes(path: Path, limit: int = -1) -> bytes:
@@ -50,10 +84,10 @@ def read_bytes(path: Path, limit: int = -1) -> bytes:
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:
-    """Write a file atomically, compressed when its name ends in .gz; the same content gives the same bytes."""
+    """Write a file atomically, compressed as its suffix says; the same content gives the same bytes."""
     path = Path(path)
     with atomic_path(path) as temporary:
-        temporary.write_bytes(gzip.compress(content, 4, mtime=0) if path.suffix == ".gz" else content)
+        temporary.write_bytes(PACK[path.suffix](content) if path.suffix in PACK else content)
 
 
 def parse_numbers(words: list[bytes], where: str) -> np.ndarray:

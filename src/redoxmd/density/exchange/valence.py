@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from ase.data import atomic_numbers
 
-from redoxmd.density.exchange.text import read_bytes, vasp_name
+from redoxmd.density.exchange.text import read_bytes, vasp_file
 from redoxmd.errors import ConfigError, DensityRefused
 
 VASP_FILES = ("OUTCAR", "vasprun.xml", "POTCAR")
@@ -74,8 +74,9 @@ def _beside(path: Path) -> Iterator[Path]:
     Files without a tag belong to a density without one. They stand in for those of a tag only where the folder shows
     one run: no file of that tag says what it ran with, and no density of another tag is there.
     """
-    kind, tag = vasp_name(path)
-    named = [(file, *vasp_name(file)) for file in sorted(path.parent.iterdir()) if file.is_file()]
+    kind, tag = vasp_file(path) or ("", "")
+    files = [(file, vasp_file(file)) for file in sorted(path.parent.iterdir()) if file.is_file()]
+    named = [(file, *name) for file, name in files if name is not None]
     several = any(
         (other == tag and its_kind in ("outcar", "vasprun")) or (other != tag and its_kind in DENSITIES)
         for _, its_kind, other in named

@@ -6,6 +6,7 @@ ASE's reader skips what it cannot read, gives a cut last step as a whole one, an
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -18,7 +19,15 @@ from redoxmd.calculation import Calculation, ReadFrame
 from redoxmd.engines.vasp.level import joined_titles, level_of
 from redoxmd.engines.vasp.outcar_header import Header, read_header, read_rows, second_run
 from redoxmd.engines.vasp.tags import DETAILS
-from redoxmd.engines.vasp.text import loop_converged, numbers, opened, refuse_fixed_density
+from redoxmd.engines.vasp.text import (
+    FULL_OUTPUT,
+    loop_converged,
+    numbers,
+    opened,
+    partial_stress_note,
+    refuse_fixed_density,
+    response_tags,
+)
 from redoxmd.engines.vasp.vasprun import EV_A3_PER_KBAR
 from redoxmd.errors import LabelRefused
 
@@ -58,7 +67,11 @@ def read_outcar(path: str | Path) -> Calculation:
     step is converged if its loop ended below EDIFF, both in energy and in the sum of eigenvalues, whatever the sentence
     on EDIFF says (5.4.4 says it at NELM too).
 
-    Steps that VASP's own force field predicted are left out. Without the INCAR in it (before VASP 6) the file does not
+    NWRITE of 0 or 1 leaves these changes out behind the first ionic step: a loop shorter than NELM is believed then.
+    NWRITE of 0 also leaves out forces of all steps but the first and the last; these are refused one by one.
+
+    Steps that VASP's own force field predicted are left out, as are loops of linear response behind the ground state
+    and the stress of ISIF below 2; `notes` says so. Without the INCAR in it (before VASP 6) the file does not
     tell a meta-GGA from a GGA, so the functional is not known.
 
     Raises:
@@ -86,7 +99,8 @@ def read_outcar(path: str | Path) -> Calculation:
         atoms=sum(header.counts),
     )
     electrons = settings.get("NELECT")
-    return Calculation(path, level, _frames(lines, first, header, path), settings, electrons)
+    notes: Counter[str] = Counter()
+    return Calculation(path, level, _frames(lines, first, header, path, notes), settings, electrons, notes)
 
 
 def read_moments(path: str | Path) -> list[np.ndarray | None]:
@@ -118,32 +132,47 @@ def _lines(path: Path) -> Iterator[str]:
                 yield line.decode("latin-1")
 
 
-def _frames(lines: Iterator[str], first: str, header: Header, path: Path) -> Iterator[ReadFrame]:
+def _frames(lines: Iterator[str], first: str, header: Header, path: Path, notes: Counter[str]) -> Iterator[ReadFrame]:
     symbols, settings = header.symbols, header.settings
-    for index, step in enumerate(_steps(lines, first, header, path)):
-        table = step.table
+    verbosity = int(settings.get("NWRITE", FULL_OUTPUT))
+    partial = partial_stress_note(settings)
+    steps = _without_response(_steps(lines, first, header, path, notes), response_tags(settings), notes)
+    for index, step in enumerate(steps):
+        table, stress = step.table, step.stress_eV_A3
         if table is None or step.energy_eV is None:
-            what = "forces" if table is None else "energy"
-            raise LabelRefused(
-                "unfinished", f"{path}, ionic step {index} from 0: no {what} (NWRITE = 0 leaves some out)"
+            what = f"{path}, ionic step {index} from 0: no {'forces' if table is None else 'energy'}"
+            if verbosity >= FULL_OUTPUT:
+                raise LabelRefused("unfinished", what)
+            cure = f"NWRITE = {verbosity} leaves them out; take the vasprun.xml, or repeat with NWRITE = 2"
+            yield ReadFrame(
+                Atoms(), index, np.nan, np.empty((0, 3)), refusal=LabelRefused("unfinished", f"{what}; {cure}")
             )
+            continue
+        if stress is not None and partial is not None:
+            notes[partial] += 1
+            stress = None
+        converged: bool | None = loop_converged(step.loops, step.change_eV, settings, 0.0)
+        if verbosity < FULL_OUTPUT and index > 0 and step.change_eV is None and step.loops < settings.get("NELM", 60):
+            notes[f"convergence not stated (NWRITE = {verbosity}): loops shorter than NELM are believed"] += 1
+            converged = None
         yield ReadFrame(
             atoms=Atoms(symbols, positions=table[:, :3], cell=step.cell, pbc=True),
             step=index,
             energy_eV=step.energy_eV,
             forces_eV_A=table[:, 3:],
-            stress_eV_A3=step.stress_eV_A3,
+            stress_eV_A3=stress,
             moments_muB=None if settings.get("LNONCOLLINEAR") is True else step.moments_muB,
             total_moment_muB=step.total_moment_muB,
             scf_steps=step.loops,
-            converged=not step.contradicted and loop_converged(step.loops, step.change_eV, settings, 0.0),
+            converged=False if step.contradicted else converged,
         )
 
 
-def _steps(lines: Iterator[str], first: str, header: Header, path: Path) -> Iterator[_Step]:
-    """Ionic steps, each given when the next begins or the run ends, as moments may come late."""
-    step, ended, index = _begin(None, first, path), False, 0
-    cell, stress = header.cell, None
+def _steps(lines: Iterator[str], first: str, header: Header, path: Path, notes: Counter[str]) -> Iterator[_Step]:
+    """Ionic steps and loops of response, each given when the next begins or the run ends, as moments may come late."""
+    step, ended, index = _Step(*_iteration(first, path)), False, 0
+    cell, stress, predictions = header.cell, None, 0
+    response = bool(response_tags(header.settings))
     for line in lines:
         match = MARKS.search(line)
         if match is None:
@@ -164,36 +193,50 @@ def _steps(lines: Iterator[str], first: str, header: Header, path: Path) -> Iter
             next(lines, None)
             table = read_rows(lines, len(header.symbols), 6, where)
             # Of VASP's own force field (ML) there are further tables; of steps it predicts, nothing else.
-            if step.table is None and "(ML)" not in line:
+            if "(ML)" in line:
+                predictions += 1
+            elif step.table is None:
                 step.table, step.cell, step.stress_eV_A3 = table, cell, stress
         elif mark == "-- Iteration":
-            following = _begin(step, line, path)
-            if following is not step:
+            number, loop = _iteration(line, path)
+            repeats = number < step.number or (number == step.number and loop <= step.loops)
+            if repeats and not response:
+                raise second_run(path)
+            if number == step.number and not repeats and not (response and step.energy_eV is not None):
+                step.loops, step.change_eV = loop, None
+            else:
                 yield step
-                step, index, stress = following, index + 1, None
+                step, index, stress = _Step(number, loop), index + 1, None
         elif mark == "magnetization (x)":
             moments = _moments(lines, len(header.symbols), where)
             step.moments_muB = moments if step.moments_muB is None else step.moments_muB
         else:
             _take(step, mark, line, where)
+    if predictions > index + 1:
+        notes["steps that VASP's own force field predicted (ML_LMLFF) are left out"] = 1
     if not ended:
         if step.energy_eV is not None:
             yield step
         raise LabelRefused("unfinished", f"{path} ends in mid-run, in ionic step {index} from 0")
 
 
-def _begin(step: _Step | None, line: str, path: Path) -> _Step:
-    """The step a line "Iteration i( j)" belongs to: the same for a further electronic step, else a new one."""
+def _without_response(steps: Iterator[_Step], response: str, notes: Counter[str]) -> Iterator[_Step]:
+    """Ionic steps; loops of a response follow them, under the same or an earlier number, or without forces."""
+    done = 0
+    for step in steps:
+        if response and done and (step.number <= done or (step.table is None and step.energy_eV is None)):
+            notes[f"loops of a response ({response}) behind the ground state are left out"] = 1
+            continue
+        done = step.number
+        yield step
+
+
+def _iteration(line: str, path: Path) -> tuple[int, int]:
+    """Ionic and electronic step of a line "Iteration i( j)"."""
     match = ITERATION.search(line)
     if match is None:
         raise LabelRefused("corrupted", f"{path}: {line.strip()[:60]!r}")
-    number, loop = int(match[1]), int(match[2])
-    if step is not None and (number < step.number or (number == step.number and loop <= step.loops)):
-        raise second_run(path)
-    if step is None or number > step.number:
-        step = _Step(number)
-    step.loops, step.change_eV = loop, None
-    return step
+    return int(match[1]), int(match[2])
 
 
 def _take(step: _Step, mark: str, line: str, where: str) -> None:

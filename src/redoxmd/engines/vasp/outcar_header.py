@@ -21,6 +21,7 @@ VALENCE = re.compile(r"POMASS =\s*[\d.]+; ZVAL\s*=\s*([\d.]+)")
 REPEATED = re.compile(r"(\d+)\*(\S+)")
 SPECIES_TAG = re.compile(r"for each species (LDAU[LUJ])\s*=(.*)")
 ELEMENT = re.compile(r"VRHFIN\s*=\s*([A-Z][a-z]?)")
+TITLE_ELEMENT = re.compile(r"\S+\s+([A-Z][a-z]?)(?![a-z])")
 # The header rounds these, or says F or T; where the INCAR is repeated above it (VASP 6), that has them in full.
 SHORTENED = ("EDIFF", "SIGMA", "LDAUU", "LDAUJ", "METAGGA", "LREAL")
 
@@ -34,6 +35,7 @@ class Header:
         tags: tags as VASP uses them.
         elements: of every type.
         titles: POTCAR titles of every type.
+        listed: the same titles as listed before the potentials, some files list them twice.
         valences: electrons that an atom of every type brings.
         counts: atoms of every type.
         cell: (3, 3), Å.
@@ -45,6 +47,7 @@ class Header:
     elements: list[str] = field(default_factory=list)
     titles: list[str] = field(default_factory=list)
     valences: list[float] = field(default_factory=list)
+    listed: list[str] = field(default_factory=list)
     counts: list[int] = field(default_factory=list)
     cell: np.ndarray = field(default_factory=lambda: np.zeros((3, 3)))
     divisions: list[int] | None = None
@@ -81,12 +84,13 @@ def read_header(lines: Iterator[str], path: Path) -> tuple[Header, str]:
 
 def _read(lines: Iterator[str], path: Path) -> tuple[Header, str]:
     header = Header()
-    part, runs = "start", 0
+    part, runs, predicted = "start", 0, False
     for line in lines:
         if "-- Iteration" in line:
             _check_header(header, path)
             return header, line
         runs += "executed on" in line
+        predicted |= "TOTAL-FORCE" in line and "(ML)" in line
         if runs > 1:
             raise second_run(path)
         if line.startswith((" INCAR:", " POTCAR:", " Dimension of arrays:")):
@@ -96,6 +100,12 @@ def _read(lines: Iterator[str], path: Path) -> tuple[Header, str]:
         elif part == "Dimension":
             _tag_line(line, header)
         _structure_line(line, lines, header, path)
+    if predicted:
+        raise LabelRefused(
+            "unconverged",
+            f"{path}: no electronic step; a force field (ML_LMLFF = T) predicted all of it; label its geometries by "
+            "runs without ML_LMLFF",
+        )
     raise LabelRefused("unfinished", f"{path} ends before the first electronic step")
 
 
@@ -124,6 +134,8 @@ def _tag_line(line: str, header: Header) -> None:
 def _structure_line(line: str, lines: Iterator[str], header: Header, path: Path) -> None:
     if match := ELEMENT.search(line):
         header.elements.append(match[1])
+    elif line.startswith(" POTCAR:"):
+        header.listed.append(" ".join(line.partition(":")[2].split()))
     elif line.startswith("   TITEL  ="):
         header.titles.append(" ".join(line.partition("=")[2].split()))
     elif match := VALENCE.search(line):
@@ -137,9 +149,15 @@ def _structure_line(line: str, lines: Iterator[str], header: Header, path: Path)
 
 
 def _check_header(header: Header, path: Path) -> None:
+    if not header.elements:
+        _elements_of_titles(header)
     unknown = [element for element in header.elements if element not in atomic_numbers]
     if unknown or not header.elements:
-        raise LabelRefused("corrupted", f"{path}: {unknown[0] if unknown else 'nothing'!r} among its elements")
+        raise LabelRefused(
+            "corrupted",
+            f"{path}: {unknown[0] if unknown else 'nothing'!r} among its elements; where NWRITE below 2 left its "
+            "POTCARs out, take the vasprun.xml",
+        )
     if not header.cell.any():
         raise LabelRefused("corrupted", f"{path} has no lattice vectors in its header")
     if not len(header.elements) == len(header.titles) == len(header.counts):
@@ -147,6 +165,15 @@ def _check_header(header: Header, path: Path) -> None:
             "corrupted",
             f"{path}: {len(header.elements)} elements, {len(header.titles)} POTCARs, {len(header.counts)} types",
         )
+
+
+def _elements_of_titles(header: Header) -> None:
+    """Elements from the titles that a file with NWRITE below 2 still lists, "PAW_PBE Na_pv 19Sep2006"."""
+    types = len(header.counts)
+    listed = header.titles or header.listed
+    header.titles = listed[:types] if listed == 2 * listed[:types] else listed
+    found = [TITLE_ELEMENT.match(title) for title in header.titles]
+    header.elements = [match[1] if match else title for match, title in zip(found, header.titles, strict=True)]
 
 
 def read_rows(lines: Iterator[str], count: int, columns: int, where: str) -> np.ndarray:

@@ -37,7 +37,7 @@ OF_THE_RUN: Mapping[str, tuple[str, ...]] = {
     ),
     "read out after self-consistency: spectra, projections, band paths": (
         *("NEDOS", "EMIN", "EMAX", "RWIGS", "LOPTICS", "CSHIFT", "LEFG", "LCALCPOL", "LHYPERFINE", "LORBMOM"),
-        *("LEPSILON", "LPEAD", "LNABLA", "LVEL", "LRPA", "OMEGAMAX"),
+        *("LEPSILON", "LCALCEPS", "LCHIMAG", "LPEAD", "LNABLA", "LVEL", "LRPA", "OMEGAMAX"),
         *("KPOINT_BSE", "LKPOINTS_OPT", "KPOINTS_OPT_MODE", "LDAUPRINT", "LDOWNSAMPLE", "IDIOT", "LCHARGH5"),
         "LWAVEH5",
     ),

@@ -19,6 +19,11 @@ from redoxmd.errors import LabelRefused
 FUSED = re.compile(r"(?<=\d)-(?=[\d.])")
 # OUTCAR prints EDIFF with one digit: 1.4e-6 and 1e-6 look the same.
 EDIFF_ROUNDING = 1.5
+# 5 to 8 displace atoms, 1 to 3 and 40 on look for a minimum or a saddle; -1 is moved from outside, if at all.
+IBRION_OF_MD = (-1, 0)
+RESPONSE_TAGS = ("LEPSILON", "LCALCEPS", "LCHIMAG")
+IBRION_OF_RESPONSE = (5, 6, 7, 8)
+FULL_OUTPUT = 2
 WORDS_OF_TRUTH = {"T": True, "TRUE": True, "F": False, "FALSE": False}
 # Values of ALGO and IALGO that do not minimise the energy of density functional theory: nothing at all, bands of a
 # given density, excitations and correlation on top of it.
@@ -100,6 +105,26 @@ def typed_value(value: Any) -> Any:
 def tag_word(value: Any) -> str:
     """Text of a tag in capitals, without the comment that <incar> repeats."""
     return str(value).partition("!")[0].partition("#")[0].strip().upper()
+
+
+def is_md(settings: dict[str, Any]) -> bool:
+    """Whether ionic steps follow each other in time: not those of relaxations and of displaced atoms (IBRION)."""
+    return int(settings.get("IBRION", 0)) in IBRION_OF_MD
+
+
+def response_tags(settings: dict[str, Any]) -> str:
+    """The tags that add loops of linear response, fields or NMR to the ground state's, as text; "" without any."""
+    found = [f"{tag} = T" for tag in RESPONSE_TAGS if truth(settings.get(tag))]
+    ibrion = int(settings.get("IBRION", 0))
+    return ", ".join(([f"IBRION = {ibrion}"] if ibrion in IBRION_OF_RESPONSE else []) + found)
+
+
+def partial_stress_note(settings: dict[str, Any]) -> str | None:
+    """Why the stress of a run must not be used: VASP calculates all of it from ISIF = 2 on; None where it may."""
+    isif = int(settings.get("ISIF", 2))
+    if isif >= 2:
+        return None
+    return f"stress left out: with ISIF = {isif} VASP calculates its trace at most; ISIF = 2 gives all of it"
 
 
 def loop_converged(steps: int, change_eV: float | None, settings: dict[str, Any], resolution_eV: float) -> bool:

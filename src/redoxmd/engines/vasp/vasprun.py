@@ -6,7 +6,9 @@ step or not at all; they are the oracles of the tests.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element, ParseError, XMLPullParser
@@ -19,13 +21,22 @@ from ase.units import GPa
 
 from redoxmd.calculation import Calculation, Level, ReadFrame
 from redoxmd.engines.vasp.level import joined_titles, level_of
-from redoxmd.engines.vasp.text import loop_converged, numbers, opened, refuse_fixed_density, tag_value
+from redoxmd.engines.vasp.text import (
+    loop_converged,
+    numbers,
+    opened,
+    partial_stress_note,
+    refuse_fixed_density,
+    response_tags,
+    tag_value,
+)
 from redoxmd.errors import LabelRefused
 
 # Minus, as VASP's stress is the pressure the cell exerts, ASE's the derivative of the energy.
 EV_A3_PER_KBAR = -0.1 * GPa
 # Energies have eight decimals.
 RESOLUTION_eV = 1e-8
+SAME_ENERGY_eV = 1e-6
 BLOCK_BYTES = 1 << 16
 # What <parameters> gives cut to the first species (VASP 5.2 to 6), as a bare T, or under the same name for something
 # else (LAMBDA); <incar> has it as it was set.
@@ -49,6 +60,8 @@ def read_vasprun(path: str | Path) -> Calculation:
     Positions (n, 3) in Å are not wrapped. Stress (3, 3) in eV/Å³, symmetrised. Moments are not in the file (see
     `redoxmd.engines.vasp.outcar.read_moments`).
 
+    ISIF below 2 leaves the stress out. Loops of linear response behind that of the ground state are passed over.
+
     EDIFF and energies have eight decimals here. A loop of NELM steps therefore counts as converged only if its last
     change is below EDIFF by more than 1e-8 eV; with EDIFF of 1e-8 or less it never does, though OUTCAR may.
 
@@ -64,7 +77,9 @@ def read_vasprun(path: str | Path) -> Calculation:
         level, symbols, settings = _header(elements, path)
     except (IndexError, TypeError, ValueError) as error:
         raise LabelRefused("corrupted", f"{path}: a header that cannot be read ({error})") from error
-    return Calculation(path, level, _frames(elements, symbols, settings, path), settings, settings.get("NELECT"))
+    notes: Counter[str] = Counter()
+    frames = _frames(elements, symbols, settings, path, notes)
+    return Calculation(path, level, frames, settings, settings.get("NELECT"), notes)
 
 
 def _header(elements: Iterator[Element], path: Path) -> tuple[Level, list[str], dict[str, Any]]:
@@ -183,12 +198,17 @@ def _vectors(varray: Element | None, where: str) -> np.ndarray:
 
 
 def _frames(
-    elements: Iterator[Element], symbols: list[str], settings: dict[str, Any], path: Path
+    elements: Iterator[Element], symbols: list[str], settings: dict[str, Any], path: Path, notes: Counter[str]
 ) -> Iterator[ReadFrame]:
     step = 0
     for element in elements:
         if element.tag == "calculation":
-            yield _frame(element, symbols, settings, step, f"{path}, ionic step {step} from 0")
+            frame = _frame(element, symbols, settings, step, f"{path}, ionic step {step} from 0")
+            partial = partial_stress_note(settings)
+            if partial is not None and frame.stress_eV_A3 is not None:
+                notes[partial] += 1
+                frame = replace(frame, stress_eV_A3=None)
+            yield frame
             step += 1
     if step == 0:
         raise LabelRefused("unfinished", f"{path} has no ionic step")
@@ -203,7 +223,7 @@ def _frame(element: Element, symbols: list[str], settings: dict[str, Any], step:
     if cell.shape != (3, 3) or fractional.shape != (len(symbols), 3):
         raise LabelRefused("corrupted", f"{where}: {len(fractional)} positions of {len(symbols)} atoms")
     free_eV, _ = _energies(element, where)
-    loops = element.findall("scstep")
+    loops = _ground_state_loop(element.findall("scstep"), free_eV, settings, where)
     last = [_energies(loop, where) for loop in loops[-2:]]
     entropy_eV = last[-1][1] - last[-1][0] if last else 0.0
     pressure_eV_A3 = float(settings.get("PSTRESS", 0.0)) * abs(EV_A3_PER_KBAR)
@@ -218,6 +238,21 @@ def _frame(element: Element, symbols: list[str], settings: dict[str, Any], step:
         scf_steps=len(loops),
         converged=loop_converged(len(loops), change_eV, settings, RESOLUTION_eV),
     )
+
+
+def _ground_state_loop(loops: list[Element], free_eV: float, settings: dict[str, Any], where: str) -> list[Element]:
+    """Electronic steps of the ground state; linear response adds others behind them.
+
+    The last has the energy of the ionic step or, where that has a van der Waals term besides, is the first to change by
+    EDIFF at most.
+    """
+    if not response_tags(settings):
+        return loops
+    energies = np.array([_energies(loop, where)[0] for loop in loops])
+    same = np.flatnonzero(np.abs(energies - free_eV) <= SAME_ENERGY_eV)
+    settled = 1 + np.flatnonzero(np.abs(np.diff(energies)) <= settings.get("EDIFF", 0.0))
+    ends = [*same[-1:], *settled[:1]]
+    return loops[: int(ends[0]) + 1] if ends else loops
 
 
 def _stress(varray: Element, where: str) -> np.ndarray:

@@ -1,0 +1,186 @@
+"""Labels of a frame under the names that codes and potentials give them, all from one source."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.io.extxyz import key_val_str_to_dict
+from ase.stress import voigt_6_to_full_3x3_stress
+
+from redoxmd.errors import LabelRefused
+
+# energy, REF_energy, dft_force, forces_ref …: the source of a label, and the quantity.
+LABEL = re.compile(r"(ref_|dft_|plain_)?(energy|forces?|stress|virials?|magmoms)(_ref|_dft)?", re.IGNORECASE)
+LIKE_A_LABEL = re.compile(r"(?!.*(weight|unit|mask|initial)).*(energy|force|stress|virial|magmoms)", re.IGNORECASE)
+# ASE's further results, which go with its energy and forces.
+COMPANIONS = {"free_energy", "energies", "stresses"}
+PLAIN = ""
+# ASE takes these for 3×3 matrices and gives up on six components, unless they have another name.
+MATRICES = re.compile(r"(^|\s)(stress|virial)(\s*=)")
+# NEP writes these in small letters, which ASE passes over, and the columns with them.
+CAPITALS = re.compile(r"(^|\s)(lattice|properties)(?=\s*=)")
+UNIT_NAME = re.compile(r"(?:.*[_-])?units?", re.IGNORECASE)
+OUR_UNITS = {"ev", "ev/a", "ev/å", "ev/ang", "ev/angstrom", "ev/a^3", "ev/å^3", "ev/ang^3", "ev/angstrom^3", "metal"}
+OUR_UNITS |= {"a", "å", "ang", "angstrom", "fs", "k"}
+STRESS_TOLERANCE = 1e-3
+STRESS_FLOOR_eV_A3 = 1e-6
+# 160 GPa; a stress in GPa or kbar exceeds it.
+STRESS_CEILING_eV_A3 = 1.0
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Energy in eV, forces (n, 3) in eV/Å, stress (3, 3) in eV/Å³ with ASE's sign, moments (n,) and total in μB."""
+
+    energy_eV: float
+    forces_eV_A: np.ndarray
+    stress_eV_A3: np.ndarray | None = None
+    moments_muB: np.ndarray | None = None
+    total_moment_muB: float | None = None
+
+
+def parse_comment(line: str) -> dict[str, Any]:
+    """Keys of the second line of extended XYZ; stress and virial as `plain_stress`, `plain_virial`, of any shape."""
+    capitals = CAPITALS.sub(lambda match: match[1] + match[2].capitalize(), line)
+    keys: dict[str, Any] = key_val_str_to_dict(MATRICES.sub(r"\1plain_\2\3", capitals))
+    return keys
+
+
+def read_labels(atoms: Atoms, notes: Counter[str]) -> Labels:
+    """Labels of one source: those named REF_ or dft_, else those under ASE's names.
+
+    Energy of one source and forces of another are never joined. Stress is −virial/V where only a virial is there; where
+    both are and differ, neither is taken. Six components of stress are in ASE's order: xx, yy, zz, yz, xz, xy.
+
+    Args:
+        atoms: results, `info` and `arrays` are searched.
+        notes: takes what was left out or assumed.
+
+    Raises:
+        LabelRefused: unfinished without energy and forces of one known name, corrupted where sources mix or a label is
+            no number, wrong_settings for other units.
+    """
+    _check_units(atoms.info)
+    stores: list[Mapping[str, Any]] = [getattr(atoms.calc, "results", {}), atoms.info, atoms.arrays]
+    found = [(name, value) for store in stores for name, value in store.items() if LIKE_A_LABEL.match(name)]
+    sources = _by_source(found)
+    source = _choose(sources, [name for name, _ in found])
+    labels = sources[source]
+    energy = _numbers(*labels["energy"])
+    if energy.size != 1:
+        raise LabelRefused("corrupted", f"{_shown(labels['energy'][0])} has {energy.size} numbers; a frame has one")
+    # Moments under ASE's names go with the labels under ASE's names, if there are such.
+    alone = not {"energy", "forces"} & sources.get(PLAIN, {}).keys()
+    moments = labels.get("magmoms") or (sources[PLAIN].get("magmoms") if alone and PLAIN in sources else None)
+    total = getattr(atoms.calc, "results", {}).get("magmom") if alone or source == PLAIN else None
+    stress = _stress(labels, abs(float(np.linalg.det(atoms.cell.array))), notes)
+    used = {name for name, _ in labels.values()} | ({moments[0]} if moments else set()) | COMPANIONS
+    unused = [_shown(name) for name, _ in found if name not in used]
+    if unused:
+        taken = " and ".join(labels[quantity][0] for quantity in ("energy", "forces"))
+        notes[f"{taken} are the labels; left out beside them: {', '.join(unused)}"] += 1
+    return Labels(
+        float(energy.item()),
+        _numbers(*labels["forces"]),
+        stress,
+        None if moments is None else _numbers(*moments),
+        # Three numbers with noncollinear spins.
+        None if total is None or np.size(total) != 1 else float(_numbers("magmom", total).item()),
+    )
+
+
+def _check_units(info: Mapping[str, Any]) -> None:
+    """Refuse a frame that says its labels have other units."""
+    for key, value in info.items():
+        said = value.values() if isinstance(value, dict) else [value]
+        words = [word for text in said if isinstance(text, str) for word in re.split(r"[\s,;]+", text.strip()) if word]
+        if UNIT_NAME.fullmatch(key) and any(word.lower() not in OUR_UNITS for word in words):
+            raise LabelRefused("wrong_settings", f"{key} = {value}; convert the labels to eV, eV/Å and eV/Å³")
+
+
+def _by_source(found: list[tuple[str, Any]]) -> dict[str, dict[str, tuple[str, Any]]]:
+    """Source → quantity → (name, value)."""
+    sources: dict[str, dict[str, tuple[str, Any]]] = {}
+    for name, value in found:
+        match = LABEL.fullmatch(name)
+        if match is None or value is None:
+            continue
+        source = (match[1] or match[3] or PLAIN).lower().strip("_").replace("plain", PLAIN)
+        quantity = match[2].lower()
+        quantity = {"force": "forces", "virials": "virial"}.get(quantity, quantity)
+        other, known = sources.setdefault(source, {}).setdefault(quantity, (name, value))
+        if known is not value and not np.array_equal(known, value):
+            raise LabelRefused("corrupted", f"{_shown(other)} and {_shown(name)} differ; keep the one that is right")
+    return sources
+
+
+def _choose(sources: Mapping[str, Mapping[str, tuple[str, Any]]], names: list[str]) -> str:
+    """The source of the labels: a named reference before ASE's names; it must have energy and forces."""
+    partial = [source for source in sources if {"energy", "forces"} & sources[source].keys()]
+    named = [source for source in partial if source != PLAIN]
+    shown = ", ".join(map(_shown, names)) or "none"
+    if len(named) > 1:
+        raise LabelRefused("corrupted", f"labels of several references ({shown}); keep one of them")
+    source = (named or partial or [PLAIN])[0]
+    if {"energy", "forces"} <= sources.get(source, {}).keys():
+        return source
+    if len(partial) > 1:
+        raise LabelRefused(
+            "corrupted", f"energy and forces of two sources ({shown}); keep those of one, both named alike"
+        )
+    raise LabelRefused(
+        "unfinished",
+        f"no energy and forces; only a finished calculation is a label. Names found: {shown}; the labels must be named "
+        "energy and forces, or REF_energy and REF_forces",
+    )
+
+
+def _stress(labels: Mapping[str, tuple[str, Any]], volume_A3: float, notes: Counter[str]) -> np.ndarray | None:
+    """Stress (3, 3) in eV/Å³, ASE's sign; None, with a note where there was something."""
+    found: np.ndarray | None = None
+    if "stress" in labels:
+        name, value = labels["stress"]
+        found = _numbers(name, value)
+        # Of an ASE calculator they are known to be.
+        if found.size == 6 and name != "stress":
+            notes[f"six components of {_shown(name)} read in ASE's order: xx, yy, zz, yz, xz, xy"] += 1
+        full = voigt_6_to_full_3x3_stress(found.ravel()) if found.size == 6 else found
+        found = full.reshape(3, 3) if full.size == 9 else full
+        if found.size and np.abs(found).max() > STRESS_CEILING_eV_A3:
+            notes[f"{_shown(name)} left out: beyond {STRESS_CEILING_eV_A3:g} eV/Å³ (160 GPa), so of another unit"] += 1
+            found = None
+    if "virial" not in labels:
+        return found
+    name, value = labels["virial"]
+    virial_eV = _numbers(name, value)
+    if virial_eV.size != 9 or not volume_A3 > 0:
+        notes[f"{_shown(name)} left out: without a cell, or not of nine components"] += 1
+        return found
+    of_virial = -virial_eV.reshape(3, 3) / volume_A3
+    if found is None:
+        return of_virial
+    limit = STRESS_TOLERANCE * np.abs(of_virial).max() + STRESS_FLOOR_eV_A3
+    if found.shape == (3, 3) and np.abs(found - of_virial).max() <= limit:
+        return found
+    notes[
+        f"{_shown(labels['stress'][0])} and {_shown(name)} left out: stress is not −virial/V (another sign or unit)"
+    ] += 1
+    return None
+
+
+def _numbers(name: str, value: Any) -> np.ndarray:
+    try:
+        return np.asarray(value, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise LabelRefused("corrupted", f"{_shown(name)} is no number: {str(value)[:40]!r}") from error
+
+
+def _shown(name: str) -> str:
+    """A name as the file has it."""
+    return name.removeprefix("plain_")

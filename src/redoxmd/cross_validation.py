@@ -1,0 +1,83 @@
+"""Errors on configurations left out of the training, one fold of configurations after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+from ase import Atoms
+
+from redoxmd.checkpoint import Checkpoint
+from redoxmd.config.sections import Train
+from redoxmd.dataset import Dataset
+from redoxmd.model.ensemble import Ensemble
+from redoxmd.split import Configuration, fold_of, split
+from redoxmd.train import train_member
+
+COLUMNS = ("fold", "config_id", "group", "n_frames", "force_mae_eV_A", "energy_mae_meV_atom")
+
+
+def left_out_errors(
+    frames: Sequence[Atoms],
+    configurations: Mapping[str, Configuration],
+    settings: Train,
+    fold: int,
+    seed: int,
+    checkpoint: Checkpoint,
+) -> pd.DataFrame:
+    """Errors of a network on the configurations of a fold, trained from scratch on all others.
+
+    The network has the size of the first member. Test configurations take no part; of the others, those of the fold are
+    left out with all symmetry copies (`redoxmd.split.fold_of`), and the rest is split into training and validation
+    anew, so that nothing of the fold steers the training.
+
+    Args:
+        frames: the training set of a generation.
+        configurations: by id, with their sets (`redoxmd.dataset.Dataset.configurations`).
+        settings: section `train`; `folds` says how many there are.
+        fold: this one.
+        seed: root seed of the run.
+        checkpoint: of the training.
+
+    Returns:
+        One row for each configuration of the fold, columns `COLUMNS`; mean absolute errors over its frames. No row
+        where the fold is empty.
+    """
+    folds = fold_of(configurations, settings.folds, seed)
+    left_out = {name for name, number in folds.items() if number == fold}
+    judged = [frame for frame in frames if frame.info["config_id"] in left_out]
+    if not judged:
+        return pd.DataFrame(columns=list(COLUMNS))
+    rest = {name: configurations[name] for name, number in folds.items() if number != fold}
+    learnt = [frame for frame in frames if frame.info["config_id"] in rest]
+    named = tuple(name for name in settings.validation_configurations if name in rest)
+    chosen = settings.model_copy(update={"test_configurations": (), "validation_configurations": named})
+    split(learnt, rest, chosen, seed)
+    result = train_member(
+        Dataset(learnt),
+        settings.members[0],
+        settings,
+        0,
+        seed,
+        None,
+        checkpoint,
+        name=f"fold {fold} of {settings.folds}",
+    )
+    ensemble = Ensemble([result.member])
+    rows = [_errors(ensemble, frame) for frame in judged]
+    table = pd.DataFrame(rows).groupby("config_id", as_index=False).mean()
+    table.insert(1, "group", [configurations[name].group for name in table["config_id"]])
+    table.insert(2, "n_frames", [sum(row["config_id"] == name for row in rows) for name in table["config_id"]])
+    table.insert(0, "fold", fold)
+    return table[list(COLUMNS)]
+
+
+def _errors(ensemble: Ensemble, frame: Atoms) -> dict[str, Any]:
+    prediction = ensemble.predict(frame)
+    energy_error_eV = prediction.energy_eV - frame.calc.results["energy"]
+    return {
+        "config_id": str(frame.info["config_id"]),
+        "force_mae_eV_A": abs(prediction.forces_eV_A - frame.calc.results["forces"]).mean(),
+        "energy_mae_meV_atom": 1000 * abs(energy_error_eV) / len(frame),
+    }

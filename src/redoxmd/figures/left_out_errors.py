@@ -1,0 +1,33 @@
+"""Errors on configurations that a training left out, one after the other."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from redoxmd.config.sections import Figures
+from redoxmd.figures.style import COLOURS, label, new_figure, say
+
+
+def draw(errors: pd.DataFrame, settings: Figures) -> Figure:
+    """Force and energy MAE of each configuration left out, and their means over configurations.
+
+    Args:
+        errors: columns of `redoxmd.cross_validation.COLUMNS`.
+    """
+    figure, axes = new_figure(settings, 1, 2, height_ratio=0.5, width=2.0)
+    columns = (("force_mae_eV_A", "force MAE (eV/Å)"), ("energy_mae_meV_atom", "energy MAE (meV/atom)"))
+    for letter, axis, (column, text) in zip("ab", axes.flat, columns, strict=True):
+        label(axis, settings, text, "", letter)
+        if errors.empty:
+            say(axis, settings, "no configuration left out (train.folds)")
+            continue
+        rows = np.arange(len(errors))[::-1]
+        axis.barh(rows, errors[column], color=COLOURS[0], alpha=0.8)
+        mean = errors[column].mean()
+        axis.axvline(mean, color="black", linestyle="--", label=f"mean {mean:.3g}")
+        names = [f"{name} ({count})" for name, count in zip(errors["config_id"], errors["n_frames"], strict=True)]
+        axis.set_yticks(rows, names if letter == "a" else [""] * len(rows))
+        axis.legend(loc="lower right", fontsize=settings.font_pt - 1.5)
+    return figure

@@ -1,0 +1,197 @@
+"""Which configurations a potential learns from, which stop its training, and which only judge it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ase import Atoms
+
+from redoxmd.config.sections import Structures, Train
+from redoxmd.errors import DataError
+from redoxmd.seeds import derive_seed
+from redoxmd.structures.symmetry import ordering_class
+
+# With fewer inequivalent configurations none can be spared for validation.
+FEWEST_CONFIGURATIONS = 4
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """A run that frames come from.
+
+    Attributes:
+        config_id: its name in the frames.
+        group: class of the ordering it starts in, the same for symmetry copies; its own name where the cell is no
+            repeat of the source cell.
+        frames: how many there are.
+        set: train, validation or test; "mixed" where the ends of runs validate.
+    """
+
+    config_id: str
+    group: str
+    frames: int
+    set: str = ""
+
+    @property
+    def generation(self) -> int | None:
+        """Generation that labelled it; None for reference MD and datasets."""
+        return label_generation(self.config_id)
+
+    @property
+    def comparable(self) -> bool:
+        """Whether its ordering was recognised, so that copies of it would be found."""
+        return self.group != self.config_id
+
+    def record(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self)
+
+
+def label_generation(name: str) -> int | None:
+    """Generation that labelled a configuration or frame, by its name; None for those of aimd and datasets."""
+    match = re.match(r"g(\d+)f\d+(/|$)", name)
+    return int(match[1]) if match else None
+
+
+def find_configurations(frames: Sequence[Atoms], structures: Structures | None) -> dict[str, Configuration]:
+    """The configurations of frames by id, each grouped with the symmetry copies of the ordering it starts in.
+
+    Args:
+        frames: of any configurations, with `info` config_id and step.
+        structures: section `structures`; None groups every configuration with itself.
+    """
+    runs: dict[str, list[Atoms]] = {}
+    for frame in frames:
+        runs.setdefault(str(frame.info["config_id"]), []).append(frame)
+    found = {}
+    for config_id, run in runs.items():
+        first = min(run, key=lambda frame: int(frame.info["step"]))
+        ordering = None if structures is None else ordering_class(first, structures)
+        found[config_id] = Configuration(config_id, ordering or config_id, len(run))
+    return found
+
+
+def test_groups(configurations: Mapping[str, Configuration], settings: Train) -> set[str]:
+    """Groups of the test configurations.
+
+    Raises:
+        DataError: a test configuration has no frames, or a symmetry copy of it would be trained on.
+    """
+    named = settings.test_configurations
+    require_known(named, configurations, "train.test_configurations")
+    groups = {configurations[name].group: name for name in named}
+    for item in configurations.values():
+        if item.group in groups and item.config_id not in named and item.generation is None:
+            raise DataError(
+                f"train.test_configurations: {groups[item.group]} is a symmetry copy of {item.config_id} (both start "
+                f"in ordering {item.group}), which is trained on; hold both out, exclude one (train.exclude) or choose "
+                "another test configuration"
+            )
+    return set(groups)
+
+
+def require_known(names: Sequence[str], configurations: Mapping[str, Configuration], key: str) -> None:
+    """Refuse names without frames.
+
+    Raises:
+        DataError: names the config's key and the configurations there are.
+    """
+    missing = sorted(set(names) - set(configurations))
+    if missing:
+        raise DataError(f"{key}: no frames of {missing}; there are {sorted(configurations)}")
+
+
+def split(
+    frames: Sequence[Atoms], configurations: Mapping[str, Configuration], settings: Train, seed: int
+) -> dict[str, Configuration]:
+    """Set `info["set"]` of every frame to train, validation or test; return the configurations with their sets.
+
+    Validation takes whole groups of symmetry copies: those of `validation_configurations`, or groups in an order that
+    follows from the seed until `validation_fraction` of the frames of reference MD and datasets is reached. Labels
+    join the set of their group; other groups validate with a probability of `validation_fraction`. A configuration so
+    keeps its set in later generations. With fewer than `FEWEST_CONFIGURATIONS` groups the last frames of each run
+    validate instead, which says less.
+
+    Raises:
+        DataError: a validation configuration has no frames or is a copy of a test configuration.
+    """
+    test = {configurations[name].group for name in settings.test_configurations}
+    initial = [item for item in configurations.values() if item.generation is None and item.group not in test]
+    validation = _validation_groups(initial, configurations, settings, test, seed)
+    if validation is None:
+        return _ends_of_runs(frames, configurations, test, settings.validation_fraction)
+    sets = {}
+    known = {item.group for item in initial}
+    for item in configurations.values():
+        drawn = item.group not in known and _lot(seed, item.group) < settings.validation_fraction
+        name = "test" if item.group in test else "validation" if item.group in validation or drawn else "train"
+        sets[item.config_id] = Configuration(item.config_id, item.group, item.frames, name)
+    for frame in frames:
+        frame.info["set"] = sets[str(frame.info["config_id"])].set
+    return sets
+
+
+def _lot(seed: int, group: str) -> float:
+    return derive_seed(seed, "validation", group) / 2**63
+
+
+def _validation_groups(
+    initial: Sequence[Configuration],
+    configurations: Mapping[str, Configuration],
+    settings: Train,
+    test: set[str],
+    seed: int,
+) -> set[str] | None:
+    """Groups that validate; None where there are too few to spare one."""
+    if settings.validation_configurations:
+        key = "train.validation_configurations"
+        require_known(settings.validation_configurations, configurations, key)
+        named = {configurations[name].group for name in settings.validation_configurations}
+        if named & test:
+            raise DataError(f"{key}: one of them is a test configuration or a symmetry copy of one; choose another")
+        return named
+    groups = sorted({item.group for item in initial}, key=lambda group: _lot(seed, group))
+    if len(groups) < FEWEST_CONFIGURATIONS:
+        return None
+    wanted = settings.validation_fraction * sum(item.frames for item in initial)
+    chosen: set[str] = set()
+    for group in groups[: len(groups) // 2]:
+        chosen.add(group)
+        if sum(item.frames for item in initial if item.group in chosen) >= wanted:
+            break
+    return chosen
+
+
+def _ends_of_runs(
+    frames: Sequence[Atoms], configurations: Mapping[str, Configuration], test: set[str], fraction: float
+) -> dict[str, Configuration]:
+    sets = {}
+    runs: dict[str, list[Atoms]] = {name: [] for name in configurations}
+    for frame in frames:
+        frame.info["set"] = "test" if configurations[str(frame.info["config_id"])].group in test else "train"
+        runs[str(frame.info["config_id"])].append(frame)
+    spared = [run for name, run in runs.items() if configurations[name].group not in test]
+    for run in spared:
+        run.sort(key=lambda frame: int(frame.info["step"]))
+        for frame in run[len(run) - round(fraction * len(run)) :]:
+            frame.info["set"] = "validation"
+    longest = max(spared, key=len, default=[])
+    if len(longest) > 1 and not any(frame.info["set"] == "validation" for run in spared for frame in run):
+        longest[-1].info["set"] = "validation"
+    for name, item in configurations.items():
+        own = {frame.info["set"] for frame in runs[name]}
+        sets[name] = Configuration(name, item.group, item.frames, own.pop() if len(own) == 1 else "mixed")
+    return sets
+
+
+def fold_of(configurations: Mapping[str, Configuration], folds: int, seed: int) -> dict[str, int]:
+    """Fold of every configuration that is no test configuration.
+
+    Groups of symmetry copies are dealt out in an order that follows from the seed.
+    With as many folds as groups each fold leaves one group out.
+    """
+    groups = sorted({item.group for item in configurations.values() if item.set != "test"}, key=lambda g: _lot(seed, g))
+    return {item.config_id: groups.index(item.group) % folds for item in configurations.values() if item.set != "test"}

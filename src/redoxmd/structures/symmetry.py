@@ -1,0 +1,213 @@
+"""Which orderings of the mobile ions are the same under the symmetry of the source cell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cache
+from itertools import product
+
+import numpy as np
+import spglib
+from ase import Atoms
+from scipy.optimize import linear_sum_assignment
+
+from redoxmd.config.sections import Structures
+from redoxmd.geometry import Periodic
+from redoxmd.structures.source import FRAMEWORK, SYMMETRY_TOLERANCE_A, SourceCell, source_cell
+
+# A cell counts as a repeat of the source cell up to this strain, and a framework as its framework up to this r.m.s.
+# displacement: a phosphate at 1500 K stays below both, another structure does not.
+STRAIN_TOLERANCE = 0.12
+ANGLE_TOLERANCE_DEG = 6.0
+FRAMEWORK_TOLERANCE_A = 0.7
+# Draws in a row without a new ordering that end a sequence.
+PATIENCE = 1000
+
+
+class SiteSymmetry:
+    """Permutations of the mobile-ion sites under the space group of the full, repeated source cell.
+
+    Sites are numbered as in `source.atoms.repeat(supercell)` without the framework.
+
+    Args:
+        source: the source cell, every site occupied.
+        supercell: repeats along its axes.
+
+    Attributes:
+        permutations: (p, s) site that each symmetry operation moves each site to.
+    """
+
+    def __init__(self, source: SourceCell, supercell: Sequence[int]) -> None:
+        repeats = np.asarray(supercell)
+        cells = np.array(list(product(*map(range, repeats))))
+        moves = []
+        for rotation, images, shifts in _site_operations(source):
+            scaled = rotation * repeats / repeats[:, None]
+            if np.any(np.abs(scaled - np.round(scaled)) > 1e-9):
+                continue
+            # Site i of cell m goes to site images[i] of cell R m + shifts[i] + t, for every lattice translation t.
+            turned = cells @ rotation.T
+            there = (turned[None, :, None] + shifts[None, None] + cells[:, None, None]) % repeats
+            place = (there[..., 0] * repeats[1] + there[..., 1]) * repeats[2] + there[..., 2]
+            moves.append((place * len(images) + images).reshape(len(cells), -1))
+        self.permutations = np.unique(np.concatenate(moves), axis=0)
+        self._inverse = np.argsort(self.permutations, axis=1)
+
+    @property
+    def n_sites(self) -> int:
+        """Number of sites."""
+        return self.permutations.shape[1]
+
+    def key(self, occupied: Sequence[int] | np.ndarray) -> str:
+        """Name of the class of an ordering: the same text for symmetry copies, another one for any other ordering."""
+        filled = np.zeros(self.n_sites, dtype=bool)
+        filled[np.asarray(occupied, dtype=int)] = True
+        return min(row.tobytes() for row in np.packbits(filled[self._inverse], axis=1)).hex()
+
+
+def _site_operations(source: SourceCell) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Rotation (3, 3), image (s,) and lattice shift (s, 3) of every site under each operation of the source cell."""
+    atoms = source.atoms
+    fractional = atoms.get_scaled_positions(wrap=False)
+    symmetry = spglib.get_symmetry(
+        (np.asarray(atoms.cell), fractional, atoms.numbers), symprec=SYMMETRY_TOLERANCE_A
+    ) or {"rotations": [np.eye(3, dtype=int)], "translations": [np.zeros(3)]}
+    sites = fractional[atoms.arrays["site"] != FRAMEWORK]
+    for rotation, translation in zip(symmetry["rotations"], symmetry["translations"], strict=True):
+        moved = sites @ np.asarray(rotation).T + translation
+        difference = moved[:, None] - sites
+        images = np.abs(difference - np.round(difference)).max(axis=2).argmin(axis=1)
+        yield np.asarray(rotation), images, np.round(moved - sites[images]).astype(int)
+
+
+def distinct_ordering(
+    n_ions: int, number: int, symmetry: SiteSymmetry, preferred: np.ndarray | None, rng: np.random.Generator
+) -> np.ndarray:
+    """The `number`-th (from 0) of a random sequence of symmetry-inequivalent orderings: occupied sites, sorted.
+
+    Orderings are drawn one after the other and symmetry copies of earlier ones skipped, so that two numbers of one
+    sequence never give copies of each other while there are other orderings. The sequence ends after
+    `PATIENCE` draws in a row without a new one; a number beyond its end starts again at the front.
+
+    Args:
+        n_ions: sites to fill.
+        number: which one.
+        symmetry: of the sites.
+        preferred: (s,) whether a site is filled before the others; None: all alike.
+        rng: at the start of the sequence.
+    """
+    found: dict[str, np.ndarray] = {}
+    draws_since_new = 0
+    while len(found) <= number and draws_since_new < PATIENCE:
+        order = rng.permutation(symmetry.n_sites)
+        if preferred is not None:
+            order = order[np.argsort(~preferred[order], kind="stable")]
+        occupied = np.sort(order[:n_ions])
+        key = symmetry.key(occupied)
+        draws_since_new = draws_since_new + 1 if key in found else 0
+        found.setdefault(key, occupied)
+    return list(found.values())[number % len(found)]
+
+
+@cache
+def _source(settings_json: str) -> SourceCell:
+    return source_cell(Structures.model_validate_json(settings_json))
+
+
+@cache
+def _symmetry(settings_json: str, supercell: tuple[int, ...]) -> SiteSymmetry:
+    return SiteSymmetry(_source(settings_json), supercell)
+
+
+def site_symmetry(settings: Structures, supercell: Sequence[int]) -> SiteSymmetry:
+    """The site symmetry of a config's source cell, repeated; computed once per process."""
+    return _symmetry(settings.model_dump_json(), tuple(map(int, supercell)))
+
+
+def ordering_class(frame: Atoms, settings: Structures) -> str | None:
+    """Class of the ordering of a frame, the same for symmetry copies; None where the frame is no repeat of the source.
+
+    Every mobile ion is at the site that makes the sum of squared distances smallest, one ion to a site. Atoms may be
+    in any order and the origin anywhere; the cell must have the axes of the source cell, repeated, in its order.
+
+    Args:
+        frame: a frame of MD, at any orientation and strained by up to `STRAIN_TOLERANCE`.
+        settings: section `structures`.
+    """
+    source = _source(settings.model_dump_json())
+    repeats = _repeats(frame, source)
+    if repeats is None:
+        return None
+    full = source.atoms.repeat(repeats)
+    mobile = full.arrays["site"] != FRAMEWORK
+    ions = frame.numbers == full.numbers[mobile][0]
+    if ions.sum() > mobile.sum() or sorted(frame.numbers[~ions]) != sorted(full.numbers[~mobile]):
+        return None
+    ideal = full.get_scaled_positions(wrap=False)
+    origin = _origin(frame, ~ions, ideal[~mobile], full.numbers[~mobile])
+    if origin is None:
+        return None
+    distances = _distances(frame.get_scaled_positions(wrap=False)[ions] - origin, ideal[mobile], np.asarray(frame.cell))
+    _, occupied = linear_sum_assignment(distances**2)
+    return f"{'x'.join(map(str, repeats))}:{site_symmetry(settings, repeats).key(occupied)}"
+
+
+def _repeats(frame: Atoms, source: SourceCell) -> tuple[int, int, int] | None:
+    """Repeats of the source cell that make the cell of a frame."""
+    if not frame.pbc.all():
+        return None
+    found, single = frame.cell.cellpar(), source.atoms.cell.cellpar()
+    ratio = found[:3] / single[:3]
+    repeats = np.maximum(np.round(ratio), 1)
+    strained = np.abs(ratio / repeats - 1) > STRAIN_TOLERANCE
+    if strained.any() or np.any(np.abs(found[3:] - single[3:]) > ANGLE_TOLERANCE_DEG):
+        return None
+    a, b, c = repeats.astype(int).tolist()
+    return a, b, c
+
+
+def _origin(frame: Atoms, fixed: np.ndarray, ideal: np.ndarray, numbers: np.ndarray) -> np.ndarray | None:
+    """Fractional shift (3,) of the framework against its ideal place; None where it is another framework.
+
+    Each ideal atom of the rarest element is tried as the place of its first atom.
+    """
+    elements, counts = np.unique(numbers, return_counts=True)
+    rarest = elements[counts.argmin()]
+    cell_A = np.asarray(frame.cell)
+    found = frame.get_scaled_positions(wrap=False)
+    anchor = found[fixed & (frame.numbers == rarest)][0]
+    best, best_A = None, FRAMEWORK_TOLERANCE_A
+    for place in ideal[numbers == rarest]:
+        shift = anchor - place
+        for _ in range(2):
+            rms_A, mean = _misfit(found, frame.numbers, fixed, ideal, numbers, shift, cell_A)
+            shift = shift + mean
+        if rms_A < best_A:
+            best, best_A = shift, rms_A
+    return best
+
+
+def _misfit(
+    found: np.ndarray,
+    found_numbers: np.ndarray,
+    fixed: np.ndarray,
+    ideal: np.ndarray,
+    numbers: np.ndarray,
+    shift: np.ndarray,
+    cell_A: np.ndarray,
+) -> tuple[float, np.ndarray]:
+    """R.m.s. distance in Å from each framework atom to the nearest ideal atom of its element, and the mean vector."""
+    vectors = []
+    for element in np.unique(numbers):
+        difference = found[fixed & (found_numbers == element)][:, None] - shift - ideal[numbers == element]
+        difference -= np.round(difference)
+        nearest = np.linalg.norm(difference @ cell_A, axis=2).argmin(axis=1)
+        vectors.append(difference[np.arange(len(difference)), nearest])
+    stacked = np.concatenate(vectors)
+    mean = stacked.mean(axis=0)
+    return float(np.sqrt((((stacked - mean) @ cell_A) ** 2).sum(axis=1).mean())), mean
+
+
+def _distances(ions: np.ndarray, sites: np.ndarray, cell_A: np.ndarray) -> np.ndarray:
+    """(k, s) distances in Å between fractional positions, over the nearest images."""
+    return Periodic(cell_A).distances_A(ions @ cell_A, sites @ cell_A)

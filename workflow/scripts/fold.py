@@ -1,0 +1,21 @@
+from redoxmd.checkpoint import Checkpoint
+from redoxmd.config import parse_config
+from redoxmd.cross_validation import left_out_errors
+from redoxmd.frames import read_frames
+from redoxmd.job import job
+from redoxmd.records import atomic_path, file_sha256, read_json
+from redoxmd.split import Configuration
+
+with job("train", snakemake.log[0], snakemake.threads):
+    settings = parse_config(snakemake.config).train
+    fold, seed = int(snakemake.wildcards.fold), snakemake.params.seed
+    data = [file_sha256(path) for path in snakemake.input]
+    given = [dict(snakemake.params.train), fold, seed, snakemake.params.get("version", 1)]
+    checkpoint = Checkpoint(snakemake.params.state, [data, *given])
+    record = read_json(snakemake.input.record)["configurations"]
+    configurations = {item["config_id"]: Configuration(**item) for item in record}
+    frames = read_frames(snakemake.input.dataset)
+    errors = left_out_errors(frames, configurations, settings, fold, seed, checkpoint)
+    with atomic_path(snakemake.output.errors) as temporary:
+        errors.to_csv(temporary, index=False, float_format="%.6g")
+    checkpoint.clear()
