@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.fd import calculate_numerical_forces
 from ase.calculators.singlepoint import SinglePointCalculator
 
@@ -22,6 +23,21 @@ def nvp(x=3.0, seed=1):
 
 def result(atoms, energy=0.0, **changes):
     return Result(energy, **{"forces_eV_A": np.zeros((len(atoms), 3)), **changes})
+
+
+class Spins(Calculator):
+    """An ASE calculator of zeros with these moments; of the local ones, the sum is given."""
+
+    def __init__(self, given):
+        super().__init__()
+        self.given = given
+        self.implemented_properties = ["energy", "forces", *given]
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
+        super().calculate(atoms, properties, system_changes)
+        self.results = {"energy": 0.0, "forces": np.zeros((len(atoms), 3))} | self.given
+        if "magmoms" in self.given:
+            self.results["magmoms"] = np.full(len(atoms), self.given["magmoms"] / len(atoms))
 
 
 class TestVerdict:
@@ -203,6 +219,33 @@ class TestAse:
         np.testing.assert_allclose(label.forces_eV_A, atoms.get_forces())
         np.testing.assert_allclose(label.stress_eV_A3, atoms.get_stress(voigt=False))
         assert label.moments_muB is None
+
+    @pytest.mark.parametrize(
+        ("given", "refused"),
+        [
+            ({"magmom": 7.7, "magmoms": 7.0}, ""),
+            ({"magmom": 2.0, "magmoms": 7.9}, "total moment 2.00 μB, expected 8.00"),
+            ({"magmom": 8.6}, "total moment 8.60 μB, expected 8.00"),
+            ({"magmoms": 7.2}, ""),
+            ({"magmoms": 6.0}, "sum of local moments 6.00 μB, expected 8.00"),
+            ({}, ""),
+        ],
+    )
+    def test_another_spin_state_is_refused_where_the_calculator_gives_moments(self, given, refused):
+        settings = AseEngine(calculator="tests.test_engines.Spins", keywords={"given": given})
+        engine = get_engine(Engine(name="ase", ase=settings))
+        if not refused:
+            assert (engine.calculate(nvp()).moments_muB is None) == ("magmoms" not in given)
+            return
+        with pytest.raises(LabelRefused) as caught:
+            engine.calculate(nvp())
+        assert (caught.value.reason, caught.value.detail) == ("wrong_moment", refused)
+
+    def test_without_initial_moments_no_spin_state_is_asked_for(self):
+        settings = AseEngine(calculator="tests.test_engines.Spins", keywords={"given": {"magmom": 2.0}})
+        atoms = nvp()
+        atoms.set_initial_magnetic_moments(None)
+        assert get_engine(Engine(name="ase", ase=settings)).calculate(atoms).energy_eV == 0.0
 
     def test_missing_calculator_says_what_to_install(self):
         settings = Engine(name="ase", ase=AseEngine(calculator="no.such.Calculator", requires="somepackage"))

@@ -27,6 +27,7 @@ class Level:
         potentials: element → pseudopotential or setup, in full ("PAW_PBE Na_pv 19Sep2006").
         kpoint_reach_A: smallest of divisions × cell length over the three axes, Å; None where the file does not say.
         details: further settings that change energies (smearing, precision, …).
+        complete: whether a setting that `details` does not list has the code's default; else it is not known.
     """
 
     code: str
@@ -37,6 +38,7 @@ class Level:
     potentials: dict[str, str] = field(default_factory=dict)
     kpoint_reach_A: float | None = None
     details: dict[str, Any] = field(default_factory=dict)
+    complete: bool = False
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class ReadFrame:
         forces_eV_A: (n, 3); of whatever shape the file gave.
         stress_eV_A3: (3, 3), ASE's sign; None where the file has none.
         moments_muB: (n,) or None.
+        total_moment_muB: of the cell, None where the file does not say.
         scf_steps: electronic steps, None where the file does not say.
         converged: electronically; None where the file does not say.
         refusal: why the reader itself refuses this step, whose numbers mean nothing then; those behind it can be read.
@@ -63,6 +66,7 @@ class ReadFrame:
     moments_muB: np.ndarray | None = None
     scf_steps: int | None = None
     converged: bool | None = None
+    total_moment_muB: float | None = None
     refusal: LabelRefused | None = None
 
 

@@ -51,7 +51,9 @@ def bare(atoms: Atoms) -> Atoms:
     frame = Atoms(numbers=atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
     for key in KEPT_ARRAYS[2:]:
         if key in atoms.arrays:
-            frame.set_array(key, atoms.arrays[key].copy())
+            values = atoms.arrays[key]
+            # ASE reads words as objects, and writes those in another width than words.
+            frame.set_array(key, values.astype(str) if values.dtype == object else values.copy())
     return frame
 
 

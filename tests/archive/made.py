@@ -78,11 +78,8 @@ def header(atoms: Atoms, settings: dict) -> str:
     """The head of the real file with other atoms and tags."""
     text = real("converged", "vasprun.xml").partition(" <calculation>")[0]
     symbols = list(dict.fromkeys(atoms.symbols))
-    u = " ".join(f"{settings['u_eV'] if symbol == 'Cu' else 0:12.6f}" for symbol in symbols)
-    hubbard = (
-        f'   <v type="int" name="LDAUL">{" ".join("2" if symbol == "Cu" else "-1" for symbol in symbols)}</v>\n'
-        f'   <v name="LDAUU">{u}</v>\n   <v name="LDAUJ">{" ".join("0.0" for _ in symbols)}</v>\n'
-    )
+    u_eV = [settings["u_eV"] if symbol == "Cu" else 0.0 for symbol in symbols]
+    shells = [2 if symbol == "Cu" else -1 for symbol in symbols]
     replacements = (
         (r'name="ENCUT"> *[\d.]+', f'name="ENCUT"> {settings["cutoff_eV"]:.8f}'),
         (r'name="ENMAX"> *[\d.]+', f'name="ENMAX"> {settings["cutoff_eV"]:.8f}'),
@@ -90,7 +87,9 @@ def header(atoms: Atoms, settings: dict) -> str:
         (r'name="ISIF"> *\d', f'name="ISIF"> {settings["isif"]}'),
         (r'name="ISPIN"> *\d', f'name="ISPIN"> {settings["ispin"]}'),
         (r'name="GGA">--', f'name="GGA">{settings["gga"]}'),
-        (r' *<i type="logical" name="LDAU"> F  </i>\n', f'  <i type="logical" name="LDAU"> T  </i>\n{hubbard}'),
+        (r" </incar>\n", hubbard(shells, u_eV) + " </incar>\n"),
+        # In its parameters VASP lists the first species only.
+        (r' *<i type="logical" name="LDAU"> F  </i>\n', hubbard(shells[:1], u_eV[:1])),
         (r'name="divisions">[ \d]+', 'name="divisions"> {} {} {} '.format(*settings["kpoints"])),
         (r"(?s) <atominfo>.*</atominfo>\n", atominfo(atoms, settings["titles"])),
         (r'(?s) <structure name="initialpos" >.*?</structure>\n', structure(atoms, ' name="initialpos" ')),
@@ -101,12 +100,22 @@ def header(atoms: Atoms, settings: dict) -> str:
     return text
 
 
+def hubbard(shells: list[int], u_eV: list[float]) -> str:
+    """+U of Dudarev, as VASP 5.2 to 6 write it."""
+    return (
+        '  <i type="logical" name="LDAU"> T  </i>\n  <v type="int" name="LDAUTYPE">     2</v>\n'
+        f'  <v type="int" name="LDAUL">{"".join(f"{shell:6d}" for shell in shells)}</v>\n'
+        f'  <v name="LDAUU">{"".join(f"{u:16.8f}" for u in u_eV)}</v>\n'
+        f'  <v name="LDAUJ">{"".join(f"{0:16.8f}" for _ in u_eV)}</v>\n'
+    )
+
+
 def atominfo(atoms: Atoms, titles: dict[str, str]) -> str:
     """Atoms and their potentials, in VASP's form."""
     symbols = list(dict.fromkeys(atoms.symbols))
     rows = "".join(f"    <rc><c>{s:2}</c><c>{symbols.index(s) + 1:4}</c></rc>\n" for s in atoms.symbols)
     types = "".join(
-        f"    <rc><c>{list(atoms.symbols).count(s):4}</c><c>{s:2}</c><c>     26.98000000</c><c>      3.00000000</c>"
+        f"    <rc><c>{list(atoms.symbols).count(s):4}</c><c>{s:2}</c><c>     26.98000000</c><c>      1.00000000</c>"
         f"<c>  {titles[s]:38}</c></rc>\n"
         for s in symbols
     )

@@ -37,6 +37,19 @@ def test_files_of_a_folder_belong_together_by_their_numbers(tmp_path):
     assert found.others == 2
 
 
+def test_files_of_a_run_belong_together_by_what_stands_before(tmp_path):
+    # As `engine.vasp.files` keeps them.
+    put(tmp_path / "kept", *(f"run00000{n}.{name}" for n in (1, 2) for name in ("vasprun.xml", "CHGCAR.gz", "AECCAR0")))
+    put(tmp_path / "kept", "neutral_OUTCAR", "MYOUTCAR")
+    found = find_sources([tmp_path])
+    assert summary(found) == [
+        ("kept_neutral", "outcar", "neutral_OUTCAR", None, None),
+        ("kept_run000001", "vasprun", "run000001.vasprun.xml", None, "run000001.CHGCAR.gz"),
+        ("kept_run000002", "vasprun", "run000002.vasprun.xml", None, "run000002.CHGCAR.gz"),
+    ]
+    assert found.others == 3
+
+
 def test_words_around_the_names_tell_calculations_apart(tmp_path):
     put(tmp_path / "a", "vasprun.xml.relax1", "vasprun.relax2.xml.gz", "OUTCAR.relax2.gz", "OUTCAR.static")
     put(tmp_path / "b", "run1_vasprun.xml", "run1_OUTCAR", "run2.vasprun.xml.xz", "run1_CHGCAR.gz")

@@ -8,6 +8,7 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read, write
 
+from redoxmd.archive.ase_files import read_ase
 from redoxmd.archive.importing import import_archive
 
 CELL = 'Lattice="6 0 0 0 6 0 0 0 6" pbc="T T T"'
@@ -305,6 +306,21 @@ class TestForms:
         frames, refused, _ = imported(tmp_path, text + text.replace("T T T", "T T F") + text)
         assert [item.pbc.tolist() for item in frames] == [[True] * 3, [True, True, False]]
         assert [row[:2] for row in refused] == [("2", "duplicate")]
+
+    @pytest.mark.parametrize(
+        ("columns", "keys", "values", "total_muB"),
+        [
+            (":forces:R:3", "energy=-10.0 magmom=3.0", [REFERENCE], 3.0),
+            (":REF_forces:R:3", "REF_energy=-10.0 magmom=3.0", [REFERENCE], 3.0),
+            (":forces:R:3:REF_forces:R:3", "energy=-9.0 REF_energy=-10.0 magmom=3.0", [MODEL, REFERENCE], None),
+            (":forces:R:3", "energy=-10.0", [REFERENCE], None),
+        ],
+        ids=["plain", "reference", "of a model", "none"],
+    )
+    def test_a_total_moment_goes_with_its_energy(self, tmp_path, columns, keys, values, total_muB):
+        (tmp_path / "frames.extxyz").write_text(frame(columns, keys, *values))
+        (found,) = read_ase(tmp_path / "frames.extxyz", "extxyz").frames
+        assert (found.energy_eV, found.total_moment_muB) == (-10.0, total_muB)
 
     def test_energies_and_moments_of_atoms(self, tmp_path):
         columns = ":forces:R:3:energies:R:1:magmoms:R:1"

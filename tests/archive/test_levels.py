@@ -62,6 +62,13 @@ def test_a_file_that_gives_a_hash_is_of_the_level_of_that_hash():
     assert members(groups) == [[0, 1], [2]]
 
 
+def test_a_file_without_a_hash_cannot_be_compared_with_a_level_known_by_its_hash():
+    wanted = Level("emt", details={"settings_hash": "mine"})
+    (said,) = level_differences(BASE, wanted, "mine")
+    assert "the level of emt cannot be read from files, only its settings hash mine, and this one (vasp) has" in said
+    assert "without --config" in said
+
+
 def test_levels_that_differ_in_k_points_alone_have_hashes_of_their_own():
     coarse = replace(BASE, kpoint_reach_A=5.0)
     groups = group_levels([BASE, BASE, coarse])

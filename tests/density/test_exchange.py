@@ -428,6 +428,29 @@ def test_a_charged_cell_needs_its_outcar(tmp_path):
     assert read_chgcar(tmp_path / "CHGCAR", VALENCE_ELECTRONS).electrons == neutral.electrons - 1
 
 
+# Density, files beside it with the electrons they say, and the electrons expected of it.
+PAIRS = {
+    "by suffix": ("CHGCAR.1", {"OUTCAR": 320, "OUTCAR.1": 319, "OUTCAR.2": 318}, 319),
+    "by suffix, compressed": ("CHGCAR.relax1.gz", {"OUTCAR.gz": 320, "OUTCAR.relax1.gz": 319}, 319),
+    "by suffix, another separator": ("CHGCAR_1", {"OUTCAR": 320, "vasprun_1.xml": 319}, 319),
+    "by prefix": ("run000002.CHGCAR.gz", {"run000001.vasprun.xml": 320, "run000002.vasprun.xml": 319}, 319),
+    "not with that of a tag": ("CHGCAR", {"OUTCAR.1": 319}, None),
+    "plain ones of the only density": ("CHGCAR.spin", {"OUTCAR": 320}, 320),
+    "plain ones of a plain density": ("CHGCAR.1", {"OUTCAR": 320, "CHGCAR": 0}, None),
+    "cores are no other run": ("CHGCAR", {"OUTCAR": 320, "AECCAR0": 0}, 320),
+    "no plain one beside one of the tag": ("CHGCAR.1", {"vasprun.xml": 320, "OUTCAR.1": None}, None),
+}
+
+
+@pytest.mark.parametrize("case", PAIRS)
+def test_electrons_are_those_of_the_run_of_the_density(tmp_path, case):
+    name, beside, expected = PAIRS[case]
+    for other, electrons in beside.items():
+        text = "" if electrons is None else (VASPRUN if "xml" in other else OUTCAR).format(electrons=float(electrons))
+        (tmp_path / other).write_bytes(gzip.compress(text.encode()) if other.endswith(".gz") else text.encode())
+    assert find_electrons(tmp_path / name) == expected
+
+
 @pytest.mark.parametrize("name", ["OUTCAR", "OUTCAR.gz", "vasprun.xml", "vasprun.xml.gz", "POTCAR"])
 def test_valences_from_the_files_beside(tmp_path, name):
     text = (VASPRUN if "xml" in name else OUTCAR).format(electrons=29.0)

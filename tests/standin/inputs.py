@@ -66,6 +66,8 @@ LOGICALS = set(
     ]
 )
 STRINGS = set(["SYSTEM", "PREC", "ALGO", "LREAL", "GGA", "METAGGA"])
+# Of these VASP writes vectors, although it takes one number; in its parameters they hold the first species only.
+HUBBARD = ("LDAUTYPE", "LDAUL", "LDAUU", "LDAUJ")
 LISTS = set(["MAGMOM", "LDAUL", "LDAUU", "LDAUJ", "LANGEVIN_GAMMA", "RANDOM_SEED", "RWIGS"])
 
 
@@ -131,6 +133,8 @@ class Job:
     poscar: Poscar
     kpoints: Kpoints
     potcars: list
+    # Words of the INCAR, which OUTCAR repeats.
+    words: dict
 
     @property
     def electrons(self):
@@ -160,7 +164,8 @@ def read_job(folder):
     for name in ("INCAR", "POSCAR", "POTCAR"):
         if not (folder / name).exists():
             raise VaspStop(f" ERROR: there must be {name} in the folder")
-    incar = read_incar((folder / "INCAR").read_text())
+    words = read_words((folder / "INCAR").read_text())
+    incar = {tag: _value(tag, value) for tag, value in words.items()}
     poscar = read_poscar((folder / "POSCAR").read_text())
     potcars = read_potcars((folder / "POTCAR").read_text())
     if [potcar.element for potcar in potcars] != poscar.types:
@@ -174,18 +179,19 @@ def read_job(folder):
         raise VaspStop(" the stand-in does not relax")
     if incar.get("MDALGO", 0) not in (0, 3):
         raise VaspStop(" the stand-in knows MDALGO 0 and 3")
-    return Job(incar, poscar, read_kpoints(folder / "KPOINTS", incar, poscar.cell_A), potcars)
+    return Job(incar, poscar, read_kpoints(folder / "KPOINTS", incar, poscar.cell_A), potcars, words)
 
 
-def read_incar(text):
+def read_words(text):
+    """Tag → what the INCAR says."""
     text = re.sub(r"\\\s*\n", " ", text)
-    values = {}
+    words = {}
     for line in itertools.chain.from_iterable(line.split(";") for line in text.splitlines()):
         line = re.split("[#!]", line)[0]
         if "=" in line:
             tag, _, value = line.partition("=")
-            values[tag.strip().upper()] = _value(tag.strip().upper(), value.strip())
-    return values
+            words[tag.strip().upper()] = value.strip()
+    return words
 
 
 def _value(tag, text):

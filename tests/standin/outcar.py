@@ -33,7 +33,10 @@ def _potcars(job):
     )
     # Every name comes twice, as in real files; readers count on it.
     title = job.incar.get("SYSTEM", "unknown system")
-    return f" INCAR:\n{names}{names}{blocks}\n\n POSCAR: {title:<40}\n  positions in direct lattice\n{BLANK_RULE}"
+    tags = "".join(f"   {tag} = {words}\n" for tag, words in job.words.items())
+    return (
+        f" INCAR:\n{tags}\n{names}{names}{blocks}\n\n POSCAR: {title:<40}\n  positions in direct lattice\n{BLANK_RULE}"
+    )
 
 
 def _symmetry(job):
@@ -75,9 +78,9 @@ def _settings(job):
     if get("LDAU", False):
         hubbard = (
             f" LDA+U is selected, type is set to LDAUTYPE = {get('LDAUTYPE', 2):2d}\n"
-            f"   angular momentum for each species LDAUL = {''.join(f'{x:6d}' for x in get('LDAUL', []))}\n"
-            f"   U (eV)           for each species LDAUU = {''.join(f'{x:6.1f}' for x in get('LDAUU', []))}\n"
-            f"   J (eV)           for each species LDAUJ = {''.join(f'{x:6.1f}' for x in get('LDAUJ', []))}\n"
+            f"   angular momentum for each species LDAUL = {''.join(f'{x:5d}' for x in get('LDAUL', []))}\n"
+            f"   U (eV)           for each species LDAUU = {''.join(f'{x:5.1f}' for x in get('LDAUU', []))}\n"
+            f"   J (eV)           for each species LDAUJ = {''.join(f'{x:5.1f}' for x in get('LDAUJ', []))}\n"
         )
     return (
         f" Startparameter for this run:\n   NWRITE = {get('NWRITE', 2):6d}    write-flag & timer\n"

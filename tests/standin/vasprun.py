@@ -1,6 +1,9 @@
 """vasprun.xml as VASP 6.2.0 writes it, piece by piece.
 
-`parameters.xml` is the section of that name of a VASP 6.2.0 run in the test data of aiida-vasp (MIT licence).
+`parameters.xml` is the section of that name of a VASP 6.2.0 run in the test data of aiida-vasp (MIT licence). What VASP
+makes of other tags was looked up in the public vasprun.xml of pymatgen's and custodian's tests (VASP 5.2 to 6.4): of +U
+<incar> has the full lists and <parameters> those of the first species, LDAUTYPE is a vector; METAGGA stands in <incar>
+only, and LMETAGGA is F beside it; without ionic steps IBRION is -1, without WAVECAR ISTART is 0.
 """
 
 import re
@@ -8,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .inputs import INTEGERS, STRINGS
+from .inputs import HUBBARD, INTEGERS, STRINGS
 from .numbers import KBAR, fixed
 
 TEMPLATE = Path(__file__).with_name("parameters.xml")
@@ -59,14 +62,14 @@ def _text(tag, value):
 def _entry(tag, value):
     kind = "logical" if isinstance(value, bool) else "string" if tag in STRINGS else "int" if tag in INTEGERS else ""
     attribute = f'type="{kind}" ' if kind else ""
-    name = "v" if isinstance(value, list) else "i"
+    name = "v" if isinstance(value, list) or tag in HUBBARD else "i"
     return f'<{name} {attribute}name="{tag}">{_text(tag, value)}</{name}>'
 
 
 def _parameters(job):
     incar, text = job.incar, TEMPLATE.read_text()
     atoms, charges = sum(job.poscar.counts), incar.get("LDAU", False)
-    values = {tag: value for tag, value in incar.items() if tag not in ("ENCUT", "LREAL", "NBANDS")}
+    values = {tag: value for tag, value in incar.items() if tag not in ("ENCUT", "LREAL", "NBANDS", "LAMBDA")}
     values |= {
         "SYSTEM": incar.get("SYSTEM", "unknown system")[:40],
         "PREC": incar.get("PREC", "Normal").lower()[:6],
@@ -80,17 +83,16 @@ def _parameters(job):
         "NELM": incar.get("NELM", 60),
         "EDIFF": incar.get("EDIFF", 1e-4),
         "NSW": incar.get("NSW", 0),
-        "IBRION": incar.get("IBRION", 0 if incar.get("NSW", 0) > 0 else -1),
+        "IBRION": incar.get("IBRION", 0) if incar.get("NSW", 0) > 0 else -1,
         "ISIF": incar.get("ISIF", 0 if job.molecular_dynamics else 2),
         "NUPDOWN": incar.get("NUPDOWN", -1.0),
         "ISMEAR": incar.get("ISMEAR", 1),
         "SIGMA": incar.get("SIGMA", 0.2),
-        "ISTART": incar.get("ISTART", 0),
+        "ISTART": incar.get("ISTART", 0) if Path("WAVECAR").exists() else 0,
         "POTIM": incar.get("POTIM", 0.5),
         "LORBIT": incar.get("LORBIT", 0),
         "TEEND": incar.get("TEEND", incar.get("TEBEG", 1e-4)),
         "LREAL": bool(incar.get("LREAL", False)),
-        "LMETAGGA": "METAGGA" in incar,
         "POMASS": [potcar.mass for potcar in job.potcars],
     }
     for tag, value in values.items():
@@ -99,8 +101,8 @@ def _parameters(job):
             lambda found, t=tag, v=value: found[1] + _typed(found[1], t, v),
             text,
         )
-    extra = {tag: incar[tag] for tag in ("LDAUTYPE", "LDAUL", "LDAUU", "LDAUJ") if charges and tag in incar}
-    extra |= {"METAGGA": incar["METAGGA"]} if "METAGGA" in incar else {}
+    first = {tag: np.atleast_1d(incar[tag])[:1].tolist() for tag in HUBBARD if charges and tag in incar}
+    extra = first | ({"LDAUPRINT": incar.get("LDAUPRINT", 0)} if charges else {})
     added = "".join(f"\n  {_entry(tag, value)}" for tag, value in extra.items())
     return re.sub(r'(<i type="logical" name="LDAU">[^<]*</i>)', lambda found: found[1] + added, text)
 

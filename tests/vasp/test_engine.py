@@ -126,6 +126,7 @@ SCENARIOS = {
     "a force of 999 eV/Å": (["huge_force"], 0, "force_ceiling", ""),
     "wrong order of atoms": (["wrong_order"], 0, "wrong_structure", ""),
     "wrong positions": (["wrong_positions"], 0, "wrong_structure", ""),
+    "another spin state": (["wrong_moment"], 0, "wrong_moment", ""),
     "one electron more": (["wrong_charge"], 0, "wrong_settings", ""),
     "another cutoff": (["other_encut"], 0, "wrong_settings", ""),
     "BRMIX once, then fine": (["brmix", "fine"], 2, None, "brmix"),
@@ -217,6 +218,38 @@ def test_another_run_s_output_is_stale(standin, tmp_path, monkeypatch):
     assert caught.value.reason == "stale_output"
 
 
+@pytest.mark.parametrize(
+    ("change", "refused"),
+    [
+        (("", ""), ""),
+        # One that VASP 5 takes without repeating it, and one that a later VASP lists although nobody set it.
+        (('  <i name="VDW_CNRADIUS">     20.00000000</i>\n', '  <i type="int" name="INEWTAG">     1</i>\n'), ""),
+        (('name="VDW_CNRADIUS">     20.0', 'name="VDW_CNRADIUS">     30.0'), "VDW_CNRADIUS 30.0 against 20.0"),
+        (('<i name="EFIELD">      0.0', '<i name="EFIELD">      0.2'), "EFIELD 0.2 against 0.0"),
+    ],
+)
+def test_tags_that_no_table_knows_are_compared_where_vasp_shows_them(standin, tmp_path, monkeypatch, change, refused):
+    from redoxmd.engines.vasp import engine as module
+
+    original = module.run_under_custodian
+
+    def changed(folder, command, limits):
+        custody = original(folder, command, limits)
+        text = (folder / "vasprun.xml").read_text()
+        assert change[0] in text
+        (folder / "vasprun.xml").write_text(text.replace(*change, 1))
+        return custody
+
+    monkeypatch.setattr(module, "run_under_custodian", changed)
+    engine = get_engine(settings_of(standin, incar={"VDW_CNRADIUS": 20.0}), (1, 1, 1), tmp_path / "work")
+    if not refused:
+        engine.calculate(nvp(2.5))
+        return
+    with pytest.raises(LabelRefused, match="wrong_settings") as caught:
+        engine.calculate(nvp(2.5))
+    assert refused in caught.value.detail
+
+
 class TestInternalMD:
     STEPS = Label(steps=7, timestep_fs=1.0, density_every=3)
 
@@ -287,7 +320,13 @@ class TestInternalMD:
         assert len(run.frames) == 4
 
     @pytest.mark.parametrize(
-        ("word", "reason"), [("nelm", "unconverged"), ("no_start", "did_not_start"), ("oom", "out_of_memory")]
+        ("word", "reason"),
+        [
+            ("nelm", "unconverged"),
+            ("no_start", "did_not_start"),
+            ("oom", "out_of_memory"),
+            ("wrong_moment", "wrong_moment"),
+        ],
     )
     def test_a_run_that_fails_as_a_whole(self, standin, tmp_path, word, reason):
         standin.behave("fine", "fine", word)

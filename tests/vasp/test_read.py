@@ -136,8 +136,9 @@ class TestNumbersReadByEye:
             # 4 × 2.734364 √2
             kpoint_reach_A=pytest.approx(15.467899, abs=1e-6),
             details=found.level.details,
+            complete=True,
         )
-        expected = {"ISMEAR": 0, "SIGMA": 0.05, "PREC": "accurate", "LASPH": True, "LREAL": True, "NUPDOWN": -1}
+        expected = {"ISMEAR": 0, "SIGMA": 0.05, "PREC": "accurate", "LASPH": True, "LREAL": "auto", "NUPDOWN": -1}
         assert expected.items() <= found.level.details.items()
 
     def test_header_of_outcar(self):
@@ -565,7 +566,7 @@ class TestLevel:
             ({"SIGMA": 0.1}, "SIGMA 0.05 against 0.1"),
             ({"ISMEAR": 1}, "ISMEAR 0 against 1"),
             ({"PREC": "Normal"}, "PREC accurate against normal"),
-            ({"LREAL": "Auto"}, "LREAL False against True"),
+            ({"LREAL": "Auto"}, "LREAL False against auto"),
             ({"IVDW": 12}, "IVDW 0 against 12"),
             ({"NUPDOWN": 2}, "NUPDOWN free against fixed"),
             ({"divisions": (1, 1, 2)}, "k-points that reach 20 against 10 Å"),

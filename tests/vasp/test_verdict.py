@@ -91,7 +91,8 @@ def test_order_of_reasons():
 
 def test_unconverged_says_how_far_it_came():
     assert "step 7: the electrons did not converge in 12 steps" in str(refusal(frame(converged=False)))
-    assert "force field" in str(refusal(frame(converged=False, scf_steps=0)))
+    said = str(refusal(frame(converged=False, scf_steps=0)))
+    assert "force field" in said and "label it by a run without ML_LMLFF" in said
 
 
 class TestStructure:

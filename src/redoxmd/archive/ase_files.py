@@ -137,4 +137,5 @@ def _frame(atoms: Atoms | LabelRefused, step: int, notes: Counter[str], converge
         labels.stress_eV_A3,
         labels.moments_muB,
         converged=None if said is None else str(said).lower() in TRUE_WORDS,
+        total_moment_muB=labels.total_moment_muB,
     )

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from redoxmd.archive.importing import Demand
     from redoxmd.config.sections import Config
 
@@ -64,12 +67,19 @@ def _import(options: argparse.Namespace) -> int:
 
 def _demand(config: Config, *, trust: bool) -> Demand:
     """The level and hash of a config's engine; the hash alone where the engine's level cannot be told."""
+    from ase import Atoms
+
     from redoxmd.archive.importing import Demand
     from redoxmd.archive.levels import GIVEN
     from redoxmd.calculation import Level
     from redoxmd.engines import level_of_config, settings_hash
     from redoxmd.errors import ConfigError
+    from redoxmd.structures.build import initial_moments
     from redoxmd.structures.source import source_cell
+
+    @cache
+    def expected(symbols: tuple[str, ...]) -> np.ndarray:
+        return initial_moments(Atoms(symbols), config.structures)
 
     atoms = source_cell(config.structures).atoms
     known = settings_hash(config.engine)
@@ -77,7 +87,7 @@ def _demand(config: Config, *, trust: bool) -> Demand:
         level = level_of_config(config.engine, list(dict.fromkeys(atoms.symbols)), atoms.cell.lengths().tolist())
     except ConfigError:
         level = Level(config.engine.name, details={GIVEN: known})
-    return Demand(level, known, trust)
+    return Demand(level, known, trust, lambda frame: expected(tuple(frame.symbols)))
 
 
 def _export(options: argparse.Namespace) -> int:

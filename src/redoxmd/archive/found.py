@@ -11,6 +11,8 @@ from pathlib import Path
 from redoxmd.density.exchange.text import UNPACK_IT, is_packed, plain_name, vasp_file
 from redoxmd.errors import DataError
 
+# Files of VASP that make a calculation, of those that `vasp_file` knows.
+VASP_KINDS = ("vasprun", "outcar", "chgcar", "vaspout")
 SUFFIXES = {".extxyz": "extxyz", ".xyz": "extxyz", ".exyz": "extxyz", ".traj": "traj", ".gpw": "gpw"}
 LOG_SUFFIXES = (".txt", ".log", ".out")
 # The banner of a GPAW log; it stands in the first lines.
@@ -134,7 +136,7 @@ def _sort_out(files: Iterable[Path], root: Path, found: Found) -> None:
     vasp: dict[str, dict[str, Path]] = {}
     for path in files:
         kind, tag = _kind(path)
-        if kind in ("vasprun", "outcar", "chgcar", "vaspout"):
+        if kind in VASP_KINDS:
             # A file beside its own compressed copy is looked at as well.
             twin = kind in vasp.get(tag, {})
             vasp.setdefault(path.name if twin else tag, {})[kind] = path
@@ -160,7 +162,7 @@ def _sort_out(files: Iterable[Path], root: Path, found: Found) -> None:
 def _kind(path: Path) -> tuple[str, str]:
     """What a file is by its name (for logs by its first lines), and what tells it apart in its folder."""
     vasp = vasp_file(path)
-    if vasp is not None:
+    if vasp is not None and vasp[0] in VASP_KINDS:
         return vasp
     name = plain_name(path)
     plain = Path(name)

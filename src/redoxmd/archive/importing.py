@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
+import numpy as np
 from ase import Atoms
 
 from redoxmd.archive.densities import DensityJob, import_beside
@@ -25,6 +26,8 @@ from redoxmd.frames import frame_text
 from redoxmd.records import write_text
 
 FORCE_CEILING_EV_A = 100.0
+# A vasprun.xml refused for these is no better file than the OUTCAR beside it.
+NO_HEADER = ("did_not_start", "unfinished", "corrupted")
 CARRIED_INFO = ("time_fs", "temperature_K", "md")
 
 
@@ -36,11 +39,13 @@ class Demand:
         level: None where only the hash is known.
         settings_hash: what the frames will carry.
         trust: files that state no level are taken as of this one.
+        initial_moments: of atoms (n,), μB: the spin state that frames must have, see `judge_moments`.
     """
 
     level: Level
     settings_hash: str
     trust: bool = False
+    initial_moments: Callable[[Atoms], np.ndarray] | None = None
 
 
 def import_archive(
@@ -70,7 +75,9 @@ def import_archive(
     for path, why in found.skipped.items():
         report.note(path, {why: 1})
     groups = _group(found.sources, target, demand, report)
-    run = _Import(target, groups, report, Names(target.taken, config_id), force_ceiling_eV_A, mixed)
+    names = Names(target.taken, config_id)
+    initial_moments = None if demand is None else demand.initial_moments
+    run = _Import(target, groups, report, names, force_ceiling_eV_A, mixed, initial_moments)
     target.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.folder, prefix=".import.") as scratch:
         frames = Path(scratch) / "frames.extxyz"
@@ -98,29 +105,38 @@ def _group(sources: list[Source], target: Target, demand: Demand | None, report:
     """
     levels: list[Level | None] = []
     for index, source in enumerate(sources):
-        level = _level(source, report)
-        if level is None and source.outcar is not None:
+        level, reason = _level(source, report)
+        if reason in NO_HEADER and source.outcar is not None:
             sources[index] = replace(source, path=source.outcar, kind="outcar", outcar=None)
-            level = _level(sources[index], report)
+            level, _ = _level(sources[index], report)
         levels.append(level)
     wanted = None if demand is None else Group(demand.level, demand.settings_hash)
     return group_levels(levels, wanted or target.group, trust=demand is not None and demand.trust)
 
 
-def _level(source: Source, report: ImportReport) -> Level | None:
+def _level(source: Source, report: ImportReport) -> tuple[Level | None, str]:
+    """The level of a calculation, or the reason why there is none, which the report has."""
     try:
-        return read_level_of(source)
+        return read_level_of(source), ""
     except LabelRefused as refusal:
         report.refuse(source.path, None, refusal.reason, refusal.detail)
-        return None
+        return None, refusal.reason
 
 
 class _Import:
     """The second pass: every calculation of the level, frame by frame."""
 
     def __init__(
-        self, target: Target, groups: list[Group], report: ImportReport, names: Names, ceiling: float, mixed: bool
+        self,
+        target: Target,
+        groups: list[Group],
+        report: ImportReport,
+        names: Names,
+        ceiling: float,
+        mixed: bool,
+        initial_moments: Callable[[Atoms], np.ndarray] | None,
     ) -> None:
+        self._initial_moments = initial_moments
         self._report, self._names, self._ceiling, self._mixed = report, names, ceiling, mixed
         self._groups = groups
         self._seen = dict(target.identities)
@@ -146,7 +162,7 @@ class _Import:
         last: Judged | None = None
         key: tuple[str, int] | None = None
         notes: Counter[str] = Counter()
-        for last in judge_calculation(source, group.settings_hash, self._ceiling, notes):
+        for last in judge_calculation(source, group.settings_hash, self._ceiling, notes, self._initial_moments):
             key = None
             if last.frame is None or last.result is None:
                 self._refuse(source, last)
@@ -157,6 +173,7 @@ class _Import:
                 continue
             key = self._names.frame(name, step, None if own is None else str(own))
             self._report.accepted[key[0]] += 1
+            self._report.spin_unknown += not last.spin_judged
             yield _label(last, source, group, *key)
         self._report.note(source.path, notes)
         if source.chgcar is not None:

@@ -36,12 +36,13 @@ STRESS_CEILING_eV_A3 = 1.0
 
 @dataclass(frozen=True)
 class Labels:
-    """Energy in eV, forces (n, 3) in eV/Å, stress (3, 3) in eV/Å³ with ASE's sign, moments (n,) in μB."""
+    """Energy in eV, forces (n, 3) in eV/Å, stress (3, 3) in eV/Å³ with ASE's sign, moments (n,) and total in μB."""
 
     energy_eV: float
     forces_eV_A: np.ndarray
     stress_eV_A3: np.ndarray | None = None
     moments_muB: np.ndarray | None = None
+    total_moment_muB: float | None = None
 
 
 def parse_comment(line: str) -> dict[str, Any]:
@@ -74,9 +75,10 @@ def read_labels(atoms: Atoms, notes: Counter[str]) -> Labels:
     energy = _numbers(*labels["energy"])
     if energy.size != 1:
         raise LabelRefused("corrupted", f"{_shown(labels['energy'][0])} has {energy.size} numbers; a frame has one")
-    # Moments under ASE's name go with the labels under ASE's names, if there are such.
+    # Moments under ASE's names go with the labels under ASE's names, if there are such.
     alone = not {"energy", "forces"} & sources.get(PLAIN, {}).keys()
     moments = labels.get("magmoms") or (sources[PLAIN].get("magmoms") if alone and PLAIN in sources else None)
+    total = getattr(atoms.calc, "results", {}).get("magmom") if alone or source == PLAIN else None
     stress = _stress(labels, abs(float(np.linalg.det(atoms.cell.array))), notes)
     used = {name for name, _ in labels.values()} | ({moments[0]} if moments else set()) | COMPANIONS
     unused = [_shown(name) for name, _ in found if name not in used]
@@ -84,7 +86,12 @@ def read_labels(atoms: Atoms, notes: Counter[str]) -> Labels:
         taken = " and ".join(labels[quantity][0] for quantity in ("energy", "forces"))
         notes[f"{taken} are the labels; left out beside them: {', '.join(unused)}"] += 1
     return Labels(
-        float(energy.item()), _numbers(*labels["forces"]), stress, None if moments is None else _numbers(*moments)
+        float(energy.item()),
+        _numbers(*labels["forces"]),
+        stress,
+        None if moments is None else _numbers(*moments),
+        # Three numbers with noncollinear spins.
+        None if total is None or np.size(total) != 1 else float(_numbers("magmom", total).item()),
     )
 
 

@@ -36,7 +36,11 @@ class Group:
 
 def _joined(known: Level, further: Level) -> Level:
     """A level with what another, that agrees with it, says besides; a hash stays with the file that gives it."""
+    from redoxmd.engines.vasp.level import without_defaults
+
     own = {key: value for key, value in known.details.items() if value is not None}
+    details = {key: value for key, value in further.details.items() if key != GIVEN} | own
+    complete = known.complete or further.complete
     return replace(
         known,
         code=known.code or further.code,
@@ -46,13 +50,16 @@ def _joined(known: Level, further: Level) -> Level:
         hubbard=further.hubbard | known.hubbard,
         potentials=further.potentials | {element: title for element, title in known.potentials.items() if title},
         kpoint_reach_A=known.kpoint_reach_A or further.kpoint_reach_A,
-        details={key: value for key, value in further.details.items() if key != GIVEN} | own,
+        # What a complete level does not list has its default, which an incomplete one states.
+        details=without_defaults(details) if complete else details,
+        complete=complete,
     )
 
 
 def level_hash(level: Level, *, whole: bool = False) -> str:
     """Identity of a level: the hash its file gives, else that of its content, but for what may differ within it."""
     record = asdict(level)
+    del record["complete"]
     if not whole:
         record["kpoint_reach_A"] = None
         record["details"] = {key: value for key, value in level.details.items() if key != LOOSE}
@@ -72,6 +79,8 @@ def level_differences(found: Level, wanted: Level, wanted_hash: str = "") -> lis
     """
     from redoxmd.engines.vasp.level import differences
 
+    if GIVEN in wanted.details and GIVEN not in found.details:
+        return [_no_hash(found, wanted)]
     if GIVEN in found.details or GIVEN in wanted.details:
         hashes = str(found.details.get(GIVEN)), str(wanted_hash or wanted.details.get(GIVEN))
         return [] if hashes[0] == hashes[1] else [f"settings hash {hashes[0]} instead of {hashes[1]}"]
@@ -80,6 +89,14 @@ def level_differences(found: Level, wanted: Level, wanted_hash: str = "") -> lis
     if is_stated(found) != is_stated(wanted):
         return ["states no level of theory" if is_stated(wanted) else "states a level of theory, the others none"]
     return differences(found, wanted)
+
+
+def _no_hash(found: Level, wanted: Level) -> str:
+    return (
+        f"the level of {wanted.code or 'the others'} cannot be read from files, only its settings hash "
+        f"{wanted.details[GIVEN]}, and this one ({found.code or 'no code'}) has none; import it without --config "
+        "into a dataset of its own"
+    )
 
 
 def group_levels(levels: Sequence[Level | None], demanded: Group | None = None, *, trust: bool = False) -> list[Group]:
@@ -133,6 +150,8 @@ def level_record(level: Level) -> dict[str, Any]:
     record["hubbard"] = {element: [orbital, u] for element, (orbital, u) in level.hubbard.items()}
     if level.kpoint_reach_A is not None:
         record["kpoint_reach_A"] = round(level.kpoint_reach_A, 3)
+    if not level.complete:
+        del record["complete"]
     return {key: value for key, value in record.items() if value not in (None, "", {})}
 
 

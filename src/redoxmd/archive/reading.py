@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from ase import Atoms
 
 from redoxmd.archive.ase_files import read_ase
 from redoxmd.archive.found import Source
@@ -31,12 +32,14 @@ class Judged:
         frame: None where the file stops making sense.
         result: None when refused.
         refusal: None when accepted.
+        spin_judged: False where a spin state was asked for and the file gives no moments.
         md: whether the frame is a step of MD, so that its neighbours in the file are those in time.
     """
 
     frame: ReadFrame | None
     result: Result | None = None
     refusal: LabelRefused | None = None
+    spin_judged: bool = True
     md: bool = True
 
 
@@ -79,7 +82,11 @@ def read_level_of(source: Source) -> Level:
 
 
 def judge_calculation(
-    source: Source, settings_hash: str, force_ceiling_eV_A: float, notes: Counter[str]
+    source: Source,
+    settings_hash: str,
+    force_ceiling_eV_A: float,
+    notes: Counter[str],
+    initial_moments: Callable[[Atoms], np.ndarray] | None = None,
 ) -> Iterator[Judged]:
     """Every frame with its verdict, in the order of the file; a last one without a frame where the file breaks off.
 
@@ -88,6 +95,7 @@ def judge_calculation(
         settings_hash: of its group; a frame that itself says another is refused.
         force_ceiling_eV_A: larger components are refused.
         notes: takes what was left out or assumed, a sentence each, and of how many frames.
+        initial_moments: of atoms (n,), μB, whose sum the total moment must be; None where no spin state is asked for.
     """
     from redoxmd.engines.vasp.text import is_md
 
@@ -98,7 +106,8 @@ def judge_calculation(
         yield Judged(None, refusal=_as_refusal(error, source.path))
         return
     judged = (
-        replace(_judge(frame, settings_hash, force_ceiling_eV_A), md=md) for frame in _frames(calculation, source)
+        replace(_judge(frame, settings_hash, force_ceiling_eV_A, initial_moments), md=md)
+        for frame in _frames(calculation, source)
     )
     yield from check_windows(judged) if md else (item for one in judged for item in check_together([one]))
     notes.update(calculation.notes)
@@ -123,10 +132,11 @@ def _with_moments(frames: Iterator[ReadFrame], outcar: Path, notes: Counter[str]
         if other is None:
             yield frame
         elif _is_same_step(frame, other):
-            yield frame if other.moments_muB is None else replace(frame, moments_muB=other.moments_muB)
+            yield replace(frame, moments_muB=other.moments_muB, total_moment_muB=other.total_moment_muB)
             other = next(beside, None)
         else:
-            if other.moments_muB is not None and frame.scf_steps:
+            stated = other.moments_muB is not None or other.total_moment_muB is not None
+            if stated and frame.scf_steps:
                 notes[f"moments of {outcar.name} left out: energy or positions there are of another calculation"] += 1
             yield frame
 
@@ -152,7 +162,12 @@ def _is_same_step(frame: ReadFrame, other: ReadFrame) -> bool:
     return bool(apart_A <= SAME_POSITIONS_A and np.abs(one.cell.array - two.cell.array).max() <= SAME_POSITIONS_A)
 
 
-def _judge(frame: ReadFrame | LabelRefused, settings_hash: str, force_ceiling_eV_A: float) -> Judged:
+def _judge(
+    frame: ReadFrame | LabelRefused,
+    settings_hash: str,
+    force_ceiling_eV_A: float,
+    initial_moments: Callable[[Atoms], np.ndarray] | None,
+) -> Judged:
     from redoxmd.engines.verdict import judge
 
     if isinstance(frame, LabelRefused):
@@ -167,7 +182,10 @@ def _judge(frame: ReadFrame | LabelRefused, settings_hash: str, force_ceiling_eV
         own = frame.atoms.info.get("settings_hash", settings_hash)
         if str(own) != settings_hash:
             raise LabelRefused("wrong_settings", f"settings hash {own} instead of {settings_hash}; split the file")
-        return Judged(frame, judge(frame, force_ceiling_eV_A))
+        initial_muB = None if initial_moments is None else initial_moments(frame.atoms)
+        spin_judged = not np.any(initial_muB) or frame.total_moment_muB is not None or frame.moments_muB is not None
+        result = judge(frame, force_ceiling_eV_A, initial_moments_muB=initial_muB)
+        return Judged(frame, result, spin_judged=spin_judged)
     except Exception as error:
         return Judged(frame, refusal=_as_refusal(error, Path(f"step {frame.step}")))
 

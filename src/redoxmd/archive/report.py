@@ -39,6 +39,7 @@ class ImportReport:
         refused: files and frames.
         refused_densities: CHGCARs; the frames they belong to stay.
         notes: what was left out of accepted frames, or assumed of them.
+        spin_unknown: frames accepted whose file gives no moments, though a spin state was asked for.
     """
 
     files: int = 0
@@ -48,6 +49,7 @@ class ImportReport:
     refused: list[Refusal] = field(default_factory=list)
     refused_densities: list[Refusal] = field(default_factory=list)
     notes: list[Refusal] = field(default_factory=list)
+    spin_unknown: int = 0
 
     @property
     def frames(self) -> int:
@@ -89,6 +91,11 @@ class ImportReport:
             yield f"note: {item.path}: {item.detail}"
         if len(self.notes) > SHOWN:
             yield f"… and {len(self.notes) - SHOWN} more notes, all in refused.csv"
+        if self.spin_unknown:
+            yield (
+                f"{self.spin_unknown} of the frames accepted give no magnetic moments; their spin state was not judged "
+                "by structures.moments_*"
+            )
         reasons = ", ".join(f"{reason} {count}" for reason, count in self.counts().items())
         yield (
             f"{self.files} files read, {self.others} passed over; {self.frames} frames accepted, "

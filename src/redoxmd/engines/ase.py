@@ -17,9 +17,13 @@ from ase.stress import voigt_6_to_full_3x3_stress
 from redoxmd.config import sections
 from redoxmd.density.grid import Density
 from redoxmd.engines.base import Result, checked, method_hash, package_version
+from redoxmd.engines.verdict import judge_moments
 from redoxmd.errors import EngineMissing, LabelRefused
 
 METHOD_VERSION = 1
+# Networks that predict sizes of moments have no spin state: those of CHGNet add up to 5.7 μB in a frame of the starter
+# data where 4 belong (x = 1).
+SIZES_OF_MOMENTS = ("chgnet.",)
 
 
 def physical_settings(settings: sections.Engine) -> dict[str, Any]:
@@ -53,7 +57,10 @@ def create(settings: sections.Engine, repeats: Sequence[int], workdir: Path | No
 
 
 class AseEngine:
-    """Labels by an ASE calculator; stress and moments where it has them, no density."""
+    """Labels by an ASE calculator; stress and moments where it has them, no density.
+
+    Where it gives a total moment or local ones, they are held against the initial moments (see `judge_moments`).
+    """
 
     name = "ase"
 
@@ -63,6 +70,8 @@ class AseEngine:
         self.calculator = calculator
         properties = set(getattr(calculator, "implemented_properties", ()))
         offered = {"energy", "forces", "stress"} & properties
+        self._gives_total = "magmom" in properties
+        self._has_spin_state = not settings.ase.calculator.startswith(SIZES_OF_MOMENTS)
         self.capabilities = frozenset(offered | ({"moments"} if "magmoms" in properties else set()))
 
     def calculate(self, atoms: Atoms) -> Result:
@@ -74,9 +83,14 @@ class AseEngine:
             forces = np.array(working.get_forces())
             stress = self._optional(lambda: voigt_6_to_full_3x3_stress(working.get_stress()))
             moments = self._optional(working.get_magnetic_moments) if "moments" in self.capabilities else None
+            total = self._optional(working.get_magnetic_moment) if self._gives_total else None
         except CalculatorError as error:
             raise LabelRefused("unconverged", str(error)) from error
-        return checked(Result(energy, forces, stress, moments), atoms, self.settings.force_ceiling_eV_A)
+        result = checked(Result(energy, forces, stress, moments), atoms, self.settings.force_ceiling_eV_A)
+        if self._has_spin_state:
+            initial = atoms.get_initial_magnetic_moments()
+            judge_moments(None if total is None else float(total), moments, initial)
+        return result
 
     @staticmethod
     def _optional(getter: Any) -> np.ndarray | None:

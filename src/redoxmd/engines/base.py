@@ -27,6 +27,7 @@ REASONS = (
     "not_finite",
     "wrong_structure",
     "wrong_settings",
+    "not_self_consistent",
     "wrong_moment",
     "timed_out",
     "out_of_memory",

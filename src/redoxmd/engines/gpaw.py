@@ -16,12 +16,12 @@ from redoxmd.config import sections
 from redoxmd.config.sections import common_kpoints
 from redoxmd.density.grid import Density, accept_density
 from redoxmd.engines.base import Result, checked, method_hash, package_version, supercell_kpoints
+from redoxmd.engines.verdict import judge_moments
 from redoxmd.errors import EngineMissing, LabelRefused
 
 logger = logging.getLogger("redoxmd")
 
 METHOD_VERSION = 1
-MOMENT_TOLERANCE_MUB = 0.5
 # Loose criteria of the first stage, which only has to find the right spin state.
 FIRST_STAGE = {"energy": 5e-4, "density": 1e-3, "eigenstates": 1e-4}
 
@@ -159,8 +159,7 @@ class GpawEngine:
 
     def _check_moment(self, moment_muB: float) -> None:
         expected = self._expected_moment
-        if expected is not None and abs(moment_muB - expected) > MOMENT_TOLERANCE_MUB:
-            raise LabelRefused("wrong_moment", f"total moment {moment_muB:.2f} μB, expected {expected:.2f}")
+        judge_moments(moment_muB, None, None if expected is None else np.array([expected]))
 
     def evidence(self) -> list[Path]:
         """GPAW's own log."""

@@ -12,22 +12,35 @@ from redoxmd.errors import LabelRefused
 # OUTCAR has five decimals, vasprun.xml eight of fractional coordinates.
 POSITION_TOLERANCE_A = 1e-4
 ELECTRON_TOLERANCE_E = 1e-3
+# A spin that turns over changes the total moment by 2 μB, an electron more or less by 1: half of the smaller one, for
+# smearing leaves the moment of a hot frame a few tenths beside the integer.
+MOMENT_TOLERANCE_MUB = 0.5
+# Local moments leave out what lies between the spheres: V³⁺ of 2 μB shows 1.8 to 1.9 (PAW, PBE+U).
+BETWEEN_SPHERES = 0.15
 
 
-def judge(frame: ReadFrame, force_ceiling_eV_A: float, expected: Atoms | None = None) -> Result:
+def judge(
+    frame: ReadFrame,
+    force_ceiling_eV_A: float,
+    expected: Atoms | None = None,
+    initial_moments_muB: np.ndarray | None = None,
+) -> Result:
     """A frame as a label.
 
     In the order of what is worth knowing first: another structure makes its numbers irrelevant, NaN has its own cure,
-    an unconverged step has wrong forces whether large or not, and only then is a force too large.
+    an unconverged step has wrong forces whether large or not, so has another spin state, and only then is a force too
+    large.
 
     Args:
         frame: as read.
         force_ceiling_eV_A: largest component a force may have.
         expected: what was to be calculated, atoms in the same order; None where that is not known.
+        initial_moments_muB: (n,) the spin state asked for, see `judge_moments`; None where that is not known.
 
     Raises:
         LabelRefused: wrong_structure for other atoms, another order, positions or cell beyond 1e-4 Å, shapes that do
-            not fit; not_finite; unconverged (a frame whose file does not say is not refused); force_ceiling.
+            not fit; not_finite; unconverged (a frame whose file does not say is not refused); wrong_moment;
+            force_ceiling.
     """
     where = f"step {frame.step}"
     result = Result(
@@ -45,6 +58,7 @@ def judge(frame: ReadFrame, force_ceiling_eV_A: float, expected: Atoms | None = 
     checked(result, frame.atoms, np.inf)
     if frame.converged is False:
         raise LabelRefused("unconverged", f"{where}: {_electrons_text(frame.scf_steps)}")
+    judge_moments(frame.total_moment_muB, frame.moments_muB, initial_moments_muB)
     return checked(result, frame.atoms, force_ceiling_eV_A)
 
 
@@ -63,9 +77,33 @@ def judge_electrons(found: float | None, expected: float | None) -> None:
         )
 
 
+def judge_moments(total_muB: float | None, local_muB: np.ndarray | None, initial_muB: np.ndarray | None) -> None:
+    """Refuse a result whose total moment is not the sum of the initial moments: it is of another spin state.
+
+    Args:
+        total_muB: of the cell, within 0.5 μB; None where it is not known.
+        local_muB: (n,) of the atoms; where the total is not known their sum is judged, within another 15 %. Without
+            either nothing is judged.
+        initial_muB: (n,) that were asked for; all zero, or None, for no spin state in particular.
+
+    Raises:
+        LabelRefused: wrong_moment.
+    """
+    if initial_muB is None or not np.any(initial_muB) or (total_muB is None and local_muB is None):
+        return
+    expected = float(np.sum(initial_muB))
+    found, tolerance, what = total_muB, MOMENT_TOLERANCE_MUB, "total moment"
+    if found is None:
+        found, what = float(np.sum(np.asarray(local_muB))), "sum of local moments"
+        tolerance += BETWEEN_SPHERES * abs(expected)
+    # NaN compares false, so it differs.
+    if not abs(found - expected) <= tolerance:
+        raise LabelRefused("wrong_moment", f"{what} {found:.2f} μB, expected {expected:.2f}")
+
+
 def _electrons_text(steps: int | None) -> str:
     if steps == 0:
-        return "no electronic step; a force field (ML_LMLFF) predicted it"
+        return "no electronic step; a force field (ML_LMLFF) predicted it; label it by a run without ML_LMLFF"
     return f"the electrons did not converge in {steps} steps; raise NELM, or change ALGO or the mixing"
 
 

@@ -26,7 +26,9 @@ PACK: dict[str, Callable[[bytes], bytes]] = {
 NOT_UNPACKED = {".tar", ".tgz", ".zip", ".7z", ".rar", ".zst", ".lzma", ".lz4", ".z"}
 UNPACK_IT = "packed in a form that is not read (.gz, .bz2, .xz are); unpack it"
 # vasprun.xml, vasprun_01.xml.gz, OUTCAR.relax1, run1_CHGCAR: what stands around the name tells files of a folder apart.
-VASP_NAME = re.compile(r"(?:(.*)[._-])?(vasprun|OUTCAR|CHGCAR|vaspout)(?![A-Za-z])(.*)", re.DOTALL)
+VASP_NAME = re.compile(
+    r"(?:(.*)[._-])?(vasprun|OUTCAR|POTCAR|CHGCAR|AECCAR[012]|PARCHG|vaspout)(?![A-Za-z])(.*)", re.DOTALL
+)
 # Scripts, figures and tables that are named after VASP's files.
 OTHER_SUFFIXES = {
     ".py",
@@ -59,7 +61,7 @@ def plain_name(path: Path) -> str:
 
 
 def vasp_file(path: Path) -> tuple[str, str] | None:
-    """Which of VASP's files a name is of (vasprun, outcar, chgcar, vaspout), and what else the name says; else None."""
+    """Which of VASP's files a name is of (vasprun, outcar, …), and the tag of its run, the words around it; or None."""
     name = plain_name(path)
     match = VASP_NAME.fullmatch(name)
     if match is None or Path(name).suffix.lower() in OTHER_SUFFIXES or is_packed(path):

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 from ase.data import atomic_numbers
 
-from redoxmd.density.exchange.text import COMPRESSED, read_bytes
+from redoxmd.density.exchange.text import read_bytes, vasp_file
 from redoxmd.errors import ConfigError, DensityRefused
 
 VASP_FILES = ("OUTCAR", "vasprun.xml", "POTCAR")
+DENSITIES = ("chgcar", "aeccar0", "aeccar1", "aeccar2", "parchg")
 # Both facts stand near the start; a long run's OUTCAR has gigabytes.
 HEAD_BYTES = 8_000_000
 ZVAL = re.compile(rb"TITEL\s*=\s*\S+\s+([A-Z][a-z]?)(?![a-z]).*?ZVAL\s*=\s*([\d.]+)", re.DOTALL)
@@ -68,11 +69,23 @@ def find_electrons(path: Path) -> float | None:
 
 
 def _beside(path: Path) -> Iterator[Path]:
-    for name in VASP_FILES:
-        for suffix in ("", *COMPRESSED):
-            if (path.parent / (name + suffix)).is_file():
-                yield path.parent / (name + suffix)
-                break
+    """OUTCAR, vasprun.xml and POTCAR of the run that wrote `path`, by the tag in their names (CHGCAR.1, OUTCAR.1).
+
+    Files without a tag belong to a density without one. They stand in for those of a tag only where the folder shows
+    one run: no file of that tag says what it ran with, and no density of another tag is there.
+    """
+    kind, tag = vasp_file(path) or ("", "")
+    files = [(file, vasp_file(file)) for file in sorted(path.parent.iterdir()) if file.is_file()]
+    named = [(file, *name) for file, name in files if name is not None]
+    several = any(
+        (other == tag and its_kind in ("outcar", "vasprun")) or (other != tag and its_kind in DENSITIES)
+        for _, its_kind, other in named
+    )
+    for wanted in ("outcar", "vasprun", "potcar"):
+        own = [file for file, its_kind, other in named if (its_kind, other) == (wanted, tag)]
+        # What an element brings a POTCAR says for every run.
+        common = [file for file, its_kind, other in named if (its_kind, other) == (wanted, "")]
+        yield from (own or ([] if kind and tag and several and wanted != "potcar" else common))[:1]
 
 
 def _read_valences(source: Path, wanted: set[str]) -> dict[str, float]:

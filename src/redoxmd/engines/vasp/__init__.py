@@ -5,13 +5,14 @@ from __future__ import annotations
 import shlex
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from redoxmd.calculation import Level
 from redoxmd.config import sections
 from redoxmd.engines.base import Inspection, method_hash
-from redoxmd.engines.vasp.tags import is_numerical
+from redoxmd.engines.vasp.tags import EXCESS, is_numerical
 from redoxmd.errors import EngineMissing
 
 if TYPE_CHECKING:
@@ -83,8 +84,10 @@ def level_of_config(settings: sections.Engine, elements: Sequence[str], cell_len
         titles = {}
     tags = electronic_tags(chosen, list(elements), None) | {key.upper(): value for key, value in chosen.incar.items()}
     # Spin comes with the moments of a structure, which the settings do not know.
-    level = level_of(tags, list(elements), titles, _cell(cell_lengths_A), chosen.kpoints)
-    return _without_spin(level)
+    level = level_of(tags, list(elements), titles, _cell(cell_lengths_A), chosen.kpoints, incar=tags)
+    # A number of electrons goes with a cell; without one cells are neutral.
+    excess = {} if "NELECT" in tags else {EXCESS: 0.0}
+    return replace(level, spin=None, details=level.details | excess)
 
 
 def inspect(settings: sections.Engine, cells_A: Mapping[str, Sequence[float]], elements: Sequence[str]) -> Inspection:
@@ -167,9 +170,3 @@ def _cell(lengths_A: Sequence[float]) -> Any:
     import numpy as np
 
     return np.diag(np.asarray(lengths_A, dtype=float))
-
-
-def _without_spin(level: Level) -> Level:
-    from dataclasses import replace
-
-    return replace(level, spin=None)

@@ -22,14 +22,16 @@ from redoxmd.engines.vasp.inputs import (
     Inputs,
     divided_kpoints,
     internal_md,
+    level_asked,
     read_end_state,
     single_point,
     write_inputs,
 )
 from redoxmd.engines.vasp.kept import KeptFiles
-from redoxmd.engines.vasp.level import differences, level_of
-from redoxmd.engines.vasp.outcar import read_moments
+from redoxmd.engines.vasp.level import differences
+from redoxmd.engines.vasp.outcar import read_spins
 from redoxmd.engines.vasp.potcars import Potcar, load_potcars
+from redoxmd.engines.vasp.tags import KNOWN
 from redoxmd.engines.vasp.vasprun import read_vasprun
 from redoxmd.engines.verdict import judge, judge_electrons
 from redoxmd.errors import LabelRefused, system_errno
@@ -47,7 +49,7 @@ class VaspRun:
     inputs: Inputs
     custody: Custody
     calculation: Calculation
-    moments_muB: list[np.ndarray | None]
+    spins: list[tuple[np.ndarray | None, float | None]]
 
 
 class VaspEngine:
@@ -187,9 +189,9 @@ class VaspEngine:
         path = folder / "vasprun.xml"
         calculation = read_vasprun(path)
         self._program = str(calculation.settings.get("program", ""))
-        moments = read_moments(folder / "OUTCAR") if inputs.incar["ISPIN"] == 2 else []
+        spins = read_spins(folder / "OUTCAR") if inputs.incar["ISPIN"] == 2 else []
         self._kept.add(folder)
-        return VaspRun(inputs, custody, calculation, moments)
+        return VaspRun(inputs, custody, calculation, spins)
 
     def _limits(self, inputs: Inputs) -> Limits:
         chosen = self.settings.vasp
@@ -224,14 +226,13 @@ class VaspEngine:
         if system != inputs.token:
             raise LabelRefused("stale_output", f"{calculation.path.name} is of {system or 'no'} run, not of this one")
         self._same_level(run)
-        charge = float(inputs.incar.get("NELECT", sum(self._potcars[s].valence_e for s in inputs.atoms.symbols)))
-        judge_electrons(calculation.electrons, charge)
+        judge_electrons(calculation.electrons, float(inputs.incar.get("NELECT", inputs.valence_e(self._potcars))))
         wanted = [structure[inputs.order] for structure in expected]
         for index, frame in enumerate(calculation.frames):
-            moments = run.moments_muB[index] if index < len(run.moments_muB) else None
-            frame = replace(frame, moments_muB=moments if moments is not None else frame.moments_muB)
+            moments, total = run.spins[index] if index < len(run.spins) else (None, None)
+            frame = replace(frame, moments_muB=moments, total_moment_muB=total)
             reference = wanted[index] if index < len(wanted) else None
-            result = judge(frame, self.settings.force_ceiling_eV_A, reference)
+            result = judge(frame, self.settings.force_ceiling_eV_A, reference, inputs.initial_moments_muB)
             if reference is None:
                 _same_atoms(frame, inputs)
             yield frame, self._in_our_order(result, inputs, run.custody)
@@ -239,10 +240,11 @@ class VaspEngine:
     def _same_level(self, run: VaspRun) -> None:
         """Hold what the output says of its method against what was asked for; custodian's marks are known already."""
         inputs, found = run.inputs, run.calculation.level
-        symbols = inputs.sorted_atoms.get_chemical_symbols()
-        titles = {element: potcar.title for element, potcar in self._potcars.items() if element in symbols}
-        asked = level_of(inputs.incar, symbols, titles, np.asarray(inputs.atoms.cell), inputs.kpoints)
-        unlike = differences(found, asked)
+        # Of the tags that no table knows, VASP before 6 does not repeat all that were set, and a later one may list
+        # others; the INCAR itself was compared when custodian ended.
+        asked = level_asked(inputs, self._potcars, lambda tag: tag in KNOWN or tag in run.calculation.settings)
+        details = {tag: value for tag, value in found.details.items() if tag in KNOWN or tag in inputs.incar}
+        unlike = differences(replace(found, details=details), asked)
         if unlike and not run.custody.physical:
             raise LabelRefused("wrong_settings", f"VASP ran with {'; '.join(unlike)}")
 

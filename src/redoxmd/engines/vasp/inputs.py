@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
+from redoxmd.calculation import Level
 from redoxmd.config import sections
+from redoxmd.engines.vasp.level import level_of
 from redoxmd.engines.vasp.potcars import Potcar
 from redoxmd.records import atomic_path, content_hash, write_text
 
@@ -50,6 +52,16 @@ class Inputs:
         values = np.empty_like(per_atom)
         values[self.order] = per_atom
         return values
+
+    @property
+    def initial_moments_muB(self) -> np.ndarray:
+        """The spin state asked for, (n,) in VASP's order; MAGMOM may start from the moments of the frame before."""
+        moments: np.ndarray = self.atoms.get_initial_magnetic_moments()[self.order]
+        return moments
+
+    def valence_e(self, potcars: Mapping[str, Potcar]) -> float:
+        """Electrons of the neutral cell."""
+        return sum(potcars[symbol].valence_e for symbol in self.atoms.symbols)
 
     @property
     def sorted_atoms(self) -> Atoms:
@@ -176,6 +188,15 @@ def _inputs(
     identity = [incar, kpoints, atoms.positions, atoms.numbers, np.asarray(atoms.cell)]
     token = f"redoxmd {content_hash(identity)}"
     return Inputs(atoms, order, {"SYSTEM": token, **incar}, kpoints, token)
+
+
+def level_asked(inputs: Inputs, potcars: Mapping[str, Potcar], taken: Callable[[str], bool]) -> Level:
+    """The level of theory of a run by those tags of its INCAR that are `taken`."""
+    symbols = inputs.sorted_atoms.get_chemical_symbols()
+    incar = {tag: value for tag, value in inputs.incar.items() if taken(tag)}
+    titles = {element: potcar.title for element, potcar in potcars.items() if element in symbols}
+    valence_e, cell = inputs.valence_e(potcars), np.asarray(inputs.atoms.cell)
+    return level_of(incar, symbols, titles, cell, inputs.kpoints, incar=incar, valence_e=valence_e, atoms=len(symbols))
 
 
 def write_inputs(folder: Path, inputs: Inputs, potcars: Mapping[str, Potcar]) -> None:

@@ -16,14 +16,16 @@ import numpy as np
 from ase import Atoms
 
 from redoxmd.calculation import Calculation, ReadFrame
-from redoxmd.engines.vasp.level import DETAILS, joined_titles, level_of
+from redoxmd.engines.vasp.level import joined_titles, level_of
 from redoxmd.engines.vasp.outcar_header import Header, read_header, read_rows, second_run
+from redoxmd.engines.vasp.tags import DETAILS
 from redoxmd.engines.vasp.text import (
     FULL_OUTPUT,
     loop_converged,
     numbers,
     opened,
     partial_stress_note,
+    refuse_fixed_density,
     response_tags,
 )
 from redoxmd.engines.vasp.vasprun import EV_A3_PER_KBAR
@@ -33,8 +35,8 @@ ITERATION = re.compile(r"-- Iteration\s+(\d+)\(\s*(\d+)\)")
 CHANGE = re.compile(r"energy-change[^:]*:\s*(\S+?)\s*\(\s*(\S+?)\)")
 ENERGY = re.compile(r"(?<!ML )energy\(sigma->0\)\s*=\s*(\S+)")
 MARKS = re.compile(
-    r"-- Iteration|total energy-change|EDIFF was not reached|magnetization \(x\)|  in kB|direct lattice vectors"
-    r"|TOTAL-FORCE|(?<!ML )energy\(sigma->0\)|General timing and accounting|executed on"
+    r"-- Iteration|total energy-change|number of electron |EDIFF was not reached|magnetization \(x\)|  in kB"
+    r"|direct lattice vectors|TOTAL-FORCE|(?<!ML )energy\(sigma->0\)|General timing and accounting|executed on"
 )
 # xx, yy, zz, xy, yz, zx of VASP in a (3, 3).
 TENSOR = np.array([[0, 3, 5], [3, 1, 4], [5, 4, 2]])
@@ -49,6 +51,7 @@ class _Step:
     change_eV: float | None = None
     contradicted: bool = False
     moments_muB: np.ndarray | None = None
+    total_moment_muB: float | None = None
     stress_eV_A3: np.ndarray | None = None
     table: np.ndarray | None = None
     cell: np.ndarray | None = None
@@ -60,8 +63,9 @@ def read_outcar(path: str | Path) -> Calculation:
 
     Energy is energy(sigma->0) below the forces, eV. Positions (n, 3) have five decimals, forces six, cells nine. Stress
     (3, 3) in eV/Å³ with ASE's sign. Moments (n,) in μB are column tot of "magnetization (x)", from the ionic step or
-    behind it; None without LORBIT or with noncollinear spins. A step is converged if its loop ended below EDIFF, both
-    in energy and in the sum of eigenvalues, whatever the sentence on EDIFF says (5.4.4 says it at NELM too).
+    behind it; None without LORBIT or with noncollinear spins. The total moment is that of the last electronic step. A
+    step is converged if its loop ended below EDIFF, both in energy and in the sum of eigenvalues, whatever the sentence
+    on EDIFF says (5.4.4 says it at NELM too).
 
     NWRITE of 0 or 1 leaves these changes out behind the first ionic step: a loop shorter than NELM is believed then.
     NWRITE of 0 also leaves out forces of all steps but the first and the last; these are refused one by one.
@@ -72,36 +76,52 @@ def read_outcar(path: str | Path) -> Calculation:
 
     Raises:
         LabelRefused: did_not_start for no file or an empty one; unfinished or corrupted for a header that is cut or
-            unreadable. The frames raise unfinished where the file ends without its timing or a step lacks forces or
-            energy; corrupted for numbers of stars, unreadable tables, and another run behind the first.
+            unreadable; not_self_consistent. The frames raise unfinished where the file ends without its timing or a
+            step lacks forces or energy; corrupted for numbers of stars, unreadable tables, and another run behind the
+            first.
     """
     path = Path(path)
     lines = _lines(path)
     header, first = read_header(lines, path)
     settings = header.settings
+    refuse_fixed_density(settings, path)
     # Only with the INCAR in the file does a tag that is absent have VASP's default.
     unknown = {} if header.incar else {"METAGGA": None} | {tag: None for tag in DETAILS if tag not in settings}
     titles = joined_titles(list(zip(header.elements, header.titles, strict=True)))
-    level = level_of(settings | unknown, header.elements, titles, header.cell, header.divisions)
+    level = level_of(
+        settings | unknown,
+        header.elements,
+        titles,
+        header.cell,
+        header.divisions,
+        incar=header.incar or None,
+        valence_e=header.valence_e,
+        atoms=sum(header.counts),
+    )
     electrons = settings.get("NELECT")
     notes: Counter[str] = Counter()
     return Calculation(path, level, _frames(lines, first, header, path, notes), settings, electrons, notes)
 
 
 def read_moments(path: str | Path) -> list[np.ndarray | None]:
-    """Local moments (n,) in μB of every ionic step, None where a step has none; those before the end of a cut file.
+    """Local moments (n,) in μB of every ionic step, None where a step has none; see `read_spins`."""
+    return [moments for moments, _ in read_spins(path)]
+
+
+def read_spins(path: str | Path) -> list[tuple[np.ndarray | None, float | None]]:
+    """Local moments (n,) and total moment, μB, of every ionic step before the end of a cut file; None where not there.
 
     Raises:
         LabelRefused: did_not_start or corrupted, see `read_outcar`.
     """
-    moments: list[np.ndarray | None] = []
+    spins: list[tuple[np.ndarray | None, float | None]] = []
     try:
         for frame in read_outcar(path).frames:
-            moments.append(frame.moments_muB)
+            spins.append((frame.moments_muB, frame.total_moment_muB))
     except LabelRefused as refused:
         if refused.reason != "unfinished":
             raise
-    return moments
+    return spins
 
 
 def _lines(path: Path) -> Iterator[str]:
@@ -142,6 +162,7 @@ def _frames(lines: Iterator[str], first: str, header: Header, path: Path, notes:
             forces_eV_A=table[:, 3:],
             stress_eV_A3=stress,
             moments_muB=None if settings.get("LNONCOLLINEAR") is True else step.moments_muB,
+            total_moment_muB=step.total_moment_muB,
             scf_steps=step.loops,
             converged=False if step.contradicted else converged,
         )
@@ -223,6 +244,10 @@ def _take(step: _Step, mark: str, line: str, where: str) -> None:
     if mark == "total energy-change":
         match = CHANGE.search(line)
         step.change_eV = max(_size(word) for word in match.groups()) if match else None
+    elif mark == "number of electron ":
+        # Nothing without spin, three numbers with noncollinear ones.
+        words = line.partition("magnetization")[2].split()
+        step.total_moment_muB = numbers(words[0], 1, where)[0] if len(words) == 1 else None
     elif mark == "EDIFF was not reached":
         step.contradicted = True
     elif step.table is not None and step.energy_eV is None:

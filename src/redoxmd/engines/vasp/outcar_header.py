@@ -16,11 +16,14 @@ from redoxmd.engines.vasp.text import numbers, tag_value
 from redoxmd.errors import LabelRefused
 
 TAG = re.compile(r"\b([A-Z][A-Z0-9_]+)\s*=\s*([^\s;]+)")
+VALENCE = re.compile(r"POMASS =\s*[\d.]+; ZVAL\s*=\s*([\d.]+)")
+# "3*0.0" of an INCAR.
+REPEATED = re.compile(r"(\d+)\*(\S+)")
 SPECIES_TAG = re.compile(r"for each species (LDAU[LUJ])\s*=(.*)")
 ELEMENT = re.compile(r"VRHFIN\s*=\s*([A-Z][a-z]?)")
 TITLE_ELEMENT = re.compile(r"\S+\s+([A-Z][a-z]?)(?![a-z])")
-# The header rounds these or says F; where the INCAR is repeated above it (VASP 6), that has them in full.
-SHORTENED = ("EDIFF", "SIGMA", "LDAUU", "LDAUJ", "METAGGA")
+# The header rounds these, or says F or T; where the INCAR is repeated above it (VASP 6), that has them in full.
+SHORTENED = ("EDIFF", "SIGMA", "LDAUU", "LDAUJ", "METAGGA", "LREAL")
 
 
 @dataclass
@@ -33,6 +36,7 @@ class Header:
         elements: of every type.
         titles: POTCAR titles of every type.
         listed: the same titles as listed before the potentials, some files list them twice.
+        valences: electrons that an atom of every type brings.
         counts: atoms of every type.
         cell: (3, 3), Å.
         divisions: of the k-point grid, if they are said.
@@ -42,6 +46,7 @@ class Header:
     tags: dict[str, Any] = field(default_factory=dict)
     elements: list[str] = field(default_factory=list)
     titles: list[str] = field(default_factory=list)
+    valences: list[float] = field(default_factory=list)
     listed: list[str] = field(default_factory=list)
     counts: list[int] = field(default_factory=list)
     cell: np.ndarray = field(default_factory=lambda: np.zeros((3, 3)))
@@ -51,6 +56,13 @@ class Header:
     def settings(self) -> dict[str, Any]:
         """Every tag: what VASP uses, else what the INCAR says."""
         return {**self.incar, **self.tags, **{tag: self.incar[tag] for tag in SHORTENED if tag in self.incar}}
+
+    @property
+    def valence_e(self) -> float | None:
+        """Electrons of the neutral cell; None where a POTCAR does not say."""
+        if len(self.valences) != len(self.counts):
+            return None
+        return sum(valence * count for valence, count in zip(self.valences, self.counts, strict=True))
 
     @property
     def symbols(self) -> list[str]:
@@ -100,8 +112,13 @@ def _read(lines: Iterator[str], path: Path) -> tuple[Header, str]:
 def _incar_line(line: str, header: Header) -> None:
     tag, equals, value = line.partition("=")
     if equals:
-        words = value.split()
+        words = [word for part in value.split() for word in _repeated(part)]
         header.incar[tag.strip().upper()] = tag_value(value) if len(words) < 2 else [tag_value(word) for word in words]
+
+
+def _repeated(word: str) -> list[str]:
+    found = REPEATED.fullmatch(word)
+    return [found[2]] * int(found[1]) if found else [word]
 
 
 def _tag_line(line: str, header: Header) -> None:
@@ -121,6 +138,8 @@ def _structure_line(line: str, lines: Iterator[str], header: Header, path: Path)
         header.listed.append(" ".join(line.partition(":")[2].split()))
     elif line.startswith("   TITEL  ="):
         header.titles.append(" ".join(line.partition("=")[2].split()))
+    elif match := VALENCE.search(line):
+        header.valences.append(float(match[1]))
     elif "ions per type =" in line:
         header.counts = [int(word) for word in line.partition("=")[2].split()]
     elif "generate k-points for:" in line:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import lzma
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
+
+import numpy as np
 
 from redoxmd.density.exchange.text import COMPRESSED
 from redoxmd.errors import LabelRefused, system_errno
@@ -23,6 +25,13 @@ RESPONSE_TAGS = ("LEPSILON", "LCALCEPS", "LCHIMAG")
 IBRION_OF_RESPONSE = (5, 6, 7, 8)
 FULL_OUTPUT = 2
 WORDS_OF_TRUTH = {"T": True, "TRUE": True, "F": False, "FALSE": False}
+# Values of ALGO and IALGO that do not minimise the energy of density functional theory: nothing at all, bands of a
+# given density, excitations and correlation on top of it.
+NO_GROUND_STATE = frozenset(["NONE", "NOTHING", "EIGENVAL", "EXACT", "SUBROT", "CHI", "BSE", "TDHF", "TIMEEV"])
+BEYOND_DFT = re.compile(r"GW|ACFDT|RPA|MP2")
+NO_GROUND_STATE_NUMBERS = (2, 3, 4)
+# ICHARG + 10 keeps the density it starts from.
+FIXED_DENSITY = 10
 
 
 @contextmanager
@@ -87,6 +96,19 @@ def tag_value(text: str) -> Any:
     return text
 
 
+def typed_value(value: Any) -> Any:
+    """A tag as VASP takes it: without comment, words in capitals, one number for a vector of one."""
+    if isinstance(value, list | tuple | np.ndarray):
+        items = [typed_value(item) for item in value]
+        return items[0] if len(items) == 1 else items
+    return tag_value(tag_word(value)) if isinstance(value, str) else value
+
+
+def tag_word(value: Any) -> str:
+    """Text of a tag in capitals, without the comment that <incar> repeats."""
+    return str(value).partition("!")[0].partition("#")[0].strip().upper()
+
+
 def is_md(settings: dict[str, Any]) -> bool:
     """Whether ionic steps follow each other in time: not those of relaxations and of displaced atoms (IBRION)."""
     return int(settings.get("IBRION", 0)) in IBRION_OF_MD
@@ -126,3 +148,22 @@ def loop_converged(steps: int, change_eV: float | None, settings: dict[str, Any]
     if steps >= most:
         return change_eV + resolution_eV < tolerance_eV
     return change_eV <= EDIFF_ROUNDING * tolerance_eV + 2 * resolution_eV
+
+
+def refuse_fixed_density(settings: Mapping[str, Any], path: Path) -> None:
+    """Refuse a run whose density is not that of its own orbitals: its energy and forces are no label.
+
+    Raises:
+        LabelRefused: not_self_consistent.
+    """
+    charge, number = settings.get("ICHARG"), settings.get("IALGO")
+    word = str(settings.get("ALGO", "")).upper().split()[:1]
+    if isinstance(charge, int) and charge >= FIXED_DENSITY:
+        cause = f"ICHARG = {charge} keeps the density fixed (bands, densities of states)"
+    elif word and (word[0] in NO_GROUND_STATE or BEYOND_DFT.search(word[0])):
+        cause = f"ALGO = {word[0]} seeks no self-consistent ground state"
+    elif number in NO_GROUND_STATE_NUMBERS:
+        cause = f"IALGO = {number} seeks no self-consistent ground state"
+    else:
+        return
+    raise LabelRefused("not_self_consistent", f"{path}: {cause}; import the self-consistent run before it")

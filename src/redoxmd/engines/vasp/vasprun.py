@@ -26,6 +26,7 @@ from redoxmd.engines.vasp.text import (
     numbers,
     opened,
     partial_stress_note,
+    refuse_fixed_density,
     response_tags,
     tag_value,
 )
@@ -37,6 +38,9 @@ EV_A3_PER_KBAR = -0.1 * GPa
 RESOLUTION_eV = 1e-8
 SAME_ENERGY_eV = 1e-6
 BLOCK_BYTES = 1 << 16
+# What <parameters> gives cut to the first species (VASP 5.2 to 6), as a bare T, or under the same name for something
+# else (LAMBDA); <incar> has it as it was set.
+AS_SET = ("LDAUTYPE", "LDAUL", "LDAUU", "LDAUJ", "LREAL", "LAMBDA")
 HEADER = frozenset(("generator", "incar", "parameters", "kpoints", "atominfo", "structure"))
 CUT_SHORT = frozenset(
     expat.codes[message]
@@ -63,8 +67,9 @@ def read_vasprun(path: str | Path) -> Calculation:
 
     Raises:
         LabelRefused: did_not_start for no file or an empty one; unfinished or corrupted for a header that is cut or
-            unreadable. The frames raise unfinished where the file (or its compression) ends too soon, or a step lacks
-            forces or energies; corrupted where it is no XML, has another run behind the first or numbers of stars.
+            unreadable; not_self_consistent (see `refuse_fixed_density`). The frames raise unfinished where the file (or
+            its compression) ends too soon, or a step lacks forces or energies; corrupted where it is no XML, has
+            another run behind the first or numbers of stars.
     """
     path = Path(path)
     elements = _elements(path)
@@ -80,23 +85,38 @@ def read_vasprun(path: str | Path) -> Calculation:
 def _header(elements: Iterator[Element], path: Path) -> tuple[Level, list[str], dict[str, Any]]:
     """Level of theory, element of every atom, tags."""
     settings: dict[str, Any] = {}
+    incar: dict[str, Any] = {}
     symbols: list[str] = []
-    titles: list[tuple[str, str]] = []
+    types: list[tuple[str, str, float]] = []
     divisions = None
     for element in elements:
-        if element.tag in ("incar", "parameters"):
-            settings |= _tags(element)
+        if element.tag == "incar":
+            incar = _tags(element)
+        elif element.tag == "parameters":
+            settings |= incar | _tags(element) | {tag: incar[tag] for tag in AS_SET if tag in incar}
         elif element.tag == "generator":
             said = [element.findtext(f"i[@name='{name}']", "") for name in ("program", "version")]
             settings["program"] = " ".join(" ".join(said).split())
         elif element.tag == "atominfo":
-            symbols, titles = _symbols(element, path), _titles(element)
+            symbols, types = _symbols(element, path), _types(element)
         elif element.tag == "kpoints":
             divisions = _divisions(element)
         elif symbols and settings and element.get("name") == "initialpos":
             cell = _vectors(element.find("crystal/varray[@name='basis']"), f"{path}, header")
-            # The file lists the whole INCAR, so what it lacks has VASP's default.
-            level = level_of(settings, [element for element, _ in titles], joined_titles(titles), cell, divisions)
+            refuse_fixed_density(settings, path)
+            titles = joined_titles([(symbol, title) for symbol, title, _ in types])
+            valence_e = sum(valence for _, _, valence in types)
+            # The file lists the INCAR, so what it lacks has VASP's default.
+            level = level_of(
+                settings,
+                [symbol for symbol, _, _ in types],
+                titles,
+                cell,
+                divisions,
+                incar=incar,
+                valence_e=valence_e,
+                atoms=len(symbols),
+            )
             return level, symbols, settings
     raise LabelRefused("corrupted", f"{path} is XML, but lacks the header of a vasprun.xml")
 
@@ -134,7 +154,7 @@ def _refusal(error: ParseError, path: Path) -> LabelRefused:
 def _tags(element: Element) -> dict[str, Any]:
     tags: dict[str, Any] = {}
     for item in element.iter():
-        name = item.get("name")
+        name = (item.get("name") or "").upper()
         # Some names come twice; the first is the one of the section that it belongs to.
         if item.tag in ("i", "v") and name and name not in tags:
             tags[name] = _value(item)
@@ -158,11 +178,11 @@ def _symbols(atominfo: Element, path: Path) -> list[str]:
     return symbols
 
 
-def _titles(atominfo: Element) -> list[tuple[str, str]]:
-    """Element and POTCAR title of every type."""
+def _types(atominfo: Element) -> list[tuple[str, str, float]]:
+    """Element, POTCAR title and valence electrons (of all its atoms) of every type."""
     rows = atominfo.findall("array[@name='atomtypes']/set/rc")
     cells = [[" ".join((cell.text or "").split()) for cell in row] for row in rows]
-    return [(cell[1], cell[4]) for cell in cells]
+    return [(cell[1], cell[4], int(cell[0]) * float(cell[3])) for cell in cells]
 
 
 def _divisions(kpoints: Element) -> list[int] | None:
