@@ -40,7 +40,8 @@ def shuffled(x=2.5):
 
 def asked(settings, atoms, tmp_path, **changes):
     chosen = settings.model_copy(update=changes)
-    inputs = single_point(chosen, atoms, atoms.get_initial_magnetic_moments(), (2, 2, 2), restart=False)
+    moments = atoms.get_initial_magnetic_moments() if atoms.has("initial_magmoms") else None
+    inputs = single_point(chosen, atoms, moments, (2, 2, 2), restart=False)
     write_inputs(tmp_path / "run", inputs, load_potcars(set(atoms.symbols), chosen))
     return inputs, tmp_path / "run"
 
@@ -79,11 +80,19 @@ def test_own_tags_go_before_all_others(settings, tmp_path):
 
 def test_without_moments_or_hubbard_there_are_no_such_tags(settings, tmp_path):
     atoms = shuffled()
-    atoms.set_initial_magnetic_moments(np.zeros(len(atoms)))
+    atoms.set_initial_magnetic_moments(None)
     _, folder = asked(settings, atoms, tmp_path, hubbard={})
     incar = Incar.from_file(folder / "INCAR")
     assert incar["ISPIN"] == 1
     assert not {"MAGMOM", "LDAU", "LDAUU", "LMAXMIX"} & set(incar)
+
+
+def test_low_spin_ions_are_no_calculation_without_spin(settings, tmp_path):
+    atoms = shuffled()
+    atoms.set_initial_magnetic_moments(np.zeros(len(atoms)))
+    _, folder = asked(settings, atoms, tmp_path)
+    incar = Incar.from_file(folder / "INCAR")
+    assert incar["ISPIN"] == 2 and not any(incar["MAGMOM"])
 
 
 def test_f_electrons_are_mixed_too(settings):

@@ -260,11 +260,13 @@ class VaspEngine:
         return replace(result, forces_eV_A=forces, moments_muB=moments, remarks=remarks)
 
     def _moments(self, atoms: Atoms, folder: Path) -> np.ndarray | None:
-        """Moments to start from: those of the last accepted frame, else the initial ones."""
+        """Moments to start from: those of the last accepted frame, else the initial ones; None without spin."""
+        if not atoms.has("initial_magmoms"):
+            return None
         initial: np.ndarray = atoms.get_initial_magnetic_moments()
         record = next((path for path in (folder / "accepted", folder / "moments.json") if path.exists()), None)
         known = read_json(record)["moments_muB"] if record else None
-        if known is None or len(known) != len(initial) or not np.any(initial):
+        if known is None or len(known) != len(initial):
             return initial
         return np.asarray(known, dtype=float)
 

@@ -99,7 +99,7 @@ def electronic_tags(settings: sections.Vasp, symbols: Sequence[str], moments_muB
         "ISYM": 0,
         "ISPIN": 1,
     }
-    if moments_muB is not None and np.any(moments_muB):
+    if moments_muB is not None:
         # VASP's local moments come out smaller than what they started from; it finds its way down, seldom up.
         tags |= {"ISPIN": 2, "MAGMOM": [round(float(moment), 3) for moment in moments_muB], "LORBIT": 10}
     corrected = [settings.hubbard.get(element) for element in types]
