@@ -99,6 +99,13 @@ EDITS = {
     "the labelling budget": ("select", {"budget": 5}, {"select", "gate"}, True),
     "more generations allowed": ("gate", {"max_generations": 9}, set(), False),
     "a longer label": ("label", {"steps": 9}, {"label", "labels", *LOOP}, True),
+    "more folds": ("train", {"folds": 3}, {"fold", "left_out_errors", "summary"}, False),
+    "other configurations that validate": (
+        "train",
+        {"validation_configurations": ["x2.000_random0_1x1x1"]},
+        LOOP,
+        True,
+    ),
     "longer training": ("train", {"max_steps": 500}, {"train", "ensemble", "explore", "select", "gate"}, True),
 }
 
