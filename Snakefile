@@ -1,7 +1,12 @@
 # redoxmd: from DFT molecular dynamics to nanosecond dynamics with electrons.
 # The rule files below read in the order of the paper's loop; each holds one stage.
 
+import sys
+
 from snakemake.utils import min_version
+
+from redoxmd.gate import lost_decisions
+from redoxmd.upkeep.job_records import lost_results, refuse_unrecorded
 
 min_version("9.0")
 
@@ -76,6 +81,8 @@ rule all:
         expand("results/{run}/figures/jump_view.html", run=CFG.run),
         expand("results/{run}/summary.json", run=CFG.run),
         expand("results/{run}/manifest.json", run=CFG.run),
+        lost_decisions(Path("results") / CFG.run),
+        lost_results(CFG.run) if workflow.is_main_process else [],
 
 
 # The converged ensemble alone, without production: `snakemake loop`.
@@ -84,7 +91,20 @@ rule loop:
         converged_ensemble,
 
 
+# Jobs beside the driver of a cluster take one of the places that its profile gives (`local`): Snakemake 9.27 reads
+# --local-cores and does not use it.
+if not workflow.local_exec:
+    for own in filter(workflow.is_local, workflow.rules):
+        own.resources["local"] = 1
+
+
+# Results that nobody knows the settings of are not taken for those of this config.
+if workflow.is_main_process:
+    refuse_unrecorded(CFG.run, workflow.rules, " ".join(map(str, workflow.overwrite_configfiles)), sys.argv)
+
+
 # One driver a run; a run's own process, not its jobs', comes here.
 onstart:
     begin(Path("results") / CFG.run)
+    pass_on(Path("results") / CFG.run, config)
     record_reference(Path("results") / CFG.run, CFG)

@@ -1,6 +1,7 @@
 # Input functions and wildcard constraints shared by the stages; no rules here.
 
 import gc
+import re
 from functools import cache
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from redoxmd.gate import lasting_settings
 from redoxmd.records import read_json
 from redoxmd.structures.request import cell_name
 from redoxmd.upkeep.driver import announce, begin, pass_on, passed_on
+from redoxmd.upkeep.job_records import adopt_records
 from redoxmd.upkeep.mixing import record_reference, refuse_mixing
 from redoxmd.upkeep.versions import PACKAGE, code_hash, stage_version
 
@@ -23,7 +25,6 @@ if workflow.is_main_process:
     for file in workflow.configfiles:
         # Snakemake has read it already, and takes the second of a key that stands twice.
         read_config(file)
-    pass_on(config)
 else:
     config = passed_on(config)
 CFG = parse_config(config, source="config")
@@ -35,6 +36,7 @@ if workflow.is_main_process:
     # Thousands of jobs are millions of objects that stay: looking for garbage among them takes a fifth of the time.
     gc.set_threshold(200_000, 50, 1000)
     announce(CFG.run, workflow.overwrite_configfiles)
+    adopt_records(CFG.run)
 
 
 wildcard_constraints:
@@ -74,9 +76,20 @@ def needs(rule):
     if row["gpu"] and settings.device != "cpu":
         asked["gpu"] = row["gpu"]
     if ranks > 1:
-        # The job itself stands outside Slurm's steps, which are for its ranks. A signal ahead of time would reach them alone.
-        asked |= dict(tasks=ranks, cpus_per_task=1, mem_mb_per_cpu=memory_per_core_MB, mpi="srun", slurm_extra="")
+        asked |= dict(
+            tasks=ranks, cpus_per_task=1, mem_mb_per_cpu=memory_per_core_MB, mpi="srun", slurm_extra=words_for_ranks()
+        )
     return asked
+
+
+def words_for_ranks():
+    """The site's `slurm_extra`, a text in quotes, without a signal ahead of time, for jobs of several ranks.
+
+    Such a job stands outside Slurm's steps, which are for its ranks; the signal would reach them alone.
+    """
+    default = (workflow.resource_settings.default_resources or {}).get("slurm_extra")
+    words = str(getattr(default, "raw", None) or default or "").strip().strip("'\"")
+    return re.sub(r"\s*--signal[= ]\S+", "", words).strip()
 
 
 def section(name, without=()):

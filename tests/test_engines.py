@@ -9,6 +9,7 @@ from redoxmd.config.sections import AseEngine, Engine, Gpaw, GpawConvergence, St
 from redoxmd.engines import engine_available, get_engine, settings_hash, toy
 from redoxmd.engines.base import Result, checked
 from redoxmd.errors import EngineMissing, LabelRefused
+from redoxmd.frames import read_frames, write_frames
 from redoxmd.md import Langevin
 from redoxmd.structures.build import build
 from redoxmd.structures.request import parse_name
@@ -317,6 +318,22 @@ class TestGpawKpoints:
         same = self.engine(sampled, repeats, tmp_path)
         assert engine.settings_hash == same.settings_hash == settings_hash(same.settings)
         assert engine.settings_hash != alone.settings_hash == settings_hash(alone.settings)
+
+
+@pytest.mark.gpaw
+@pytest.mark.parametrize(("moments", "spins"), [([0.0, 0.0], 2), (None, 1)])
+def test_gpaw_is_spin_polarised_where_there_are_moments_of_zero(moments, spins, tmp_path):
+    """Low-spin ions at one content have moments at another; labels of both are of one method. Through a file."""
+    atoms = hydrogen()
+    atoms.set_initial_magnetic_moments(moments)
+    write_frames(tmp_path / "start.extxyz", [atoms])
+    (start,) = read_frames(tmp_path / "start.extxyz")
+    settings = Engine(gpaw=Gpaw(kpoints=(1, 1, 1), cutoff_eV=250, hubbard={}, max_iterations=60))
+    engine = get_engine(settings, (1, 1, 1), tmp_path)
+    label = engine.calculate(start)
+    assert engine._atoms.calc.wfs.nspins == spins
+    assert np.abs(label.moments_muB).max() < 1e-3
+    assert np.abs(engine.density().spin_e_A3).max() < 1e-4
 
 
 @pytest.mark.slow

@@ -7,10 +7,22 @@ import yaml
 from redoxmd import layout
 from redoxmd.cli import main
 from redoxmd.config import load_config, parse_config
-from redoxmd.figures.catalogue import DENSITY_FIGURES, FIGURES, NEB_FIGURES, PAPER_FIGURES, figures_of
+from redoxmd.figures.catalogue import DENSITY_FIGURES, FIGURES, FOLD_FIGURES, NEB_FIGURES, PAPER_FIGURES, figures_of
 from redoxmd.plan import make_plan
 
 ROOT = Path(__file__).parents[1]
+
+
+LFP = {
+    "source": "resources/LiFePO4.cif",
+    "mobile_ion": "Li",
+    "redox_element": "Fe",
+    "formula_units": 4,
+    "preferred_site": "Li1",
+    "moments_muB": {"Fe": 4.0},
+    "moments_x": 1.0,
+    "moment_per_ion_muB": -1.0,
+}
 
 
 def config_file(tmp_path, **sections):
@@ -90,7 +102,7 @@ def test_path(tmp_path, capsys):
 
 def test_densities_cost_disk_only_where_they_are_kept():
     assert figures_of(parse_config({"density": {"enabled": False}})) == FIGURES + PAPER_FIGURES
-    other = {"density": {"enabled": False}, "structures": {"source": "resources/LiFePO4.cif"}}
+    other = {"density": {"enabled": False}, "structures": LFP}
     assert figures_of(parse_config(other)) == FIGURES
     with_them = parse_config({"engine": {"name": "gpaw"}})
     without = parse_config({"engine": {"name": "gpaw"}, "aimd": {"density_every": 0}, "label": {"density_every": 0}})
@@ -122,7 +134,7 @@ def test_electrons_have_their_jobs():
     jobs = make_plan(config, ROOT).jobs
     assert jobs["density"] == 3
     assert jobs["charges"] == jobs["production"] + 3
-    assert figures_of(config) == FIGURES + DENSITY_FIGURES + PAPER_FIGURES
+    assert figures_of(config) == FIGURES + FOLD_FIGURES + DENSITY_FIGURES + PAPER_FIGURES
 
 
 def test_basin_hopping_has_a_job_for_each_structure_where_it_is_enabled():

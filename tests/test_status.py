@@ -5,7 +5,9 @@ import pandas as pd
 import pytest
 
 from redoxmd.charges.states import fit_record
+from redoxmd.cli import main
 from redoxmd.config import parse_config
+from redoxmd.records import write_json
 from redoxmd.run_tables import calibration_tables, electron_record, error_table, run_table, summarise_run, trace_table
 from redoxmd.status import describe, headline_lines
 from redoxmd.trajectory import write_segment
@@ -19,6 +21,7 @@ CONFIG = parse_config(
     }
 )
 ERRORS = [{"member": -1, "set": "test", "force_mae_eV_A": 0.25, "energy_mae_meV_atom": 8.7, "n_frames": 22}]
+CONCERTED = ("n_site_jumps", "n_neighbouring", "n_neighbouring_chance", "n_exchanges")
 RUN = {"structure": "s", "end_reason": "close_contact", "survived_ps": 0.9, "target_ps": 2.0, "n_candidates": 7}
 DECISION = {
     "generation": 0,
@@ -157,7 +160,7 @@ def test_headlines_of_the_electrons():
     )
     mixture = fit_record(charges, (3, 4))
     record = electron_record(errors, charges, mixture, "V")
-    summary = summarise_run({"errors": ERRORS, "calibration": {"scale": 1.0}}, [], [], [], [], [], record)
+    summary = summarise_run({"errors": ERRORS, "calibration": {"scale": 1.0}}, [], [], [], [], [], electrons=record)
     text = "\n".join(headline_lines(summary))
     assert "density, test: NMAE 1.20 % (total), 33.0 % (spin); charge 0.010 e, moment 0.00 μB" in text
     assert "same oxidation state for 20 of 20" in text
@@ -184,3 +187,32 @@ def test_barriers_are_told(tmp_path):
     put(tmp_path, "neb/other.json", {"path": "other", "reason": "no ion changed its site in 3 trajectories"})
     assert "other: no path, no ion changed its site in 3 trajectories" in describe(tmp_path, config)
     assert "neb" not in describe(tmp_path, CONFIG)
+
+
+def test_a_run_whose_cell_may_be_empty_ends_with_its_numbers(tmp_path, monkeypatch, capsys):
+    """No ions, no D: JSON has no NaN, so records spell it; `redoxmd status` is the end of `make run`."""
+    monkeypatch.chdir(tmp_path)
+    nothing = float("nan")
+    empty = {
+        "x": 0.0,
+        "temperature_K": 300.0,
+        "n_jumps": 0,
+        "D_jumps_cm2_s": nothing,
+        "D_jumps_error_cm2_s": nothing,
+        "D_jumps_limit_cm2_s": nothing,
+    }
+    fits = [{"x": 0.0, "fitted": False, "reason": "0 of 1 temperatures", "Ea_eV": nothing, "Ea_error_eV": nothing}]
+    decision = {**DECISION, "figures": {"candidates_per_ps": float("inf"), "runs": [{**RUN, "survived_ps": nothing}]}}
+    ensemble = {"errors": [{**ERRORS[0], "energy_mae_meV_atom": nothing}], "calibration": {"scale": nothing}}
+    concerted = [{"temperature_K": 300.0, **dict.fromkeys(CONCERTED, nothing)}]
+    sites = [{"kind": "Na1", "x": 0.0, "temperature_K": 300.0, "occupancy": nothing}]
+    summary = summarise_run(ensemble, [decision], [empty], fits, concerted, sites)
+    write_json(tmp_path / "results/r/summary.json", summary)
+    write_json(tmp_path / "results/r/train/gen0/ensemble.json", ensemble)
+    write_json(tmp_path / "results/r/explore/gen0/s.json", {**RUN, "survived_ps": nothing})
+    (tmp_path / "config.yaml").write_text("run: r\nproduction: {x: [0.0], temperatures_K: [300]}\n")
+    assert main(["status", "config.yaml"]) == 0
+    text = capsys.readouterr().out
+    assert "D at x = 0, 300 K: no value (no ions or no time)" in text
+    assert "Ea at x = 0: not fitted: 0 of 1 temperatures" in text
+    assert "energy MAE nan meV/atom" in text and "inf candidates/ps" in text

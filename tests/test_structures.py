@@ -128,6 +128,7 @@ class TestOwnMaterial:
 
     def settings(self, path, **changes):
         base = {"source": str(path), "redox_element": "Mn", "moments_muB": {"Mn": 4.0}, "moments_x": 1.0}
+        base |= {"mobile_ion": "Na", "formula_units": 2, "preferred_site": "Na1"}
         return Structures(**{**base, "moment_per_ion_muB": 1.0, **changes})
 
     def test_named_sites(self, poscar):
@@ -142,7 +143,7 @@ class TestOwnMaterial:
     def test_nvp_written_as_cif_is_found_again(self, tmp_path):
         path = tmp_path / "nvp.cif"
         write(path, nvp_cell())
-        cell = source_cell(NVP.model_copy(update={"source": str(path)}))
+        cell = source_cell(Structures(**{**NVP.model_dump(), "source": str(path)}))
         sites = cell.atoms.arrays["site"]
         assert ((sites == "Na1").sum(), (sites == "Na2").sum()) == (2, 6)
 
@@ -170,7 +171,8 @@ class TestOwnMaterial:
         good, bad = tmp_path / "good.cif", tmp_path / "bad.cif"
         good.write_text(cif.format("1.0"))
         bad.write_text(cif.format("0.5"))
-        settings = self.settings(good, redox_element="O", sites={"A": ("NaA",)}, preferred_site="A", formula_units=1)
+        own = {"redox_element": "O", "moments_muB": {}, "formula_units": 1}
+        settings = self.settings(good, **own, sites={"A": ("NaA",)}, preferred_site="A")
         assert (source_cell(settings).atoms.arrays["site"] == "A").sum() == 1
         with pytest.raises(StructureError, match="disordered at O1"):
             source_cell(settings.model_copy(update={"source": str(bad)}))

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
 import os
 import shutil
 import zipfile
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from redoxmd.records import atomic_path, content_hash
+from redoxmd.records import DAMAGED, atomic_path, content_hash, keep_damaged, read_bytes
 
 logger = logging.getLogger("redoxmd")
 
@@ -39,8 +42,10 @@ class Checkpoint:
     @staticmethod
     def fits(folder: str | Path, fingerprint: Any) -> bool:
         """Whether a folder holds the state of these inputs and settings."""
-        stamp = Path(folder) / "fingerprint"
-        return stamp.exists() and stamp.read_text() == content_hash(fingerprint)
+        try:
+            return (Path(folder) / "fingerprint").read_text() == content_hash(fingerprint)
+        except FileNotFoundError:
+            return False
 
     def save(self, name: str, record: dict[str, Any]) -> None:
         """Write arrays under a name, replacing what was there."""
@@ -48,16 +53,22 @@ class Checkpoint:
             np.savez(temporary, **record)
 
     def load(self, name: str) -> dict[str, Any] | None:
-        """Read arrays back; None where there are none, or where the file is damaged (it is then removed)."""
+        """Arrays saved under a name; None where there are none, or where the file is damaged, which is set aside.
+
+        Raises:
+            OSError: the file cannot be read now; it is not thereby damaged.
+        """
         path = self.folder / f"{name}.npz"
-        if not path.exists():
+        try:
+            content = read_bytes(path)
+        except FileNotFoundError:
             return None
         try:
-            with np.load(path, allow_pickle=False) as stored:
+            with np.load(io.BytesIO(content), allow_pickle=False) as stored:
                 return dict(stored)
-        except (OSError, ValueError, zipfile.BadZipFile, EOFError, KeyError):
-            logger.warning("%s: damaged restart file, ignored", path)
-            path.unlink()
+        # OSError is numpy's word for a zip archive that is none.
+        except (OSError, ValueError, zipfile.BadZipFile, zlib.error, EOFError, KeyError) as error:
+            logger.warning("%s: damaged restart file (%s), kept as %s", path, error, keep_damaged(path).name)
             return None
 
     def path(self, name: str) -> Path:
@@ -78,15 +89,19 @@ class Checkpoint:
 
     def keep(self, names: Iterable[str]) -> None:
         """The job is done and may be made longer one day: remove all but what that takes, given by name."""
-        kept = {*names, "fingerprint"}
+        self._remove_all_but({*names, "fingerprint"})
+
+    def clear(self) -> None:
+        """The job is done: remove the folder, unless it holds damaged files that were set aside."""
+        with contextlib.suppress(OSError):
+            self._remove_all_but(set())
+            self.folder.rmdir()
+
+    def _remove_all_but(self, kept: set[str]) -> None:
         for path in self.folder.iterdir():
-            if path.name in kept:
+            if path.name in kept or DAMAGED in path.name:
                 continue
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             else:
                 path.unlink()
-
-    def clear(self) -> None:
-        """Remove the folder: the job is done."""
-        shutil.rmtree(self.folder, ignore_errors=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -13,12 +14,16 @@ from redoxmd.archive.commands import add_commands as add_archive_commands
 from redoxmd.charges.commands import add_commands as add_charges_commands
 from redoxmd.density.commands import add_commands as add_density_commands
 from redoxmd.errors import RedoxmdError
-from redoxmd.upkeep.commands import DEFAULT, check_changes
+from redoxmd.upkeep.commands import DEFAULT, check_changes, site_problems
 from redoxmd.upkeep.commands import add_commands as add_upkeep_commands
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; a RedoxmdError is printed without a traceback and gives exit status 1."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that knows ASCII alone shows `?` for Å; it is no reason to stop.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     options = _parser().parse_args(arguments)
     command: Callable[[argparse.Namespace], int] = options.command
     try:
@@ -49,6 +54,8 @@ def _parser() -> argparse.ArgumentParser:
         if name == "check":
             text = "instead, what the next start would run again, why, and its price"
             command.add_argument("--changes", action="store_true", help=text)
+            text = "besides, whether a site takes the jobs: Slurm is asked about each kind, a short job looks at a node"
+            command.add_argument("--profile", metavar="NAME", help=text)
     schema = commands.add_parser("schema", help="write the config's schema and documented defaults")
     schema.add_argument("--root", type=Path, default=Path(), help="the repository")
     schema.set_defaults(command=_schema)
@@ -68,7 +75,8 @@ def _check(options: argparse.Namespace) -> int:
     config = load_config(options.config)
     plan = make_plan(config)
     print(describe_plan(config, plan))
-    return 1 if plan.problems else 0
+    refused = site_problems(options.config, options.profile) if options.profile else 0
+    return 1 if plan.problems or refused else 0
 
 
 def _status(options: argparse.Namespace) -> int:

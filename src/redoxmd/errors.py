@@ -2,6 +2,19 @@
 
 from __future__ import annotations
 
+import re
+
+
+def system_errno(error: BaseException) -> int | None:
+    """Number of the system's error behind an exception: the file was not delivered, and is not thereby damaged.
+
+    None where the content is at fault: gzip, ASE and h5py raise OSErrors for that too. h5py may give the number in its
+    text alone.
+    """
+    number: int | None = getattr(error, "errno", None)
+    told = re.search(r"errno = (\d+)", str(error))
+    return int(told[1]) if number is None and told else number
+
 
 class RedoxmdError(Exception):
     """Base of all errors a user can mend; the command line prints it without a traceback."""
@@ -85,3 +98,8 @@ class DriverAlive(RedoxmdError):
 
 class SchedulerSilent(RedoxmdError):
     """Slurm does not answer where its answer is needed; nothing was changed."""
+
+
+def reason_of(error: BaseException) -> str:
+    """First line of an exception's message; its name where it has none, as assertions of some readers have."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -14,7 +14,7 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.stress import voigt_6_to_full_3x3_stress
 
-from redoxmd.errors import DataError
+from redoxmd.errors import DataError, reason_of, system_errno
 from redoxmd.records import atomic_path
 
 # What every labelled frame says of itself, beside energy [eV], forces (N, 3) [eV/Å] and, where there are any,
@@ -136,6 +136,7 @@ def read_frames(path: str | Path) -> list[Atoms]:
 
     Raises:
         DataError: the file is missing or cannot be parsed to its end.
+        OSError: the file system does not deliver it now.
     """
     path = Path(path)
     if not path.exists():
@@ -146,8 +147,10 @@ def read_frames(path: str | Path) -> list[Atoms]:
         with path.open(encoding="utf-8") as stream:
             return _parse(stream)
     except Exception as error:
+        if system_errno(error) is not None:
+            raise
         raise DataError(
-            f"{path}: not readable as extended XYZ ({error}); restore it or delete it and run again"
+            f"{path}: not readable as extended XYZ ({reason_of(error)}); restore it or delete it and run again"
         ) from error
 
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from redoxmd.config.sections import Explore, Gate
 from redoxmd.errors import NotConverged
 from redoxmd.records import read_json
+from redoxmd.upkeep.job_records import read_record
 
 
 @dataclass(frozen=True)
@@ -100,19 +101,47 @@ def lasting_settings(results: Path, generation: int, name: str, now: Any) -> Any
     """
     if not _labelled(results, generation):
         return now
-    kept = read_json(results / f"gate/gen{generation}.json").get("settings", {})
-    if name not in kept:
+    kept = _kept_settings(results, generation)
+    if kept is None or name not in kept:
         return now
     return {key: kept[name][key] for key in now if key in kept[name]} if isinstance(now, dict) else kept[name]
 
 
 def lasting_bands(results: Path, generation: int, now: dict[str, Any]) -> dict[str, Any]:
     """With which settings a labelled generation found its paths, {} if it found none; else `now`, as above."""
-    if not _labelled(results, generation):
+    kept = _kept_settings(results, generation) if _labelled(results, generation) else None
+    if kept is None:
         return now
-    kept: dict[str, Any] = read_json(results / f"gate/gen{generation}.json").get("settings", {})
     bands: dict[str, Any] = kept.get("neb", {})
     return bands
+
+
+def lost_decisions(results: Path) -> list[str]:
+    """Decisions that are gone (damaged and deleted, say) of generations that are labelled: they are to be made again.
+
+    Snakemake does not miss them by itself, and without them cannot see what is stale behind them.
+    """
+    labelled = sorted(path.parent.name for path in results.glob("label/gen*/frames.extxyz"))
+    decisions = [results / f"gate/{generation}.json" for generation in labelled]
+    return [str(path) for path in decisions if not path.exists()]
+
+
+def _kept_settings(results: Path, generation: int) -> dict[str, Any] | None:
+    """Settings that a labelled generation was explored with: from its decision, or its record where that was removed.
+
+    So a damaged decision can be deleted, and the gate decides again as it did.
+    """
+    decision = results / f"gate/gen{generation}.json"
+    if decision.exists():
+        kept: dict[str, Any] = read_json(decision).get("settings", {})
+        return kept
+    record = read_record(Path(), str(decision))
+    if record is None:
+        return None
+    from redoxmd.neb.explore import settings_of
+
+    bands = [read_json(path) for path in record["input"] if Path(path).parts[2] == "neb"]
+    return record["settings"] | ({"neb": settings_of(bands)} if bands else {})
 
 
 def _labelled(results: Path, generation: int) -> bool:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import h5py
 
-from redoxmd.errors import DataError
-from redoxmd.records import atomic_path
+from redoxmd.errors import DataError, system_errno
+from redoxmd.records import atomic_path, read_bytes
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -83,6 +83,25 @@ def hdf5_file(path: str | Path) -> Iterator[NewFile]:
             raise raw.failure
 
 
+@contextmanager
+def read_hdf5(path: str | Path, kind: str, remedy: str = "delete it and run again") -> Iterator[h5py.File]:
+    """A file of that kind, open for reading; without a lock, for our files are whole once they have their names.
+
+    Raises:
+        DataError: it is missing, or what it holds is not what the body reads.
+        OSError: the file system does not deliver it now; it is not thereby damaged.
+    """
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            yield file
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file; the stage that writes it has not finished") from error
+    except (OSError, KeyError, RuntimeError) as error:
+        if system_errno(error) is not None:
+            raise
+        raise DataError(f"{path}: not a readable {kind} ({error}); {remedy}") from error
+
+
 def write_dataset(path: str | Path, dataset: xr.Dataset) -> None:
     """Write a table with named dimensions as NetCDF, atomically."""
     content = dataset.to_netcdf(engine="h5netcdf")
@@ -95,10 +114,15 @@ def read_dataset(path: str | Path) -> xr.Dataset:
 
     Raises:
         DataError: the file is missing or damaged.
+        OSError: the file system does not deliver it now.
     """
     import xarray as xr
 
     try:
-        return xr.load_dataset(path, engine="h5netcdf")
+        content = read_bytes(path)
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such table; the stage that writes it has not finished") from error
+    try:
+        return xr.load_dataset(io.BytesIO(content), engine="h5netcdf")
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise DataError(f"{path}: not a readable table ({error}); delete it and run again") from error

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import math
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from redoxmd import layout
 from redoxmd.config.sections import Config
-from redoxmd.errors import RedoxmdError
+from redoxmd.errors import ConfigError, RedoxmdError
 from redoxmd.figures.catalogue import figures_of
 from redoxmd.structures.request import parse_name
 from redoxmd.units import FS_PER_PS
 
 # The rest is imported late: the workflow asks this module for its figures at every parse.
 if TYPE_CHECKING:
-    from redoxmd.engines.base import Inspection
     from redoxmd.structures.source import SourceCell
 
 FRAME_BYTES_PER_ATOM = 180
@@ -27,7 +26,6 @@ CHARGES_BYTES_PER_ATOM = 5 * 8
 GRID_SPACING_A = 0.11
 # Total and spin in single precision; an 80³ grid of GPAW compresses to 1.83 MB.
 DENSITY_BYTES_PER_POINT = 2 * 4 * 0.45
-WITH_DENSITY = ("gpaw", "toy", "vasp")
 
 
 @dataclass(frozen=True)
@@ -38,6 +36,7 @@ class Plan:
         jobs: stage → number of jobs; those of the loop are per generation.
         reference_calls: stage → reference calculations (MD steps of the engine).
         disk_gb: kind → expected size.
+        material: lines on what was understood of the material.
         problems: sentences about what would stop the run.
         notes: sentences about what was found.
     """
@@ -45,6 +44,7 @@ class Plan:
     jobs: dict[str, int]
     reference_calls: dict[str, int]
     disk_gb: dict[str, float]
+    material: list[str]
     problems: list[str]
     notes: list[str]
 
@@ -52,94 +52,60 @@ class Plan:
 def make_plan(config: Config, root: Path = Path()) -> Plan:
     """Count jobs, reference calls and bytes, and look for what would stop the run.
 
-    Checks that every structure can be built, that datasets are there and that the engine is found; starts nothing.
+    Checks that every structure can be built, that what the config names is there and that the engine is found; starts
+    nothing.
     """
+    from redoxmd import preflight
+    from redoxmd.engines import settings_hash
+    from redoxmd.engines.base import Inspection
     from redoxmd.structures.source import source_cell
 
     problems: list[str] = []
+    notes: list[str] = []
     atoms_of: dict[str, int] = {}
+    inspections = []
+    material: list[str] = []
     try:
         source = source_cell(config.structures)
-        for name in layout.all_structures(config):
-            atoms_of[name] = _count_atoms(name, source, problems)
     except RedoxmdError as error:
         problems.append(str(error))
-    problems += [
-        f"train.datasets: no {folder}/dataset.yaml"
-        for folder in config.train.datasets
-        if not (root / folder / "dataset.yaml").exists()
+    else:
+        for name in layout.all_structures(config):
+            atoms_of[name] = _count_atoms(name, source, problems)
+        material = _material(config, source, atoms_of)
+        inspections += [
+            preflight.inspect_volumes(config, source),
+            preflight.inspect_elements(config, source),
+            preflight.inspect_overlaps(config, source, atoms_of) if not problems else Inspection(),
+        ]
+    disk_gb = _disk_gb(config, atoms_of)
+    inspections += [
+        preflight.inspect_names(config, root),
+        preflight.inspect_sizes(config, atoms_of, disk_gb, root),
+        preflight.inspect_densities(config, root),
+        Inspection(_neb_problems(config, atoms_of, root)),
     ]
-    problems += _density_problems(config, root) + _neb_problems(config, root)
-    notes: list[str] = []
-    if not problems:
-        ordering_problems, notes = _orderings(config, root)
-        problems += ordering_problems
-    from redoxmd.engines import engine_available, settings_hash
-
-    found, message = engine_available(config.engine)
-    if not found:
-        problems.append(f"engine {config.engine.name}: {message}")
-    notes += [f"engine {config.engine.name}: {message}"] if found else []
-    for inspection in (_inspection(config), _kpoint_inspection(config)):
+    if not problems and not any(inspection.problems for inspection in inspections):
+        inspections.append(Inspection(*_orderings(config, root)))
+    inspections += [preflight.inspect_engine_settings(config), preflight.inspect_kpoints(config)]
+    for inspection in inspections:
         problems += inspection.problems
         notes += inspection.notes
     notes.append(f"reference settings: {settings_hash(config.engine)} (what a dataset to be joined must carry)")
     notes.append(
         "GPU: nvidia-smi found" if shutil.which("nvidia-smi") else "GPU: none found, the ensemble runs on the CPU"
     )
-    return Plan(_jobs(config), _reference_calls(config), _disk_gb(config, atoms_of), problems, notes)
+    problems = list(dict.fromkeys(problems))
+    return Plan(_jobs(config), _reference_calls(config), disk_gb, material, problems, notes)
 
 
-def _inspection(config: Config) -> Inspection:
-    """What the engine itself finds, for the elements and the cell of the structures."""
-    from redoxmd.engines import inspect_engine
-    from redoxmd.engines.base import Inspection
-    from redoxmd.structures.source import source_cell
+def _material(config: Config, source: SourceCell, atoms_of: Mapping[str, int]) -> list[str]:
+    """What was understood of the material."""
+    from redoxmd.preflight import LARGEST_CELL_ATOMS
+    from redoxmd.structures.describe import describe_material
 
-    try:
-        cell = source_cell(config.structures).atoms
-    except RedoxmdError:
-        return Inspection()
-    elements = sorted(set(cell.get_chemical_symbols()))
-    return inspect_engine(config.engine, {"the source cell": cell.cell.lengths().tolist()}, elements)
-
-
-def _kpoint_inspection(config: Config) -> Inspection:
-    """The k-point grid of each cell with labels, and whether all sample the same points under one settings hash."""
-    from redoxmd.engines.base import Inspection, supercell_kpoints
-
-    kpoints = getattr(getattr(config.engine, config.engine.name), "kpoints", None)
-    if kpoints is None:
-        return Inspection()
-    key, cells = f"engine.{config.engine.name}.kpoints", config.label_cells
-    grids = {cell: supercell_kpoints(kpoints, cell) for cell in cells}
-    words = ", ".join(f"{list(grid)} in {list(cell)}" for cell, grid in grids.items())
-    # Of the source cell, the grids that sample the same points.
-    sampled = {tuple(k * r for k, r in zip(grid, cell, strict=True)) for cell, grid in grids.items()}
-    if len(sampled) == 1:
-        return Inspection(notes=[f"{key}: {list(kpoints)} of the source cell, {words}"])
-    fitting = [-(-k // m) * m for k, m in zip(kpoints, (math.lcm(*r) for r in zip(*cells, strict=True)), strict=True)]
-    return Inspection(
-        [
-            f"{key}: {list(kpoints)} of the source cell is {words}, so energies of these supercells differ by their "
-            f"k-points; set {fitting}, which all of them divide, or other supercells"
-        ]
-    )
-
-
-def _density_problems(config: Config, root: Path) -> list[str]:
-    """Why there would be no density to learn from, or a store that is not there."""
-    if not config.density.enabled:
-        return []
-    missing = [f"density.stores: no file {path}" for path in config.density.stores if not (root / path).exists()]
-    kept = config.aimd.density_every or config.label.density_every
-    if (config.engine.name in WITH_DENSITY and kept) or config.density.stores or _dataset_stores(config, root):
-        return missing
-    return [
-        *missing,
-        f"density: engine {config.engine.name} gives no density here and none is named; set aimd.density_every, name "
-        "density.stores, or set density.enabled: false",
-    ]
+    names = [name for name, count in atoms_of.items() if count <= LARGEST_CELL_ATOMS]
+    return describe_material(config.structures, source, names, config.seed)
 
 
 def _orderings(config: Config, root: Path) -> tuple[list[str], list[str]]:
@@ -159,6 +125,8 @@ def _orderings(config: Config, root: Path) -> tuple[list[str], list[str]]:
         configurations = find_configurations(kept, config.structures)
         test_groups(configurations, config.train)
         require_known(config.train.validation_configurations, configurations, "train.validation_configurations")
+        if configurations and not set(configurations) - set(config.train.test_configurations):
+            raise ConfigError("train.test_configurations: all there is, so nothing is left to train on; name fewer")
     except RedoxmdError as error:
         return [str(error)], []
     first: dict[str, str] = {}
@@ -174,17 +142,21 @@ def _orderings(config: Config, root: Path) -> tuple[list[str], list[str]]:
     return [], notes
 
 
-def _neb_problems(config: Config, root: Path) -> list[str]:
+def _neb_problems(config: Config, atoms_of: Mapping[str, int], root: Path) -> list[str]:
     """Paths whose ends cannot be built: their jobs come last, so they are looked at first."""
     if not config.neb.paths:
         return []
     from redoxmd.neb.ends import path_ends
+    from redoxmd.preflight import LARGEST_CELL_ATOMS
     from redoxmd.structures.build import build
     from redoxmd.structures.source import full_cell
 
     problems = []
     for path in (path for path in config.neb.paths if path.event is None):
-        request = parse_name(layout.neb_structures(config.neb)[path.name])
+        name = layout.neb_structures(config.neb)[path.name]
+        if atoms_of.get(name, 0) > LARGEST_CELL_ATOMS:
+            continue
+        request = parse_name(name)
         final = None if path.final is None else root / path.final
         try:
             full = full_cell(config.structures, request.supercell)
@@ -193,13 +165,6 @@ def _neb_problems(config: Config, root: Path) -> list[str]:
         except RedoxmdError as error:
             problems.append(str(error))
     return list(dict.fromkeys(problems))
-
-
-def _dataset_stores(config: Config, root: Path) -> bool:
-    from redoxmd.dataset import read_dataset_card
-
-    cards = [root / folder for folder in config.train.datasets if (root / folder / "dataset.yaml").exists()]
-    return any(name.endswith(".h5") for folder in cards for name in read_dataset_card(folder)["files"])
 
 
 def _count_atoms(name: str, source: SourceCell, problems: list[str]) -> int:
@@ -261,9 +226,13 @@ def _reference_calls(config: Config) -> dict[str, int]:
 
 def _disk_gb(config: Config, atoms_of: dict[str, int]) -> dict[str, float]:
     from redoxmd.engines import engine_disk_gb
+    from redoxmd.preflight import WITH_DENSITY
 
     source = 40
-    largest = max(atoms_of.values(), default=source)
+    label_names = [name for phase in config.explore.phases for name in layout.phase_structures(phase, 0)]
+    label_names += layout.neb_structures(config.neb).values() if config.neb.train_phases else []
+    # Labels are made in the cells that are explored.
+    largest = max((atoms_of.get(name, source) for name in label_names), default=source)
     aimd_names = layout.structure_names(config.aimd.starts, config.aimd.supercell)
     aimd_atoms = [atoms_of.get(name, source) for name in aimd_names]
     label_frames = config.select.budget * config.label.steps
@@ -305,6 +274,7 @@ def describe_plan(config: Config, plan: Plan) -> str:
         f"run {config.run}: {config.structures.source} with engine {config.engine.name}, "
         f"ensemble {sizes} (width × layers)",
         "",
+        *(["material", *plan.material, ""] if plan.material else []),
         "jobs",
         *_table({name: f"{count}" for name, count in plan.jobs.items()}),
         f"  up to {config.gate.max_generations} generations; one run may take all or stop after the first",

@@ -8,12 +8,19 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from redoxmd.errors import DataError
+
+# The user's own; asking for it means setting it, which is safe while there is one thread.
+UMASK = os.umask(0)
+os.umask(UMASK)
+# In the names of damaged files that were set aside.
+DAMAGED = ".damaged"
 
 
 @contextmanager
@@ -31,7 +38,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
-        temporary.chmod(0o644)
+        temporary.chmod(0o666 & ~UMASK)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -51,11 +58,27 @@ def write_json(path: str | Path, record: Any) -> None:
 def read_json(path: str | Path) -> Any:
     """Read a JSON record; a broken or missing file is a DataError that names it."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return json.loads(read_bytes(path))
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such record; the stage that writes it has not finished") from error
-    except json.JSONDecodeError as error:
+    except ValueError as error:
         raise DataError(f"{path}: not valid JSON ({error}); delete it and run again") from error
+
+
+def read_bytes(path: str | Path) -> bytes:
+    """The content of a file; an OSError names it, whether opening or reading failed."""
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        error.filename = str(path)
+        raise
+
+
+def keep_damaged(path: Path) -> Path:
+    """Rename a damaged file or folder to `NAME.damaged`, or `NAME.damaged-2` and so on, and return its new name."""
+    names = (path.with_name(f"{path.name}{DAMAGED}{'' if number == 1 else f'-{number}'}") for number in count(1))
+    target = next(name for name in names if not name.exists())
+    return path.rename(target)
 
 
 def plain(value: Any) -> Any:

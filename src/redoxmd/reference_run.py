@@ -18,7 +18,7 @@ from redoxmd.density.store import density_key, density_keys, join_densities, wri
 from redoxmd.engines.base import Engine, Result
 from redoxmd.errors import DataError, DensityRefused, LabelRefused
 from redoxmd.frames import read_frames, write_frames
-from redoxmd.records import read_json, write_json
+from redoxmd.records import keep_damaged, read_json, write_json
 from redoxmd.units import ASE_TIME_PER_FS
 
 logger = logging.getLogger("redoxmd")
@@ -217,6 +217,9 @@ def resume_run(checkpoint: Checkpoint, steps: int) -> tuple[ReferenceRun, dict[s
     """The run as far as it had come, at most so many steps, and the state to go on from; None for a new one."""
     record = checkpoint.load("state")
     if record is None:
+        # A run that starts anew, its state being damaged, would write over frames that cost days.
+        for path in [*checkpoint.folder.glob("frames*.extxyz"), *checkpoint.folder.glob("density*.h5")]:
+            keep_damaged(path)
         return ReferenceRun([]), None
     known = int(record["frames"])
     frames: list[Atoms] = []
@@ -227,7 +230,8 @@ def resume_run(checkpoint: Checkpoint, steps: int) -> tuple[ReferenceRun, dict[s
     frames = frames[: min(known, steps)]
     if len(frames) < min(known, steps):
         raise DataError(
-            f"{checkpoint.folder}: {len(frames)} frames where the state knows {known}; remove it and run again"
+            f"{checkpoint.folder}: {len(frames)} frames where the state knows {known}; restore its files, or rename "
+            "the folder and run again, which starts anew"
         )
     return ReferenceRun(
         frames,

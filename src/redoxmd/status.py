@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -34,14 +35,27 @@ def describe(results: Path, config: Config) -> str:
     lines += _electron_lines(results, config) if config.density.enabled else []
     summary = results / "summary.json"
     if summary.exists():
-        lines += ["", *headline_lines(read_json(summary))]
+        lines += ["", *headline_lines(_read_record(summary))]
     return "\n".join(lines)
+
+
+def _read_record(path: Path) -> Any:
+    """A JSON record with the numbers that JSON has no words for, as `redoxmd.records.write_json` spells them."""
+    return _with_numbers(read_json(path))
+
+
+def _with_numbers(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _with_numbers(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_with_numbers(item) for item in value]
+    return float(value) if value in ("nan", "inf", "-inf") else value
 
 
 def _aimd_lines(results: Path, config: Config) -> list[str]:
     names = layout.structure_names(config.aimd.starts, config.aimd.supercell)
     records = [results / f"aimd/{name}/record.json" for name in names]
-    done = [read_json(path) for path in records if path.exists()]
+    done = [_read_record(path) for path in records if path.exists()]
     frames = sum(record["n_frames"] for record in done)
     return [f"aimd: {len(done)} of {len(names)} runs done, {frames} frames"]
 
@@ -52,15 +66,15 @@ def _generation_lines(results: Path, config: Config, generation: int) -> list[st
     lines = [f"generation {generation}: {members} of {len(config.train.members)} members trained"]
     record = folder / "ensemble.json"
     if record.exists():
-        lines += [f"  {text}" for text in error_lines(read_json(record))]
+        lines += [f"  {text}" for text in error_lines(_read_record(record))]
     lines += _audit_lines(folder)
-    runs = [read_json(path) for path in sorted((results / f"explore/gen{generation}").glob("*.json"))]
+    runs = [_read_record(path) for path in sorted((results / f"explore/gen{generation}").glob("*.json"))]
     lines += [
         f"  explore {run['structure']}: {run['survived_ps']:.3g} of {run['target_ps']:.3g} ps, {run['end_reason']}, "
         f"{run['n_candidates']} candidates"
         for run in runs
     ]
-    bands = [read_json(path) for path in sorted((results / f"neb/gen{generation}").glob("*.json"))]
+    bands = [_read_record(path) for path in sorted((results / f"neb/gen{generation}").glob("*.json"))]
     lines += [
         f"  path {band['path']}: {band['end_reason']}, {band['n_candidates']} of {band['images']} images candidates, "
         f"{band['n_refused']} refused"
@@ -68,7 +82,7 @@ def _generation_lines(results: Path, config: Config, generation: int) -> list[st
     ]
     decision = results / f"gate/gen{generation}.json"
     if decision.exists():
-        lines += _decision_lines(read_json(decision), results, generation)
+        lines += _decision_lines(_read_record(decision), results, generation)
     return lines
 
 
@@ -76,7 +90,7 @@ def _audit_lines(folder: Path) -> list[str]:
     """Labels left out of a training set, those it could not judge, and those its ensemble finds suspect."""
     lines = []
     record = folder / "dataset.json"
-    audited = read_json(record) if record.exists() else {}
+    audited = _read_record(record) if record.exists() else {}
     if left_out := audited.get("left_out"):
         names = [f"{item['config_id']}/{item['step']} {item['reason']}" for item in left_out]
         lines.append(f"  left out: {len(names)} frames ({_some(names)})")
@@ -103,7 +117,7 @@ def _decision_lines(decision: dict[str, Any], results: Path, generation: int) ->
     if not decision["label_ids"]:
         return [line]
     found = [results / f"label/gen{generation}/{name}.json" for name in decision["label_ids"]]
-    records = [read_json(path) for path in found if path.exists()]
+    records = [_read_record(path) for path in found if path.exists()]
     refused = [f"{record['label_id']} {record['refusal']['reason']}" for record in records if record["refusal"]]
     line += f"; labels: {len(records)} of {len(found)} done, {len(refused)} refused or cut short"
     return [line + (f" ({', '.join(refused)})" if refused else "")]
@@ -142,7 +156,7 @@ def _production_lines(results: Path, config: Config) -> list[str]:
 def _neb_lines(results: Path, config: Config) -> list[str]:
     """Paths that are done, with their barriers, or why there is none."""
     found = {path.name: results / f"neb/{path.name}.json" for path in config.neb.paths}
-    done = {name: read_json(file) for name, file in found.items() if file.exists()}
+    done = {name: _read_record(file) for name, file in found.items() if file.exists()}
     return [f"neb: {len(done)} of {len(found)} paths"] + [
         f"  {name}: no path, {record['reason']}"
         if record.get("reason")
@@ -209,6 +223,7 @@ def _left_out_headline(rows: list[dict[str, Any]]) -> list[str]:
 
 def headline_lines(summary: dict[str, Any]) -> list[str]:
     """The headline numbers in words."""
+    summary = _with_numbers(summary)
     lines = ["headline numbers:"]
     lines += [f"  {text}" for text in error_lines({"errors": summary["errors"]})]
     lines += _left_out_headline(summary.get("left_out", []))
@@ -216,15 +231,17 @@ def headline_lines(summary: dict[str, Any]) -> list[str]:
         times = ", ".join(f"{value:.3g}" for value in item["survived_ps"].values())
         lines.append(
             f"  generation {item['generation']}: survived {times} ps, "
-            f"{float(item['candidates_per_ps']):.3g} candidates/ps, {item['labels']} labels, {item['status']}"
+            f"{item['candidates_per_ps']:.3g} candidates/ps, {item['labels']} labels, {item['status']}"
         )
     for row in summary["diffusivities"]:
-        value = (
-            f"{row['D_jumps_cm2_s']:.2g} ± {row['D_jumps_error_cm2_s']:.1g} cm²/s"
-            if row["n_jumps"]
-            else (f"< {row['D_jumps_limit_cm2_s']:.1g} cm²/s (no jump)")
-        )
-        lines.append(f"  D at x = {row['x']:g}, {row['temperature_K']:g} K: {value}, {row['n_jumps']:.0f} jumps")
+        value = f"{row['D_jumps_cm2_s']:.2g} ± {row['D_jumps_error_cm2_s']:.1g} cm²/s, {row['n_jumps']:.0f} jumps"
+        if not row["n_jumps"]:
+            # Where nothing could have jumped there is no limit either.
+            limit = row["D_jumps_limit_cm2_s"]
+            value = (
+                f"< {limit:.1g} cm²/s (no jump), 0 jumps" if math.isfinite(limit) else "no value (no ions or no time)"
+            )
+        lines.append(f"  D at x = {row['x']:g}, {row['temperature_K']:g} K: {value}")
     for row in summary["arrhenius"]:
         fit = f"{row['Ea_eV']:.2f} ± {row['Ea_error_eV']:.2f} eV" if row["fitted"] else f"not fitted: {row['reason']}"
         lines.append(f"  Ea at x = {row['x']:g}: {fit}")
@@ -238,10 +255,8 @@ def _site_headlines(summary: dict[str, Any]) -> list[str]:
         for row in summary.get("sites", [])
     ]
     for row in summary.get("concerted", []):
-        # A record spells a missing number "nan".
-        jumps, near, chance, exchanges = (
-            float(row[name]) for name in ("n_site_jumps", "n_neighbouring", "n_neighbouring_chance", "n_exchanges")
-        )
+        names = ("n_site_jumps", "n_neighbouring", "n_neighbouring_chance", "n_exchanges")
+        jumps, near, chance, exchanges = (row[name] for name in names)
         if jumps > 0:
             lines.append(
                 f"  concerted at {row['temperature_K']:g} K: {near:.0f} of {jumps:.0f} jumps between sites with one of "

@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 
 from redoxmd.errors import DataError
-from redoxmd.hdf5 import NewFile, hdf5_file
+from redoxmd.hdf5 import NewFile, hdf5_file, read_hdf5
 
 # Scalars per frame and their units as MDAnalysis spells them.
 OBSERVABLES = {
@@ -22,6 +22,7 @@ OBSERVABLES = {
 }
 CHUNK_FRAMES = 256
 BLOCK_FRAMES = 2000
+REMEDY = "delete it and run production again"
 
 
 @dataclass
@@ -160,32 +161,26 @@ def read_trajectory(path: str | Path, stride: int = 1) -> Trajectory:
 
 
 def _read(path: str | Path, frames: slice) -> Trajectory:
-    try:
-        with h5py.File(path, "r") as file:
-            series = {key: file[f"observables/{name}/value"][frames] for key, (name, _) in OBSERVABLES.items()}
-            position = file["particles/atoms/position"]
-            trajectory = Trajectory(
-                numbers=file["particles/atoms/species"][()],
-                positions_A=position["value"][frames].astype(float),
-                cell_A=file["cell_A"][()],
-                steps=position["step"][frames],
-                time_fs=position["time"][frames],
-                metadata=json.loads(file.attrs["redoxmd"]),
-                **series,
-            )
-    except (OSError, KeyError, RuntimeError) as error:
-        raise DataError(f"{path}: not a readable trajectory ({error}); delete it and run production again") from error
+    with read_hdf5(path, "trajectory", REMEDY) as file:
+        series = {key: file[f"observables/{name}/value"][frames] for key, (name, _) in OBSERVABLES.items()}
+        position = file["particles/atoms/position"]
+        trajectory = Trajectory(
+            numbers=file["particles/atoms/species"][()],
+            positions_A=position["value"][frames].astype(float),
+            cell_A=file["cell_A"][()],
+            steps=position["step"][frames],
+            time_fs=position["time"][frames],
+            metadata=json.loads(file.attrs["redoxmd"]),
+            **series,
+        )
     lengths = {len(trajectory.steps), len(trajectory.positions_A), *(len(values) for values in series.values())}
     if len(lengths) > 1 or np.any(np.diff(trajectory.steps) <= 0):
-        raise DataError(f"{path}: steps do not increase or parts differ in length; delete it and run production again")
+        raise DataError(f"{path}: steps do not increase or parts differ in length; {REMEDY}")
     return trajectory
 
 
 def read_metadata(path: str | Path) -> dict[str, Any]:
     """The metadata of a trajectory, without its frames."""
-    try:
-        with h5py.File(path, "r") as file:
-            metadata: dict[str, Any] = json.loads(file.attrs["redoxmd"])
-    except (OSError, KeyError) as error:
-        raise DataError(f"{path}: not a readable trajectory ({error}); delete it and run production again") from error
+    with read_hdf5(path, "trajectory", REMEDY) as file:
+        metadata: dict[str, Any] = json.loads(file.attrs["redoxmd"])
     return metadata

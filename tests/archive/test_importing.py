@@ -353,7 +353,15 @@ def test_a_config_demands_its_level(tmp_path, run, capsys):
     incar = {"LASPH": True, "LREAL": "Auto"}
     config = {
         "run": "test",
-        "structures": {"source": str(structure), "mobile_ion": "Cu", "preferred_site": "Cu1", "formula_units": 1},
+        "structures": {
+            "source": str(structure),
+            "mobile_ion": "Cu",
+            "redox_element": "Cu",
+            "preferred_site": "Cu1",
+            "formula_units": 1,
+            "moments_muB": {},
+            "moments_x": 1.0,
+        },
         "engine": {
             "name": "vasp",
             "vasp": {

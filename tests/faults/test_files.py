@@ -102,7 +102,7 @@ def test_frames_missing_beside_a_state(tmp_path):
     run = test_aimd.run(tmp_path)
     assert len(run.frames) == 6
     (tmp_path / "state/frames000000.extxyz").unlink()
-    with pytest.raises(DataError, match="0 frames where the state knows 6; remove it and run again"):
+    with pytest.raises(DataError, match=r"0 frames where the state knows 6; restore its files, or rename the folder"):
         test_aimd.run(tmp_path)
 
 

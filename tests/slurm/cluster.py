@@ -113,10 +113,21 @@ class PrivateSlurm:
         files = [f"--{name}-file={munge / name}" for name in ("key", "pid", "log", "seed")]
         self._daemon("munged", "--foreground", "--force", "--num-threads=2", f"--socket={munge}/socket", *files)
         self._wait(lambda: (munge / "socket").exists())
-        self._daemon("slurmctld", "-D", "-c")
-        self._wait(lambda: "is UP" in self.run("scontrol", "ping"))
+        self.start_controller("-c")
         self._daemon("slurmd", "-D")
         self._wait(lambda: self.run("sinfo", "-h", "-o", "%T", "-p", "cpu").strip() == "idle")
+
+    def start_controller(self, *options: str) -> None:
+        """Start slurmctld, as it was unless told `-c`."""
+        self._daemon("slurmctld", "-D", *options)
+        self._wait(lambda: "is UP" in self.run("scontrol", "ping"))
+
+    def stop_controller(self) -> None:
+        """End slurmctld; jobs that run go on."""
+        controller = next(daemon for daemon in self.daemons if Path(daemon.args[3]).name == "slurmctld")
+        controller.terminate()
+        controller.wait(STOP_S)
+        self.daemons.remove(controller)
 
     def _daemon(self, name: str, *arguments: str) -> None:
         """Start a daemon that ends when this process does, however it ends."""

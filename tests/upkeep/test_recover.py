@@ -12,9 +12,10 @@ import psutil
 import pytest
 
 from redoxmd.cli import main
-from redoxmd.errors import DriverAlive, SchedulerSilent
+from redoxmd.errors import DataError, DriverAlive, SchedulerSilent
 from redoxmd.upkeep import driver
-from redoxmd.upkeep.recover import find_leftovers, mend, record_name
+from redoxmd.upkeep.job_records import memory_path, record_name
+from redoxmd.upkeep.recover import find_leftovers, mend
 
 DEAD = 2**22 + 1
 
@@ -50,10 +51,9 @@ def files(root):
     return {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
 
 
-def test_leftovers_are_named_and_mended_and_nothing_else_is_touched(killed, monkeypatch):
-    monkeypatch.setenv("PATH", "")
+def test_leftovers_are_named_and_mended_and_nothing_else_is_touched(killed):
     before = files(killed)
-    found = find_leftovers("a", killed)
+    found = find_leftovers("a", killed, jobs_gone=True)
     assert sorted(line.split(":")[0] for line in found.lines()) == [
         "half-done output",
         "record of a dead driver",
@@ -69,7 +69,14 @@ def test_leftovers_are_named_and_mended_and_nothing_else_is_touched(killed, monk
         "results/a/train/gen0/.member0.ab12cd_9.pt",
         "results/a/train/gen0/half.pt",
     }
-    assert find_leftovers("a", killed).lines() == []
+    assert find_leftovers("a", killed, jobs_gone=True).lines() == []
+
+
+def queue_of(monkeypatch, site, lines):
+    """Stand-ins for squeue, which tells these lines, and scancel, which writes down what it is told."""
+    write(site / "squeue", "#!/bin/sh\ncat <<E\n" + "\n".join(lines) + "\nE\n").chmod(0o755)
+    write(site / "scancel", f'#!/bin/sh\necho "$@" > {site}/cancelled\n').chmod(0o755)
+    monkeypatch.setenv("PATH", f"{site}:/usr/bin:/bin")
 
 
 def test_orphaned_slurm_jobs_are_cancelled_and_only_those_of_the_run_and_folder(killed, monkeypatch, tmp_path):
@@ -81,13 +88,35 @@ def test_orphaned_slurm_jobs_are_cancelled_and_only_those_of_the_run_and_folder(
         "80|/elsewhere|rule_label_wildcards_a_0_g0f1",
         f"88|{killed}|rule_train_wildcards_b_0_1",
     ]
-    write(site / "squeue", "#!/bin/sh\ncat <<E\n" + "\n".join(queue) + "\nE\n").chmod(0o755)
-    write(site / "scancel", f'#!/bin/sh\necho "$@" > {site}/cancelled\n').chmod(0o755)
-    monkeypatch.setenv("PATH", f"{site}:/usr/bin:/bin")
+    queue_of(monkeypatch, site, queue)
     found = find_leftovers("a", killed)
     assert set(found.slurm) == {"77", "78_3"}
     mend(found)
     assert (site / "cancelled").read_text().split() == ["77", "78_3"]
+
+
+@pytest.mark.parametrize(
+    "comment",
+    ["rule_aimd_wildcards_a_2_x2.000_random0_1x1x1", "rule_train_wildcards_a_2_0_1", "rule_density_wildcards_a_2"],
+)
+def test_jobs_of_a_run_whose_name_begins_alike_are_left_alone(killed, monkeypatch, tmp_path, comment):
+    queue_of(monkeypatch, tmp_path / "site", [f"79|{killed}|{comment}"])
+    (killed / "results/a_2").mkdir()
+    assert find_leftovers("a", killed).slurm == {}
+    assert set(find_leftovers("a_2", killed).slurm) == {"79"}
+
+
+def test_without_squeue_jobs_that_were_handed_in_stop_the_mending(killed, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(SchedulerSilent, match=r"no squeue on this machine.*jobs 77 of run a.*--jobs-gone"):
+        find_leftovers("a", killed)
+    marker(killed, "results/a/train/gen0/half.pt")
+    assert find_leftovers("a", killed).slurm == {}
+
+
+def test_a_folder_without_the_run_is_not_a_healthy_one(killed):
+    with pytest.raises(DataError, match=r"results/c: no such folder"):
+        find_leftovers("c", killed)
 
 
 def test_a_scheduler_that_is_down_stops_the_mending_where_jobs_may_still_write(killed, monkeypatch, tmp_path):
@@ -99,8 +128,7 @@ def test_a_scheduler_that_is_down_stops_the_mending_where_jobs_may_still_write(k
     assert find_leftovers("a", killed).slurm == {}
 
 
-def test_a_local_job_that_outlived_its_driver_is_stopped(killed, monkeypatch):
-    monkeypatch.setenv("PATH", "")
+def test_a_local_job_that_outlived_its_driver_is_stopped(killed):
     jobs = {}
     for run in ("a", "ab"):
         script = write(killed / f".snakemake/scripts/tmp1.{run}.py", f"# results/{run}/x\nimport time; time.sleep(600)")
@@ -110,9 +138,9 @@ def test_a_local_job_that_outlived_its_driver_is_stopped(killed, monkeypatch):
     jobs["ab remote"] = subprocess.Popen([*words, "train:run=ab,gen=0"], cwd=killed)
     try:
         deadline = time.monotonic() + 20
-        while len(find_leftovers("a", killed).processes) < 2 and time.monotonic() < deadline:
+        while len(find_leftovers("a", killed, jobs_gone=True).processes) < 2 and time.monotonic() < deadline:
             time.sleep(0.1)
-        found = find_leftovers("a", killed)
+        found = find_leftovers("a", killed, jobs_gone=True)
         assert {process.pid for process in found.processes} == {jobs["a"].pid, jobs["a remote"].pid}
         mend(found)
         assert not psutil.pid_exists(jobs["a"].pid)
@@ -125,8 +153,7 @@ def test_a_local_job_that_outlived_its_driver_is_stopped(killed, monkeypatch):
             job.wait()
 
 
-def test_what_a_job_writes_until_it_is_stopped_goes_too(killed, monkeypatch):
-    monkeypatch.setenv("PATH", "")
+def test_what_a_job_writes_until_it_is_stopped_goes_too(killed):
     late = killed / "results/a/figures/.fig.ab12cd_9.png"
     late.parent.mkdir()
     code = f"""# results/a/x
@@ -138,7 +165,7 @@ time.sleep(600)"""
     with subprocess.Popen([sys.executable, str(script)], cwd=killed, stdout=subprocess.PIPE) as job:
         try:
             assert job.stdout.readline() == b"ready\n"
-            mend(find_leftovers("a", killed))
+            mend(find_leftovers("a", killed, jobs_gone=True))
             assert job.wait(20) == 0
             assert not late.exists()
         finally:
@@ -149,6 +176,7 @@ def test_long_names_are_put_together_again(tmp_path):
     name = "results/a/" + "x" * 300
     code = urlsafe_b64encode(name.encode()).decode()
     assert record_name(tmp_path / f"@{code[:254]}/{code[254:]}", tmp_path) == name
+    assert memory_path(tmp_path, name) == tmp_path / f"@{code[:254]}/{code[254:]}"
 
 
 class TestDriver:
@@ -185,9 +213,12 @@ class TestDriver:
         self.put(tmp_path / "results/a")
         driver.announce("a", root=tmp_path)
         assert "second driver is refused" in capsys.readouterr().err
-        monkeypatch.setattr(sys, "argv", ["snakemake", "--unlock"])
-        with pytest.raises(DriverAlive):
-            driver.announce("a", root=tmp_path)
+        for removal in ("--unlock", "--delete-all-output", "--delete-temp", "--cleanup-metadata=x", "--unl"):
+            monkeypatch.setattr(sys, "argv", ["snakemake", removal])
+            with pytest.raises(DriverAlive, match=f"{removal} is refused"):
+                driver.announce("a", root=tmp_path)
+        monkeypatch.setattr(sys, "argv", ["snakemake", "--dry-run", "--", "results/a/x"])
+        driver.announce("a", root=tmp_path)
         with pytest.raises(DriverAlive, match="nothing to recover"):
             find_leftovers("a", tmp_path)
 
@@ -198,12 +229,15 @@ class TestDriver:
 
 
 def test_the_command(killed, monkeypatch, capsys):
-    monkeypatch.setenv("PATH", "")
     monkeypatch.chdir(killed)
     write(killed / "a.yaml", "run: a\n")
-    assert main(["recover", "a.yaml", "--dry-run"]) == 0
+    (killed / "elsewhere").mkdir()
+    assert main(["recover", "a.yaml", "--jobs-gone", "--dry-run"]) == 0
     assert "half-done output: results/a/train/gen0/half.pt" in capsys.readouterr().out
     assert (killed / "results/a/train/gen0/half.pt").exists()
-    assert main(["recover", "a.yaml"]) == 0
+    assert main(["recover", "a.yaml", "--jobs-gone"]) == 0
     assert "4 mended" in capsys.readouterr().out
     assert not (killed / "results/a/train/gen0/half.pt").exists()
+    monkeypatch.chdir(killed / "elsewhere")
+    assert main(["recover", "../a.yaml"]) == 1
+    assert "the folder in which snakemake was started" in capsys.readouterr().err

@@ -25,7 +25,7 @@ import yaml
 
 from redoxmd.config import load_config
 from redoxmd.upkeep.changes import JOB
-from redoxmd.upkeep.recover import record_name
+from redoxmd.upkeep.job_records import record_name
 from redoxmd.upkeep.versions import code_hash
 from tests.workflow.same import differences
 from tests.workflow.test_workflow import ROOT, repository

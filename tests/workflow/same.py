@@ -9,8 +9,9 @@ import torch
 
 # Values measured by a clock, the only ones that may differ.
 TIMINGS = {"ns_per_day", "steps_per_s", "spent_s"}
-# Files of clocks throughout; the manifest is held by what it says of each file's making.
-TIMED = ("logs", "benchmarks", "checksums.json", "manifest.json")
+# Files of clocks throughout, or of checksums of files that hold some; the manifest is held by what it says of each
+# file's making.
+TIMED = ("logs", "benchmarks", "records", "checksums.json", "manifest.json")
 MADE_FROM = ("rule", "input", "params")
 
 

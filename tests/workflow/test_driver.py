@@ -46,17 +46,19 @@ def arguments(config):
     return [FRAMES, "--cores", "1", "--configfile", str(config)]
 
 
-def test_a_job_goes_by_the_config_as_its_driver_read_it(work, monkeypatch):
+def test_a_job_goes_by_the_config_as_its_driver_read_it(work, monkeypatch, tmp_path):
     """Jobs on a cluster parse the workflow again, whatever has become of the file."""
     folder, slow, fast = work
     for name in ("config", "nvp", "nvp-gpaw", "nvp-rehearsal"):
         raw = yaml.safe_load((ROOT / f"config/{name}.yaml").read_text())
         monkeypatch.delenv(driver.PASSED_ON, raising=False)
         assert driver.passed_on(raw) == raw
-        driver.pass_on(raw)
+        driver.pass_on(tmp_path / "results", raw)
         assert parse_config(driver.passed_on({"run": "edited"})) == parse_config(raw)
     config = yaml.safe_load(slow.read_text())
-    driver.pass_on(config)
+    # More than the environment takes; and each process that the driver starts would fail.
+    config["train"]["exclude"] = [f"g0f{number:06d}/{number % 4}" for number in range(12_000)]
+    driver.pass_on(tmp_path / "results", config)
     edited = {**config, "run": "edited"}
     fast.write_text(yaml.safe_dump(edited))
     job = snakemake(
@@ -82,8 +84,11 @@ def test_a_second_driver_is_refused_and_a_killed_one_recovered_from(work, capsys
         second = snakemake(folder, *arguments(slow))
         assert second.returncode != 0
         assert f"driven by process {first.pid}" in second.stderr
-        unlock = snakemake(folder, "--unlock", *arguments(slow))
-        assert unlock.returncode != 0
+        structure = folder / "results/toy/structures/x3.000_random0_1x1x1.extxyz"
+        for removal in ("--unlock", "--delete-all-output"):
+            removed = snakemake(folder, removal, *arguments(slow))
+            assert removed.returncode != 0 and f"{removal} is refused" in removed.stderr
+        assert structure.exists()
         assert (folder / ".snakemake/locks/0.output.lock").exists()
         assert main(["recover", str(slow)]) == 1
         assert "nothing to recover" in capsys.readouterr().err

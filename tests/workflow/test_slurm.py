@@ -10,16 +10,17 @@ from pathlib import Path
 import pytest
 import yaml
 
+from redoxmd.cli import main
 from redoxmd.config import load_config
 from redoxmd.figures.catalogue import figures_of
 from tests.slurm import PrivateSlurm, missing_programs
-from tests.workflow.test_workflow import repository, snakemake
+from tests.workflow.test_workflow import repository, snakemake, snakemake_environment
 
 SHORT = Path(__file__).parent / "slurm.yaml"
 # What a site says in the user's folder: its GPUs, and a shorter wait.
 SITE = {
     "resources": {"gpu": 2},
-    "default-resources": {"mem_mb": 1500},
+    "default-resources": {"mem_mb": 1500, "slurm_extra": "'--signal=TERM@120 --nice=7'"},
     "latency-wait": 5,
     "slurm-init-seconds-before-status-checks": 2,
     "slurm-keep-successful-logs": True,
@@ -96,6 +97,25 @@ class TestCampaign:
             if tasks == 2:
                 assert job["MinMemoryCPU"] == "3000M"
 
+    def test_what_a_site_wants_for_all_jobs_holds_for_those_of_several_ranks_too(self, campaign):
+        assert {job["Nice"] for job in campaign[2]} == {"7"}
+
+    def test_no_more_jobs_ran_beside_the_driver_than_have_a_place(self, campaign):
+        _, results, jobs = campaign
+        submitted = {rule_of(job) for job in jobs}
+        records = [json.loads(path.read_text()) for path in (results / "records").rglob("*.json")]
+        own = [record for record in records if record["rule"] not in submitted]
+        assert len(own) > 20
+        for record in own:
+            during = [other for other in own if other["starttime"] <= record["starttime"] < other["endtime"]]
+            assert len(during) <= 2, [other["rule"] for other in during]
+
+    def test_the_log_of_a_job_says_what_slurm_gave_it(self, campaign):
+        _, results, jobs = campaign
+        (job,) = [job for job in jobs if rule_of(job) == "production"]
+        (log,) = (results / "logs/production").iterdir()
+        assert f"Slurm job {job['JobId']} on {job['BatchHost']}, memory 2000 MB" in log.read_text()
+
     def test_walltimes_are_those_of_the_table_within_the_limit_of_the_profile(self, campaign):
         hours = {rule_of(job): job["TimeLimit"] for job in campaign[2]}
         assert (hours["aimd"], hours["label"], hours["select"]) == ("1-00:00:00", "12:00:00", "02:00:00")
@@ -103,10 +123,79 @@ class TestCampaign:
 
     def test_a_second_run_does_nothing(self, campaign, slurm):
         folder, _, jobs = campaign
+        # Of a waiting job of another run, which would not start without it.
+        empty = folder / ".snakemake/slurm_logs/rule_select/other_0"
+        empty.mkdir(parents=True)
         result = snakemake(folder, "--profile", "slurm", "--configfile", str(SHORT), **slurm.environment)
         assert result.returncode == 0
+        assert empty.exists()
         assert "Nothing to be done" in result.stdout + result.stderr
         assert len(slurm.jobs()) == len(jobs)
+
+
+class TestSite:
+    """What a site is asked before the first job."""
+
+    def checked(self, slurm, tmp_path, monkeypatch, capsys, partition="cpu", **settings):
+        folder = repository(tmp_path / "repository")
+        site(folder, **settings, **{"slurm-partition-config": "partitions.yaml"})
+        partitions = {"partitions": {partition: {}, "gpu": {"max_gpu": 1}}}
+        (folder / "snakemake/slurm/partitions.yaml").write_text(yaml.safe_dump(partitions))
+        monkeypatch.chdir(folder)
+        for name, value in snakemake_environment(folder, **slurm.environment).items():
+            monkeypatch.setenv(name, value)
+        status = main(["check", str(SHORT), "--profile", "slurm"])
+        told = capsys.readouterr().out.split("profile slurm")[1].strip().splitlines()
+        return status, [line.strip() for line in told]
+
+    def test_a_sound_one(self, slurm, tmp_path, monkeypatch, capsys):
+        # The GPUs of this Slurm are invented.
+        status, told = self.checked(slurm, tmp_path, monkeypatch, capsys, resources={"gpu": 0})
+        assert (status, told) == (0, ["every kind of job is accepted, and a node has what they need"])
+
+    def test_each_mistake_is_told_once_with_its_remedy(self, slurm, tmp_path, monkeypatch, capsys):
+        wrong = {"train": {"gres": "gpu:a100:1"}, "select": {"mem_mb": 999_000}, "jumps": {"mem_mb": 999_000}}
+        status, told = self.checked(slurm, tmp_path, monkeypatch, capsys, **{"set-resources": wrong})
+        assert status == 1
+        (gres,) = [line for line in told if "mutually exclusive" in line]
+        assert gres.startswith("! train: ") and "gpu_model" in gres
+        (memory,) = [line for line in told if "node configuration is not available" in line]
+        assert {"select", "jumps"} == set(memory.removeprefix("! ").split(":")[0].split(", "))
+        assert any("torch sees no GPU" in line for line in told)
+
+    def test_a_partition_that_is_not_there(self, slurm, tmp_path, monkeypatch, capsys):
+        status, told = self.checked(slurm, tmp_path, monkeypatch, capsys, "standard", resources={"gpu": 0})
+        (line,) = told
+        assert status == 1
+        assert "Invalid partition name" in line and "partitions.yaml" in line and "aimd, " in line
+
+
+def test_a_controller_that_is_away_is_waited_for(tmp_path):
+    """When the job is handed in, and when its state is asked for."""
+    target = "results/slurm/aimd/x3.000_random0_1x1x1/frames.extxyz"
+    folder = repository(tmp_path / "repository")
+    site(folder, retries=0)
+    config = yaml.safe_load(SHORT.read_text())
+    config["engine"]["toy"] = {"ranks": 1, "delay_s": 0.5}
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    with PrivateSlurm() as slurm:
+        slurm.stop_controller()
+        asked = ["--profile", "slurm", "--configfile", "config.yaml", "--", target]
+        results = []
+        driver = threading.Thread(target=lambda: results.append(snakemake(folder, *asked, **slurm.environment)))
+        driver.start()
+        time.sleep(30)
+        slurm.start_controller()
+        deadline = time.monotonic() + 120
+        while not slurm.jobs() and time.monotonic() < deadline:
+            time.sleep(0.5)
+        slurm.stop_controller()
+        time.sleep(15)
+        slurm.start_controller()
+        driver.join()
+        assert results[0].returncode == 0, results[0].stderr[-4000:]
+        assert [job["JobState"] for job in slurm.jobs()] == ["COMPLETED"]
+    assert (folder / target).exists()
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -18,6 +19,7 @@ from redoxmd.figures.catalogue import figures_of
 from redoxmd.frames import read_frames
 from redoxmd.plan import make_plan
 from redoxmd.trajectory import read_trajectory
+from redoxmd.upkeep.job_records import memory_path, record_name
 from tests.browser import browser, errors, needs_browser, results_of_report
 
 __all__ = ["browser"]
@@ -80,12 +82,20 @@ def test_shipped_configs_dry_run_to_their_full_dag(name, tmp_path):
     assert planned.get("charges", 0) == (jobs["production"] if config.density.enabled else 0)
 
 
-def test_a_wrong_config_stops_before_any_job(tmp_path):
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("run: wrong\nexplore: {low_eV_A: 9.0}\n", "explore.low_eV_A (9) must lie below high_eV_A (5)"),
+        # Snakemake's own reader takes the second.
+        ("run: wrong\nseed: 1\naimd: {}\nseed: 2\n", "seed stands twice, in lines 2 and 4"),
+    ],
+)
+def test_a_wrong_config_stops_before_any_job(text, message, tmp_path):
     config = tmp_path / "wrong.yaml"
-    config.write_text("run: wrong\nexplore: {low_eV_A: 9.0}\n")
+    config.write_text(text)
     result = snakemake(repository(tmp_path / "repository"), "--dry-run", "--configfile", str(config))
     assert result.returncode != 0
-    assert "explore.low_eV_A (9) must lie below high_eV_A (5)" in result.stderr + result.stdout
+    assert message in result.stderr + result.stdout
     assert "Job stats" not in result.stdout
 
 
@@ -204,6 +214,87 @@ class TestToyCampaign:
         path = tmp_path / "changed.yaml"
         path.write_text(yaml.safe_dump(config))
         return path
+
+    def test_every_job_left_the_record_that_snakemake_keeps_of_it(self, campaign):
+        folder, results, _ = campaign
+        memory = folder / ".snakemake/metadata"
+        outputs = set()
+        for path in (results / "records").rglob("*.json"):
+            record = json.loads(path.read_text())
+            for output in record["outputs"]:
+                remembered = json.loads(memory_path(memory, output).read_text())
+                for key in ("rule", "input", "params", "input_checksums", "record_format_version"):
+                    assert remembered[key] == record[key], (output, key)
+            outputs |= set(record["outputs"])
+        assert outputs == {record_name(path, memory) for path in memory.rglob("*") if path.is_file()}
+
+    @pytest.fixture
+    def moved(self, campaign, tmp_path):
+        """The results alone in another checkout, all of them with new dates, in no order."""
+        folder = repository(tmp_path / "moved")
+        shutil.copytree(campaign[1], folder / "results/toy", copy_function=shutil.copyfile)
+        files = sorted((folder / "results").rglob("*"), key=lambda path: path.name[::-1])
+        for number, path in enumerate(files):
+            os.utime(path, (time.time() - number,) * 2)
+        return folder
+
+    def test_moved_results_are_known_by_their_records(self, moved, tmp_path):
+        assert dry_run(moved, TOY) == {}
+        planned = dry_run(moved, self.changed(tmp_path, "aimd", timestep_fs=1.0))
+        assert planned["aimd"] == dry_run(repository(tmp_path / "empty"), TOY)["aimd"]
+
+    def test_results_without_records_are_refused_and_the_advice_is_good(self, moved, tmp_path):
+        shutil.rmtree(moved / "results/toy/records")
+        refused = snakemake(moved, "--dry-run", "--configfile", str(TOY))
+        assert refused.returncode != 0
+        told = re.search(r"results have no record .*accept them .*: snakemake (.*?);", refused.stdout + refused.stderr)
+        accepted = snakemake(moved, *told[1].split(), "--cores", "1")
+        assert accepted.returncode == 0, accepted.stderr[-3000:]
+        assert dry_run(moved, TOY) == {}
+        assert "aimd" in dry_run(moved, self.changed(tmp_path, "aimd", timestep_fs=1.0))
+
+    def test_a_job_that_ended_after_its_driver_is_known_by_its_record(self, moved, tmp_path):
+        """Snakemake remembers the job before, of other settings; what stands there now is of these."""
+        assert dry_run(moved, TOY) == {}
+        name = "results/toy/aimd/x2.000_random0_1x1x1/frames.extxyz"
+        memory = memory_path(moved / ".snakemake/metadata", name)
+        before = json.loads(memory.read_text())
+        memory.write_text(json.dumps({**before, "params": ["'of other settings'"]}))
+        assert dry_run(moved, TOY)["aimd"] == 1
+        os.utime(moved / "results/toy/records/aimd/x2.000_random0_1x1x1/frames.extxyz.json")
+        assert dry_run(moved, TOY) == {}
+        assert json.loads(memory.read_text())["params"] == before["params"]
+
+    def test_an_edit_whose_job_failed_is_not_forgotten(self, moved, tmp_path):
+        """Its output is gone, what was made from the old one is there: Snakemake by itself has nothing to do."""
+        config = self.changed(tmp_path, "train", exclude=["no_such_run/0"])
+        failed = snakemake(moved, "--cores", "1", "--configfile", str(config), "--until", "dataset")
+        assert failed.returncode != 0
+        dataset = "results/toy/train/gen0/dataset.extxyz"
+        assert not (moved / dataset).exists()
+        assert dry_run(moved, config)["dataset"] >= 1
+        assert dry_run(moved, TOY)["dataset"] >= 1
+        mended = snakemake(moved, "--cores", "1", "--configfile", str(TOY), "--until", "dataset")
+        assert mended.returncode == 0, mended.stderr[-3000:]
+        assert dry_run(moved, TOY) == {}
+
+    @pytest.mark.parametrize("edit", ["none", "a threshold"])
+    def test_a_damaged_decision_can_be_deleted(self, moved, tmp_path, edit):
+        """As its message says; the gate then decides as it did, and by the settings of its generation."""
+        decision = moved / "results/toy/gate/gen0.json"
+        whole = decision.read_bytes()
+        decision.write_bytes(whole[:-20])
+        config = TOY if edit == "none" else self.changed(tmp_path, "explore", low_eV_A=0.02)
+        arguments = ("--cores", "1", "--configfile", str(config))
+        damaged = snakemake(moved, *arguments)
+        assert damaged.returncode != 0 and "delete it and run again" in damaged.stdout + damaged.stderr
+        decision.unlink()
+        assert dry_run(moved, config)["gate"] == 1
+        again = snakemake(moved, *arguments, "--", "results/toy/gate/gen0.json")
+        assert again.returncode == 0, again.stderr[-3000:]
+        assert decision.read_bytes() == whole
+        if edit == "none":
+            assert dry_run(moved, TOY) == {}
 
     def test_clocks_that_disagree_mean_nothing(self, campaign):
         """Files of some stages an hour in the future, as a node whose clock is ahead leaves them."""

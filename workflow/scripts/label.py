@@ -8,13 +8,13 @@ from redoxmd.layout import beside_state, supercell_of
 from redoxmd.records import content_hash, write_json
 from redoxmd.reference_run import keep_files, keep_run, provenance_of, set_aside, write_run
 from redoxmd.seeds import derive_rng
-from redoxmd.structures.build import initial_moments
+from redoxmd.structures.build import set_initial_moments
 
 name = snakemake.wildcards.label
 with job("label", snakemake.log[0], snakemake.threads, snakemake.resources.get("tasks", 1)):
     config = parse_config(snakemake.config)
     frame = frame_with_id(read_frames(snakemake.input.selected), name)
-    frame.set_initial_magnetic_moments(initial_moments(frame, config.structures))
+    set_initial_moments(frame, config.structures)
     given = {key: value for key, value in snakemake.params.label.items() if key != "steps"}
     fingerprint = [content_hash(frame.positions), given, snakemake.params.reference, snakemake.params.seed]
     checkpoint = Checkpoint(snakemake.params.state, fingerprint)

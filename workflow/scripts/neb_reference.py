@@ -6,7 +6,7 @@ from redoxmd.job import job
 from redoxmd.layout import supercell_of
 from redoxmd.neb.profile import reference_energies
 from redoxmd.records import atomic_path, file_sha256
-from redoxmd.structures.build import initial_moments
+from redoxmd.structures.build import set_initial_moments
 
 name = snakemake.wildcards.path
 with job("neb", snakemake.log[0], snakemake.threads, snakemake.resources.get("tasks", 1)):
@@ -15,7 +15,7 @@ with job("neb", snakemake.log[0], snakemake.threads, snakemake.resources.get("ta
     checkpoint = Checkpoint(snakemake.params.state, fingerprint)
     images = read_frames(snakemake.input.images)
     for image in images:
-        image.set_initial_magnetic_moments(initial_moments(image, config.structures))
+        set_initial_moments(image, config.structures)
     supercell = supercell_of(images[0].info["structure"]) if images else config.neb.supercell
     engine = get_engine(config.engine, supercell, checkpoint.folder)
     energies = reference_energies(images, engine, checkpoint, name)

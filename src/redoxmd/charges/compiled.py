@@ -28,14 +28,12 @@ def load_numba() -> ModuleType:
 
 def _cache_folder() -> Path:
     """A folder of the user's that can be written to."""
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = home / "redoxmd" / "numba"
     try:
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "redoxmd" / "numba"
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        writable = False
-    else:
         writable = os.access(folder, os.W_OK)
+    except (OSError, RuntimeError):
+        writable = False
     return folder if writable else Path(tempfile.gettempdir()) / f"redoxmd-numba-{os.getuid()}"
 
 

@@ -73,7 +73,8 @@ class Structures(Section):
 
     source: str = Field(
         default="nvp",
-        description="nvp (built in), or a CIF/POSCAR file in which every site of the mobile ion is occupied",
+        description="nvp (built in), or a CIF/POSCAR file with every site of the mobile ion; a file needs mobile_ion, "
+        "redox_element, formula_units, preferred_site, moments_muB and moments_x, of which the defaults are nvp's",
     )
     mobile_ion: str = Field(default="Na", description="element whose content x varies")
     redox_element: str = Field(default="V", description="element that changes its oxidation state")
@@ -88,7 +89,9 @@ class Structures(Section):
         description="cell volume per formula unit at two values of x, linear between; null: the source cell",
     )
     moments_muB: dict[str, float] = Field(
-        default={"V": 2.0}, description="initial magnetic moment by element, ferromagnetic start"
+        default={"V": 2.0},
+        description="initial magnetic moment by element, ferromagnetic start; zeros of ions that are low-spin at "
+        "moments_x keep the spin, {}: no spin at all",
     )
     moments_x: Content = Field(default=3.0, description="value of x at which moments_muB holds")
     moment_per_ion_muB: float = Field(

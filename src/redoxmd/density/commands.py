@@ -121,13 +121,12 @@ def _export(options: argparse.Namespace) -> int:
 
 
 def _list(options: argparse.Namespace) -> int:
-    import h5py
-
-    from redoxmd.density.store import density_keys
+    from redoxmd.density.store import STORE, density_keys
+    from redoxmd.hdf5 import read_hdf5
 
     keys = density_keys(options.store)
     lines = []
-    with h5py.File(options.store, "r") as file:
+    with read_hdf5(options.store, STORE) as file:
         for key in keys:
             held = file[key].attrs
             line = _line(key, file[key]["total"].shape, held["electrons"], held["moment_muB"], held["correction"])

@@ -23,7 +23,7 @@ from redoxmd.density.model import load_density_model, save_density_model
 from redoxmd.density.predict import grid_shape, predict_density
 from redoxmd.density.store import density_key, write_densities
 from redoxmd.density.training import train_density
-from redoxmd.errors import DataError
+from redoxmd.errors import DataError, reason_of
 from redoxmd.records import atomic_path, file_sha256, write_json
 from redoxmd.seeds import derive_seed
 from redoxmd.trajectory import Trajectory, read_trajectory
@@ -103,7 +103,7 @@ def read_structures(path: Path) -> list[Atoms]:
         return list(read(path, ":"))
     except Exception as error:
         raise DataError(
-            f"{path}: no structures that ASE can read ({error}); give extended XYZ, H5MD of ours, …"
+            f"{path}: no structures that ASE can read ({reason_of(error)}); give extended XYZ, H5MD of ours, …"
         ) from error
 
 

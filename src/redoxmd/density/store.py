@@ -11,11 +11,12 @@ import numpy as np
 
 from redoxmd.density.grid import Density
 from redoxmd.errors import DataError
-from redoxmd.hdf5 import hdf5_file
+from redoxmd.hdf5 import hdf5_file, read_hdf5
 
 # A group per density, config_id/stepNNNNN. Datasets: total, spin (nx, ny, nz) e/Å³; cell (3, 3) Å; positions (n, 3) Å;
 # numbers, valence (n,). Attributes: electrons [e], moment_muB [μB], correction, source, checksum (`density_checksum`).
 SCALARS = ("electrons", "moment_muB", "correction", "source")
+STORE = "density store"
 GRIDS = {"total": "total_e_A3", "spin": "spin_e_A3"}
 GEOMETRY = {"cell": "cell_A", "positions": "positions_A", "numbers": "numbers", "valence": "valence_e"}
 
@@ -87,7 +88,7 @@ def join_densities(path: str | Path, parts: Iterable[Path], only: Collection[str
     with hdf5_file(path) as joined:
         for part in parts:
             keys = density_keys(part)
-            with h5py.File(part, "r") as file:
+            with read_hdf5(part, STORE) as file:
                 for key in keys:
                     if only is not None and key not in only:
                         continue
@@ -110,11 +111,8 @@ def density_keys(path: str | Path) -> list[str]:
         if isinstance(item, h5py.Group) and "total" in item:
             keys.append(key)
 
-    try:
-        with h5py.File(path, "r") as file:
-            file.visititems(collect)
-    except (OSError, RuntimeError) as error:
-        raise _unreadable(path, error) from error
+    with read_hdf5(path, STORE) as file:
+        file.visititems(collect)
     return sorted(keys)
 
 
@@ -124,21 +122,18 @@ def read_density(path: str | Path, key: str) -> Density:
     Raises:
         DataError: the file or the density is missing, truncated, lacks a part, or differs from its checksum.
     """
-    try:
-        with h5py.File(path, "r") as file:
-            group = file[key]
-            parts = {attribute: group[name][()] for name, attribute in (GRIDS | GEOMETRY).items()}
-            attributes = dict(group.attrs)
-            density = Density(
-                **parts,
-                electrons=float(attributes["electrons"]),
-                moment_muB=float(attributes["moment_muB"]),
-                correction=float(attributes["correction"]),
-                source=str(attributes["source"]),
-            )
-            checksum = str(attributes["checksum"])
-    except (OSError, KeyError, RuntimeError) as error:
-        raise _unreadable(path, error) from error
+    with read_hdf5(path, STORE) as file:
+        group = file[key]
+        parts = {attribute: group[name][()] for name, attribute in (GRIDS | GEOMETRY).items()}
+        attributes = dict(group.attrs)
+        density = Density(
+            **parts,
+            electrons=float(attributes["electrons"]),
+            moment_muB=float(attributes["moment_muB"]),
+            correction=float(attributes["correction"]),
+            source=str(attributes["source"]),
+        )
+        checksum = str(attributes["checksum"])
     if checksum != density_checksum(density):
         raise DataError(f"{path}: density {key} differs from its checksum; delete the file and run again")
     return density
@@ -147,7 +142,3 @@ def read_density(path: str | Path, key: str) -> Density:
 def read_densities(path: str | Path) -> dict[str, Density]:
     """Read a whole store; see `read_density`."""
     return {key: read_density(path, key) for key in density_keys(path)}
-
-
-def _unreadable(path: str | Path, error: Exception) -> DataError:
-    return DataError(f"{path}: not a readable density store ({error}); delete it and run again")

@@ -111,7 +111,8 @@ class GpawEngine:
 
         chosen = self.settings.gpaw
         moments = atoms.get_initial_magnetic_moments()
-        polarised = bool(np.any(moments))
+        # Zeros too: at another content the same low-spin ions have moments, and all labels are of one method.
+        polarised = atoms.has("initial_magmoms")
         self._expected_moment = float(moments.sum()) if polarised else None
         keywords: dict[str, Any] = {
             "mode": PW(chosen.cutoff_eV),
@@ -177,7 +178,8 @@ class GpawEngine:
         if self._atoms is None:
             return None
         atoms, refinement = self._atoms, self.settings.gpaw.density_refinement
-        spins = range(2 if self._expected_moment is not None else 1)
+        # Without spin polarisation, a spin channel would be half of the density.
+        spins = (0, 1) if self._expected_moment is not None else (None,)
         with contextlib.redirect_stdout(None):
             parts = [
                 atoms.calc.get_all_electron_density(spin=s, gridrefinement=refinement, skip_core=True) for s in spins

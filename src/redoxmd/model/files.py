@@ -10,7 +10,7 @@ import torch
 
 from redoxmd.errors import DataError
 from redoxmd.model.painn import Painn
-from redoxmd.records import atomic_path
+from redoxmd.records import atomic_path, read_bytes
 
 
 def save_record(path: str | Path, record: dict[str, Any]) -> None:
@@ -22,11 +22,18 @@ def save_record(path: str | Path, record: dict[str, Any]) -> None:
 
 
 def load_record(path: str | Path) -> dict[str, Any]:
-    """Read back what `save_record` wrote."""
+    """Read back what `save_record` wrote.
+
+    Raises:
+        DataError: there is no such file, or it is damaged.
+        OSError: the file cannot be read now; it is not thereby damaged.
+    """
     try:
-        record: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        content = read_bytes(path)
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such model") from error
+    try:
+        record: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:
         raise DataError(f"{path}: not readable ({error}); delete it and run again") from error
     return record

@@ -10,6 +10,7 @@ from redoxmd.checkpoint import Checkpoint
 from redoxmd.errors import DataError, TrainingDiverged
 from redoxmd.interrupt import StopRequest, stop_on_sigterm
 from redoxmd.model.files import load_record, save_record
+from redoxmd.records import keep_damaged
 
 logger = logging.getLogger("redoxmd")
 
@@ -44,8 +45,8 @@ def run(trainer: Restartable, checkpoint: Checkpoint, name: str) -> None:
         try:
             trainer.load_state(load_record(path))
         except DataError as error:
-            logger.warning("%s: damaged restart file, training starts anew (%s)", path, error)
-            path.unlink()
+            kept = keep_damaged(path).name
+            logger.warning("%s: damaged restart file, kept as %s; training starts anew (%s)", path, kept, error)
     with stop_on_sigterm() as stop:
         while not trainer.ended:
             trainer.run_interval(stop)

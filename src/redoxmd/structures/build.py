@@ -12,6 +12,7 @@ from ase.data import atomic_numbers
 from redoxmd.config.sections import Structures
 from redoxmd.errors import StructureError
 from redoxmd.seeds import derive_rng
+from redoxmd.structures.overlap import describe_overlap, exclusions
 from redoxmd.structures.request import StructureRequest
 from redoxmd.structures.source import FRAMEWORK, SourceCell, source_cell
 from redoxmd.structures.symmetry import distinct_ordering, site_symmetry
@@ -26,6 +27,7 @@ def build(request: StructureRequest, settings: Structures, root_seed: int) -> At
     and the others at random (paper, section 2.3). Seed k stands for the k-th of a random sequence of orderings that are
     no symmetry copies of each other (`distinct_ordering`); the sequence follows from `root_seed`, x, the kind of
     ordering and the supercell. Where there are fewer such orderings, seeds beyond the last start again at the first.
+    Sites that overlap are not both filled.
 
     Raises:
         StructureError: more ions than sites, or no whole number of ions; the message lists what would work.
@@ -37,10 +39,16 @@ def build(request: StructureRequest, settings: Structures, root_seed: int) -> At
     preferred = atoms.arrays["site"][mobile] == settings.preferred_site if request.ordering == "preferred" else None
     symmetry = site_symmetry(settings, request.supercell)
     rng = derive_rng(root_seed, "structures", replace(request, seed=0).name)
-    occupied = distinct_ordering(n_ions, request.seed, symmetry, preferred, rng)
+    try:
+        occupied = distinct_ordering(n_ions, request.seed, symmetry, preferred, rng, exclusions(atoms))
+    except StructureError as error:
+        raise StructureError(
+            f"{request.name}: {error}; {describe_overlap(atoms)} in {settings.source}. Lower x, or leave one of such "
+            "sites out of the file"
+        ) from error
     del atoms[np.delete(mobile, occupied)]
     _set_volume(atoms, request.x, source.formula_units * math.prod(request.supercell), settings)
-    atoms.set_initial_magnetic_moments(initial_moments(atoms, settings))
+    set_initial_moments(atoms, settings)
     atoms.info = {"structure": request.name, "x": request.x}
     return atoms
 
@@ -89,6 +97,11 @@ def _set_volume(atoms: Atoms, x: float, formula_units: int, settings: Structures
     atoms.set_cell(np.asarray(atoms.cell) * factor, scale_atoms=True)
 
 
+def set_initial_moments(atoms: Atoms, settings: Structures) -> None:
+    """Give atoms their initial moments, zeros too: calculations are spin-polarised wherever moments_muB names any."""
+    atoms.set_initial_magnetic_moments(initial_moments(atoms, settings) if settings.moments_muB else None)
+
+
 def initial_moments(atoms: Atoms, settings: Structures) -> np.ndarray:
     """Ferromagnetic initial moments (n,) in μB, for a start or for any later frame of the same material.
 
@@ -99,7 +112,7 @@ def initial_moments(atoms: Atoms, settings: Structures) -> np.ndarray:
     symbols = np.array(atoms.get_chemical_symbols())
     moments = np.array([settings.moments_muB.get(symbol, 0.0) for symbol in symbols])
     redox = symbols == settings.redox_element
-    if not redox.any() or not moments.any():
+    if not redox.any() or not settings.moments_muB:
         return moments
     source = source_cell(settings)
     per_unit = (source.atoms.numbers == atomic_numbers[settings.redox_element]).sum() / source.formula_units

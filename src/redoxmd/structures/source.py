@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+import re
+import warnings
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import spglib
 from ase import Atoms
+from ase.data import covalent_radii
 from ase.io import read
+from ase.io.formats import filetype
+from ase.neighborlist import neighbor_list
+from monty.io import zopen
 from pymatgen.core import Structure
 
 from redoxmd.config.sections import Structures
-from redoxmd.errors import StructureError
+from redoxmd.errors import StructureError, reason_of
 from redoxmd.structures.nvp import FORMULA_UNITS, nvp_cell
 
 FRAMEWORK = "-"
 SYMMETRY_TOLERANCE_A = 0.01
+# Keys without a default that holds for any material.
+OF_THE_MATERIAL = ("mobile_ion", "redox_element", "formula_units", "preferred_site", "moments_muB", "moments_x")
+# Of the sum of covalent radii: the default of explore.min_distance_fraction, where an MD ends.
+CONTACT_FRACTION = 0.6
 
 
 @dataclass(frozen=True)
@@ -37,6 +48,16 @@ class SourceCell:
         """Names of the mobile-ion sites, sorted."""
         return sorted(set(self.atoms.arrays["site"].tolist()) - {FRAMEWORK})
 
+    @property
+    def x_max(self) -> float:
+        """Content of the full cell."""
+        return float((self.atoms.arrays["site"] != FRAMEWORK).sum()) / self.formula_units
+
+    def framework_counts(self) -> dict[str, int]:
+        """Element → number of its atoms that are no mobile ions."""
+        fixed = self.atoms[self.atoms.arrays["site"] == FRAMEWORK].get_chemical_symbols()
+        return {element: fixed.count(element) for element in dict.fromkeys(fixed)}
+
 
 def source_cell(settings: Structures) -> SourceCell:
     """The source cell of a config: built in (`nvp`), or from a CIF or POSCAR.
@@ -45,7 +66,8 @@ def source_cell(settings: Structures) -> SourceCell:
     multiplicity. A partly occupied site of the mobile ion counts as full; disorder elsewhere is refused.
 
     Raises:
-        StructureError: the file, a site or the preferred site is not there, or the framework is disordered.
+        StructureError: the file, a site or the preferred site is not there, the framework is disordered or its atoms
+            too close, or an element, the formula units or moments_x do not go with the cell.
     """
     if settings.source == "nvp":
         cell = SourceCell(nvp_cell(), FORMULA_UNITS)
@@ -55,11 +77,72 @@ def source_cell(settings: Structures) -> SourceCell:
         atoms, labels = _read(Path(settings.source), settings.mobile_ion)
         atoms.set_array("site", np.array(_site_names(atoms, labels, settings)))
         cell = SourceCell(atoms, settings.formula_units)
-    if settings.preferred_site not in cell.site_names:
-        raise StructureError(
-            f"structures.preferred_site: no site {settings.preferred_site!r}; the cell has {cell.site_names}"
-        )
+        _check_contacts(cell, labels, settings)
+    faults = [*_element_faults(cell, settings), *_unit_faults(cell, settings), *_default_faults(settings)]
+    if faults:
+        raise StructureError("\n  ".join(faults))
     return cell
+
+
+def _check_contacts(cell: SourceCell, labels: list[str], settings: Structures) -> None:
+    """No atom of the framework may be closer to another atom than bonds are; two sites of the ion may (see `build`)."""
+    first, second, distances_A = contacts(cell.atoms)
+    framework = cell.atoms.arrays["site"] == FRAMEWORK
+    for i, j, distance_A in sorted(zip(first, second, distances_A, strict=True), key=lambda pair: pair[2]):
+        if framework[i] or framework[j]:
+            pair = " and ".join(f"{labels[k]} (atom {k})" for k in (i, j))
+            raise StructureError(
+                f"structures.source: {pair} of {settings.source} are {distance_A:.2f} Å apart, closer than bonds are; "
+                "correct the file (its cell, its coordinates, or a site that stands twice)"
+            )
+
+
+def _element_faults(cell: SourceCell, settings: Structures) -> Iterator[str]:
+    """Sites and elements that the config names and the cell has not."""
+    if settings.preferred_site not in cell.site_names:
+        yield f"structures.preferred_site: no site {settings.preferred_site!r}; the cell has {cell.site_names}"
+    symbols = sorted(set(cell.atoms.get_chemical_symbols()))
+    for key, elements in (("redox_element", [settings.redox_element]), ("moments_muB", settings.moments_muB)):
+        # A default is told by `_default_faults`.
+        for element in elements if key in settings.model_fields_set or settings.source == "nvp" else ():
+            if element not in symbols:
+                yield f"structures.{key}: {element!r} is not in {settings.source}, which holds {', '.join(symbols)}"
+
+
+def _unit_faults(cell: SourceCell, settings: Structures) -> Iterator[str]:
+    """Formula units that are no whole numbers of atoms, and an x beyond the sites."""
+    counts = cell.framework_counts()
+    if any(count % cell.formula_units for count in counts.values()):
+        largest = math.gcd(*counts.values())
+        fitting = " or ".join(str(n) for n in range(1, largest + 1) if largest % n == 0)
+        content = " ".join(f"{element}{count}" for element, count in counts.items())
+        yield (
+            f"structures.formula_units: {cell.formula_units} does not divide {content} of {settings.source}; {fitting} "
+            "would"
+        )
+    elif settings.moments_muB and "moments_x" in settings.model_fields_set and settings.moments_x > cell.x_max + 1e-9:
+        yield (
+            f"structures.moments_x: {settings.moments_x:g} is more than the sites of {settings.source} hold (x up to "
+            f"{cell.x_max:g}); give the x at which moments_muB holds"
+        )
+
+
+def _default_faults(settings: Structures) -> Iterator[str]:
+    """Keys left out whose defaults are those of another material."""
+    missing = [key for key in OF_THE_MATERIAL if key not in settings.model_fields_set]
+    if settings.source != "nvp" and missing:
+        yield (
+            f"structures: {', '.join(missing)} left out, of which the defaults are those of Na_xV2(PO4)3; give those "
+            f"of {settings.source}"
+        )
+
+
+def contacts(atoms: Atoms) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pairs of atoms i, j and distances (Å) of those closer than CONTACT_FRACTION of their covalent radii."""
+    radii_A = CONTACT_FRACTION * covalent_radii[atoms.numbers]
+    first, second, distances_A = neighbor_list("ijd", atoms, radii_A.tolist(), self_interaction=False)
+    once = first <= second
+    return first[once], second[once], distances_A[once]
 
 
 def full_cell(settings: Structures, supercell: Sequence[int]) -> Atoms:
@@ -70,13 +153,21 @@ def full_cell(settings: Structures, supercell: Sequence[int]) -> Atoms:
 def _read(path: Path, ion: str) -> tuple[Atoms, list[str]]:
     if not path.exists():
         raise StructureError(f"structures.source: no file {path}; give nvp, a CIF or a POSCAR")
+    if path.is_dir():
+        raise StructureError(f"structures.source: {path} is a folder; give nvp, a CIF or a POSCAR")
     try:
-        if path.suffix.lower() != ".cif":
-            atoms = read(path)
-            return _plain(atoms), list(atoms.get_chemical_symbols())
-        structure = Structure.from_file(path)
+        if filetype(str(path)) != "cif":
+            return _read_ordered(path)
+        with zopen(path, "rt", encoding="utf-8", errors="replace") as stream, warnings.catch_warnings():
+            # Of rounded coordinates and missing keys; `redoxmd check` says what was understood.
+            warnings.simplefilter("ignore", UserWarning)
+            structure = Structure.from_str(str(stream.read()), fmt="cif")
+    except StructureError:
+        raise
     except Exception as error:
-        raise StructureError(f"structures.source: {path} is not readable ({error})") from error
+        raise StructureError(
+            f"structures.source: {path} is not readable ({reason_of(error)}); correct the file"
+        ) from error
     symbols = []
     for site in structure:
         elements = [element.symbol for element in site.species.elements]
@@ -90,6 +181,33 @@ def _read(path: Path, ion: str) -> tuple[Atoms, list[str]]:
     return atoms, [site.label for site in structure]
 
 
+def _read_ordered(path: Path) -> tuple[Atoms, list[str]]:
+    """A file of a form that knows no occupancies, by ASE."""
+    if filetype(str(path)) == "vasp":
+        _check_position_count(path)
+    atoms = read(path)
+    if atoms.cell.rank < 3:
+        raise StructureError(f"structures.source: {path} has no cell; give a CIF or a POSCAR")
+    return _plain(atoms), list(atoms.get_chemical_symbols())
+
+
+def _check_position_count(path: Path) -> None:
+    """A POSCAR may not go on with positions after as many as its counts say; velocities follow an empty line."""
+    with zopen(path, "rt", encoding="utf-8", errors="replace") as stream:
+        lines = str(stream.read()).splitlines()
+    mode = next(n for n in range(6, len(lines)) if lines[n].strip()[:1] in set("dDcCkK"))
+    selective = lines[mode - 1].strip()[:1].lower() == "s"
+    before = mode - 2 if selective else mode - 1
+    count = sum(int(word) for word in lines[before].split() if word.isdigit())
+    following = lines[mode + 1 + count].split() if len(lines) > mode + 1 + count else []
+    more = len(following) >= 3 and all(re.fullmatch(r"[-+.\deE]+", word) for word in following[:3])
+    if more:
+        raise StructureError(
+            f"structures.source: {path} has more positions than its counts of atoms ({lines[before].strip()}) say; "
+            "correct the file"
+        )
+
+
 def _plain(atoms: Atoms) -> Atoms:
     return Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=True)
 
@@ -97,7 +215,10 @@ def _plain(atoms: Atoms) -> Atoms:
 def _site_names(atoms: Atoms, labels: list[str], settings: Structures) -> list[str]:
     mobile = np.array(atoms.get_chemical_symbols()) == settings.mobile_ion
     if not mobile.any():
-        raise StructureError(f"structures.mobile_ion: {settings.source} holds no {settings.mobile_ion}")
+        held = ", ".join(sorted(set(atoms.get_chemical_symbols())))
+        raise StructureError(
+            f"structures.mobile_ion: {settings.source} holds no {settings.mobile_ion}; it holds {held}"
+        )
     names = _named(labels, settings, mobile) if settings.sites else _by_symmetry(atoms, mobile, settings.mobile_ion)
     nameless = [index for index in np.flatnonzero(mobile).tolist() if names[index] == FRAMEWORK]
     if nameless:

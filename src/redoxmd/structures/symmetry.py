@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from itertools import product
 
@@ -12,7 +12,9 @@ from ase import Atoms
 from scipy.optimize import linear_sum_assignment
 
 from redoxmd.config.sections import Structures
+from redoxmd.errors import StructureError
 from redoxmd.geometry import Periodic
+from redoxmd.structures.overlap import fill_sites
 from redoxmd.structures.source import FRAMEWORK, SYMMETRY_TOLERANCE_A, SourceCell, source_cell
 
 # A cell counts as a repeat of the source cell up to this strain, and a framework as its framework up to this r.m.s.
@@ -81,7 +83,12 @@ def _site_operations(source: SourceCell) -> Iterator[tuple[np.ndarray, np.ndarra
 
 
 def distinct_ordering(
-    n_ions: int, number: int, symmetry: SiteSymmetry, preferred: np.ndarray | None, rng: np.random.Generator
+    n_ions: int,
+    number: int,
+    symmetry: SiteSymmetry,
+    preferred: np.ndarray | None,
+    rng: np.random.Generator,
+    excluded: Mapping[int, set[int]] | None = None,
 ) -> np.ndarray:
     """The `number`-th (from 0) of a random sequence of symmetry-inequivalent orderings: occupied sites, sorted.
 
@@ -95,6 +102,10 @@ def distinct_ordering(
         symmetry: of the sites.
         preferred: (s,) whether a site is filled before the others; None: all alike.
         rng: at the start of the sequence.
+        excluded: site → sites that are empty where it is full.
+
+    Raises:
+        StructureError: no draw had place for all ions beside the empty sites.
     """
     found: dict[str, np.ndarray] = {}
     draws_since_new = 0
@@ -102,10 +113,15 @@ def distinct_ordering(
         order = rng.permutation(symmetry.n_sites)
         if preferred is not None:
             order = order[np.argsort(~preferred[order], kind="stable")]
-        occupied = np.sort(order[:n_ions])
+        occupied = fill_sites(order, n_ions, excluded or {})
+        if occupied is None:
+            draws_since_new += 1
+            continue
         key = symmetry.key(occupied)
         draws_since_new = draws_since_new + 1 if key in found else 0
         found.setdefault(key, occupied)
+    if not found:
+        raise StructureError(f"{n_ions} ions find no place on {symmetry.n_sites} sites, some of which exclude others")
     return list(found.values())[number % len(found)]
 
 

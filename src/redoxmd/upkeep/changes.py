@@ -59,7 +59,7 @@ def dry_run(config: Path) -> str:
     environment = {**os.environ, "NO_COLOR": "1"}
     result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if result.returncode:
-        raise DryRunFailed(f"snakemake --dry-run refuses:\n{_last_words(result.stderr + result.stdout)}")
+        raise DryRunFailed(f"snakemake --dry-run refuses:\n{last_words(result.stderr + result.stdout)}")
     return result.stdout + result.stderr
 
 
@@ -145,6 +145,7 @@ def _price(jobs: Sequence[PlannedJob], config: Config) -> list[str]:
     return lines or ["  none"]
 
 
-def _last_words(text: str) -> str:
+def last_words(text: str) -> str:
+    """The last lines of what a program said, indented."""
     lines = [line for line in text.splitlines() if line.strip()]
     return "\n".join(f"  {line}" for line in lines[-8:])

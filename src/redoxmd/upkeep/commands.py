@@ -15,6 +15,9 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     recover = commands.add_parser("recover", help=text, description=text)
     recover.add_argument("config", type=Path, metavar="CONFIG", nargs="?", default=DEFAULT)
     recover.add_argument("--dry-run", action="store_true", help="only name what is found")
+    recover.add_argument(
+        "--jobs-gone", action="store_true", help="do not ask Slurm: no job of the run is in its queue any more"
+    )
     recover.set_defaults(command=_recover)
     text = "print the chain of files behind a figure (or any file), with checksums and versions"
     trace = commands.add_parser("trace", help=text, description=text)
@@ -57,7 +60,7 @@ def _recover(options: argparse.Namespace) -> int:
     from redoxmd.upkeep.recover import find_leftovers, mend
 
     run = load_config(options.config).run
-    found = find_leftovers(run)
+    found = find_leftovers(run, jobs_gone=options.jobs_gone)
     lines = found.lines()
     print("\n".join(lines or ["nothing left over"]))
     if options.dry_run:
@@ -92,3 +95,15 @@ def check_changes(config_path: Path) -> int:
     refuse_mixing(Path("results") / config.run, config)
     print(describe_changes(planned_jobs(dry_run(config_path)), config))
     return 0
+
+
+def site_problems(config_path: Path, profile: str) -> int:
+    """Print what would fail at a site, and return how much that is; `redoxmd check --profile`."""
+    from redoxmd.upkeep.preflight import check_site
+
+    lines = check_site(config_path, profile)
+    print(f"\nprofile {profile}")
+    print(
+        "\n".join(f"  ! {line}" for line in lines) or "  every kind of job is accepted, and a node has what they need"
+    )
+    return len(lines)

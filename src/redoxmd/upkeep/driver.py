@@ -21,12 +21,14 @@ from typing import Any
 import psutil
 
 from redoxmd.errors import DataError, DriverAlive
-from redoxmd.records import plain
+from redoxmd.records import content_hash, plain, read_json, write_text
 
 HEARTBEAT_S = 30.0
 # Of a driver on another host, whose process cannot be looked at.
 SILENCE_S = 300.0
 PASSED_ON = "REDOXMD_CONFIG"
+# Options of Snakemake that remove what a run at work needs, without taking its lock.
+REMOVING = ("--unlock", "--delete-all-output", "--delete-temp-output", "--cleanup-metadata", "--cleanup-shadow")
 
 
 @dataclass(frozen=True)
@@ -41,14 +43,25 @@ class Driver:
         return f"process {self.pid} on {self.host}"
 
 
-def pass_on(config: Mapping[str, Any]) -> None:
-    """Give the config as this driver read it to its jobs: one on a cluster would read the file again, edited or not."""
-    os.environ[PASSED_ON] = json.dumps(plain(config))
+def pass_on(results: Path, config: Mapping[str, Any]) -> None:
+    """Give the config as this driver read it to its jobs: one on a cluster would read the file again, edited or not.
+
+    By a file named after its content, for the environment takes no more than 128 KiB.
+    """
+    path = results / f"configs/{content_hash(config)}.json"
+    if not path.exists():
+        # In the order of the file: Snakemake compares parameters as they are printed.
+        write_text(path, json.dumps(plain(config)))
+    os.environ[PASSED_ON] = str(path.absolute())
 
 
 def passed_on(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The config of a job's driver; what the job read itself where its environment does not reach it."""
-    return json.loads(os.environ[PASSED_ON]) if PASSED_ON in os.environ else dict(config)
+    """The config of a job's driver; what the job read itself where its environment does not reach it.
+
+    Raises:
+        DataError: the driver's config is not there.
+    """
+    return dict(read_json(os.environ[PASSED_ON])) if PASSED_ON in os.environ else dict(config)
 
 
 def record_path(results: Path) -> Path:
@@ -89,7 +102,7 @@ def begin(results: Path) -> None:
     try:
         results.mkdir(parents=True, exist_ok=True)
         path.unlink(missing_ok=True)
-        handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+        handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             json.dump(asdict(own), file)
     except FileExistsError as error:
@@ -112,19 +125,24 @@ def announce(run: str, configs: Sequence[str] = (), root: Path = Path()) -> None
     """Say on stderr, before Snakemake's own words on locks, that a driver is at work on a run, or that one was killed.
 
     Raises:
-        DriverAlive: the locks of a run at work would be removed (--unlock).
+        DriverAlive: locks, outputs or records of a run at work would be removed.
     """
     results = root / "results" / run
     driver = recorded(results)
     if driver is None:
         return
     if living(results) is not None:
-        if "--unlock" in sys.argv:
-            raise DriverAlive(already(results, driver))
+        if removal := next((word for word in sys.argv if _removes(word)), None):
+            raise DriverAlive(f"{removal} is refused: {already(results, driver)}")
         print(f"redoxmd: {already(results, driver)}", file=sys.stderr)
         return
     command = f"redoxmd recover {configs[0]}" if configs else "redoxmd recover"
     print(f"redoxmd: {results}: its driver ({driver}) was killed; `{command}` mends what it left", file=sys.stderr)
+
+
+def _removes(word: str) -> bool:
+    """Whether a word of the command line is an option that removes something; Snakemake takes shortened ones too."""
+    return len(word) > len("--") and any(option.startswith(word.partition("=")[0]) for option in REMOVING)
 
 
 def _runs(driver: Driver) -> bool:

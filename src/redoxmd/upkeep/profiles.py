@@ -59,6 +59,12 @@ def site_settings(argv: Sequence[str], environ: Mapping[str, str], folders: Iter
     return {key: lay_over(ours.get(key), value) for key, value in settings.items()}
 
 
+def merged_profile(argv: Sequence[str], environ: Mapping[str, str], folders: Iterable[str]) -> dict[str, Any]:
+    """The whole profile that was asked for, the site's settings on top, as Snakemake will have it."""
+    merged: dict[str, Any] = lay_over(_read(Path(_profile_name(argv, environ))), site_settings(argv, environ, folders))
+    return merged
+
+
 def lay_over(below: Any, above: Any) -> Any:
     """`above` where the two differ, mapping by mapping; None in it takes a nested key away."""
     if not (isinstance(below, dict) and isinstance(above, dict)):

@@ -20,7 +20,7 @@ from redoxmd.config.sections import Config
 from redoxmd.engines import reference_record
 from redoxmd.errors import DataError
 from redoxmd.records import content_hash, file_sha256, read_json, write_json
-from redoxmd.upkeep.recover import record_name
+from redoxmd.upkeep.job_records import record_name
 from redoxmd.upkeep.versions import PACKAGE, code_hash
 
 LIBRARIES = ("redoxmd", "torch", "numpy", "scipy", "ase", "pymatgen", "h5py", "numba", "vesin", "snakemake")

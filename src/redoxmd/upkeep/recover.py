@@ -9,20 +9,17 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
-from base64 import urlsafe_b64decode
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
 
-from redoxmd.errors import DriverAlive, SchedulerSilent
+from redoxmd.errors import DataError, DriverAlive, SchedulerSilent
 from redoxmd.upkeep import driver
+from redoxmd.upkeep.job_records import TEMPORARY, record_name, recorded_since
 
-# `redoxmd.records.atomic_path`: a dot, the name, eight random characters, the suffix.
-TEMPORARY = re.compile(r"^\..+\.[a-z0-9_]{8}(\.\w+)?$")
 TERMINATE_S = 60.0
 
 
@@ -36,6 +33,7 @@ class Leftovers:
         slurm: job id → what it is.
         processes: local jobs that outlived their driver.
         incomplete: marker of Snakemake → output that was being made.
+        finished: the same for outputs whose jobs came to their end without the driver, by their own records.
         temporaries: files of writes that never ended.
         records: of the dead driver itself.
     """
@@ -45,6 +43,7 @@ class Leftovers:
     slurm: dict[str, str] = field(default_factory=dict)
     processes: list[psutil.Process] = field(default_factory=list)
     incomplete: dict[Path, Path] = field(default_factory=dict)
+    finished: dict[Path, Path] = field(default_factory=dict)
     temporaries: list[Path] = field(default_factory=list)
     records: list[Path] = field(default_factory=list)
 
@@ -55,34 +54,44 @@ class Leftovers:
             *(f"Slurm job without a driver: {name} ({text})" for name, text in self.slurm.items()),
             *(f"job without a driver: process {process.pid}" for process in self.processes),
             *(f"half-done output: {path}" for path in self.incomplete.values() if path.exists()),
+            *(f"whole output that no driver saw ending: {path}" for path in self.finished.values() if path.exists()),
             *(f"temporary file: {path}" for path in self.temporaries),
             *(f"record of a dead driver: {path}" for path in self.records),
         ]
 
 
-def find_leftovers(run: str, root: Path = Path()) -> Leftovers:
+def find_leftovers(run: str, root: Path = Path(), jobs_gone: bool = False) -> Leftovers:
     """Look for what a killed driver of a run left behind.
 
     Args:
         run: its name.
         root: working directory of the workflow, which holds `results` and `.snakemake`.
+        jobs_gone: the user knows that no job of the run is in a queue: Slurm is not asked.
 
     Raises:
+        DataError: there is no such run in this folder.
         DriverAlive: a driver is at work, so that nothing is left over.
-        SchedulerSilent: there are jobs in Slurm, and it does not answer.
+        SchedulerSilent: jobs were handed to Slurm, and it does not answer.
     """
     results = root / "results" / run
+    if not results.is_dir():
+        raise DataError(
+            f"{results}: no such folder, so there is nothing to recover here; type the command in the folder in which "
+            "snakemake was started"
+        )
     alive = driver.living(results)
     if alive is not None:
         raise DriverAlive(f"{results} is being driven by {alive}: nothing to recover; stop it first if it must go")
     prefix = f"results/{run}/"
     incomplete = {marker: root / name for marker, name in _incomplete(root) if name.startswith(prefix)}
+    finished = _finished(run, root, incomplete)
     return Leftovers(
         results,
         [path for path in sorted(root.glob(".snakemake/locks/*.lock")) if _locks(path, prefix)],
-        _slurm_jobs(run, root, _job_ids(incomplete)),
+        {} if jobs_gone else _slurm_jobs(run, root, _job_ids(incomplete)),
         _orphans(run, root),
-        incomplete,
+        {marker: output for marker, output in incomplete.items() if marker not in finished},
+        finished,
         _temporaries(results),
         [path for path in [driver.record_path(results)] if path.exists()],
     )
@@ -92,6 +101,7 @@ def mend(found: Leftovers) -> None:
     """Cancel, unlock and clear away what was found; jobs first, for they still write.
 
     Half-done outputs go with their markers, so that the next start makes them again; each job resumes from its state.
+    Whole ones lose the marker alone, and the next start knows them by their records.
 
     Raises:
         SchedulerSilent: the jobs could not be cancelled; nothing else was done either.
@@ -107,7 +117,7 @@ def mend(found: Leftovers) -> None:
         output.unlink(missing_ok=True)
         marker.unlink(missing_ok=True)
     # Looked for again: jobs that were ended just now may have been writing something else by then.
-    for path in [*_temporaries(found.results), *found.locks, *found.records]:
+    for path in [*_temporaries(found.results), *found.locks, *found.records, *found.finished]:
         path.unlink(missing_ok=True)
 
 
@@ -121,17 +131,22 @@ def _locks(path: Path, prefix: str) -> bool:
     return any(line.startswith(prefix) for line in path.read_text(encoding="utf-8").splitlines())
 
 
-def record_name(path: Path, folder: Path) -> str:
-    """The file that a record of Snakemake is about; long names are cut into folders that begin with @."""
-    parts = path.relative_to(folder).parts
-    return urlsafe_b64decode("".join(part.removeprefix("@") for part in parts)).decode()
-
-
 def _incomplete(root: Path) -> Iterator[tuple[Path, str]]:
     folder = root / ".snakemake/incomplete"
     for marker in sorted(folder.rglob("*")):
         if marker.is_file() and marker.name != "migration_underway":
             yield marker, record_name(marker, folder)
+
+
+def _finished(run: str, root: Path, incomplete: dict[Path, Path]) -> dict[Path, Path]:
+    """Those outputs whose job has written its record after Snakemake marked them: it had come to its end."""
+    marked = {marker: marker.stat().st_mtime_ns for marker in incomplete}
+    ended = recorded_since(run, root, min(marked.values(), default=0)) if marked else {}
+    return {
+        marker: output
+        for marker, output in incomplete.items()
+        if ended.get(output.relative_to(root).as_posix(), 0) > marked[marker]
+    }
 
 
 def _job_ids(markers: dict[Path, Path]) -> set[str]:
@@ -145,28 +160,44 @@ def _job_ids(markers: dict[Path, Path]) -> set[str]:
 
 
 def _slurm_jobs(run: str, root: Path, ids: set[str]) -> dict[str, str]:
-    """Jobs of this folder and run in Slurm's queue, by their comment or by Snakemake's markers."""
-    if shutil.which("squeue") is None:
-        return {}
+    """Jobs of this folder and run in Slurm's queue, by their comment or by Snakemake's markers.
+
+    Raises:
+        SchedulerSilent: jobs of the run were handed to Slurm, and it cannot be asked whether they are still there.
+    """
     command = ["squeue", "--me", "--noheader", "--format=%i|%Z|%k"]
-    queue = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
-    if queue.returncode and ids:
+    try:
+        queue = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
+        silence = queue.stderr.strip() if queue.returncode else ""
+    except FileNotFoundError:
+        queue, silence = None, "there is no squeue on this machine"
+    except subprocess.TimeoutExpired:
+        queue, silence = None, "squeue does not answer within 120 s"
+    if silence and ids:
         raise SchedulerSilent(
-            f"squeue does not answer ({queue.stderr.strip()}), and jobs {', '.join(sorted(ids))} of run {run} may "
-            "still write; try again when Slurm is up"
+            f"Slurm does not tell which jobs are left ({silence}), and jobs {', '.join(sorted(ids))} of run {run} may "
+            "still write. Nothing was mended: try again where and when squeue works, or, if you know that none of "
+            "them is left (results moved to another machine), with --jobs-gone"
         )
+    runs = [path.name for path in (root / "results").iterdir() if path.is_dir()]
     found = {}
-    for line in queue.stdout.splitlines():
+    for line in queue.stdout.splitlines() if queue else []:
         name, folder, comment = line.split("|", 2)
-        ours = name.split("_")[0] in ids or _wildcards(comment).startswith(f"{run}_") or _wildcards(comment) == run
+        owner = _run_of(comment, runs)
+        ours = owner == run or (owner is None and name.split("_")[0] in ids)
         if ours and os.path.realpath(folder) == os.path.realpath(root):
             found[name] = comment
     return found
 
 
-def _wildcards(comment: str) -> str:
-    """Values of a job's wildcards as the executor writes them, `rule_NAME_wildcards_RUN_…`: the run is the first."""
-    return comment.split("_wildcards_", 1)[1] if comment.startswith("rule_") and "_wildcards_" in comment else ""
+def _run_of(comment: str, runs: Sequence[str]) -> str | None:
+    """The run, of those in this folder, that a job belongs to, by the comment of Snakemake's executor.
+
+    The comment is `rule_NAME_wildcards_RUN_…`. Names of runs may hold underscores too, so that `a_2_…` is of run a_2
+    where there is one, not of run a: the longest name that fits.
+    """
+    _, _, wildcards = comment.partition("_wildcards_") if comment.startswith("rule_") else ("", "", "")
+    return max((run for run in runs if f"{wildcards}_".startswith(f"{run}_")), key=len, default=None)
 
 
 def _orphans(run: str, root: Path) -> list[psutil.Process]:

@@ -9,13 +9,12 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 
-import h5py
-
 from redoxmd.density.exchange.chgcar import read_chgcar
 from redoxmd.density.exchange.cube import is_cube, read_cube, spin_cube
 from redoxmd.density.exchange.text import UNPACK_IT, is_packed, plain_name, vasp_file
 from redoxmd.density.grid import Density
 from redoxmd.density.store import (
+    STORE,
     density_checksum,
     density_key,
     density_keys,
@@ -24,6 +23,7 @@ from redoxmd.density.store import (
     write_densities,
 )
 from redoxmd.errors import DataError, DensityRefused
+from redoxmd.hdf5 import read_hdf5
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def _read(path: Path, valence: Mapping[str, float] | None) -> Density:
 def _checksums(stores: Iterable[Path], keys: Iterable[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for store in stores:
-        with h5py.File(store, "r") as file:
+        with read_hdf5(store, STORE) as file:
             found |= {str(file[key].attrs.get("checksum")): key for key in keys}
     return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import errno
 import gzip
 import lzma
 import re
@@ -13,7 +14,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from redoxmd.errors import DensityRefused
+from redoxmd.errors import DensityRefused, system_errno
 from redoxmd.records import atomic_path
 
 COMPRESSED: dict[str, Callable[..., IO[Any]]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
@@ -80,6 +81,8 @@ def read_bytes(path: Path, limit: int = -1) -> bytes:
             content: bytes = stream.read(limit)
             return content
     except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+        if system_errno(error) not in (None, errno.ENOENT):
+            raise
         raise DensityRefused("unreadable", f"{path}: {error}; copy the file again") from error
 
 

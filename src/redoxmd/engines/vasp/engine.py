@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -33,7 +34,7 @@ from redoxmd.engines.vasp.potcars import Potcar, load_potcars
 from redoxmd.engines.vasp.tags import KNOWN
 from redoxmd.engines.vasp.vasprun import read_vasprun
 from redoxmd.engines.verdict import judge, judge_electrons
-from redoxmd.errors import LabelRefused
+from redoxmd.errors import LabelRefused, system_errno
 from redoxmd.records import read_json, write_json
 
 RESTART_FILES = ("WAVECAR", "CHGCAR")
@@ -120,6 +121,8 @@ class VaspEngine:
         try:
             positions, velocities = read_end_state(folder / "CONTCAR")
         except (OSError, ValueError, IndexError) as error:
+            if system_errno(error) not in (None, errno.ENOENT):
+                raise
             segment.refusal = LabelRefused("corrupted", f"{folder.name}/CONTCAR gives no state to go on from ({error})")
             return segment
         last = segment.positions_A[-1]

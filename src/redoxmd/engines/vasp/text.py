@@ -13,7 +13,7 @@ from typing import IO, Any
 import numpy as np
 
 from redoxmd.density.exchange.text import COMPRESSED
-from redoxmd.errors import LabelRefused
+from redoxmd.errors import LabelRefused, system_errno
 
 # Fortran leaves no blank before a negative number that fills its field.
 FUSED = re.compile(r"(?<=\d)-(?=[\d.])")
@@ -52,6 +52,8 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
     except EOFError as error:
         raise LabelRefused("unfinished", f"{path} is cut ({error}); copy it again") from error
     except (OSError, zlib.error, lzma.LZMAError) as error:
+        if system_errno(error) is not None:
+            raise
         raise LabelRefused("corrupted", f"{path} cannot be read ({error}); copy it again") from error
 
 

@@ -1,0 +1,82 @@
+"""A material in words: what was understood of its file and of the moments and volumes that the config gives."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from ase import Atoms
+from ase.neighborlist import neighbor_list
+
+from redoxmd.config.sections import Structures
+from redoxmd.errors import StructureError
+from redoxmd.structures.build import build
+from redoxmd.structures.request import StructureRequest, cell_name, parse_name
+from redoxmd.structures.source import FRAMEWORK, SourceCell
+
+# Pairs of elements farther apart than this are no neighbours.
+REACH_A = 4.0
+PAIRS_NAMED = 6
+
+
+def describe_material(settings: Structures, source: SourceCell, names: Sequence[str], seed: int) -> list[str]:
+    """Lines on the full cell, its sites and shortest distances, then formula, moment and volume at each x.
+
+    Args:
+        settings: section `structures`.
+        source: its source cell.
+        names: structures of the run; of each x the smallest is described.
+        seed: of the run.
+    """
+    atoms, units, ion = source.atoms, source.formula_units, settings.mobile_ion
+    kinds, counts = np.unique(atoms.arrays["site"][atoms.arrays["site"] != FRAMEWORK], return_counts=True)
+    sites = ", ".join(f"{count} {kind}" for kind, count in zip(kinds, counts, strict=True))
+    framework = formula({element: count // units for element, count in source.framework_counts().items()})
+    volume_A3 = atoms.get_volume() / units
+    lines = [
+        f"  full cell: {_content(atoms, ion)}, {units} × {ion}x{framework} (x up to {source.x_max:g}), "
+        f"{volume_A3:.4g} Å3 each",
+        f"  sites of {ion}: {sites} in the cell; {settings.preferred_site} is preferred",
+        f"  shortest distances: {_shortest(atoms)}",
+    ]
+    by_size = sorted(map(parse_name, names), key=lambda request: -math.prod(request.supercell))
+    smallest = {request.x: request for request in by_size}
+    return lines + [_content_line(smallest[x], settings, seed, units) for x in sorted(smallest)]
+
+
+def _content_line(request: StructureRequest, settings: Structures, seed: int, units: int) -> str:
+    try:
+        atoms = build(request, settings, seed)
+    except StructureError:
+        # The plan names it among the problems.
+        return f"  x = {request.x:g}: cannot be built"
+    volume_A3 = atoms.get_volume() / units / math.prod(request.supercell)
+    content, cell = _content(atoms, settings.mobile_ion), cell_name(request.supercell)
+    moment = f"total moment {atoms.get_initial_magnetic_moments().sum():.4g} μB"
+    if not settings.moments_muB:
+        moment = "no spin"
+    return f"  x = {request.x:g}: {content} in {cell}, {moment}, {volume_A3:.4g} Å3 per formula unit"
+
+
+def formula(counts: Mapping[str, int]) -> str:
+    """Elements and counts in their order: Li2Fe4P4O16."""
+    return "".join(f"{element}{count if count != 1 else ''}" for element, count in counts.items() if count)
+
+
+def _content(atoms: Atoms, ion: str) -> str:
+    """Formula of a cell, the ion first."""
+    symbols = atoms.get_chemical_symbols()
+    return formula({element: symbols.count(element) for element in dict.fromkeys([ion, *symbols])})
+
+
+def _shortest(atoms: Atoms) -> str:
+    """Shortest distance of each pair of elements, the closest first."""
+    first, second, distances_A = neighbor_list("ijd", atoms, REACH_A)
+    symbols = atoms.get_chemical_symbols()
+    shortest: dict[str, float] = {}
+    for i, j, distance_A in zip(first, second, distances_A, strict=True):
+        pair = "–".join(sorted((symbols[i], symbols[j])))
+        shortest[pair] = min(distance_A, shortest.get(pair, REACH_A))
+    closest = sorted(shortest.items(), key=lambda item: item[1])[:PAIRS_NAMED]
+    return ", ".join(f"{pair} {distance_A:.2f} Å" for pair, distance_A in closest) or f"none below {REACH_A:g} Å"
