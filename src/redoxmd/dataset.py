@@ -139,7 +139,8 @@ def _check_excluded(frames: Sequence[Atoms], exclude: Sequence[str]) -> None:
         generation = label_generation(name)
         if name not in known and (generation is None or generation in labelled):
             near = difflib.get_close_matches(name, sorted(known), n=3) or sorted(known)[:3]
-            raise DataError(f"train.exclude: no frame or configuration {name}; near it there are {', '.join(near)}")
+            kind = "frame" if "/" in name else "configuration"
+            raise DataError(f"train.exclude: no {kind} {name}; near it there are {', '.join(near)}")
 
 
 def exclusions(exclude: Sequence[str], generation: int) -> list[str]:
