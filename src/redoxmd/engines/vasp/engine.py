@@ -266,9 +266,7 @@ class VaspEngine:
         initial: np.ndarray = atoms.get_initial_magnetic_moments()
         record = next((path for path in (folder / "accepted", folder / "moments.json") if path.exists()), None)
         known = read_json(record)["moments_muB"] if record else None
-        if known is None or len(known) != len(initial):
-            return initial
-        return np.asarray(known, dtype=float)
+        return initial if known is None or len(known) != len(initial) else np.asarray(known, dtype=float)
 
     @staticmethod
     def _accepted(folder: Path) -> bool:
@@ -277,9 +275,8 @@ class VaspEngine:
     @staticmethod
     def _accept(folder: Path, moments_muB: np.ndarray | None) -> None:
         """Mark the run in a folder as one to start from."""
-        record = {"moments_muB": moments_muB}
-        write_json(folder / "moments.json", record)
-        write_json(folder / "accepted", record)
+        for name in ("moments.json", "accepted"):
+            write_json(folder / name, {"moments_muB": moments_muB})
 
 
 def _same_atoms(frame: ReadFrame, inputs: Inputs) -> None:
