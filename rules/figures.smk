@@ -684,7 +684,7 @@ rule summary:
         arrhenius="results/{run}/diffusion/arrhenius.csv",
         concerted="results/{run}/diffusion/concerted.csv",
         sites="results/{run}/diffusion/sites.csv",
-        folds=["results/{run}/figures/left_out_errors.csv"] if CFG.train.folds else [],
+        folds=expand("results/{{run}}/train/folds/{fold}.csv", fold=range(CFG.train.folds)),
     output:
         summary="results/{run}/summary.json",
     log:

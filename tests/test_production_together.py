@@ -190,7 +190,7 @@ def test_explore_collects_what_it_collects_step_by_step(tmp_path, end):
     pd.testing.assert_frame_equal(device.trace, host.trace, rtol=STORED_A)
     assert len(host.candidates) > 0 or host.end_reason == "survived"
     for one, other in zip(device.candidates, host.candidates, strict=True):
-        assert (one.info["step"], one.info["ended"]) == (other.info["step"], other.info["ended"])
+        assert (one.info["step"], one.info.get("ended")) == (other.info["step"], other.info.get("ended"))
         np.testing.assert_allclose(one.positions, other.positions, atol=STORED_A)
         np.testing.assert_allclose(one.arrays["momenta"], other.arrays["momenta"], atol=STORED_A)
 

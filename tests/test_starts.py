@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 NEED_TORCH = {
-    *("train", "ensemble", "explore", "select", "basins", "neb", "neb_explore", "production"),
+    *("train", "fold", "ensemble", "explore", "select", "basins", "neb", "neb_explore", "production"),
     *("density", "density_evaluation", "reference_charges", "charges"),
 }
 SCRIPTS = {path.stem: path for path in sorted((ROOT / "workflow/scripts").glob("*.py"))}

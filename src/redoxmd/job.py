@@ -106,9 +106,10 @@ def _shortage(error: BaseException, name: str) -> str | None:
 def _slurm_words(environ: Mapping[str, str]) -> str:
     """What the log says of a job that Slurm may kill without a word."""
     job, node = environ["SLURM_JOB_ID"], environ.get("SLURMD_NODENAME", "?")
-    memory = environ.get("SLURM_MEM_PER_NODE") or f"{environ.get('SLURM_MEM_PER_CPU', '?')} (a core)"
+    of_node, of_core = environ.get("SLURM_MEM_PER_NODE"), environ.get("SLURM_MEM_PER_CPU")
+    memory = f", memory {of_node} MB" if of_node else f", memory {of_core} MB a core" if of_core else ""
     return (
-        f"Slurm job {job} on {node}, memory {memory} MB. If this log ends without a reason, Slurm has killed the job, "
+        f"Slurm job {job} on {node}{memory}. If this log ends without a reason, Slurm has killed the job, "
         f"mostly for its memory: Slurm's own words are in .snakemake/slurm_logs/…/{job}.log"
     )
 

@@ -12,7 +12,6 @@ from ase import Atoms
 from redoxmd.config.sections import Structures, Train
 from redoxmd.errors import DataError
 from redoxmd.seeds import derive_seed
-from redoxmd.structures.symmetry import ordering_class
 
 # With fewer inequivalent configurations none can be spared for validation.
 FEWEST_CONFIGURATIONS = 4
@@ -63,6 +62,9 @@ def find_configurations(frames: Sequence[Atoms], structures: Structures | None) 
         frames: of any configurations, with `info` config_id and step.
         structures: section `structures`; None groups every configuration with itself.
     """
+    # Imported late: every parse of the workflow passes here, and spglib and SciPy take half a second.
+    from redoxmd.structures.symmetry import ordering_class
+
     runs: dict[str, list[Atoms]] = {}
     for frame in frames:
         runs.setdefault(str(frame.info["config_id"]), []).append(frame)

@@ -201,6 +201,7 @@ def test_an_ion_between_sites_is_at_none_and_a_site_holds_one(tmp_path):
         preferred_site="Na1",
         sites={"Na1": (0,), "Na2": (1,)},
         moments_muB={},
+        moments_x=1.0,
     )
     path = np.zeros((2000, 2, 3))
     path[:, 1] = (8, 0, 0)
@@ -209,6 +210,7 @@ def test_an_ion_between_sites_is_at_none_and_a_site_holds_one(tmp_path):
     path += 0.2 * np.random.default_rng(8).standard_normal(path.shape)
     others = {"O": np.repeat(np.array([[[4.0, 8, 8], [12, 8, 8]]]), 2000, axis=0)}
     analysis = analysed(tmp_path, trajectory_of(path, others=others), Diffusion(), structures)
+    assert analysis.attrs["no_sites"] == ""
     tables = tables_of(tmp_path, [analysis], Diffusion())
     mean = dict(zip(tables["sites"]["kind"], tables["sites"]["occupancy"], strict=True))
     assert mean == {"Na1": pytest.approx(0.75), "Na2": pytest.approx(0.5)}

@@ -12,6 +12,7 @@ from ase.io import read
 from redoxmd.config import parse_config
 from redoxmd.frames import read_frames, write_frames
 from redoxmd.model.ensemble import Ensemble, save_ensemble
+from redoxmd.records import write_json
 from redoxmd.structures.build import build
 from redoxmd.structures.request import parse_name
 from redoxmd.upkeep.changes import planned_jobs
@@ -123,9 +124,10 @@ def test_candidates_of_a_path_pass_through_files_into_the_selection(tmp_path):
         [build(parse_name(name), parse_config(config).structures, config["seed"])],
     )
     save_ensemble(results / "train/gen0/ensemble.pt", Ensemble(members()))
+    write_json(results / "train/gen0/dataset.json", {"configurations": []})
     then = (results / "train/gen0/dataset.extxyz").stat().st_mtime
-    for file in (results / f"structures/{name}.extxyz", results / "train/gen0/ensemble.pt"):
-        os.utime(file, (then, then))
+    for file in (f"structures/{name}.extxyz", "train/gen0/ensemble.pt", "train/gen0/dataset.json"):
+        os.utime(results / file, (then, then))
     arguments = ["--rerun-triggers", "input", "--cores", "1", "--configfile", str(tmp_path / "config.yaml"), "--"]
     done = snakemake(folder, *arguments, "results/toy/select/gen0/selected.extxyz")
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]

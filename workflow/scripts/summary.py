@@ -14,6 +14,6 @@ with job("figures", snakemake.log[0]):
     if config.density.enabled:
         errors, charges = (pd.read_csv(path) for path in (given.density_errors, given.charges))
         electrons = electron_record(errors, charges, read_json(given.mixture), config.structures.redox_element)
-    left_out = pd.read_csv(given.folds[0]).to_dict("records") if given.folds else []
+    left_out = [row for path in given.folds for row in pd.read_csv(path).to_dict("records")]
     summary = summarise_run(read_json(given.ensemble), decisions, **tables, left_out=left_out, electrons=electrons)
     write_json(snakemake.output.summary, summary)
