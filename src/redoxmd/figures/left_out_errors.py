@@ -7,9 +7,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from redoxmd.config.sections import Figures
-from redoxmd.figures.style import COLOURS, label, new_figure, say
+from redoxmd.figures.style import COLOURS, in_style, label, legend, new_figure, say
 
 
+@in_style
 def draw(errors: pd.DataFrame, settings: Figures) -> Figure:
     """Force and energy MAE of each configuration left out, and their means over configurations.
 
@@ -29,5 +30,5 @@ def draw(errors: pd.DataFrame, settings: Figures) -> Figure:
         axis.axvline(mean, color="black", linestyle="--", label=f"mean {mean:.3g}")
         names = [f"{name} ({count})" for name, count in zip(errors["config_id"], errors["n_frames"], strict=True)]
         axis.set_yticks(rows, names if letter == "a" else [""] * len(rows))
-        axis.legend(loc="lower right", fontsize=settings.font_pt - 1.5)
+        legend(axis, settings, loc="upper right")
     return figure
