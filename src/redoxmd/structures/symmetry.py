@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from itertools import product
@@ -160,11 +161,13 @@ def ordering_class(frame: Atoms, settings: Structures) -> str | None:
     if ions.sum() > mobile.sum() or sorted(frame.numbers[~ions]) != sorted(full.numbers[~mobile]):
         return None
     ideal = full.get_scaled_positions(wrap=False)
-    origin = _origin(frame, ~ions, ideal[~mobile], full.numbers[~mobile])
+    origin = _origin(frame, ~ions, ideal[~mobile], full.numbers[~mobile], math.prod(repeats))
     if origin is None:
         return None
-    distances = _distances(frame.get_scaled_positions(wrap=False)[ions] - origin, ideal[mobile], np.asarray(frame.cell))
-    _, occupied = linear_sum_assignment(distances**2)
+    cell_A = np.asarray(frame.cell)
+    placed = frame.get_scaled_positions(wrap=False)[ions] - origin
+    distances_A = Periodic(cell_A).distances_A(placed @ cell_A, ideal[mobile] @ cell_A)
+    _, occupied = linear_sum_assignment(distances_A**2)
     return f"{'x'.join(map(str, repeats))}:{site_symmetry(settings, repeats).key(occupied)}"
 
 
@@ -182,10 +185,11 @@ def _repeats(frame: Atoms, source: SourceCell) -> tuple[int, int, int] | None:
     return a, b, c
 
 
-def _origin(frame: Atoms, fixed: np.ndarray, ideal: np.ndarray, numbers: np.ndarray) -> np.ndarray | None:
+def _origin(frame: Atoms, fixed: np.ndarray, ideal: np.ndarray, numbers: np.ndarray, cells: int) -> np.ndarray | None:
     """Fractional shift (3,) of the framework against its ideal place; None where it is another framework.
 
-    Each ideal atom of the rarest element is tried as the place of its first atom.
+    Each ideal atom of the rarest element in the first of the repeated cells is tried as the place of its first atom;
+    the other cells give the same up to a lattice translation.
     """
     elements, counts = np.unique(numbers, return_counts=True)
     rarest = elements[counts.argmin()]
@@ -193,7 +197,7 @@ def _origin(frame: Atoms, fixed: np.ndarray, ideal: np.ndarray, numbers: np.ndar
     found = frame.get_scaled_positions(wrap=False)
     anchor = found[fixed & (frame.numbers == rarest)][0]
     best, best_A = None, FRAMEWORK_TOLERANCE_A
-    for place in ideal[numbers == rarest]:
+    for place in ideal[numbers == rarest][: counts.min() // cells]:
         shift = anchor - place
         for _ in range(2):
             rms_A, mean = _misfit(found, frame.numbers, fixed, ideal, numbers, shift, cell_A)
@@ -222,8 +226,3 @@ def _misfit(
     stacked = np.concatenate(vectors)
     mean = stacked.mean(axis=0)
     return float(np.sqrt((((stacked - mean) @ cell_A) ** 2).sum(axis=1).mean())), mean
-
-
-def _distances(ions: np.ndarray, sites: np.ndarray, cell_A: np.ndarray) -> np.ndarray:
-    """(k, s) distances in Å between fractional positions, over the nearest images."""
-    return Periodic(cell_A).distances_A(ions @ cell_A, sites @ cell_A)
