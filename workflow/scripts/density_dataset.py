@@ -2,7 +2,6 @@ from pathlib import Path
 
 from redoxmd.dataset import check_dataset_files
 from redoxmd.density.dataset import index_densities, stores_of_datasets
-from redoxmd.density.store import density_key
 from redoxmd.job import job, logger
 from redoxmd.records import read_json, write_json
 
@@ -14,7 +13,7 @@ with job("density", snakemake.log[0]):
     test = params.test
     frames = read_json(snakemake.input.frames)
     groups = {item["config_id"]: item["group"] for item in frames["configurations"]}
-    left_out = [density_key(item["config_id"], item["step"]) for item in frames["left_out"]]
+    left_out = [f"{item['config_id']}/{item['step']}" for item in frames["left_out"]]
     split = (test["ids"], params.validation_fraction, params.seed, test["demanded"])
     index = index_densities(stores, *split, groups, left_out)
     logger.info("the density model learns from %s", index.counts())

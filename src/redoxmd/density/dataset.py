@@ -86,7 +86,7 @@ def index_densities(
         seed: of the draw.
         demand_test: whether a test configuration without any density is an error.
         groups: configuration id → its group (`redoxmd.split.Configuration`); one that is not named is its own group.
-        left_out: keys of frames, or configuration ids, that are no training data.
+        left_out: configurations, or frames as CONFIG_ID/STEP, that are no training data.
 
     Raises:
         DataError: a key is in two stores, a test configuration has no density, or nothing is left to train on.
@@ -94,7 +94,8 @@ def index_densities(
     found: dict[str, str] = {}
     for store in stores:
         for key in density_keys(store):
-            if key in left_out or split_key(key)[0] in left_out:
+            config_id, step = split_key(key)
+            if config_id in left_out or f"{config_id}/{step}" in left_out:
                 continue
             if key in found:
                 raise DataError(f"density {key} is both in {found[key]} and in {store}; leave one out")

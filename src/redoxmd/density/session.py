@@ -58,10 +58,8 @@ def train_on_stores(stores: Sequence[Path], folder: Path, config: Path | None, t
     log_to_terminal()
     settings = config_or_defaults(config)
     seed = derive_seed(settings.seed, "density")
-    frames = [name.rpartition("/") for name in settings.train.exclude if "/" in name]
-    left_out = [*settings.train.exclude, *(density_key(config_id, int(step)) for config_id, _, step in frames)]
     fraction = settings.density.validation_fraction
-    index = index_densities(stores, test, fraction, settings.seed, left_out=left_out)
+    index = index_densities(stores, test, fraction, settings.seed, left_out=settings.train.exclude)
     record = [index.record(), [file_sha256(store) for store in stores], settings.density.model_dump(mode="json"), seed]
     checkpoint = Checkpoint(folder / "state", record)
     redox = atomic_numbers[settings.structures.redox_element]
