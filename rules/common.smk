@@ -121,7 +121,7 @@ def code(script, *modules):
 
 def aimd_structures():
     """Names of the structures the initial training data start from."""
-    return layout.structure_names(CFG.aimd.starts, CFG.aimd.supercell)
+    return layout.aimd_structures(CFG.aimd)
 
 
 def trajectories():

@@ -19,7 +19,7 @@ from redoxmd.config.sections import Structures, Train
 from redoxmd.errors import DataError
 from redoxmd.frames import read_frames
 from redoxmd.records import file_sha256
-from redoxmd.split import Configuration, find_configurations, label_generation, split, test_groups
+from redoxmd.split import Configuration, find_configurations, held_out_groups, label_generation, split
 
 logger = logging.getLogger("redoxmd")
 
@@ -94,7 +94,7 @@ def build_dataset(
     unjudged = too_short(kept)
     kept, left_out = _leave_out(kept, settings.exclude)
     configurations = find_configurations(kept, structures)
-    held_out = test_groups(configurations, settings)
+    held_out = held_out_groups(configurations, settings)
     copies = {name for name, item in configurations.items() if item.generation is not None and item.group in held_out}
     left_out += [_left_out(frame, *TEST_ORDERING) for frame in kept if frame.info["config_id"] in copies]
     kept = [frame for frame in kept if frame.info["config_id"] not in copies]

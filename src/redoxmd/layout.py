@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from redoxmd.config.document import plain
-from redoxmd.config.sections import Config, Explore, Neb, NebEvent, NebPath, Phase, Production, Repeats, Start
+from redoxmd.config.sections import Aimd, Config, Explore, Neb, NebEvent, NebPath, Phase, Production, Repeats, Start
 from redoxmd.structures.request import parse_name, structure_name
 
 
@@ -20,6 +20,11 @@ def structure_names(starts: Sequence[Start], supercell: Repeats) -> list[str]:
     """Names of all structures of some starts, in order, each once."""
     names = [structure_name(start.x, start.ordering, seed, supercell) for start in starts for seed in start.seeds]
     return list(dict.fromkeys(names))
+
+
+def aimd_structures(aimd: Aimd) -> list[str]:
+    """Structures that reference MD starts from."""
+    return structure_names(aimd.starts, aimd.supercell)
 
 
 def trajectory_lengths_ps(production: Production) -> dict[tuple[str, str], float]:
@@ -94,7 +99,7 @@ def phase_named(explore: Explore, name: str) -> Phase:
 
 def all_structures(config: Config) -> list[str]:
     """Every structure a run asks for; of explore those of generation 0, for later ones differ in their seeds only."""
-    names = structure_names(config.aimd.starts, config.aimd.supercell)
+    names = aimd_structures(config.aimd)
     for phase in config.explore.phases:
         names += phase_structures(phase, 0)
     names += production_structures(config.production)

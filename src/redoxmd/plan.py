@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from redoxmd import layout
 from redoxmd.config.sections import Config
-from redoxmd.errors import ConfigError, RedoxmdError
+from redoxmd.errors import RedoxmdError
 from redoxmd.figures.catalogue import figures_of
 from redoxmd.structures.request import parse_name
 from redoxmd.units import FS_PER_PS
@@ -86,7 +86,7 @@ def make_plan(config: Config, root: Path = Path()) -> Plan:
         Inspection(_neb_problems(config, atoms_of, root)),
     ]
     if not problems and not any(inspection.problems for inspection in inspections):
-        inspections.append(Inspection(*_orderings(config, root)))
+        inspections.append(preflight.inspect_orderings(config, root))
     inspections += [preflight.inspect_engine_settings(config), preflight.inspect_kpoints(config)]
     for inspection in inspections:
         problems += inspection.problems
@@ -106,40 +106,6 @@ def _material(config: Config, source: SourceCell, atoms_of: Mapping[str, int]) -
 
     names = [name for name, count in atoms_of.items() if count <= LARGEST_CELL_ATOMS]
     return describe_material(config.structures, source, names, config.seed)
-
-
-def _orderings(config: Config, root: Path) -> tuple[list[str], list[str]]:
-    """Problems of test and validation configurations, and what there is to say about repeated orderings."""
-    from redoxmd.dataset import load_datasets
-    from redoxmd.engines import settings_hash
-    from redoxmd.split import find_configurations, require_known, test_groups
-    from redoxmd.structures.build import build
-
-    names = layout.structure_names(config.aimd.starts, config.aimd.supercell)
-    try:
-        frames = [build(parse_name(name), config.structures, config.seed) for name in names]
-        for frame in frames:
-            frame.info |= {"config_id": frame.info["structure"], "step": 0}
-        frames += load_datasets([root / folder for folder in config.train.datasets], settings_hash(config.engine))
-        kept = [frame for frame in frames if frame.info["config_id"] not in config.train.exclude]
-        configurations = find_configurations(kept, config.structures)
-        test_groups(configurations, config.train)
-        require_known(config.train.validation_configurations, configurations, "train.validation_configurations")
-        if configurations and not set(configurations) - set(config.train.test_configurations):
-            raise ConfigError("train.test_configurations: all there is, so nothing is left to train on; name fewer")
-    except RedoxmdError as error:
-        return [str(error)], []
-    first: dict[str, str] = {}
-    repeats = [
-        f"{item.config_id} ({first[item.group]})"
-        for item in configurations.values()
-        if first.setdefault(item.group, item.config_id) != item.config_id
-    ]
-    notes = [f"orderings: {len(configurations)} configurations to learn from, {len(first)} inequivalent"]
-    notes += [f"orderings that repeat another one up to symmetry: {', '.join(repeats)}"] if repeats else []
-    unknown = [item.config_id for item in configurations.values() if not item.comparable]
-    notes += [f"no repeat of the source cell, so not compared by symmetry: {', '.join(unknown)}"] if unknown else []
-    return [], notes
 
 
 def _neb_problems(config: Config, atoms_of: Mapping[str, int], root: Path) -> list[str]:
@@ -184,7 +150,7 @@ def _jobs(config: Config) -> dict[str, int]:
     trajectories = len(layout.trajectories(config.production))
     jobs = {
         "structures": len(layout.all_structures(config)),
-        "aimd": len(layout.structure_names(config.aimd.starts, config.aimd.supercell)),
+        "aimd": len(layout.aimd_structures(config.aimd)),
         "per generation: dataset": 1,
         "per generation: train": len(config.train.members),
         "per generation: ensemble": 1,
@@ -216,7 +182,7 @@ def _neb_jobs(config: Config) -> dict[str, int]:
 
 
 def _reference_calls(config: Config) -> dict[str, int]:
-    runs = len(layout.structure_names(config.aimd.starts, config.aimd.supercell))
+    runs = len(layout.aimd_structures(config.aimd))
     return {
         "aimd": runs * config.aimd.steps,
         "label, per generation (at most)": config.select.budget * config.label.steps,
@@ -233,7 +199,7 @@ def _disk_gb(config: Config, atoms_of: dict[str, int]) -> dict[str, float]:
     label_names += layout.neb_structures(config.neb).values() if config.neb.train_phases else []
     # Labels are made in the cells that are explored.
     largest = max((atoms_of.get(name, source) for name in label_names), default=source)
-    aimd_names = layout.structure_names(config.aimd.starts, config.aimd.supercell)
+    aimd_names = layout.aimd_structures(config.aimd)
     aimd_atoms = [atoms_of.get(name, source) for name in aimd_names]
     label_frames = config.select.budget * config.label.steps
     frames = sum(aimd_atoms) * config.aimd.steps + largest * label_frames

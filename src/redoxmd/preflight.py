@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,7 +10,8 @@ from pathlib import Path
 from redoxmd import layout
 from redoxmd.config.sections import Config
 from redoxmd.engines.base import Inspection, supercell_kpoints
-from redoxmd.errors import RedoxmdError
+from redoxmd.errors import ConfigError, RedoxmdError
+from redoxmd.split import label_generation
 from redoxmd.structures.build import build
 from redoxmd.structures.describe import formula
 from redoxmd.structures.overlap import describe_overlap, overlapping_sites
@@ -25,7 +25,6 @@ LARGEST_CELL_ATOMS = 1_000_000
 LARGEST_REFERENCE_CELL_ATOMS = 2000
 # Bond lengths change by the third root: 6 % and 14 %.
 WORTH_A_WORD, IMPOSSIBLE = 1.2, 1.5
-LABEL_ID = re.compile(r"g\d+f\d+")
 CONFIGURATIONS_NAMED = 8
 
 
@@ -60,22 +59,51 @@ def _unknown_test_densities(config: Config, root: Path) -> list[str]:
         known = [split_key(key)[0] for store in stores if store.exists() for key in density_keys(store)]
     except (RedoxmdError, OSError) as error:
         return [f"density.stores: {error}"]
-    known += _aimd_names(config) if config.aimd.density_every else []
+    known += layout.aimd_structures(config.aimd) if config.aimd.density_every else []
     named = config.density.test_configurations
-    missing = [name for name in named if name not in known and not LABEL_ID.fullmatch(name)]
+    missing = [name for name in named if name not in known and label_generation(name) is None]
     if not missing:
         return []
     return [f"density.test_configurations: no densities of {', '.join(missing)}; there will be some of {_some(known)}"]
-
-
-def _aimd_names(config: Config) -> list[str]:
-    return layout.structure_names(config.aimd.starts, config.aimd.supercell)
 
 
 def _some(names: list[str]) -> str:
     different = list(dict.fromkeys(names))
     more = len(different) - CONFIGURATIONS_NAMED
     return ", ".join(different[:CONFIGURATIONS_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def inspect_orderings(config: Config, root: Path) -> Inspection:
+    """Problems of test and validation configurations, and what there is to say about repeated orderings."""
+    from redoxmd.dataset import load_datasets
+    from redoxmd.engines import settings_hash
+    from redoxmd.split import find_configurations, held_out_groups, require_known
+
+    names = layout.aimd_structures(config.aimd)
+    try:
+        frames = [build(parse_name(name), config.structures, config.seed) for name in names]
+        for frame in frames:
+            frame.info |= {"config_id": frame.info["structure"], "step": 0}
+        frames += load_datasets([root / folder for folder in config.train.datasets], settings_hash(config.engine))
+        kept = [frame for frame in frames if frame.info["config_id"] not in config.train.exclude]
+        configurations = find_configurations(kept, config.structures)
+        held_out_groups(configurations, config.train)
+        require_known(config.train.validation_configurations, configurations, "train.validation_configurations")
+        if configurations and not set(configurations) - set(config.train.test_configurations):
+            raise ConfigError("train.test_configurations: all there is, so nothing is left to train on; name fewer")
+    except RedoxmdError as error:
+        return Inspection([str(error)])
+    first: dict[str, str] = {}
+    repeats = [
+        f"{item.config_id} ({first[item.group]})"
+        for item in configurations.values()
+        if first.setdefault(item.group, item.config_id) != item.config_id
+    ]
+    notes = [f"orderings: {len(configurations)} configurations to learn from, {len(first)} inequivalent"]
+    notes += [f"orderings that repeat another one up to symmetry: {', '.join(repeats)}"] if repeats else []
+    unknown = [item.config_id for item in configurations.values() if not item.comparable]
+    notes += [f"no repeat of the source cell, so not compared by symmetry: {', '.join(unknown)}"] if unknown else []
+    return Inspection(notes=notes)
 
 
 def inspect_sizes(config: Config, atoms_of: Mapping[str, int], disk_gb: Mapping[str, float], root: Path) -> Inspection:
@@ -97,7 +125,7 @@ def inspect_sizes(config: Config, atoms_of: Mapping[str, int], disk_gb: Mapping[
 
 
 def _structures_by_key(config: Config) -> Iterator[tuple[str, list[str]]]:
-    yield "aimd.supercell", _aimd_names(config)
+    yield "aimd.supercell", layout.aimd_structures(config.aimd)
     for phase in config.explore.phases:
         yield f"explore.phases, {phase.name}, supercell", layout.phase_structures(phase, 0)
     yield "neb.supercell", list(layout.neb_structures(config.neb).values())

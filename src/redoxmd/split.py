@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ase import Atoms
@@ -76,8 +76,8 @@ def find_configurations(frames: Sequence[Atoms], structures: Structures | None) 
     return found
 
 
-def test_groups(configurations: Mapping[str, Configuration], settings: Train) -> set[str]:
-    """Groups of the test configurations.
+def held_out_groups(configurations: Mapping[str, Configuration], settings: Train) -> set[str]:
+    """Groups of the test configurations; what is in them is never trained on.
 
     Raises:
         DataError: a test configuration has no frames, or a symmetry copy of it would be trained on.
@@ -130,7 +130,7 @@ def split(
     for item in configurations.values():
         drawn = item.group not in known and _lot(seed, item.group) < settings.validation_fraction
         name = "test" if item.group in test else "validation" if item.group in validation or drawn else "train"
-        sets[item.config_id] = Configuration(item.config_id, item.group, item.frames, name)
+        sets[item.config_id] = replace(item, set=name)
     for frame in frames:
         frame.info["set"] = sets[str(frame.info["config_id"])].set
     return sets
@@ -185,7 +185,7 @@ def _ends_of_runs(
         longest[-1].info["set"] = "validation"
     for name, item in configurations.items():
         own = {frame.info["set"] for frame in runs[name]}
-        sets[name] = Configuration(name, item.group, item.frames, own.pop() if len(own) == 1 else "mixed")
+        sets[name] = replace(item, set=own.pop() if len(own) == 1 else "mixed")
     return sets
 
 
@@ -195,5 +195,6 @@ def fold_of(configurations: Mapping[str, Configuration], folds: int, seed: int) 
     Groups of symmetry copies are dealt out in an order that follows from the seed.
     With as many folds as groups each fold leaves one group out.
     """
-    groups = sorted({item.group for item in configurations.values() if item.set != "test"}, key=lambda g: _lot(seed, g))
-    return {item.config_id: groups.index(item.group) % folds for item in configurations.values() if item.set != "test"}
+    judged = [item for item in configurations.values() if item.set != "test"]
+    groups = sorted({item.group for item in judged}, key=lambda group: _lot(seed, group))
+    return {item.config_id: groups.index(item.group) % folds for item in judged}

@@ -53,7 +53,7 @@ def _with_numbers(value: Any) -> Any:
 
 
 def _aimd_lines(results: Path, config: Config) -> list[str]:
-    names = layout.structure_names(config.aimd.starts, config.aimd.supercell)
+    names = layout.aimd_structures(config.aimd)
     records = [results / f"aimd/{name}/record.json" for name in names]
     done = [_read_record(path) for path in records if path.exists()]
     frames = sum(record["n_frames"] for record in done)
