@@ -1,4 +1,4 @@
-"""Errors on configurations left out of the training, one fold of configurations after the other."""
+"""Cross-validation by configuration."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def left_out_errors(
 ) -> pd.DataFrame:
     """Errors of a network on the configurations of a fold, trained from scratch on all others.
 
-    The network has the size of the first member. Test configurations take no part; of the others, those of the fold are
-    left out with all symmetry copies (`redoxmd.split.fold_of`), and the rest is split into training and validation
-    anew, so that nothing of the fold steers the training.
+    The network has the size of the first member. Test configurations are not used. The configurations of the fold, with
+    all their symmetry copies (`redoxmd.split.fold_of`), are excluded; the others are split into training and validation
+    sets again, so that no frame of the fold influences training or early stopping.
 
     Args:
         frames: the training set of a generation.
@@ -46,16 +46,16 @@ def left_out_errors(
     """
     folds = fold_of(configurations, settings.folds, seed)
     left_out = {name for name, number in folds.items() if number == fold}
-    judged = [frame for frame in frames if frame.info["config_id"] in left_out]
-    if not judged:
+    fold_frames = [frame for frame in frames if frame.info["config_id"] in left_out]
+    if not fold_frames:
         return pd.DataFrame(columns=list(COLUMNS))
-    rest = {name: configurations[name] for name, number in folds.items() if number != fold}
-    learnt = [frame for frame in frames if frame.info["config_id"] in rest]
-    named = tuple(name for name in settings.validation_configurations if name in rest)
+    others = {name: configurations[name] for name, number in folds.items() if number != fold}
+    training_frames = [frame for frame in frames if frame.info["config_id"] in others]
+    named = tuple(name for name in settings.validation_configurations if name in others)
     chosen = settings.model_copy(update={"test_configurations": (), "validation_configurations": named})
-    split(learnt, rest, chosen, seed)
+    split(training_frames, others, chosen, seed)
     result = train_member(
-        Dataset(learnt),
+        Dataset(training_frames),
         settings.members[0],
         settings,
         0,
@@ -65,7 +65,7 @@ def left_out_errors(
         name=f"fold {fold} of {settings.folds}",
     )
     ensemble = Ensemble([result.member])
-    rows = [_errors(ensemble, frame) for frame in judged]
+    rows = [_errors(ensemble, frame) for frame in fold_frames]
     table = pd.DataFrame(rows).groupby("config_id", as_index=False).mean()
     table.insert(1, "group", [configurations[name].group for name in table["config_id"]])
     table.insert(2, "n_frames", [sum(row["config_id"] == name for row in rows) for name in table["config_id"]])

@@ -1,4 +1,4 @@
-"""Which configurations a potential learns from, which stop its training, and which only judge it."""
+"""Training, validation and test sets, split by configuration."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from redoxmd.config.sections import Structures, Train
 from redoxmd.errors import DataError
 from redoxmd.seeds import derive_seed
 
-# With fewer inequivalent configurations none can be spared for validation.
+# With fewer inequivalent configurations the validation set is made of the last frames of each run.
 FEWEST_CONFIGURATIONS = 4
 
 
 @dataclass(frozen=True)
 class Configuration:
-    """A run that frames come from.
+    """A reference MD run, or the labels from one frame.
 
     Attributes:
         config_id: its name in the frames.
@@ -77,7 +77,7 @@ def find_configurations(frames: Sequence[Atoms], structures: Structures | None) 
 
 
 def held_out_groups(configurations: Mapping[str, Configuration], settings: Train) -> set[str]:
-    """Groups of the test configurations; what is in them is never trained on.
+    """Groups of the test configurations, which are excluded from training.
 
     Raises:
         DataError: a test configuration has no frames, or a symmetry copy of it would be trained on.
@@ -111,11 +111,12 @@ def split(
 ) -> dict[str, Configuration]:
     """Set `info["set"]` of every frame to train, validation or test; return the configurations with their sets.
 
-    Validation takes whole groups of symmetry copies: those of `validation_configurations`, or groups in an order that
-    follows from the seed until `validation_fraction` of the frames of reference MD and datasets is reached. Labels
-    join the set of their group; other groups validate with a probability of `validation_fraction`. A configuration so
-    keeps its set in later generations. With fewer than `FEWEST_CONFIGURATIONS` groups the last frames of each run
-    validate instead, which says less.
+    The validation set consists of whole groups of symmetry copies: those of `validation_configurations`, or groups in
+    an order determined by the seed until `validation_fraction` of the frames of reference MD and datasets is reached.
+    Labels join the set of their group; labels of new groups are assigned to validation with probability
+    `validation_fraction`. A configuration therefore keeps its set in later generations. With fewer than
+    `FEWEST_CONFIGURATIONS` groups the last frames of each run are the validation set instead; they are correlated with
+    the training frames before them.
 
     Raises:
         DataError: a validation configuration has no frames or is a copy of a test configuration.
@@ -126,9 +127,9 @@ def split(
     if validation is None:
         return _ends_of_runs(frames, configurations, test, settings.validation_fraction)
     sets = {}
-    known = {item.group for item in initial}
+    initial_groups = {item.group for item in initial}
     for item in configurations.values():
-        drawn = item.group not in known and _lot(seed, item.group) < settings.validation_fraction
+        drawn = item.group not in initial_groups and _random_rank(seed, item.group) < settings.validation_fraction
         name = "test" if item.group in test else "validation" if item.group in validation or drawn else "train"
         sets[item.config_id] = replace(item, set=name)
     for frame in frames:
@@ -136,7 +137,7 @@ def split(
     return sets
 
 
-def _lot(seed: int, group: str) -> float:
+def _random_rank(seed: int, group: str) -> float:
     return derive_seed(seed, "validation", group) / 2**63
 
 
@@ -147,7 +148,7 @@ def _validation_groups(
     test: set[str],
     seed: int,
 ) -> set[str] | None:
-    """Groups that validate; None where there are too few to spare one."""
+    """Groups of the validation set; None with fewer than `FEWEST_CONFIGURATIONS` groups."""
     if settings.validation_configurations:
         key = "train.validation_configurations"
         require_known(settings.validation_configurations, configurations, key)
@@ -155,7 +156,7 @@ def _validation_groups(
         if named & test:
             raise DataError(f"{key}: one of them is a test configuration or a symmetry copy of one; choose another")
         return named
-    groups = sorted({item.group for item in initial}, key=lambda group: _lot(seed, group))
+    groups = sorted({item.group for item in initial}, key=lambda group: _random_rank(seed, group))
     if len(groups) < FEWEST_CONFIGURATIONS:
         return None
     wanted = settings.validation_fraction * sum(item.frames for item in initial)
@@ -175,26 +176,26 @@ def _ends_of_runs(
     for frame in frames:
         frame.info["set"] = "test" if configurations[str(frame.info["config_id"])].group in test else "train"
         runs[str(frame.info["config_id"])].append(frame)
-    spared = [run for name, run in runs.items() if configurations[name].group not in test]
-    for run in spared:
+    other_runs = [run for name, run in runs.items() if configurations[name].group not in test]
+    for run in other_runs:
         run.sort(key=lambda frame: int(frame.info["step"]))
         for frame in run[len(run) - round(fraction * len(run)) :]:
             frame.info["set"] = "validation"
-    longest = max(spared, key=len, default=[])
-    if len(longest) > 1 and not any(frame.info["set"] == "validation" for run in spared for frame in run):
+    longest = max(other_runs, key=len, default=[])
+    if len(longest) > 1 and not any(frame.info["set"] == "validation" for run in other_runs for frame in run):
         longest[-1].info["set"] = "validation"
     for name, item in configurations.items():
-        own = {frame.info["set"] for frame in runs[name]}
-        sets[name] = replace(item, set=own.pop() if len(own) == 1 else "mixed")
+        sets_of_frames = {frame.info["set"] for frame in runs[name]}
+        sets[name] = replace(item, set=sets_of_frames.pop() if len(sets_of_frames) == 1 else "mixed")
     return sets
 
 
 def fold_of(configurations: Mapping[str, Configuration], folds: int, seed: int) -> dict[str, int]:
-    """Fold of every configuration that is no test configuration.
+    """Cross-validation fold of every configuration outside the test set.
 
-    Groups of symmetry copies are dealt out in an order that follows from the seed.
-    With as many folds as groups each fold leaves one group out.
+    Groups of symmetry copies are assigned to the folds in turn, in an order determined by the seed; with as many folds
+    as groups this is leave-one-group-out.
     """
-    judged = [item for item in configurations.values() if item.set != "test"]
-    groups = sorted({item.group for item in judged}, key=lambda group: _lot(seed, group))
-    return {item.config_id: groups.index(item.group) % folds for item in judged}
+    items = [item for item in configurations.values() if item.set != "test"]
+    groups = sorted({item.group for item in items}, key=lambda group: _random_rank(seed, group))
+    return {item.config_id: groups.index(item.group) % folds for item in items}

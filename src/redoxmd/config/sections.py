@@ -286,20 +286,20 @@ class Train(Section):
     )
     validation_configurations: tuple[str, ...] = Field(
         default=(),
-        description="configuration ids that end the training and calibrate the spread; (): drawn by the seed",
+        description="configuration ids used for early stopping and calibration of the spread; (): drawn by the seed",
     )
     validation_fraction: float = Field(
         default=0.01,
         gt=0.0,
         lt=0.5,
-        description="share of the frames that validate: whole configurations, until they are so many; with fewer than "
-        "four inequivalent configurations the last frames of each run",
+        description="share of the frames in the validation set: whole configurations until it is reached, or, with "
+        "fewer than four inequivalent configurations, the last frames of each run",
     )
     folds: int = Field(
         default=0,
         ge=0,
-        description="cross-validation of the last training set: as many trainings of the first member, each without "
-        "the configurations it is then judged on; as many as there are configurations leave one out; 0: none",
+        description="folds of a cross-validation by configuration of the last training set, one training of the first "
+        "member for each; with as many folds as configurations it is leave-one-out; 0: none",
     )
     cutoff_A: float = Field(default=5.0, gt=1.0, le=12.0, description="neighbours within this distance")
     radial_functions: int = Field(default=20, ge=3, le=64, description="radial basis size")

@@ -1,4 +1,4 @@
-"""Which orderings of the mobile ions are the same under the symmetry of the source cell."""
+"""Orderings of the mobile ions that are equivalent under the symmetry of the source cell."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class SiteSymmetry:
         return self.permutations.shape[1]
 
     def key(self, occupied: Sequence[int] | np.ndarray) -> str:
-        """Name of the class of an ordering: the same text for symmetry copies, another one for any other ordering."""
+        """Identifier of the equivalence class of an ordering, equal for symmetry copies only."""
         filled = np.zeros(self.n_sites, dtype=bool)
         filled[np.asarray(occupied, dtype=int)] = True
         return min(row.tobytes() for row in np.packbits(filled[self._inverse], axis=1)).hex()
