@@ -14,7 +14,7 @@ from ase.data import atomic_masses, atomic_numbers
 from redoxmd.config.sections import Diffusion, Structures
 from redoxmd.diffusion.arrhenius import fits_by_method
 from redoxmd.diffusion.correlation import correlation_columns
-from redoxmd.diffusion.framework import diffusing_elements, refuse_unfit
+from redoxmd.diffusion.framework import diffusing_elements, of_elements, refuse_unfit
 from redoxmd.diffusion.jumps import (
     concerted_by_chance,
     concerted_count,
@@ -94,7 +94,7 @@ def analyse_trajectory(
     about, time_fs = trajectory.metadata, trajectory.time_fs
     mobile = trajectory.numbers == atomic_numbers[about["mobile_ion"]]
     diffusing = diffusing_elements(trajectory, mobile, settings.jump_distance_A)
-    moving = mobile | np.isin(trajectory.numbers, [atomic_numbers[symbol] for symbol in diffusing])
+    moving = mobile | of_elements(trajectory.numbers, diffusing)
     positions = without_drift(trajectory.positions_A, moving, atomic_masses[trajectory.numbers], of=mobile)
     duration = float(time_fs[-1] - time_fs[0]) if len(time_fs) else 0.0
     n_ions = int(mobile.sum())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import xarray as xr
 from ase.data import atomic_numbers, chemical_symbols
@@ -66,8 +68,13 @@ def diffusing_elements(trajectory: Trajectory, mobile: np.ndarray, distance_A: f
     return [chemical_symbols[z] for z in sorted(set(trajectory.numbers[others[farthest > distance_A]].tolist()))]
 
 
+def of_elements(numbers: np.ndarray, symbols: Iterable[str]) -> np.ndarray:
+    """(n,) atoms that are of one of the elements."""
+    result: np.ndarray = np.isin(numbers, [atomic_numbers[symbol] for symbol in symbols])
+    return result
+
+
 def moving_atoms(trajectory: Trajectory, analysis: xr.Dataset) -> np.ndarray:
     """(n,) atoms that are no framework: mobile ions, and elements that the analysis of the trajectory saw diffuse."""
     moving = [str(trajectory.metadata["mobile_ion"]), *str(analysis.attrs.get("diffusing_framework", "")).split()]
-    result: np.ndarray = np.isin(trajectory.numbers, [atomic_numbers[symbol] for symbol in moving])
-    return result
+    return of_elements(trajectory.numbers, moving)

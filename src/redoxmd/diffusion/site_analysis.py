@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from ase.data import atomic_masses, atomic_numbers
+from ase.data import atomic_masses
 
 from redoxmd.config.sections import Diffusion, Structures
 from redoxmd.diffusion.concerted import Accompaniment, Concert
+from redoxmd.diffusion.framework import of_elements
 from redoxmd.diffusion.jumps import diffusion_from_jumps, frames_to_persist, without_drift
 from redoxmd.diffusion.site_jumps import SiteJumps, find_stays, held_keys, jumps_between, occupancy, rate_of
 from redoxmd.diffusion.sites import NONE, SiteMap, SiteTree, source_sites
@@ -77,7 +78,7 @@ def _site_map(
         return source_sites(trajectory, structures, diffusing)
     # The mean framework from some frames: all of them at once would double the memory of the trajectory.
     part = trajectory.positions_A[:: max(1, len(trajectory.time_fs) // MEAN_FRAMES)]
-    moving = mobile | np.isin(trajectory.numbers, [atomic_numbers[symbol] for symbol in diffusing])
+    moving = mobile | of_elements(trajectory.numbers, diffusing)
     framework_A = without_drift(part, moving, atomic_masses[trajectory.numbers], of=~moving).mean(axis=0)
     cell_A, numbers = np.asarray(trajectory.cell_A), trajectory.numbers[~moving]
     return visited_sites(positions_A, framework_A, numbers, cell_A, settings.site_radius_A, window)
