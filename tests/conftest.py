@@ -22,6 +22,15 @@ def _quiet_log():
     logging.getLogger("redoxmd").setLevel(logging.WARNING)
 
 
+@pytest.fixture(autouse=True)
+def _numpy_as_it_is():
+    """Undo after each test what GPAW does on import under pytest: new arrays filled with NaN, NumPy warnings raised."""
+    empty, empty_like, errors = np.empty, np.empty_like, np.geterr()
+    yield
+    np.empty, np.empty_like = empty, empty_like
+    np.seterr(**errors)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread():
     import torch
