@@ -63,6 +63,21 @@ def test_symmetry_copies_share_a_set_and_left_out_ones_have_none(tmp_path, densi
     assert set(index.counts().values()) >= {0} and index.counts()["validation"] >= 2
 
 
+def test_validation_configurations_of_the_potentials_are_the_validation_set(tmp_path, density):
+    names = ["a", "b", "c", "d", "copy_of_b"]
+    write_densities(tmp_path / "s.h5", {f"{name}/step{i:05d}": density for name in names for i in range(2)})
+    groups = {"copy_of_b": "B", "b": "B"}
+    for seed in range(4):
+        index = index_densities(
+            [tmp_path / "s.h5"], ["a"], 0.4, seed, groups=groups, validation_configurations=["b", "without_density"]
+        )
+        sets = {entry.key.split("/")[0]: entry.set for entry in index.entries}
+        assert sets == {"a": "test", "b": "validation", "copy_of_b": "validation", "c": "train", "d": "train"}
+    drawn = index_densities([tmp_path / "s.h5"], ["a"], 0.4, 1, groups=groups)
+    named = index_densities([tmp_path / "s.h5"], ["a"], 0.4, 1, groups=groups, validation_configurations=["none"])
+    assert named == drawn and drawn.counts()["validation"]
+
+
 def test_record_and_reading(stores, density):
     index = index_densities(stores, ["z"], 0.2, 1)
     assert DensitySet.from_record(index.record()) == index

@@ -13,8 +13,9 @@ with job("density", snakemake.log[0]):
     test = params.test
     frames = read_json(snakemake.input.frames)
     groups = {item["config_id"]: item["group"] for item in frames["configurations"]}
+    validation = [item["config_id"] for item in frames["configurations"] if item["set"] == "validation"]
     left_out = [f"{item['config_id']}/{item['step']}" for item in frames["left_out"]]
     split = (test["ids"], params.validation_fraction, params.seed, test["demanded"])
-    index = index_densities(stores, *split, groups, left_out)
+    index = index_densities(stores, *split, groups, left_out, validation)
     logger.info("the density model learns from %s", index.counts())
     write_json(snakemake.output.index, index.record())

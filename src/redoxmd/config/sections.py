@@ -599,7 +599,13 @@ class Density(Section):
     test_configurations: tuple[str, ...] | None = Field(
         default=None, description="configuration ids never trained on; null: train.test_configurations"
     )
-    validation_fraction: float = Field(default=0.1, gt=0.0, lt=0.5, description="densities kept for validation")
+    validation_fraction: float = Field(
+        default=0.1,
+        gt=0.0,
+        lt=0.5,
+        description="share of the densities drawn for the validation set, if no validation configuration of the "
+        "potentials has a density",
+    )
     target: Literal["difference", "plain"] = Field(
         default="difference",
         description="difference: learn what superposed atoms lack; plain: the density itself, as in the paper",

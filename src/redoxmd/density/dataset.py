@@ -72,12 +72,14 @@ def index_densities(
     demand_test: bool = True,
     groups: Mapping[str, str] | None = None,
     left_out: Collection[str] = (),
+    validation_configurations: Collection[str] = (),
 ) -> DensitySet:
     """Index every density of some stores.
 
-    Configurations named as test are held out whole, with their symmetry copies. Of the others whole groups of symmetry
-    copies validate, each with a probability of `validation_fraction` and at least one; with fewer than
-    `redoxmd.split.FEWEST_CONFIGURATIONS` groups a share of the densities does, drawn by key.
+    Configurations named as test are held out whole, with their symmetry copies. The validation set consists of the
+    validation configurations that have densities, with their symmetry copies. If none has any, each group of symmetry
+    copies is drawn for validation with a probability of `validation_fraction`, at least one of them; with fewer than
+    `redoxmd.split.FEWEST_CONFIGURATIONS` groups single densities are drawn instead.
 
     Args:
         stores: paths of density stores.
@@ -87,6 +89,7 @@ def index_densities(
         demand_test: whether a test configuration without any density is an error.
         groups: configuration id → its group (`redoxmd.split.Configuration`); one that is not named is its own group.
         left_out: configurations, or frames as CONFIG_ID/STEP, that are no training data.
+        validation_configurations: configuration ids, of which those without densities are ignored.
 
     Raises:
         DataError: a key is in two stores, a test configuration has no density, or nothing is left to train on.
@@ -100,7 +103,8 @@ def index_densities(
             if key in found:
                 raise DataError(f"density {key} is both in {found[key]} and in {store}; leave one out")
             found[key] = str(store)
-    sets = _split(sorted(found), test_configurations, validation_fraction, seed, groups or {})
+    group_of = {key: (groups or {}).get(split_key(key)[0], split_key(key)[0]) for key in sorted(found)}
+    sets = _split(group_of, test_configurations, validation_configurations, validation_fraction, seed)
     entries = DensitySet(tuple(Entry(found[key], key, sets[key]) for key in sorted(found)))
     missing = set(test_configurations) - {split_key(key)[0] for key in found}
     if missing and demand_test:
@@ -116,19 +120,23 @@ def index_densities(
 
 
 def _split(
-    keys: Sequence[str], test: Sequence[str], fraction: float, seed: int, groups: Mapping[str, str]
+    group_of: Mapping[str, str], test: Collection[str], validation: Collection[str], fraction: float, seed: int
 ) -> dict[str, str]:
-    group_of = {key: groups.get(split_key(key)[0], split_key(key)[0]) for key in keys}
-    held_out = {group_of[key] for key in keys if split_key(key)[0] in test}
-    others = [key for key in keys if group_of[key] not in held_out]
-    units = group_of if len({group_of[key] for key in others}) >= FEWEST_CONFIGURATIONS else {key: key for key in keys}
-    lots = {units[key]: derive_seed(seed, "density validation", units[key]) / 2**63 for key in others}
-    validation = {unit for unit, lot in lots.items() if lot < fraction}
-    if len(lots) > 1 and not validation:
-        validation = {min(lots, key=lambda unit: lots[unit])}
+    """The set of every density by its key; `group_of` gives the group of symmetry copies it belongs to."""
+    test_groups = {group for key, group in group_of.items() if split_key(key)[0] in test}
+    others = [key for key in group_of if group_of[key] not in test_groups]
+    named = {group_of[key] for key in others if split_key(key)[0] in validation}
+    units = group_of
+    if not named:
+        if len({group_of[key] for key in others}) < FEWEST_CONFIGURATIONS:
+            units = {key: key for key in group_of}
+        ranks = {units[key]: derive_seed(seed, "density validation", units[key]) / 2**63 for key in others}
+        named = {unit for unit, rank in ranks.items() if rank < fraction}
+        if len(ranks) > 1 and not named:
+            named = {min(ranks, key=lambda unit: ranks[unit])}
     return {
-        key: "test" if group_of[key] in held_out else "validation" if units[key] in validation else "train"
-        for key in keys
+        key: "test" if group_of[key] in test_groups else "validation" if units[key] in named else "train"
+        for key in group_of
     }
 
 

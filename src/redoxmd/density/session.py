@@ -58,8 +58,14 @@ def train_on_stores(stores: Sequence[Path], folder: Path, config: Path | None, t
     log_to_terminal()
     settings = config_or_defaults(config)
     seed = derive_seed(settings.seed, "density")
-    fraction = settings.density.validation_fraction
-    index = index_densities(stores, test, fraction, settings.seed, left_out=settings.train.exclude)
+    index = index_densities(
+        stores,
+        test,
+        settings.density.validation_fraction,
+        settings.seed,
+        left_out=settings.train.exclude,
+        validation_configurations=settings.train.validation_configurations,
+    )
     record = [index.record(), [file_sha256(store) for store in stores], settings.density.model_dump(mode="json"), seed]
     checkpoint = Checkpoint(folder / "state", record)
     redox = atomic_numbers[settings.structures.redox_element]
