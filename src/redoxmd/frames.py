@@ -17,9 +17,6 @@ from ase.stress import voigt_6_to_full_3x3_stress
 from redoxmd.errors import DataError, reason_of, system_errno
 from redoxmd.records import atomic_path
 
-# What every labelled frame says of itself, beside energy [eV], forces (N, 3) [eV/Å] and, where there are any,
-# stress (3, 3) [eV/Å³] and magmoms (N,) [μB].
-INFO_KEYS = ("config_id", "step", "time_fs", "temperature_K", "engine", "settings_hash", "converged")
 # Of the columns of a file, as ASE writes them.
 COLUMN_DECIMALS = 8
 KEPT_ARRAYS = ("numbers", "positions", "momenta", "initial_magmoms", "site")

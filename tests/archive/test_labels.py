@@ -52,6 +52,15 @@ def forces_along_x(results):
 PLAIN = ":forces:R:3", "energy=-10.0"
 
 
+def test_a_value_that_cannot_be_written_costs_its_frame_only(tmp_path):
+    texts = [frame(PLAIN[0], f"{PLAIN[1]} time_fs={time}", REFERENCE) for time in ('""', 1, 2)]
+    frames, refused, _ = imported(tmp_path, "".join(texts))
+    # All have one geometry: the second is accepted, because the first was refused, and the third repeats the second.
+    assert [found.info["time_fs"] for found in frames] == [1]
+    assert [row[:2] for row in refused] == [("0", "corrupted"), ("2", "duplicate")]
+    assert "info['time_fs'] =" in refused[0][2] and refused[1][2].endswith("frames.extxyz step 1")
+
+
 class TestSources:
     def test_a_reference_goes_before_the_labels_of_a_model(self, tmp_path):
         text = frame(":forces:R:3:REF_forces:R:3", "energy=-9.0 REF_energy=-10.0", MODEL, REFERENCE)

@@ -21,7 +21,7 @@ from redoxmd.archive.target import Target
 from redoxmd.calculation import Level, ReadFrame
 from redoxmd.dataset import frame_identity
 from redoxmd.engines.base import Result
-from redoxmd.errors import LabelRefused
+from redoxmd.errors import DataError, LabelRefused
 from redoxmd.frames import frame_text
 from redoxmd.records import write_text
 
@@ -150,14 +150,14 @@ class _Import:
                 continue
             group = group_of[index]
             if group is self._groups[0] or self._mixed:
-                for frame in self._accepted(source, group):
-                    stream.write(frame_text(frame, str(source.path)))
+                stream.writelines(self._accepted(source, group))
                 continue
             wanted = self._groups[0]
             differences = level_differences(group.level, wanted.level, wanted.settings_hash)
             self._report.refuse(source.path, None, "wrong_settings", "; ".join(differences))
 
-    def _accepted(self, source: Source, group: Group) -> Iterator[Atoms]:
+    def _accepted(self, source: Source, group: Group) -> Iterator[str]:
+        """Accepted labels of one source as extended XYZ."""
         name = self._names.configuration(source.name)
         last: Judged | None = None
         key: tuple[str, int] | None = None
@@ -171,10 +171,18 @@ class _Import:
             step = int(last.frame.atoms.info.get("step", last.frame.step))
             if self._is_duplicate(source, last.frame, last.result, group):
                 continue
-            key = self._names.frame(name, step, None if own is None else str(own))
+            new = self._names.frame(name, step, None if own is None else str(own))
+            try:
+                text = frame_text(_label(last, source, group, *new), source.path.name)
+            except DataError as error:
+                # Not accepted, so an equal frame elsewhere is no duplicate.
+                self._seen.pop(_identity(last.frame, group))
+                self._report.refuse(source.path, last.frame.step, "corrupted", str(error))
+                continue
+            key = new
             self._report.accepted[key[0]] += 1
             self._report.spin_unknown += not last.spin_judged
-            yield _label(last, source, group, *key)
+            yield text
         self._report.note(source.path, notes)
         if source.chgcar is not None:
             self.jobs.append(DensityJob(source.chgcar, None if last is None else last.frame, key))
@@ -185,7 +193,7 @@ class _Import:
         self._report.refuse(source.path, step, refusal.reason, refusal.detail)
 
     def _is_duplicate(self, source: Source, frame: ReadFrame, result: Result, group: Group) -> bool:
-        identity = f"{frame_identity(frame.atoms)} {group.settings_hash}"
+        identity = _identity(frame, group)
         place = f"{source.path} step {frame.step}"
         twin, energy_eV = self._seen.setdefault(identity, (place, result.energy_eV))
         if twin == place:
@@ -195,6 +203,10 @@ class _Import:
             detail += f", but {result.energy_eV - energy_eV:+.3f} eV from it: another electronic state? compare the two"
         self._report.refuse(source.path, frame.step, "duplicate", detail)
         return True
+
+
+def _identity(frame: ReadFrame, group: Group) -> str:
+    return f"{frame_identity(frame.atoms)} {group.settings_hash}"
 
 
 def _label(item: Judged, source: Source, group: Group, config_id: str, step: int) -> Atoms:

@@ -10,6 +10,7 @@ import pandas as pd
 from scipy.optimize import brentq
 
 from redoxmd.config.sections import Diffusion
+from redoxmd.counting import Z_95
 from redoxmd.units import BOLTZMANN_EV_PER_K
 
 NAN = float("nan")
@@ -18,7 +19,7 @@ LARGEST_EA_EV = 10.0
 # To which the ends of an interval are found.
 END_EV = 1e-5
 # Twice the fall of ln L at the ends of a 95 % interval.
-WITHIN_95 = 3.841
+WITHIN_95 = Z_95**2
 
 
 @dataclass(frozen=True)

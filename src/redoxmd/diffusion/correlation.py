@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.special import gammaincinv
 
+from redoxmd.counting import Z_95
 from redoxmd.diffusion.collective import VALUES
 from redoxmd.diffusion.jumps import Jumps
 from redoxmd.diffusion.posterior import NAN, LineFit
 
-SIGMAS = 1.96
 # Within these the MSD says no more than that D is no greater.
 NOT_DIFFUSIVE = ("not told from zero", "subdiffusive")
 
@@ -64,7 +64,7 @@ def correlation_columns(tracer: LineFit, row: dict[str, float | str], jumps: Seq
     allowed = limit if limit > 0 else float(row["D_msd_high_cm2_s"])
     for name in ("jumps", "sites"):
         D, sigma = (float(row[f"D_{name}{part}_cm2_s"]) for part in ("", "_error"))
-        bounded = row["msd_regime"] in NOT_DIFFUSIVE and D - SIGMAS * sigma > allowed
+        bounded = row["msd_regime"] in NOT_DIFFUSIVE and D - Z_95 * sigma > allowed
         found |= {f"{name}_no_transport": f"the MSD is {row['msd_regime']} and allows less" if bounded else ""}
         if bounded:
             found |= {f"D_{name}_limit_cm2_s": allowed}
