@@ -56,21 +56,21 @@ test-slow: $(VENV)/.test ## run the slow tests, real DFT among them
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m slow tests
 
 lint: $(VENV)/.test ## check style, types and rule format
-	@$(BIN)/ruff check src tests workflow
-	@$(BIN)/ruff format --check src tests workflow
+	@$(BIN)/ruff check src tests workflow benchmarks
+	@$(BIN)/ruff format --check src tests workflow benchmarks
 	@$(BIN)/mypy
 	@$(BIN)/snakefmt --check Snakefile rules
 
 bench: $(VENV)/.run ## time MD, training and densities on this machine
-	@OMP_NUM_THREADS=1 $(BIN)/python -m redoxmd.bench
+	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks
 
 bench-peers: $(VENV)/.run ## the same with schnetpack beside it, in an environment of its own
 	@test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
 	@.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check -r envs/peers.txt
-	@OMP_NUM_THREADS=1 $(BIN)/python -m redoxmd.bench
+	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks
 
 bench-scaling: $(VENV)/.run ## time per atom and per structure over their number, drawn into docs/performance
-	@OMP_NUM_THREADS=1 $(BIN)/python -m redoxmd.bench --scaling docs/performance
+	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks --scaling docs/performance
 
 schema: $(VENV)/.run ## regenerate the config schema and the documented defaults
 	@$(BIN)/redoxmd schema

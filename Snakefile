@@ -6,7 +6,7 @@ import sys
 from snakemake.utils import min_version
 
 from redoxmd.gate import lost_decisions
-from redoxmd.upkeep.job_records import lost_results, refuse_unrecorded
+from redoxmd.runs.job_records import lost_results, refuse_unrecorded
 
 min_version("9.0")
 

@@ -7,19 +7,19 @@ from pathlib import Path
 
 import yaml
 
-from redoxmd import layout
+from redoxmd.files import layout
 from redoxmd.config import parse_config, read_config
 from redoxmd.config.document import plain
-from redoxmd.dataset import exclusions
+from redoxmd.train.dataset import exclusions
 from redoxmd.engines import settings_hash
 from redoxmd.figures.catalogue import figures_of
 from redoxmd.gate import lasting_settings
-from redoxmd.records import read_json
+from redoxmd.files.records import read_json
 from redoxmd.structures.request import cell_name
-from redoxmd.upkeep.driver import announce, begin, pass_on, passed_on
-from redoxmd.upkeep.job_records import adopt_records
-from redoxmd.upkeep.mixing import record_reference, refuse_mixing
-from redoxmd.upkeep.versions import PACKAGE, code_hash, stage_version
+from redoxmd.runs.driver import announce, begin, pass_on, passed_on
+from redoxmd.runs.job_records import adopt_records
+from redoxmd.runs.mixing import record_reference, refuse_mixing
+from redoxmd.runs.versions import PACKAGE, code_hash, stage_version
 
 if workflow.is_main_process:
     for file in workflow.configfiles:

@@ -12,7 +12,7 @@ rule jumps:
     resources:
         **needs("jumps"),
     params:
-        code=code("jumps", "diffusion", "geometry.py", "structures", "trajectory.py"),
+        code=code("jumps", "diffusion", "structures", "files/trajectory.py"),
         diffusion=section("diffusion", without=["min_jumps_to_fit", "min_temperatures_to_fit"]),
         structures=section("structures"),
         seed=CFG.seed,

@@ -185,7 +185,7 @@ rule fig5_exchange:
     log:
         "results/{run}/logs/figures/fig5_exchange.log",
     params:
-        code=code("fig5_exchange", "figures", "diffusion", "occupation.py"),
+        code=code("fig5_exchange", "figures", "diffusion", "structures"),
         stem="results/{run}/figures/fig5_exchange",
         style=section("figures"),
         diffusion=section("diffusion", without=["min_jumps_to_fit", "min_temperatures_to_fit"]),
@@ -215,7 +215,7 @@ rule fig6_concerted:
     log:
         "results/{run}/logs/figures/fig6_concerted.log",
     params:
-        code=code("fig6_concerted", "figures", "counting.py"),
+        code=code("fig6_concerted", "figures", "diffusion/counting.py"),
         stem="results/{run}/figures/fig6_concerted",
         style=section("figures"),
         caption=dict(
@@ -242,7 +242,7 @@ rule fig7_diffusivity:
     log:
         "results/{run}/logs/figures/fig7_diffusivity.log",
     params:
-        code=code("fig7_diffusivity", "figures", "counting.py"),
+        code=code("fig7_diffusivity", "figures", "diffusion/counting.py"),
         stem="results/{run}/figures/fig7_diffusivity",
         style=section("figures"),
         caption=dict(
@@ -272,7 +272,7 @@ rule fig8_arrhenius:
     log:
         "results/{run}/logs/figures/fig8_arrhenius.log",
     params:
-        code=code("fig8_arrhenius", "figures", "counting.py"),
+        code=code("fig8_arrhenius", "figures", "diffusion/counting.py"),
         stem="results/{run}/figures/fig8_arrhenius",
         style=section("figures"),
         caption=dict(
@@ -299,7 +299,7 @@ rule fig9_jumps_vs_msd:
     log:
         "results/{run}/logs/figures/fig9_jumps_vs_msd.log",
     params:
-        code=code("fig9_jumps_vs_msd", "figures", "counting.py"),
+        code=code("fig9_jumps_vs_msd", "figures", "diffusion/counting.py"),
         stem="results/{run}/figures/fig9_jumps_vs_msd",
         style=section("figures"),
         caption=dict(
@@ -354,7 +354,7 @@ rule cell_sizes:
     log:
         "results/{run}/logs/figures/cell_sizes.log",
     params:
-        code=code("cell_sizes", "figures", "diffusion", "counting.py"),
+        code=code("cell_sizes", "figures", "diffusion"),
         stem="results/{run}/figures/cell_sizes",
         style=section("figures"),
         diffusion=section("diffusion"),
@@ -381,7 +381,7 @@ rule orderings:
     log:
         "results/{run}/logs/figures/orderings.log",
     params:
-        code=code("orderings", "figures", "orderings.py"),
+        code=code("orderings", "figures", "basins/orderings.py"),
         stem="results/{run}/figures/orderings",
         structures=section("structures"),
         style=section("figures"),
@@ -643,7 +643,7 @@ rule paper_comparison:
     log:
         "results/{run}/logs/figures/paper_comparison.log",
     params:
-        code=code("paper_comparison", "figures", "paper", "orderings.py", "counting.py"),
+        code=code("paper_comparison", "figures", "paper", "basins/orderings.py", "diffusion/counting.py"),
         stem="results/{run}/figures/paper_comparison",
         style=section("figures"),
         caption=dict(
@@ -690,7 +690,7 @@ rule summary:
     log:
         "results/{run}/logs/figures/summary.log",
     params:
-        code=code("summary", "run_tables.py"),
+        code=code("summary", "runs/run_tables.py"),
     script:
         "../workflow/scripts/summary.py"
 
@@ -710,6 +710,6 @@ rule manifest:
         **needs("manifest"),
     params:
         config=plain(CFG),
-        code=code("manifest", "upkeep/provenance.py"),
+        code=code("manifest", "runs/provenance.py"),
     script:
         "../workflow/scripts/manifest.py"

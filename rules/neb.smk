@@ -11,7 +11,7 @@ rule neb_event:
     log:
         "results/{run}/logs/neb/{path}.event.log",
     params:
-        code=code("neb_event", "neb/event.py", "diffusion", "occupation.py"),
+        code=code("neb_event", "neb/event.py", "diffusion", "structures"),
         path=neb_path,
         diffusion=section("diffusion", without=["min_jumps_to_fit", "min_temperatures_to_fit"]),
         structures=section("structures"),

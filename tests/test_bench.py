@@ -4,9 +4,9 @@ import pandas as pd
 import pytest
 import torch
 
-from redoxmd.bench import roofline, scaling, timing, works
-from redoxmd.bench.__main__ import md_rows, other_rows
-from redoxmd.bench.timing import schnetpack_steps, take_turns
+from benchmarks import roofline, scaling, timing, works
+from benchmarks.__main__ import md_rows, other_rows
+from benchmarks.timing import schnetpack_steps, take_turns
 from redoxmd.config.sections import Member
 
 

@@ -4,17 +4,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from redoxmd.checkpoint import Checkpoint
 from redoxmd.config.sections import Explore
-from redoxmd.ensemble_md import EnsembleMD
 from redoxmd.errors import Interrupted
 from redoxmd.explore import explore
-from redoxmd.md import Langevin
+from redoxmd.jobs.checkpoint import Checkpoint
+from redoxmd.md.ensemble import EnsembleMD
+from redoxmd.md.frame_gate import GateSettings, Passage
+from redoxmd.md.langevin import Langevin
 from redoxmd.model.ensemble import Ensemble, Prediction
-from redoxmd.uncertainty import GateSettings, Passage
 from tests.conftest import rock
-from tests.test_ensemble import members
-from tests.test_production import stop_at
+from tests.model.test_ensemble import members
+from tests.production.test_production import stop_at
 
 NAME = "x3.000_random0_1x1x1"
 SETTINGS = Explore(

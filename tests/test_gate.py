@@ -2,10 +2,10 @@ import pytest
 
 from redoxmd.config import parse_config
 from redoxmd.errors import NotConverged
-from redoxmd.frames import write_frames
+from redoxmd.files.frames import write_frames
+from redoxmd.files.records import write_json
 from redoxmd.gate import decide, lasting_bands
 from redoxmd.neb.explore import settings_of
-from redoxmd.records import write_json
 
 CONFIG = parse_config(
     {

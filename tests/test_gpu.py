@@ -3,18 +3,18 @@ import pytest
 import torch
 
 from redoxmd.density.predict import predict_density
-from redoxmd.device.batch import BatchMD
-from redoxmd.device.evaluation import BatchEvaluation
-from redoxmd.device.pairs import PairRows, search
-from redoxmd.ensemble_md import EnsembleMD
-from redoxmd.md import Langevin
+from redoxmd.md.batched.batch import BatchMD
+from redoxmd.md.batched.evaluation import BatchEvaluation
+from redoxmd.md.batched.pairs import PairRows, search
+from redoxmd.md.ensemble import EnsembleMD
+from redoxmd.md.frame_gate import GateSettings, Passage
+from redoxmd.md.langevin import Langevin
 from redoxmd.model.ensemble import Ensemble
-from redoxmd.uncertainty import GateSettings, Passage
 from tests.conftest import rock
 from tests.density.test_network import random_model
-from tests.device.test_pairs import crowd, padded, rows_of
-from tests.device.test_step import SYSTEMS, batch_of, steps_of
-from tests.test_ensemble import members
+from tests.md.batched.test_pairs import crowd, padded, rows_of
+from tests.md.batched.test_step import SYSTEMS, batch_of, steps_of
+from tests.model.test_ensemble import members
 
 pytestmark = [
     pytest.mark.gpu,

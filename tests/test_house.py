@@ -82,8 +82,8 @@ def test_every_definition_is_held_by_a_test():
 
 
 def test_starter_data_is_what_its_card_says():
-    from redoxmd.dataset import read_dataset_card
-    from redoxmd.records import file_sha256
+    from redoxmd.files.records import file_sha256
+    from redoxmd.train.dataset import read_dataset_card
 
     folder = ROOT / "resources/nvp-gpaw"
     card = read_dataset_card(folder)
@@ -92,8 +92,8 @@ def test_starter_data_is_what_its_card_says():
 
 def test_the_quickstart_uses_the_settings_of_its_starter_data():
     from redoxmd.config import load_config
-    from redoxmd.dataset import read_dataset_card
     from redoxmd.engines import settings_hash
+    from redoxmd.train.dataset import read_dataset_card
 
     config = load_config(ROOT / "config/config.yaml")
     for folder in config.train.datasets:
@@ -101,7 +101,7 @@ def test_the_quickstart_uses_the_settings_of_its_starter_data():
 
 
 def test_hdf5_is_written_in_one_place():
-    """Anywhere else a full disk would crash the process (`redoxmd.hdf5`)."""
+    """Anywhere else a full disk would crash the process (`redoxmd.files.hdf5`)."""
     for path in [*(ROOT / "src").rglob("*.py"), *(ROOT / "workflow").rglob("*.py")]:
         if path.name != "hdf5.py":
             found = re.findall(r"h5py\.File\([^)]*\)|\.to_netcdf|xr\.load_dataset", path.read_text())

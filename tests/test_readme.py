@@ -4,7 +4,7 @@ from pathlib import Path
 import yaml
 
 from redoxmd.config import parse_config
-from redoxmd.plan import make_plan
+from redoxmd.runs.plan import make_plan
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

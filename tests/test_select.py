@@ -4,11 +4,11 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from redoxmd.config.sections import Select
-from redoxmd.frames import read_frames, write_frames
+from redoxmd.files.frames import read_frames, write_frames
 from redoxmd.model.ensemble import Ensemble
 from redoxmd.select import farthest_points, geometry_hash, select
 from tests.conftest import rock
-from tests.test_ensemble import members
+from tests.model.test_ensemble import members
 from tests.test_explore import SETTINGS, scripted
 
 __all__ = ["scripted"]

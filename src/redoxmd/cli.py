@@ -14,8 +14,8 @@ from redoxmd.archive.commands import add_commands as add_archive_commands
 from redoxmd.charges.commands import add_commands as add_charges_commands
 from redoxmd.density.commands import add_commands as add_density_commands
 from redoxmd.errors import RedoxmdError
-from redoxmd.upkeep.commands import DEFAULT, check_changes, site_problems
-from redoxmd.upkeep.commands import add_commands as add_upkeep_commands
+from redoxmd.runs.commands import DEFAULT, check_changes, site_problems
+from redoxmd.runs.commands import add_commands as add_upkeep_commands
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -68,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _check(options: argparse.Namespace) -> int:
     from redoxmd.config import load_config
-    from redoxmd.plan import describe_plan, make_plan
+    from redoxmd.runs.plan import describe_plan, make_plan
 
     if options.changes:
         return check_changes(options.config)
@@ -81,7 +81,7 @@ def _check(options: argparse.Namespace) -> int:
 
 def _status(options: argparse.Namespace) -> int:
     from redoxmd.config import load_config
-    from redoxmd.status import describe
+    from redoxmd.runs.status import describe
 
     config = load_config(options.config)
     print(describe(Path("results") / config.run, config))

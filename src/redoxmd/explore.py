@@ -11,15 +11,15 @@ import numpy as np
 import pandas as pd
 from ase import Atoms
 
-from redoxmd.checkpoint import Checkpoint
 from redoxmd.config.sections import Explore
-from redoxmd.device.batch import DeviceMD, Where, ensemble_md
-from redoxmd.ensemble_md import EnsembleMD, Observation
-from redoxmd.interrupt import stop_on_sigterm
-from redoxmd.md import Langevin
+from redoxmd.jobs.checkpoint import Checkpoint
+from redoxmd.jobs.interrupt import stop_on_sigterm
+from redoxmd.jobs.progress import Progress
+from redoxmd.md.batched.batch import DeviceMD, Where, ensemble_md
+from redoxmd.md.ensemble import EnsembleMD, Observation
+from redoxmd.md.frame_gate import GateSettings, Passage
+from redoxmd.md.langevin import Langevin
 from redoxmd.model.ensemble import Ensemble
-from redoxmd.progress import Progress
-from redoxmd.uncertainty import GateSettings, Passage
 from redoxmd.units import FS_PER_PS
 
 SAVE_EVERY_S = 60.0
@@ -33,7 +33,7 @@ class ExploreRun:
 
     Attributes:
         structure: name of the start.
-        end_reason: survived, or why it ended (`redoxmd.ensemble_md.Observation.reason`).
+        end_reason: survived, or why it ended (`redoxmd.md.ensemble.Observation.reason`).
         survived_ps, target_ps: time reached and asked for.
         candidates: frames to label, `info` structure, step, time_fs, spread_eV_A; of a precursor `ended`, the guard.
         trace: columns time_fs, spread_eV_A, temperature_K, candidate.
@@ -77,7 +77,7 @@ def explore(
     thresholds at most one frame per `candidate_every_fs` is. Where a guard ends a run that the spread let pass, the
     ensemble was surely wrong: the last sound frame on the way there, at most `candidate_every_fs` earlier, is a
     candidate too, whatever its spread (its `info["ended"]` names the guard). `atoms` is the start; velocities are
-    drawn from `rng`. `where` as in `redoxmd.device.batch.ensemble_md`.
+    drawn from `rng`. `where` as in `redoxmd.md.batched.batch.ensemble_md`.
 
     The state is in `checkpoint`, also when it is done: stopped and continued, or made longer, it gives the same numbers
     as in one go on a CPU.

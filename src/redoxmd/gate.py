@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 from redoxmd.config.sections import Explore, Gate
 from redoxmd.errors import NotConverged
-from redoxmd.records import read_json
-from redoxmd.upkeep.job_records import read_record
+from redoxmd.files.records import read_json
+from redoxmd.runs.job_records import read_record
 
 
 @dataclass(frozen=True)

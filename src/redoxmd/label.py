@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
-from redoxmd.aimd import run_reference_md
-from redoxmd.checkpoint import Checkpoint
+from redoxmd.aimd.reference_run import ReferenceRun
+from redoxmd.aimd.run import run_reference_md
 from redoxmd.config.sections import Label
 from redoxmd.engines.base import Engine
 from redoxmd.errors import DataError, LabelBudgetExceeded
-from redoxmd.reference_run import ReferenceRun
+from redoxmd.jobs.checkpoint import Checkpoint
 
 
 def label_frame(

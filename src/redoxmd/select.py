@@ -11,9 +11,9 @@ from ase import Atoms
 
 from redoxmd.config.sections import Select, Structures
 from redoxmd.explore import UNFORESEEN
+from redoxmd.files.records import content_hash
 from redoxmd.model.ensemble import Ensemble
 from redoxmd.model.neighbours import find_pairs
-from redoxmd.records import content_hash
 from redoxmd.structures.symmetry import ordering_class
 
 FINGERPRINT_CUTOFF_A = 4.0

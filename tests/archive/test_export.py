@@ -7,7 +7,7 @@ from ase.io import read
 
 from redoxmd.archive.exporting import export_frames
 from redoxmd.errors import DataError
-from redoxmd.frames import write_frames
+from redoxmd.files.frames import write_frames
 from tests.conftest import rock
 
 # ASE writes columns with eight decimals.

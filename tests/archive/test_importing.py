@@ -13,15 +13,15 @@ from redoxmd.archive import reading
 from redoxmd.archive.commands import add_commands
 from redoxmd.archive.importing import Demand, import_archive
 from redoxmd.archive.levels import level_hash
-from redoxmd.calculation import Level, ReadFrame
 from redoxmd.config.sections import Train
-from redoxmd.dataset import build_dataset, load_datasets, read_dataset_card
 from redoxmd.density.exchange.chgcar import write_chgcar
 from redoxmd.density.grid import accept_density
 from redoxmd.density.store import density_keys, read_density
+from redoxmd.engines.calculation import Level, ReadFrame
 from redoxmd.engines.vasp.vasprun import read_vasprun
 from redoxmd.errors import DataError, LabelRefused
-from redoxmd.records import file_sha256
+from redoxmd.files.records import file_sha256
+from redoxmd.train.dataset import build_dataset, load_datasets, read_dataset_card
 from tests.archive.made import DATA, TITLES, md, real, vasprun
 
 ELECTRONS = 8.0  # NELECT of the real file the others are made from
@@ -403,7 +403,7 @@ def test_windows_judge_each_frame_once_and_with_its_neighbours(count, monkeypatc
         bad = [s for s in steps if s % 7 == 3 and {max(s - 2, 0), min(s + 2, count - 1)} <= set(steps)]
         return {step: ("corrupted", "seventh") for step in bad}
 
-    monkeypatch.setattr("redoxmd.audit.run.check_run", check_run)
+    monkeypatch.setattr("redoxmd.train.audit.run.check_run", check_run)
     items = list(reading.check_windows(iter(judged(count)), window=10, margin=2))
     assert [item.frame.step for item in items] == list(range(count))
     assert [item.frame.step for item in items if item.refusal] == [n for n in range(count) if n % 7 == 3]
@@ -412,7 +412,7 @@ def test_windows_judge_each_frame_once_and_with_its_neighbours(count, monkeypatc
 
 def test_what_is_refused_already_says_nothing_of_its_neighbours(monkeypatch):
     seen = []
-    monkeypatch.setattr("redoxmd.audit.run.check_run", lambda frames: seen.extend(frames) or {})
+    monkeypatch.setattr("redoxmd.train.audit.run.check_run", lambda frames: seen.extend(frames) or {})
     items = judged(5)
     items[2] = reading.Judged(items[2].frame, refusal=LabelRefused("unconverged", "x"))
     assert list(reading.check_windows(items)) == items

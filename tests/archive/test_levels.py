@@ -1,7 +1,7 @@
 from dataclasses import replace
 
 from redoxmd.archive.levels import Group, group_levels, level_differences, level_hash, level_record, read_level
-from redoxmd.calculation import Level
+from redoxmd.engines.calculation import Level
 
 BASE = Level(
     "vasp",

@@ -7,7 +7,7 @@ from ase.io import write
 
 from redoxmd.density.session import as_trajectory
 from redoxmd.errors import DataError
-from redoxmd.trajectory import Trajectory, write_segment
+from redoxmd.files.trajectory import Trajectory, write_segment
 
 DUMP = (
     "ITEM: TIMESTEP\n{}\nITEM: NUMBER OF ATOMS\n2\nITEM: BOX BOUNDS pp pp pp\n0 6\n0 6\n0 6\nITEM: ATOMS id type {}\n"

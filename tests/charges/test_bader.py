@@ -12,7 +12,7 @@ from redoxmd.charges.bader import partition
 from redoxmd.config.sections import Engine
 from redoxmd.density.grid import Density
 from redoxmd.engines import toy
-from tests.test_engines import nvp
+from tests.engines.test_engines import nvp
 
 EXACT_E = 2e-3  # of a partition of Gaussians that hardly overlap
 CONSERVED_E = 1e-4

@@ -11,9 +11,9 @@ from redoxmd.config.sections import Structures
 from redoxmd.diffusion.jumps import Jumps
 from redoxmd.engines import toy
 from redoxmd.errors import DataError
-from redoxmd.geometry import Periodic, Sites, bond_lengths, framework_drift, vacancy_distances
+from redoxmd.structures.geometry import Periodic, Sites, bond_lengths, framework_drift, vacancy_distances
 from redoxmd.structures.source import source_cell
-from tests.test_engines import nvp
+from tests.engines.test_engines import nvp
 
 CUBE = Periodic(10.0 * np.eye(3))
 TRICLINIC = Periodic(np.array([[8.0, 0.0, 0.0], [3.0, 8.5, 0.0], [-2.5, 3.5, 9.0]]))

@@ -13,7 +13,6 @@ from redoxmd.charges.event import NOTHING, show_best_jump
 from redoxmd.charges.states import fit_record, states_of_predictions, states_of_reference
 from redoxmd.charges.summary import TABLE_COLUMNS, summarise_redox
 from redoxmd.charges.tables import frames_to_charge, reference_charges, trajectory_charges
-from redoxmd.checkpoint import Checkpoint
 from redoxmd.cli import main
 from redoxmd.config.sections import Charges, Diffusion, Structures
 from redoxmd.density.dataset import DensitySet, Entry
@@ -21,9 +20,10 @@ from redoxmd.density.store import density_keys, write_densities
 from redoxmd.density.superposition import fit_superposition
 from redoxmd.diffusion.analysis import analyse_trajectory
 from redoxmd.engines import toy
+from redoxmd.files.trajectory import Trajectory
+from redoxmd.jobs.checkpoint import Checkpoint
 from redoxmd.structures.build import build
 from redoxmd.structures.request import parse_name
-from redoxmd.trajectory import Trajectory
 from tests.density.test_network import random_model
 
 STRUCTURE = "x2.500_preferred0_1x1x1"

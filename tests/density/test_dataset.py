@@ -115,7 +115,7 @@ def test_the_starter_densities_are_whole():
 
 
 def test_a_changed_store_is_found_out(tmp_path):
-    from redoxmd.dataset import check_dataset_files
+    from redoxmd.train.dataset import check_dataset_files
 
     folder = tmp_path / "nvp-gpaw"
     shutil.copytree(ROOT / "resources/nvp-gpaw", folder)

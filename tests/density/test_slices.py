@@ -15,7 +15,7 @@ from redoxmd.density.slices import (
 )
 from redoxmd.engines.toy import gaussian_density
 from redoxmd.errors import DataError
-from tests.test_engines import nvp
+from tests.engines.test_engines import nvp
 
 TRICLINIC = np.array([[5.0, 0.4, 0.0], [1.2, 4.6, 0.3], [-0.5, 0.8, 5.4]])
 # A cubic spline of a wave sampled 16 times per period or more.

@@ -7,7 +7,7 @@ from redoxmd.density.store import join_densities, read_densities, write_densitie
 from redoxmd.engines.toy import ToyEngine, bader_charges, moments, oxidation_states
 from redoxmd.errors import DataError
 from tests.conftest import rock
-from tests.test_engines import nvp
+from tests.engines.test_engines import nvp
 
 SINGLE = 1e-6  # relative, of float32
 

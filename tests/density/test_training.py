@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from redoxmd.charges.bader import partition
-from redoxmd.checkpoint import Checkpoint
 from redoxmd.config.sections import Density as Settings
 from redoxmd.density.dataset import DensitySet, Entry
 from redoxmd.density.evaluation import density_errors
@@ -18,6 +17,7 @@ from redoxmd.density.predict import predict_density
 from redoxmd.density.store import write_densities
 from redoxmd.density.training import DensityTrainer, train_density
 from redoxmd.errors import DataError, Interrupted
+from redoxmd.jobs.checkpoint import Checkpoint
 from tests.conftest import rock
 
 VANADIUM = 23

@@ -6,8 +6,8 @@ from ase.data import atomic_numbers
 
 from redoxmd.config.sections import Diffusion
 from redoxmd.diffusion.analysis import analyse_trajectory, summarise
-from redoxmd.hdf5 import read_dataset, write_dataset
-from redoxmd.trajectory import Trajectory, read_trajectory, write_segment
+from redoxmd.files.hdf5 import read_dataset, write_dataset
+from redoxmd.files.trajectory import Trajectory, read_trajectory, write_segment
 
 INTERVAL_FS = 50.0
 EDGE_A = 16.0

@@ -17,7 +17,7 @@ from redoxmd.diffusion.jumps import (
     without_drift,
 )
 from redoxmd.figures.cell_sizes import draw as draw_cells
-from redoxmd.trajectory import Trajectory
+from redoxmd.files.trajectory import Trajectory
 from redoxmd.units import BOLTZMANN_EV_PER_K, CM2_PER_S_PER_A2_PER_FS
 
 SETTINGS = Diffusion(persistence_fs=40.0)

@@ -6,8 +6,8 @@ import pytest
 from redoxmd.diffusion.analysis import analyse_trajectory, summarise
 from redoxmd.diffusion.mechanism import COLUMNS, MARGIN_FS, choose_event, event_frames, event_with_jump, find_event
 from redoxmd.diffusion.sites import SiteTree, site_of, source_sites
-from redoxmd.geometry import Periodic
-from redoxmd.trajectory import Trajectory
+from redoxmd.files.trajectory import Trajectory
+from redoxmd.structures.geometry import Periodic
 from tests.diffusion import test_sites
 from tests.diffusion.test_sites import INTERVAL_FS, NVP, SETTINGS, nvp_trajectory
 

@@ -2,14 +2,14 @@ import numpy as np
 import pytest
 from selenium.webdriver import ActionChains
 
-from redoxmd.bench.works import STARTER_FRAMES
+from benchmarks.works import STARTER_FRAMES
 from redoxmd.config.sections import Diffusion
 from redoxmd.diffusion.analysis import analyse_trajectory
 from redoxmd.diffusion.scene import MOST_FRAMES, WINDOW_FS, show_a_jump
 from redoxmd.diffusion.visited import visit_density
 from redoxmd.figures.jump_view import draw_page, enclosing_level
-from redoxmd.frames import read_frames
-from redoxmd.trajectory import Trajectory
+from redoxmd.files.frames import read_frames
+from redoxmd.files.trajectory import Trajectory
 from tests.browser import browser, errors, needs_browser, until
 
 __all__ = ["browser"]

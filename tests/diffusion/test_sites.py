@@ -11,12 +11,12 @@ from redoxmd.diffusion.site_jumps import SiteJumps, find_stays, held_keys, jumps
 from redoxmd.diffusion.sites import NONE, SiteMap, SiteTree, coordination, site_of, source_sites
 from redoxmd.diffusion.visited import visited_sites
 from redoxmd.errors import StructureError
-from redoxmd.geometry import Periodic
-from redoxmd.hdf5 import read_dataset, write_dataset
+from redoxmd.files.hdf5 import read_dataset, write_dataset
+from redoxmd.files.trajectory import Trajectory
 from redoxmd.structures.build import build
+from redoxmd.structures.geometry import Periodic
 from redoxmd.structures.request import StructureRequest
 from redoxmd.structures.source import source_cell
-from redoxmd.trajectory import Trajectory
 from redoxmd.units import CM2_PER_S_PER_A2_PER_FS
 
 SETTINGS = Diffusion(persistence_fs=40.0)

@@ -14,7 +14,7 @@ from redoxmd.diffusion.msd import mean_squared_displacement
 from redoxmd.diffusion.posterior import fit_line, mean_of_fits
 from redoxmd.diffusion.scene import show_a_jump
 from redoxmd.errors import DataError
-from redoxmd.trajectory import join_segments, read_trajectory, write_segment
+from redoxmd.files.trajectory import join_segments, read_trajectory, write_segment
 from redoxmd.units import CM2_PER_S_PER_A2_PER_FS
 from tests.diffusion.files import INTERVAL_FS, VISITED, analysed, tables_of, trajectory_of, walk
 from tests.diffusion.test_sites import NVP, nvp_trajectory

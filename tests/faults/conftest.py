@@ -2,7 +2,7 @@ import subprocess
 
 import pytest
 
-from redoxmd.job import job
+from redoxmd.jobs.job import job
 
 
 def mount(*arguments):

@@ -4,15 +4,18 @@ import numpy as np
 import pytest
 import torch
 
-from redoxmd.checkpoint import Checkpoint
 from redoxmd.config.sections import Figures
 from redoxmd.errors import DataError, Interrupted
 from redoxmd.figures.save import save_figure
-from redoxmd.records import read_json, write_json
-from redoxmd.train import Trainer
-from redoxmd.trajectory import read_trajectory
-from redoxmd.upkeep import driver
-from tests import test_aimd, test_explore, test_production, test_train
+from redoxmd.files.records import read_json, write_json
+from redoxmd.files.trajectory import read_trajectory
+from redoxmd.jobs.checkpoint import Checkpoint
+from redoxmd.runs import driver
+from redoxmd.train.trainer import Trainer
+from tests import test_explore
+from tests.aimd import test_aimd
+from tests.production import test_production
+from tests.train import test_train
 
 # h5py tells of its objects on the full disk once more when it lets go of them.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

@@ -13,11 +13,13 @@ import xarray as xr
 
 from redoxmd.density.store import density_keys
 from redoxmd.errors import DensityRefused, Interrupted
-from redoxmd.frames import read_frames, write_frames
-from redoxmd.hdf5 import read_dataset, write_dataset
-from redoxmd.records import read_json
-from redoxmd.trajectory import read_trajectory
-from tests import test_aimd, test_production, test_train
+from redoxmd.files.frames import read_frames, write_frames
+from redoxmd.files.hdf5 import read_dataset, write_dataset
+from redoxmd.files.records import read_json
+from redoxmd.files.trajectory import read_trajectory
+from tests.aimd import test_aimd
+from tests.production import test_production
+from tests.train import test_train
 
 calm = test_production._calm
 # Reading its first bytes gives EIO, whoever asks: what a failing disk answers.
@@ -88,8 +90,8 @@ def test_a_state_of_a_trajectory_that_is_not_delivered(tmp_path, monkeypatch, ca
 
 
 def test_a_state_of_a_training_that_is_not_delivered(tmp_path, stopped_with):
-    from redoxmd.checkpoint import Checkpoint
-    from redoxmd.train import Trainer
+    from redoxmd.jobs.checkpoint import Checkpoint
+    from redoxmd.train.trainer import Trainer
 
     half = Trainer(test_train.dataset(), test_train.SIZE, test_train.SETTINGS, 0, 7, None, "half")
     half.run_interval()

@@ -14,15 +14,17 @@ import pytest
 import torch
 import yaml
 
-from redoxmd.checkpoint import Checkpoint
 from redoxmd.density.store import density_keys
 from redoxmd.errors import DataError, Interrupted
-from redoxmd.frames import read_frames
+from redoxmd.files.frames import read_frames
+from redoxmd.files.records import read_json
+from redoxmd.files.trajectory import read_trajectory
+from redoxmd.jobs.checkpoint import Checkpoint
 from redoxmd.model.ensemble import load_ensemble
-from redoxmd.records import read_json
-from redoxmd.train import Trainer
-from redoxmd.trajectory import read_trajectory
-from tests import test_aimd, test_production, test_train
+from redoxmd.train.trainer import Trainer
+from tests.aimd import test_aimd
+from tests.production import test_production
+from tests.train import test_train
 
 calm = test_production._calm
 
@@ -90,7 +92,7 @@ def test_trajectory_with_parts_of_different_length(tmp_path, calm):
 
 @pytest.mark.parametrize("share", [0.33, 0.55, 0.77, 0.93])
 def test_cut_frames(tmp_path, share):
-    from redoxmd.frames import write_frames
+    from redoxmd.files.frames import write_frames
 
     write_frames(tmp_path / "frames.extxyz", test_train.frames(10))
     cut(tmp_path / "frames.extxyz", share)
@@ -130,7 +132,7 @@ def test_killed_in_the_middle_of_a_write(tmp_path):
     path = tmp_path / "frames.extxyz"
     path.write_text("old")
     script = (
-        "import sys, time\nfrom redoxmd.records import atomic_path\n"
+        "import sys, time\nfrom redoxmd.files.records import atomic_path\n"
         f"with atomic_path({str(path)!r}) as temporary:\n"
         "    temporary.write_text('half of the new')\n    print('writing', flush=True)\n    time.sleep(60)\n"
     )

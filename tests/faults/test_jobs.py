@@ -15,10 +15,12 @@ from redoxmd.explore import explore
 from redoxmd.model.ensemble import Ensemble
 from redoxmd.model.files import choose_device
 from redoxmd.select import select
-from tests import test_explore, test_gate, test_production, test_train
+from tests import test_explore, test_gate
 from tests.conftest import rock
 from tests.density import test_training
-from tests.test_ensemble import members
+from tests.model.test_ensemble import members
+from tests.production import test_production
+from tests.train import test_train
 
 calm = test_production._calm
 store = test_training.store
@@ -29,7 +31,8 @@ def test_a_training_that_is_killed(tmp_path):
     whole = test_train.trained(tmp_path, "whole", max_steps=60)
     script = (
         "import os\nos.environ['OMP_NUM_THREADS'] = '1'\nimport torch; torch.set_num_threads(1)\n"
-        "import time\nfrom pathlib import Path\nfrom redoxmd.train import Trainer\nfrom tests import test_train\n"
+        "import time\nfrom pathlib import Path\nfrom redoxmd.train.trainer import Trainer\n"
+        "from tests.train import test_train\n"
         "step = Trainer.gradient_step\n"
         "def slowly(self):\n    print(self.step, flush=True)\n    time.sleep(0.05)\n    return step(self)\n"
         f"Trainer.gradient_step = slowly\ntest_train.trained(Path({str(tmp_path)!r}), 'part', max_steps=60)\n"
@@ -119,7 +122,7 @@ def test_a_density_model_that_does_not_train(store, tmp_path):
 
 def test_all_candidates_above_the_ceiling(tmp_path):
     """None is collected, and the gate says what to change; the loop goes on training and ends with that message."""
-    from redoxmd.checkpoint import Checkpoint
+    from redoxmd.jobs.checkpoint import Checkpoint
 
     settings = test_explore.SETTINGS.model_copy(update={"low_eV_A": 1e-9, "high_eV_A": 1e-8})
     rng = np.random.default_rng(0)

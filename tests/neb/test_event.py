@@ -4,20 +4,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from redoxmd.checkpoint import Checkpoint
 from redoxmd.config import parse_config
 from redoxmd.config.sections import Neb, NebPath
 from redoxmd.diffusion.analysis import analyse_trajectory
 from redoxmd.errors import ConfigError
-from redoxmd.frames import read_frames, write_frames
-from redoxmd.layout import event_trajectories
+from redoxmd.files.frames import read_frames, write_frames
+from redoxmd.files.layout import event_trajectories
+from redoxmd.jobs.checkpoint import Checkpoint
+from redoxmd.md.frame_gate import GateSettings
 from redoxmd.neb.band import NoPath, along_the_way, find_path
 from redoxmd.neb.event import event_of_path, event_record, frames_of_event
 from redoxmd.neb.profile import join_profiles
 from redoxmd.neb.run import run_path, without_path
-from redoxmd.occupation import Occupation
+from redoxmd.structures.occupation import Occupation
 from redoxmd.structures.source import full_cell
-from redoxmd.uncertainty import GateSettings
 from tests.diffusion.test_mechanism import planted
 from tests.diffusion.test_sites import NVP, SETTINGS
 from tests.surfaces import Surface, double_well, line_of_sites, occupied, toy_surface

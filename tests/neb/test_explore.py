@@ -3,19 +3,19 @@
 import numpy as np
 import pytest
 
-from redoxmd.checkpoint import Checkpoint
 from redoxmd.config.sections import Neb, NebPath, Select, Structures
-from redoxmd.frames import read_frames, write_frames
+from redoxmd.files.frames import read_frames, write_frames
+from redoxmd.jobs.checkpoint import Checkpoint
+from redoxmd.md.frame_gate import GateSettings
 from redoxmd.model.ensemble import Ensemble
 from redoxmd.neb.explore import explore_path
-from redoxmd.occupation import Occupation
 from redoxmd.select import select
 from redoxmd.structures.build import build
+from redoxmd.structures.occupation import Occupation
 from redoxmd.structures.request import parse_name
 from redoxmd.structures.source import full_cell
-from redoxmd.uncertainty import GateSettings
+from tests.model.test_ensemble import members
 from tests.surfaces import Surface, ionic_energy
-from tests.test_ensemble import members
 
 NAME = "x2.500_preferred0_1x1x1"
 GATE = GateSettings(low_eV_A=1.0, high_eV_A=5.0, min_distance_fraction=0.3)

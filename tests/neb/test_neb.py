@@ -7,13 +7,13 @@ import pandas as pd
 import pytest
 from ase.calculators.fd import calculate_numerical_forces
 
-from redoxmd.checkpoint import Checkpoint
 from redoxmd.config.sections import Engine, Neb, NebPath, Structures
 from redoxmd.engines import get_engine
 from redoxmd.engines.toy import ionic_energy
 from redoxmd.errors import ConfigError, DataError, Interrupted, LabelRefused
-from redoxmd.frames import read_frames, write_frames
-from redoxmd.geometry import Periodic
+from redoxmd.files.frames import read_frames, write_frames
+from redoxmd.jobs.checkpoint import Checkpoint
+from redoxmd.md.frame_gate import GateSettings
 from redoxmd.model.calculator import EnsembleCalculator
 from redoxmd.model.ensemble import Ensemble
 from redoxmd.neb.band import find_path
@@ -26,13 +26,13 @@ from redoxmd.neb.profile import (
     profile_table,
     reference_energies,
 )
-from redoxmd.occupation import Occupation
 from redoxmd.structures.build import build
+from redoxmd.structures.geometry import Periodic
+from redoxmd.structures.occupation import Occupation
 from redoxmd.structures.request import parse_name
 from redoxmd.structures.source import source_cell
-from redoxmd.uncertainty import GateSettings
+from tests.model.test_ensemble import members
 from tests.surfaces import Surface, double_well, line_of_sites, occupied, toy_surface
-from tests.test_ensemble import members
 
 BARRIER_EV = 0.42
 GATE = GateSettings(low_eV_A=1.0, high_eV_A=5.0)

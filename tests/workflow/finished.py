@@ -11,7 +11,7 @@ import time
 from redoxmd.config import load_config
 from redoxmd.config.document import plain
 from redoxmd.engines import settings_hash
-from redoxmd.upkeep.job_records import record_name
+from redoxmd.runs.job_records import record_name
 from tests.workflow.test_workflow import TOY, repository, snakemake
 
 KEPT = ("explore", "select", "gate")

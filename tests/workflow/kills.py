@@ -24,9 +24,9 @@ import psutil
 import yaml
 
 from redoxmd.config import load_config
-from redoxmd.upkeep.changes import JOB
-from redoxmd.upkeep.job_records import record_name
-from redoxmd.upkeep.versions import code_hash
+from redoxmd.runs.changes import JOB
+from redoxmd.runs.job_records import record_name
+from redoxmd.runs.versions import code_hash
 from tests.workflow.same import differences
 from tests.workflow.test_workflow import ROOT, repository
 

@@ -690,9 +690,9 @@ class TestWhereIonsMove:
         """A trajectory and its analysis, written and read as the rules do."""
         from redoxmd.config.sections import Diffusion
         from redoxmd.diffusion.analysis import analyse_trajectory
-        from redoxmd.hdf5 import write_dataset
-        from redoxmd.trajectory import Trajectory as Written
-        from redoxmd.trajectory import read_trajectory, write_segment
+        from redoxmd.files.hdf5 import write_dataset
+        from redoxmd.files.trajectory import Trajectory as Written
+        from redoxmd.files.trajectory import read_trajectory, write_segment
 
         rng = np.random.default_rng(3)
         corner = np.array(list(itertools.product(range(3), repeat=3)), dtype=float) * self.LATTICE_A

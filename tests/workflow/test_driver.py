@@ -13,9 +13,9 @@ import yaml
 
 from redoxmd.cli import main
 from redoxmd.config import parse_config
-from redoxmd.frames import read_frames
-from redoxmd.upkeep import driver
-from redoxmd.upkeep.recover import find_leftovers
+from redoxmd.files.frames import read_frames
+from redoxmd.runs import driver
+from redoxmd.runs.recover import find_leftovers
 from tests.workflow.test_workflow import ROOT, TOY, repository, snakemake
 
 pytestmark = pytest.mark.workflow

@@ -10,13 +10,13 @@ import yaml
 from ase.io import read
 
 from redoxmd.config import parse_config
-from redoxmd.frames import read_frames, write_frames
+from redoxmd.files.frames import read_frames, write_frames
+from redoxmd.files.records import write_json
 from redoxmd.model.ensemble import Ensemble, save_ensemble
-from redoxmd.records import write_json
+from redoxmd.runs.changes import planned_jobs
 from redoxmd.structures.build import build
 from redoxmd.structures.request import parse_name
-from redoxmd.upkeep.changes import planned_jobs
-from tests.test_ensemble import members
+from tests.model.test_ensemble import members
 from tests.workflow.finished import finished_campaign
 from tests.workflow.test_workflow import TOY, repository, snakemake
 

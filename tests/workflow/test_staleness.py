@@ -11,9 +11,9 @@ import yaml
 from redoxmd.config import load_config, parse_config
 from redoxmd.engines import settings_hash
 from redoxmd.figures.catalogue import figures_of
-from redoxmd.upkeep import versions
-from redoxmd.upkeep.changes import planned_jobs
-from redoxmd.upkeep.mixing import record_reference, refuse_mixing
+from redoxmd.runs import versions
+from redoxmd.runs.changes import planned_jobs
+from redoxmd.runs.mixing import record_reference, refuse_mixing
 from tests.workflow.finished import finished_campaign
 from tests.workflow.test_workflow import ROOT, TOY, repository, snakemake
 

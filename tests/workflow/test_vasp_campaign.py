@@ -10,7 +10,7 @@ from redoxmd.cli import main
 from redoxmd.config import load_config
 from redoxmd.engines import settings_hash
 from redoxmd.figures.catalogue import figures_of
-from redoxmd.frames import read_frames
+from redoxmd.files.frames import read_frames
 from tests.standin import install_standin
 from tests.workflow.test_workflow import dry_run, repository, snakemake
 

@@ -16,10 +16,10 @@ import yaml
 
 from redoxmd.config import load_config
 from redoxmd.figures.catalogue import figures_of
-from redoxmd.frames import read_frames
-from redoxmd.plan import make_plan
-from redoxmd.trajectory import read_trajectory
-from redoxmd.upkeep.job_records import memory_path, record_name
+from redoxmd.files.frames import read_frames
+from redoxmd.files.trajectory import read_trajectory
+from redoxmd.runs.job_records import memory_path, record_name
+from redoxmd.runs.plan import make_plan
 from tests.browser import browser, errors, needs_browser, results_of_report
 
 __all__ = ["browser"]

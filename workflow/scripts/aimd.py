@@ -1,12 +1,12 @@
-from redoxmd.aimd import run_reference_md
-from redoxmd.checkpoint import Checkpoint
+from redoxmd.aimd.reference_run import keep_files, keep_run, provenance_of, require_frames, set_aside, write_run
+from redoxmd.aimd.run import run_reference_md
 from redoxmd.config import parse_config
 from redoxmd.engines import attempt_hash, get_engine
-from redoxmd.frames import read_frames
-from redoxmd.job import job
-from redoxmd.layout import beside_state
-from redoxmd.records import file_sha256, write_json
-from redoxmd.reference_run import keep_files, keep_run, provenance_of, require_frames, set_aside, write_run
+from redoxmd.files.frames import read_frames
+from redoxmd.files.layout import beside_state
+from redoxmd.files.records import file_sha256, write_json
+from redoxmd.jobs.checkpoint import Checkpoint
+from redoxmd.jobs.job import job
 from redoxmd.seeds import derive_rng
 
 name = snakemake.wildcards.structure

@@ -1,15 +1,15 @@
-from redoxmd.basins import hop_basins
-from redoxmd.checkpoint import Checkpoint
+from redoxmd.basins.hopping import hop_basins
 from redoxmd.config import parse_config
-from redoxmd.frames import read_frames, write_frames
-from redoxmd.job import job, logger
-from redoxmd.layout import supercell_of
+from redoxmd.files.frames import read_frames, write_frames
+from redoxmd.files.layout import supercell_of
+from redoxmd.files.records import atomic_path, file_sha256
+from redoxmd.jobs.checkpoint import Checkpoint
+from redoxmd.jobs.job import job, logger
+from redoxmd.md.frame_gate import GateSettings
 from redoxmd.model.calculator import EnsembleCalculator
 from redoxmd.model.ensemble import ensemble_identity, load_ensemble
-from redoxmd.records import atomic_path, file_sha256
 from redoxmd.seeds import derive_rng
 from redoxmd.structures.source import full_cell
-from redoxmd.uncertainty import GateSettings
 
 name, seed = snakemake.wildcards.structure, snakemake.params.seed
 with job("basins", snakemake.log[0], snakemake.threads):

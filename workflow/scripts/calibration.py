@@ -1,9 +1,9 @@
 from redoxmd.config import parse_config
 from redoxmd.figures.calibration import draw
 from redoxmd.figures.save import save_figure
-from redoxmd.job import job
-from redoxmd.records import read_json
-from redoxmd.run_tables import calibration_tables
+from redoxmd.files.records import read_json
+from redoxmd.jobs.job import job
+from redoxmd.runs.run_tables import calibration_tables
 
 with job("figures", snakemake.log[0]):
     settings = parse_config(snakemake.config).figures

@@ -2,8 +2,8 @@ from redoxmd.config import parse_config
 from redoxmd.diffusion.cells import by_cell
 from redoxmd.figures.cell_sizes import draw
 from redoxmd.figures.save import save_figure
-from redoxmd.hdf5 import read_dataset
-from redoxmd.job import job
+from redoxmd.files.hdf5 import read_dataset
+from redoxmd.jobs.job import job
 
 with job("figures", snakemake.log[0]):
     config = parse_config(snakemake.config)

@@ -1,11 +1,11 @@
 from redoxmd.charges.tables import frames_to_charge, trajectory_charges
-from redoxmd.checkpoint import Checkpoint
 from redoxmd.config import parse_config
 from redoxmd.density.model import load_density_model
-from redoxmd.hdf5 import read_dataset, write_dataset
-from redoxmd.job import job, logger
-from redoxmd.records import file_sha256
-from redoxmd.trajectory import read_trajectory
+from redoxmd.files.hdf5 import read_dataset, write_dataset
+from redoxmd.files.records import file_sha256
+from redoxmd.files.trajectory import read_trajectory
+from redoxmd.jobs.checkpoint import Checkpoint
+from redoxmd.jobs.job import job, logger
 
 with job("charges", snakemake.log[0], snakemake.threads):
     config = parse_config(snakemake.config)

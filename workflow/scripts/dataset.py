@@ -1,8 +1,8 @@
 from redoxmd.config import parse_config
-from redoxmd.dataset import build_dataset, load_datasets
-from redoxmd.frames import read_frames, write_frames
-from redoxmd.job import job, logger
-from redoxmd.records import write_json
+from redoxmd.files.frames import read_frames, write_frames
+from redoxmd.files.records import write_json
+from redoxmd.jobs.job import job, logger
+from redoxmd.train.dataset import build_dataset, load_datasets
 
 with job("train", snakemake.log[0]):
     config = parse_config(snakemake.config)

@@ -1,13 +1,13 @@
 import pandas as pd
 from ase.data import atomic_numbers
 
-from redoxmd.checkpoint import Checkpoint
 from redoxmd.config import parse_config
 from redoxmd.density.dataset import DensitySet
 from redoxmd.density.model import save_density_model
 from redoxmd.density.training import train_density
-from redoxmd.job import job
-from redoxmd.records import atomic_path, file_sha256, read_json
+from redoxmd.files.records import atomic_path, file_sha256, read_json
+from redoxmd.jobs.checkpoint import Checkpoint
+from redoxmd.jobs.job import job
 from redoxmd.seeds import derive_seed
 
 with job("density", snakemake.log[0], snakemake.threads):

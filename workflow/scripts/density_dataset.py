@@ -1,9 +1,9 @@
 from pathlib import Path
 
-from redoxmd.dataset import check_dataset_files
 from redoxmd.density.dataset import index_densities, stores_of_datasets
-from redoxmd.job import job, logger
-from redoxmd.records import read_json, write_json
+from redoxmd.files.records import read_json, write_json
+from redoxmd.jobs.job import job, logger
+from redoxmd.train.dataset import check_dataset_files
 
 with job("density", snakemake.log[0]):
     params = snakemake.params

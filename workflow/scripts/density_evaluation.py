@@ -3,8 +3,8 @@ from redoxmd.density.dataset import DensitySet
 from redoxmd.density.evaluation import density_errors, few_of_training, slices_through_redox
 from redoxmd.density.model import load_density_model
 from redoxmd.density.slices import write_slices
-from redoxmd.job import job, logger
-from redoxmd.records import atomic_path, read_json
+from redoxmd.files.records import atomic_path, read_json
+from redoxmd.jobs.job import job, logger
 
 with job("density", snakemake.log[0], snakemake.threads):
     settings = parse_config(snakemake.config).density

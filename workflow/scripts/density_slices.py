@@ -2,7 +2,7 @@ from redoxmd.config import parse_config
 from redoxmd.density.slices import read_slices, slice_table
 from redoxmd.figures.density_slices import draw
 from redoxmd.figures.save import save_figure
-from redoxmd.job import job
+from redoxmd.jobs.job import job
 
 with job("figures", snakemake.log[0]):
     settings = parse_config(snakemake.config).figures

@@ -1,8 +1,8 @@
 from redoxmd.config import parse_config
 from redoxmd.diffusion.analysis import summarise
-from redoxmd.hdf5 import read_dataset
-from redoxmd.job import job
-from redoxmd.records import atomic_path
+from redoxmd.files.hdf5 import read_dataset
+from redoxmd.files.records import atomic_path
+from redoxmd.jobs.job import job
 
 with job("diffusion", snakemake.log[0], snakemake.threads):
     settings = parse_config(snakemake.config).diffusion

@@ -1,11 +1,11 @@
-from redoxmd.audit.parity import frames_to_audit, names_of, residuals, suspects, suspicion
 from redoxmd.config import parse_config
-from redoxmd.frames import read_frames
-from redoxmd.job import job, logger
-from redoxmd.model.calibration import calibrate, calibrated, evaluate, sample_frames
+from redoxmd.files.frames import read_frames
+from redoxmd.files.records import atomic_path, write_json
+from redoxmd.jobs.job import job, logger
 from redoxmd.model.ensemble import Ensemble, save_ensemble
-from redoxmd.records import atomic_path, write_json
-from redoxmd.train import load_member
+from redoxmd.train.audit.parity import frames_to_audit, names_of, residuals, suspects, suspicion
+from redoxmd.train.calibration import calibrate, calibrated, evaluate, sample_frames
+from redoxmd.train.trainer import load_member
 
 with job("train", snakemake.log[0], snakemake.threads):
     loaded = [load_member(path) for path in snakemake.input.members]

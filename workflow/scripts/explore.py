@@ -1,10 +1,10 @@
-from redoxmd.checkpoint import Checkpoint
 from redoxmd.config import parse_config, with_settings
 from redoxmd.explore import explore
-from redoxmd.frames import read_frames, write_frames
-from redoxmd.job import job, logger
+from redoxmd.files.frames import read_frames, write_frames
+from redoxmd.files.records import atomic_path, file_sha256, write_json
+from redoxmd.jobs.checkpoint import Checkpoint
+from redoxmd.jobs.job import job, logger
 from redoxmd.model.ensemble import ensemble_identity, load_ensemble
-from redoxmd.records import atomic_path, file_sha256, write_json
 from redoxmd.seeds import derive_rng
 
 name, gen = snakemake.wildcards.structure, snakemake.wildcards.gen

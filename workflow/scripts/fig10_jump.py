@@ -4,10 +4,10 @@ from redoxmd.charges.event import show_best_jump
 from redoxmd.config import parse_config
 from redoxmd.figures.fig10_jump import draw
 from redoxmd.figures.save import save_figure
-from redoxmd.hdf5 import read_dataset
-from redoxmd.job import job
-from redoxmd.records import read_json
-from redoxmd.trajectory import read_trajectory
+from redoxmd.files.hdf5 import read_dataset
+from redoxmd.files.records import read_json
+from redoxmd.files.trajectory import read_trajectory
+from redoxmd.jobs.job import job
 
 with job("figures", snakemake.log[0]):
     config = parse_config(snakemake.config)

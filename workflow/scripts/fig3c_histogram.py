@@ -3,8 +3,8 @@ import pandas as pd
 from redoxmd.config import parse_config
 from redoxmd.figures.fig3c_histogram import draw
 from redoxmd.figures.save import save_figure
-from redoxmd.job import job
-from redoxmd.records import read_json
+from redoxmd.files.records import read_json
+from redoxmd.jobs.job import job
 
 with job("figures", snakemake.log[0]):
     config = parse_config(snakemake.config)

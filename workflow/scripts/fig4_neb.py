@@ -5,8 +5,8 @@ import pandas as pd
 from redoxmd.config import parse_config
 from redoxmd.figures.fig4_neb import draw
 from redoxmd.figures.save import save_figure
-from redoxmd.frames import read_frames
-from redoxmd.job import job
+from redoxmd.files.frames import read_frames
+from redoxmd.jobs.job import job
 
 with job("figures", snakemake.log[0]):
     settings = parse_config(snakemake.config).figures

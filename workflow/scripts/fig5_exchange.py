@@ -2,9 +2,9 @@ from redoxmd.config import parse_config
 from redoxmd.diffusion.mechanism import event_frames, find_event, why_none
 from redoxmd.figures.fig5_exchange import draw
 from redoxmd.figures.save import save_figure
-from redoxmd.hdf5 import read_dataset
-from redoxmd.job import job
-from redoxmd.trajectory import read_trajectory
+from redoxmd.files.hdf5 import read_dataset
+from redoxmd.files.trajectory import read_trajectory
+from redoxmd.jobs.job import job
 
 with job("figures", snakemake.log[0]):
     config = parse_config(snakemake.config)

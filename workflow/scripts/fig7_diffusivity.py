@@ -3,7 +3,7 @@ import pandas as pd
 from redoxmd.config import parse_config
 from redoxmd.figures.fig7_diffusivity import draw
 from redoxmd.figures.save import save_figure
-from redoxmd.job import job
+from redoxmd.jobs.job import job
 
 with job("figures", snakemake.log[0]):
     settings = parse_config(snakemake.config).figures

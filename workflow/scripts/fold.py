@@ -1,10 +1,10 @@
-from redoxmd.checkpoint import Checkpoint
 from redoxmd.config import parse_config
-from redoxmd.cross_validation import left_out_errors
-from redoxmd.frames import read_frames
-from redoxmd.job import job
-from redoxmd.records import atomic_path, file_sha256, read_json
-from redoxmd.split import Configuration
+from redoxmd.files.frames import read_frames
+from redoxmd.files.records import atomic_path, file_sha256, read_json
+from redoxmd.jobs.checkpoint import Checkpoint
+from redoxmd.jobs.job import job
+from redoxmd.train.cross_validation import left_out_errors
+from redoxmd.train.split import Configuration
 
 with job("train", snakemake.log[0], snakemake.threads):
     settings = parse_config(snakemake.config).train

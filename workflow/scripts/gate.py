@@ -1,9 +1,9 @@
 from redoxmd.config import parse_config, with_settings
-from redoxmd.frames import read_frames
+from redoxmd.files.frames import read_frames
+from redoxmd.files.records import read_json, write_json
 from redoxmd.gate import decide
-from redoxmd.job import job, logger
+from redoxmd.jobs.job import job, logger
 from redoxmd.neb.explore import settings_of
-from redoxmd.records import read_json, write_json
 
 with job("gate", snakemake.log[0]):
     config = parse_config(snakemake.config)

@@ -1,9 +1,9 @@
 from redoxmd.config import parse_config
 from redoxmd.figures.gate_timeline import draw
 from redoxmd.figures.save import save_figure
-from redoxmd.job import job
-from redoxmd.records import read_json
-from redoxmd.run_tables import run_table, trace_table
+from redoxmd.files.records import read_json
+from redoxmd.jobs.job import job
+from redoxmd.runs.run_tables import run_table, trace_table
 
 with job("figures", snakemake.log[0]):
     config = parse_config(snakemake.config)

@@ -1,9 +1,9 @@
 from redoxmd.diffusion.scene import show_a_jump
 from redoxmd.figures.jump_view import draw_page
-from redoxmd.hdf5 import read_dataset
-from redoxmd.job import job
-from redoxmd.records import write_text
-from redoxmd.trajectory import read_trajectory
+from redoxmd.files.hdf5 import read_dataset
+from redoxmd.files.records import write_text
+from redoxmd.files.trajectory import read_trajectory
+from redoxmd.jobs.job import job
 
 with job("figures", snakemake.log[0]):
     analyses = [read_dataset(path) for path in snakemake.input.analyses]

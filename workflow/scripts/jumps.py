@@ -1,9 +1,9 @@
 from redoxmd.config import parse_config
 from redoxmd.diffusion.analysis import analyse_trajectory
-from redoxmd.hdf5 import write_dataset
-from redoxmd.job import job
+from redoxmd.files.hdf5 import write_dataset
+from redoxmd.files.trajectory import read_trajectory
+from redoxmd.jobs.job import job
 from redoxmd.seeds import derive_seed
-from redoxmd.trajectory import read_trajectory
 
 with job("diffusion", snakemake.log[0], snakemake.threads):
     config = parse_config(snakemake.config)

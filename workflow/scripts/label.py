@@ -1,12 +1,12 @@
-from redoxmd.checkpoint import Checkpoint
+from redoxmd.aimd.reference_run import keep_files, keep_run, provenance_of, set_aside, write_run
 from redoxmd.config import parse_config
 from redoxmd.engines import attempt_hash, get_engine
-from redoxmd.frames import read_frames
-from redoxmd.job import job, logger
+from redoxmd.files.frames import read_frames
+from redoxmd.files.layout import beside_state, supercell_of
+from redoxmd.files.records import content_hash, write_json
+from redoxmd.jobs.checkpoint import Checkpoint
+from redoxmd.jobs.job import job, logger
 from redoxmd.label import frame_with_id, label_frame, label_record
-from redoxmd.layout import beside_state, supercell_of
-from redoxmd.records import content_hash, write_json
-from redoxmd.reference_run import keep_files, keep_run, provenance_of, set_aside, write_run
 from redoxmd.seeds import derive_rng
 from redoxmd.structures.build import set_initial_moments
 

@@ -1,8 +1,8 @@
 from redoxmd.config import parse_config
-from redoxmd.frames import read_frames, write_frames
-from redoxmd.job import job
+from redoxmd.files.frames import read_frames, write_frames
+from redoxmd.files.records import read_json, write_json
+from redoxmd.jobs.job import job
 from redoxmd.label import check_failures
-from redoxmd.records import read_json, write_json
 
 with job("label", snakemake.log[0]):
     settings = parse_config(snakemake.config).label

@@ -3,9 +3,9 @@ import pandas as pd
 from redoxmd.config import parse_config
 from redoxmd.figures.learning_curve import draw
 from redoxmd.figures.save import save_figure
-from redoxmd.job import job
-from redoxmd.records import read_json
-from redoxmd.run_tables import error_table, run_table
+from redoxmd.files.records import read_json
+from redoxmd.jobs.job import job
+from redoxmd.runs.run_tables import error_table, run_table
 
 with job("figures", snakemake.log[0]):
     settings = parse_config(snakemake.config).figures

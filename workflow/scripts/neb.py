@@ -1,13 +1,13 @@
-from redoxmd.checkpoint import Checkpoint
 from redoxmd.config import parse_config
 from redoxmd.config.sections import NebPath
-from redoxmd.frames import read_frames, write_frames
-from redoxmd.job import job, logger
+from redoxmd.files.frames import read_frames, write_frames
+from redoxmd.files.records import atomic_path, file_sha256, read_json, write_json
+from redoxmd.jobs.checkpoint import Checkpoint
+from redoxmd.jobs.job import job, logger
+from redoxmd.md.frame_gate import GateSettings
 from redoxmd.model.calculator import EnsembleCalculator
 from redoxmd.model.ensemble import ensemble_identity, load_ensemble
 from redoxmd.neb.run import run_path, without_path
-from redoxmd.records import atomic_path, file_sha256, read_json, write_json
-from redoxmd.uncertainty import GateSettings
 
 name = snakemake.wildcards.path
 with job("neb", snakemake.log[0], snakemake.threads):

@@ -1,11 +1,11 @@
 from redoxmd.config import parse_config
 from redoxmd.config.sections import NebPath
-from redoxmd.frames import write_frames
-from redoxmd.hdf5 import read_dataset
-from redoxmd.job import job, logger
+from redoxmd.files.frames import write_frames
+from redoxmd.files.hdf5 import read_dataset
+from redoxmd.files.records import write_json
+from redoxmd.files.trajectory import read_trajectory
+from redoxmd.jobs.job import job, logger
 from redoxmd.neb.event import event_of_path, event_record, frames_of_event
-from redoxmd.records import write_json
-from redoxmd.trajectory import read_trajectory
 
 with job("neb", snakemake.log[0]):
     config, path = parse_config(snakemake.config), NebPath.model_validate(snakemake.params.path)

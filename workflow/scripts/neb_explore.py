@@ -1,13 +1,13 @@
-from redoxmd.checkpoint import Checkpoint
 from redoxmd.config import parse_config, with_settings
 from redoxmd.config.sections import NebPath
-from redoxmd.frames import read_frames, write_frames
-from redoxmd.job import job, logger
+from redoxmd.files.frames import read_frames, write_frames
+from redoxmd.files.records import atomic_path, file_sha256, write_json
+from redoxmd.jobs.checkpoint import Checkpoint
+from redoxmd.jobs.job import job, logger
+from redoxmd.md.frame_gate import GateSettings
 from redoxmd.model.calculator import EnsembleCalculator
 from redoxmd.model.ensemble import ensemble_identity, load_ensemble
 from redoxmd.neb.explore import explore_path
-from redoxmd.records import atomic_path, file_sha256, write_json
-from redoxmd.uncertainty import GateSettings
 
 LIMITS = ("max_relax_steps", "max_band_steps", "max_candidate_images")
 with job("neb", snakemake.log[0], snakemake.threads):

@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from redoxmd.job import job
+from redoxmd.files.records import atomic_path, read_json
+from redoxmd.jobs.job import job
 from redoxmd.neb.profile import join_profiles
-from redoxmd.records import atomic_path, read_json
 
 with job("neb", snakemake.log[0]):
     profiles = {Path(file).name.removesuffix(".profile.csv"): pd.read_csv(file) for file in snakemake.input.profiles}

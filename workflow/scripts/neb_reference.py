@@ -1,11 +1,11 @@
-from redoxmd.checkpoint import Checkpoint
 from redoxmd.config import parse_config
 from redoxmd.engines import attempt_hash, get_engine
-from redoxmd.frames import read_frames
-from redoxmd.job import job
-from redoxmd.layout import supercell_of
+from redoxmd.files.frames import read_frames
+from redoxmd.files.layout import supercell_of
+from redoxmd.files.records import atomic_path, file_sha256
+from redoxmd.jobs.checkpoint import Checkpoint
+from redoxmd.jobs.job import job
 from redoxmd.neb.profile import reference_energies
-from redoxmd.records import atomic_path, file_sha256
 from redoxmd.structures.build import set_initial_moments
 
 name = snakemake.wildcards.path

@@ -2,12 +2,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from redoxmd.basins.orderings import ordering_table
 from redoxmd.config import parse_config
 from redoxmd.figures.orderings import draw
 from redoxmd.figures.save import save_figure
-from redoxmd.job import job
-from redoxmd.layout import supercell_of
-from redoxmd.orderings import ordering_table
+from redoxmd.files.layout import supercell_of
+from redoxmd.jobs.job import job
 from redoxmd.structures.source import FRAMEWORK, full_cell
 
 with job("figures", snakemake.log[0]):

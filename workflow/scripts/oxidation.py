@@ -1,8 +1,8 @@
 import pandas as pd
 
 from redoxmd.charges.states import fit_record
-from redoxmd.job import job, logger
-from redoxmd.records import write_json
+from redoxmd.files.records import write_json
+from redoxmd.jobs.job import job, logger
 
 with job("charges", snakemake.log[0]):
     table = pd.read_csv(snakemake.input.charges)

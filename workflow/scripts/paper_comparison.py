@@ -5,9 +5,9 @@ import pandas as pd
 from redoxmd.config import parse_config
 from redoxmd.figures.paper_comparison import draw
 from redoxmd.figures.save import save_figure
-from redoxmd.job import job
+from redoxmd.files.records import read_json
+from redoxmd.jobs.job import job
 from redoxmd.paper import RunTables, compare
-from redoxmd.records import read_json
 
 with job("figures", snakemake.log[0]):
     config, given = parse_config(snakemake.config), snakemake.input

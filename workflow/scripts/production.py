@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from redoxmd.config import parse_config
-from redoxmd.job import job, logger
+from redoxmd.jobs.job import job, logger
 from redoxmd.model.ensemble import ensemble_identity, load_ensemble
 from redoxmd.production.company import ProductionJob, make
 

@@ -1,8 +1,8 @@
 from redoxmd.charges.summary import summarise_redox
 from redoxmd.config import parse_config
-from redoxmd.hdf5 import read_dataset
-from redoxmd.job import job
-from redoxmd.records import atomic_path, read_json
+from redoxmd.files.hdf5 import read_dataset
+from redoxmd.files.records import atomic_path, read_json
+from redoxmd.jobs.job import job
 
 with job("charges", snakemake.log[0], snakemake.threads):
     config = parse_config(snakemake.config)

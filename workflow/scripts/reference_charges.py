@@ -3,8 +3,8 @@ from redoxmd.config import parse_config
 from redoxmd.density.dataset import DensitySet
 from redoxmd.density.evaluation import few_of_training
 from redoxmd.density.model import load_density_model
-from redoxmd.job import job
-from redoxmd.records import atomic_path, read_json
+from redoxmd.files.records import atomic_path, read_json
+from redoxmd.jobs.job import job
 
 with job("charges", snakemake.log[0], snakemake.threads):
     settings = parse_config(snakemake.config).density

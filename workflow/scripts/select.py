@@ -1,10 +1,10 @@
 import pandas as pd
 
 from redoxmd.config import parse_config, with_settings
-from redoxmd.frames import read_frames, write_frames
-from redoxmd.job import job, logger
+from redoxmd.files.frames import read_frames, write_frames
+from redoxmd.files.records import atomic_path, read_json
+from redoxmd.jobs.job import job, logger
 from redoxmd.model.ensemble import load_ensemble
-from redoxmd.records import atomic_path, read_json
 from redoxmd.select import REFUSAL_COLUMNS, refuse_held_out, select
 
 with job("select", snakemake.log[0], snakemake.threads):

@@ -1,6 +1,6 @@
 from redoxmd.config import parse_config
-from redoxmd.frames import write_frames
-from redoxmd.job import job
+from redoxmd.files.frames import write_frames
+from redoxmd.jobs.job import job
 from redoxmd.structures.build import build
 from redoxmd.structures.request import parse_name
 

@@ -1,9 +1,9 @@
 import pandas as pd
 
 from redoxmd.config import parse_config
-from redoxmd.job import job
-from redoxmd.records import read_json, write_json
-from redoxmd.run_tables import electron_record, summarise_run
+from redoxmd.files.records import read_json, write_json
+from redoxmd.jobs.job import job
+from redoxmd.runs.run_tables import electron_record, summarise_run
 
 with job("figures", snakemake.log[0]):
     config, given = parse_config(snakemake.config), snakemake.input

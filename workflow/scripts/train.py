@@ -1,11 +1,11 @@
-from redoxmd.checkpoint import Checkpoint
 from redoxmd.config import parse_config
-from redoxmd.dataset import Dataset
-from redoxmd.frames import read_frames
-from redoxmd.job import job
-from redoxmd.records import file_sha256
+from redoxmd.files.frames import read_frames
+from redoxmd.files.records import file_sha256
+from redoxmd.jobs.checkpoint import Checkpoint
+from redoxmd.jobs.job import job
 from redoxmd.seeds import derive_seed
-from redoxmd.train import load_member, save_member, train_member
+from redoxmd.train.dataset import Dataset
+from redoxmd.train.trainer import load_member, save_member, train_member
 
 gen, number = int(snakemake.wildcards.gen), int(snakemake.wildcards.member)
 with job("train", snakemake.log[0], snakemake.threads):

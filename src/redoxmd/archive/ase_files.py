@@ -15,10 +15,10 @@ from ase.io.trajectory import Trajectory
 
 from redoxmd.archive.gpaw_files import gpaw_level, log_level, read_gpw, read_log
 from redoxmd.archive.labels import parse_comment, read_labels
-from redoxmd.calculation import Calculation, Level, ReadFrame
 from redoxmd.density.exchange.text import COMPRESSED
+from redoxmd.engines.calculation import Calculation, Level, ReadFrame
 from redoxmd.errors import LabelRefused
-from redoxmd.frames import bare
+from redoxmd.files.frames import bare
 
 # What a frame says of itself and keeps through an import; the rest of `info` is left behind.
 KEPT_INFO = ("config_id", "step", "time_fs", "temperature_K", "settings_hash", "md")

@@ -71,8 +71,8 @@ def _demand(config: Config, *, trust: bool) -> Demand:
 
     from redoxmd.archive.importing import Demand
     from redoxmd.archive.levels import GIVEN
-    from redoxmd.calculation import Level
     from redoxmd.engines import level_of_config, settings_hash
+    from redoxmd.engines.calculation import Level
     from redoxmd.errors import ConfigError
     from redoxmd.structures.build import initial_moments
     from redoxmd.structures.source import source_cell

@@ -10,7 +10,7 @@ import numpy as np
 from ase import Atoms
 
 from redoxmd.errors import DataError
-from redoxmd.records import atomic_path, write_text
+from redoxmd.files.records import atomic_path, write_text
 
 # A set is held in memory until it is full.
 SET_FRAMES = 2000

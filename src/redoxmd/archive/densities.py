@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from redoxmd.archive.report import ImportReport, Refusal
-from redoxmd.calculation import ReadFrame
 from redoxmd.density.exchange.chgcar import read_chgcar
 from redoxmd.density.grid import Density
 from redoxmd.density.store import density_key, write_densities
+from redoxmd.engines.calculation import ReadFrame
 from redoxmd.errors import DensityRefused
 
 POSITION_TOLERANCE_A = 1e-4

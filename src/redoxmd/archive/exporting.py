@@ -14,10 +14,10 @@ from ase.io import iread
 
 from redoxmd.archive.deepmd import export_deepmd
 from redoxmd.archive.target import dataset_frames
-from redoxmd.dataset import read_dataset_card
 from redoxmd.errors import DataError
-from redoxmd.frames import frame_text
-from redoxmd.records import atomic_path, write_text
+from redoxmd.files.frames import frame_text
+from redoxmd.files.records import atomic_path, write_text
+from redoxmd.train.dataset import read_dataset_card
 
 # Our sets and the names of their files.
 SET_FILES = {"train": "train", "validation": "valid", "test": "test"}

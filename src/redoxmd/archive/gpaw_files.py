@@ -15,7 +15,7 @@ from ase.calculators.singlepoint import SinglePointCalculator, all_properties
 from ase.io import read
 from ase.io.trajectory import read_atoms
 
-from redoxmd.calculation import Level
+from redoxmd.engines.calculation import Level
 from redoxmd.errors import LabelRefused
 
 # ":d,4.2", "paw:d,4.2,0;p,2.0": type, then orbital and U [eV] of each corrected shell.

@@ -18,12 +18,12 @@ from redoxmd.archive.levels import Group, group_levels, level_differences
 from redoxmd.archive.reading import Judged, judge_calculation, read_level_of
 from redoxmd.archive.report import ImportReport
 from redoxmd.archive.target import Target
-from redoxmd.calculation import Level, ReadFrame
-from redoxmd.dataset import frame_identity
 from redoxmd.engines.base import Result
+from redoxmd.engines.calculation import Level, ReadFrame
 from redoxmd.errors import DataError, LabelRefused
-from redoxmd.frames import frame_text
-from redoxmd.records import write_text
+from redoxmd.files.frames import frame_text
+from redoxmd.files.records import write_text
+from redoxmd.train.dataset import frame_identity
 
 FORCE_CEILING_EV_A = 100.0
 # A vasprun.xml refused for these is no better file than the OUTCAR beside it.

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from redoxmd.calculation import Level
-from redoxmd.records import content_hash
+from redoxmd.engines.calculation import Level
+from redoxmd.files.records import content_hash
 
 GIVEN = "settings_hash"
 # What may differ within a level, and so is no part of its name unless two levels differ in nothing else.

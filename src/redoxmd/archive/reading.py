@@ -12,8 +12,8 @@ from ase import Atoms
 
 from redoxmd.archive.ase_files import read_ase
 from redoxmd.archive.found import Source
-from redoxmd.calculation import Calculation, Level, ReadFrame
 from redoxmd.engines.base import Result
+from redoxmd.engines.calculation import Calculation, Level, ReadFrame
 from redoxmd.errors import LabelRefused
 
 # Frames of a run held at once; each is judged with at least MARGIN on both sides, where the run has them.
@@ -204,7 +204,7 @@ def check_windows(items: Iterable[Judged], window: int = WINDOW, margin: int = M
 
 def check_together(items: list[Judged]) -> list[Judged]:
     """The same frames, those refused that do not go together with their neighbours."""
-    from redoxmd.audit.run import check_run
+    from redoxmd.train.audit.run import check_run
 
     accepted = [item.frame for item in items if item.frame is not None and item.refusal is None]
     found = check_run(accepted) if accepted else {}

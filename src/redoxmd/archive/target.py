@@ -14,9 +14,9 @@ from ase.io import iread
 from redoxmd import __version__
 from redoxmd.archive.levels import Group, level_record, read_level
 from redoxmd.archive.report import ImportReport
-from redoxmd.dataset import frame_identity, read_dataset_card
 from redoxmd.errors import DataError
-from redoxmd.records import atomic_path, file_sha256, write_text
+from redoxmd.files.records import atomic_path, file_sha256, write_text
+from redoxmd.train.dataset import frame_identity, read_dataset_card
 
 CARD = "dataset.yaml"
 FRAMES, DENSITIES, REFUSED = "frames", "densities", "refused"

@@ -15,7 +15,7 @@ from ase.data import chemical_symbols
 from redoxmd.charges.compiled import load_numba
 from redoxmd.charges.uphill import basin_integrals
 from redoxmd.density.grid import Density
-from redoxmd.geometry import Periodic
+from redoxmd.structures.geometry import Periodic
 
 log = logging.getLogger(__name__)
 

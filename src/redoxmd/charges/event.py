@@ -17,8 +17,8 @@ from redoxmd.charges.summary import oxidation_tables
 from redoxmd.config.sections import Charges, Structures
 from redoxmd.diffusion.framework import moving_atoms
 from redoxmd.diffusion.jumps import Jumps, jumps_of, without_drift
-from redoxmd.geometry import Periodic
-from redoxmd.trajectory import Trajectory
+from redoxmd.files.trajectory import Trajectory
+from redoxmd.structures.geometry import Periodic
 
 
 @dataclass(frozen=True)

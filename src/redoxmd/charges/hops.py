@@ -8,7 +8,7 @@ import numpy as np
 
 from redoxmd.diffusion.concerted import each_once
 from redoxmd.diffusion.jumps import Jumps
-from redoxmd.geometry import Periodic
+from redoxmd.structures.geometry import Periodic
 from redoxmd.units import FS_PER_PS
 
 # No hop nearby, no company, then lag or negative length.

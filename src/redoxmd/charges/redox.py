@@ -27,8 +27,8 @@ from redoxmd.charges.oxidation import OxidationModel, assign_states
 from redoxmd.config.sections import Charges, Structures
 from redoxmd.diffusion.jumps import Jumps
 from redoxmd.errors import DataError
-from redoxmd.geometry import Periodic, Sites, bond_lengths, framework_drift, vacancy_distances
 from redoxmd.seeds import derive_rng
+from redoxmd.structures.geometry import Periodic, Sites, bond_lengths, framework_drift, vacancy_distances
 from redoxmd.units import FS_PER_PS
 
 ABOUT = ("structure", "x", "temperature_K", "replica")

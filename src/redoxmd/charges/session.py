@@ -9,12 +9,12 @@ import numpy as np
 from redoxmd.charges.redox import RedoxSettings, oxidation_table
 from redoxmd.charges.states import fit_record, states_of_predictions
 from redoxmd.charges.tables import reference_charges, trajectory_charges
-from redoxmd.checkpoint import Checkpoint
 from redoxmd.density.dataset import DensitySet
 from redoxmd.density.model import load_density_model
 from redoxmd.density.session import as_trajectory, config_or_defaults, log_to_terminal
-from redoxmd.hdf5 import write_dataset
-from redoxmd.records import atomic_path, file_sha256, read_json, write_json
+from redoxmd.files.hdf5 import write_dataset
+from redoxmd.files.records import atomic_path, file_sha256, read_json, write_json
+from redoxmd.jobs.checkpoint import Checkpoint
 
 
 def charges_of_reference(folder: Path, config: Path | None) -> str:

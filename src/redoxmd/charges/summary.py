@@ -16,8 +16,8 @@ from redoxmd.charges.states import states_of_predictions
 from redoxmd.config.sections import Charges, Structures
 from redoxmd.diffusion.jumps import frame_times_fs, jumps_of
 from redoxmd.diffusion.posterior import weighted_mean
-from redoxmd.geometry import Sites
 from redoxmd.seeds import derive_seed
+from redoxmd.structures.geometry import Sites
 from redoxmd.structures.request import parse_name
 from redoxmd.structures.source import source_cell
 

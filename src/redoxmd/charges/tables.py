@@ -11,16 +11,16 @@ from ase import Atoms
 from ase.data import atomic_numbers, chemical_symbols
 
 from redoxmd.charges.bader import partition
-from redoxmd.checkpoint import Checkpoint
 from redoxmd.config.sections import Charges, Structures
 from redoxmd.density.cores import repair_nuclei
 from redoxmd.density.dataset import DensitySet
 from redoxmd.density.model import DensityModel
 from redoxmd.density.predict import Region, grid_shape, predict_density
-from redoxmd.interrupt import stop_on_sigterm
-from redoxmd.progress import Progress
+from redoxmd.files.trajectory import Trajectory
+from redoxmd.jobs.checkpoint import Checkpoint
+from redoxmd.jobs.interrupt import stop_on_sigterm
+from redoxmd.jobs.progress import Progress
 from redoxmd.structures.build import initial_moments
-from redoxmd.trajectory import Trajectory
 
 SAVE_EVERY_FRAMES = 10
 

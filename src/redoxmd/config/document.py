@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel
 
 from redoxmd.config.sections import Config
-from redoxmd.records import write_text
+from redoxmd.files.records import write_text
 
 SCHEMA_FILE = Path("workflow/schemas/config.schema.json")
 DEFAULTS_FILE = Path("config/defaults.yaml")

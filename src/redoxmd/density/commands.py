@@ -122,7 +122,7 @@ def _export(options: argparse.Namespace) -> int:
 
 def _list(options: argparse.Namespace) -> int:
     from redoxmd.density.store import STORE, density_keys
-    from redoxmd.hdf5 import read_hdf5
+    from redoxmd.files.hdf5 import read_hdf5
 
     keys = density_keys(options.store)
     lines = []

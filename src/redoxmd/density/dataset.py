@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from redoxmd.dataset import read_dataset_card
 from redoxmd.density.grid import Density
 from redoxmd.density.store import density_keys, read_density, split_key
 from redoxmd.errors import DataError
 from redoxmd.seeds import derive_seed
-from redoxmd.split import FEWEST_CONFIGURATIONS
+from redoxmd.train.dataset import read_dataset_card
+from redoxmd.train.split import FEWEST_CONFIGURATIONS
 
 SETS = ("train", "validation", "test")
 
@@ -79,7 +79,7 @@ def index_densities(
     Configurations named as test are held out whole, with their symmetry copies. The validation set consists of the
     validation configurations that have densities, with their symmetry copies. If none has any, each group of symmetry
     copies is drawn for validation with a probability of `validation_fraction`, at least one of them; with fewer than
-    `redoxmd.split.FEWEST_CONFIGURATIONS` groups single densities are drawn instead.
+    `redoxmd.train.split.FEWEST_CONFIGURATIONS` groups single densities are drawn instead.
 
     Args:
         stores: paths of density stores.
@@ -87,7 +87,7 @@ def index_densities(
         validation_fraction: of the others.
         seed: of the draw.
         demand_test: whether a test configuration without any density is an error.
-        groups: configuration id → its group (`redoxmd.split.Configuration`); one that is not named is its own group.
+        groups: configuration id → its group (`redoxmd.train.split.Configuration`); by default its own.
         left_out: configurations, or frames as CONFIG_ID/STEP, that are no training data.
         validation_configurations: configuration ids, of which those without densities are ignored.
 

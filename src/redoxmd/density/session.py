@@ -15,7 +15,6 @@ from ase.data import atomic_numbers
 from ase.io import read
 from ase.io.formats import filetype
 
-from redoxmd.checkpoint import Checkpoint
 from redoxmd.config import load_config
 from redoxmd.config.sections import Config
 from redoxmd.density.dataset import index_densities
@@ -26,9 +25,10 @@ from redoxmd.density.predict import grid_shape, predict_density
 from redoxmd.density.store import density_key, write_densities
 from redoxmd.density.training import train_density
 from redoxmd.errors import DataError, reason_of
-from redoxmd.records import atomic_path, file_sha256, write_json
+from redoxmd.files.records import atomic_path, file_sha256, write_json
+from redoxmd.files.trajectory import Trajectory, read_trajectory
+from redoxmd.jobs.checkpoint import Checkpoint
 from redoxmd.seeds import derive_seed
-from redoxmd.trajectory import Trajectory, read_trajectory
 
 EVALUATED = 30
 logger = logging.getLogger("redoxmd")

@@ -15,8 +15,8 @@ from scipy.ndimage import map_coordinates
 
 from redoxmd.density.grid import Density
 from redoxmd.errors import DataError
+from redoxmd.files.records import read_json, write_json
 from redoxmd.model.neighbours import find_pairs
-from redoxmd.records import read_json, write_json
 
 SEARCH_A = 4.0
 # Ligands are the atoms up to this multiple of the shortest distance: six around an octahedral site.

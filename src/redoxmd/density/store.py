@@ -11,7 +11,7 @@ import numpy as np
 
 from redoxmd.density.grid import Density
 from redoxmd.errors import DataError
-from redoxmd.hdf5 import hdf5_file, read_hdf5
+from redoxmd.files.hdf5 import hdf5_file, read_hdf5
 
 # A group per density, config_id/stepNNNNN. Datasets: total, spin (nx, ny, nz) e/Å³; cell (3, 3) Å; positions (n, 3) Å;
 # numbers, valence (n,). Attributes: electrons [e], moment_muB [μB], correction, source, checksum (`density_checksum`).

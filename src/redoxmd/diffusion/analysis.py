@@ -38,8 +38,8 @@ from redoxmd.diffusion.site_tables import (
 )
 from redoxmd.diffusion.units import with_units
 from redoxmd.diffusion.van_hove_table import van_hove_table, van_hove_variables
+from redoxmd.files.trajectory import Trajectory
 from redoxmd.seeds import derive_rng
-from redoxmd.trajectory import Trajectory
 from redoxmd.units import FS_PER_PS
 
 # Attributes that are columns of trajectories.csv.

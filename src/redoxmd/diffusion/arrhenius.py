@@ -10,7 +10,7 @@ import pandas as pd
 from scipy.optimize import brentq
 
 from redoxmd.config.sections import Diffusion
-from redoxmd.counting import Z_95
+from redoxmd.diffusion.counting import Z_95
 from redoxmd.units import BOLTZMANN_EV_PER_K
 
 NAN = float("nan")

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.special import gammaincinv
 
-from redoxmd.counting import Z_95
 from redoxmd.diffusion.collective import VALUES
+from redoxmd.diffusion.counting import Z_95
 from redoxmd.diffusion.jumps import Jumps
 from redoxmd.diffusion.posterior import NAN, LineFit
 

@@ -9,8 +9,8 @@ import xarray as xr
 from ase.data import atomic_numbers, chemical_symbols
 
 from redoxmd.errors import DataError
-from redoxmd.geometry import Periodic
-from redoxmd.trajectory import BLOCK_FRAMES, Trajectory, refuse_not_finite
+from redoxmd.files.trajectory import BLOCK_FRAMES, Trajectory, refuse_not_finite
+from redoxmd.structures.geometry import Periodic
 
 # Of the interval between frames, by which times may differ that were rounded on writing.
 ROUNDING = 1e-3

@@ -14,9 +14,9 @@ from redoxmd.config.sections import Diffusion
 from redoxmd.diffusion.framework import moving_atoms
 from redoxmd.diffusion.jumps import without_drift
 from redoxmd.diffusion.sites import NONE
-from redoxmd.geometry import Periodic
-from redoxmd.occupation import site_labels
-from redoxmd.trajectory import Trajectory
+from redoxmd.files.trajectory import Trajectory
+from redoxmd.structures.geometry import Periodic
+from redoxmd.structures.occupation import site_labels
 from redoxmd.units import FS_PER_PS
 
 # The clearest first: an exchange through the preferred site, two neighbouring jumps, a jump alone.

@@ -12,7 +12,7 @@ from ase.data import atomic_masses, atomic_numbers
 from redoxmd.diffusion.framework import moving_atoms
 from redoxmd.diffusion.jumps import jumps_of, without_drift
 from redoxmd.diffusion.visited import visit_density
-from redoxmd.trajectory import Trajectory
+from redoxmd.files.trajectory import Trajectory
 
 WINDOW_FS = 500.0
 MOST_FRAMES = 61

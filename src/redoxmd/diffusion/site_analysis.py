@@ -16,8 +16,8 @@ from redoxmd.diffusion.site_jumps import SiteJumps, find_stays, held_keys, jumps
 from redoxmd.diffusion.sites import NONE, SiteMap, SiteTree, source_sites
 from redoxmd.diffusion.visited import visited_sites
 from redoxmd.errors import StructureError
-from redoxmd.occupation import site_labels
-from redoxmd.trajectory import Trajectory
+from redoxmd.files.trajectory import Trajectory
+from redoxmd.structures.occupation import site_labels
 from redoxmd.units import FS_PER_PS
 
 OCCUPANCY_BINS = 100

@@ -9,7 +9,7 @@ import numpy as np
 
 from redoxmd.diffusion.jumps import NONE_SEEN_LIMIT, Jumps
 from redoxmd.diffusion.sites import NONE, SiteMap, SiteTree, site_of
-from redoxmd.trajectory import BLOCK_FRAMES
+from redoxmd.files.trajectory import BLOCK_FRAMES
 
 
 @dataclass(frozen=True)

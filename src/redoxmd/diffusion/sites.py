@@ -13,10 +13,10 @@ from scipy.spatial import cKDTree
 
 from redoxmd.config.sections import Structures
 from redoxmd.errors import StructureError
-from redoxmd.geometry import Periodic, Sites, framework_drift
+from redoxmd.files.trajectory import Trajectory
+from redoxmd.structures.geometry import Periodic, Sites, framework_drift
 from redoxmd.structures.request import parse_name
 from redoxmd.structures.source import FRAMEWORK, source_cell
-from redoxmd.trajectory import Trajectory
 
 NONE = -1
 # A lattice vector and a site in one integer: 16 bits for each component, the rest for the site.

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from redoxmd.geometry import Periodic
+from redoxmd.structures.geometry import Periodic
 from redoxmd.units import FS_PER_PS
 
 BIN_A = 0.1

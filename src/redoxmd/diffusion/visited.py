@@ -9,7 +9,7 @@ from scipy.ndimage import gaussian_filter, maximum_filter
 from redoxmd.diffusion.site_jumps import find_stays
 from redoxmd.diffusion.sites import CHUNK_POINTS, NONE, SiteMap, SiteTree, coordination, site_of
 from redoxmd.errors import StructureError
-from redoxmd.geometry import Periodic
+from redoxmd.structures.geometry import Periodic
 
 SPACING_A = 0.4
 SMOOTHING_A = 0.5

@@ -10,11 +10,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from redoxmd.calculation import Level
 from redoxmd.config import sections
 from redoxmd.engines.base import Engine, Inspection, method_hash
+from redoxmd.engines.calculation import Level
 from redoxmd.errors import ConfigError
-from redoxmd.records import content_hash, plain
+from redoxmd.files.records import content_hash, plain
 
 MODULES = {
     "gpaw": "redoxmd.engines.gpaw",

@@ -14,8 +14,8 @@ from ase import Atoms
 
 from redoxmd.density.grid import Density
 from redoxmd.errors import LabelRefused
-from redoxmd.frames import labelled
-from redoxmd.records import content_hash
+from redoxmd.files.frames import labelled
+from redoxmd.files.records import content_hash
 
 # Why a label is refused; one of these words stands in its record.
 REASONS = (

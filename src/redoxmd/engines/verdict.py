@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from ase import Atoms
 
-from redoxmd.calculation import ReadFrame
 from redoxmd.engines.base import Result, checked
+from redoxmd.engines.calculation import ReadFrame
 from redoxmd.errors import LabelRefused
 
 # OUTCAR has five decimals, vasprun.xml eight of fractional coordinates.

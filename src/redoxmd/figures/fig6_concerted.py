@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from redoxmd.config.sections import Figures
-from redoxmd.counting import share_interval
+from redoxmd.diffusion.counting import share_interval
 from redoxmd.figures.style import COLOURS, in_style, label, legend, new_figure, say
 
 ASIDE = 0.2

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from redoxmd.config.sections import Figures
-from redoxmd.counting import count_interval
+from redoxmd.diffusion.counting import count_interval
 from redoxmd.figures.style import legend
 
 # Room on a logarithmic axis beyond its outermost values, as a factor.

@@ -15,7 +15,7 @@ def draw(errors: pd.DataFrame, settings: Figures) -> Figure:
     """Force and energy MAE of each configuration left out, and their means over configurations.
 
     Args:
-        errors: columns of `redoxmd.cross_validation.COLUMNS`.
+        errors: columns of `redoxmd.train.cross_validation.COLUMNS`.
     """
     figure, axes = new_figure(settings, 1, 2, height_ratio=0.5, width=2.0)
     columns = (("force_mae_eV_A", "force MAE (eV/Å)"), ("energy_mae_meV_atom", "energy MAE (meV/atom)"))

@@ -15,7 +15,7 @@ def draw(table: pd.DataFrame, preferred: str, settings: Figures) -> Figure:
     """Energy above the lowest ordering of the same content and cell, over the number of preferred sites left empty.
 
     Args:
-        table: of `redoxmd.orderings.ordering_table`.
+        table: of `redoxmd.basins.orderings.ordering_table`.
         preferred: name of the preferred site.
     """
     figure, axes = new_figure(settings, height_ratio=0.7, width=1.2)

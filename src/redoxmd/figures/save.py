@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from redoxmd.config.sections import Figures
 from redoxmd.figures.style import figure_style
-from redoxmd.records import atomic_path
+from redoxmd.files.records import atomic_path
 
 # Without dates, the same data give the same bytes.
 METADATA = {"pdf": {"CreationDate": None, "ModDate": None}, "svg": {"Date": None}, "png": {"Software": None}}

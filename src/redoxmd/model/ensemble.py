@@ -15,12 +15,12 @@ from ase import Atoms
 from torch import Tensor
 
 from redoxmd.errors import DataError
+from redoxmd.files.records import file_sha256
 from redoxmd.model.fast.potential import FastMembers, HalfPairs, applies
 from redoxmd.model.files import choose_device, load_record, member_from_record, member_record, save_record
 from redoxmd.model.graph import Graph, build_graph, species_index, volume_A3
 from redoxmd.model.neighbours import Pairs, VerletList, find_pairs
 from redoxmd.model.painn import Painn, forces_and_stress
-from redoxmd.records import file_sha256
 
 FORMAT = 1
 Evaluation = Literal["auto", "plain"]
@@ -92,7 +92,7 @@ class Ensemble:
 
     Args:
         members: the potentials; their weights stay as they are from here on.
-        calibration: {"scale", "identity"} of `redoxmd.model.calibration`; one made for other members is forgotten.
+        calibration: {"scale", "identity"} of `redoxmd.train.calibration`; one made for other members is forgotten.
         evaluation: auto takes compiled kernels wherever they apply (`redoxmd.model.fast`), plain never.
     """
 

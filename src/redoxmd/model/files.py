@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from redoxmd.errors import DataError
+from redoxmd.files.records import atomic_path, read_bytes
 from redoxmd.model.painn import Painn
-from redoxmd.records import atomic_path, read_bytes
 
 
 def save_record(path: str | Path, record: dict[str, Any]) -> None:

@@ -14,13 +14,13 @@ from ase.mep import NEB
 from ase.mep.neb import idpp_interpolate
 from ase.optimize import FIRE
 
-from redoxmd.checkpoint import Checkpoint
 from redoxmd.config.sections import Neb
 from redoxmd.errors import DataError
-from redoxmd.interrupt import StopRequest, stop_on_sigterm
-from redoxmd.occupation import Occupation
-from redoxmd.progress import Progress
-from redoxmd.relaxation import relax
+from redoxmd.jobs.checkpoint import Checkpoint
+from redoxmd.jobs.interrupt import StopRequest, stop_on_sigterm
+from redoxmd.jobs.progress import Progress
+from redoxmd.md.relaxation import relax
+from redoxmd.structures.occupation import Occupation
 
 logger = logging.getLogger("redoxmd")
 

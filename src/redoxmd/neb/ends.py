@@ -9,9 +9,9 @@ from ase import Atoms
 
 from redoxmd.config.sections import NebPath
 from redoxmd.errors import ConfigError
-from redoxmd.frames import read_frames
-from redoxmd.geometry import Periodic
-from redoxmd.occupation import Occupation
+from redoxmd.files.frames import read_frames
+from redoxmd.structures.geometry import Periodic
+from redoxmd.structures.occupation import Occupation
 
 SAME_CELL_A = 1e-3
 

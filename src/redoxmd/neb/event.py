@@ -13,10 +13,10 @@ from ase.data import atomic_numbers
 from redoxmd.config.sections import Diffusion, NebEvent, NebPath, Structures
 from redoxmd.diffusion.mechanism import Event, find_event, why_none
 from redoxmd.errors import ConfigError
-from redoxmd.layout import supercell_of
-from redoxmd.occupation import Occupation
+from redoxmd.files.layout import supercell_of
+from redoxmd.files.trajectory import Trajectory
+from redoxmd.structures.occupation import Occupation
 from redoxmd.structures.source import FRAMEWORK, full_cell
-from redoxmd.trajectory import Trajectory
 
 
 def event_of_path(

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
-from redoxmd.checkpoint import Checkpoint
 from redoxmd.config.sections import Neb, NebPath, Structures
+from redoxmd.jobs.checkpoint import Checkpoint
+from redoxmd.md.frame_gate import GateSettings, Passage
 from redoxmd.neb.band import MakeCalculator, NoPath
 from redoxmd.neb.profile import candidate_frames, image_frames, profile_table
 from redoxmd.neb.run import PathRun, images_of_path
-from redoxmd.uncertainty import GateSettings, Passage
 
 CONVERGED = "converged"
 

@@ -11,13 +11,13 @@ import numpy as np
 import pandas as pd
 from ase import Atoms
 
-from redoxmd.checkpoint import Checkpoint
 from redoxmd.engines.base import Engine
 from redoxmd.errors import LabelRefused
-from redoxmd.frames import bare, labelled
-from redoxmd.interrupt import stop_on_sigterm
-from redoxmd.relaxation import judge
-from redoxmd.uncertainty import GateSettings, Passage
+from redoxmd.files.frames import bare, labelled
+from redoxmd.jobs.checkpoint import Checkpoint
+from redoxmd.jobs.interrupt import stop_on_sigterm
+from redoxmd.md.frame_gate import GateSettings, Passage
+from redoxmd.md.relaxation import judge
 
 logger = logging.getLogger("redoxmd")
 

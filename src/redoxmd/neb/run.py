@@ -9,15 +9,15 @@ import numpy as np
 import pandas as pd
 from ase import Atoms
 
-from redoxmd.checkpoint import Checkpoint
 from redoxmd.config.sections import Neb, NebPath, Structures
-from redoxmd.layout import supercell_of
+from redoxmd.files.layout import supercell_of
+from redoxmd.jobs.checkpoint import Checkpoint
+from redoxmd.md.frame_gate import GateSettings
 from redoxmd.neb.band import MakeCalculator, NoPath, find_path
 from redoxmd.neb.ends import path_ends
 from redoxmd.neb.profile import PROFILE, barrier_record, candidate_frames, image_frames, profile_table
-from redoxmd.occupation import Occupation
+from redoxmd.structures.occupation import Occupation
 from redoxmd.structures.source import full_cell
-from redoxmd.uncertainty import GateSettings
 
 
 class PathRun(NamedTuple):

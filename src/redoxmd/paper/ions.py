@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from redoxmd.counting import count_interval
-from redoxmd.orderings import vacancy_costs
+from redoxmd.basins.orderings import vacancy_costs
+from redoxmd.diffusion.counting import count_interval
 from redoxmd.paper.measured import NAN, Measured, mean_of, row, share_of, where
 from redoxmd.paper.tables import RunTables, other_cell
 from redoxmd.units import PS_PER_NS

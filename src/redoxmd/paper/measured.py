@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from redoxmd.counting import share_interval
+from redoxmd.diffusion.counting import share_interval
 
 NAN = float("nan")
 SIGMAS = 2.0

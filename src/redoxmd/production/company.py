@@ -11,17 +11,17 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from redoxmd.checkpoint import Checkpoint
 from redoxmd.config import with_settings
 from redoxmd.config.sections import Config
 from redoxmd.errors import DataError
-from redoxmd.frames import read_frames
-from redoxmd.interrupt import stop_on_sigterm
-from redoxmd.layout import trajectory_lengths_ps, trajectory_settings
+from redoxmd.files.frames import read_frames
+from redoxmd.files.layout import trajectory_lengths_ps, trajectory_settings
+from redoxmd.files.records import file_sha256
+from redoxmd.jobs.checkpoint import Checkpoint
+from redoxmd.jobs.interrupt import stop_on_sigterm
 from redoxmd.model.ensemble import Ensemble
 from redoxmd.production.run import Planned, ProductionSummary, produce
 from redoxmd.production.together import produce_together
-from redoxmd.records import file_sha256
 from redoxmd.seeds import derive_rng
 
 logger = logging.getLogger("redoxmd")

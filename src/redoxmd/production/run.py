@@ -11,17 +11,17 @@ from typing import Any, NamedTuple
 import numpy as np
 from ase import Atoms
 
-from redoxmd.checkpoint import Checkpoint
 from redoxmd.config.sections import Production
-from redoxmd.device.batch import DeviceMD, Where, ensemble_md
-from redoxmd.ensemble_md import EnsembleMD, Observation
-from redoxmd.interrupt import stop_on_sigterm
-from redoxmd.md import Langevin
+from redoxmd.files.trajectory import Trajectory, join_segments, write_segment
+from redoxmd.jobs.checkpoint import Checkpoint
+from redoxmd.jobs.interrupt import stop_on_sigterm
+from redoxmd.jobs.progress import Progress
+from redoxmd.md.batched.batch import DeviceMD, Where, ensemble_md
+from redoxmd.md.ensemble import EnsembleMD, Observation
+from redoxmd.md.frame_gate import GateSettings, Passage
+from redoxmd.md.langevin import Langevin
 from redoxmd.model.ensemble import Ensemble
-from redoxmd.progress import Progress
 from redoxmd.structures.request import parse_name
-from redoxmd.trajectory import Trajectory, join_segments, write_segment
-from redoxmd.uncertainty import GateSettings, Passage
 from redoxmd.units import FS_PER_PS, ns_per_day
 
 SEGMENT_FRAMES = 2000

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
-from redoxmd.device.batch import BatchMD, DeviceMD
-from redoxmd.interrupt import stop_on_sigterm
+from redoxmd.jobs.interrupt import stop_on_sigterm
+from redoxmd.md.batched.batch import BatchMD, DeviceMD
 from redoxmd.model.ensemble import Ensemble
 from redoxmd.production.run import Planned, ProductionRun, ProductionSummary
 

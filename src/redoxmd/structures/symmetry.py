@@ -14,7 +14,7 @@ from scipy.optimize import linear_sum_assignment
 
 from redoxmd.config.sections import Structures
 from redoxmd.errors import StructureError
-from redoxmd.geometry import Periodic
+from redoxmd.structures.geometry import Periodic
 from redoxmd.structures.overlap import fill_sites
 from redoxmd.structures.source import FRAMEWORK, SYMMETRY_TOLERANCE_A, SourceCell, source_cell
 

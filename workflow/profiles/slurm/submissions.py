@@ -19,7 +19,7 @@ from snakemake_executor_plugin_slurm.utils import set_gres_string
 from snakemake_executor_plugin_slurm.validation import validate_slurm_extra
 from snakemake_interface_common.exceptions import WorkflowError
 
-from redoxmd.upkeep.profiles import merged_profile
+from redoxmd.runs.profiles import merged_profile
 
 
 class Resources(dict):

@@ -23,7 +23,7 @@ from redoxmd.density.store import (
     write_densities,
 )
 from redoxmd.errors import DataError, DensityRefused
-from redoxmd.hdf5 import read_hdf5
+from redoxmd.files.hdf5 import read_hdf5
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from typing import IO, Any
 import numpy as np
 
 from redoxmd.errors import DensityRefused, system_errno
-from redoxmd.records import atomic_path
+from redoxmd.files.records import atomic_path
 
 COMPRESSED: dict[str, Callable[..., IO[Any]]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 PACK: dict[str, Callable[[bytes], bytes]] = {

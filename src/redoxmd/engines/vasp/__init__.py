@@ -9,9 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from redoxmd.calculation import Level
 from redoxmd.config import sections
 from redoxmd.engines.base import Inspection, method_hash
+from redoxmd.engines.calculation import Level
 from redoxmd.engines.vasp.tags import EXCESS, is_numerical
 from redoxmd.errors import EngineMissing
 

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
-from redoxmd.calculation import Calculation, ReadFrame
 from redoxmd.config import sections
 from redoxmd.density.grid import Density
 from redoxmd.engines.base import MDSegment, ReferenceMDSettings, Result
+from redoxmd.engines.calculation import Calculation, ReadFrame
 from redoxmd.engines.vasp.custody import Custody, run_under_custodian
 from redoxmd.engines.vasp.handlers import Limits
 from redoxmd.engines.vasp.inputs import (
@@ -35,7 +35,7 @@ from redoxmd.engines.vasp.tags import KNOWN
 from redoxmd.engines.vasp.vasprun import read_vasprun
 from redoxmd.engines.verdict import judge, judge_electrons
 from redoxmd.errors import LabelRefused, system_errno
-from redoxmd.records import read_json, write_json
+from redoxmd.files.records import read_json, write_json
 
 RESTART_FILES = ("WAVECAR", "CHGCAR")
 # What explains a refusal, small enough to keep.

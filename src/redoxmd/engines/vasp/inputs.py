@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
-from redoxmd.calculation import Level
 from redoxmd.config import sections
+from redoxmd.engines.calculation import Level
 from redoxmd.engines.vasp.level import level_of
 from redoxmd.engines.vasp.potcars import Potcar
-from redoxmd.records import atomic_path, content_hash, write_text
+from redoxmd.files.records import atomic_path, content_hash, write_text
 
 ORBITALS = "spdf"
 FUNCTIONAL_TAGS: dict[str, dict[str, Any]] = {

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from redoxmd.config.sections import VaspFiles
-from redoxmd.records import atomic_path
+from redoxmd.files.records import atomic_path
 
 NAMES = {
     "wavecar": ("WAVECAR",),

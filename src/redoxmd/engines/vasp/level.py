@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from redoxmd.calculation import Level
+from redoxmd.engines.calculation import Level
 from redoxmd.engines.vasp.tags import COMPARED, DEFAULTS, DETAILS, EXCESS, PAIRWISE, SHARES, is_harmless
 from redoxmd.engines.vasp.text import tag_word, truth, typed_value
 

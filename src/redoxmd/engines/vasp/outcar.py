@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 
-from redoxmd.calculation import Calculation, ReadFrame
+from redoxmd.engines.calculation import Calculation, ReadFrame
 from redoxmd.engines.vasp.level import joined_titles, level_of
 from redoxmd.engines.vasp.outcar_header import Header, read_header, read_rows, second_run
 from redoxmd.engines.vasp.tags import DETAILS

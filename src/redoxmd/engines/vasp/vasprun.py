@@ -19,7 +19,7 @@ from ase import Atoms
 from ase.data import atomic_numbers
 from ase.units import GPa
 
-from redoxmd.calculation import Calculation, Level, ReadFrame
+from redoxmd.engines.calculation import Calculation, Level, ReadFrame
 from redoxmd.engines.vasp.level import joined_titles, level_of
 from redoxmd.engines.vasp.text import (
     loop_converged,

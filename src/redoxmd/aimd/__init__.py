@@ -1,0 +1,1 @@
+"""Reference MD: the initial training data."""

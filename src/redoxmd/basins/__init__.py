@@ -1,0 +1,1 @@
+"""Lowest orderings by basin hopping."""

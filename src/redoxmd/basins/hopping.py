@@ -1,0 +1,184 @@
+"""Basin hopping with the ensemble: from an ordering by rule to the lowest one that can be found."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from ase import Atoms
+from ase.calculators.calculator import Calculator
+
+from redoxmd.config.sections import Basins
+from redoxmd.errors import DataError
+from redoxmd.jobs.checkpoint import Checkpoint
+from redoxmd.jobs.interrupt import StopRequest, stop_on_sigterm
+from redoxmd.jobs.progress import Progress
+from redoxmd.md.frame_gate import GateSettings
+from redoxmd.md.relaxation import Judged, judge, relax
+from redoxmd.seeds import rng_from_text, rng_text
+from redoxmd.structures.occupation import Occupation
+from redoxmd.units import BOLTZMANN_EV_PER_K
+
+logger = logging.getLogger("redoxmd")
+
+COLUMNS = ("step", "move", "energy_eV", "spread_eV_A", "accepted", "refused", "ordering")
+
+
+class BasinsRun(NamedTuple):
+    """Outcome of a walk.
+
+    Attributes:
+        lowest: the structure of lowest energy, relaxed; `info` of the start, basins_step and basins_energy_eV.
+        visits: columns of `COLUMNS`, a row a step; step 0 is the relaxed start. `move` is start, hop or displace,
+            `refused` as in `redoxmd.md.relaxation.Judged`, `ordering` as in `Occupation.ordering`.
+    """
+
+    lowest: Atoms
+    visits: pd.DataFrame
+
+
+def hop_basins(
+    atoms: Atoms,
+    calculator: Calculator,
+    full_cell: Atoms,
+    settings: Basins,
+    gate: GateSettings,
+    rng: np.random.Generator,
+    checkpoint: Checkpoint,
+) -> BasinsRun:
+    """Monte Carlo over relaxed structures (paper, section 2.3: 100 steps of basin hopping with the ensemble).
+
+    A step moves one mobile ion to an empty site, or every mobile ion by `displacement_A` in a random direction, and
+    relaxes. It is accepted with probability min(1, exp(−ΔE/k_BT)). A structure that did not relax, whose spread is
+    above the gate's high threshold, or with a close contact is refused: the walk stays where it was, and it never
+    becomes a start.
+
+    The walk is written to `checkpoint` after every step; stopped and continued, or made longer, it gives the same
+    numbers as in one go on a CPU. A relaxation under way at SIGTERM is done again.
+
+    Args:
+        atoms: the start, of `redoxmd.structures.build.build`.
+        calculator: gives energy, forces and `force_spread` (n,) in its results.
+        full_cell: the source cell, repeated, whose sites the ions hop between.
+        settings: section `basins`.
+        gate: limits of a frame.
+        rng: of this walk.
+        checkpoint: its restart files.
+
+    Raises:
+        DataError: every structure was refused; the message counts the reasons and names the keys.
+        Interrupted: SIGTERM; the state is written.
+    """
+    walk = _Walk(atoms, calculator, full_cell, settings, gate, rng, checkpoint)
+    name = str(atoms.info.get("structure", atoms.get_chemical_formula()))
+    progress = Progress(f"basins {name}", settings.steps + 1, done=len(walk.rows))
+    with stop_on_sigterm() as stop:
+        while len(walk.rows) <= settings.steps:
+            walk.advance(stop)
+            progress.update(len(walk.rows), f"lowest {walk.lowest_eV:.3f} eV")
+            stop.check(f"after {len(walk.rows)} of {settings.steps + 1} structures")
+    return BasinsRun(walk.lowest(), pd.DataFrame(walk.rows, columns=list(COLUMNS)))
+
+
+class _Walk:
+    """A walk in the making: where it is, the lowest structure so far, and all it has seen."""
+
+    def __init__(
+        self,
+        atoms: Atoms,
+        calculator: Calculator,
+        full_cell: Atoms,
+        settings: Basins,
+        gate: GateSettings,
+        rng: np.random.Generator,
+        checkpoint: Checkpoint,
+    ) -> None:
+        self.atoms, self.settings, self.gate, self.checkpoint = atoms, settings, gate, checkpoint
+        self.calculator = calculator
+        self.occupation = Occupation(atoms, full_cell)
+        self.rng = rng
+        self.rows: list[tuple[Any, ...]] = []
+        self.here_A, self.here_eV = atoms.positions.copy(), float("inf")
+        self.lowest_A, self.lowest_eV, self.lowest_step = atoms.positions.copy(), float("inf"), -1
+        record = checkpoint.load("state")
+        if record is not None and len(json.loads(str(record["rows"]))) <= settings.steps + 1:
+            self._restore(record)
+        self._first = len(self.rows)
+
+    def advance(self, stop: StopRequest) -> None:
+        """One step, from the proposal to the restart file."""
+        move, trial = self._propose()
+
+        def interrupt() -> None:
+            stop.check(f"in the relaxation of structure {len(self.rows)}", len(self.rows) > self._first)
+
+        trial.calc = self.calculator
+        relaxed = relax(trial, self.settings, interrupt)
+        seen = judge(trial, self.gate, relaxed)
+        accepted = self._accepts(seen)
+        ordering = self.occupation.ordering(trial.positions)
+        self.rows.append((len(self.rows), move, seen.energy_eV, seen.spread_eV_A, accepted, seen.refused, ordering))
+        if accepted:
+            self.here_A, self.here_eV = trial.positions.copy(), seen.energy_eV
+        if not seen.refused and seen.energy_eV < self.lowest_eV:
+            self.lowest_A, self.lowest_eV = trial.positions.copy(), seen.energy_eV
+            self.lowest_step = len(self.rows) - 1
+        self._save()
+
+    def _propose(self) -> tuple[str, Atoms]:
+        trial = self.atoms.copy()
+        trial.positions = self.here_A
+        if not self.rows:
+            return "start", trial
+        ions, empty = self.occupation.ions, self.occupation.empty(self.here_A)
+        if self.rng.random() < self.settings.hop_fraction and len(empty) and len(ions):
+            self.occupation.move(trial.positions, int(self.rng.choice(ions)), int(self.rng.choice(empty)))
+            return "hop", trial
+        directions = self.rng.standard_normal((len(ions), 3))
+        directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+        trial.positions[ions] += self.settings.displacement_A * directions
+        return "displace", trial
+
+    def _accepts(self, seen: Judged) -> bool:
+        # Drawn in any case, so that the stream does not depend on what was found.
+        lot = self.rng.random()
+        if seen.refused:
+            return False
+        rise = (seen.energy_eV - self.here_eV) / (BOLTZMANN_EV_PER_K * self.settings.temperature_K)
+        return bool(rise <= 0 or lot < np.exp(-rise))
+
+    def lowest(self) -> Atoms:
+        """The structure of lowest energy."""
+        if self.lowest_step < 0:
+            reasons = pd.Series([row[5] for row in self.rows]).value_counts()
+            raise DataError(
+                f"basins: all {len(self.rows)} structures were refused ("
+                + ", ".join(f"{reason} {count}" for reason, count in reasons.items())
+                + "); raise basins.max_relax_steps or explore.high_eV_A, or set basins.enabled: false"
+            )
+        lowest = self.atoms.copy()
+        lowest.positions = self.lowest_A
+        lowest.info |= {"basins_step": self.lowest_step, "basins_energy_eV": self.lowest_eV}
+        return self.occupation.renamed(lowest)
+
+    def _save(self) -> None:
+        state = {
+            "rows": json.dumps(self.rows),
+            "here_A": self.here_A,
+            "here_eV": self.here_eV,
+            "lowest_A": self.lowest_A,
+            "lowest_eV": self.lowest_eV,
+            "lowest_step": self.lowest_step,
+            "rng": rng_text(self.rng),
+        }
+        self.checkpoint.save("state", state)
+
+    def _restore(self, record: dict[str, Any]) -> None:
+        self.rows = [tuple(row) for row in json.loads(str(record["rows"]))]
+        self.here_A, self.here_eV = record["here_A"], float(record["here_eV"])
+        self.lowest_A, self.lowest_eV = record["lowest_A"], float(record["lowest_eV"])
+        self.lowest_step = int(record["lowest_step"])
+        self.rng = rng_from_text(str(record["rng"]))

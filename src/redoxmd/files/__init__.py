@@ -1,0 +1,1 @@
+"""Files of a run: their paths, formats and atomic writing."""

@@ -1,0 +1,1 @@
+"""What every job of the workflow does: logs, restart files, interruption, progress, memory."""

@@ -1,0 +1,1 @@
+"""Molecular dynamics with the ensemble, and the gate on its frames."""

@@ -1,0 +1,171 @@
+"""Energies and forces of an ensemble for a batch of systems over rows of neighbours: static shapes throughout."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple, cast
+
+import torch
+from torch import Tensor
+from torch.func import jvp
+
+from redoxmd.md.batched.pairs import PairRows, opposite
+from redoxmd.model.ensemble import Ensemble
+from redoxmd.model.painn import Painn
+from redoxmd.model.representation import Interaction
+from redoxmd.model.repulsion import pair_energy
+
+
+class Evaluated(NamedTuple):
+    """What M members say of B systems of A places.
+
+    Attributes:
+        energy_eV: (B,) mean over members, references included.
+        member_forces_eV_A: (M, B, A, 3), zero at empty places.
+        vectors_A: (B·A, J, 3) pair vectors, double precision.
+    """
+
+    energy_eV: Tensor
+    member_forces_eV_A: Tensor
+    vectors_A: Tensor
+
+
+class BatchEvaluation:
+    """The potentials of an ensemble on rows of neighbours; the numbers of its plain path, summed in another order.
+
+    A filter is linear in the radial basis, so the sum over an atom's neighbours is taken first, for each basis
+    function, as a small matrix product; filter weights come after. Everything is per atom or per row: systems of a
+    batch do not touch.
+    """
+
+    def __init__(self, ensemble: Ensemble) -> None:
+        self.members = ensemble.members
+        first = self.members[0]
+        self.device, self.dtype = first.device, first.dtype
+        self._streams = [torch.cuda.Stream(self.device) for _ in self.members] if self.device.type == "cuda" else []
+        self._references_eV = torch.stack([member.reference_eV for member in self.members])
+        self._core: tuple[Tensor, Tensor] | None = None
+        if first.core is not None:
+            self._core = (
+                torch.from_numpy(first.core.charges).to(self.device, self.dtype),
+                torch.from_numpy(first.core.reach_A).to(self.device, self.dtype),
+            )
+
+    def __call__(self, positions_A: Tensor, species: Tensor, present: Tensor, rows: PairRows) -> Evaluated:
+        """Evaluate at positions (B, A, 3) in double precision; species (B·A,), present (B, A)."""
+        vectors = rows.vectors_A(positions_A)
+        there = present.flatten()
+        pairs = self._pairs(vectors.to(self.dtype), species, rows)
+
+        def of(member: Painn) -> tuple[Tensor, Tensor]:
+            with torch.enable_grad():
+                basis, directed = (values.detach().requires_grad_() for values in (pairs.basis, pairs.directed))
+                per_atom = _atom_energies(member, species, basis, directed, rows) * there
+                by_basis, by_direction = torch.autograd.grad(per_atom.sum(), (basis, directed))
+            gradient = pairs.gradient(by_basis, by_direction)
+            # Of a pair both ways: a place and its reverse.
+            forces = (gradient - opposite(gradient, rows.reverse)).sum(dim=1)
+            return per_atom.detach().double() + pairs.core_eV, forces.view(positions_A.shape)
+
+        results = self._all(of)
+        energies, forces = (torch.stack(values).double() for values in zip(*results, strict=True))
+        total = energies + self._references_eV[:, species] * there
+        return Evaluated(total.mean(dim=0).view(present.shape).sum(dim=1), forces, vectors)
+
+    def _all(self, of: Callable[[Painn], tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]]:
+        """One after the other; in a CUDA graph side by side, for one alone leaves most of a GPU idle."""
+        if self.device.type != "cuda" or not torch.cuda.is_current_stream_capturing():
+            return [of(member) for member in self.members]
+        results, here = [], torch.cuda.current_stream()
+        for member, stream in zip(self.members, self._streams, strict=True):
+            stream.wait_stream(here)
+            with torch.cuda.stream(stream):
+                results.append(of(member))
+        for stream in self._streams:
+            here.wait_stream(stream)
+        return results
+
+    def _pairs(self, vectors_A: Tensor, species: Tensor, rows: PairRows) -> _Pairs:
+        """What all members share of the pairs, with the slopes in r."""
+        distance = vectors_A.norm(dim=-1)
+        radial = self.members[0].radial
+        shape = (*distance.shape, -1)
+        basis, slope = _with_slope(lambda r: radial(r.flatten()).view(shape), distance)
+        core, core_slope = _with_slope(lambda r: self._core_eV(species, r, rows), distance)
+        unit = vectors_A / distance[..., None]
+        directed = (unit[..., None] * basis[:, :, None]).flatten(2).transpose(1, 2)
+        basis, slope = basis.transpose(1, 2), slope.transpose(1, 2)
+        return _Pairs(distance, unit, basis, slope, directed, core.sum(dim=1).double(), core_slope)
+
+    def _core_eV(self, species: Tensor, distance_A: Tensor, rows: PairRows) -> Tensor:
+        """Core repulsion of each pair in one direction (B·A, J)."""
+        if self._core is None:
+            return 0.0 * distance_A
+        charge, reach = (table[species] for table in self._core)
+        return pair_energy(charge[:, None], charge[rows.sender], reach[:, None] + reach[rows.sender], distance_A)
+
+
+class _Pairs(NamedTuple):
+    """What members share of the pairs of B·A rows.
+
+    Attributes:
+        distance_A: r (B·A, J).
+        unit: r̂ (B·A, J, 3).
+        basis, slope: R_k(r) and R_k′(r) as (B·A, K, J): matrices that sum over the neighbours of an atom.
+        directed: R_k(r)·r̂ as (B·A, 3K, J).
+        core_eV: (B·A,) core repulsion of the atoms; `core_slope` (B·A, J) of the pairs.
+    """
+
+    distance_A: Tensor
+    unit: Tensor
+    basis: Tensor
+    slope: Tensor
+    directed: Tensor
+    core_eV: Tensor
+    core_slope: Tensor
+
+    def gradient(self, by_basis: Tensor, by_direction: Tensor) -> Tensor:
+        """∂E/∂(pair vectors) (B·A, J, 3) from the derivatives by `basis` and `directed`, core repulsion included.
+
+        With g = ∂E/∂R and G = ∂E/∂(R r̂): r̂ Σ_k (g_k + r̂·G_k) R_k′ + (1 − r̂ r̂ᵀ) Σ_k G_k R_k/r.
+        """
+        across = self.unit.transpose(1, 2)
+        by_direction = by_direction.view(len(across), 3, -1, across.shape[2])
+        slope = ((by_basis + (by_direction * across[:, :, None]).sum(dim=1)) * self.slope).sum(dim=1) + self.core_slope
+        turning = (by_direction * self.basis[:, None]).sum(dim=2)
+        turning = (turning - across * (turning * across).sum(dim=1, keepdim=True)) / self.distance_A[:, None]
+        return (across * slope[:, None] + turning).transpose(1, 2)
+
+
+def _with_slope(function: Callable[[Tensor], Tensor], distance_A: Tensor) -> tuple[Tensor, Tensor]:
+    """f(r) and f′(r) of a function that takes every distance by itself."""
+    value, slope = jvp(function, (distance_A,), (torch.ones_like(distance_A),))[:2]
+    return value, slope
+
+
+def _atom_energies(member: Painn, species: Tensor, basis: Tensor, directed: Tensor, rows: PairRows) -> Tensor:
+    """Energies (B·A,) of the atoms without references and core repulsion."""
+    scalars: Tensor = member.embedding(species)
+    vectors: Tensor | None = None
+    for interaction, update in zip(member.interactions, member.updates, strict=True):
+        delta_s, delta_v = _message(cast(Interaction, interaction), scalars, vectors, basis, directed, rows)
+        scalars, vectors = update(scalars + delta_s, delta_v if vectors is None else vectors + delta_v)
+    energies: Tensor = member.readout(scalars).squeeze(1) * member.scale_eV
+    return energies
+
+
+def _message(
+    interaction: Interaction, scalars: Tensor, vectors: Tensor | None, basis: Tensor, directed: Tensor, rows: PairRows
+) -> tuple[Tensor, Tensor]:
+    """As `Interaction.forward`."""
+    width = interaction.features
+    phi_s, phi_v, phi_r = interaction.phi(scalars).split(width, dim=1)
+    w_s, w_v, w_r = interaction.filters.split(width, dim=1)
+    carried, weights = phi_s, w_s
+    if vectors is not None:
+        carried = torch.cat([phi_s, (phi_v[:, None] * vectors).flatten(1)], dim=1)
+        weights = torch.cat([w_s, w_v, w_v, w_v], dim=1)
+    sums = ((basis @ rows.gather(carried)) * weights).sum(dim=1).view(len(scalars), -1, width)
+    along = directed @ rows.gather(phi_r)
+    delta_v = (along.view(len(scalars), 3, -1, width) * w_r).sum(dim=2)
+    return sums[:, 0], delta_v if vectors is None else delta_v + sums[:, 1:]

@@ -1,0 +1,196 @@
+"""Which file was made from which, by what: a manifest of a run, and the chain behind a figure.
+
+Snakemake remembers rule, inputs, parameters and times of every output in its own folder; a manifest joins that to
+checksums and versions, in one file that stays with the results.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+from collections.abc import Iterable, Iterator
+from graphlib import TopologicalSorter
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from redoxmd.config.document import plain
+from redoxmd.config.sections import Config
+from redoxmd.engines import reference_record
+from redoxmd.errors import DataError
+from redoxmd.files.records import content_hash, file_sha256, read_json, write_json
+from redoxmd.runs.job_records import record_name
+from redoxmd.runs.versions import PACKAGE, code_hash
+
+LIBRARIES = ("redoxmd", "torch", "numpy", "scipy", "ase", "pymatgen", "h5py", "numba", "vesin", "snakemake")
+ENGINE_LIBRARIES = {"gpaw": ("gpaw", "gpaw-data"), "vasp": ("custodian",), "ase": (), "toy": ()}
+FINGERPRINT = ("sha256", "size", "mtime_ns")
+# Files of one rule that `trace` names before it only counts them.
+NAMED = 6
+KEPT = ("rule", "input", "params", "starttime", "endtime")
+
+
+def write_manifest(path: Path, config: Config, targets: Iterable[str], root: Path = Path()) -> None:
+    """Write the manifest of a run; files unchanged in size and date since the last one are not read again.
+
+    Their checksums are kept beside it, for Snakemake removes an output before it is made anew.
+
+    Args:
+        path: results/<run>/manifest.json.
+        config: as used.
+        targets: files whose ancestors belong to the run.
+        root: working directory of the workflow.
+    """
+    kept = path.with_name("checksums.json")
+    manifest = make_manifest(config, targets, root, read_json(kept) if kept.exists() else {})
+    seen = {name: entry for name, entry in manifest["files"].items() if "sha256" in entry}
+    write_json(kept, {name: {key: entry[key] for key in FINGERPRINT} for name, entry in seen.items()})
+    write_json(path, manifest)
+
+
+def make_manifest(
+    config: Config, targets: Iterable[str], root: Path, known: dict[str, dict[str, Any]] | None = None
+) -> dict[str, Any]:
+    """Config, versions, and for every file behind the targets: sha256, size, rule, inputs, parameters, times.
+
+    `known` holds sha256, size and mtime_ns of files seen before, taken where size and date are the same.
+    """
+    files = dict(sorted(_ancestors(targets, root, known or {})))
+    return {
+        "run": config.run,
+        "seed": config.seed,
+        "config": plain(config),
+        "reference": reference_record(config.engine),
+        "software": software(config),
+        "files": files,
+    }
+
+
+def software(config: Config) -> dict[str, Any]:
+    """Versions of libraries and Python, the kind of machine, the package's source by content and git commit if any."""
+    found = {}
+    for name in (*LIBRARIES, *ENGINE_LIBRARIES[config.engine.name]):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return {
+        "versions": found,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "source": code_hash([PACKAGE]),
+        "commit": _commit(PACKAGE),
+    }
+
+
+def _commit(folder: Path) -> str | None:
+    """Of the repository that a folder is in, with "+" where files differ from it."""
+    try:
+        head, changes = (
+            subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=True, timeout=60).stdout
+            for words in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return head.strip() + ("+" if changes.strip() else "")
+
+
+def _ancestors(
+    targets: Iterable[str], root: Path, known: dict[str, dict[str, Any]]
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    records = _snakemake_records(root)
+    waiting, seen = list(targets), set()
+    while waiting:
+        name = waiting.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        record = records.get(name, {})
+        entry: dict[str, Any] = {key: record[key] for key in KEPT if record.get(key) is not None}
+        path = root / name
+        if path.is_file():
+            entry |= _fingerprint(path, known.get(name, {}))
+        yield name, entry
+        waiting += entry.get("input", [])
+
+
+def _fingerprint(path: Path, known: dict[str, Any]) -> dict[str, Any]:
+    state = path.stat()
+    same = known.get("size") == state.st_size and known.get("mtime_ns") == state.st_mtime_ns
+    checksum = known["sha256"] if same and "sha256" in known else file_sha256(path)
+    return {"sha256": checksum, "size": state.st_size, "mtime_ns": state.st_mtime_ns}
+
+
+def _snakemake_records(root: Path) -> dict[str, dict[str, Any]]:
+    folder = root / ".snakemake/metadata"
+    records = {}
+    for path in folder.rglob("*"):
+        if path.is_file():
+            try:
+                records[record_name(path, folder)] = json.loads(path.read_text(encoding="utf-8"))
+            except ValueError:
+                continue
+    return records
+
+
+def chain_of(manifest: dict[str, Any], name: str) -> list[str]:
+    """Files behind a file, itself first, each once and after all that was made from it.
+
+    Raises:
+        DataError: the manifest has no such file.
+    """
+    files = manifest["files"]
+    if name not in files:
+        figures = sorted({Path(file).stem for file in files if "/figures/" in file})
+        raise DataError(f"{name}: not in the manifest; it has the figures {', '.join(figures) or 'none'}")
+    graph: dict[str, list[str]] = {}
+    waiting = [name]
+    while waiting:
+        file = waiting.pop()
+        if file not in graph:
+            graph[file] = [parent for parent in files[file].get("input", []) if parent in files]
+            waiting += graph[file]
+    return list(TopologicalSorter(graph).static_order())[::-1]
+
+
+def describe_chain(manifest: dict[str, Any], name: str, root: Path = Path(), named: int = NAMED) -> str:
+    """The chain behind a file in words: rule by rule, each file with its checksum; what differs now is marked.
+
+    Of more than `named` files of a rule the rest are counted, apart from those that differ.
+    """
+    files = manifest["files"]
+    by_rule: dict[str, list[str]] = {}
+    for file in chain_of(manifest, name):
+        by_rule.setdefault(files[file].get("rule", "given"), []).append(file)
+    lines = []
+    for rule, made in by_rule.items():
+        lines.append(rule)
+        told = [(file, _changed(root / file, files[file])) for file in made]
+        shown = [(file, change) for number, (file, change) in enumerate(told) if number < named or change]
+        lines += [f"  {files[file].get('sha256', 'missing')[:16]}  {file}{change}" for file, change in shown]
+        if len(shown) < len(told):
+            lines.append(f"  … and {len(told) - len(shown)} more")
+    return "\n".join([*lines, "", *_origin(manifest)])
+
+
+def _origin(manifest: dict[str, Any]) -> list[str]:
+    reference, used = manifest["reference"], manifest["software"]
+    words = ", ".join(f"{key} {value}" for key, value in reference["settings"].items())
+    versions = ", ".join(f"{key} {value}" for key, value in used["versions"].items())
+    return [
+        f"reference  {reference['engine']}, method version {reference['method_version']}, settings "
+        f"{reference['settings_hash']}{': ' + words if words else ''}",
+        f"config     {content_hash(manifest['config'])}, run {manifest['run']}, seed {manifest['seed']}",
+        f"software   {versions}, Python {used['python']}",
+        f"source     {used['source']}, commit {used['commit'] or 'none'}",
+    ]
+
+
+def _changed(path: Path, entry: dict[str, Any]) -> str:
+    if not path.is_file():
+        return "  (no longer there)"
+    state = path.stat()
+    if (state.st_size, state.st_mtime_ns) == (entry.get("size"), entry.get("mtime_ns")):
+        return ""
+    return "" if file_sha256(path) == entry.get("sha256") else "  (has changed since)"

@@ -1,0 +1,120 @@
+"""What a run has recorded, as tables for figures and as headline numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+
+def error_table(ensembles: list[dict[str, Any]]) -> pd.DataFrame:
+    """Errors of every generation's ensemble and members, one row each."""
+    rows = [{"generation": number, **row} for number, record in enumerate(ensembles) for row in record["errors"]]
+    return pd.DataFrame(rows)
+
+
+def run_table(decisions: list[dict[str, Any]]) -> pd.DataFrame:
+    """Every explore run the gate judged, one row each, without its speed, which is no result."""
+    rows = [
+        {"generation": decision["generation"], "phase": decision["phase"], **run}
+        for decision in decisions
+        for run in decision["figures"]["runs"]
+    ]
+    return pd.DataFrame(rows).drop(columns="steps_per_s", errors="ignore")
+
+
+def trace_table(paths: Sequence[str]) -> pd.DataFrame:
+    """Traces of explore runs as one table; generation and structure are read off the paths."""
+    tables = [
+        pd.read_csv(path).assign(generation=int(Path(path).parent.name.removeprefix("gen")), structure=Path(path).stem)
+        for path in paths
+    ]
+    return pd.concat(tables, ignore_index=True)
+
+
+def calibration_tables(ensemble: dict[str, Any]) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, float]]:
+    """Reliability curves, binned errors and miscalibration areas of an ensemble's record, by set."""
+    records = {
+        name: ensemble["calibration"][name] for name in ("validation", "test") if name in ensemble["calibration"]
+    }
+    curves = [_columns(record, name, ("expected_fraction", "observed_fraction")) for name, record in records.items()]
+    bins = [_columns(record, name, ("spread_eV_A", "rmse_eV_A", "n")) for name, record in records.items()]
+    areas = {name: float(record["miscalibration_area"]) for name, record in records.items()}
+    return pd.concat(curves, ignore_index=True), pd.concat(bins, ignore_index=True), areas
+
+
+def _columns(record: dict[str, Any], name: str, keys: tuple[str, ...]) -> pd.DataFrame:
+    return pd.DataFrame({"set": name, **{key: record[key] for key in keys}})
+
+
+def summarise_run(
+    ensemble: dict[str, Any],
+    decisions: list[dict[str, Any]],
+    diffusivities: list[dict[str, Any]],
+    arrhenius: list[dict[str, Any]],
+    concerted: list[dict[str, Any]],
+    sites: list[dict[str, Any]],
+    left_out: Sequence[dict[str, Any]] = (),
+    electrons: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The headline numbers of a finished run: errors, survived times, diffusion coefficients, sites, electrons.
+
+    `left_out` are rows of `redoxmd.train.cross_validation.left_out_errors`, where there are folds; `electrons` is the
+    result of `electron_record`, where the density model is on.
+    """
+    return {
+        "errors": [row for row in ensemble["errors"] if row["member"] == -1],
+        "calibration_scale": ensemble["calibration"]["scale"],
+        "generations": [
+            {
+                "generation": decision["generation"],
+                "phase": decision["phase"],
+                "status": decision["status"],
+                "labels": len(decision["label_ids"]),
+                "candidates_per_ps": decision["figures"]["candidates_per_ps"],
+                "survived_ps": {run["structure"]: run["survived_ps"] for run in decision["figures"]["runs"]},
+                "end_reasons": {run["structure"]: run["end_reason"] for run in decision["figures"]["runs"]},
+            }
+            for decision in decisions
+        ],
+        "diffusivities": diffusivities,
+        "arrhenius": arrhenius,
+        "concerted": concerted,
+        "sites": sites,
+        **({"left_out": list(left_out)} if left_out else {}),
+        **({"electrons": electrons} if electrons else {}),
+    }
+
+
+def electron_record(
+    errors: pd.DataFrame, charges: pd.DataFrame, mixture: dict[str, Any], element: str
+) -> dict[str, Any]:
+    """Headline numbers of the density model and of the redox element's charges.
+
+    Args:
+        errors: of `density.evaluation.density_errors`.
+        charges: of `charges.tables.reference_charges`.
+        mixture: of `charges.oxidation.fit_record`.
+        element: the redox element.
+    """
+    from redoxmd.charges.states import states_of_predictions, states_of_reference
+
+    redox = charges[charges["element"] == element].reset_index(drop=True)
+    record: dict[str, Any] = {
+        "nmae_percent": errors.groupby("set")[["nmae_total_percent", "nmae_spin_percent"]].mean().to_dict("index"),
+        "states": mixture["summary"],
+    }
+    for name in ("charge_e", "moment_muB"):
+        error = (redox[f"predicted_{name}"] - redox[f"reference_{name}"]).abs()
+        record[f"mae_{name}"] = error.groupby(redox["set"]).mean().to_dict()
+    if mixture["fitted"]:
+        models = {"reference": states_of_reference(mixture), "predicted": states_of_predictions(mixture)}
+        high = [
+            model.probability(redox[f"{side}_charge_e"].to_numpy(), redox[f"{side}_moment_muB"].to_numpy()) > 0.5
+            for side, model in models.items()
+        ]
+        same = pd.Series(high[0] == high[1]).groupby(redox["set"])
+        record["same_state"] = {name: [int(group.sum()), len(group)] for name, group in same}
+    return record

@@ -1,0 +1,146 @@
+"""Whether a site takes the jobs of a run, asked before the first of them: `redoxmd check CONFIG --profile slurm`.
+
+Slurm is asked with `sbatch --test-only` about a job of each rule, as Snakemake's plugin would hand it in, and one short
+job looks at a compute node.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from redoxmd.config import load_config
+from redoxmd.errors import DataError
+from redoxmd.files.records import read_json
+from redoxmd.runs.changes import DryRunFailed, last_words
+
+SUBMITTED = re.compile(r"^(?:rule|checkpoint) (\w+):\n((?:    .*\n)+)", re.MULTILINE)
+NODE_WAIT_S = 120.0
+# What Slurm says → what to change at the site.
+REMEDIES = {
+    r"account": "set slurm_account under default-resources",
+    r"partition": "name the site's partitions in partitions.yaml (slurm-partition-config)",
+    r"gres|gpu": "name the type of GPU for each rule that asks for one (set-resources: gpu_model)",
+    r"time limit|walltime": "set resources: runtime to the longest walltime in minutes",
+    r"memory|node configuration|cpu count|processors": "ask for less, or name nodes that have it, in set-resources",
+    r"qos": "set slurm-qos",
+}
+
+
+def check_site(config_path: Path, profile: str) -> list[str]:
+    """What would fail at a site, one line for each mistake, whatever number of jobs it concerns; [] where all is well.
+
+    Raises:
+        DataError: there is no such profile in this folder, or no Slurm on this machine.
+        DryRunFailed: Snakemake refuses the config or the profile.
+    """
+    adapter = Path(profile) / "submissions.py"
+    if not adapter.exists():
+        raise DataError(
+            f"--profile {profile}: no {adapter} in this folder; type the command in the repository's folder"
+        )
+    resources = _resources(config_path, profile)
+    told = subprocess.run(
+        [sys.executable, str(adapter), profile],
+        input=json.dumps(resources),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if told.returncode:
+        raise DataError(f"the profile {profile} cannot be used:\n{last_words(told.stderr)}")
+    answers: dict[str, dict[str, str]] = json.loads(told.stdout)
+    refused: dict[str, list[str]] = {}
+    for rule, answer in answers.items():
+        words = answer.get("error") or _refusal(answer["command"])
+        if words:
+            refused.setdefault(words, []).append(rule)
+    lines = [f"{', '.join(rules)}: {words}{_remedy(words)}" for words, rules in refused.items()]
+    sound = {
+        rule: answer["command"] for rule, answer in answers.items() if not any(rule in r for r in refused.values())
+    }
+    return lines + [line for gpu in (False, True) for line in _look_at_node(sound, resources, gpu)]
+
+
+def _resources(config_path: Path, profile: str) -> dict[str, dict[str, Any]]:
+    """What one job of each rule asks for at the site, by a dry run of the whole campaign and of a label."""
+    run = load_config(config_path).run
+    targets = ["all", f"results/{run}/label/gen0/g0f0.extxyz"]
+    command = [sys.executable, "-m", "snakemake", "--dry-run", "--forceall", "--profile", profile]
+    result = subprocess.run(
+        [*command, "--configfile", str(config_path), "--", *targets],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "NO_COLOR": "1"},
+    )
+    if result.returncode:
+        raise DryRunFailed(f"snakemake --dry-run refuses:\n{last_words(result.stderr + result.stdout)}")
+    found: dict[str, dict[str, Any]] = {}
+    for rule, body in SUBMITTED.findall(result.stdout + result.stderr):
+        lines = dict(line.strip().split(": ", 1) for line in body.splitlines() if ": " in line)
+        pairs = re.findall(r"(\w+)=(.*?)(?=, \w+=|$)", lines.get("resources", ""))
+        asked = {name: int(value) if value.isdigit() else value for name, value in pairs}
+        # What has a place beside the driver is not handed in.
+        if "local" not in asked and rule not in ("all", "loop"):
+            found.setdefault(rule, {**asked, "_cores": int(lines.get("threads", 1))})
+    return found
+
+
+def _refusal(command: str) -> str:
+    """Why Slurm would refuse a submission; "" where it takes it."""
+    try:
+        told = subprocess.run(
+            [*shlex.split(command), "--test-only", "--wrap=true"],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+    except FileNotFoundError as error:
+        raise DataError("there is no sbatch on this machine; type the command where jobs are handed in") from error
+    except subprocess.TimeoutExpired:
+        return "sbatch does not answer within 120 s"
+    lines = [line for line in told.stderr.splitlines() if line.strip()]
+    return "" if told.returncode == 0 else re.sub(r"^(sbatch: )?(error: )?", "", lines[-1] if lines else "refused")
+
+
+def _remedy(words: str) -> str:
+    found = next((remedy for pattern, remedy in REMEDIES.items() if re.search(pattern, words, re.IGNORECASE)), "")
+    return f" ({found}; docs/clusters.md)" if found else ""
+
+
+def _look_at_node(commands: Mapping[str, str], resources: Mapping[str, Mapping[str, Any]], gpu: bool) -> list[str]:
+    """What a compute node lacks, by a job of a minute like one of the run's; [] where there is no such job."""
+    rules = [rule for rule in commands if bool(resources[rule].get("gpu")) == gpu and not resources[rule].get("mpi")]
+    if not rules:
+        return []
+    kind, report = ("GPU" if gpu else "CPU"), Path(f".snakemake/redoxmd/node-{'gpu' if gpu else 'cpu'}.json")
+    report.parent.mkdir(parents=True, exist_ok=True)
+    report.unlink(missing_ok=True)
+    words = shlex.join([sys.executable, "-m", "redoxmd.runs.node", str(report), *(["--gpu"] if gpu else [])])
+    told = subprocess.run(
+        [*shlex.split(commands[rules[0]]), "--time=5", f"--wrap={words}"], capture_output=True, text=True, check=False
+    )
+    if told.returncode:
+        return [f"a {kind} node: the job that looks at it is refused: {last_words(told.stderr).strip()}"]
+    job = told.stdout.strip().split(";")[0]
+    deadline = time.monotonic() + NODE_WAIT_S
+    while not report.exists() and time.monotonic() < deadline:
+        time.sleep(1.0)
+    if not report.exists():
+        subprocess.run(["scancel", job], capture_output=True, check=False)
+        return [
+            f"a {kind} node: the job that looks at it (Slurm job {job}) did not answer within {NODE_WAIT_S:.0f} s and "
+            "was cancelled: the queue is long, or jobs cannot see this folder or this Python; try again"
+        ]
+    found = read_json(report)
+    return [f"{kind} node {found['node']}: {line}" for line in found["problems"]]

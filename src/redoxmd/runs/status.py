@@ -1,0 +1,290 @@
+"""Where a run stands, read from what it has written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+
+from redoxmd.config.sections import Config
+from redoxmd.files import layout
+from redoxmd.files.records import read_json
+from redoxmd.jobs.progress import duration
+from redoxmd.units import FS_PER_PS, ns_per_day
+
+
+def describe(results: Path, config: Config) -> str:
+    """A run in words: generations, survived times, labels done and refused, trajectories, headline numbers.
+
+    Args:
+        results: folder of the run; it need not exist yet.
+        config: of the run.
+    """
+    if not results.exists():
+        return f"{config.run}: not started (no {results})"
+    lines = [f"{config.run} in {results}", *_aimd_lines(results, config)]
+    generation = 0
+    while (results / f"train/gen{generation}").exists():
+        lines += _generation_lines(results, config, generation)
+        generation += 1
+    lines += _basins_lines(results, config) if config.basins.enabled else []
+    lines += _production_lines(results, config)
+    lines += _neb_lines(results, config) if config.neb.paths else []
+    lines += _electron_lines(results, config) if config.density.enabled else []
+    summary = results / "summary.json"
+    if summary.exists():
+        lines += ["", *headline_lines(_read_record(summary))]
+    return "\n".join(lines)
+
+
+def _read_record(path: Path) -> Any:
+    """A JSON record with the numbers that JSON has no words for, as `redoxmd.files.records.write_json` spells them."""
+    return _with_numbers(read_json(path))
+
+
+def _with_numbers(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _with_numbers(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_with_numbers(item) for item in value]
+    return float(value) if value in ("nan", "inf", "-inf") else value
+
+
+def _aimd_lines(results: Path, config: Config) -> list[str]:
+    names = layout.aimd_structures(config.aimd)
+    records = [results / f"aimd/{name}/record.json" for name in names]
+    done = [_read_record(path) for path in records if path.exists()]
+    frames = sum(record["n_frames"] for record in done)
+    return [f"aimd: {len(done)} of {len(names)} runs done, {frames} frames"]
+
+
+def _generation_lines(results: Path, config: Config, generation: int) -> list[str]:
+    folder = results / f"train/gen{generation}"
+    members = len(list(folder.glob("member*.pt")))
+    lines = [f"generation {generation}: {members} of {len(config.train.members)} members trained"]
+    record = folder / "ensemble.json"
+    if record.exists():
+        lines += [f"  {text}" for text in error_lines(_read_record(record))]
+    lines += _audit_lines(folder)
+    runs = [_read_record(path) for path in sorted((results / f"explore/gen{generation}").glob("*.json"))]
+    lines += [
+        f"  explore {run['structure']}: {run['survived_ps']:.3g} of {run['target_ps']:.3g} ps, {run['end_reason']}, "
+        f"{run['n_candidates']} candidates"
+        for run in runs
+    ]
+    bands = [_read_record(path) for path in sorted((results / f"neb/gen{generation}").glob("*.json"))]
+    lines += [
+        f"  path {band['path']}: {band['end_reason']}, {band['n_candidates']} of {band['images']} images candidates, "
+        f"{band['n_refused']} refused"
+        for band in bands
+    ]
+    decision = results / f"gate/gen{generation}.json"
+    if decision.exists():
+        lines += _decision_lines(_read_record(decision), results, generation)
+    return lines
+
+
+def _audit_lines(folder: Path) -> list[str]:
+    """Labels left out of a training set, those it could not judge, and those its ensemble finds suspect."""
+    lines = []
+    record = folder / "dataset.json"
+    audited = _read_record(record) if record.exists() else {}
+    if left_out := audited.get("left_out"):
+        names = [f"{item['config_id']}/{item['step']} {item['reason']}" for item in left_out]
+        lines.append(f"  left out: {len(names)} frames ({_some(names)})")
+    for check, names in audited.get("too_short", {}).items():
+        lines.append(f"  too short for the check of {check}: {len(names)} configurations ({_some(names)})")
+    table = folder / "suspects.csv"
+    if table.exists():
+        from redoxmd.train.audit.parity import names_of, read_suspects
+
+        found = read_suspects(table)
+        if names := names_of(found):
+            lines.append(f"  suspects: {len(names)} of {len(found)} frames looked at ({_some(names)}), see {table}")
+        if unscored := int(found["force_score"].isna().sum()):
+            lines.append(f"  not scored by the ensemble: {unscored} of {len(found)} frames, too few are like them")
+    return lines
+
+
+def _some(names: list[str], shown: int = 5) -> str:
+    return ", ".join(names[:shown]) + (", …" if len(names) > shown else "")
+
+
+def _decision_lines(decision: dict[str, Any], results: Path, generation: int) -> list[str]:
+    line = f"  gate ({decision['phase']}): {decision['status']}"
+    if not decision["label_ids"]:
+        return [line]
+    found = [results / f"label/gen{generation}/{name}.json" for name in decision["label_ids"]]
+    records = [_read_record(path) for path in found if path.exists()]
+    refused = [f"{record['label_id']} {record['refusal']['reason']}" for record in records if record["refusal"]]
+    line += f"; labels: {len(records)} of {len(found)} done, {len(refused)} refused or cut short"
+    return [line + (f" ({', '.join(refused)})" if refused else "")]
+
+
+def _basins_lines(results: Path, config: Config) -> list[str]:
+    names = layout.production_structures(config.production)
+    done = sum((results / f"basins/{name}.extxyz").exists() for name in names)
+    return [f"basins: {done} of {len(names)} starts for production"]
+
+
+def _production_lines(results: Path, config: Config) -> list[str]:
+    wanted = {
+        f"{name}_T{kelvin}K": config.production.equilibration_ps + length_ps
+        for (name, kelvin), length_ps in layout.trajectory_lengths_ps(config.production).items()
+    }
+    files = {name: results / f"production/{name}.h5" for name in wanted}
+    done = [path for path in files.values() if path.exists()]
+    waited_for = [name for name, path in files.items() if not path.exists()]
+    on_their_way = [line for name in waited_for if (line := _progress_line(results, config, name, wanted[name]))]
+    if not done:
+        return [f"production: 0 of {len(wanted)} trajectories", *on_their_way]
+    from redoxmd.files.trajectory import read_metadata
+
+    abouts = [read_metadata(path) for path in done]
+    total_ns = sum(about["recorded_ps"] for about in abouts) / 1000
+    speeds = sorted(about["ns_per_day"] for about in abouts)
+    ended = sum(about["end_reason"] != "completed" for about in abouts)
+    return [
+        f"production: {len(done)} of {len(wanted)} trajectories, {total_ns:.3g} ns, "
+        f"median {speeds[len(speeds) // 2]:.3g} ns/day, {ended} ended early",
+        *on_their_way,
+    ]
+
+
+def _neb_lines(results: Path, config: Config) -> list[str]:
+    """Paths that are done, with their barriers, or why there is none."""
+    found = {path.name: results / f"neb/{path.name}.json" for path in config.neb.paths}
+    done = {name: _read_record(file) for name, file in found.items() if file.exists()}
+    return [f"neb: {len(done)} of {len(found)} paths"] + [
+        f"  {name}: no path, {record['reason']}"
+        if record.get("reason")
+        else f"  {name}: barrier {record['barrier_forward_eV']:.3f} ± {record['barrier_forward_spread_eV']:.3f} eV, "
+        f"back {record['barrier_back_eV']:.3f} ± {record['barrier_back_spread_eV']:.3f} eV"
+        for name, record in done.items()
+    ]
+
+
+def _electron_lines(results: Path, config: Config) -> list[str]:
+    """The density model and the charges along trajectories, as far as they are."""
+    if not (results / "density/model.pt").exists():
+        return ["density: no model yet"]
+    lines = ["density: model trained"]
+    errors = results / "density/errors.csv"
+    if errors.exists():
+        import pandas as pd
+
+        columns = ["nmae_total_percent", "nmae_spin_percent"]
+        for name, row in pd.read_csv(errors).groupby("set")[columns].mean().iterrows():
+            lines.append(f"  {name}: NMAE {row.iloc[0]:.2f} % (total), {row.iloc[1]:.1f} % (spin)")
+    wanted = [f"{name}_T{kelvin}K" for name, kelvin in layout.trajectories(config.production)]
+    done = sum((results / f"charges/{name}.nc").exists() for name in wanted)
+    return [*lines, f"charges: {done} of {len(wanted)} trajectories"]
+
+
+def _progress_line(results: Path, config: Config, trajectory: str, wanted_ps: float) -> str:
+    """How far an unfinished trajectory had come when its state was last written; "" when there is none."""
+    state = results / f"state/production/{trajectory}/state.npz"
+    try:
+        with np.load(state, allow_pickle=False) as record:
+            step, spent_s = int(record["step"]), float(record["spent_s"])
+    except (OSError, ValueError, KeyError, BadZipFile):
+        # None, or being written: the job that goes on from it says what is wrong with it.
+        return ""
+    time_ps = step * config.production.timestep_fs / FS_PER_PS
+    line = f"  {trajectory}: {time_ps:.3g} of {wanted_ps:.3g} ps, equilibration included"
+    if step == 0 or spent_s <= 0:
+        return line
+    speed = ns_per_day(config.production.timestep_fs, spent_s / step)
+    left_s = max(wanted_ps - time_ps, 0.0) / time_ps * spent_s
+    return f"{line}, {speed:.3g} ns/day, {duration(left_s)} left"
+
+
+def error_lines(record: dict[str, Any]) -> list[str]:
+    """Errors of an ensemble by set, from its record."""
+    rows = [row for row in record["errors"] if row["member"] == -1]
+    return [
+        f"{row['set']}: force MAE {row['force_mae_eV_A']:.3f} eV/Å, "
+        f"energy MAE {row['energy_mae_meV_atom']:.1f} meV/atom ({row['n_frames']:.0f} frames)"
+        for row in rows
+    ]
+
+
+def _left_out_headline(rows: list[dict[str, Any]]) -> list[str]:
+    """Errors of configurations left out in turn: their mean and range."""
+    if not rows:
+        return []
+    forces = [row["force_mae_eV_A"] for row in rows]
+    energy = sum(row["energy_mae_meV_atom"] for row in rows) / len(rows)
+    return [
+        f"  {len(rows)} configurations left out in turn: force MAE {sum(forces) / len(forces):.3f} eV/Å "
+        f"({min(forces):.3f} to {max(forces):.3f}), energy MAE {energy:.1f} meV/atom"
+    ]
+
+
+def headline_lines(summary: dict[str, Any]) -> list[str]:
+    """The headline numbers in words."""
+    summary = _with_numbers(summary)
+    lines = ["headline numbers:"]
+    lines += [f"  {text}" for text in error_lines({"errors": summary["errors"]})]
+    lines += _left_out_headline(summary.get("left_out", []))
+    for item in summary["generations"]:
+        times = ", ".join(f"{value:.3g}" for value in item["survived_ps"].values())
+        lines.append(
+            f"  generation {item['generation']}: survived {times} ps, "
+            f"{item['candidates_per_ps']:.3g} candidates/ps, {item['labels']} labels, {item['status']}"
+        )
+    for row in summary["diffusivities"]:
+        lines.append(f"  D at x = {row['x']:g}, {row['temperature_K']:g} K: {_diffusivity(row)}")
+    for row in summary["arrhenius"]:
+        fit = f"{row['Ea_eV']:.2f} ± {row['Ea_error_eV']:.2f} eV" if row["fitted"] else f"not fitted: {row['reason']}"
+        lines.append(f"  Ea at x = {row['x']:g}: {fit}")
+    return lines + _site_headlines(summary) + _electron_headlines(summary.get("electrons"))
+
+
+def _diffusivity(row: dict[str, Any]) -> str:
+    """D from jumps of a row of diffusivities.csv, or its upper limit."""
+    jumps = f"{row['n_jumps']:.0f} jumps"
+    if row["D_jumps_limit_cm2_s"] > 0:
+        why = row.get("jumps_no_transport")
+        return f"< {row['D_jumps_limit_cm2_s']:.1g} cm²/s, {jumps}{f' ({why})' if isinstance(why, str) and why else ''}"
+    if not row["n_jumps"]:
+        # Where nothing could have jumped there is no limit either.
+        return "no value (no ions or no time)"
+    return f"{row['D_jumps_cm2_s']:.2g} ± {row['D_jumps_error_cm2_s']:.1g} cm²/s, {jumps}"
+
+
+def _site_headlines(summary: dict[str, Any]) -> list[str]:
+    """Occupancy of each kind of site, and how many jumps between sites have company, beside chance."""
+    lines = [
+        f"  {row['kind']} at x = {row['x']:g}, {row['temperature_K']:g} K: {row['occupancy']:.2f} ions per site"
+        for row in summary.get("sites", [])
+    ]
+    for row in summary.get("concerted", []):
+        names = ("n_site_jumps", "n_neighbouring", "n_neighbouring_chance", "n_exchanges")
+        jumps, near, chance, exchanges = (row[name] for name in names)
+        if jumps > 0:
+            lines.append(
+                f"  concerted at {row['temperature_K']:g} K: {near:.0f} of {jumps:.0f} jumps between sites with one of "
+                f"a neighbour ({chance:.1f} by chance), {exchanges:.0f} exchanges"
+            )
+    return lines
+
+
+def _electron_headlines(electrons: dict[str, Any] | None) -> list[str]:
+    """Errors of the density model, of the charges, and how often the model finds the reference's state."""
+    if electrons is None:
+        return []
+    lines = [f"  oxidation states of the reference: {electrons['states']}"]
+    for name, row in electrons["nmae_percent"].items():
+        total, spin = row["nmae_total_percent"], row["nmae_spin_percent"]
+        text = f"  density, {name}: NMAE {total:.2f} % (total), {spin:.1f} % (spin)"
+        if name in electrons["mae_charge_e"]:
+            charge, moment = (electrons[f"mae_{kind}"][name] for kind in ("charge_e", "moment_muB"))
+            text += f"; charge {charge:.3f} e, moment {moment:.2f} μB"
+        if name in electrons.get("same_state", {}):
+            same, of = electrons["same_state"][name]
+            text += f"; same oxidation state for {same} of {of}"
+        lines.append(text)
+    return lines

@@ -1,0 +1,1 @@
+"""Training data, their split, and the training of the potentials."""

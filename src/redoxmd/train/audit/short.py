@@ -1,0 +1,41 @@
+"""Runs too short for some checks, named, so that nothing passes in silence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from ase import Atoms
+
+from redoxmd.train.audit.energy import FEWEST_INTERVALS
+from redoxmd.train.audit.smooth import SHORTEST_COURSE
+
+# Check of `redoxmd.train.audit.run.check_run` → frames one step apart that it needs.
+FRAMES_NEEDED = {
+    "jumps and work balance": 2,
+    "course of forces and path": SHORTEST_COURSE,
+    "energies of other frames": FEWEST_INTERVALS + 1,
+}
+
+
+def too_short(frames: Sequence[Atoms]) -> dict[str, list[str]]:
+    """Check → configurations without enough frames one step apart for it; checks that judged all are left out."""
+    steps: dict[str, list[int]] = {}
+    for frame in frames:
+        own = steps.setdefault(str(frame.info["config_id"]), [])
+        # Steps of a relaxation are no neighbours in time.
+        if frame.info.get("md", True):
+            own.append(int(frame.info["step"]))
+    longest = {name: _longest_stretch(sorted(own)) for name, own in steps.items()}
+    escaped = {
+        check: [name for name, length in longest.items() if length < needed] for check, needed in FRAMES_NEEDED.items()
+    }
+    return {check: names for check, names in escaped.items() if names}
+
+
+def _longest_stretch(steps: Sequence[int]) -> int:
+    longest = length = 1
+    for before, after in pairwise(steps):
+        length = length + 1 if after == before + 1 else 1
+        longest = max(longest, length)
+    return longest

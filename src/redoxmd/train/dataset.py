@@ -1,0 +1,250 @@
+"""The training set of a generation: joined, checked, split by configuration."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from ase import Atoms
+
+from redoxmd.config.sections import Structures, Train
+from redoxmd.errors import DataError
+from redoxmd.files.frames import read_frames
+from redoxmd.files.records import file_sha256
+from redoxmd.train.audit import check_labelled, too_short
+from redoxmd.train.split import Configuration, find_configurations, held_out_groups, label_generation, split
+
+logger = logging.getLogger("redoxmd")
+
+IDENTITY_A = 1e-4
+SETS = ("train", "validation", "test")
+TEST_ORDERING = ("test_ordering", "starts in the ordering of a test configuration, or in a symmetry copy of it")
+CARD_KEYS = ("engine", "settings_hash", "files")
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Frames of one generation; `info["set"]` of each says train, validation or test.
+
+    Attributes:
+        frames: every frame once.
+        duplicates: frames dropped because the same geometry was there before.
+        left_out: {"config_id", "step", "reason", "detail"} of each frame that contradicts its run, is excluded, or
+            labels the ordering of a test configuration.
+        configurations: by id, with their sets.
+        too_short: check of the audit → configurations that are too short for it (`redoxmd.train.audit.too_short`).
+    """
+
+    frames: list[Atoms]
+    duplicates: int = 0
+    left_out: list[dict[str, Any]] = field(default_factory=list)
+    configurations: dict[str, Configuration] = field(default_factory=dict)
+    too_short: dict[str, list[str]] = field(default_factory=dict)
+
+    def part(self, name: str) -> list[Atoms]:
+        """Frames of one set."""
+        return [frame for frame in self.frames if frame.info["set"] == name]
+
+    def counts(self) -> dict[str, int]:
+        """Number of frames in each set."""
+        return {name: len(self.part(name)) for name in SETS}
+
+
+def build_dataset(
+    frames: Iterable[Atoms], settings: Train, seed: int, settings_hash: str, structures: Structures | None = None
+) -> Dataset:
+    """Join frames into a training set.
+
+    Configurations named in `settings.test_configurations` are the test set, whole; `redoxmd.train.split.split` chooses
+    the validation set among the others. Frames that contradict their run (`redoxmd.train.audit.check_run`) or are named
+    in `settings.exclude` are left out, and so are labels that start in the ordering of a test configuration or a
+    symmetry copy of it.
+
+    Args:
+        frames: all labelled frames.
+        settings: section `train`.
+        seed: decides which configurations validate.
+        settings_hash: of the reference settings that every frame must have.
+        structures: section `structures`, whose source cell says which orderings are copies; None: not looked at.
+
+    Raises:
+        DataError: a frame is unlabelled, unconverged, not finite or of other reference settings, a test or validation
+            configuration or excluded frame is not there, a copy of a test configuration would be trained on, or
+            nothing is left to train on.
+    """
+    frames = list(frames)
+    _check_excluded(frames, settings.exclude)
+    kept: list[Atoms] = []
+    seen: set[str] = set()
+    duplicates = 0
+    for frame in frames:
+        _check(frame, settings_hash)
+        identity = frame_identity(frame)
+        if identity in seen:
+            duplicates += 1
+            continue
+        seen.add(identity)
+        kept.append(frame)
+    unjudged = too_short(kept)
+    kept, left_out = _leave_out(kept, settings.exclude)
+    configurations = find_configurations(kept, structures)
+    held_out = held_out_groups(configurations, settings)
+    copies = {name for name, item in configurations.items() if item.generation is not None and item.group in held_out}
+    left_out += [_left_out(frame, *TEST_ORDERING) for frame in kept if frame.info["config_id"] in copies]
+    kept = [frame for frame in kept if frame.info["config_id"] not in copies]
+    remaining = {name: item for name, item in configurations.items() if name not in copies}
+    dataset = Dataset(kept, duplicates, left_out, split(kept, remaining, settings, seed), unjudged)
+    if not dataset.part("train"):
+        raise DataError("nothing to train on: run aimd or name train.datasets")
+    return dataset
+
+
+def _left_out(frame: Atoms, reason: str, detail: str) -> dict[str, Any]:
+    return {
+        "config_id": str(frame.info["config_id"]),
+        "step": int(frame.info["step"]),
+        "reason": reason,
+        "detail": detail,
+    }
+
+
+def _leave_out(frames: Sequence[Atoms], exclude: Sequence[str]) -> tuple[list[Atoms], list[dict[str, Any]]]:
+    found = check_labelled(frames)
+    kept, left_out = [], []
+    for frame in frames:
+        config_id, step = str(frame.info["config_id"]), int(frame.info["step"])
+        named = f"{config_id}/{step}" in exclude or config_id in exclude
+        excluded = ("excluded", "named in train.exclude") if named else None
+        finding = excluded or found.get((config_id, step))
+        if finding is None:
+            kept.append(frame)
+            continue
+        left_out.append(_left_out(frame, *finding))
+        if excluded is None:
+            logger.warning("%s step %d is left out, %s: %s", config_id, step, *finding)
+    return kept, left_out
+
+
+def _check_excluded(frames: Sequence[Atoms], exclude: Sequence[str]) -> None:
+    known = {f"{frame.info.get('config_id')}/{frame.info.get('step')}" for frame in frames}
+    known |= {str(frame.info.get("config_id")) for frame in frames}
+    labelled = {generation for name in known if (generation := label_generation(name)) is not None}
+    for name in exclude:
+        generation = label_generation(name)
+        if name not in known and (generation is None or generation in labelled):
+            near = difflib.get_close_matches(name, sorted(known), n=3) or sorted(known)[:3]
+            kind = "frame" if "/" in name else "configuration"
+            raise DataError(f"train.exclude: no {kind} {name}; near it there are {', '.join(near)}")
+
+
+def exclusions(exclude: Sequence[str], generation: int) -> list[str]:
+    """Those names of `train.exclude` that the training set of a generation can have."""
+    return [name for name in exclude if (born := label_generation(name)) is None or born < generation]
+
+
+def _check(frame: Atoms, settings_hash: str) -> None:
+    info = frame.info
+    name = f"frame {info.get('config_id', '?')} step {info.get('step', '?')}"
+    if frame.calc is None or "forces" not in frame.calc.results or "energy" not in frame.calc.results:
+        raise DataError(f"{name}: has no energy and forces; only labelled frames can be trained on")
+    if not info.get("converged", False):
+        raise DataError(f"{name}: not marked as converged; it must not be trained on")
+    results = frame.calc.results
+    if not (np.isfinite(results["energy"]) and np.isfinite(results["forces"]).all()):
+        raise DataError(f"{name}: energy or forces are not finite; remove it")
+    if info.get("settings_hash") != settings_hash:
+        raise DataError(
+            f"{name}: labelled with settings {info.get('settings_hash')} but this run uses {settings_hash}; "
+            "data of different reference settings do not mix: use another run name, or the same engine settings"
+        )
+
+
+def frame_identity(frame: Atoms) -> str:
+    """Content of a geometry: species, cell and wrapped positions to 1e-4 Å, and periodicity where that is not full."""
+    digest = hashlib.sha256(frame.numbers.astype("<i8").tobytes())
+    if not frame.pbc.all():
+        digest.update(frame.pbc.tobytes())
+    for lengths_A in (np.asarray(frame.cell), frame.get_positions(wrap=True)):
+        # As integers: a rounded zero has no sign there.
+        digest.update(np.round(lengths_A / IDENTITY_A).astype("<i8").tobytes())
+    return digest.hexdigest()[:16]
+
+
+def load_datasets(folders: Sequence[Path], settings_hash: str) -> list[Atoms]:
+    """Frames of shipped or earlier datasets, each a folder with `dataset.yaml` and the files it lists.
+
+    Raises:
+        DataError: a file is missing or differs from its checksum, or the reference settings are not this run's.
+    """
+    return [frame for folder in folders for frame in _load_dataset(Path(folder), settings_hash)]
+
+
+def read_dataset_card(folder: Path) -> dict[str, Any]:
+    """The `dataset.yaml` of a dataset folder.
+
+    Raises:
+        DataError: there is none, or it lacks a key.
+    """
+    card = folder / "dataset.yaml"
+    if not card.exists():
+        raise DataError(f"train.datasets: {folder} has no dataset.yaml; see resources/README.md for its form")
+    content = yaml.safe_load(card.read_text(encoding="utf-8"))
+    lacking = [key for key in CARD_KEYS if not isinstance(content, dict) or key not in content]
+    if lacking:
+        raise DataError(f"{card}: lacks {', '.join(lacking)}; see resources/README.md for its form")
+    return dict(content)
+
+
+def _load_dataset(folder: Path, settings_hash: str) -> list[Atoms]:
+    check_dataset_files([folder], settings_hash)
+    names = [name for name in read_dataset_card(folder)["files"] if name.endswith(".extxyz")]
+    return [frame for name in names for frame in read_frames(folder / name)]
+
+
+def check_dataset_files(folders: Sequence[Path], settings_hash: str) -> None:
+    """Hold dataset folders to their cards.
+
+    Raises:
+        DataError: a file is missing or differs from its checksum, or the reference settings are not this run's.
+    """
+    for folder in folders:
+        card = read_dataset_card(folder)
+        if card["settings_hash"] != settings_hash:
+            raise DataError(
+                f"train.datasets: {folder} was made with settings {card['settings_hash']} ({card['engine']}), this run "
+                f"uses {settings_hash}; set the engine section as in {folder}/dataset.yaml or leave the dataset out"
+            )
+        for name, checksum in card["files"].items():
+            path = folder / name
+            if not path.exists():
+                raise DataError(f"{path}: listed in dataset.yaml but missing; fetch it again")
+            if file_sha256(path) != checksum:
+                raise DataError(f"{path}: content differs from its checksum in dataset.yaml; fetch it again")
+
+
+def reference_energies(frames: Sequence[Atoms], elements: Sequence[int]) -> np.ndarray:
+    """Per-element energies ε (eV) that best explain the total energies, E ≈ Σ_i ε_species.
+
+    Least squares of minimal norm about the mean energy per atom, so that a composition that never varies is no
+    problem. Returns one value per element, in order.
+    """
+    counts = np.array([[(frame.numbers == z).sum() for z in elements] for frame in frames], dtype=float)
+    energies = np.array([frame.calc.results["energy"] for frame in frames])
+    per_atom = (energies / counts.sum(axis=1)).mean()
+    residual = energies - per_atom * counts.sum(axis=1)
+    solution, *_ = np.linalg.lstsq(counts, residual, rcond=1e-8)
+    energies_by_element: np.ndarray = solution + per_atom
+    return energies_by_element
+
+
+def force_scale(frames: Sequence[Atoms]) -> float:
+    """Root mean square of all force components in eV/Å; 1 when there are none."""
+    squares = np.concatenate([frame.calc.results["forces"].ravel() ** 2 for frame in frames])
+    return float(np.sqrt(squares.mean())) or 1.0

@@ -1,0 +1,286 @@
+"""Training of one ensemble member: loss, optimiser, early stopping, exact resume."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from ase import Atoms
+from torch import Tensor
+
+from redoxmd.config.sections import Member, Train
+from redoxmd.jobs import resumable
+from redoxmd.jobs.interrupt import StopRequest
+from redoxmd.jobs.progress import Progress
+from redoxmd.model.ensemble import Evaluation
+from redoxmd.model.files import choose_device, load_record, member_from_record, member_record, save_record
+from redoxmd.model.graph import collate
+from redoxmd.model.painn import Painn
+from redoxmd.seeds import derive_rng, derive_seed
+from redoxmd.train.dataset import Dataset, force_scale, reference_energies
+from redoxmd.train.sample import Sample, make_sample
+
+logger = logging.getLogger("redoxmd")
+
+GRADIENT_NORM_LIMIT = 100.0
+SMALLEST_LEARNING_RATE = 1e-6
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """A trained member and how it came about.
+
+    Attributes:
+        member: the network, with averaged weights when EMA is on.
+        history: one row per validation: step, learning rate, training and validation loss, validation MAEs.
+        best_step: gradient step of the weights kept.
+        stopped: why training ended: patience, max_steps, learning_rate or unchanged_data.
+    """
+
+    member: Painn
+    history: list[dict[str, float]]
+    best_step: int
+    stopped: str
+
+
+def loss_terms(
+    energy: Tensor, forces: Tensor, target_energy: Tensor, target_forces: Tensor, system: Tensor, rho: float
+) -> Tensor:
+    """The paper's loss (eq. 1), averaged over the structures of a batch.
+
+    ℓ = (1 − ρ)(E − Ê)² + ρ (1/n) Σ_i |F_i − F̂_i|², with E the total energy of a structure in eV and n its atoms.
+
+    Args:
+        energy, target_energy: (S,) eV.
+        forces, target_forces: (n, 3) eV/Å.
+        system: (n,) structure of each atom.
+        rho: weight of the forces.
+    """
+    squared = ((forces - target_forces) ** 2).sum(dim=1)
+    zeros = squared.new_zeros(len(energy))
+    atoms = zeros.index_add(0, system, torch.ones_like(squared))
+    force_term = zeros.index_add(0, system, squared) / atoms
+    return ((1 - rho) * (energy - target_energy) ** 2 + rho * force_term).mean()
+
+
+def train_member(
+    dataset: Dataset,
+    member: Member,
+    settings: Train,
+    generation: int,
+    seed: int,
+    previous: Painn | None,
+    checkpoint: Any,
+    name: str = "member",
+    evaluation: Evaluation = "auto",
+) -> TrainingResult:
+    """Train one member by Adam with decay on plateau, EMA and early stopping on the validation loss.
+
+    Args:
+        dataset: frames with their sets.
+        member: width and depth.
+        settings: section `train`.
+        generation: 0 uses ρ and the step limit of the start, later ones those of active learning.
+        seed: of this member; weights and batches follow from it. The same seed gives the same weights on a CPU.
+        previous: the member of the generation before, the start when `settings.warm_start`.
+        checkpoint: `redoxmd.jobs.checkpoint.Checkpoint`; a training that was asked to stop goes on from that step, a
+            killed one from its last validation.
+        name: for the log.
+        evaluation: auto takes kernels for the sums over neighbours where they apply, plain PyTorch alone.
+
+    Raises:
+        TrainingDiverged: the loss is no number.
+    """
+    trainer = Trainer(dataset, member, settings, generation, seed, previous, name, evaluation)
+    resumable.run(trainer, checkpoint, "training")
+    return trainer.result()
+
+
+class Trainer:
+    """The state of one training and the steps that advance it."""
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        member: Member,
+        settings: Train,
+        generation: int,
+        seed: int,
+        previous: Painn | None,
+        name: str,
+        evaluation: Evaluation = "auto",
+    ) -> None:
+        self.settings = settings
+        self.seed = seed
+        self.name = name
+        self.device = choose_device(settings.device)
+        self.rho = settings.rho_initial if generation == 0 else settings.rho_active
+        self.max_steps = settings.max_steps if generation == 0 else settings.max_steps_active
+        training, validation = dataset.part("train"), dataset.part("validation")
+        self.model = self._initial_model(dataset, training, member, previous).to(self.device)
+        self.model.use_kernels(evaluation == "auto")
+        self.averaged = copy.deepcopy(self.model).requires_grad_(False)
+        self.training = [make_sample(frame, self.model) for frame in training]
+        self.validation = [make_sample(frame, self.model) for frame in validation]
+        rate = settings.learning_rate if generation == 0 else settings.learning_rate_active
+        self.optimiser = torch.optim.Adam(self.model.parameters(), lr=rate)
+        self.step = 0
+        self.best_step = 0
+        self.best_loss = float("inf")
+        self.best_state = copy.deepcopy(self.averaged.state_dict())
+        self.since_best = self.since_decay = 0
+        self.history: list[dict[str, float]] = []
+        self.interval_start, self.interval_loss = 0, 0.0
+        self.stopped = ""
+        self.progress = Progress(name, self.max_steps)
+
+    def _initial_model(
+        self, dataset: Dataset, training: Sequence[Atoms], member: Member, previous: Painn | None
+    ) -> Painn:
+        elements = sorted({int(z) for frame in dataset.frames for z in frame.numbers})
+        torch.manual_seed(derive_seed(self.seed, "weights"))
+        model = Painn(
+            elements,
+            member.features,
+            member.layers,
+            self.settings.cutoff_A,
+            self.settings.radial_functions,
+            self.settings.core_repulsion,
+        )
+        if previous is not None and self.settings.warm_start and previous.settings == model.settings:
+            # References stay with the weights that were fitted on top of them.
+            model.load_state_dict(previous.state_dict())
+            return model
+        model.reference_eV.copy_(torch.from_numpy(reference_energies(training, elements)))
+        model.scale_eV.fill_(force_scale(training))
+        return model
+
+    @property
+    def ended(self) -> bool:
+        """Whether there is a reason to stop."""
+        return bool(self.stopped)
+
+    def run_interval(self, stop: StopRequest | None = None) -> None:
+        """Gradient steps up to the next validation, then validate and decide; back at once when asked to stop."""
+        until = min(self.interval_start + self.settings.validate_every, self.max_steps)
+        while self.step < until:
+            if stop is not None and stop.asked:
+                return
+            self.interval_loss += self.gradient_step()
+            self.progress.update(self.step, f"validation loss {self.best_loss:.3g}")
+        self._validate(self.interval_loss / max(self.step - self.interval_start, 1))
+        self.interval_start, self.interval_loss = self.step, 0.0
+
+    def gradient_step(self) -> float:
+        """One step of the optimiser on the next batch; returns its loss."""
+        batch = [self.training[index] for index in self._batch_indices()]
+        loss = self._loss(self.model, batch, create_graph=True)
+        self.optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), GRADIENT_NORM_LIMIT)
+        self.optimiser.step()
+        self.step += 1
+        self._average()
+        return float(loss.detach())
+
+    def _batch_indices(self) -> np.ndarray:
+        """Indices of this step's batch: epochs of seeded permutations, a function of seed and step alone."""
+        size = min(self.settings.batch_size, len(self.training))
+        per_epoch = len(self.training) // size
+        epoch, place = divmod(self.step, per_epoch)
+        order = derive_rng(self.seed, "epoch", epoch).permutation(len(self.training))
+        return order[place * size : (place + 1) * size]
+
+    def _average(self) -> None:
+        # A young average forgets its random start faster.
+        decay = min(self.settings.ema_decay, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            for mean, value in zip(self.averaged.parameters(), self.model.parameters(), strict=True):
+                mean.lerp_(value, 1 - decay)
+
+    def _loss(self, model: Painn, samples: Sequence[Sample], create_graph: bool) -> Tensor:
+        graph = collate([sample.graph for sample in samples]).to(self.device, model.dtype)
+        target_energy = torch.cat([sample.energy for sample in samples]).to(graph.vectors_A)
+        target_forces = torch.cat([sample.forces for sample in samples]).to(graph.vectors_A)
+        energy, forces, _ = model(graph, create_graph=create_graph)
+        interaction = (energy - model.reference_energy(graph)).to(target_energy.dtype)
+        return loss_terms(interaction, forces, target_energy, target_forces, graph.system, self.rho)
+
+    def _validate(self, training_loss: float) -> None:
+        chosen = self.validation or self.training
+        losses = [float(self._loss(self.averaged, [sample], create_graph=False).detach()) for sample in chosen]
+        loss = float(np.mean(losses))
+        remedy = "train.learning_rate, or look for wrong labels (docs/silent-errors.md)"
+        resumable.check_loss(self.name, self.step, training_loss, loss, remedy)
+        rate = self.optimiser.param_groups[0]["lr"]
+        self.history.append(
+            {"step": self.step, "learning_rate": rate, "training_loss": training_loss, "validation_loss": loss}
+        )
+        if loss < self.best_loss:
+            self.best_loss, self.best_step = loss, self.step
+            self.best_state = copy.deepcopy(self.averaged.state_dict())
+            self.since_best = self.since_decay = 0
+        else:
+            self.since_best += 1
+            self.since_decay += 1
+        self._decide(rate)
+
+    def _decide(self, rate: float) -> None:
+        if self.since_decay >= self.settings.decay_patience:
+            self.since_decay = 0
+            for group in self.optimiser.param_groups:
+                group["lr"] = rate * self.settings.decay_factor
+        if self.step >= self.max_steps:
+            self.stopped = "max_steps"
+        elif self.since_best >= self.settings.patience:
+            self.stopped = "patience"
+        elif self.optimiser.param_groups[0]["lr"] < SMALLEST_LEARNING_RATE:
+            self.stopped = "learning_rate"
+
+    def result(self) -> TrainingResult:
+        """The best averaged weights."""
+        self.averaged.load_state_dict(self.best_state)
+        logger.info("%s: %d steps, best at %d, ended by %s", self.name, self.step, self.best_step, self.stopped)
+        return TrainingResult(self.averaged.cpu(), self.history, self.best_step, self.stopped)
+
+    def state(self) -> dict[str, Any]:
+        """Everything the rest of the training depends on."""
+        return {
+            "model": self.model.state_dict(),
+            "averaged": self.averaged.state_dict(),
+            "best_state": self.best_state,
+            "optimiser": self.optimiser.state_dict(),
+            "numbers": [self.step, self.best_step, self.best_loss, self.since_best, self.since_decay],
+            "history": self.history,
+            "interval": [self.interval_start, self.interval_loss],
+            "stopped": self.stopped,
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on from `state`."""
+        self.model.load_state_dict(state["model"])
+        self.averaged.load_state_dict(state["averaged"])
+        self.best_state = state["best_state"]
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.step, self.best_step, self.best_loss, self.since_best, self.since_decay = state["numbers"]
+        self.history = state["history"]
+        self.interval_start, self.interval_loss = state["interval"]
+        self.stopped = state["stopped"]
+        self.progress = Progress(self.name, self.max_steps, done=self.step)
+
+
+def save_member(path: Any, result: TrainingResult, about: dict[str, Any]) -> None:
+    """Write a member with its history, atomically."""
+    record = {**member_record(result.member), "history": result.history, "best_step": result.best_step}
+    save_record(path, {**record, "stopped": result.stopped, "about": about})
+
+
+def load_member(path: Any) -> tuple[Painn, dict[str, Any]]:
+    """Read a member and the rest of its record."""
+    record = load_record(path)
+    return member_from_record({"settings": record["settings"], "state": record["state"]}), record

@@ -1,0 +1,397 @@
+"""Every way the stand-in for VASP can end, under custodian: reason, corrections, and no process left."""
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from custodian.vasp.handlers import VaspErrorHandler
+from pymatgen.io.vasp.inputs import Incar, Kpoints
+
+from redoxmd.engines.base import REASONS
+from redoxmd.engines.vasp.changes import changed_inputs, moves_energies, read_inputs
+from redoxmd.engines.vasp.custody import Limits, run_under_custodian
+from redoxmd.engines.vasp.handlers import md_errors
+from redoxmd.engines.vasp.job import MOVED_ASIDE
+from redoxmd.errors import Interrupted
+from tests.standin import WORDS, install_standin
+from tests.standin.example import DYNAMIC, STATIC, write_example
+from tests.standin.processes import processes_in
+
+# pymatgen warns of POTCARs that it does not know, and of what the stand-in does on purpose.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::UserWarning"),
+    pytest.mark.filterwarnings("ignore::pymatgen.io.vasp.outputs.UnconvergedVASPWarning"),
+]
+
+ROOT = Path(__file__).parents[3]
+LIMITS = {"timeout_s": 60.0, "frozen_s": 30.0, "max_errors": 4, "grace_s": 0.3}
+SHORT = {"frozen_s": 1.0}
+WAIT_S = 30.0
+
+# word → (reason at this level, limits); None: custodian is content, and the files are for the reader to judge.
+SINGLE = {
+    "fine": (None, {}),
+    "slow:1": (None, {}),
+    "nelm": ("unconverged", {"max_errors": 2}),
+    "nelm_once": ("unconverged", {"max_errors": 1}),
+    "unfinished": ("unfinished", {}),
+    "hang": ("timed_out", SHORT),
+    "hang_deaf": ("timed_out", SHORT),
+    "endless": ("timed_out", {"timeout_s": 2.0}),
+    "children": ("timed_out", SHORT),
+    "lingering": (None, {}),
+    "killed": ("unfinished", {}),
+    "crash": ("unfinished", {}),
+    "oom": ("out_of_memory", {}),
+    "brmix": ("unfinished", {"max_errors": 2}),
+    "zpotrf": ("unfinished", {}),
+    "tet": ("unfinished", {"max_errors": 1}),
+    "no_start": ("did_not_start", {}),
+    "mpi_abort": ("did_not_start", {}),
+    "stale": ("did_not_start", {}),
+    "backdated": ("stale_output", {}),
+    **dict.fromkeys(("empty_contcar", "stars", "nan_forces", "huge_force", "wrong_order"), (None, {})),
+    **dict.fromkeys(("wrong_positions", "wrong_moment", "wrong_charge", "other_encut"), (None, {})),
+}
+
+
+@pytest.fixture
+def standin(tmp_path):
+    """The stand-in, and the proof that nothing of it is left."""
+    yield install_standin(tmp_path)
+    assert processes_in(tmp_path) == []
+
+
+@pytest.fixture
+def run(tmp_path, standin):
+    def run(*words, tags=STATIC, **limits):
+        standin.behave(*words)
+        if not (tmp_path / "run/INCAR").exists():
+            write_example(tmp_path / "run", standin, tags)
+        md = tags.get("IBRION") == 0
+        return run_under_custodian(
+            tmp_path / "run", standin.command, Limits(**{**LIMITS, "molecular_dynamics": md, **limits})
+        )
+
+    return run
+
+
+def test_the_table_has_every_word():
+    assert {word.partition(":")[0] for word in SINGLE} == set(WORDS)
+
+
+@pytest.mark.parametrize("word", SINGLE)
+def test_each_behaviour_alone(run, standin, word):
+    reason, limits = SINGLE[word]
+    custody = run(word, **limits)
+    assert (custody.failure and custody.failure[0]) == reason
+    assert reason is None or reason in REASONS
+    assert custody.starts == len(standin.starts())
+    assert custody.seconds < WAIT_S
+
+
+def test_a_failed_mixing_is_mended_without_touching_the_physics(run, standin):
+    custody = run("brmix", "fine")
+    assert custody.failure is None
+    (correction,) = custody.corrections
+    assert (correction["handler"], correction["errors"]) == ("VaspErrorHandler", ["brmix"])
+    assert custody.changed == {"ISTART": (None, 1)}
+    assert custody.physical == {}
+    assert [start["word"] for start in standin.starts()] == ["brmix", "fine"]
+
+
+def test_electrons_that_do_not_converge_get_another_algorithm(run):
+    custody = run("nelm", "fine")
+    assert custody.failure is None
+    assert [item["errors"] for item in custody.corrections] == [["Unconverged"]]
+    assert custody.changed == {"ALGO": ("Normal", "All"), "ISEARCH": (None, 1)}
+    assert custody.physical == {}
+
+
+def test_two_failures_of_different_kinds_are_both_mended(run):
+    custody = run("brmix", "nelm", "fine")
+    assert custody.failure is None and custody.starts == 3
+    assert [item["handler"] for item in custody.corrections] == ["VaspErrorHandler", "UnconvergedElectrons"]
+
+
+def test_a_mended_run_that_then_hangs_is_timed_out(run):
+    custody = run("nelm", "hang", frozen_s=3.0)
+    assert custody.failure[0] == "timed_out"
+    assert custody.starts == 2
+
+
+def test_a_frozen_job_with_algo_fast_is_tried_with_normal(run):
+    custody = run("hang", "fine", tags=STATIC | {"ALGO": "Fast"}, frozen_s=3.5)
+    assert custody.failure is None
+    assert custody.changed == {"ALGO": ("Fast", "Normal")}
+
+
+def test_another_smearing_is_seen_as_physics(run):
+    custody = run("tet", "fine", tags=STATIC | {"ISMEAR": -5})
+    assert custody.failure is None
+    assert set(custody.physical) == {"ISMEAR"}
+    assert custody.physical["ISMEAR"] == (-5, 0)
+
+
+def test_outputs_of_the_attempt_before_do_not_count(run, tmp_path):
+    """The second start writes nothing; what the first wrote must not pass for its result."""
+    custody = run("nelm", "stale")
+    assert custody.failure[0] == "did_not_start"
+    assert not (tmp_path / "run/vasprun.xml").exists()
+
+
+def test_killed_twice_then_fine(run, tmp_path):
+    """A kill is no error that custodian mends: the caller starts again, in the same folder."""
+    reasons = []
+    for word in ("killed", "killed", "fine"):
+        custody = run(word)
+        reasons.append(custody.failure and custody.failure[0])
+    assert reasons == ["unfinished", "unfinished", None]
+    assert (tmp_path / "run" / MOVED_ASIDE / "OUTCAR").exists()
+
+
+def test_old_outputs_are_moved_aside_and_restart_files_kept(run, tmp_path):
+    run("fine")
+    folder = tmp_path / "run"
+    assert (folder / "WAVECAR").exists()
+    old = (folder / "vasprun.xml").read_text()
+    (folder / "STOPCAR").write_text("LSTOP = .TRUE.\n")
+    custody = run("stale")
+    assert custody.failure[0] == "did_not_start"
+    assert (folder / MOVED_ASIDE / "vasprun.xml").read_text() == old
+    assert not (folder / "vasprun.xml").exists()
+    assert not (folder / "STOPCAR").exists()
+    assert (folder / "WAVECAR").exists() and (folder / "CHGCAR").exists()
+    assert (folder / "CHGCAR").stat().st_mtime < custody.started_at_s
+
+
+@pytest.mark.parametrize("command", ["no_such_program_here", "{folder}/no_permission"])
+def test_a_command_that_cannot_be_started(run, tmp_path, standin, command):
+    write_example(tmp_path / "run", standin, STATIC)
+    (tmp_path / "no_permission").write_text("")
+    custody = run_under_custodian(tmp_path / "run", command.format(folder=tmp_path), Limits(**LIMITS))
+    assert custody.failure[0] == "did_not_start"
+    assert "engine.vasp.command" in custody.failure[1]
+
+
+def test_a_wrong_input_is_reported_as_vasp_reports_it(run):
+    custody = run("fine", tags=STATIC | {"MAGMOM": "3*1.0"})
+    assert custody.failure[0] == "unfinished"
+    assert "read_error" in custody.failure[1]
+
+
+class TestMolecularDynamics:
+    def test_fine(self, run):
+        custody = run("fine", tags=DYNAMIC)
+        assert custody.failure is None and custody.corrections == [] and custody.changed == {}
+
+    def test_electrons_are_mended(self, run):
+        custody = run("nelm", "fine", tags=DYNAMIC)
+        assert custody.failure is None
+        assert set(custody.changed) == {"ALGO", "ISEARCH"}
+
+    def test_a_frozen_one_does_not_go_on_from_its_contcar(self, run, tmp_path):
+        custody = run("hang", tags=DYNAMIC, frozen_s=3.0)
+        assert (tmp_path / "run/CONTCAR").exists()
+        assert custody.failure[0] == "timed_out"
+        assert custody.changed == {}
+
+    def test_an_error_whose_mending_changes_the_time_step_is_left_alone(self, run):
+        custody = run("zpotrf", tags=DYNAMIC)
+        assert custody.failure[0] == "unfinished"
+        assert custody.corrections == [] and custody.changed == {}
+
+    def test_it_stops_by_stopcar_before_its_wall_time(self, run, tmp_path):
+        """Custodian asks VASP to stop 300 s before the end: at once, here."""
+        tags = DYNAMIC | {"NSW": 40, "NELM": 30}
+        custody = run("slow:20", tags=tags, wall_time_s=200.0, max_errors=99)
+        assert custody.failure[0] == "timed_out"
+        assert custody.starts == 1
+        assert "soft stop encountered" in (tmp_path / "run/OUTCAR").read_text()
+        assert "CUSTODIAN_WALLTIME_START" not in os.environ
+
+    KEPT = ("POTIM", "IBRION", "NSW", "TEBEG", "TEEND", "ENCUT", "ISMEAR", "SIGMA", "LREAL", "PREC", "ISIF", "SMASS")
+
+    def mended(self, tmp_path, standin, error):
+        """The inputs after custodian mended an error three times, with a CONTCAR of another geometry at hand."""
+        tags = DYNAMIC | {"ALGO": "Fast", "LREAL": "Auto", "PREC": "Normal", "ISYM": 2, "ISMEAR": -5}
+        atoms = write_example(tmp_path, standin, tags)
+        (tmp_path / "OUTCAR").write_text("")
+        (tmp_path / "OSZICAR").write_text("")
+        atoms.positions += 0.2
+        text = (tmp_path / "POSCAR").read_text().splitlines()
+        rows = [" ".join(map(str, row)) for row in atoms.get_scaled_positions()]
+        (tmp_path / "CONTCAR").write_text("\n".join(text[:8] + rows) + "\n")
+        before = read_inputs(tmp_path)
+        handler = VaspErrorHandler("vasp.out")
+        (tmp_path / "vasp.out").write_text("")
+        for _ in range(3):
+            handler.errors = {error}
+            try:
+                handler.correct(str(tmp_path))
+            except Exception:
+                # It wants an OUTCAR; under custodian that ends the run.
+                break
+        return before, read_inputs(tmp_path)
+
+    @pytest.mark.parametrize("error", md_errors())
+    def test_no_mending_touches_geometry_time_or_method(self, tmp_path, standin, error):
+        before, after = self.mended(tmp_path, standin, error)
+        changed = changed_inputs(before, after)
+        assert "POSCAR" not in changed
+        assert set(changed) & set(self.KEPT) == set()
+
+    @pytest.mark.parametrize("error", ["brions", "zbrent", "fexcf", "eddrmm", "edddav", "zheev", "tet", "real_optlay"])
+    def test_what_is_left_out_would_touch_them(self, tmp_path, standin, error):
+        """So that the test above is known to see such changes."""
+        before, after = self.mended(tmp_path, standin, error)
+        changed = changed_inputs(before, after)
+        assert error not in md_errors()
+        assert set(changed) & {"POSCAR", *self.KEPT}
+
+    def test_every_known_error_was_considered(self):
+        """A new custodian may know more errors: each must be put into the list or into its docstring."""
+        known = set(VaspErrorHandler.error_msgs)
+        assert set(md_errors()) <= known
+        described = {word.strip(".,;:()") for word in md_errors.__doc__.split()}
+        assert known - set(md_errors()) <= described
+
+
+class TestEnding:
+    def test_the_process_is_left_as_it_was(self, run):
+        root = logging.getLogger()
+        before = (Path.cwd(), list(root.handlers), root.level, dict(os.environ), signal.getsignal(signal.SIGTERM))
+        run("brmix", "fine")
+        after = (Path.cwd(), list(root.handlers), root.level, dict(os.environ), signal.getsignal(signal.SIGTERM))
+        assert after == before
+
+    def when_started(self, standin, act):
+        def wait():
+            while not standin.starts():
+                time.sleep(0.05)
+            time.sleep(0.5)
+            act()
+
+        threading.Thread(target=wait, daemon=True).start()
+
+    def test_sigterm_ends_the_run_and_reaches_the_callers_handler(self, run, standin):
+        seen = []
+        previous = signal.signal(signal.SIGTERM, lambda *_: seen.append("asked"))
+        try:
+            standin.behave("hang_deaf")
+            self.when_started(standin, lambda: os.kill(os.getpid(), signal.SIGTERM))
+            with pytest.raises(Interrupted, match="asked to stop while VASP ran"):
+                run("hang_deaf")
+            assert seen == ["asked"]
+        finally:
+            signal.signal(signal.SIGTERM, previous)
+
+    def test_keyboard_interrupt_ends_the_run(self, run, standin):
+        standin.behave("children")
+        self.when_started(standin, lambda: os.kill(os.getpid(), signal.SIGINT))
+        with pytest.raises(KeyboardInterrupt):
+            run("children")
+
+    def test_any_exception_ends_the_run(self, run, monkeypatch):
+        def fail(self, handlers, terminate_func=None):
+            raise RuntimeError("no disk")
+
+        monkeypatch.setattr("custodian.custodian.Custodian._do_check", fail)
+        with pytest.raises(RuntimeError, match="no disk"):
+            run("hang")
+
+    def test_sigterm_to_a_program_leaves_nothing(self, tmp_path, standin):
+        write_example(tmp_path / "run", standin, STATIC)
+        standin.behave("children")
+        program = (
+            "from pathlib import Path\n"
+            "from redoxmd.engines.vasp.custody import Limits, run_under_custodian\n"
+            f"run_under_custodian(Path({str(tmp_path / 'run')!r}), {standin.command!r}, Limits(grace_s=0.3))\n"
+        )
+        process = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE, cwd=ROOT, text=True)
+        end = time.monotonic() + 2 * WAIT_S
+        while not standin.starts() and time.monotonic() < end:
+            time.sleep(0.1)
+        time.sleep(1.0)
+        assert processes_in(tmp_path / "run")
+        process.terminate()
+        _, said = process.communicate(timeout=WAIT_S)
+        assert process.returncode != 0
+        assert "Interrupted: asked to stop" in said
+        assert processes_in(tmp_path) == []
+
+
+class TestChanges:
+    @pytest.mark.parametrize(
+        ("name", "intended", "final", "physical"),
+        [
+            ("ALGO", "Normal", "All", False),
+            ("BMIX", None, 0.001, False),
+            ("ISEARCH", None, 1, False),
+            ("ISYM", 2, 0, False),
+            ("ISYM", 0, 2, True),
+            ("SYMPREC", None, 1e-6, False),
+            ("SYMPREC", None, 1e-4, True),
+            ("EDIFF", 1e-6, 1e-7, False),
+            ("EDIFF", 1e-6, 1e-4, True),
+            ("ICHARG", 2, 1, False),
+            ("ICHARG", 2, 11, True),
+            ("NBANDS", None, 40, False),
+            ("NBANDS", 40, 30, True),
+            ("ISMEAR", -5, 0, True),
+            ("SIGMA", 0.2, 0.05, True),
+            ("LREAL", "Auto", False, True),
+            ("PREC", "Normal", "Accurate", True),
+            ("ENCUT", 520, 400, True),
+            ("POTIM", 1.0, 0.5, True),
+            ("KPOINTS", "2×2×1 shifted by 0 0 0", "3×3×1 shifted by 0 0 0", True),
+            ("POSCAR", "as written", "another structure, cell or velocities", True),
+        ],
+    )
+    def test_what_moves_energies(self, name, intended, final, physical):
+        assert moves_energies(name, intended, final) is physical
+
+    def test_a_rewritten_file_is_no_change(self, tmp_path, standin):
+        write_example(tmp_path, standin, STATIC)
+        before = read_inputs(tmp_path)
+        before.poscar.write_file(tmp_path / "POSCAR")
+        Incar.from_file(tmp_path / "INCAR").write_file(tmp_path / "INCAR")
+        before.kpoints.write_file(tmp_path / "KPOINTS")
+        assert changed_inputs(before, read_inputs(tmp_path)) == {}
+
+    @pytest.mark.parametrize(("divisions", "same"), [((3, 5, 1), True), ((3, 4, 1), False)])
+    def test_gamma_and_monkhorst_of_odd_divisions_are_one_mesh(self, tmp_path, standin, divisions, same):
+        write_example(tmp_path, standin, STATIC, divisions)
+        before = read_inputs(tmp_path)
+        Kpoints.monkhorst_automatic(divisions).write_file(tmp_path / "KPOINTS")
+        assert ("KPOINTS" not in changed_inputs(before, read_inputs(tmp_path))) is same
+
+    @pytest.mark.parametrize("change", ["positions", "cell", "species", "velocities"])
+    def test_another_structure_is_seen(self, tmp_path, standin, change):
+        write_example(tmp_path, standin, STATIC)
+        before = read_inputs(tmp_path)
+        lines = (tmp_path / "POSCAR").read_text().splitlines()
+        if change == "velocities":
+            lines += ["", *["0.001 0.0 0.0"] * 8]
+        else:
+            row = {"positions": 8, "cell": 2, "species": 5}[change]
+            words = lines[row].split()
+            words[:2] = words[1::-1] if change == "species" else [str(float(words[0]) + 1e-5), words[1]]
+            lines[row] = " ".join(words)
+        (tmp_path / "POSCAR").write_text("\n".join(lines) + "\n")
+        assert set(changed_inputs(before, read_inputs(tmp_path))) == {"POSCAR"}
+
+    def test_a_whole_cell_vector_is_no_move(self, tmp_path, standin):
+        atoms = write_example(tmp_path, standin, STATIC)
+        before = read_inputs(tmp_path)
+        lines = (tmp_path / "POSCAR").read_text().splitlines()
+        lines[8] = " ".join(map(str, atoms.get_scaled_positions(wrap=False)[0] + np.array([1, 0, -1])))
+        (tmp_path / "POSCAR").write_text("\n".join(lines) + "\n")
+        assert changed_inputs(before, read_inputs(tmp_path)) == {}

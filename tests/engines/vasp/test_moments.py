@@ -1,0 +1,121 @@
+"""The spin state of imported frames against `structures.moments_*` of the config, through the files."""
+
+import re
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import yaml
+
+from redoxmd.archive.commands import _import
+from redoxmd.config import load_config
+from redoxmd.engines import get_engine, settings_hash
+from redoxmd.engines.vasp.outcar import read_spins
+from redoxmd.errors import LabelRefused
+from redoxmd.files.frames import labelled, write_frames
+from tests.archive.made import DATA
+from tests.engines.test_engines import nvp
+from tests.standin import install_standin
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """A config, and vasprun.xml and OUTCAR of Na2.5V2(PO4)3: 7 μB, or of another spin state, none."""
+    folder = tmp_path_factory.mktemp("site")
+    standin = install_standin(folder)
+    vasp = {"command": standin.command, "potcar_dir": str(standin.potcar_dir), "potcars": {"Na": "Na_pv", "V": "V_pv"}}
+    (folder / "config.yaml").write_text(yaml.safe_dump({"run": "m", "engine": {"name": "vasp", "vasp": vasp}}))
+    config = load_config(folder / "config.yaml")
+    files = {}
+    for word in ("fine", "wrong_moment"):
+        standin.behave(word)
+        engine = get_engine(config.engine, (1, 1, 1), folder / word)
+        if word == "fine":
+            engine.calculate(nvp(2.5))
+        else:
+            with pytest.raises(LabelRefused, match=r"wrong_moment: total moment 0\.00 μB, expected 7\.00"):
+                engine.calculate(nvp(2.5))
+        files[word] = {name: (folder / word / "run" / name).read_text() for name in ("vasprun.xml", "OUTCAR")}
+    return SimpleNamespace(config=folder / "config.yaml", files=files, hash=settings_hash(config.engine))
+
+
+@pytest.fixture
+def run(site, tmp_path, capsys):
+    """Import files {name: text} with the config (or without); the report's lines, and what was refused."""
+
+    def call(files, config=True):
+        (tmp_path / "archive").mkdir()
+        for name, text in files.items():
+            (tmp_path / "archive" / name).write_text(text)
+        options = SimpleNamespace(
+            paths=[tmp_path / "archive"], into=tmp_path / "data", config=site.config if config else None, trust=False,
+            mixed=False, append=False, config_id=None,
+        )  # fmt: skip
+        code = _import(options)
+        return code, capsys.readouterr().out
+
+    return call
+
+
+def test_the_spin_state_asked_for_is_accepted(site, run):
+    code, shown = run(site.files["fine"])
+    assert code == 0 and "moments" not in shown
+
+
+@pytest.mark.parametrize("names", [("vasprun.xml", "OUTCAR"), ("OUTCAR",)])
+def test_another_one_is_refused(site, run, names):
+    code, shown = run({name: site.files["wrong_moment"][name] for name in names})
+    assert code == 1
+    assert "refused, wrong_moment" in shown and "total moment 0.00 μB, expected 7.00" in shown
+
+
+def test_without_a_config_none_is_asked_for(site, run):
+    assert run(site.files["wrong_moment"], config=False)[0] == 0
+
+
+def test_without_moments_it_is_not_judged_and_that_is_said(site, run):
+    code, shown = run({"vasprun.xml": site.files["wrong_moment"]["vasprun.xml"]})
+    assert code == 0
+    assert "1 of the frames accepted give no magnetic moments; their spin state was not judged" in shown
+
+
+@pytest.mark.parametrize("local", [True, False], ids=["with local moments", "without LORBIT"])
+def test_the_spin_state_of_another_calculation_is_not_judged(site, run, local):
+    # Neither refused for a foreign moment, nor accepted by one.
+    outcar = site.files["wrong_moment"]["OUTCAR"].replace("energy(sigma->0) =", "energy(sigma->0) = 1")
+    if not local:
+        outcar = outcar.replace("magnetization (x)", "")
+    code, shown = run(site.files["fine"] | {"OUTCAR": outcar})
+    assert code == 0
+    assert "moments of OUTCAR left out: energy or positions there are of another calculation" in shown
+    assert "1 of the frames accepted give no magnetic moments" in shown
+
+
+def test_the_moment_of_the_cell_counts_not_the_sum_over_spheres(site, run):
+    outcar = site.files["fine"]["OUTCAR"]
+    head, mark, table = outcar.partition("magnetization (x)")
+    emptied = re.sub(r"(\n +\d+ +0\.000 +0\.000)   \d\.\d{3}   \d\.\d{3}", r"\1   0.000   0.000", table)
+    assert emptied != table
+    code, _ = run(site.files["fine"] | {"OUTCAR": head + mark + emptied})
+    assert code == 0
+
+
+@pytest.mark.parametrize(("local_muB", "accepted"), [(6.1, True), (7.0, True), (5.0, False), (9.0, False)])
+def test_local_moments_alone_may_miss_what_lies_between_the_spheres(site, run, tmp_path, local_muB, accepted):
+    atoms = nvp(2.5)
+    frame = labelled(
+        atoms, -1.0, np.zeros((len(atoms), 3)), None, np.full(len(atoms), local_muB / len(atoms)),
+        config_id="a", step=0, engine="vasp", settings_hash=site.hash, converged=True,
+    )  # fmt: skip
+    write_frames(tmp_path / "frames.extxyz", [frame])
+    code, shown = run({"frames.extxyz": (tmp_path / "frames.extxyz").read_text()})
+    assert (code == 0) == accepted, shown
+    assert accepted or f"sum of local moments {local_muB:.2f} μB, expected 7.00" in shown
+
+
+def test_total_moments_of_a_real_file():
+    spins = read_spins(next((DATA / "spin-relax").glob("OUTCAR*")))
+    # NUPDOWN = 2 holds the total; the sphere of the one atom holds a third of it.
+    assert [total for _, total in spins] == pytest.approx([2.0] * 5, abs=1e-6)
+    assert [float(local[0]) for local, _ in spins] == [0.781, 0.769, 0.700, 0.660, 0.646]
+    assert read_spins(next((DATA / "converged").glob("OUTCAR*"))) == [(None, None)]

@@ -1,0 +1,149 @@
+import numpy as np
+import pytest
+import torch
+
+from redoxmd.md.batched import pairs as device_pairs
+from redoxmd.md.batched.evaluation import BatchEvaluation
+from redoxmd.md.batched.pairs import PairRows, search
+from redoxmd.model.ensemble import Ensemble
+from redoxmd.model.graph import species_index
+from redoxmd.model.neighbours import find_pairs
+from tests.conftest import rock
+from tests.model.test_ensemble import ELEMENTS, members
+
+DOUBLE = 1e-10  # relative to the largest force: the same sums in another order
+SINGLE = 1e-5
+
+
+def crowd():
+    """Systems of several sizes; one has wandered through many cells, one has free faces, one atom is missing of one."""
+    systems = [rock(1), rock(2), rock(1).repeat((2, 1, 3)), rock(1).repeat((1, 2, 1))[:-1]]
+    systems[1].positions += np.random.default_rng(1).integers(-7, 8, (len(systems[1]), 3)) @ np.asarray(systems[1].cell)
+    systems[2].pbc = [True, False, True]
+    return systems
+
+
+def padded(systems):
+    """Positions, cells, periodic, present, species as the batch has them."""
+    most = max(map(len, systems)) + 2
+    positions, present = np.zeros((len(systems), most, 3)), np.zeros((len(systems), most), dtype=bool)
+    species = np.zeros((len(systems), most), dtype=int)
+    for number, atoms in enumerate(systems):
+        positions[number, : len(atoms)], present[number, : len(atoms)] = atoms.positions, True
+        species[number, : len(atoms)] = species_index(atoms.numbers, ELEMENTS)
+    cells = np.array([np.asarray(atoms.cell) for atoms in systems])
+    periodic = np.array([atoms.pbc for atoms in systems])
+    return tuple(map(torch.from_numpy, (positions, cells, periodic, present, species.reshape(-1))))
+
+
+def rows_of(systems, reach_A=4.5):
+    positions, cells, periodic, present, _ = padded(systems)
+    rows = PairRows(*present.shape, far_A=2 * reach_A, device=torch.device("cpu"))
+    rows.put(torch.arange(len(systems)), search(positions, cells, periodic, present, reach_A), cells)
+    return rows
+
+
+@pytest.mark.parametrize("candidates", [1, 3000, 10**7])
+def test_the_same_pairs_as_the_host_s(monkeypatch, candidates):
+    monkeypatch.setattr(device_pairs, "CANDIDATES", candidates)
+    systems = crowd()
+    positions, cells, periodic, present, _ = padded(systems)
+    if candidates == 1:
+        systems, (positions, cells, periodic, present) = (
+            systems[:1],
+            (positions[:1], cells[:1], periodic[:1], present[:1]),
+        )
+    found = search(positions, cells, periodic, present, 4.5)
+    most = present.shape[1]
+    for number, atoms in enumerate(systems):
+        mine = found.receiver // most == number
+        i, j = found.receiver[mine] - number * most, found.sender[mine] - number * most
+        shift = found.shift[mine].long().tolist()
+        ours = [(a, b, *s) for a, b, s in zip(i.tolist(), j.tolist(), shift, strict=True)]
+        pairs = find_pairs(atoms.positions, np.asarray(atoms.cell), atoms.pbc, 4.5)
+        shifts = pairs.shift.astype(int).tolist()
+        theirs = {(a, b, *s) for a, b, s in zip(pairs.receiver, pairs.sender, shifts, strict=True)}
+        assert len(ours) == len(set(ours))
+        assert set(ours) == theirs
+
+
+def test_a_place_and_its_reverse_are_one_pair_both_ways():
+    systems = crowd()
+    rows = rows_of(systems)
+    positions = padded(systems)[0]
+    vectors = rows.vectors_A(positions).view(-1, 3)
+    paired = vectors.norm(dim=1) < 4.5
+    assert torch.equal(rows.reverse[rows.reverse], torch.arange(len(rows.reverse)))
+    assert torch.equal(vectors[rows.reverse][paired], -vectors[paired])
+    receiver = torch.arange(len(rows.sender)).repeat_interleave(rows.width)
+    assert torch.equal(rows.sender.view(-1)[rows.reverse], receiver)
+    assert torch.equal(rows.reverse[~paired], torch.arange(len(paired))[~paired])
+
+
+def test_rows_that_overflow_are_widened_and_lose_nothing():
+    systems = crowd()
+    positions, cells, periodic, present, _ = padded(systems)
+    rows = PairRows(*present.shape, far_A=9.0, device=torch.device("cpu"))
+    expected = rows_of(systems)
+    widths = set()
+    for number in (2, 0, 3, 1):
+        one = slice(number, number + 1)
+        found = search(positions[one], cells[one], periodic[one], present[one], 4.5)
+        rows.put(torch.tensor([number]), found, cells[one])
+        widths.add(rows.width)
+    assert len(widths) > 1 and rows.generation == len(widths)
+    assert torch.equal(rows.sender, expected.sender)
+    assert torch.equal(rows.offset_A, expected.offset_A)
+    assert torch.equal(rows.reverse, expected.reverse)
+
+
+def test_a_system_that_leaves_takes_its_pairs_along():
+    systems = crowd()
+    rows = rows_of(systems)
+    positions, cells, periodic, present, _ = padded(systems)
+    found = search(positions[:1], cells[:1], periodic[:1], present[:1], 4.5)
+    rows.put(torch.tensor([1]), found, cells[:1])
+    assert int((rows.sender[present.shape[1] : 2 * present.shape[1]] // present.shape[1] != 1).sum()) == 0
+    assert torch.equal(rows.reverse[rows.reverse], torch.arange(len(rows.reverse)))
+
+
+def test_an_atom_lost_in_space_is_an_error():
+    positions, cells, periodic, present, _ = padded([rock(1)])
+    positions[0, 0] += 600 * cells[0, 0]
+    with pytest.raises(RuntimeError, match="cells away"):
+        search(positions, cells, periodic, present, 4.5)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, DOUBLE), (torch.float32, SINGLE)])
+@pytest.mark.parametrize("core", [True, False])
+def test_forces_and_energies_are_those_of_the_plain_path(dtype, tolerance, core):
+    systems = crowd()
+    positions, _, _, present, species = padded(systems)
+    ensemble = Ensemble(members(3, dtype, layers=3, core_repulsion=core), evaluation="plain")
+    for number, member in enumerate(ensemble.members):
+        member.reference_eV += torch.arange(4) + number
+    found = BatchEvaluation(ensemble)(positions, species, present, rows_of(systems))
+    exact = Ensemble([member.double() for member in ensemble.members], evaluation="plain")
+    for number, atoms in enumerate(systems):
+        expected = exact.predict(atoms)
+        size = np.abs(expected.member_forces_eV_A).max()
+        forces = found.member_forces_eV_A[:, number]
+        np.testing.assert_allclose(forces[:, : len(atoms)], expected.member_forces_eV_A, atol=tolerance * size, rtol=0)
+        assert not forces[:, len(atoms) :].any()
+        scale = np.abs(expected.energies_eV).max()
+        assert float(found.energy_eV[number]) == pytest.approx(expected.energy_eV, abs=tolerance * scale)
+
+
+def test_empty_places_and_other_systems_change_nothing():
+    """Bit by bit: more room in a row, other systems beside it, not even a system that is nowhere."""
+    systems = crowd()
+    ensemble = Ensemble(members(2, torch.float32), evaluation="plain")
+    positions, _, _, present, species = padded(systems)
+    rows = rows_of(systems)
+    first = BatchEvaluation(ensemble)(positions, species, present, rows)
+    positions[2] = np.nan
+    second = BatchEvaluation(ensemble)(positions, species, present, rows)
+    kept = [0, 1, 3]
+    assert torch.equal(second.member_forces_eV_A[:, kept], first.member_forces_eV_A[:, kept])
+    assert torch.equal(second.energy_eV[kept], first.energy_eV[kept])
+    assert second.member_forces_eV_A[:, 2, : len(systems[2])].isnan().all()

@@ -1,0 +1,225 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from redoxmd.charges.states import fit_record
+from redoxmd.cli import main
+from redoxmd.config import parse_config
+from redoxmd.files.records import write_json
+from redoxmd.files.trajectory import write_segment
+from redoxmd.runs.run_tables import (
+    calibration_tables,
+    electron_record,
+    error_table,
+    run_table,
+    summarise_run,
+    trace_table,
+)
+from redoxmd.runs.status import describe, headline_lines
+from tests.files.test_trajectory import piece
+
+CONFIG = parse_config(
+    {
+        "run": "r",
+        "aimd": {"starts": [{"x": 3.0, "seeds": [0, 1]}]},
+        "production": {"x": [3.0], "temperatures_K": [500, 600], "replicas": 1, "supercell": [1, 1, 1]},
+    }
+)
+ERRORS = [{"member": -1, "set": "test", "force_mae_eV_A": 0.25, "energy_mae_meV_atom": 8.7, "n_frames": 22}]
+CONCERTED = ("n_site_jumps", "n_neighbouring", "n_neighbouring_chance", "n_exchanges")
+RUN = {"structure": "s", "end_reason": "close_contact", "survived_ps": 0.9, "target_ps": 2.0, "n_candidates": 7}
+DECISION = {
+    "generation": 0,
+    "phase": "small",
+    "status": "go_on",
+    "label_ids": ["g0f000", "g0f001"],
+    "figures": {"candidates_per_ps": 3.5, "runs": [RUN]},
+}
+REFUSED = {"label_id": "g0f001", "refusal": {"reason": "unconverged", "detail": "", "step": 0}}
+
+
+def put(root, path, record):
+    file = root / path
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(record))
+
+
+def test_not_started(tmp_path):
+    assert "not started" in describe(tmp_path / "none", CONFIG)
+
+
+def test_a_run_on_its_way(tmp_path):
+    put(tmp_path, "aimd/x3.000_random0_1x1x1/record.json", {"n_frames": 5, "refusal": None})
+    put(tmp_path, "train/gen0/ensemble.json", {"errors": ERRORS})
+    (tmp_path / "train/gen0/member0.pt").touch()
+    put(tmp_path, "explore/gen0/s.json", RUN)
+    put(tmp_path, "gate/gen0.json", DECISION)
+    put(tmp_path, "label/gen0/g0f000.json", {"label_id": "g0f000", "refusal": None})
+    put(tmp_path, "label/gen0/g0f001.json", REFUSED)
+    trajectory = piece(0, 5)
+    trajectory.metadata.update(recorded_ps=250.0, ns_per_day=1.5, end_reason="completed")
+    (tmp_path / "production").mkdir()
+    write_segment(tmp_path / "production/x3.000_preferred0_1x1x1_T500K.h5", trajectory)
+    # Finished runs keep their states as well.
+    for kelvin in (500, 600):
+        state = tmp_path / f"state/production/x3.000_preferred0_1x1x1_T{kelvin}K"
+        state.mkdir(parents=True)
+        np.savez(state / "state.npz", step=np.asarray(500_000), spent_s=np.asarray(43_200.0))
+    text = describe(tmp_path, CONFIG)
+    assert "T500K" not in text
+    for line in (
+        "  x3.000_preferred0_1x1x1_T600K: 250 of 1e+03 ps, equilibration included, 0.5 ns/day, 36.2 h left",
+        "aimd: 1 of 2 runs done, 5 frames",
+        "generation 0: 1 of 4 members trained",
+        "test: force MAE 0.250 eV/Å, energy MAE 8.7 meV/atom (22 frames)",
+        "explore s: 0.9 of 2 ps, close_contact, 7 candidates",
+        "gate (small): go_on; labels: 2 of 2 done, 1 refused or cut short (g0f001 unconverged)",
+        "density: no model yet",
+        "production: 1 of 2 trajectories, 0.25 ns, median 1.5 ns/day, 0 ended early",
+    ):
+        assert line in text
+
+
+def test_headline_numbers():
+    ensemble = {"errors": [*ERRORS, {**ERRORS[0], "member": 0}], "calibration": {"scale": 1.3}}
+    moved = {
+        "x": 2.0,
+        "temperature_K": 900.0,
+        "n_jumps": 4,
+        "D_jumps_cm2_s": 3e-6,
+        "D_jumps_error_cm2_s": 1e-6,
+        "D_jumps_limit_cm2_s": float("nan"),
+    }
+    still = {**moved, "n_jumps": 0, "D_jumps_cm2_s": 0.0, "D_jumps_limit_cm2_s": 2e-7}
+    fits = [{"x": 2.0, "fitted": False, "reason": "1 of 2 temperatures"}]
+    sites = [{"kind": "Na1", "x": 2.0, "temperature_K": 900.0, "occupancy": 0.97}]
+    near = {"n_site_jumps": 8.0, "n_neighbouring": 4.0, "n_neighbouring_chance": 1.25, "n_exchanges": 2.0}
+    concerted = [{"temperature_K": 900.0, **near}, {"temperature_K": 300.0, **dict.fromkeys(near, "nan")}]
+    summary = summarise_run(ensemble, [DECISION], [moved, still], fits, concerted, sites)
+    assert len(summary["errors"]) == 1
+    text = "\n".join(headline_lines(summary))
+    for part in (
+        "generation 0: survived 0.9 ps, 3.5 candidates/ps, 2 labels, go_on",
+        "D at x = 2, 900 K: 3e-06 ± 1e-06 cm²/s, 4 jumps",
+        "< 2e-07 cm²/s, 0 jumps",
+        "Ea at x = 2: not fitted: 1 of 2 temperatures",
+        "Na1 at x = 2, 900 K: 0.97 ions per site",
+        "900 K: 4 of 8 jumps between sites with one of a neighbour (1.2 by chance), 2 exchanges",
+    ):
+        assert part in text
+
+
+def test_tables_of_a_run(tmp_path):
+    assert error_table([{"errors": ERRORS}, {"errors": ERRORS}])["generation"].tolist() == [0, 1]
+    assert run_table([DECISION]).loc[0, "survived_ps"] == pytest.approx(0.9)
+    paths = []
+    for generation in (0, 1):
+        path = tmp_path / f"gen{generation}" / "s.csv"
+        path.parent.mkdir()
+        path.write_text("time_fs,spread_eV_A,temperature_K,candidate\n0,0.5,900,False\n10,1.5,950,True\n")
+        paths.append(str(path))
+    traces = trace_table(paths)
+    assert traces["generation"].tolist() == [0, 0, 1, 1]
+    assert set(traces["structure"]) == {"s"}
+    assert traces["candidate"].tolist() == [False, True] * 2
+
+
+def test_calibration_without_a_test_set():
+    record = {
+        "expected_fraction": [0.0, 1.0],
+        "observed_fraction": [0.0, 1.0],
+        "spread_eV_A": [0.2],
+        "rmse_eV_A": [0.3],
+        "n": [9],
+        "miscalibration_area": 0.02,
+    }
+    curves, bins, areas = calibration_tables({"calibration": {"scale": 1.0, "validation": record}})
+    assert set(curves["set"]) == set(bins["set"]) == {"validation"}
+    assert areas == {"validation": 0.02}
+
+
+def test_electrons_on_their_way(tmp_path):
+    put(tmp_path, "density/model.pt", {})
+    table = "key,set,nmae_total_percent,nmae_spin_percent\na,test,1.5,30\nb,test,2.5,50\n"
+    (tmp_path / "density/errors.csv").write_text(table)
+    text = describe(tmp_path, CONFIG)
+    assert "density: model trained" in text
+    assert "  test: NMAE 2.00 % (total), 40.0 % (spin)" in text
+    assert "charges: 0 of 2 trajectories" in text
+
+
+def test_headlines_of_the_electrons():
+    errors = pd.DataFrame(
+        {"key": ["a"], "set": ["test"], "nmae_total_percent": [1.2], "nmae_spin_percent": [33.0]},
+    )
+    charge, moment = [2.0, 2.01, 2.25, 1.99] * 5, [2.0, 2.0, 1.0, 1.98] * 5
+    charges = pd.DataFrame(
+        {
+            "set": "test",
+            "element": "V",
+            "reference_charge_e": charge,
+            "predicted_charge_e": np.array(charge) + 0.01,
+            "reference_moment_muB": moment,
+            "predicted_moment_muB": moment,
+        }
+    )
+    mixture = fit_record(charges, (3, 4))
+    record = electron_record(errors, charges, mixture, "V")
+    summary = summarise_run({"errors": ERRORS, "calibration": {"scale": 1.0}}, [], [], [], [], [], electrons=record)
+    text = "\n".join(headline_lines(summary))
+    assert "density, test: NMAE 1.20 % (total), 33.0 % (spin); charge 0.010 e, moment 0.00 μB" in text
+    assert "same oxidation state for 20 of 20" in text
+    assert "3+ at 2.00" in text
+
+
+def test_starts_found_by_basin_hopping_are_counted(tmp_path):
+    (tmp_path / "basins").mkdir()
+    (tmp_path / "basins/x3.000_preferred0_1x1x1.extxyz").touch()
+    assert "basins" not in describe(tmp_path, CONFIG)
+    enabled = CONFIG.model_copy(update={"basins": CONFIG.basins.model_copy(update={"enabled": True})})
+    assert "basins: 1 of 1 starts for production" in describe(tmp_path, enabled)
+
+
+def test_barriers_are_told(tmp_path):
+    keys = ("forward_eV", "forward_spread_eV", "back_eV", "back_spread_eV")
+    record = {f"barrier_{key}": value for key, value in zip(keys, (0.41, 0.03, 0.2, 0.01), strict=True)}
+    put(tmp_path, "neb/hop.json", record)
+    path = {"name": "hop", "x": 3.0, "moves": [["Na2:0", "Na2:3"]]}
+    config = parse_config({"run": "r", "neb": {"paths": [path, {**path, "name": "other"}]}})
+    text = describe(tmp_path, config)
+    assert "neb: 1 of 2 paths" in text
+    assert "hop: barrier 0.410 ± 0.030 eV, back 0.200 ± 0.010 eV" in text
+    put(tmp_path, "neb/other.json", {"path": "other", "reason": "no ion changed its site in 3 trajectories"})
+    assert "other: no path, no ion changed its site in 3 trajectories" in describe(tmp_path, config)
+    assert "neb" not in describe(tmp_path, CONFIG)
+
+
+def test_a_run_whose_cell_may_be_empty_ends_with_its_numbers(tmp_path, monkeypatch, capsys):
+    """No ions, no D: JSON has no NaN, so records spell it; `redoxmd status` is the end of `make run`."""
+    monkeypatch.chdir(tmp_path)
+    nothing = float("nan")
+    empty = {
+        "x": 0.0,
+        "temperature_K": 300.0,
+        "n_jumps": 0,
+        "D_jumps_cm2_s": nothing,
+        "D_jumps_error_cm2_s": nothing,
+        "D_jumps_limit_cm2_s": nothing,
+    }
+    fits = [{"x": 0.0, "fitted": False, "reason": "0 of 1 temperatures", "Ea_eV": nothing, "Ea_error_eV": nothing}]
+    decision = {**DECISION, "figures": {"candidates_per_ps": float("inf"), "runs": [{**RUN, "survived_ps": nothing}]}}
+    ensemble = {"errors": [{**ERRORS[0], "energy_mae_meV_atom": nothing}], "calibration": {"scale": nothing}}
+    concerted = [{"temperature_K": 300.0, **dict.fromkeys(CONCERTED, nothing)}]
+    sites = [{"kind": "Na1", "x": 0.0, "temperature_K": 300.0, "occupancy": nothing}]
+    summary = summarise_run(ensemble, [decision], [empty], fits, concerted, sites)
+    write_json(tmp_path / "results/r/summary.json", summary)
+    write_json(tmp_path / "results/r/train/gen0/ensemble.json", ensemble)
+    write_json(tmp_path / "results/r/explore/gen0/s.json", {**RUN, "survived_ps": nothing})
+    (tmp_path / "config.yaml").write_text("run: r\nproduction: {x: [0.0], temperatures_K: [300]}\n")
+    assert main(["status", "config.yaml"]) == 0
+    text = capsys.readouterr().out
+    assert "D at x = 0, 300 K: no value (no ions or no time)" in text
+    assert "Ea at x = 0: not fitted: 0 of 1 temperatures" in text
+    assert "energy MAE nan meV/atom" in text and "inf candidates/ps" in text
