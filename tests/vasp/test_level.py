@@ -143,8 +143,10 @@ class TestTags:
         put("md", vasprun("6.3.2", shift=0.01, incar=md | {"ML_LMLFF": True, "ISYM": 0}))
         put("explicit", vasprun("5.4.4", shift=0.02, incar={"EFIELD": 0.0, "AGGAC": 1.0, "SAXIS": [0.0, 0.0, 1.0]}))
         put("old", vasprun("5.2.2", shift=0.03))
+        nuclei = {"LEFG": True, "QUAD_EFG": [104.1, -52.0, -25.6], "LHYPERFINE": True, "NGYROMAG": [11.3, 11.2, -5.8]}
+        put("read_out", vasprun("6.3.2", shift=0.04, incar=nuclei | {"LKPROJ": True}))
         accepted, refused = imported(tmp_path)
-        assert (accepted, refused) == (["explicit", "md", "old", "static"], {})
+        assert (accepted, refused) == (["explicit", "md", "old", "read_out", "static"], {})
 
     def test_a_list_of_gamma_alone_is_a_grid(self, put, tmp_path):
         grid = vasprun("6.3.2").replace("       2        2        2 ", "       6        6        6 ")
