@@ -15,6 +15,7 @@ from redoxmd.config.sections import Diffusion, Figures
 from redoxmd.counting import count_interval, share_interval
 from redoxmd.diffusion.arrhenius import fits_by_method
 from redoxmd.diffusion.mechanism import Event, Move
+from redoxmd.diffusion.posterior import LineFit
 from redoxmd.figures import (
     calibration,
     fig3a_errors,
@@ -56,6 +57,7 @@ def diffusivities(xs=(2.0, 2.5, 3.0), kelvins=(800.0, 1000.0, 1200.0), still=3.0
                     "n_jumps": jumps,
                     "time_ps": 10.0,
                     "ion_time_ps": 60.0,
+                    "sites_ion_time_ps": 60.0,
                     "jumps_no_transport": "",
                     "sites_no_transport": "",
                     "D_jumps_cm2_s": D if jumps else 0.0,
@@ -76,8 +78,17 @@ def diffusivities(xs=(2.0, 2.5, 3.0), kelvins=(800.0, 1000.0, 1200.0), still=3.0
     return pd.DataFrame(rows, columns=columns)
 
 
+def msd_line(row):
+    exponent = 0.5 if row["msd_regime"] == "subdiffusive" else 1.0
+    variance = np.array([row["D_msd_error_cm2_s"] ** 2, 0.0, 0.0])
+    return LineFit(row["D_msd_cm2_s"], variance, exponent, 0.1, 100.0, 3e-8)
+
+
 def fits(table):
-    rows = [{"x": x, **fits_by_method(group, Diffusion())} for x, group in table.groupby("x")]
+    rows = [
+        {"x": x, **fits_by_method(group, [msd_line(row) for _, row in group.iterrows()], Diffusion())}
+        for x, group in table.groupby("x")
+    ]
     columns = list(rows[0]) if rows else list(fits(diffusivities((2.0,), (800.0,))).columns)
     return pd.DataFrame(rows, columns=columns)
 

@@ -16,8 +16,8 @@ def draw(fits: pd.DataFrame, settings: Figures) -> Figure:
     """The table as a picture: activation energies from jumps, from jumps between sites and from the MSD.
 
     Args:
-        fits: x, Ea_eV, Ea_error_eV, log10_D0, log10_D0_error, fitted, reason, n_temperatures; the same with the
-            prefixes `sites_` and `msd_`; Ea_low_eV and Ea_high_eV (95 %) where a fit has them.
+        fits: x, Ea_eV, Ea_error_eV, log10_D0, log10_D0_error, fitted, reason, n_temperatures; left_out; the
+            same with the prefixes `sites_` and `msd_`; Ea_low_eV and Ea_high_eV (95 %) where a fit has them.
     """
     figure, axes = new_figure(settings, height_ratio=0.1 + 0.05 * (len(fits) + 1), width=2.0)
     axis = axes[0, 0]
@@ -45,8 +45,16 @@ def draw(fits: pd.DataFrame, settings: Figures) -> Figure:
 def _cells(row: pd.Series) -> list[str]:
     prefactor = f"{row['log10_D0']:.1f} ± {row['log10_D0_error']:.1f}".replace("-", "−") if row["fitted"] else "–"
     by_jumps, by_sites, by_msd = (_activation(row, prefix) for prefix in ("", "sites_", "msd_"))
-    remark = "" if row["fitted"] else str(row["reason"])
+    remark = "; ".join(part for part in (_remark(row, ""), _remark(row, "msd_")) if part)
     return [f"{row['x']:g}", by_jumps, prefactor, by_sites, by_msd, remark]
+
+
+def _remark(row: pd.Series, prefix: str) -> str:
+    """Why there is no fit from jumps, and temperatures that a fit leaves out."""
+    if not row[f"{prefix}fitted"]:
+        return "" if prefix else str(row["reason"])
+    without = row.get(f"{prefix}left_out", "")
+    return f"{'MSD: ' if prefix else ''}without {without}" if isinstance(without, str) and without else ""
 
 
 def _activation(row: pd.Series, prefix: str) -> str:
