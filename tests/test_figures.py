@@ -4,12 +4,14 @@ import os
 import re
 import subprocess
 import sys
+from itertools import pairwise
 
 import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
 from ase import Atoms
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from redoxmd.config.sections import Diffusion, Figures
 from redoxmd.counting import count_interval, share_interval
@@ -419,6 +421,22 @@ def test_table_2_has_a_row_for_every_concentration():
     asymmetric = fits(diffusivities()).assign(Ea_low_eV=0.2, Ea_high_eV=0.5)
     (table,) = table2_activation.draw(asymmetric, STYLE).axes[0].tables
     assert table[1, 1].get_text().get_text() == "0.35 (0.20 to 0.50)"
+
+
+def test_table_2_names_what_fits_leave_out_within_the_picture():
+    without = ", ".join(f"{kelvin} K: subdiffusive" for kelvin in (600, 700, 800, 900))
+    figure = table2_activation.draw(
+        fits(diffusivities()).assign(left_out="", msd_fitted=True, msd_left_out=without), STYLE
+    )
+    FigureCanvasAgg(figure).draw()
+    (table,) = figure.axes[0].tables
+    cells = [cell.get_text() for (row, column), cell in table.get_celld().items() if column == 5 and row]
+    assert all(without in " ".join(text.get_text().split()) for text in cells)
+    for text in cells:
+        box = text.get_window_extent()
+        assert box.x1 <= figure.bbox.x1 and box.y0 >= figure.bbox.y0
+    boxes = sorted((text.get_window_extent() for text in cells), key=lambda box: box.y0)
+    assert all(above.y0 >= below.y1 for below, above in pairwise(boxes))
 
 
 def test_what_follows_the_peak_of_the_distinct_part_is_seen():
