@@ -21,7 +21,7 @@ from redoxmd.runs.commands import add_commands as add_upkeep_commands
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; a RedoxmdError, or a file that the system does not deliver, is one line and exit status 1."""
     for stream in (sys.stdout, sys.stderr):
-        # A terminal that knows ASCII alone shows `?` for Å; it is no reason to stop.
+        # An ASCII terminal shows `?` for Å instead of an encoding error.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     options = _parser().parse_args(arguments)
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return status
     except BrokenPipeError:
-        # `redoxmd trace … | head`: who read has seen enough.
+        # The reader closed the pipe, as in `redoxmd trace … | head`.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except RedoxmdError as error:
@@ -50,16 +50,16 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, function, text in (
         ("check", _check, "validate a config and print its plan"),
-        ("status", _status, "show where a run stands"),
+        ("status", _status, "show the progress of a run"),
         ("path", _path, "print the results folder of a run"),
     ):
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument("config", type=Path, metavar="CONFIG", nargs="?", default=DEFAULT)
         command.set_defaults(command=function)
         if name == "check":
-            text = "instead, what the next start would run again, why, and its price"
+            text = "list instead the jobs that the next start would repeat, with reasons and costs"
             command.add_argument("--changes", action="store_true", help=text)
-            text = "besides, whether a site takes the jobs: Slurm is asked about each kind, a short job looks at a node"
+            text = "also test a site profile: ask Slurm about each kind of job and inspect a node in a short job"
             command.add_argument("--profile", metavar="NAME", help=text)
     schema = commands.add_parser("schema", help="write the config's schema and documented defaults")
     schema.add_argument("--root", type=Path, default=Path(), help="the repository")

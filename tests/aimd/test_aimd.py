@@ -183,10 +183,10 @@ def test_a_run_without_any_frame_is_an_error(tmp_path):
 def test_a_lying_engine_is_refused(tmp_path):
     class Broken(ToyEngine):
         def calculate(self, atoms):
-            from redoxmd.engines.base import checked
+            from redoxmd.engines.base import check_result
 
             honest = super().calculate(atoms)
-            return checked(Result(np.nan, honest.forces_eV_A), atoms, 100.0)
+            return check_result(Result(np.nan, honest.forces_eV_A), atoms, 100.0)
 
     assert run(tmp_path, Broken(Engine(name="toy"))).refusal["reason"] == "not_finite"
 

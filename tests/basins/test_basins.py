@@ -193,7 +193,7 @@ class TestOccupation:
         assert len(set(sites.tolist())) == len(occupation.ions) == 10
         assert [occupation.names[site] for site in sites] == atoms.arrays["site"][occupation.ions].tolist()
         distances = np.linalg.norm(
-            atoms.positions[occupation.ions] - occupation.places_A(atoms.positions)[sites], axis=1
+            atoms.positions[occupation.ions] - occupation.site_positions_A(atoms.positions)[sites], axis=1
         )
         assert distances.max() < 1e-6
 
@@ -213,5 +213,5 @@ class TestOccupation:
         ion = int(occupation.ions[2])
         occupation.move(atoms.positions, ion, site)
         assert occupation.sites_of(atoms.positions)[2] == site
-        assert occupation.renamed(atoms).arrays["site"][ion] == occupation.names[site]
+        assert occupation.with_current_sites(atoms).arrays["site"][ion] == occupation.names[site]
         assert occupation.labels[site].split(":")[0] == occupation.names[site]

@@ -7,7 +7,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 from redoxmd.config.sections import AseEngine, Engine, Gpaw, GpawConvergence, Structures, Toy, Vasp
 from redoxmd.engines import engine_available, get_engine, settings_hash, toy
-from redoxmd.engines.base import Result, checked
+from redoxmd.engines.base import Result, check_result
 from redoxmd.errors import EngineMissing, LabelRefused
 from redoxmd.files.frames import read_frames, write_frames
 from redoxmd.md.langevin import Langevin
@@ -44,14 +44,14 @@ class TestVerdict:
     def refused(self, **changes):
         atoms = nvp()
         with pytest.raises(LabelRefused) as caught:
-            checked(result(atoms, **changes), atoms, 50.0)
+            check_result(result(atoms, **changes), atoms, 50.0)
         return caught.value.reason
 
     def test_good_results_pass(self):
         atoms = nvp()
         forces = np.zeros((len(atoms), 3))
         forces[0, 0] = 49.9
-        assert checked(result(atoms, forces_eV_A=forces), atoms, 50.0).energy_eV == 0.0
+        assert check_result(result(atoms, forces_eV_A=forces), atoms, 50.0).energy_eV == 0.0
 
     @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
     def test_not_finite(self, bad):
@@ -137,7 +137,7 @@ class TestToy:
         for (a, b), contact in toy.CONTACT_A.items():
             r = np.linspace(1.0, 3.5, 5001)
             i, j = (np.full(len(r), Atoms(s).numbers[0]) for s in (a, b))
-            assert r[toy.pair_energy(i, j, r)[0].argmin()] == pytest.approx(contact, abs=1e-3)
+            assert r[toy.ionic_pair_energy(i, j, r)[0].argmin()] == pytest.approx(contact, abs=1e-3)
 
     @pytest.mark.parametrize("x", [2.0, 3.0])
     def test_the_crystal_lives_at_1000_K(self, x):

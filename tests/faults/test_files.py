@@ -155,14 +155,14 @@ def test_a_date_in_the_future_stops_no_job(tmp_path, monkeypatch, calm):
 
 def test_positions_that_are_no_numbers_are_no_label(tmp_path):
     """What a broken node may compute."""
-    from redoxmd.engines.base import Result, checked
+    from redoxmd.engines.base import Result, check_result
     from redoxmd.errors import LabelRefused
 
     atoms = test_aimd.nvp()
     forces = np.zeros((len(atoms), 3))
     forces[3, 1] = np.nan
     with pytest.raises(LabelRefused, match="not_finite"):
-        checked(Result(-1.0, forces), atoms, 100.0)
+        check_result(Result(-1.0, forces), atoms, 100.0)
 
 
 def test_a_config_that_is_cut(tmp_path):

@@ -12,7 +12,7 @@ from redoxmd.files.frames import read_frames, write_frames
 from redoxmd.files.layout import event_trajectories
 from redoxmd.jobs.checkpoint import Checkpoint
 from redoxmd.md.frame_gate import GateSettings
-from redoxmd.neb.band import NoPath, along_the_way, find_path
+from redoxmd.neb.band import NoPath, find_path, interpolate_md_path
 from redoxmd.neb.event import event_of_path, event_record, frames_of_event
 from redoxmd.neb.profile import join_profiles
 from redoxmd.neb.run import run_path, without_path
@@ -155,7 +155,7 @@ class TestTheWay:
     @pytest.mark.parametrize("wiggle", [0.0, 0.1])
     def test_images_lie_on_it_at_equal_progress(self, wiggle):
         ends = self.ends()
-        between = along_the_way(ends, self.way(wiggle=wiggle), np.array([0]), 7)
+        between = interpolate_md_path(ends, self.way(wiggle=wiggle), np.array([0]), 7)
         x, y = between[:, 0, :2].T
         np.testing.assert_allclose(x, np.linspace(0, 3, 7)[1:-1], atol=1e-9)
         np.testing.assert_allclose(y, 1 - (x - 1.5) ** 2 / 2.25, atol=0.05)
@@ -164,8 +164,8 @@ class TestTheWay:
         )
 
     def test_with_too_few_frames_it_is_not_known(self):
-        assert along_the_way(self.ends(), self.way(3), np.array([0]), 9) is None
-        assert along_the_way(self.ends(), np.zeros((0, 2, 3)), np.array([0]), 9) is None
+        assert interpolate_md_path(self.ends(), self.way(3), np.array([0]), 9) is None
+        assert interpolate_md_path(self.ends(), np.zeros((0, 2, 3)), np.array([0]), 9) is None
 
     def test_the_barrier_is_the_same_from_either_start(self, tmp_path):
         ends = self.ends()

@@ -24,7 +24,7 @@ from redoxmd.neb.profile import (
     image_frames,
     join_profiles,
     profile_table,
-    reference_energies,
+    single_point_energies,
 )
 from redoxmd.structures.build import build
 from redoxmd.structures.geometry import Periodic
@@ -139,7 +139,7 @@ def test_an_end_that_does_not_relax_or_leaves_its_site_is_an_error(tmp_path):
     single = Surface(
         lambda atoms: (float((atoms.positions[:1] ** 2).sum()), np.array([-2 * atoms.positions[0], [0, 0, 0]]))
     )
-    with pytest.raises(DataError, match=r"final end is no minimum .*Na2:0 → Na1:0"):
+    with pytest.raises(DataError, match=r"final end is not a minimum .*Na2:0 → Na1:0"):
         band(tmp_path / "b", make=lambda: Surface(single.function))
 
 
@@ -148,7 +148,7 @@ def test_forces_that_are_no_numbers_end_it(tmp_path):
         energy, forces = double_well(BARRIER_EV)(atoms)
         return energy, np.full_like(forces, np.nan) if abs(atoms.positions[0, 0] - 1.5) < 1 else forces
 
-    with pytest.raises(DataError, match="no number"):
+    with pytest.raises(DataError, match="NaN or infinite"):
         band(tmp_path, broken)
 
 
@@ -200,7 +200,7 @@ class TestEnds:
         assert len(moved) == 2
         # Neighbouring sites, by the shortest way: 3 to 5 Å.
         assert np.linalg.norm(final.positions - initial.positions, axis=1).max() < 6.0
-        places = dict(zip(occupation.labels, occupation.places_A(final.positions), strict=True))
+        places = dict(zip(occupation.labels, occupation.site_positions_A(final.positions), strict=True))
         periodic = Periodic(np.asarray(atoms.cell))
         for start, end in moves:
             (ion,) = [ion for ion in moved if np.allclose(periodic.shortest(atoms.positions[ion] - places[start]), 0)]
@@ -249,7 +249,7 @@ def test_the_same_atoms_by_toy_as_ensemble_and_reference_agree(tmp_path):
     write_frames(tmp_path / "images.extxyz", frames)
     images = read_frames(tmp_path / "images.extxyz")
     engine = get_engine(Engine(name="toy"))
-    reference = reference_energies(images, engine, Checkpoint(tmp_path / "r", 0), "hop")
+    reference = single_point_energies(images, engine, Checkpoint(tmp_path / "r", 0), "hop")
     profiles, barriers = join_profiles({"hop": profile}, {"hop": record}, {"hop": reference})
     np.testing.assert_allclose(profiles["reference_eV"], profiles["energy_eV"], atol=1e-5)
     assert barriers["reference_forward_eV"][0] == pytest.approx(barriers["barrier_forward_eV"][0], abs=1e-5)
@@ -273,16 +273,16 @@ class Refusing:
 
 def test_a_refused_image_has_no_reference_energy_and_the_others_have(tmp_path):
     atoms, _ = nvp()
-    table = reference_energies([atoms] * 4, Refusing(2), Checkpoint(tmp_path / "r", 0), "p")
+    table = single_point_energies([atoms] * 4, Refusing(2), Checkpoint(tmp_path / "r", 0), "p")
     assert table["reference_refused"].tolist() == ["", "", "unconverged", ""]
     assert table["reference_total_eV"].isna().tolist() == [False, False, True, False]
 
 
 def test_reference_images_are_calculated_once(tmp_path):
     atoms, _ = nvp()
-    first = reference_energies([atoms] * 2, Refusing(9), Checkpoint(tmp_path / "r", 0), "p")
+    first = single_point_energies([atoms] * 2, Refusing(9), Checkpoint(tmp_path / "r", 0), "p")
     engine = Refusing(9)
-    table = reference_energies([atoms] * 4, engine, Checkpoint(tmp_path / "r", 0), "p")
+    table = single_point_energies([atoms] * 4, engine, Checkpoint(tmp_path / "r", 0), "p")
     assert engine.calls == 2
     assert table["reference_total_eV"][:2].tolist() == first["reference_total_eV"].tolist()
 

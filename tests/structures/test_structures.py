@@ -55,7 +55,7 @@ class TestNames:
 
     @pytest.mark.parametrize("name", ["x2_random0_1x1x1", "x2.000_sorted0_1x1x1", "x2.000_random0_1x1", "structure"])
     def test_other_names_are_refused(self, name):
-        with pytest.raises(StructureError, match="no structure name"):
+        with pytest.raises(StructureError, match="not a structure name"):
             parse_name(name)
 
 
@@ -153,7 +153,7 @@ class TestOwnMaterial:
             ({"source": "nowhere.cif"}, "no file nowhere.cif"),
             ({"mobile_ion": "Li"}, "holds no Li"),
             ({"preferred_site": "Na7"}, r"no site 'Na7'; the cell has \['Na1', 'Na2'\]"),
-            ({"sites": {"A": (2,)}, "preferred_site": "A"}, "2 is no Na atom"),
+            ({"sites": {"A": (2,)}, "preferred_site": "A"}, "2 is not a Na atom"),
             ({"sites": {"A": (0,)}, "preferred_site": "A"}, r"atoms \[1\] belong to no site"),
         ],
     )

@@ -20,13 +20,13 @@ from redoxmd.runs.status import describe
 from redoxmd.train.audit import check_labelled, check_run, too_short
 from redoxmd.train.audit.parity import (
     Residual,
+    describe_suspects,
     frames_to_audit,
-    names_of,
     read_suspects,
     residuals,
     robust_scores,
+    suspect_names,
     suspects,
-    suspicion,
 )
 from redoxmd.train.dataset import build_dataset, exclusions
 from redoxmd.train.trainer import train_member
@@ -391,12 +391,12 @@ def wrong(found, config_id, step, forces=lambda f: f, energy=0.0):
 class TestSuspects:
     def only(self, found, name, why):
         table = suspects(found)
-        assert names_of(table) == [name]
+        assert suspect_names(table) == [name]
         assert table.loc[table["suspect"], "why"].item().startswith(why)
 
     def test_good_labels_are_not_suspect(self):
         for seed in range(10):
-            assert names_of(suspects(smooth_residuals(seed=seed))) == []
+            assert suspect_names(suspects(smooth_residuals(seed=seed))) == []
 
     @pytest.mark.parametrize("step", [0, 1, 7, 19])
     def test_wrong_forces(self, step):
@@ -409,7 +409,7 @@ class TestSuspects:
             return changed
 
         table = suspects(wrong(smooth_residuals(), "c3", 9, change))
-        assert names_of(table) == ["c3/9"]
+        assert suspect_names(table) == ["c3/9"]
         assert "force of an atom" in table.loc[table["suspect"], "why"].item()
 
     def test_a_wrong_energy(self):
@@ -422,17 +422,17 @@ class TestSuspects:
 
     def test_the_ensemble_may_err_in_a_hot_run(self):
         """Ten times the error in a whole run is the model's, not the labels'."""
-        assert names_of(suspects(wrong(smooth_residuals(), "c1", None, lambda forces: 10 * forces))) == []
+        assert suspect_names(suspects(wrong(smooth_residuals(), "c1", None, lambda forces: 10 * forces))) == []
 
     def test_frames_without_neighbours(self):
         lone = [replace(r, config_id=f"{r.config_id}s{r.step}") for r in smooth_residuals(frames=10)]
         found = wrong(lone, "c0s3", 3, lambda forces: 40 * forces)
         table = suspects(found)
-        assert "c0s3/3" in names_of(table)
+        assert "c0s3/3" in suspect_names(table)
 
     def test_too_few_to_judge(self):
         assert np.isnan(robust_scores(np.arange(5.0), 0.1)).all()
-        assert names_of(suspects(wrong(smooth_residuals(1, 4), "c0", 2, random_error))) == []
+        assert suspect_names(suspects(wrong(smooth_residuals(1, 4), "c0", 2, random_error))) == []
         assert len(suspects([])) == 0
 
     def test_scores_are_robust(self):
@@ -445,11 +445,11 @@ class TestSuspects:
         table = suspects(wrong(smooth_residuals(), "c3", 4, random_error))
         table.to_csv(tmp_path / "suspects.csv", index=False)
         again = read_suspects(tmp_path / "suspects.csv")
-        assert names_of(again) == names_of(table) and list(again["why"]) == list(table["why"])
+        assert suspect_names(again) == suspect_names(table) and list(again["why"]) == list(table["why"])
 
     def test_the_line_in_the_log(self):
-        assert "20 suspect labels: a/0, " in suspicion([f"a/{k}" for k in range(20)])
-        assert "and 12 more" in suspicion([f"a/{k}" for k in range(20)])
+        assert "20 suspect labels: a/0, " in describe_suspects([f"a/{k}" for k in range(20)])
+        assert "and 12 more" in describe_suspects([f"a/{k}" for k in range(20)])
 
     def test_new_labels_are_always_looked_at(self):
         frames = [f for name in ("a", "b", "g0f000", "g1f000", "g1f001") for f in rocks(10, name)]
@@ -577,7 +577,7 @@ def test_planted_errors(tmp_path, monkeypatch):
         for size in (20, 24)
     ]
     table = suspects(residuals(Ensemble([result.member for result in members]), dataset.frames))
-    by_ensemble = set(names_of(table))
+    by_ensemble = set(suspect_names(table))
 
     def seen(where, found):
         hits = {name for name in found if name == where or (where.endswith("*") and name.startswith(where[:-1]))}

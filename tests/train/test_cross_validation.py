@@ -8,7 +8,7 @@ from redoxmd.config.sections import Member
 from redoxmd.files.frames import read_frames, write_frames
 from redoxmd.jobs.checkpoint import Checkpoint
 from redoxmd.model.ensemble import Ensemble
-from redoxmd.train.cross_validation import COLUMNS, left_out_errors
+from redoxmd.train.cross_validation import COLUMNS, held_out_errors
 from redoxmd.train.dataset import Dataset, build_dataset
 from redoxmd.train.trainer import train_member
 from tests.train.test_train import SETTINGS, configurations
@@ -27,7 +27,7 @@ def written(tmp_path):
 
 def errors(path, found, fold, settings=FOLDED):
     checkpoint = Checkpoint(path.parent / f"state{fold}", [fold])
-    return left_out_errors(read_frames(path), found, settings, fold, 1, checkpoint)
+    return held_out_errors(read_frames(path), found, settings, fold, 1, checkpoint)
 
 
 def test_every_configuration_is_judged_once(written):

@@ -7,7 +7,7 @@ import yaml
 from redoxmd.errors import DataError
 from redoxmd.files.frames import write_frames
 from redoxmd.files.records import file_sha256
-from redoxmd.train.dataset import Dataset, build_dataset, frame_identity, load_datasets, reference_energies
+from redoxmd.train.dataset import Dataset, build_dataset, fit_element_energies, frame_identity, load_datasets
 from tests.conftest import rock, spring_label
 from tests.train.test_train import SETTINGS, configurations, dataset, frames
 
@@ -21,8 +21,8 @@ def test_test_configurations_are_never_trained_on():
         1,
         "h",
     )
-    assert {f.info["config_id"] for f in joined.part("test")} == {"b"}
-    assert "b" not in {f.info["config_id"] for f in joined.part("train") + joined.part("validation")}
+    assert {f.info["config_id"] for f in joined.subset("test")} == {"b"}
+    assert "b" not in {f.info["config_id"] for f in joined.subset("train") + joined.subset("validation")}
     assert joined.configurations["b"].set == "test"
 
 
@@ -88,7 +88,7 @@ def test_missing_test_configuration_is_named():
         dataset(5, test_configurations=("nowhere",))
 
 
-def test_reference_energies_explain_a_linear_composition():
+def test_element_energies_explain_a_linear_composition():
     structures = []
     true = {8: -4.0, 11: -1.5, 15: -6.0, 23: -8.0}
     for seed in range(8):
@@ -97,7 +97,7 @@ def test_reference_energies_explain_a_linear_composition():
         frame = spring_label(atoms)
         frame.calc.results["energy"] = sum(true[z] for z in atoms.numbers)
         structures.append(frame)
-    fitted = reference_energies(structures, [8, 11, 15, 23])
+    fitted = fit_element_energies(structures, [8, 11, 15, 23])
     # Only the sodium content varies, so only its energy is determined, and every total.
     assert fitted[1] == pytest.approx(-1.5, abs=1e-8)
     for frame in structures:

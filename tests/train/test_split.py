@@ -128,7 +128,7 @@ def test_labels_join_the_set_of_their_ordering(tmp_path):
 def test_with_few_configurations_the_ends_of_runs_validate(tmp_path):
     frames = through_file(tmp_path, run("x1.000_random0", count=20), run("x2.000_random0", count=10))
     dataset = build_dataset(frames, settings(), 1, "h", NVP)
-    last = {(f.info["config_id"], f.info["step"]) for f in dataset.part("validation")}
+    last = {(f.info["config_id"], f.info["step"]) for f in dataset.subset("validation")}
     assert last == {("x1.000_random0", 18), ("x1.000_random0", 19), ("x2.000_random0", 9)}
     assert {item.set for item in dataset.configurations.values()} == {"mixed"}
 

@@ -3,7 +3,7 @@ from redoxmd.files.frames import read_frames
 from redoxmd.files.records import atomic_path, write_json
 from redoxmd.jobs.job import job, logger
 from redoxmd.model.ensemble import Ensemble, save_ensemble
-from redoxmd.train.audit.parity import frames_to_audit, names_of, residuals, suspects, suspicion
+from redoxmd.train.audit.parity import describe_suspects, frames_to_audit, residuals, suspect_names, suspects
 from redoxmd.train.calibration import calibrate, calibrated, evaluate, sample_frames
 from redoxmd.train.trainer import load_member
 
@@ -31,7 +31,7 @@ with job("train", snakemake.log[0], snakemake.threads):
     with atomic_path(snakemake.output.energies) as temporary:
         evaluation.energies.to_csv(temporary, index=False, float_format="%.8g")
     audit = suspects(residuals(ensemble, frames_to_audit(frames, seed, int(generation))))
-    if names := names_of(audit):
-        logger.warning("generation %s: %s", generation, suspicion(names))
+    if names := suspect_names(audit):
+        logger.warning("generation %s: %s", generation, describe_suspects(names))
     with atomic_path(snakemake.output.suspects) as temporary:
         audit.to_csv(temporary, index=False, float_format="%.4g")

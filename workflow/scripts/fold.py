@@ -3,7 +3,7 @@ from redoxmd.files.frames import read_frames
 from redoxmd.files.records import atomic_path, file_sha256, read_json
 from redoxmd.jobs.checkpoint import Checkpoint
 from redoxmd.jobs.job import job
-from redoxmd.train.cross_validation import left_out_errors
+from redoxmd.train.cross_validation import held_out_errors
 from redoxmd.train.split import Configuration
 
 with job("train", snakemake.log[0], snakemake.threads):
@@ -15,7 +15,7 @@ with job("train", snakemake.log[0], snakemake.threads):
     record = read_json(snakemake.input.record)["configurations"]
     configurations = {item["config_id"]: Configuration(**item) for item in record}
     frames = read_frames(snakemake.input.dataset)
-    errors = left_out_errors(frames, configurations, settings, fold, seed, checkpoint)
+    errors = held_out_errors(frames, configurations, settings, fold, seed, checkpoint)
     with atomic_path(snakemake.output.errors) as temporary:
         errors.to_csv(temporary, index=False, float_format="%.6g")
     checkpoint.clear()

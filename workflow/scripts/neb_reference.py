@@ -5,7 +5,7 @@ from redoxmd.files.layout import supercell_of
 from redoxmd.files.records import atomic_path, file_sha256
 from redoxmd.jobs.checkpoint import Checkpoint
 from redoxmd.jobs.job import job
-from redoxmd.neb.profile import reference_energies
+from redoxmd.neb.profile import single_point_energies
 from redoxmd.structures.build import set_initial_moments
 
 name = snakemake.wildcards.path
@@ -18,7 +18,7 @@ with job("neb", snakemake.log[0], snakemake.threads, snakemake.resources.get("ta
         set_initial_moments(image, config.structures)
     supercell = supercell_of(images[0].info["structure"]) if images else config.neb.supercell
     engine = get_engine(config.engine, supercell, checkpoint.folder)
-    energies = reference_energies(images, engine, checkpoint, name)
+    energies = single_point_energies(images, engine, checkpoint, name)
     with atomic_path(snakemake.output.energies) as temporary:
         energies.to_csv(temporary, index=False, float_format="%.12g")
     checkpoint.clear()

@@ -168,7 +168,7 @@ def _judge(
     force_ceiling_eV_A: float,
     initial_moments: Callable[[Atoms], np.ndarray] | None,
 ) -> Judged:
-    from redoxmd.engines.verdict import judge
+    from redoxmd.engines.verdict import judge_frame
 
     if isinstance(frame, LabelRefused):
         return Judged(None, refusal=frame)
@@ -184,7 +184,7 @@ def _judge(
             raise LabelRefused("wrong_settings", f"settings hash {own} instead of {settings_hash}; split the file")
         initial_muB = None if initial_moments is None else initial_moments(frame.atoms)
         spin_judged = not np.any(initial_muB) or frame.total_moment_muB is not None or frame.moments_muB is not None
-        result = judge(frame, force_ceiling_eV_A, initial_moments_muB=initial_muB)
+        result = judge_frame(frame, force_ceiling_eV_A, initial_moments_muB=initial_muB)
         return Judged(frame, result, spin_judged=spin_judged)
     except Exception as error:
         return Judged(frame, refusal=_as_refusal(error, Path(f"step {frame.step}")))

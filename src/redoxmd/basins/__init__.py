@@ -1,1 +1,1 @@
-"""Lowest orderings by basin hopping."""
+"""Orderings of lowest energy by basin hopping."""

@@ -1,4 +1,4 @@
-"""Basin hopping with the ensemble: from an ordering by rule to the lowest one that can be found."""
+"""Basin hopping with the ensemble, from a built ordering to orderings of lower energy."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ COLUMNS = ("step", "move", "energy_eV", "spread_eV_A", "accepted", "refused", "o
 
 
 class BasinsRun(NamedTuple):
-    """Outcome of a walk.
+    """Result of a walk.
 
     Attributes:
         lowest: the structure of lowest energy, relaxed; `info` of the start, basins_step and basins_energy_eV.
-        visits: columns of `COLUMNS`, a row a step; step 0 is the relaxed start. `move` is start, hop or displace,
-            `refused` as in `redoxmd.md.relaxation.Judged`, `ordering` as in `Occupation.ordering`.
+        visits: columns of `COLUMNS`, a row for each step; step 0 is the relaxed start. `move` is start, hop or
+            displace, `refused` as in `redoxmd.md.relaxation.Judged`, `ordering` as in `Occupation.ordering`.
     """
 
     lowest: Atoms
@@ -52,24 +52,24 @@ def hop_basins(
     """Monte Carlo over relaxed structures (paper, section 2.3: 100 steps of basin hopping with the ensemble).
 
     A step moves one mobile ion to an empty site, or every mobile ion by `displacement_A` in a random direction, and
-    relaxes. It is accepted with probability min(1, exp(−ΔE/k_BT)). A structure that did not relax, whose spread is
-    above the gate's high threshold, or with a close contact is refused: the walk stays where it was, and it never
-    becomes a start.
+    relaxes the structure. It is accepted with probability min(1, exp(−ΔE/k_BT)). A structure that does not relax, has
+    a spread above the gate's high threshold or a close contact is refused: the walk keeps its position, and the
+    structure never becomes a start.
 
-    The walk is written to `checkpoint` after every step; stopped and continued, or made longer, it gives the same
-    numbers as in one go on a CPU. A relaxation under way at SIGTERM is done again.
+    The walk is written to `checkpoint` after every step; on a CPU a walk that was stopped and continued, or extended,
+    gives the same numbers as an uninterrupted one. A relaxation interrupted by SIGTERM is repeated.
 
     Args:
-        atoms: the start, of `redoxmd.structures.build.build`.
+        atoms: the start, from `redoxmd.structures.build.build`.
         calculator: gives energy, forces and `force_spread` (n,) in its results.
-        full_cell: the source cell, repeated, whose sites the ions hop between.
+        full_cell: the source cell, repeated, with the sites of the ions.
         settings: section `basins`.
         gate: limits of a frame.
         rng: of this walk.
         checkpoint: its restart files.
 
     Raises:
-        DataError: every structure was refused; the message counts the reasons and names the keys.
+        DataError: every structure was refused; the message lists the reasons and names the keys.
         Interrupted: SIGTERM; the state is written.
     """
     walk = _Walk(atoms, calculator, full_cell, settings, gate, rng, checkpoint)
@@ -84,7 +84,7 @@ def hop_basins(
 
 
 class _Walk:
-    """A walk in the making: where it is, the lowest structure so far, and all it has seen."""
+    """State of a walk: current structure, lowest structure, and the rows of all steps."""
 
     def __init__(
         self,
@@ -101,7 +101,7 @@ class _Walk:
         self.occupation = Occupation(atoms, full_cell)
         self.rng = rng
         self.rows: list[tuple[Any, ...]] = []
-        self.here_A, self.here_eV = atoms.positions.copy(), float("inf")
+        self.current_A, self.current_eV = atoms.positions.copy(), float("inf")
         self.lowest_A, self.lowest_eV, self.lowest_step = atoms.positions.copy(), float("inf"), -1
         record = checkpoint.load("state")
         if record is not None and len(json.loads(str(record["rows"]))) <= settings.steps + 1:
@@ -109,7 +109,7 @@ class _Walk:
         self._first = len(self.rows)
 
     def advance(self, stop: StopRequest) -> None:
-        """One step, from the proposal to the restart file."""
+        """Propose, relax and accept or reject one structure, then write the restart file."""
         move, trial = self._propose()
 
         def interrupt() -> None:
@@ -117,23 +117,24 @@ class _Walk:
 
         trial.calc = self.calculator
         relaxed = relax(trial, self.settings, interrupt)
-        seen = judge(trial, self.gate, relaxed)
-        accepted = self._accepts(seen)
+        outcome = judge(trial, self.gate, relaxed)
+        accepted = self._accepts(outcome)
         ordering = self.occupation.ordering(trial.positions)
-        self.rows.append((len(self.rows), move, seen.energy_eV, seen.spread_eV_A, accepted, seen.refused, ordering))
+        energy_eV, spread_eV_A, refused = outcome.energy_eV, outcome.spread_eV_A, outcome.refused
+        self.rows.append((len(self.rows), move, energy_eV, spread_eV_A, accepted, refused, ordering))
         if accepted:
-            self.here_A, self.here_eV = trial.positions.copy(), seen.energy_eV
-        if not seen.refused and seen.energy_eV < self.lowest_eV:
-            self.lowest_A, self.lowest_eV = trial.positions.copy(), seen.energy_eV
+            self.current_A, self.current_eV = trial.positions.copy(), energy_eV
+        if not refused and energy_eV < self.lowest_eV:
+            self.lowest_A, self.lowest_eV = trial.positions.copy(), energy_eV
             self.lowest_step = len(self.rows) - 1
         self._save()
 
     def _propose(self) -> tuple[str, Atoms]:
         trial = self.atoms.copy()
-        trial.positions = self.here_A
+        trial.positions = self.current_A
         if not self.rows:
             return "start", trial
-        ions, empty = self.occupation.ions, self.occupation.empty(self.here_A)
+        ions, empty = self.occupation.ions, self.occupation.empty(self.current_A)
         if self.rng.random() < self.settings.hop_fraction and len(empty) and len(ions):
             self.occupation.move(trial.positions, int(self.rng.choice(ions)), int(self.rng.choice(empty)))
             return "hop", trial
@@ -142,13 +143,13 @@ class _Walk:
         trial.positions[ions] += self.settings.displacement_A * directions
         return "displace", trial
 
-    def _accepts(self, seen: Judged) -> bool:
-        # Drawn in any case, so that the stream does not depend on what was found.
-        lot = self.rng.random()
-        if seen.refused:
+    def _accepts(self, outcome: Judged) -> bool:
+        # Drawn also for refused structures, so that the random stream does not depend on refusals.
+        random = self.rng.random()
+        if outcome.refused:
             return False
-        rise = (seen.energy_eV - self.here_eV) / (BOLTZMANN_EV_PER_K * self.settings.temperature_K)
-        return bool(rise <= 0 or lot < np.exp(-rise))
+        rise = (outcome.energy_eV - self.current_eV) / (BOLTZMANN_EV_PER_K * self.settings.temperature_K)
+        return bool(rise <= 0 or random < np.exp(-rise))
 
     def lowest(self) -> Atoms:
         """The structure of lowest energy."""
@@ -162,13 +163,13 @@ class _Walk:
         lowest = self.atoms.copy()
         lowest.positions = self.lowest_A
         lowest.info |= {"basins_step": self.lowest_step, "basins_energy_eV": self.lowest_eV}
-        return self.occupation.renamed(lowest)
+        return self.occupation.with_current_sites(lowest)
 
     def _save(self) -> None:
         state = {
             "rows": json.dumps(self.rows),
-            "here_A": self.here_A,
-            "here_eV": self.here_eV,
+            "here_A": self.current_A,
+            "here_eV": self.current_eV,
             "lowest_A": self.lowest_A,
             "lowest_eV": self.lowest_eV,
             "lowest_step": self.lowest_step,
@@ -178,7 +179,7 @@ class _Walk:
 
     def _restore(self, record: dict[str, Any]) -> None:
         self.rows = [tuple(row) for row in json.loads(str(record["rows"]))]
-        self.here_A, self.here_eV = record["here_A"], float(record["here_eV"])
+        self.current_A, self.current_eV = record["here_A"], float(record["here_eV"])
         self.lowest_A, self.lowest_eV = record["lowest_A"], float(record["lowest_eV"])
         self.lowest_step = int(record["lowest_step"])
         self.rng = rng_from_text(str(record["rng"]))

@@ -1,4 +1,4 @@
-"""Orderings of the mobile ions that basin hopping has relaxed, and what it costs to leave a preferred site empty."""
+"""Energies of the orderings relaxed by basin hopping, and the energy cost of empty preferred sites."""
 
 from __future__ import annotations
 
@@ -25,58 +25,59 @@ COLUMNS = (
 def ordering_table(
     visits: Mapping[str, pd.DataFrame], sites: Mapping[str, Sequence[str]], preferred: str, formula_units: int
 ) -> pd.DataFrame:
-    """The lowest energy of every ordering of a content and cell, above the lowest of them all.
+    """Lowest energy of every ordering, relative to the lowest ordering of the same x and cell.
 
     Args:
-        visits: of each structure by its name, as `redoxmd.basins.hopping.BasinsRun.visits`; refused ones are left out.
-        sites: kind of each site of the full cell of each structure, in the order of the bits of an ordering.
-        preferred: kind of site whose empty ones are counted.
+        visits: structure name → `redoxmd.basins.hopping.BasinsRun.visits`; refused rows are omitted.
+        sites: structure name → kind of each site of its full cell, in the order of the bits of an ordering.
+        preferred: kind of site of which the empty ones are counted.
         formula_units: of the source cell.
 
     Returns:
         Columns of `COLUMNS`; energies above the lowest in meV per formula unit.
     """
-    parts = []
+    tables = []
     for name, table in visits.items():
         request = parse_name(name)
-        kept = table[table["refused"].fillna("") == ""]
-        parts.append(
-            kept.assign(
+        accepted = table[table["refused"].fillna("") == ""]
+        tables.append(
+            accepted.assign(
                 x=request.x,
                 supercell=cell_name(request.supercell),
                 units=formula_units * prod(request.supercell),
                 preferred_sites=list(sites[name]).count(preferred),
-                preferred_empty=[_empty(str(ordering), sites[name], preferred) for ordering in kept["ordering"]],
+                preferred_empty=[_empty(str(ordering), sites[name], preferred) for ordering in accepted["ordering"]],
             )
         )
-    rows = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
-    if rows.empty:
+    relaxed = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+    if relaxed.empty:
         return pd.DataFrame(columns=list(COLUMNS))
-    found = []
-    for _, group in rows.groupby(["x", "supercell"]):
+    rows = []
+    for _, group in relaxed.groupby(["x", "supercell"]):
         lowest = group["energy_eV"].min()
         for ordering, same in group.groupby("ordering"):
             best = same.nsmallest(1, "energy_eV").iloc[0]
             above = 1000 * (best["energy_eV"] - lowest) / best["units"]
-            kept_keys = ("x", "supercell", "preferred_empty", "preferred_sites", "energy_eV", "spread_eV_A")
-            columns = {key: best[key] for key in kept_keys}
-            found.append({**columns, "ordering": ordering, "visits": len(same), "above_lowest_meV_fu": above})
-    table = pd.DataFrame(found, columns=list(COLUMNS))
-    return table.sort_values(["x", "supercell", "energy_eV"], ignore_index=True)
+            keys = ("x", "supercell", "preferred_empty", "preferred_sites", "energy_eV", "spread_eV_A")
+            columns = {key: best[key] for key in keys}
+            rows.append({**columns, "ordering": ordering, "visits": len(same), "above_lowest_meV_fu": above})
+    return pd.DataFrame(rows, columns=list(COLUMNS)).sort_values(["x", "supercell", "energy_eV"], ignore_index=True)
 
 
 def _empty(ordering: str, sites: Sequence[str], preferred: str) -> int:
+    """Number of empty preferred sites of an ordering."""
     occupied = int(ordering, 16)
-    return sum(kind == preferred and not occupied >> place & 1 for place, kind in enumerate(sites))
+    return sum(kind == preferred and not occupied >> site & 1 for site, kind in enumerate(sites))
 
 
 def vacancy_costs(table: pd.DataFrame) -> pd.DataFrame:
-    """Energy per formula unit that empty preferred sites cost, for each content, cell and number of empty ones.
+    """Energy cost of empty preferred sites per formula unit, for each x, cell and number of empty preferred sites.
 
-    The lowest ordering with that many empty preferred sites above the lowest with none, in the same content and cell.
+    The cost is the lowest energy with that number of empty preferred sites minus the lowest with none, at the same x
+    and in the same cell.
 
     Args:
-        table: of `ordering_table`.
+        table: from `ordering_table`.
 
     Returns:
         x, supercell, empty_share (of the preferred sites), cost_meV_fu.

@@ -1,4 +1,4 @@
-"""Typed configuration: one model per stage, one file per run."""
+"""Typed configuration: a YAML file per run, a validated model per section."""
 
 from redoxmd.config.load import load_config, parse_config, read_config, with_settings
 from redoxmd.config.sections import Config

@@ -1,4 +1,4 @@
-"""The JSON schema and the documented defaults, generated from the typed sections."""
+"""JSON schema and documented defaults of the config, generated from the typed sections."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ HEADER = """\
 
 
 def schema_text() -> str:
-    """The JSON schema of the config, as editors and Snakemake read it."""
+    """JSON schema of the config, for editors and Snakemake."""
     return json.dumps(Config.model_json_schema(), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 
 def defaults_text() -> str:
-    """The defaults as YAML, each key under a comment with its description."""
+    """Defaults as YAML, with the description of each key in a comment above it."""
     return HEADER + "\n".join(_section_lines(Config(), 0)) + "\n"
 
 
 def write_documents(root: Path) -> list[Path]:
-    """Write both documents below the repository root and return their paths."""
+    """Write schema and defaults below the repository root and return their paths."""
     documents = {SCHEMA_FILE: schema_text(), DEFAULTS_FILE: defaults_text()}
     for path, text in documents.items():
         write_text(root / path, text)
@@ -63,7 +63,7 @@ def _value_lines(name: str, value: Any, indent: str) -> list[str]:
 
 
 def plain(value: Any) -> Any:
-    """A config value as YAML and JSON can hold it."""
+    """A config value as dicts, lists, text and numbers, for YAML and JSON."""
     if isinstance(value, BaseModel):
         return {name: plain(getattr(value, name)) for name in type(value).model_fields}
     if isinstance(value, dict):

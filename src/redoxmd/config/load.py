@@ -1,4 +1,4 @@
-"""Reading a config file, with errors that name the key in full and the remedy."""
+"""Reading and validation of a config file; errors name the full key and the remedy."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def load_config(path: str | Path) -> Config:
     """Read and validate a YAML config.
 
     Raises:
-        ConfigError: the file cannot be read (`read_config`), or a value is refused; every refusal of the file is
-            listed, each with its full key.
+        ConfigError: the file cannot be read (`read_config`), or values are refused; the message lists every refused
+            value with its full key.
     """
     return parse_config(read_config(path), source=str(path))
 
@@ -33,7 +33,7 @@ def read_config(path: str | Path) -> dict[str, Any]:
     """The mapping in a YAML config, not validated.
 
     Raises:
-        ConfigError: the file is missing, no UTF-8 text or no YAML mapping, or gives a key twice.
+        ConfigError: the file is missing, is not UTF-8 text or not a YAML mapping, or has a key twice.
     """
     path = Path(path)
     try:
@@ -60,23 +60,23 @@ def read_config(path: str | Path) -> dict[str, Any]:
 
 
 class RepeatedKey(Exception):
-    """A key that stands twice in a mapping."""
+    """A mapping has a key twice."""
 
 
 class UniqueKeyLoader(yaml.SafeLoader):
-    """YAML's safe loader, which refuses a key that stands twice in a mapping: the second would replace the first."""
+    """YAML's safe loader, which also refuses a repeated key, whose second value would replace the first."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """A mapping whose keys differ.
+        """A mapping of a YAML node, with distinct keys.
 
         Raises:
-            RepeatedKey: a key stands twice; the message names both lines.
+            RepeatedKey: a key occurs twice; the message names both lines.
         """
         lines: dict[Any, int] = {}
         for key_node, _ in node.value:
             if key_node.tag == "tag:yaml.org,2002:merge":
                 continue
-            # As Python compares them: 1 and 1.0 are one key.
+            # Keys are compared by Python: 1 and 1.0 are the same key.
             key, line = self.construct_object(key_node, deep=True), key_node.start_mark.line + 1
             if not isinstance(key, Hashable):
                 continue
@@ -88,15 +88,15 @@ class UniqueKeyLoader(yaml.SafeLoader):
 
 
 def parse_config(raw: dict[str, Any], source: str = "config") -> Config:
-    """Validate a config mapping; see `load_config`. GPAW's k-points come rounded up (`common_kpoints`)."""
+    """Validate a config mapping; see `load_config`. GPAW's k-point grid is rounded up (`common_kpoints`)."""
     try:
         return _with_common_kpoints(Config.model_validate(raw))
     except ValidationError as error:
-        found = error.errors()
-        keys = [item["loc"] for item in found]
-        # A container is "too short" only because its refused items were dropped: the items say it better.
-        own = [e for e in found if not any(k != e["loc"] and k[: len(e["loc"])] == e["loc"] for k in keys)]
-        lines = [_explain(item) for item in own]
+        refusals = error.errors()
+        keys = [item["loc"] for item in refusals]
+        # A container with refused items is also reported as too short; only its items are listed.
+        innermost = [e for e in refusals if not any(k != e["loc"] and k[: len(e["loc"])] == e["loc"] for k in keys)]
+        lines = [_explain(item) for item in innermost]
         raise ConfigError(
             f"{source}: {len(lines)} value(s) refused\n" + "\n".join(f"  {line}" for line in lines)
         ) from error
@@ -109,12 +109,12 @@ def _with_common_kpoints(config: Config) -> Config:
 
 
 def with_settings(section: SomeSection, values: Mapping[str, Any]) -> SomeSection:
-    """A section with some values put in place of its own, as a rule's parameters give them."""
+    """A section with some values replaced, for example by the parameters of a rule."""
     return type(section).model_validate({**section.model_dump(), **values})
 
 
 def _explain(item: Any) -> str:
-    location = tuple(part for part in item["loc"] if part not in (WORD, MAPPING))
+    location = tuple(key for key in item["loc"] if key not in (WORD, MAPPING))
     key = _dotted(location)
     kind = item["type"]
     if kind == "extra_forbidden":
@@ -128,29 +128,29 @@ def _explain(item: Any) -> str:
         if section and first in section.model_fields:
             return f"{key}.{message}" if key else message
         return f"{key}: {message}" if key else message
-    given = item.get("input")
-    if given is None and kind in ("tuple_type", "dict_type", "model_type"):
+    value = item.get("input")
+    if value is None and kind in ("tuple_type", "dict_type", "model_type"):
         return f"{key}: empty; give a value (config/defaults.yaml), or remove the key"
     if kind == "tuple_type":
-        return f"{key}: should be a list, got {given!r}; give {_list_example(location, given)}"
+        return f"{key}: should be a list, got {value!r}; give {_list_example(location, value)}"
     if kind in ("dict_type", "model_type"):
-        return f"{key}: should be a mapping (key: value), got {given!r}; see config/defaults.yaml"
-    return f"{key}: {message[0].lower()}{message[1:]}, got {given!r}{_advice(key, kind)}"
+        return f"{key}: should be a mapping (key: value), got {value!r}; see config/defaults.yaml"
+    return f"{key}: {message[0].lower()}{message[1:]}, got {value!r}{_advice(key, kind)}"
 
 
-def _list_example(location: tuple[int | str, ...], given: Any) -> str:
-    """A list that the key at a location takes, made of what was given."""
+def _list_example(location: tuple[int | str, ...], value: Any) -> str:
+    """Example of a valid list for the key at a location, made from the refused value."""
     section = _section_at(location[:-1])
     field = section.model_fields.get(str(location[-1])) if section else None
     items = typing.get_args(field.annotation) if field else ()
     length = len(items) if items and Ellipsis not in items and type(None) not in items else 1
-    return f"a list{f' of {length}' if length > 1 else ''}: [{', '.join([str(given)] * length)}]"
+    return f"a list{f' of {length}' if length > 1 else ''}: [{', '.join([str(value)] * length)}]"
 
 
 def _dotted(location: tuple[int | str, ...]) -> str:
     text = ""
-    for part in location:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+    for key in location:
+        text += f"[{key}]" if isinstance(key, int) else f".{key}" if text else str(key)
     return text
 
 
@@ -165,21 +165,21 @@ def _advice(key: str, kind: str) -> str:
 
 def _suggestion(location: tuple[int | str, ...]) -> str:
     model = _section_at(location[:-1])
-    known = list(model.model_fields) if model else []
+    fields = list(model.model_fields) if model else []
     unknown = str(location[-1])
-    near = difflib.get_close_matches(unknown, known, n=1, cutoff=0.6)
-    near = near or [name for name in known if name.startswith(unknown + "_")][:1]
+    near = difflib.get_close_matches(unknown, fields, n=1, cutoff=0.6)
+    near = near or [name for name in fields if name.startswith(unknown + "_")][:1]
     if near:
         return f"did you mean {near[0]}?"
-    return f"known here: {', '.join(known)}" if known else "remove it"
+    return f"known here: {', '.join(fields)}" if fields else "remove it"
 
 
 def _section_at(location: tuple[int | str, ...]) -> type[BaseModel] | None:
     section: type[BaseModel] | None = Config
-    for part in location:
-        if isinstance(part, int):
+    for key in location:
+        if isinstance(key, int):
             continue
-        field = section.model_fields.get(str(part)) if section else None
+        field = section.model_fields.get(str(key)) if section else None
         section = _model_in(field.annotation) if field else None
     return section
 
@@ -192,7 +192,7 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
     ):
         return annotation
     for argument in typing.get_args(annotation):
-        found = _model_in(argument)
-        if found:
-            return found
+        model = _model_in(argument)
+        if model:
+            return model
     return None

@@ -52,7 +52,7 @@ def common_kpoints(kpoints: Sequence[int], cells: Sequence[Sequence[int]]) -> tu
 
 
 class Section(BaseModel):
-    """A part of the config: unknown keys are refused, values are fixed once read."""
+    """A section of the config: unknown keys are refused, values cannot be changed after reading."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
@@ -150,7 +150,7 @@ class Gpaw(Section):
 
 
 class VaspFiles(Section):
-    """What becomes of VASP's large files once a result is read; those of refused results are kept aside anyway."""
+    """Retention of VASP's large files after a result is read; those of refused results are always kept."""
 
     wavecar: Literal["delete", "keep"] = Field(default="delete", description="wave functions of the last step")
     chgcar: Literal["delete", "keep", "compress"] = Field(
@@ -183,7 +183,7 @@ class Vasp(Section):
     energy_tolerance_eV: Positive = Field(default=1e-5, description="EDIFF, where the electronic steps end")
     max_iterations: Count = Field(default=100, description="NELM; a step that takes as many counts as unconverged")
     incar: dict[str, Any] = Field(
-        default={}, description="further INCAR tags, taken as they are; they go before all others"
+        default={}, description="further INCAR tags, used unchanged; they override all generated tags"
     )
     md: Literal["ase", "internal"] = Field(
         default="ase",
@@ -336,7 +336,7 @@ class Phase(Section):
         min_length=1,
         description="one run for each",
     )
-    length_ps: Positive = Field(default=50.0, description="a run that lives this long has survived")
+    length_ps: Positive = Field(default=50.0, description="length of a run; a run that reaches it has survived")
 
 
 class Explore(Section):
@@ -349,7 +349,9 @@ class Explore(Section):
     )
     low_eV_A: Positive = Field(default=1.0, description="force spread from which a frame is a candidate")
     high_eV_A: Positive = Field(default=5.0, description="force spread above which the run ends")
-    statistic: Literal["max", "mean"] = Field(default="max", description="over atoms: what a frame's spread is")
+    statistic: Literal["max", "mean"] = Field(
+        default="max", description="spread of a frame: the largest or the mean spread of its atoms"
+    )
     temperature_K: TemperatureK = Field(default=1000.0, description="Langevin thermostat")
     timestep_fs: TimestepFs = Field(default=0.5, description="MD time step")
     friction_per_fs: Positive = Field(default=0.02, description="Langevin friction")
@@ -380,7 +382,7 @@ class Explore(Section):
 
 
 class Select(Section):
-    """Which candidates are worth a reference calculation."""
+    """Selection of the candidates to label."""
 
     budget: Count = Field(default=214, description="labels per generation at most")
     duplicate_tolerance_A: Positive = Field(
@@ -389,9 +391,11 @@ class Select(Section):
 
 
 class Gate(Section):
-    """When a generation counts as converged."""
+    """Convergence of the loop."""
 
-    max_generations: int = Field(default=10, ge=1, le=1000, description="running out of them is an error")
+    max_generations: int = Field(
+        default=10, ge=1, le=1000, description="generations after which a loop that has not converged is an error"
+    )
     min_generations: int = Field(
         default=1, ge=1, description="label at least in this many generations minus one before converging"
     )
@@ -422,7 +426,7 @@ class Label(Section):
 
 
 class Relaxation(Section):
-    """How structures are relaxed with the ensemble, at constant cell."""
+    """Relaxation of structures with the ensemble, at constant cell."""
 
     optimizer: Literal["FIRE", "LBFGS"] = Field(
         default="FIRE", description="ASE's; LBFGS takes fewer steps, FIRE bears rougher starts"
@@ -454,7 +458,7 @@ TemperaturesK = Annotated[tuple[TemperatureK, ...], Field(min_length=1), AfterVa
 
 
 class Trajectories(Section):
-    """Trajectories beside those of the grid: another cell, to see what its size does, or another length."""
+    """Trajectories beside those of the grid, in another cell (to test its size) or of another length."""
 
     x: Contents = Field(description="mobile ions per formula unit")
     temperatures_K: TemperaturesK = Field(description="one trajectory for each")
@@ -476,7 +480,7 @@ class Production(Section):
         default=(),
         description="trajectories beside that grid: [{x, temperatures_K, replicas, supercell, length_ps}, …]",
     )
-    equilibration_ps: float = Field(default=5.0, ge=0.0, description="run before, not recorded")
+    equilibration_ps: float = Field(default=5.0, ge=0.0, description="MD before the recorded trajectory")
     timestep_fs: TimestepFs = Field(default=0.5, description="MD time step")
     friction_per_fs: Positive = Field(default=0.002, description="Langevin friction")
     save_every_fs: Positive = Field(default=50.0, description="interval of the saved frames")
@@ -485,21 +489,21 @@ class Production(Section):
 
     @property
     def grids(self) -> tuple[Production | Trajectories, ...]:
-        """All of x × T × replica: its own and those beside it."""
+        """All grids of x × T × replica: its own and those of `more`."""
         return (self, *self.more)
 
     @model_validator(mode="after")
     def _each_once(self) -> Production:
-        seen: set[tuple[float, float, Repeats]] = set()
-        for part in self.grids:
-            grid = {(x, kelvin, part.supercell) for x in part.x for kelvin in part.temperatures_K}
-            if twice := seen & grid:
+        earlier: set[tuple[float, float, Repeats]] = set()
+        for item in self.grids:
+            grid = {(x, kelvin, item.supercell) for x in item.x for kelvin in item.temperatures_K}
+            if twice := earlier & grid:
                 x, kelvin, supercell = min(twice)
                 raise ValueError(
                     f"more: x = {x:g} at {kelvin:g} K in a cell of {list(supercell)} is there already; "
                     "raise its replicas instead"
                 )
-            seen |= grid
+            earlier |= grid
         return self
 
 
@@ -512,7 +516,7 @@ class NebEvent(Section):
     number: int = Field(ge=0, description="of the change of site, column number of diffusion/events.csv")
 
 
-# With tags, so that a refusal is about what was meant and not about both.
+# Tagged, so that a refusal is reported for the intended form only.
 WORD, MAPPING = "(a word)", "(a mapping)"
 AutoOrEvent = Annotated[
     Annotated[Literal["auto"], Tag(WORD)] | Annotated[NebEvent, Tag(MAPPING)],
@@ -623,7 +627,7 @@ class Density(Section):
     redox_fraction: Fraction = Field(
         default=0.5, description="share of the points drawn near atoms of the redox element; 0: all uniform"
     )
-    redox_radius_A: Positive = Field(default=1.5, description="what counts as near")
+    redox_radius_A: Positive = Field(default=1.5, description="largest distance of these points from a redox atom")
     points_per_density: Count = Field(
         default=50_000, description="points of a density held in memory (2 MB), and as many near the redox element"
     )
@@ -696,7 +700,7 @@ class Diffusion(Section):
     van_hove_lags_ps: tuple[Positive, ...] = Field(
         default=(1.0, 10.0, 100.0),
         min_length=1,
-        description="times of the van Hove functions; at most half of a trajectory, whatever stands here",
+        description="lag times of the van Hove functions; limited to half of a trajectory",
     )
     min_jumps_to_fit: Count = Field(default=2, description="points with fewer jumps are drawn as limits")
     min_temperatures_to_fit: int = Field(default=3, ge=2, description="fewer refuse the Arrhenius fit")
@@ -709,7 +713,7 @@ class Diffusion(Section):
 
 
 class Compute(Section):
-    """How results are computed; none of it changes what they are worth, so nothing runs again for it."""
+    """How results are computed; these keys do not change the results, so that nothing runs again for them."""
 
     evaluation: Literal["auto", "plain"] = Field(
         default="auto",
@@ -775,7 +779,7 @@ class Config(Section):
         return list(dict.fromkeys([*cells, *([self.neb.supercell] if self.neb.train_phases else [])]))
 
     def _check_paths(self) -> None:
-        """Phases and trajectories that paths name are there."""
+        """Refuse paths that name a phase or trajectory which does not exist."""
         phases = [phase.name for phase in self.explore.phases]
         unknown = [name for name in self.neb.train_phases if name not in phases]
         if unknown:

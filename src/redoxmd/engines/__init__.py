@@ -1,6 +1,6 @@
-"""Reference engines. A new one is a module with `create`, `physical_settings`, `available`, and one line here.
+"""Reference engines by name. An engine is a module in `MODULES` with `create`, `physical_settings`, `available`.
 
-It may have `inspect`, `level_of_config` and `disk_gb` as well.
+It may also have `inspect`, `level_of_config` and `disk_gb`.
 """
 
 from __future__ import annotations
@@ -29,32 +29,32 @@ def _module(settings: sections.Engine) -> Any:
 
 
 def get_engine(settings: sections.Engine, repeats: Sequence[int] = (1, 1, 1), workdir: Path | None = None) -> Engine:
-    """The engine the config names.
+    """The engine named in the config.
 
     Args:
         settings: section `engine`.
-        repeats: of the source cell in the structures to come; k-point grids are divided by them.
-        workdir: where it may keep its own files.
+        repeats: of the source cell in the structures to calculate; k-point grids are divided by them.
+        workdir: folder for the engine's own files.
 
     Raises:
-        EngineMissing: it is not installed; the message says how to get it.
+        EngineMissing: the engine is not installed; the message states how to install it.
     """
     engine: Engine = _module(settings).create(settings, repeats, workdir)
     return engine
 
 
 def settings_hash(settings: sections.Engine) -> str:
-    """Identity of the reference method: what may be trained on together. Starts no engine.
+    """Hash that identifies the reference method; only labels with equal hashes are trained on together.
 
-    Covers the settings that change energies and forces, and a version in each engine's module that is raised on
-    purpose; not mixers, iteration limits or commands.
+    It covers the settings that change energies and forces and the METHOD_VERSION of the engine's module, but not
+    mixers, iteration limits or commands. No engine is started.
     """
     module = _module(settings)
     return method_hash(settings.name, module.METHOD_VERSION, module.physical_settings(settings))
 
 
 def reference_record(settings: sections.Engine) -> dict[str, Any]:
-    """What `settings_hash` covers, in words: engine, method_version, settings, settings_hash; as JSON holds it."""
+    """JSON-like record of the settings that `settings_hash` covers: engine, method_version, settings, settings_hash."""
     module = _module(settings)
     return plain(
         {
@@ -67,13 +67,13 @@ def reference_record(settings: sections.Engine) -> dict[str, Any]:
 
 
 def engine_available(settings: sections.Engine) -> tuple[bool, str]:
-    """Whether the engine could start here, and a sentence about it."""
-    found: tuple[bool, str] = _module(settings).available(settings)
-    return found
+    """Whether the engine can start on this machine, and a message about it."""
+    availability: tuple[bool, str] = _module(settings).available(settings)
+    return availability
 
 
 def attempt_hash(settings: sections.Engine) -> str:
-    """Identity of an attempt: all settings of the named engine, those too that only help it to converge."""
+    """Hash that identifies an attempt: all settings of the named engine, including those that only aid convergence."""
     chosen = getattr(settings, settings.name)
     return content_hash([settings_hash(settings), settings.force_ceiling_eV_A, chosen.model_dump(mode="json")])
 
@@ -81,22 +81,22 @@ def attempt_hash(settings: sections.Engine) -> str:
 def inspect_engine(
     settings: sections.Engine, cells_A: Mapping[str, Sequence[float]], elements: Sequence[str]
 ) -> Inspection:
-    """What an engine finds wrong, or worth a word, before it starts; see its module's `inspect`."""
+    """Problems and notes of an engine before it starts; see its module's `inspect`."""
     inspect = getattr(_module(settings), "inspect", None)
     return Inspection() if inspect is None else inspect(settings, cells_A, elements)
 
 
 def engine_disk_gb(settings: sections.Engine, runs: Sequence[tuple[int, int]], source_atoms: int) -> dict[str, float]:
-    """Files of the engine's own, in words → GB, for runs of (atoms, steps); see its module's `disk_gb`."""
+    """Description of the engine's own files → GB, for runs of (atoms, steps); see its module's `disk_gb`."""
     disk_gb = getattr(_module(settings), "disk_gb", None)
     return {} if disk_gb is None else disk_gb(settings, runs, source_atoms)
 
 
 def level_of_config(settings: sections.Engine, elements: Sequence[str], cell_lengths_A: Sequence[float]) -> Level:
-    """The level of theory that calculations of these settings have, to hold imported ones against.
+    """The level of theory of calculations with these settings, for comparison with imported calculations.
 
     Raises:
-        ConfigError: the engine's calculations cannot be told by their settings.
+        ConfigError: the level of theory of the engine cannot be derived from its settings.
     """
     level_of = getattr(_module(settings), "level_of_config", None)
     if level_of is None:

@@ -1,4 +1,4 @@
-"""Any ASE calculator as reference."""
+"""Any ASE calculator as reference engine."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from ase.stress import voigt_6_to_full_3x3_stress
 
 from redoxmd.config import sections
 from redoxmd.density.grid import Density
-from redoxmd.engines.base import Result, checked, method_hash, package_version
+from redoxmd.engines.base import Result, check_result, method_hash, package_version
 from redoxmd.engines.verdict import judge_moments
 from redoxmd.errors import EngineMissing, LabelRefused
 
 METHOD_VERSION = 1
-# Networks that predict sizes of moments have no spin state: those of CHGNet add up to 5.7 μB in a frame of the starter
-# data where 4 belong (x = 1).
-SIZES_OF_MOMENTS = ("chgnet.",)
+# Networks that predict magnitudes of moments have no spin state: those of CHGNet add up to 5.7 μB instead of 4 in a
+# frame of the starter data (x = 1).
+MOMENT_MAGNITUDES = ("chgnet.",)
 
 
 def physical_settings(settings: sections.Engine) -> dict[str, Any]:
@@ -57,9 +57,9 @@ def create(settings: sections.Engine, repeats: Sequence[int], workdir: Path | No
 
 
 class AseEngine:
-    """Labels by an ASE calculator; stress and moments where it has them, no density.
+    """Labels by an ASE calculator; stress and moments if it has them, no density.
 
-    Where it gives a total moment or local ones, they are held against the initial moments (see `judge_moments`).
+    A total moment or local moments are compared with the initial moments (see `judge_moments`).
     """
 
     name = "ase"
@@ -71,11 +71,11 @@ class AseEngine:
         properties = set(getattr(calculator, "implemented_properties", ()))
         offered = {"energy", "forces", "stress"} & properties
         self._gives_total = "magmom" in properties
-        self._has_spin_state = not settings.ase.calculator.startswith(SIZES_OF_MOMENTS)
+        self._has_spin_state = not settings.ase.calculator.startswith(MOMENT_MAGNITUDES)
         self.capabilities = frozenset(offered | ({"moments"} if "magmoms" in properties else set()))
 
     def calculate(self, atoms: Atoms) -> Result:
-        """Label a structure; a calculator's own failure is refused as unconverged."""
+        """Label of a structure; a failure of the calculator is refused as unconverged."""
         working = atoms.copy()
         working.calc = self.calculator
         try:
@@ -86,7 +86,7 @@ class AseEngine:
             total = self._optional(working.get_magnetic_moment) if self._gives_total else None
         except CalculatorError as error:
             raise LabelRefused("unconverged", str(error)) from error
-        result = checked(Result(energy, forces, stress, moments), atoms, self.settings.force_ceiling_eV_A)
+        result = check_result(Result(energy, forces, stress, moments), atoms, self.settings.force_ceiling_eV_A)
         if self._has_spin_state:
             initial = atoms.get_initial_magnetic_moments()
             judge_moments(None if total is None else float(total), moments, initial)
@@ -100,13 +100,13 @@ class AseEngine:
             return None
 
     def density(self) -> Density | None:
-        """ASE's calculator interface has no density."""
+        """None: ASE's calculator interface has no density."""
         return None
 
     def evidence(self) -> list[Path]:
-        """None: what a calculator writes, and where, is its own affair."""
+        """None: the files of an ASE calculator are not known."""
         return []
 
     def provenance(self) -> dict[str, Any]:
-        """The package that has the calculator, and its version."""
+        """The package of the calculator and its version."""
         return package_version(self.settings.ase.calculator.partition(".")[0])

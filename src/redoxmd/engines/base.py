@@ -1,4 +1,4 @@
-"""What every reference engine promises, and the verdict on what it returns."""
+"""Interface of reference engines, and the checks common to their results."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from redoxmd.errors import LabelRefused
 from redoxmd.files.frames import labelled
 from redoxmd.files.records import content_hash
 
-# Why a label is refused; one of these words stands in its record.
+# Reasons to refuse a label, as its record states them.
 REASONS = (
     "did_not_start",
     "stale_output",
@@ -37,15 +37,15 @@ REASONS = (
 
 @dataclass(frozen=True)
 class Result:
-    """A label.
+    """Energy, forces and further results of a labelled structure.
 
     Attributes:
-        energy_eV: total energy, extrapolated to zero smearing where that applies.
+        energy_eV: total energy, extrapolated to zero smearing if the method has one.
         forces_eV_A: (n, 3).
         stress_eV_A3: (3, 3) or None.
         moments_muB: (n,) local magnetic moments or None.
-        iterations: SCF steps it took, where there are any.
-        remarks: what a reader of the frame should know (corrections made on the way), as info keys and text.
+        iterations: number of SCF steps, if any.
+        remarks: info key → text for readers of the frame, such as corrections made during the run.
     """
 
     energy_eV: float
@@ -56,26 +56,26 @@ class Result:
     remarks: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        # One line each: files of frames hold no other text.
+        # One line each, because extended XYZ cannot hold line breaks.
         lines = {key: " ".join(text.split()) for key, text in self.remarks.items()}
         object.__setattr__(self, "remarks", lines)
 
     def label(self, atoms: Atoms, **info: Any) -> Atoms:
-        """A copy of `atoms` that carries this label, its remarks and the given `info` keys."""
+        """A copy of `atoms` with this label, its remarks and the given `info` keys."""
         moments = self.moments_muB
         return labelled(atoms, self.energy_eV, self.forces_eV_A, self.stress_eV_A3, moments, **info, **self.remarks)
 
 
 @dataclass
 class Inspection:
-    """What was found before a run: problems would stop it, notes would not."""
+    """Result of an inspection before a run: problems that stop it, and notes that do not."""
 
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
 class ReferenceMDSettings(Protocol):
-    """What `aimd` and `label` have in common."""
+    """Settings that the sections `aimd` and `label` share."""
 
     steps: int
     timestep_fs: float
@@ -85,7 +85,7 @@ class ReferenceMDSettings(Protocol):
 
 
 class Engine(Protocol):
-    """A reference method: labels a structure, and says what it can give."""
+    """A reference method that labels structures; `capabilities` lists the quantities it gives."""
 
     name: str
     capabilities: frozenset[str]
@@ -95,28 +95,28 @@ class Engine(Protocol):
         """Label a structure.
 
         Raises:
-            LabelRefused: with one of `REASONS`; the result never becomes data.
+            LabelRefused: with one of `REASONS`; the result is never used as data.
         """
 
     def density(self) -> Density | None:
-        """Density of the structure labelled last; None where the engine has none."""
+        """Density of the structure labelled last; None if the engine has no density."""
 
     def evidence(self) -> list[Path]:
         """Files of the last calculation that explain a refusal."""
 
     def provenance(self) -> dict[str, Any]:
-        """What the settings do not say of where the labels come from: versions, checksums of potentials."""
+        """Origin of the labels beyond the settings: versions, checksums of potentials."""
 
 
 @dataclass
 class MDSegment:
-    """A piece of an MD that an engine drove itself.
+    """A segment of an MD that the engine itself integrated.
 
     Attributes:
         results: labels of the accepted steps, in order.
         positions_A: (n, 3) of each, unwrapped.
-        end_positions_A: (n, 3) of the step that comes next; None after a refusal.
-        end_velocities_A_fs: (n, 3) there.
+        end_positions_A: (n, 3) of the next step; None after a refusal.
+        end_velocities_A_fs: (n, 3) of the next step.
         refusal: of the step after the accepted ones.
     """
 
@@ -129,15 +129,15 @@ class MDSegment:
 
 @runtime_checkable
 class MDEngine(Engine, Protocol):
-    """An engine with an MD of its own (capability "md")."""
+    """An engine with its own MD (capability "md")."""
 
     chunk_steps: int
 
     def run_segment(self, atoms: Atoms, settings: ReferenceMDSettings, steps: int, seed: int) -> MDSegment:
-        """Langevin MD from the positions and velocities of `atoms`, for so many steps."""
+        """A segment of Langevin MD from the positions and velocities of `atoms`, with `steps` steps."""
 
     def static(self, atoms: Atoms) -> Result:
-        """A single point for its density, beside an MD.
+        """Label of a single-point calculation for the density of an MD frame.
 
         Raises:
             LabelRefused: see `calculate`.
@@ -145,26 +145,26 @@ class MDEngine(Engine, Protocol):
 
 
 def method_hash(name: str, version: int, physical: dict[str, Any]) -> str:
-    """Identity of a reference method: engine, its deliberate version, and what changes energies and forces."""
+    """Hash of a reference method: engine, METHOD_VERSION, and the settings that change energies and forces."""
     return content_hash([name, version, physical])
 
 
 def supercell_kpoints(kpoints: Sequence[int], repeats: Sequence[int]) -> tuple[int, int, int]:
-    """Grid (3,) of a supercell: that of the source cell divided by the repeats, rounded up."""
+    """k-point grid (3,) of a supercell: the grid of the source cell divided by the repeats, rounded up."""
     a, b, c = (math.ceil(k / r) for k, r in zip(kpoints, repeats, strict=True))
     return a, b, c
 
 
 def package_version(name: str) -> dict[str, Any]:
-    """The installed version of a package, by its name; None where it is none."""
+    """Package name → installed version, or None if it is not an installed package."""
     try:
         return {name: version(name)}
     except PackageNotFoundError:
         return {name: None}
 
 
-def checked(result: Result, atoms: Atoms, force_ceiling_eV_A: float) -> Result:
-    """The verdict every engine passes its result through.
+def check_result(result: Result, atoms: Atoms, force_ceiling_eV_A: float) -> Result:
+    """The result of an engine after the checks common to all engines.
 
     Raises:
         LabelRefused: wrong_structure for wrong shapes, not_finite, force_ceiling.

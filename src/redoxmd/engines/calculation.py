@@ -1,4 +1,4 @@
-"""What a finished calculation of another code says: its level of theory and its frames, one at a time."""
+"""A finished calculation as read from files: its level of theory, and its frames one at a time."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from redoxmd.errors import LabelRefused
 
 @dataclass(frozen=True)
 class Level:
-    """What must agree before two calculations are trained on together.
+    """Level of theory, which must agree between calculations that are trained on together.
 
     Attributes:
         code: vasp, gpaw, …
-        functional: PBE, PBEsol, LDA, SCAN, …; "" where the file does not say.
-        cutoff_eV: plane-wave cutoff, None where there is none.
-        spin: spin-polarised; None where the file does not say.
-        hubbard: element → (orbital, U − J in eV), elements where it is not zero only.
-        potentials: element → pseudopotential or setup, in full ("PAW_PBE Na_pv 19Sep2006").
-        kpoint_reach_A: smallest of divisions × cell length over the three axes, Å; None where the file does not say.
+        functional: PBE, PBEsol, LDA, SCAN, …; "" if the file does not state it.
+        cutoff_eV: plane-wave cutoff; None if there is none.
+        spin: spin-polarised; None if the file does not state it.
+        hubbard: element → (orbital, U − J in eV), for nonzero values.
+        potentials: element → full name of its pseudopotential or setup ("PAW_PBE Na_pv 19Sep2006").
+        kpoint_reach_A: smallest of divisions × cell length over the three axes, Å; None if the file does not state it.
         details: further settings that change energies (smearing, precision, …).
-        complete: whether a setting that `details` does not list has the code's default; else it is not known.
+        complete: whether a setting missing from `details` has the code's default; else its value is unknown.
     """
 
     code: str
@@ -43,19 +43,19 @@ class Level:
 
 @dataclass(frozen=True)
 class ReadFrame:
-    """One ionic step as its file has it, unjudged.
+    """One ionic step as read from its file, not checked.
 
     Attributes:
         atoms: species, positions, cell; fully periodic; no results.
         step: its number in the file, from 0.
-        energy_eV: extrapolated to zero smearing where the file has that.
-        forces_eV_A: (n, 3); of whatever shape the file gave.
-        stress_eV_A3: (3, 3), ASE's sign; None where the file has none.
+        energy_eV: extrapolated to zero smearing if the file has that energy.
+        forces_eV_A: (n, 3), or the shape in the file.
+        stress_eV_A3: (3, 3), ASE's sign; None if the file has no stress.
         moments_muB: (n,) or None.
-        total_moment_muB: of the cell, None where the file does not say.
-        scf_steps: electronic steps, None where the file does not say.
-        converged: electronically; None where the file does not say.
-        refusal: why the reader itself refuses this step, whose numbers mean nothing then; those behind it can be read.
+        total_moment_muB: of the cell; None if the file does not state it.
+        scf_steps: number of electronic steps; None if the file does not state it.
+        converged: electronically; None if the file does not state it.
+        refusal: reason why the reader refuses this step, whose numbers are then meaningless; later steps can be read.
     """
 
     atoms: Atoms
@@ -72,16 +72,16 @@ class ReadFrame:
 
 @dataclass(frozen=True)
 class Calculation:
-    """A calculation as read: its level at once, its frames one at a time.
+    """A calculation as read from its files; the level is read at once, the frames one at a time.
 
     Attributes:
-        path: the file that carries the forces.
+        path: the file with the forces.
         level: its level of theory.
-        frames: may be walked once; raises `LabelRefused` where the file stops making sense (unfinished where it ends
-            early, corrupted where it cannot be read on), after the frames before were given.
-        settings: every input tag the file shows, by name.
-        electrons: valence electrons of the calculation, None where the file does not say.
-        notes: what the reader left out or assumed, a sentence each, and of how many frames; grows as frames are walked.
+        frames: iterator over the frames, once; after the last valid frame it raises `LabelRefused` if the file ends
+            early (unfinished) or cannot be read further (corrupted).
+        settings: input tag → value, for every tag in the file.
+        electrons: number of valence electrons; None if the file does not state it.
+        notes: omissions and assumptions of the reader, a sentence each → number of frames; grows during iteration.
     """
 
     path: Path

@@ -1,4 +1,4 @@
-"""GPAW in plane waves with spin and +U: the engine that needs no licence."""
+"""GPAW in plane waves with spin and +U, the DFT engine without a licence."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from ase import Atoms
 from redoxmd.config import sections
 from redoxmd.config.sections import common_kpoints
 from redoxmd.density.grid import Density, accept_density
-from redoxmd.engines.base import Result, checked, method_hash, package_version, supercell_kpoints
+from redoxmd.engines.base import Result, check_result, method_hash, package_version, supercell_kpoints
 from redoxmd.engines.verdict import judge_moments
 from redoxmd.errors import EngineMissing, LabelRefused
 
 logger = logging.getLogger("redoxmd")
 
 METHOD_VERSION = 1
-# Loose criteria of the first stage, which only has to find the right spin state.
+# Loose criteria of the first SCF, which determines the spin state.
 FIRST_STAGE = {"energy": 5e-4, "density": 1e-3, "eigenstates": 1e-4}
 
 
 def physical_settings(settings: sections.Engine) -> dict[str, Any]:
-    """What changes energies and forces.
+    """The settings that change energies and forces.
 
-    Only an even number of divisions differs between a Γ-centred grid and GPAW's default (Monkhorst-Pack), which
-    METHOD_VERSION 1 began with: other settings keep their hash.
+    METHOD_VERSION 1 began with GPAW's default grid (Monkhorst-Pack). A Γ-centred grid differs from it only for an even
+    number of divisions, so other settings keep their hash.
     """
     chosen = settings.gpaw
     centre = {} if all(k % 2 for k in chosen.kpoints) else {"kpoints_centre": "gamma"}
@@ -59,8 +59,8 @@ def create(settings: sections.Engine, repeats: Sequence[int], workdir: Path | No
     Raises:
         EngineMissing: GPAW is not installed.
     """
-    found, message = available(settings)
-    if not found:
+    is_installed, message = available(settings)
+    if not is_installed:
         raise EngineMissing(message)
     return GpawEngine(settings, repeats, workdir)
 
@@ -68,10 +68,10 @@ def create(settings: sections.Engine, repeats: Sequence[int], workdir: Path | No
 class GpawEngine:
     """PBE+U in plane waves, ferromagnetic start.
 
-    On a hot frame a free SCF from atomic moments often ends in a wrong spin state (a total moment of 2 instead of 8,
-    0.6 eV off). So the first frame is converged loosely with the total moment held at the sum of the initial
-    moments, then released and converged freely; the moment it ends with is checked. Later frames of an MD start
-    from the density before.
+    For a hot frame an unconstrained SCF from atomic moments often ends in a wrong spin state (a total moment of 2
+    instead of 8, 0.6 eV too high). The first frame is therefore converged loosely with the total moment fixed at the
+    sum of the initial moments and then without constraint; the final moment is checked. Later frames of an MD start
+    from the previous density.
     """
 
     name = "gpaw"
@@ -80,7 +80,7 @@ class GpawEngine:
     def __init__(self, settings: sections.Engine, repeats: Sequence[int], workdir: Path | None) -> None:
         self.settings = settings
         self.kpoints = supercell_kpoints(settings.gpaw.kpoints, repeats)
-        # Labels are one method where they sample the same points of the source cell.
+        # Labels that sample the same k-points of the source cell have the same method.
         sampled = settings.gpaw.model_copy(update={"kpoints": common_kpoints(settings.gpaw.kpoints, [repeats])})
         sampled_settings = physical_settings(settings.model_copy(update={"gpaw": sampled}))
         self.settings_hash = method_hash(self.name, METHOD_VERSION, sampled_settings)
@@ -89,7 +89,7 @@ class GpawEngine:
         self._expected_moment: float | None = None
 
     def calculate(self, atoms: Atoms) -> Result:
-        """Label a structure; see the class for the SCF and `Engine` for refusals."""
+        """Label of a structure; see the class for the SCF and `Engine` for refusals."""
         from gpaw import KohnShamConvergenceError
 
         with contextlib.redirect_stdout(None):
@@ -104,14 +104,14 @@ class GpawEngine:
                     "unconverged", f"SCF not converged in {self.settings.gpaw.max_iterations} steps"
                 ) from error
         self._check_moment(float(np.sum(self._atoms.calc.get_magnetic_moment())))
-        return checked(result, atoms, self.settings.force_ceiling_eV_A)
+        return check_result(result, atoms, self.settings.force_ceiling_eV_A)
 
     def _start(self, atoms: Atoms) -> None:
         from gpaw import GPAW, PW, MixerDif
 
         chosen = self.settings.gpaw
         moments = atoms.get_initial_magnetic_moments()
-        # Zeros too: at another content the same low-spin ions have moments, and all labels are of one method.
+        # Spin-polarised also with zero moments: low-spin ions have moments at other x, and all labels share one method.
         polarised = atoms.has("initial_magmoms")
         self._expected_moment = float(moments.sum()) if polarised else None
         keywords: dict[str, Any] = {
@@ -120,9 +120,9 @@ class GpawEngine:
             "setups": {
                 element: f":{u.orbital},{u.U_eV}" for element, u in chosen.hubbard.items() if element in atoms.symbols
             },
-            # GPAW's default grid of an even number of divisions avoids Γ, and a supercell's grid is then no fold of it.
+            # GPAW's default grid of an even number of divisions excludes Γ; a supercell would sample other points.
             "kpts": {"size": self.kpoints, "gamma": True},
-            # Time reversal, which holds with collinear spins too, halves the k-points.
+            # Time-reversal symmetry, which holds also for collinear spins, halves the k-points.
             "symmetry": {"point_group": False},
             "maxiter": chosen.max_iterations,
             "txt": self._log,
@@ -170,7 +170,7 @@ class GpawEngine:
         return package_version("gpaw") | package_version("gpaw-data")
 
     def density(self) -> Density | None:
-        """All-electron valence density of the last frame (the pseudo-density holds no charge of its own), normalised.
+        """All-electron valence density of the last frame, normalised; the pseudo-density does not hold all charge.
 
         Raises:
             DensityRefused: see `accept_density`.
@@ -181,12 +181,12 @@ class GpawEngine:
         # Without spin polarisation, a spin channel would be half of the density.
         spins = (0, 1) if self._expected_moment is not None else (None,)
         with contextlib.redirect_stdout(None):
-            parts = [
+            channels = [
                 atoms.calc.get_all_electron_density(spin=s, gridrefinement=refinement, skip_core=True) for s in spins
             ]
             electrons = float(atoms.calc.get_number_of_electrons())
             valence = np.array([setup.Nv for setup in atoms.calc.setups], dtype=float)
-        total = parts[0] + parts[1] if len(parts) == 2 else parts[0]
-        spin = parts[0] - parts[1] if len(parts) == 2 else np.zeros_like(total)
+        total = channels[0] + channels[1] if len(channels) == 2 else channels[0]
+        spin = channels[0] - channels[1] if len(channels) == 2 else np.zeros_like(total)
         source = f"gpaw {self.settings_hash}"
         return accept_density(total, spin, atoms.cell, atoms.positions, atoms.numbers, valence, electrons, source)

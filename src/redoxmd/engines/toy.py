@@ -1,11 +1,11 @@
-"""An analytic ionic crystal with a known redox density: the whole loop in minutes, with every answer known.
+"""An analytic ionic crystal with a known redox density: an engine for tests of the whole loop, with known results.
 
 Energy: pairs of screened formal charges and Born–Mayer repulsion, cut smoothly,
 
     V_ab(r) = [s·k_e·q_a q_b·exp(−r/λ)/r + A_ab exp(−(r − d_ab)/ρ)]·S(r),
 
-with A_ab such that a cation and its anion have their minimum at d_ab. Redox: as many V are V4+ as charge neutrality
-asks for, those with the fewest Na around them; a density of Gaussians carries their charges and moments.
+with A_ab such that the minimum of a cation and its anion is at d_ab. Redox: charge neutrality determines the number of
+V4+, which are the V with the lowest Na coordination; a density of Gaussians has their charges and moments.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from ase.data import atomic_numbers
 
 from redoxmd.config import sections
 from redoxmd.density.grid import Density
-from redoxmd.engines.base import Result, checked, method_hash
+from redoxmd.engines.base import Result, check_result, method_hash
 from redoxmd.errors import LabelRefused
 from redoxmd.model.neighbours import find_pairs
 
 METHOD_VERSION = 1
 
 FORMAL_CHARGE = {"Na": 1.0, "V": 3.0, "P": 5.0, "O": -2.0}
-# Minimum of a lone cation–anion pair, Å; inside a crystal, bonds come out somewhat longer.
+# Minimum of an isolated cation–anion pair, Å; bonds in the crystal are somewhat longer.
 CONTACT_A = {("Na", "O"): 2.3, ("V", "O"): 1.95, ("P", "O"): 1.53}
 COULOMB_EV_A = 14.4
 STRENGTH = 0.35
@@ -51,12 +51,12 @@ GRID_SPACING_A = 0.25
 
 
 def physical_settings(settings: sections.Engine) -> dict[str, Any]:
-    """Nothing in the config changes the toy's energies."""
+    """Empty: no setting changes the energies of the toy."""
     return {}
 
 
 def available(settings: sections.Engine) -> tuple[bool, str]:
-    """Always."""
+    """True: the toy is built in."""
     return True, "toy engine built in"
 
 
@@ -66,7 +66,7 @@ def create(settings: sections.Engine, repeats: Sequence[int], workdir: Path | No
 
 
 class ToyEngine:
-    """The toy as a reference engine; refuses a seeded share of labels when asked to."""
+    """The toy potential as a reference engine; it refuses the share `refuse_fraction` of labels."""
 
     name = "toy"
     capabilities = frozenset({"energy", "forces", "stress", "moments", "density"})
@@ -80,35 +80,35 @@ class ToyEngine:
         """Label a structure.
 
         Raises:
-            LabelRefused: unconverged, for the share of first geometries that `refuse_fraction` picks by content;
-                wrong_structure for an element the toy does not know.
+            LabelRefused: unconverged, for the share `refuse_fraction` of first geometries, chosen by their positions;
+                wrong_structure for an element without parameters.
         """
         unknown = set(atoms.get_chemical_symbols()) - set(FORMAL_CHARGE)
         if unknown:
             raise LabelRefused("wrong_structure", f"the toy knows {sorted(FORMAL_CHARGE)}, not {sorted(unknown)}")
         time.sleep(self.settings.toy.delay_s)
-        if self._atoms is None and _lot(atoms) < self.settings.toy.refuse_fraction:
+        if self._atoms is None and _uniform_number(atoms) < self.settings.toy.refuse_fraction:
             raise LabelRefused("unconverged", "the toy pretends not to converge for this geometry")
         self._atoms = atoms.copy()
         energy, forces, stress = ionic_energy(atoms)
         result = Result(energy, forces, stress, moments(atoms), 1)
-        return checked(result, atoms, self.settings.force_ceiling_eV_A)
+        return check_result(result, atoms, self.settings.force_ceiling_eV_A)
 
     def density(self) -> Density | None:
-        """Gaussians with the charges and moments of `oxidation_states`."""
+        """Density of Gaussians with the charges and moments of `oxidation_states`."""
         return None if self._atoms is None else gaussian_density(self._atoms)
 
     def evidence(self) -> list[Path]:
-        """None: it writes nothing."""
+        """None: the toy writes no files."""
         return []
 
     def provenance(self) -> dict[str, Any]:
-        """Its version."""
+        """Version of the toy."""
         return {"toy": METHOD_VERSION}
 
 
-def _lot(atoms: Atoms) -> float:
-    """A number in [0, 1) that depends on the geometry alone."""
+def _uniform_number(atoms: Atoms) -> float:
+    """A number in [0, 1) that depends only on the geometry."""
     content = np.round(atoms.positions, 3).tobytes() + atoms.numbers.tobytes()
     return int.from_bytes(hashlib.sha256(content).digest()[:8], "big") / 2**64
 
@@ -133,8 +133,8 @@ def _pair_tables() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 COULOMB, REPULSION, CONTACT = _pair_tables()
 
 
-def pair_energy(i: np.ndarray, j: np.ndarray, r: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """V_ab(r) and dV/dr of pairs of atomic numbers at distances r (Å); eV and eV/Å."""
+def ionic_pair_energy(i: np.ndarray, j: np.ndarray, r: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """V_ab(r) (eV) and dV/dr (eV/Å) of pairs of atomic numbers at distances r (Å)."""
     screened = COULOMB[i, j] * np.exp(-r / SCREENING_A) / r
     repulsive = REPULSION[i, j] * np.exp(-(r - CONTACT[i, j]) / HARDNESS_A)
     value = screened + repulsive
@@ -151,8 +151,8 @@ def ionic_energy(atoms: Atoms) -> tuple[float, np.ndarray, np.ndarray]:
     pairs = find_pairs(atoms.positions, cell, atoms.pbc, CUTOFF_A)
     vectors = pairs.vectors_A(atoms.positions, cell)
     r = np.linalg.norm(vectors, axis=1)
-    value, slope = pair_energy(atoms.numbers[pairs.receiver], atoms.numbers[pairs.sender], r)
-    # Each pair is there twice; the receiver takes its half of the force from both.
+    value, slope = ionic_pair_energy(atoms.numbers[pairs.receiver], atoms.numbers[pairs.sender], r)
+    # Each pair occurs twice, in both directions; the receiver gets half of the force from each.
     gradient = (slope / r)[:, None] * vectors
     forces = np.stack([np.bincount(pairs.receiver, gradient[:, d], len(atoms)) for d in range(3)], axis=1)
     stress = 0.5 * vectors.T @ gradient / (abs(np.linalg.det(cell)) or 1.0)
@@ -160,7 +160,7 @@ def ionic_energy(atoms: Atoms) -> tuple[float, np.ndarray, np.ndarray]:
 
 
 def oxidation_states(atoms: Atoms) -> dict[int, int]:
-    """Oxidation state of every V (index → 3 or 4): holes sit where the smooth Na coordination is lowest."""
+    """Oxidation state of every V (index → 3 or 4); V with the lowest smooth Na coordination are V4+."""
     vanadium = np.flatnonzero(atoms.numbers == atomic_numbers["V"])
     charge = sum(FORMAL_CHARGE[symbol] for symbol in atoms.get_chemical_symbols())
     holes = int(np.clip(round(-charge), 0, len(vanadium)))
@@ -183,7 +183,7 @@ def moments(atoms: Atoms) -> np.ndarray:
 
 
 def bader_charges(atoms: Atoms) -> np.ndarray:
-    """Charges (n,) in e that the density integrates to; O takes what makes the cell neutral."""
+    """Charges (n,) in e of the atoms in the density; the charge of O makes the cell neutral."""
     symbols = np.array(atoms.get_chemical_symbols())
     values = np.array([BADER_CHARGE.get(symbol, 0.0) for symbol in symbols])
     for index, state in oxidation_states(atoms).items():
@@ -195,7 +195,7 @@ def bader_charges(atoms: Atoms) -> np.ndarray:
 
 
 def gaussian_density(atoms: Atoms) -> Density:
-    """Periodic Gaussians that hold each atom's valence electrons less its charge, and its moment."""
+    """Density of periodic Gaussians, with each atom's valence electrons minus its charge, and its moment."""
     valence = np.array([VALENCE_ELECTRONS[symbol] for symbol in atoms.get_chemical_symbols()])
     cell = np.asarray(atoms.cell)
     shape = [max(8, 2 * round(length / GRID_SPACING_A / 2)) for length in atoms.cell.lengths()]
@@ -216,7 +216,7 @@ def gaussian_density(atoms: Atoms) -> Density:
 
 
 def _superpose(atoms: Atoms, weights: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-    """Σ_i w_i g(r − r_i) on the grid, summed in reciprocal space so that all images are in."""
+    """Σ_i w_i g(r − r_i) on the grid, summed in reciprocal space, which includes all periodic images."""
     frequencies = [np.fft.fftfreq(n, 1 / n) for n in shape]
     fractional = atoms.get_scaled_positions()
     phases = [np.exp(-2j * np.pi * np.outer(f, fractional[:, d])) for d, f in enumerate(frequencies)]

@@ -1,46 +1,46 @@
-"""The verdict on a frame that was read: a label, or a reason why it must not become data."""
+"""Checks of a frame that was read: it becomes a label or is refused with a reason."""
 
 from __future__ import annotations
 
 import numpy as np
 from ase import Atoms
 
-from redoxmd.engines.base import Result, checked
+from redoxmd.engines.base import Result, check_result
 from redoxmd.engines.calculation import ReadFrame
 from redoxmd.errors import LabelRefused
 
 # OUTCAR has five decimals, vasprun.xml eight of fractional coordinates.
 POSITION_TOLERANCE_A = 1e-4
 ELECTRON_TOLERANCE_E = 1e-3
-# A spin that turns over changes the total moment by 2 μB, an electron more or less by 1: half of the smaller one, for
-# smearing leaves the moment of a hot frame a few tenths beside the integer.
+# A spin flip changes the total moment by 2 μB, one electron more or less by 1. The tolerance is half of the smaller
+# change, because smearing shifts the moment of a hot frame by a few tenths from the integer.
 MOMENT_TOLERANCE_MUB = 0.5
-# Local moments leave out what lies between the spheres: V³⁺ of 2 μB shows 1.8 to 1.9 (PAW, PBE+U).
-BETWEEN_SPHERES = 0.15
+# Local moments omit the density between the spheres: V³⁺ of 2 μB has 1.8 to 1.9 (PAW, PBE+U).
+INTERSTITIAL_SHARE = 0.15
 
 
-def judge(
+def judge_frame(
     frame: ReadFrame,
     force_ceiling_eV_A: float,
     expected: Atoms | None = None,
     initial_moments_muB: np.ndarray | None = None,
 ) -> Result:
-    """A frame as a label.
+    """Label from a frame that passes all checks.
 
-    In the order of what is worth knowing first: another structure makes its numbers irrelevant, NaN has its own cure,
-    an unconverged step has wrong forces whether large or not, so has another spin state, and only then is a force too
-    large.
+    The order of the checks gives the most informative reason first: the structure, NaN, electronic convergence, the
+    spin state, and last the force ceiling, because the forces of an unconverged step or of another spin state are wrong
+    whether large or not.
 
     Args:
         frame: as read.
-        force_ceiling_eV_A: largest component a force may have.
-        expected: what was to be calculated, atoms in the same order; None where that is not known.
-        initial_moments_muB: (n,) the spin state asked for, see `judge_moments`; None where that is not known.
+        force_ceiling_eV_A: largest allowed force component.
+        expected: requested structure, atoms in the same order; None if it is unknown.
+        initial_moments_muB: (n,) requested spin state, see `judge_moments`; None if it is unknown.
 
     Raises:
-        LabelRefused: wrong_structure for other atoms, another order, positions or cell beyond 1e-4 Å, shapes that do
-            not fit; not_finite; unconverged (a frame whose file does not say is not refused); wrong_moment;
-            force_ceiling.
+        LabelRefused: wrong_structure for other atoms, another order, positions or cell that differ by more than 1e-4 Å,
+            or shapes that do not match; not_finite; unconverged (a frame whose file does not state convergence is not
+            refused); wrong_moment; force_ceiling.
     """
     where = f"step {frame.step}"
     result = Result(
@@ -55,36 +55,36 @@ def judge(
     if expected is not None:
         _check_structure(frame.atoms, expected, where)
     _check_finite(frame, where)
-    checked(result, frame.atoms, np.inf)
+    check_result(result, frame.atoms, np.inf)
     if frame.converged is False:
         raise LabelRefused("unconverged", f"{where}: {_electrons_text(frame.scf_steps)}")
     judge_moments(frame.total_moment_muB, frame.moments_muB, initial_moments_muB)
-    return checked(result, frame.atoms, force_ceiling_eV_A)
+    return check_result(result, frame.atoms, force_ceiling_eV_A)
 
 
-def judge_electrons(found: float | None, expected: float | None) -> None:
-    """Refuse another number of valence electrons than the structure and its POTCARs make; None is not judged.
+def judge_electrons(electrons: float | None, expected: float | None) -> None:
+    """Refuse a number of valence electrons that differs from that of the structure's POTCARs; None is not checked.
 
     Raises:
         LabelRefused: wrong_settings.
     """
-    if found is None or expected is None:
+    if electrons is None or expected is None:
         return
-    if not abs(found - expected) <= ELECTRON_TOLERANCE_E:
+    if not abs(electrons - expected) <= ELECTRON_TOLERANCE_E:
         raise LabelRefused(
             "wrong_settings",
-            f"{found:g} electrons where {expected:g} belong: a charged cell (NELECT) or other POTCARs",
+            f"{electrons:g} electrons, expected {expected:g}: a charged cell (NELECT) or other POTCARs",
         )
 
 
 def judge_moments(total_muB: float | None, local_muB: np.ndarray | None, initial_muB: np.ndarray | None) -> None:
-    """Refuse a result whose total moment is not the sum of the initial moments: it is of another spin state.
+    """Refuse a result in another spin state, whose total moment differs from the sum of the initial moments.
 
     Args:
-        total_muB: of the cell, within 0.5 μB; None where it is not known.
-        local_muB: (n,) of the atoms; where the total is not known their sum is judged, within another 15 %. Without
-            either nothing is judged.
-        initial_muB: (n,) that were asked for; all zero, or None, for no spin state in particular.
+        total_muB: of the cell, checked to 0.5 μB; None if it is unknown.
+        local_muB: (n,) of the atoms; if the total is unknown their sum is checked with another 15 % of tolerance.
+            Without either nothing is checked.
+        initial_muB: (n,) requested moments; all zero or None if no spin state was requested.
 
     Raises:
         LabelRefused: wrong_moment.
@@ -92,13 +92,13 @@ def judge_moments(total_muB: float | None, local_muB: np.ndarray | None, initial
     if initial_muB is None or not np.any(initial_muB) or (total_muB is None and local_muB is None):
         return
     expected = float(np.sum(initial_muB))
-    found, tolerance, what = total_muB, MOMENT_TOLERANCE_MUB, "total moment"
-    if found is None:
-        found, what = float(np.sum(np.asarray(local_muB))), "sum of local moments"
-        tolerance += BETWEEN_SPHERES * abs(expected)
-    # NaN compares false, so it differs.
-    if not abs(found - expected) <= tolerance:
-        raise LabelRefused("wrong_moment", f"{what} {found:.2f} μB, expected {expected:.2f}")
+    moment, tolerance, name = total_muB, MOMENT_TOLERANCE_MUB, "total moment"
+    if moment is None:
+        moment, name = float(np.sum(np.asarray(local_muB))), "sum of local moments"
+        tolerance += INTERSTITIAL_SHARE * abs(expected)
+    # A comparison with NaN is false, so NaN is refused.
+    if not abs(moment - expected) <= tolerance:
+        raise LabelRefused("wrong_moment", f"{name} {moment:.2f} μB, expected {expected:.2f}")
 
 
 def _electrons_text(steps: int | None) -> str:
@@ -115,42 +115,42 @@ def _check_finite(frame: ReadFrame, where: str) -> None:
             raise LabelRefused("not_finite", f"{where}: {name} with NaN or infinite numbers")
 
 
-def _check_structure(found: Atoms, expected: Atoms, where: str) -> None:
-    if sorted(found.numbers) != sorted(expected.numbers):
-        raise LabelRefused("wrong_structure", f"{where}: {found.symbols} where {expected.symbols} was asked for")
-    # NaN compares false, so it differs.
-    if not np.abs(found.cell.array - expected.cell.array).max() <= POSITION_TOLERANCE_A:
-        lengths = " against ".join(np.array2string(atoms.cell.lengths(), precision=4) for atoms in (found, expected))
+def _check_structure(atoms: Atoms, expected: Atoms, where: str) -> None:
+    if sorted(atoms.numbers) != sorted(expected.numbers):
+        raise LabelRefused("wrong_structure", f"{where}: {atoms.symbols} where {expected.symbols} was asked for")
+    # A comparison with NaN is false, so NaN is refused.
+    if not np.abs(atoms.cell.array - expected.cell.array).max() <= POSITION_TOLERANCE_A:
+        lengths = " against ".join(np.array2string(item.cell.lengths(), precision=4) for item in (atoms, expected))
         raise LabelRefused("wrong_structure", f"{where}: another cell, of {lengths} Å")
-    distances = _distances(found.positions, expected)
-    wrong = (found.numbers != expected.numbers) | ~(distances <= POSITION_TOLERANCE_A)
+    distances = _distances(atoms.positions, expected)
+    wrong = (atoms.numbers != expected.numbers) | ~(distances <= POSITION_TOLERANCE_A)
     if wrong.any():
-        raise LabelRefused("wrong_structure", f"{where}: {_misplaced(found, expected, distances, int(wrong.argmax()))}")
+        raise LabelRefused("wrong_structure", f"{where}: {_misplaced(atoms, expected, distances, int(wrong.argmax()))}")
 
 
 def _distances(positions_A: np.ndarray, expected: Atoms) -> np.ndarray:
-    """Distances (n,) to the expected positions modulo lattice vectors; for those that are small, exactly."""
+    """Distances (n,) to the expected positions modulo lattice vectors; exact only if small."""
     cell = expected.cell.array
     fractional = (positions_A - expected.positions) @ np.linalg.pinv(cell)
-    apart: np.ndarray = np.linalg.norm((fractional - np.round(fractional)) @ cell, axis=1)
-    return apart
+    distances: np.ndarray = np.linalg.norm((fractional - np.round(fractional)) @ cell, axis=1)
+    return distances
 
 
-def _misplaced(found: Atoms, expected: Atoms, distances: np.ndarray, first: int) -> str:
-    """What is wrong with the first atom that differs, and whether all are there in another order."""
-    atom = f"atom {first} ({found.symbols[first]})"
-    order = _order(found, expected)
+def _misplaced(atoms: Atoms, expected: Atoms, distances: np.ndarray, first: int) -> str:
+    """Message on the first atom that differs; it states whether the atoms are only in another order."""
+    atom = f"atom {first} ({atoms.symbols[first]})"
+    order = _order(atoms, expected)
     if order is not None:
         return f"atoms swapped: {atom} is where atom {order[first]} was asked for; the same structure in another order"
-    if found.numbers[first] != expected.numbers[first]:
+    if atoms.numbers[first] != expected.numbers[first]:
         return f"{atom} where {expected.symbols[first]} was asked for"
     return f"{atom} is {distances[first]:.4f} Å from where it was asked for"
 
 
-def _order(found: Atoms, expected: Atoms) -> list[int] | None:
-    """Index in `expected` of every atom found; None unless it is a permutation."""
+def _order(atoms: Atoms, expected: Atoms) -> list[int] | None:
+    """Index in `expected` of every atom; None unless it is a permutation."""
     order = []
-    for number, position in zip(found.numbers, found.positions, strict=True):
+    for number, position in zip(atoms.numbers, atoms.positions, strict=True):
         near = (_distances(position, expected) <= POSITION_TOLERANCE_A) & (expected.numbers == number)
         if near.sum() != 1:
             return None

@@ -25,18 +25,19 @@ from redoxmd.structures.occupation import Occupation
 logger = logging.getLogger("redoxmd")
 
 SAVE_EVERY_S = 60.0
-# The highest image climbs once the band is as good as this many tolerances: before, it climbs from the wrong place.
-LOOSE = 5.0
+# The highest image climbs after the largest force on the band has fallen below this multiple of the tolerance; earlier
+# the highest image is far from the saddle point.
+LOOSE_FACTOR = 5.0
 FIRE_STATE = ("vel", "dt", "a", "Nsteps")
 MakeCalculator = Callable[[], Calculator]
 
 
 class NoPath(DataError):
-    """There is no path, or none yet.
+    """The path does not exist or has not converged.
 
     Attributes:
         reason: not_relaxed, left_its_site, same_sites, not_finite or not_converged.
-        images: as far as they were found, with their calculators: an end or two, or the band.
+        images: the structures obtained so far, with their calculators: one or both ends, or the band.
     """
 
     def __init__(self, reason: str, message: str, images: list[Atoms]) -> None:
@@ -51,17 +52,17 @@ def find_path(
     settings: Neb,
     name: str,
     checkpoint: Checkpoint,
-    way: np.ndarray | None = None,
+    md_positions_A: np.ndarray | None = None,
 ) -> list[Atoms]:
     """Images of the path of lowest barrier (Henkelman, Uberuaga and Jónsson, 2000; paper, section 3.3).
 
-    Both ends are relaxed, `images` − 2 structures between them interpolated by the image-dependent pair potential, or
-    put along the way that the ions went where that is known closely enough (`along_the_way`), the band relaxed by FIRE
-    with improved tangents, first loosely, then with the highest image climbing, until no force on it exceeds the
-    tolerance.
+    Both ends are relaxed. The `images` − 2 structures between them are interpolated along the MD path of the ions if
+    its frames are close enough (`interpolate_md_path`), else by the image-dependent pair potential. FIRE then relaxes
+    the band with improved tangents, first loosely, then with a climbing highest image, until no force on it exceeds
+    the tolerance.
 
-    Ends and band are kept in `checkpoint`, FIRE's state with them: stopped and continued gives the same numbers as in
-    one go on a CPU. Ends whose relaxation is under way are relaxed again.
+    `checkpoint` stores the ends, the band and the state of FIRE: a path that was stopped and continued gives the same
+    numbers on a CPU as an uninterrupted one. An end whose relaxation was interrupted is relaxed again.
 
     Args:
         ends: both ends, as of `path_ends`.
@@ -70,21 +71,24 @@ def find_path(
         settings: section `neb`.
         name: of the path, for messages.
         checkpoint: restart files.
-        way: (F, n, 3) frames of an MD between the ends, if they are of one; ions must then have changed their sites.
+        md_positions_A: (F, n, 3) MD frames between the ends, if these are frames of an MD; ions must then have changed
+            their sites.
 
     Returns:
-        All images with their calculators, evaluated, ends included.
+        All images, ends included, with their calculators, evaluated.
 
     Raises:
-        NoPath: an end does not relax or leaves its sites, both are at the same ones, or the band does not converge.
+        NoPath: an end does not relax or leaves its sites, both have the same sites, or the band does not converge.
         Interrupted: SIGTERM; the state is written.
     """
     with stop_on_sigterm() as stop:
         relaxed: list[Atoms] = []
         for end, word in zip(ends, ("initial", "final"), strict=True):
             relaxed.append(_relaxed_end(end, word, occupation, calculator, settings, name, checkpoint, stop, relaxed))
-        between = None if way is None else _between(relaxed, way, occupation, settings, name)
-        band = _Band(_images(relaxed, calculator, settings, between), settings, name, checkpoint)
+        positions_A = None
+        if md_positions_A is not None:
+            positions_A = _md_images(relaxed, md_positions_A, occupation, settings, name)
+        band = _Band(_images(relaxed, calculator, settings, positions_A), settings, name, checkpoint)
         band.relax(stop)
     for image in band.images:
         image.get_forces()
@@ -100,7 +104,7 @@ def _relaxed_end(
     name: str,
     checkpoint: Checkpoint,
     stop: StopRequest,
-    before: list[Atoms],
+    relaxed_before: list[Atoms],
 ) -> Atoms:
     atoms = end.copy()
     atoms.calc = calculator()
@@ -118,61 +122,66 @@ def _relaxed_end(
             "not_relaxed",
             f"neb.paths, {name}: the {word} end did not relax to {settings.force_tolerance_eV_A:g} eV/Å in "
             f"{settings.max_relax_steps} steps; raise neb.max_relax_steps or look at its sites",
-            [*before, atoms],
+            [*relaxed_before, atoms],
         )
-    asked, found = occupation.sites_of(end.positions), occupation.sites_of(atoms.positions)
-    if not np.array_equal(asked, found):
-        left = [f"{occupation.labels[a]} → {occupation.labels[b]}" for a, b in zip(asked, found, strict=True) if a != b]
+    initial_sites, sites = occupation.sites_of(end.positions), occupation.sites_of(atoms.positions)
+    if not np.array_equal(initial_sites, sites):
+        pairs = zip(initial_sites, sites, strict=True)
+        changes = [f"{occupation.labels[a]} → {occupation.labels[b]}" for a, b in pairs if a != b]
         raise NoPath(
             "left_its_site",
-            f"neb.paths, {name}: the {word} end is no minimum of the ensemble, its ions leave their sites "
-            f"({', '.join(left)}); choose other moves",
-            [*before, atoms],
+            f"neb.paths, {name}: the {word} end is not a minimum of the ensemble, its ions leave their sites "
+            f"({', '.join(changes)}); choose other moves",
+            [*relaxed_before, atoms],
         )
     checkpoint.save(word, {"positions_A": atoms.positions})
     return atoms
 
 
-def _between(ends: list[Atoms], way: np.ndarray, occupation: Occupation, settings: Neb, name: str) -> np.ndarray | None:
+def _md_images(
+    ends: list[Atoms], md_positions_A: np.ndarray, occupation: Occupation, settings: Neb, name: str
+) -> np.ndarray | None:
     first, last = (occupation.sites_of(end.positions) for end in ends)
     if np.array_equal(first, last):
         raise NoPath("same_sites", f"neb.paths, {name}: both ends relax to the same sites; take another event", ends)
-    return along_the_way(ends, way, occupation.ions[first != last], settings.images)
+    return interpolate_md_path(ends, md_positions_A, occupation.ions[first != last], settings.images)
 
 
-def along_the_way(ends: list[Atoms], way: np.ndarray, moving: np.ndarray, images: int) -> np.ndarray | None:
-    """Positions (images − 2, n, 3) between two ends: moving ions as they went, all else straight.
+def interpolate_md_path(
+    ends: list[Atoms], md_positions_A: np.ndarray, moving: np.ndarray, images: int
+) -> np.ndarray | None:
+    """Positions (images − 2, n, 3) between two ends: moving ions along their MD path, other atoms on straight lines.
 
-    How far an event has come is s = q·d/|d|², q the displacements of all moving ions from the first end taken
-    together, d those of the last end. Only frames count that come farther than any before: vibration is no way. None
-    where two neighbouring images would lie between the same two frames.
+    The progress of an event is s = q·d/|d|², where q is the displacement vector of all moving ions from the first end
+    and d that of the last end. Frames that do not advance beyond all earlier ones (vibration) are skipped. Returns None
+    if two neighbouring images would lie between the same two frames.
 
     Args:
-        ends: relaxed.
-        way: (F, n, 3) frames between them, unwrapped like the ends.
-        moving: indices of ions at other sites in the end.
-        images: ends included.
+        ends: relaxed ends.
+        md_positions_A: (F, n, 3) frames between them, unwrapped like the ends.
+        moving: indices of the ions whose sites differ between the ends.
+        images: number of images, ends included.
     """
     first, last = (end.positions for end in ends)
-    across = (last - first)[moving].ravel()
-    gone = (way - first)[:, moving].reshape(len(way), len(across))
-    share = gone @ across / (across @ across)
-    ahead = (share > np.maximum.accumulate(np.concatenate([[0.0], share[:-1]]))) & (share < 1)
-    known = np.concatenate([[0.0], share[ahead], [1.0]])
-    if np.diff(known).max() > 2 / (images - 1):
+    end_displacement = (last - first)[moving].ravel()
+    displacements = (md_positions_A - first)[:, moving].reshape(len(md_positions_A), len(end_displacement))
+    progress = displacements @ end_displacement / (end_displacement @ end_displacement)
+    advancing = (progress > np.maximum.accumulate(np.concatenate([[0.0], progress[:-1]]))) & (progress < 1)
+    path_progress = np.concatenate([[0.0], progress[advancing], [1.0]])
+    if np.diff(path_progress).max() > 2 / (images - 1):
         return None
-    wanted = np.linspace(0, 1, images)[1:-1]
-    between = first + wanted[:, None, None] * (last - first)
-    places = np.concatenate([np.zeros((1, len(across))), gone[ahead], across[None]])
-    went = np.stack([np.interp(wanted, known, column) for column in places.T], axis=1)
-    between[:, moving] = first[moving] + went.reshape(len(wanted), -1, 3)
-    return between
+    path = np.concatenate([np.zeros((1, len(end_displacement))), displacements[advancing], end_displacement[None]])
+    image_progress = np.linspace(0, 1, images)[1:-1]
+    positions = first + image_progress[:, None, None] * (last - first)
+    ions = np.stack([np.interp(image_progress, path_progress, column) for column in path.T], axis=1)
+    positions[:, moving] = first[moving] + ions.reshape(len(image_progress), -1, 3)
+    return positions
 
 
 def _images(
     ends: list[Atoms], calculator: MakeCalculator, settings: Neb, positions_A: np.ndarray | None
 ) -> list[Atoms]:
-    """The band at positions given, or interpolated by IDPP: nearest images in its distances, not in the path itself."""
+    """The band at the given positions or interpolated by IDPP; minimum images enter the distances, not the path."""
     between = [ends[0].copy() for _ in range(settings.images - 2)]
     for image in between:
         image.calc = calculator()
@@ -188,7 +197,7 @@ def _images(
 
 
 class _Band:
-    """A band in the making, with the state of its optimizer."""
+    """A band during its relaxation, with the state of its optimizer."""
 
     def __init__(self, images: list[Atoms], settings: Neb, name: str, checkpoint: Checkpoint) -> None:
         self.images, self.settings, self.name, self.checkpoint = images, settings, name, checkpoint
@@ -204,7 +213,7 @@ class _Band:
         self._first, self._saved_at = self.steps, time.monotonic()
 
     def relax(self, stop: StopRequest) -> None:
-        """First without, then with the climbing image, as far as they are not done."""
+        """Relax without, then with the climbing image; a stage finished before a restart is skipped."""
         progress = Progress(f"neb {self.name}", self.settings.max_band_steps, done=self.steps)
         for climb in (False, True):
             if climb < self.climb:
@@ -220,38 +229,38 @@ class _Band:
         logger.info("neb %s: converged after %d steps", self.name, self.steps)
 
     def _iterate(self) -> Iterator[float]:
-        """FIRE until this stage's tolerance; the largest force before every further step."""
-        tolerance = self.settings.force_tolerance_eV_A * (1.0 if self.climb else LOOSE)
+        """Run FIRE to the tolerance of the stage; yields the largest force before every further step."""
+        tolerance = self.settings.force_tolerance_eV_A * (1.0 if self.climb else LOOSE_FACTOR)
         neb = NEB(self.images, k=self.settings.spring_eV_A2, climb=self.climb, method="improvedtangent")
         self._optimizer = FIRE(neb, logfile=None)
         for key, value in self._fire.items():
             setattr(self._optimizer, key, value if key == "vel" else value.item())
-        left = self.settings.max_band_steps - self.steps
-        before = self.steps
-        for converged in self._optimizer.irun(fmax=tolerance, steps=left):
-            self.steps = before + self._optimizer.nsteps
+        first_step = self.steps
+        steps_left = self.settings.max_band_steps - first_step
+        for converged in self._optimizer.irun(fmax=tolerance, steps=steps_left):
+            self.steps = first_step + self._optimizer.nsteps
             force_eV_A = float(np.linalg.norm(neb.get_forces(), axis=1).max())
             if converged:
                 return
             if not np.isfinite(force_eV_A):
                 raise NoPath(
                     "not_finite",
-                    f"neb.paths, {self.name}: a force on the band is no number; look at the moves of the path",
+                    f"neb.paths, {self.name}: a force on the band is NaN or infinite; check the moves of the path",
                     self.images,
                 )
             yield force_eV_A
         self.save()
-        along = ", ".join(f"{energy:.2f}" for energy in neb.energies - neb.energies[0])
+        energies = ", ".join(f"{energy:.2f}" for energy in neb.energies - neb.energies[0])
         raise NoPath(
             "not_converged",
             f"neb.paths, {self.name}: after {self.steps} steps a force of {force_eV_A:.3g} eV/Å is left on the band; "
-            "raise neb.max_band_steps, it goes on from there, or split a path that runs through minima of its own "
-            f"(energies along it: {along} eV)",
+            "raise neb.max_band_steps, which continues it, or split a path that runs through intermediate minima "
+            f"(energies along it: {energies} eV)",
             self.images,
         )
 
     def save(self) -> None:
-        """Write positions and the optimizer's state; before its first step there is none of the latter."""
+        """Write positions and the optimizer's state, which is empty before its first step."""
         optimizer = self._optimizer
         state = {key: getattr(optimizer, key) for key in FIRE_STATE}
         if state["vel"] is None:

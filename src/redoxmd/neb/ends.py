@@ -1,4 +1,4 @@
-"""Both ends of a path, from the sites that the config names or from a file."""
+"""Both ends of a path, from the moves in the config or from a file."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def path_ends(atoms: Atoms, full_cell: Atoms, path: NebPath) -> tuple[Atoms, Ato
         path: one of `neb.paths`.
 
     Raises:
-        ConfigError: a site is unknown, empty where an ion should start, taken where one should go; or the file does
-            not hold the same atoms. The message lists the sites.
+        ConfigError: a site does not exist, an ion is missing at the start of a move, the end of a move is occupied, or
+            the file does not hold the same atoms. The message lists the sites.
     """
     if path.final is not None:
         return atoms.copy(), _from_file(atoms, path.final, path.name)
@@ -34,15 +34,15 @@ def path_ends(atoms: Atoms, full_cell: Atoms, path: NebPath) -> tuple[Atoms, Ato
 
 
 def _moved(atoms: Atoms, occupation: Occupation, path: NebPath) -> Atoms:
-    """Every ion named by its site moves, all at once, by the shortest way."""
-    place = {label: site for site, label in enumerate(occupation.labels)}
+    """Final structure: all ions named by their sites are moved at once, by minimum-image displacements."""
+    site_of = {label: site for site, label in enumerate(occupation.labels)}
     sites = occupation.sites_of(atoms.positions)
     ion_at = {int(site): int(ion) for site, ion in zip(sites, occupation.ions, strict=True)}
     key = f"neb.paths, {path.name}, moves"
-    unknown = [label for move in path.moves for label in move if label not in place]
+    unknown = [label for move in path.moves for label in move if label not in site_of]
     if unknown:
         raise ConfigError(f"{key}: no site {unknown[0]}; {_sites(occupation, ion_at)}")
-    moves = [(place[start], place[end]) for start, end in path.moves]
+    moves = [(site_of[start], site_of[end]) for start, end in path.moves]
     vacant = [start for start, _ in moves if start not in ion_at]
     if vacant:
         raise ConfigError(f"{key}: no ion at {occupation.labels[vacant[0]]}; {_sites(occupation, ion_at)}")
@@ -54,16 +54,16 @@ def _moved(atoms: Atoms, occupation: Occupation, path: NebPath) -> Atoms:
             f"{_sites(occupation, ion_at)}"
         )
     final = atoms.copy()
-    # From the start's own places: where one ion has gone must not matter to the next.
+    # Every ion moves from the initial structure, so that the order of the moves does not matter.
     for start, end in moves:
         positions = atoms.positions.copy()
         occupation.move(positions, ion_at[start], end)
         final.positions[ion_at[start]] = positions[ion_at[start]]
-    return occupation.renamed(final)
+    return occupation.with_current_sites(final)
 
 
 def _sites(occupation: Occupation, ion_at: dict[int, int]) -> str:
-    """Which sites have an ion and which have none, in words."""
+    """Text that lists the occupied and the empty sites."""
     full = [label for site, label in enumerate(occupation.labels) if site in ion_at]
     empty = [label for site, label in enumerate(occupation.labels) if site not in ion_at]
     return f"ions are at {', '.join(full) or 'none'}; empty are {', '.join(empty) or 'none'}"
@@ -78,6 +78,6 @@ def _from_file(atoms: Atoms, file: Path, name: str) -> Atoms:
             "take the structure that the path starts from and move its ions"
         )
     final = atoms.copy()
-    away = frames[-1].positions - atoms.positions
-    final.positions = atoms.positions + Periodic(np.asarray(atoms.cell)).shortest(away)
+    displacements = frames[-1].positions - atoms.positions
+    final.positions = atoms.positions + Periodic(np.asarray(atoms.cell)).shortest(displacements)
     return final

@@ -1,4 +1,4 @@
-"""Both ends of a path, and the way between them, from an event of a production trajectory."""
+"""Both ends of a path, and the MD frames between them, from an event of a production trajectory."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from redoxmd.structures.source import FRAMEWORK, full_cell
 def event_of_path(
     path: NebPath, analyses: Sequence[xr.Dataset], read: Callable[[int], Trajectory], settings: Diffusion
 ) -> Event | None:
-    """The event that a path is to follow; None where `auto` finds none.
+    """The event that a path follows; None if `auto` finds none.
 
     Args:
         path: one of `neb.paths`, with `event`.
-        analyses: of the trajectories it may be in (`layout.event_trajectories`).
-        read: gives the trajectory of a number.
+        analyses: of the trajectories that may contain it (`layout.event_trajectories`).
+        read: reads the trajectory with a number.
         settings: section `diffusion`.
 
     Raises:
@@ -47,29 +47,29 @@ def event_of_path(
 def frames_of_event(event: Event, structures: Structures) -> list[Atoms]:
     """Frames from before an event to after it, as structures of the run; the first and last are the ends of a path.
 
-    Array `site` names the kind of site each mobile ion is at; the framework does not drift.
+    Array `site` names the kind of site of each mobile ion; the framework does not drift.
     """
     name = str(event.about["structure"])
     full = full_cell(structures, supercell_of(name))
     mobile = event.numbers == atomic_numbers[structures.mobile_ion]
-    kept = slice(event.before, event.after + 1)
+    window = slice(event.before, event.after + 1)
     frames = []
-    for time_fs, positions in zip(event.time_fs[kept], event.positions_A[kept], strict=True):
+    for time_fs, positions in zip(event.time_fs[window], event.positions_A[window], strict=True):
         atoms = Atoms(numbers=event.numbers, positions=positions, cell=event.cell_A, pbc=True)
         atoms.set_array("site", np.where(mobile, structures.mobile_ion, FRAMEWORK))
-        frame = Occupation(atoms, full).renamed(atoms)
+        frame = Occupation(atoms, full).with_current_sites(atoms)
         frame.info = {"structure": name, "time_fs": float(time_fs)}
         frames.append(frame)
     return frames
 
 
 def event_record(path: NebPath, event: Event | None, analyses: Sequence[xr.Dataset]) -> dict[str, Any]:
-    """What was found, in plain values; `reason` says why nothing was, else it is "".
+    """JSON-like record of an event; `reason` states why there is none, else it is "".
 
     Args:
-        path: its path.
-        event: the event.
-        analyses: of the trajectories that were looked at.
+        path: the path that follows it.
+        event: the event, or None.
+        analyses: of the trajectories that were searched.
     """
     if event is None:
         where = "" if path.x is None else f" of x = {path.x:g}"

@@ -1,4 +1,4 @@
-"""Paths as a source of training data: images that the ensemble of a generation is unsure about (paper, section 2.6)."""
+"""Paths as a source of training data: images of large spread become candidates (paper, section 2.6)."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def explore_path(
     gate: GateSettings,
     checkpoint: Checkpoint,
 ) -> PathRun:
-    """The path as far as this ensemble finds it, and which of its images become candidates.
+    """A path found with the ensemble of a generation, and the candidates among its images.
 
-    Where an end does not relax at its sites, or the band does not converge, its structures as they are then are
-    judged: that an ensemble finds no path is no error, but what it has to learn. Structures beyond the high threshold,
-    not finite or with a close contact are refused and never collected.
+    If an end does not relax at its sites, or the band does not converge, the last structures are gated instead: failure
+    to find a path is not an error, and these structures improve the ensemble. Structures above the high threshold, not
+    finite or with a close contact are refused and never collected.
 
     Arguments as for `run_path`.
 
@@ -42,22 +42,22 @@ def explore_path(
     Raises:
         Interrupted: SIGTERM; the state is written.
     """
-    about = {"path": path.name, "structure": frames[0].info["structure"]}
+    metadata = {"path": path.name, "structure": frames[0].info["structure"]}
     try:
         images, end_reason = images_of_path(frames, path, structures, calculator, settings, checkpoint), CONVERGED
     except NoPath as none:
         images, end_reason = [image for image in none.images if np.isfinite(image.positions).all()], none.reason
     profile = profile_table(images, gate)
-    found = image_frames(images, profile, about)
-    candidates = candidate_frames(found, profile)
+    path_frames = image_frames(images, profile, metadata)
+    candidates = candidate_frames(path_frames, profile)
     return PathRun(
-        found,
+        path_frames,
         candidates,
         profile,
         {
-            **about,
+            **metadata,
             "end_reason": end_reason,
-            "images": len(found),
+            "images": len(path_frames),
             "n_candidates": len(candidates),
             "n_refused": int((profile["passage"] == Passage.STOP.value).sum()),
             "max_spread_eV_A": float(profile["spread_eV_A"].max()),
@@ -66,9 +66,9 @@ def explore_path(
 
 
 def settings_of(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Settings that a generation's paths were found with, as their records keep them; {} without any.
+    """Settings of the paths of a generation, from their records; {} if it has no paths.
 
-    The decision file holds them, so that what is labelled keeps them (`gate.lasting_bands`).
+    The decision file stores them, so that a labelled generation keeps them (`gate.lasting_bands`).
     """
     if not records:
         return {}

@@ -1,4 +1,4 @@
-"""A path as tables: energies along it with their spread, the reference beside them, the barriers."""
+"""Tables of paths: ensemble energies with their spread, reference energies, and barriers."""
 
 from __future__ import annotations
 
@@ -37,25 +37,25 @@ PROFILE = ("image", "coordinate_A", "energy_eV", "energy_spread_eV", "spread_eV_
 
 
 def profile_table(images: Sequence[Atoms], gate: GateSettings) -> pd.DataFrame:
-    """What the ensemble says along a path; columns `PROFILE`, a row for each image.
+    """Energies and spread of the ensemble along a path; columns `PROFILE`, a row for each image.
 
-    `coordinate_A` is the length of the path so far, Σ √(Σ_i |Δr_i|²) over all atoms; `energy_eV` the mean energy above
-    that of image 0, `energy_spread_eV` its standard deviation between members (ddof = 1), each member counted from
-    its own image 0; `spread_eV_A`, `passage` and `refused` are the gate's.
+    `coordinate_A` is the length of the path up to the image, Σ √(Σ_i |Δr_i|²) over all atoms; `energy_eV` is the mean
+    energy above that of image 0, `energy_spread_eV` its standard deviation between members (ddof = 1), each member
+    relative to its own image 0; `spread_eV_A`, `passage` and `refused` are the results of the gate.
     """
     steps = [np.linalg.norm(after.positions - image.positions) for image, after in pairwise(images)]
     members = _member_energies(images)
     relative = members - members[0]
     spread = relative.std(axis=1, ddof=1) if members.shape[1] > 1 else np.zeros(len(images))
-    judged = [judge(image, gate) for image in images]
+    outcomes = [judge(image, gate) for image in images]
     columns = (
         range(len(images)),
         np.concatenate([[0.0], np.cumsum(steps)]),
         relative.mean(axis=1),
         spread,
-        [seen.spread_eV_A for seen in judged],
-        [seen.passage.value for seen in judged],
-        [seen.refused for seen in judged],
+        [outcome.spread_eV_A for outcome in outcomes],
+        [outcome.passage.value for outcome in outcomes],
+        [outcome.refused for outcome in outcomes],
     )
     return pd.DataFrame(dict(zip(PROFILE, columns, strict=True)))
 
@@ -68,8 +68,8 @@ def _member_energies(images: Sequence[Atoms]) -> np.ndarray:
 def barrier_record(images: Sequence[Atoms]) -> dict[str, Any]:
     """Barriers from both ends to the highest image, in eV; errors are the spread between members (ddof = 1).
 
-    A member's barrier is its own difference, so what shifts all its energies alike is no error. The spread is not
-    calibrated.
+    Each member's barrier is a difference of its own energies, so a constant shift of its energies does not contribute.
+    The spread is not calibrated.
     """
     members = _member_energies(images)
     saddle = int(members.mean(axis=1).argmax())
@@ -84,65 +84,65 @@ def barrier_record(images: Sequence[Atoms]) -> dict[str, Any]:
     }
 
 
-def image_frames(images: Sequence[Atoms], profile: pd.DataFrame, about: dict[str, Any]) -> list[Atoms]:
-    """Images with the ensemble's energy and forces; `info` says that they are the ensemble's, and `about`."""
-    places = zip(profile["coordinate_A"].tolist(), profile["spread_eV_A"].tolist(), strict=True)
+def image_frames(images: Sequence[Atoms], profile: pd.DataFrame, metadata: dict[str, Any]) -> list[Atoms]:
+    """Images with the energy and forces of the ensemble; `info` has `metadata` and engine = ensemble."""
+    columns = zip(profile["coordinate_A"].tolist(), profile["spread_eV_A"].tolist(), strict=True)
     return [
         labelled(
             image,
             image.get_potential_energy(),
             image.get_forces(apply_constraint=False),
-            **about,
+            **metadata,
             engine="ensemble",
             image=number,
             coordinate_A=coordinate_A,
             spread_eV_A=spread_eV_A,
         )
-        for number, (image, (coordinate_A, spread_eV_A)) in enumerate(zip(images, places, strict=True))
+        for number, (image, (coordinate_A, spread_eV_A)) in enumerate(zip(images, columns, strict=True))
     ]
 
 
 def candidate_frames(frames: Sequence[Atoms], profile: pd.DataFrame) -> list[Atoms]:
-    """Images between the gate's thresholds, without results: the paper's further source of training data (2.6)."""
+    """Images between the gate's thresholds, without results: a second source of training data (paper, section 2.6)."""
     chosen = profile["passage"] == Passage.CANDIDATE.value
-    found = []
-    for frame in (frame for frame, wanted in zip(frames, chosen, strict=True) if wanted):
+    candidates = []
+    for frame in (frame for frame, is_candidate in zip(frames, chosen, strict=True) if is_candidate):
         candidate = bare(frame)
         candidate.info = {key: value for key, value in frame.info.items() if key != "engine"}
-        found.append(candidate)
-    return found
+        candidates.append(candidate)
+    return candidates
 
 
-def reference_energies(images: Sequence[Atoms], engine: Engine, checkpoint: Checkpoint, name: str) -> pd.DataFrame:
+def single_point_energies(images: Sequence[Atoms], engine: Engine, checkpoint: Checkpoint, name: str) -> pd.DataFrame:
     """Single-point energies of the reference on the images of a path.
 
     Args:
         images: with initial moments.
         engine: the reference.
-        checkpoint: keeps every energy, so that no image is calculated twice.
+        checkpoint: stores every energy, so that no image is calculated twice.
         name: of the path, for messages.
 
     Returns:
         image, reference_total_eV (NaN where refused), reference_refused (the reason, or "").
 
     Raises:
-        Interrupted: SIGTERM; what is done is kept.
+        Interrupted: SIGTERM; finished energies are stored.
     """
     rows: list[tuple[int, float, str]] = []
     with stop_on_sigterm() as stop:
         for number, image in enumerate(images):
-            kept = checkpoint.load(f"image{number:03d}")
-            if kept is not None:
+            record = checkpoint.load(f"image{number:03d}")
+            if record is not None:
                 logger.info("neb %s: going on from image %d", name, number)
             else:
                 energy, reason = _single_point(image, engine)
                 if reason:
-                    # A signal to the job reaches the engine's processes as well: what they leave then is no verdict.
+                    # A signal to the job also ends the engine's processes, and their result is then no refusal.
                     stop.check(f"at image {number} of {name}", further=False)
                     logger.warning("neb %s: image %d refused, %s", name, number, reason)
-                kept = {"energy_eV": energy, "refused": reason}
-                checkpoint.save(f"image{number:03d}", kept)
-            rows.append((number, float(kept["energy_eV"]), str(kept["refused"])))
+                record = {"energy_eV": energy, "refused": reason}
+                checkpoint.save(f"image{number:03d}", record)
+            rows.append((number, float(record["energy_eV"]), str(record["refused"])))
             stop.check(f"after image {number} of {name}")
     return pd.DataFrame(rows, columns=["image", "reference_total_eV", "reference_refused"])
 
@@ -157,11 +157,11 @@ def _single_point(image: Atoms, engine: Engine) -> tuple[float, str]:
 def join_profiles(
     profiles: dict[str, pd.DataFrame], barriers: dict[str, dict[str, Any]], references: dict[str, pd.DataFrame]
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """All paths in one table of profiles and one of barriers, ensemble and reference side by side.
+    """Table of profiles and table of barriers of all paths, with ensemble and reference side by side.
 
-    The reference's energies count from its own image 0; its barriers are those at the ensemble's highest image, and
-    NaN where it was not asked or refused. Of a path that there is not, `reason` says why; else it is "". Keys are the
-    names of the paths.
+    Energies of the reference are relative to its own image 0; its barriers are those at the ensemble's highest image,
+    and NaN if they were not calculated or refused. `reason` states why a path does not exist, else it is "". Keys are
+    the names of the paths.
     """
     tables, rows = [], []
     for name, profile in profiles.items():

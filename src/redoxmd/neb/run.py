@@ -1,4 +1,4 @@
-"""One path as a job finds it: ends, band, tables."""
+"""The calculation of one path: ends, band, tables."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from redoxmd.structures.source import full_cell
 
 
 class PathRun(NamedTuple):
-    """Outcome of a path.
+    """Result of a path.
 
     Attributes:
-        images: along it, with the ensemble's energy and forces.
-        candidates: those between the gate's thresholds, without results.
+        images: the images with energy and forces of the ensemble.
+        candidates: images between the gate's thresholds, without results.
         profile: columns `neb.profile.PROFILE`.
-        record: path, structure, reason ("" or why there is no path) and, where there is one, its barriers.
+        record: path, structure, reason ("" or why there is no path) and, if there is one, its barriers.
     """
 
     images: list[Atoms]
@@ -45,13 +45,13 @@ def run_path(
     gate: GateSettings,
     checkpoint: Checkpoint,
 ) -> PathRun:
-    """The path of lowest barrier, and what ensemble and gate say along it.
+    """The path of lowest barrier, with its profile and candidates.
 
-    An event whose ends relax to other sites than its ions were at, or both to the same, is no path between minima:
-    the reason is its result, for nobody chose it. Sites that a config names must be minima.
+    If the ends of an event relax to other sites than those of its ions, or both to the same sites, the event connects
+    no two minima, and the result has no images and states the reason. Sites named in the config must be minima.
 
     Args:
-        frames: the structure that the path starts from; of an event all frames from before to after.
+        frames: the structure that the path starts from; for an event all frames from before it to after it.
         path: one of `neb.paths`.
         structures: section of the config.
         calculator: makes a calculator for an image.
@@ -63,17 +63,17 @@ def run_path(
         NoPath: see `find_path`.
         Interrupted: SIGTERM; the state is written.
     """
-    about = {"path": path.name, "structure": frames[0].info["structure"]}
+    metadata = {"path": path.name, "structure": frames[0].info["structure"]}
     try:
         images = images_of_path(frames, path, structures, calculator, settings, checkpoint)
     except NoPath as none:
         if path.event is None or none.reason not in ("left_its_site", "same_sites"):
             raise
-        return without_path({**about, "reason": f"the event's ends are no two minima ({none.reason})"})
+        return without_path({**metadata, "reason": f"the event's ends are no two minima ({none.reason})"})
     profile = profile_table(images, gate)
-    found = image_frames(images, profile, about)
-    record = {**about, "reason": "", **barrier_record(images)}
-    return PathRun(found, candidate_frames(found, profile), profile, record)
+    path_frames = image_frames(images, profile, metadata)
+    record = {**metadata, "reason": "", **barrier_record(images)}
+    return PathRun(path_frames, candidate_frames(path_frames, profile), profile, record)
 
 
 def images_of_path(
@@ -84,14 +84,16 @@ def images_of_path(
     settings: Neb,
     checkpoint: Checkpoint,
 ) -> list[Atoms]:
-    """The images alone; arguments as for `run_path`."""
+    """Images of the path; arguments as for `run_path`."""
     start = frames[0]
     full = full_cell(structures, supercell_of(start.info["structure"]))
     ends = (frames[0], frames[-1]) if path.event else path_ends(start, full, path)
-    way = np.array([frame.positions for frame in frames[1:-1]]).reshape(-1, len(start), 3) if path.event else None
-    return find_path(ends, Occupation(start, full), calculator, settings, path.name, checkpoint, way)
+    md_positions_A = None
+    if path.event:
+        md_positions_A = np.array([frame.positions for frame in frames[1:-1]]).reshape(-1, len(start), 3)
+    return find_path(ends, Occupation(start, full), calculator, settings, path.name, checkpoint, md_positions_A)
 
 
 def without_path(record: dict[str, Any]) -> PathRun:
-    """The outcome where there is none; `record` has path and reason."""
+    """The result if there is no path; `record` has path and reason."""
     return PathRun([], [], pd.DataFrame(columns=list(PROFILE)), {"structure": "", **record})

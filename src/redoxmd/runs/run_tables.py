@@ -61,7 +61,7 @@ def summarise_run(
 ) -> dict[str, Any]:
     """The headline numbers of a finished run: errors, survived times, diffusion coefficients, sites, electrons.
 
-    `left_out` are rows of `redoxmd.train.cross_validation.left_out_errors`, where there are folds; `electrons` is the
+    `left_out` are rows of `redoxmd.train.cross_validation.held_out_errors`, where there are folds; `electrons` is the
     result of `electron_record`, where the density model is on.
     """
     return {

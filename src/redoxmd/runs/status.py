@@ -98,10 +98,10 @@ def _audit_lines(folder: Path) -> list[str]:
         lines.append(f"  too short for the check of {check}: {len(names)} configurations ({_some(names)})")
     table = folder / "suspects.csv"
     if table.exists():
-        from redoxmd.train.audit.parity import names_of, read_suspects
+        from redoxmd.train.audit.parity import read_suspects, suspect_names
 
         found = read_suspects(table)
-        if names := names_of(found):
+        if names := suspect_names(found):
             lines.append(f"  suspects: {len(names)} of {len(found)} frames looked at ({_some(names)}), see {table}")
         if unscored := int(found["force_score"].isna().sum()):
             lines.append(f"  not scored by the ensemble: {unscored} of {len(found)} frames, too few are like them")

@@ -1,5 +1,5 @@
 """Cells, orderings of the mobile ion, supercells, volume and initial moments.
 
-Import from the modules: `request` (names), `source` (the full cell), `build` (structures). `request` alone needs no
-heavy library.
+Import from the modules: `request` (names), `source` (the source cell), `build` (structures). `request` needs no heavy
+library.
 """

@@ -1,4 +1,4 @@
-"""From a request to a structure."""
+"""Structures built from the source cell: supercell, ordering, volume and initial moments."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from ase.data import atomic_numbers
 from redoxmd.config.sections import Structures
 from redoxmd.errors import StructureError
 from redoxmd.seeds import derive_rng
-from redoxmd.structures.overlap import describe_overlap, exclusions
+from redoxmd.structures.overlap import describe_overlap, excluded_sites
 from redoxmd.structures.request import StructureRequest
 from redoxmd.structures.source import FRAMEWORK, SourceCell, source_cell
 from redoxmd.structures.symmetry import distinct_ordering, site_symmetry
 
-WHOLE = 1e-6
+INTEGER_TOLERANCE = 1e-6
 
 
 def build(request: StructureRequest, settings: Structures, root_seed: int) -> Atoms:
-    """The structure of a request: supercell, ordering by seed, volume linear in x, initial moments.
+    """Structure with a supercell, an ordering, a volume linear in x, and initial moments.
 
-    Ordering `random` leaves the ions on a random choice of all sites; `preferred` fills the preferred site first
-    and the others at random (paper, section 2.3). Seed k stands for the k-th of a random sequence of orderings that are
-    no symmetry copies of each other (`distinct_ordering`); the sequence follows from `root_seed`, x, the kind of
-    ordering and the supercell. Where there are fewer such orderings, seeds beyond the last start again at the first.
-    Sites that overlap are not both filled.
+    Ordering `random` occupies a random choice of all sites; `preferred` fills the preferred site first and the others
+    at random (paper, section 2.3). Seed k selects the k-th of a random sequence of orderings that are not symmetry
+    copies of each other (`distinct_ordering`); the sequence depends on `root_seed`, x, the kind of ordering and the
+    supercell. If there are fewer such orderings, seeds beyond the last start again at the first. Of sites that overlap
+    only one is filled.
 
     Raises:
-        StructureError: more ions than sites, or no whole number of ions; the message lists what would work.
+        StructureError: more ions than sites, or no integer number of ions; the message lists values of x that work.
     """
     source = source_cell(settings)
     n_ions = count_ions(request, source)
@@ -40,7 +40,7 @@ def build(request: StructureRequest, settings: Structures, root_seed: int) -> At
     symmetry = site_symmetry(settings, request.supercell)
     rng = derive_rng(root_seed, "structures", replace(request, seed=0).name)
     try:
-        occupied = distinct_ordering(n_ions, request.seed, symmetry, preferred, rng, exclusions(atoms))
+        occupied = distinct_ordering(n_ions, request.seed, symmetry, preferred, rng, excluded_sites(atoms))
     except StructureError as error:
         raise StructureError(
             f"{request.name}: {error}; {describe_overlap(atoms)} in {settings.source}. Lower x, or leave one of such "
@@ -54,32 +54,32 @@ def build(request: StructureRequest, settings: Structures, root_seed: int) -> At
 
 
 def count_ions(request: StructureRequest, source: SourceCell) -> int:
-    """Mobile ions of a request.
+    """Number of mobile ions of a requested structure.
 
     Raises:
         StructureError: see `build`.
     """
     units = source.formula_units * math.prod(request.supercell)
     sites = int((source.atoms.arrays["site"] != "-").sum()) * math.prod(request.supercell)
-    wanted = request.x * units
-    if request.x < 0 or wanted > sites + WHOLE:
+    n_ions = request.x * units
+    if request.x < 0 or n_ions > sites + INTEGER_TOLERANCE:
         raise StructureError(
-            f"{request.name}: {wanted:g} ions asked for, the cell has {sites} sites; x may be 0 to {sites / units:g}"
+            f"{request.name}: {n_ions:g} ions asked for, the cell has {sites} sites; x may be 0 to {sites / units:g}"
         )
-    if abs(wanted - round(wanted)) > WHOLE:
-        below, above = math.floor(wanted) / units, math.ceil(wanted) / units
+    if abs(n_ions - round(n_ions)) > INTEGER_TOLERANCE:
+        below, above = math.floor(n_ions) / units, math.ceil(n_ions) / units
         raise StructureError(
-            f"{request.name}: x = {request.x:g} is {wanted:g} ions in {units} formula units; x = {below:g} or "
+            f"{request.name}: x = {request.x:g} is {n_ions:g} ions in {units} formula units; x = {below:g} or "
             f"{above:g} would work here{_larger_cell(request, source)}"
         )
-    return round(wanted)
+    return round(n_ions)
 
 
 def _larger_cell(request: StructureRequest, source: SourceCell) -> str:
-    """The first n × n × n supercell that holds x, as a hint."""
+    """Hint for an error message: the smallest n × n × n supercell in which x is an integer number of ions."""
     for n in range(2, 7):
         ions = request.x * source.formula_units * n**3
-        if abs(ions - round(ions)) < WHOLE:
+        if abs(ions - round(ions)) < INTEGER_TOLERANCE:
             return f", and a supercell [{n}, {n}, {n}] holds x = {request.x:g}"
     return ""
 
@@ -98,16 +98,16 @@ def _set_volume(atoms: Atoms, x: float, formula_units: int, settings: Structures
 
 
 def set_initial_moments(atoms: Atoms, settings: Structures) -> None:
-    """Give atoms their initial moments, zeros too: calculations are spin-polarised wherever moments_muB names any."""
+    """Set the initial moments of atoms, also zeros: calculations are spin-polarised if moments_muB is not empty."""
     atoms.set_initial_magnetic_moments(initial_moments(atoms, settings) if settings.moments_muB else None)
 
 
 def initial_moments(atoms: Atoms, settings: Structures) -> np.ndarray:
-    """Ferromagnetic initial moments (n,) in μB, for a start or for any later frame of the same material.
+    """Ferromagnetic initial moments (n,) in μB of a start or a later frame of the same material.
 
-    The total is Σ moments_muB over the elements plus moment_per_ion_muB for each mobile ion beyond moments_x, with
-    the difference shared by the atoms of the redox element: a removed ion oxidises it. Formula units are counted by
-    the redox element.
+    The total is Σ moments_muB over the atoms plus moment_per_ion_muB for each mobile ion beyond moments_x. The second
+    term is distributed over the atoms of the redox element, which a removed ion oxidises. The number of formula units
+    follows from the number of redox atoms.
     """
     symbols = np.array(atoms.get_chemical_symbols())
     moments = np.array([settings.moments_muB.get(symbol, 0.0) for symbol in symbols])

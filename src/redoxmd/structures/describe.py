@@ -1,4 +1,4 @@
-"""A material in words: what was understood of its file and of the moments and volumes that the config gives."""
+"""Text description of a material: source cell, sites, and moments and volumes from the config."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from redoxmd.structures.build import build
 from redoxmd.structures.request import StructureRequest, cell_name, parse_name
 from redoxmd.structures.source import FRAMEWORK, SourceCell
 
-# Pairs of elements farther apart than this are no neighbours.
-REACH_A = 4.0
+# Largest distance of a pair of elements that is described.
+CUTOFF_A = 4.0
 PAIRS_NAMED = 6
 
 
 def describe_material(settings: Structures, source: SourceCell, names: Sequence[str], seed: int) -> list[str]:
-    """Lines on the full cell, its sites and shortest distances, then formula, moment and volume at each x.
+    """Lines on the source cell, its sites and shortest distances, then formula, moment and volume at each x.
 
     Args:
         settings: section `structures`.
@@ -49,7 +49,7 @@ def _content_line(request: StructureRequest, settings: Structures, seed: int, un
     try:
         atoms = build(request, settings, seed)
     except StructureError:
-        # The plan names it among the problems.
+        # The plan lists it among the problems.
         return f"  x = {request.x:g}: cannot be built"
     volume_A3 = atoms.get_volume() / units / math.prod(request.supercell)
     content, cell = _content(atoms, settings.mobile_ion), cell_name(request.supercell)
@@ -60,7 +60,7 @@ def _content_line(request: StructureRequest, settings: Structures, seed: int, un
 
 
 def formula(counts: Mapping[str, int]) -> str:
-    """Elements and counts in their order: Li2Fe4P4O16."""
+    """Chemical formula with elements in the given order: Li2Fe4P4O16."""
     return "".join(f"{element}{count if count != 1 else ''}" for element, count in counts.items() if count)
 
 
@@ -72,11 +72,11 @@ def _content(atoms: Atoms, ion: str) -> str:
 
 def _shortest(atoms: Atoms) -> str:
     """Shortest distance of each pair of elements, the closest first."""
-    first, second, distances_A = neighbor_list("ijd", atoms, REACH_A)
+    first, second, distances_A = neighbor_list("ijd", atoms, CUTOFF_A)
     symbols = atoms.get_chemical_symbols()
     shortest: dict[str, float] = {}
     for i, j, distance_A in zip(first, second, distances_A, strict=True):
         pair = "–".join(sorted((symbols[i], symbols[j])))
-        shortest[pair] = min(distance_A, shortest.get(pair, REACH_A))
+        shortest[pair] = min(distance_A, shortest.get(pair, CUTOFF_A))
     closest = sorted(shortest.items(), key=lambda item: item[1])[:PAIRS_NAMED]
-    return ", ".join(f"{pair} {distance_A:.2f} Å" for pair, distance_A in closest) or f"none below {REACH_A:g} Å"
+    return ", ".join(f"{pair} {distance_A:.2f} Å" for pair, distance_A in closest) or f"none below {CUTOFF_A:g} Å"

@@ -1,4 +1,4 @@
-"""Na_xV2(PO4)3 with every sodium site full, from published coordinates."""
+"""Source cell of Na_xV2(PO4)3, with every sodium site occupied, from published coordinates."""
 
 from __future__ import annotations
 
@@ -34,6 +34,6 @@ def nvp_cell() -> Atoms:
     )
     names = [name if symbol == "Na" else "" for name, (symbol, _) in SITES.items()]
     plain = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=True)
-    # Extended XYZ has no empty strings: the framework is "-".
+    # The framework is "-", because extended XYZ has no empty strings.
     plain.set_array("site", np.array([names[kind] or "-" for kind in atoms.arrays["spacegroup_kinds"]]))
     return plain

@@ -1,4 +1,4 @@
-"""A structure's name says all that is needed to build it."""
+"""Names of structures: x, ordering, seed and supercell, from which a structure is built."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NAME = re.compile(r"^x(?P<x>\d+\.\d{3,6})_(?P<ordering>random|preferred)(?P<seed
 
 @dataclass(frozen=True)
 class StructureRequest:
-    """One structure.
+    """Specification of one structure.
 
     Attributes:
         x: mobile ions per formula unit.
@@ -31,7 +31,7 @@ class StructureRequest:
 
     @property
     def name(self) -> str:
-        """Its name; see `structure_name`."""
+        """Name of the structure; see `structure_name`."""
         return structure_name(self.x, self.ordering, self.seed, self.supercell)
 
 
@@ -41,19 +41,19 @@ def structure_name(x: float, ordering: str, seed: int, supercell: Sequence[int])
 
 
 def cell_name(supercell: Sequence[int]) -> str:
-    """Repeats of the source cell as names and tables write them: 2x2x1."""
+    """Repeats of the source cell as written in names and tables: 2x2x1."""
     return "x".join(map(str, supercell))
 
 
 def parse_name(name: str) -> StructureRequest:
-    """The request behind a name.
+    """The specification that a structure name encodes.
 
     Raises:
         StructureError: the name is not one of `structure_name`.
     """
     match = NAME.match(name)
     if match is None:
-        raise StructureError(f"{name}: no structure name; an example is x2.500_random3_1x1x1")
+        raise StructureError(f"{name}: not a structure name; an example is x2.500_random3_1x1x1")
     a, b, c = map(int, match["cell"].split("x"))
     ordering = cast(Literal["random", "preferred"], match["ordering"])
     return StructureRequest(parse_content(match["x"]), ordering, int(match["seed"]), (a, b, c))

@@ -1,4 +1,4 @@
-"""The cell everything is made from: all mobile-ion sites occupied and named."""
+"""The source cell, with all mobile-ion sites occupied and named, from which structures are made."""
 
 from __future__ import annotations
 
@@ -20,21 +20,22 @@ from redoxmd.structures.nvp import FORMULA_UNITS, nvp_cell
 
 FRAMEWORK = "-"
 SYMMETRY_TOLERANCE_A = 0.01
-# Keys without a default that holds for any material.
-OF_THE_MATERIAL = ("mobile_ion", "redox_element", "formula_units", "preferred_site", "moments_muB", "moments_x")
-# Forms, by ASE's names, in which a site may be partly occupied.
+# Keys whose defaults are valid for Na_xV2(PO4)3 only.
+MATERIAL_KEYS = ("mobile_ion", "redox_element", "formula_units", "preferred_site", "moments_muB", "moments_x")
+# File formats, by ASE's names, that can contain partly occupied sites.
 WITH_OCCUPANCIES = ("proteindatabank", "res", "castep-cell")
-# Of the sum of covalent radii: the default of explore.min_distance_fraction, where an MD ends.
+# Fraction of the sum of covalent radii below which atoms overlap: the default of explore.min_distance_fraction, which
+# ends an MD.
 CONTACT_FRACTION = 0.6
 
 
 @dataclass(frozen=True)
 class SourceCell:
-    """A full cell.
+    """The source cell.
 
     Attributes:
         atoms: array `site` holds the site name of every mobile ion and "-" for the framework.
-        formula_units: formula units in it.
+        formula_units: number of formula units.
     """
 
     atoms: Atoms
@@ -47,24 +48,24 @@ class SourceCell:
 
     @property
     def x_max(self) -> float:
-        """Content of the full cell."""
+        """Content x of the source cell, the largest possible."""
         return float((self.atoms.arrays["site"] != FRAMEWORK).sum()) / self.formula_units
 
     def framework_counts(self) -> dict[str, int]:
-        """Element → number of its atoms that are no mobile ions."""
+        """Element → number of its framework atoms."""
         fixed = self.atoms[self.atoms.arrays["site"] == FRAMEWORK].get_chemical_symbols()
         return {element: fixed.count(element) for element in dict.fromkeys(fixed)}
 
 
 def source_cell(settings: Structures) -> SourceCell:
-    """The source cell of a config: built in (`nvp`), or from a CIF or POSCAR.
+    """The source cell of a config: built in (`nvp`), or read from a CIF or POSCAR.
 
-    Sites are named by `settings.sites` (indices or CIF labels) or else by symmetry: Na1, Na2, … in order of rising
-    multiplicity. A partly occupied site of the mobile ion counts as full; disorder elsewhere is refused.
+    Sites are named by `settings.sites` (indices or CIF labels) or else by symmetry: Na1, Na2, … in order of increasing
+    multiplicity. A partly occupied site of the mobile ion counts as occupied; disorder elsewhere is refused.
 
     Raises:
-        StructureError: the file, a site or the preferred site is not there, the framework is disordered or its atoms
-            too close, or an element, the formula units or moments_x do not go with the cell.
+        StructureError: the file, a site or the preferred site does not exist, the framework is disordered or its atoms
+            are too close, or an element, the formula units or moments_x do not match the cell.
     """
     if settings.source == "nvp":
         cell = SourceCell(nvp_cell(), FORMULA_UNITS)
@@ -82,7 +83,7 @@ def source_cell(settings: Structures) -> SourceCell:
 
 
 def _check_contacts(cell: SourceCell, labels: list[str], settings: Structures) -> None:
-    """No atom of the framework may be closer to another atom than bonds are; two sites of the ion may (see `build`)."""
+    """Refuse framework atoms closer than a bond to another atom; two sites of the mobile ion may be (see `build`)."""
     first, second, distances_A = contacts(cell.atoms)
     framework = cell.atoms.arrays["site"] == FRAMEWORK
     for i, j, distance_A in sorted(zip(first, second, distances_A, strict=True), key=lambda pair: pair[2]):
@@ -90,24 +91,24 @@ def _check_contacts(cell: SourceCell, labels: list[str], settings: Structures) -
             pair = " and ".join(f"{labels[k]} (atom {k})" for k in (i, j))
             raise StructureError(
                 f"structures.source: {pair} of {settings.source} are {distance_A:.2f} Å apart, closer than bonds are; "
-                "correct the file (its cell, its coordinates, or a site that stands twice)"
+                "correct the file (its cell, its coordinates, or a site listed twice)"
             )
 
 
 def _element_faults(cell: SourceCell, settings: Structures) -> Iterator[str]:
-    """Sites and elements that the config names and the cell has not."""
+    """Messages for sites and elements that the config names and the cell lacks."""
     if settings.preferred_site not in cell.site_names:
         yield f"structures.preferred_site: no site {settings.preferred_site!r}; the cell has {cell.site_names}"
     symbols = sorted(set(cell.atoms.get_chemical_symbols()))
     for key, elements in (("redox_element", [settings.redox_element]), ("moments_muB", settings.moments_muB)):
-        # A default is told by `_default_faults`.
+        # `_default_faults` reports keys left at their defaults.
         for element in elements if key in settings.model_fields_set or settings.source == "nvp" else ():
             if element not in symbols:
                 yield f"structures.{key}: {element!r} is not in {settings.source}, which holds {', '.join(symbols)}"
 
 
 def _unit_faults(cell: SourceCell, settings: Structures) -> Iterator[str]:
-    """Formula units that are no whole numbers of atoms, and an x beyond the sites."""
+    """Messages for formula units that do not divide the framework, and for moments_x above the number of sites."""
     counts = cell.framework_counts()
     if any(count % cell.formula_units for count in counts.values()):
         largest = math.gcd(*counts.values())
@@ -125,17 +126,17 @@ def _unit_faults(cell: SourceCell, settings: Structures) -> Iterator[str]:
 
 
 def _default_faults(settings: Structures) -> Iterator[str]:
-    """Keys left out whose defaults are those of another material."""
-    missing = [key for key in OF_THE_MATERIAL if key not in settings.model_fields_set]
+    """Message for omitted keys whose defaults are those of another material."""
+    missing = [key for key in MATERIAL_KEYS if key not in settings.model_fields_set]
     if settings.source != "nvp" and missing:
         yield (
-            f"structures: {', '.join(missing)} left out, of which the defaults are those of Na_xV2(PO4)3; give those "
-            f"of {settings.source}"
+            f"structures: {', '.join(missing)} left out; their defaults are those of Na_xV2(PO4)3. Give the values of "
+            f"{settings.source}"
         )
 
 
 def contacts(atoms: Atoms) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pairs of atoms i, j and distances (Å) of those closer than CONTACT_FRACTION of their covalent radii."""
+    """Pairs of atoms (i, j) closer than CONTACT_FRACTION of the sum of their covalent radii, and distances (Å)."""
     radii_A = CONTACT_FRACTION * covalent_radii[atoms.numbers]
     first, second, distances_A = neighbor_list("ijd", atoms, radii_A.tolist(), self_interaction=False)
     once = first <= second
@@ -148,7 +149,7 @@ def full_cell(settings: Structures, supercell: Sequence[int]) -> Atoms:
 
 
 def _read(path: Path, ion: str) -> tuple[Atoms, list[str]]:
-    # Imported late: most stages take only the names of sites from here, and pymatgen takes half a second.
+    # Imported late: most stages need only the names of sites from this module, and pymatgen takes half a second.
     from ase.io.formats import filetype
     from monty.io import zopen
     from pymatgen.core import Structure
@@ -161,7 +162,7 @@ def _read(path: Path, ion: str) -> tuple[Atoms, list[str]]:
         if filetype(str(path)) != "cif":
             return _read_ordered(path)
         with zopen(path, "rt", encoding="utf-8", errors="replace") as stream, warnings.catch_warnings():
-            # Of rounded coordinates and missing keys; `redoxmd check` says what was understood.
+            # Warnings about rounded coordinates and missing keys; `redoxmd check` describes the material as read.
             warnings.simplefilter("ignore", UserWarning)
             structure = Structure.from_str(str(stream.read()), fmt="cif")
     except StructureError:
@@ -184,10 +185,10 @@ def _read(path: Path, ion: str) -> tuple[Atoms, list[str]]:
 
 
 def _read_ordered(path: Path) -> tuple[Atoms, list[str]]:
-    """A file of another form than CIF, by ASE.
+    """Atoms and labels of a file in another format than CIF, read by ASE.
 
     Raises:
-        StructureError: it has no cell, too many positions, or occupancies, which ASE reads only to drop them.
+        StructureError: it has no cell, too many positions, or a format with occupancies, which ASE drops.
     """
     from ase.io import read
     from ase.io.formats import filetype
@@ -202,11 +203,11 @@ def _read_ordered(path: Path) -> tuple[Atoms, list[str]]:
         )
     if atoms.cell.rank < 3:
         raise StructureError(f"structures.source: {path} has no cell; give a CIF or a POSCAR")
-    return _plain(atoms), list(atoms.get_chemical_symbols())
+    return Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=True), list(atoms.get_chemical_symbols())
 
 
 def _check_position_count(path: Path) -> None:
-    """A POSCAR may not go on with positions after as many as its counts say; velocities follow an empty line."""
+    """Refuse a POSCAR with more positions than its counts of atoms; velocities follow an empty line."""
     from monty.io import zopen
 
     with zopen(path, "rt", encoding="utf-8", errors="replace") as stream:
@@ -228,16 +229,12 @@ def _check_position_count(path: Path) -> None:
         )
 
 
-def _plain(atoms: Atoms) -> Atoms:
-    return Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=True)
-
-
 def _site_names(atoms: Atoms, labels: list[str], settings: Structures) -> list[str]:
     mobile = np.array(atoms.get_chemical_symbols()) == settings.mobile_ion
     if not mobile.any():
-        held = ", ".join(sorted(set(atoms.get_chemical_symbols())))
+        elements = ", ".join(sorted(set(atoms.get_chemical_symbols())))
         raise StructureError(
-            f"structures.mobile_ion: {settings.source} holds no {settings.mobile_ion}; it holds {held}"
+            f"structures.mobile_ion: {settings.source} holds no {settings.mobile_ion}; it holds {elements}"
         )
     names = _named(labels, settings, mobile) if settings.sites else _by_symmetry(atoms, mobile, settings.mobile_ion)
     nameless = [index for index in np.flatnonzero(mobile).tolist() if names[index] == FRAMEWORK]
@@ -252,12 +249,12 @@ def _named(labels: list[str], settings: Structures, mobile: np.ndarray) -> list[
     names = [FRAMEWORK] * len(labels)
     for name, members in (settings.sites or {}).items():
         for member in members:
-            found = [member] if isinstance(member, int) else [i for i, label in enumerate(labels) if label == member]
-            if not found or not all(0 <= index < len(labels) and mobile[index] for index in found):
+            indices = [member] if isinstance(member, int) else [i for i, label in enumerate(labels) if label == member]
+            if not indices or not all(0 <= index < len(labels) and mobile[index] for index in indices):
                 raise StructureError(
-                    f"structures.sites.{name}: {member!r} is no {settings.mobile_ion} atom of {settings.source}"
+                    f"structures.sites.{name}: {member!r} is not a {settings.mobile_ion} atom of {settings.source}"
                 )
-            for index in found:
+            for index in indices:
                 names[index] = name
     return names
 

@@ -1,4 +1,4 @@
-"""How far the spread can be trusted: scale, reliability, miscalibration area; and the errors themselves."""
+"""Errors of an ensemble on labelled frames, and the calibration of its spread: scale, reliability, area."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MAX_TRAINING_FRAMES = 500
 
 @dataclass(frozen=True)
 class Evaluation:
-    """An ensemble against labelled frames.
+    """Predictions of an ensemble and reference values of labelled frames.
 
     Attributes:
         forces: one row per force component: set, element, member-mean prediction, reference, the atom's spread.
@@ -36,7 +36,7 @@ class Evaluation:
 
 
 def evaluate(ensemble: Ensemble, frames: Sequence[Atoms]) -> Evaluation:
-    """Predict every frame and compare; frames carry `info["set"]`."""
+    """Predictions and errors of an ensemble for every frame; frames carry `info["set"]`."""
     forces, energies, members = [], [], []
     for frame in frames:
         prediction = ensemble.predict(frame)
@@ -73,11 +73,11 @@ def _energy_row(frame: Atoms, prediction: Prediction) -> dict[str, Any]:
 
 def _member_rows(frame: Atoms, prediction: Prediction) -> list[dict[str, Any]]:
     rows = []
-    candidates = [(-1, prediction.energy_eV, prediction.forces_eV_A)]
-    candidates += list(
+    predictions = [(-1, prediction.energy_eV, prediction.forces_eV_A)]
+    predictions += list(
         zip(range(len(prediction.energies_eV)), prediction.energies_eV, prediction.member_forces_eV_A, strict=True)
     )
-    for member, energy, forces in candidates:
+    for member, energy, forces in predictions:
         error = forces - frame.calc.results["forces"]
         rows.append(
             {
@@ -92,18 +92,18 @@ def _member_rows(frame: Atoms, prediction: Prediction) -> list[dict[str, Any]]:
 
 
 def sample_frames(frames: Sequence[Atoms], seed: int, limit: int = MAX_TRAINING_FRAMES) -> list[Atoms]:
-    """All validation and test frames, and a seeded choice of training frames: enough for an error estimate."""
+    """All validation and test frames, and a seeded choice of at most `limit` training frames."""
     training = [frame for frame in frames if frame.info["set"] == "train"]
     rng = derive_rng(seed, "evaluation")
-    keep = np.sort(rng.permutation(len(training))[:limit])
-    return [training[i] for i in keep] + [frame for frame in frames if frame.info["set"] != "train"]
+    indices = np.sort(rng.permutation(len(training))[:limit])
+    return [training[i] for i in indices] + [frame for frame in frames if frame.info["set"] != "train"]
 
 
 def calibrate(evaluation: Evaluation) -> dict[str, Any]:
-    """Calibration on the validation frames, with its reliability there and on the test frames.
+    """Calibration fitted on the validation frames, with its reliability on them and on the test frames.
 
-    The record has `validation` and, where there are test frames, `test`, each as `calibration_of` returns it; the
-    test set is judged with the scale of the validation set.
+    The record has `validation` and, if there are test frames, `test`, each as `calibration_of` returns it; the test
+    set is evaluated with the scale of the validation set.
     """
     forces = evaluation.forces
     chosen = forces[forces["set"] == "validation"]
@@ -116,14 +116,14 @@ def calibrate(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def calibrated(ensemble: Ensemble, calibration: dict[str, Any]) -> Ensemble:
-    """The ensemble with a calibration that holds for exactly these members."""
+    """The ensemble with its calibration, which is valid for exactly these members."""
     return Ensemble(
         ensemble.members, {"scale": calibration["scale"], "identity": ensemble.identity}, ensemble.evaluation
     )
 
 
 def calibration_of(forces: pd.DataFrame, scale: float | None = None) -> dict[str, Any]:
-    """Scale s that makes s·σ/√3 the standard error of a force component, and how well that holds.
+    """Scale s that makes s·σ/√3 the standard error of a force component, with its reliability.
 
     s² = ⟨e²⟩ / ⟨σ²/3⟩ over components e of the error of the mean (moment matching). Reliability: the share of
     components with |e| below the quantile p of the calibrated normal, against p; the miscalibration area is the
@@ -131,7 +131,7 @@ def calibration_of(forces: pd.DataFrame, scale: float | None = None) -> dict[str
 
     Args:
         forces: rows of `Evaluation.forces` (one set).
-        scale: judge this scale; fitted when left out.
+        scale: scale to evaluate; fitted if None.
 
     Returns:
         record with scale, n_components, miscalibration_area, expected_fraction, observed_fraction, and the binned
@@ -146,8 +146,8 @@ def calibration_of(forces: pd.DataFrame, scale: float | None = None) -> dict[str
 
 def reliability(error: np.ndarray, sigma: np.ndarray, scale: float) -> dict[str, Any]:
     """Reliability curve, miscalibration area and binned errors of a spread under a given scale."""
-    share = erf(np.abs(error) / np.maximum(scale * sigma, 1e-12) / np.sqrt(2))
-    observed = np.array([(share <= p).mean() for p in EXPECTED_FRACTIONS])
+    quantile = erf(np.abs(error) / np.maximum(scale * sigma, 1e-12) / np.sqrt(2))
+    observed = np.array([(quantile <= p).mean() for p in EXPECTED_FRACTIONS])
     groups = np.array_split(np.argsort(sigma), min(RELIABILITY_BINS, len(sigma)))
     return {
         "miscalibration_area": float(np.abs(observed - EXPECTED_FRACTIONS).mean()),

@@ -18,7 +18,7 @@ from redoxmd.train.trainer import train_member
 COLUMNS = ("fold", "config_id", "group", "n_frames", "force_mae_eV_A", "energy_mae_meV_atom")
 
 
-def left_out_errors(
+def held_out_errors(
     frames: Sequence[Atoms],
     configurations: Mapping[str, Configuration],
     settings: Train,
@@ -35,25 +35,25 @@ def left_out_errors(
     Args:
         frames: the training set of a generation.
         configurations: by id, with their sets (`redoxmd.train.dataset.Dataset.configurations`).
-        settings: section `train`; `folds` says how many there are.
-        fold: this one.
+        settings: section `train`; `folds` is their number.
+        fold: number of the fold.
         seed: root seed of the run.
-        checkpoint: of the training.
+        checkpoint: restart files of the training.
 
     Returns:
-        One row for each configuration of the fold, columns `COLUMNS`; mean absolute errors over its frames. No row
-        where the fold is empty.
+        One row for each configuration of the fold, columns `COLUMNS`; mean absolute errors over its frames. No rows if
+        the fold is empty.
     """
     folds = fold_of(configurations, settings.folds, seed)
-    left_out = {name for name, number in folds.items() if number == fold}
-    fold_frames = [frame for frame in frames if frame.info["config_id"] in left_out]
+    held_out = {name for name, number in folds.items() if number == fold}
+    fold_frames = [frame for frame in frames if frame.info["config_id"] in held_out]
     if not fold_frames:
         return pd.DataFrame(columns=list(COLUMNS))
-    others = {name: configurations[name] for name, number in folds.items() if number != fold}
-    training_frames = [frame for frame in frames if frame.info["config_id"] in others]
-    named = tuple(name for name in settings.validation_configurations if name in others)
+    remaining = {name: configurations[name] for name, number in folds.items() if number != fold}
+    training_frames = [frame for frame in frames if frame.info["config_id"] in remaining]
+    named = tuple(name for name in settings.validation_configurations if name in remaining)
     chosen = settings.model_copy(update={"test_configurations": (), "validation_configurations": named})
-    split(training_frames, others, chosen, seed)
+    split(training_frames, remaining, chosen, seed)
     result = train_member(
         Dataset(training_frames),
         settings.members[0],

@@ -35,11 +35,11 @@ class Dataset:
 
     Attributes:
         frames: every frame once.
-        duplicates: frames dropped because the same geometry was there before.
+        duplicates: number of frames dropped because an earlier frame has the same geometry.
         left_out: {"config_id", "step", "reason", "detail"} of each frame that contradicts its run, is excluded, or
             labels the ordering of a test configuration.
         configurations: by id, with their sets.
-        too_short: check of the audit → configurations that are too short for it (`redoxmd.train.audit.too_short`).
+        too_short: check of the audit → configurations with too few frames for it (`redoxmd.train.audit.too_short`).
     """
 
     frames: list[Atoms]
@@ -48,21 +48,21 @@ class Dataset:
     configurations: dict[str, Configuration] = field(default_factory=dict)
     too_short: dict[str, list[str]] = field(default_factory=dict)
 
-    def part(self, name: str) -> list[Atoms]:
+    def subset(self, name: str) -> list[Atoms]:
         """Frames of one set."""
         return [frame for frame in self.frames if frame.info["set"] == name]
 
     def counts(self) -> dict[str, int]:
         """Number of frames in each set."""
-        return {name: len(self.part(name)) for name in SETS}
+        return {name: len(self.subset(name)) for name in SETS}
 
 
 def build_dataset(
     frames: Iterable[Atoms], settings: Train, seed: int, settings_hash: str, structures: Structures | None = None
 ) -> Dataset:
-    """Join frames into a training set.
+    """Join labelled frames into the data set of a generation and split it.
 
-    Configurations named in `settings.test_configurations` are the test set, whole; `redoxmd.train.split.split` chooses
+    The configurations named in `settings.test_configurations` form the test set; `redoxmd.train.split.split` chooses
     the validation set among the others. Frames that contradict their run (`redoxmd.train.audit.check_run`) or are named
     in `settings.exclude` are left out, and so are labels that start in the ordering of a test configuration or a
     symmetry copy of it.
@@ -70,38 +70,39 @@ def build_dataset(
     Args:
         frames: all labelled frames.
         settings: section `train`.
-        seed: decides which configurations validate.
+        seed: determines the validation configurations.
         settings_hash: of the reference settings that every frame must have.
-        structures: section `structures`, whose source cell says which orderings are copies; None: not looked at.
+        structures: section `structures`, whose source cell determines which orderings are symmetry copies; None:
+            symmetry copies are not identified.
 
     Raises:
         DataError: a frame is unlabelled, unconverged, not finite or of other reference settings, a test or validation
-            configuration or excluded frame is not there, a copy of a test configuration would be trained on, or
-            nothing is left to train on.
+            configuration or excluded frame does not exist, a copy of a test configuration would be trained on, or no
+            training frame remains.
     """
     frames = list(frames)
     _check_excluded(frames, settings.exclude)
-    kept: list[Atoms] = []
-    seen: set[str] = set()
+    distinct: list[Atoms] = []
+    identities: set[str] = set()
     duplicates = 0
     for frame in frames:
         _check(frame, settings_hash)
         identity = frame_identity(frame)
-        if identity in seen:
+        if identity in identities:
             duplicates += 1
             continue
-        seen.add(identity)
-        kept.append(frame)
-    unjudged = too_short(kept)
-    kept, left_out = _leave_out(kept, settings.exclude)
-    configurations = find_configurations(kept, structures)
+        identities.add(identity)
+        distinct.append(frame)
+    consistent, left_out = _leave_out(distinct, settings.exclude)
+    configurations = find_configurations(consistent, structures)
     held_out = held_out_groups(configurations, settings)
     copies = {name for name, item in configurations.items() if item.generation is not None and item.group in held_out}
-    left_out += [_left_out(frame, *TEST_ORDERING) for frame in kept if frame.info["config_id"] in copies]
-    kept = [frame for frame in kept if frame.info["config_id"] not in copies]
+    left_out += [_left_out(frame, *TEST_ORDERING) for frame in consistent if frame.info["config_id"] in copies]
+    accepted = [frame for frame in consistent if frame.info["config_id"] not in copies]
     remaining = {name: item for name, item in configurations.items() if name not in copies}
-    dataset = Dataset(kept, duplicates, left_out, split(kept, remaining, settings, seed), unjudged)
-    if not dataset.part("train"):
+    sets = split(accepted, remaining, settings, seed)
+    dataset = Dataset(accepted, duplicates, left_out, sets, too_short(distinct))
+    if not dataset.subset("train"):
         raise DataError("nothing to train on: run aimd or name train.datasets")
     return dataset
 
@@ -116,37 +117,38 @@ def _left_out(frame: Atoms, reason: str, detail: str) -> dict[str, Any]:
 
 
 def _leave_out(frames: Sequence[Atoms], exclude: Sequence[str]) -> tuple[list[Atoms], list[dict[str, Any]]]:
-    found = check_labelled(frames)
-    kept, left_out = [], []
+    """Frames that pass the audit and are not excluded, and a record of each other frame."""
+    findings = check_labelled(frames)
+    consistent, left_out = [], []
     for frame in frames:
         config_id, step = str(frame.info["config_id"]), int(frame.info["step"])
         named = f"{config_id}/{step}" in exclude or config_id in exclude
         excluded = ("excluded", "named in train.exclude") if named else None
-        finding = excluded or found.get((config_id, step))
+        finding = excluded or findings.get((config_id, step))
         if finding is None:
-            kept.append(frame)
+            consistent.append(frame)
             continue
         left_out.append(_left_out(frame, *finding))
         if excluded is None:
             logger.warning("%s step %d is left out, %s: %s", config_id, step, *finding)
-    return kept, left_out
+    return consistent, left_out
 
 
 def _check_excluded(frames: Sequence[Atoms], exclude: Sequence[str]) -> None:
-    known = {f"{frame.info.get('config_id')}/{frame.info.get('step')}" for frame in frames}
-    known |= {str(frame.info.get("config_id")) for frame in frames}
-    labelled = {generation for name in known if (generation := label_generation(name)) is not None}
+    names = {f"{frame.info.get('config_id')}/{frame.info.get('step')}" for frame in frames}
+    names |= {str(frame.info.get("config_id")) for frame in frames}
+    labelled = {generation for name in names if (generation := label_generation(name)) is not None}
     for name in exclude:
         generation = label_generation(name)
-        if name not in known and (generation is None or generation in labelled):
-            near = difflib.get_close_matches(name, sorted(known), n=3) or sorted(known)[:3]
+        if name not in names and (generation is None or generation in labelled):
+            near = difflib.get_close_matches(name, sorted(names), n=3) or sorted(names)[:3]
             kind = "frame" if "/" in name else "configuration"
             raise DataError(f"train.exclude: no {kind} {name}; near it there are {', '.join(near)}")
 
 
 def exclusions(exclude: Sequence[str], generation: int) -> list[str]:
-    """Those names of `train.exclude` that the training set of a generation can have."""
-    return [name for name in exclude if (born := label_generation(name)) is None or born < generation]
+    """The names of `train.exclude` that can occur in the training set of a generation."""
+    return [name for name in exclude if (labelled := label_generation(name)) is None or labelled < generation]
 
 
 def _check(frame: Atoms, settings_hash: str) -> None:
@@ -167,18 +169,18 @@ def _check(frame: Atoms, settings_hash: str) -> None:
 
 
 def frame_identity(frame: Atoms) -> str:
-    """Content of a geometry: species, cell and wrapped positions to 1e-4 Å, and periodicity where that is not full."""
+    """Hash of a geometry: species, cell and wrapped positions to 1e-4 Å, and periodicity unless it is full."""
     digest = hashlib.sha256(frame.numbers.astype("<i8").tobytes())
     if not frame.pbc.all():
         digest.update(frame.pbc.tobytes())
     for lengths_A in (np.asarray(frame.cell), frame.get_positions(wrap=True)):
-        # As integers: a rounded zero has no sign there.
+        # Hashed as integers, which have no negative zero.
         digest.update(np.round(lengths_A / IDENTITY_A).astype("<i8").tobytes())
     return digest.hexdigest()[:16]
 
 
 def load_datasets(folders: Sequence[Path], settings_hash: str) -> list[Atoms]:
-    """Frames of shipped or earlier datasets, each a folder with `dataset.yaml` and the files it lists.
+    """Frames of datasets; each is a folder with `dataset.yaml` and the files listed in it.
 
     Raises:
         DataError: a file is missing or differs from its checksum, or the reference settings are not this run's.
@@ -190,7 +192,7 @@ def read_dataset_card(folder: Path) -> dict[str, Any]:
     """The `dataset.yaml` of a dataset folder.
 
     Raises:
-        DataError: there is none, or it lacks a key.
+        DataError: the card is missing or lacks a key.
     """
     card = folder / "dataset.yaml"
     if not card.exists():
@@ -209,7 +211,7 @@ def _load_dataset(folder: Path, settings_hash: str) -> list[Atoms]:
 
 
 def check_dataset_files(folders: Sequence[Path], settings_hash: str) -> None:
-    """Hold dataset folders to their cards.
+    """Verify dataset folders against their cards.
 
     Raises:
         DataError: a file is missing or differs from its checksum, or the reference settings are not this run's.
@@ -229,11 +231,11 @@ def check_dataset_files(folders: Sequence[Path], settings_hash: str) -> None:
                 raise DataError(f"{path}: content differs from its checksum in dataset.yaml; fetch it again")
 
 
-def reference_energies(frames: Sequence[Atoms], elements: Sequence[int]) -> np.ndarray:
-    """Per-element energies ε (eV) that best explain the total energies, E ≈ Σ_i ε_species.
+def fit_element_energies(frames: Sequence[Atoms], elements: Sequence[int]) -> np.ndarray:
+    """Energies ε (eV) of the elements from a least-squares fit of the total energies, E ≈ Σ_i ε_species.
 
-    Least squares of minimal norm about the mean energy per atom, so that a composition that never varies is no
-    problem. Returns one value per element, in order.
+    The fit has minimal norm about the mean energy per atom, so that it is defined also for a single composition.
+    Returns one value per element, in order.
     """
     counts = np.array([[(frame.numbers == z).sum() for z in elements] for frame in frames], dtype=float)
     energies = np.array([frame.calc.results["energy"] for frame in frames])

@@ -1,4 +1,4 @@
-"""Labelled structures as a network takes them."""
+"""Labelled structures as input and targets of a network."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Sample:
 
 
 def make_sample(frame: Atoms, model: Painn) -> Sample:
-    """Graph and targets of a labelled frame; the energy is what is left above the element references."""
+    """Graph and targets of a labelled frame; the target energy is the total energy minus the element references."""
     graph = build_graph(frame, model.elements, model.cutoff_A)
     reference = model.reference_eV.detach().cpu()[graph.species].sum()
     energy = torch.tensor([frame.calc.results["energy"]], dtype=torch.float64) - reference

@@ -19,14 +19,14 @@ FEWEST_CONFIGURATIONS = 4
 
 @dataclass(frozen=True)
 class Configuration:
-    """A reference MD run, or the labels from one frame.
+    """A reference MD run, or the label made from one frame.
 
     Attributes:
         config_id: its name in the frames.
-        group: class of the ordering it starts in, the same for symmetry copies; its own name where the cell is no
+        group: class of the ordering it starts in, the same for symmetry copies; its own name if the cell is not a
             repeat of the source cell.
-        frames: how many there are.
-        set: train, validation or test; "mixed" where the ends of runs validate.
+        frames: number of its frames.
+        set: train, validation or test; "mixed" if its last frames are in the validation set.
     """
 
     config_id: str
@@ -41,16 +41,16 @@ class Configuration:
 
     @property
     def comparable(self) -> bool:
-        """Whether its ordering was recognised, so that copies of it would be found."""
+        """Whether its ordering was recognised, so that its symmetry copies can be identified."""
         return self.group != self.config_id
 
     def record(self) -> dict[str, Any]:
-        """Plain data."""
+        """The configuration as a JSON-like record."""
         return asdict(self)
 
 
 def label_generation(name: str) -> int | None:
-    """Generation that labelled a configuration or frame, by its name; None for those of aimd and datasets."""
+    """Generation that labelled a configuration or frame, from its name; None for those of aimd and datasets."""
     match = re.match(r"g(\d+)f\d+(/|$)", name)
     return int(match[1]) if match else None
 
@@ -62,22 +62,22 @@ def find_configurations(frames: Sequence[Atoms], structures: Structures | None) 
         frames: of any configurations, with `info` config_id and step.
         structures: section `structures`; None groups every configuration with itself.
     """
-    # Imported late: every parse of the workflow passes here, and spglib and SciPy take half a second.
+    # Imported late: every parse of the workflow imports this module, and spglib and SciPy take half a second.
     from redoxmd.structures.symmetry import ordering_class
 
     runs: dict[str, list[Atoms]] = {}
     for frame in frames:
         runs.setdefault(str(frame.info["config_id"]), []).append(frame)
-    found = {}
+    configurations = {}
     for config_id, run in runs.items():
         first = min(run, key=lambda frame: int(frame.info["step"]))
         ordering = None if structures is None else ordering_class(first, structures)
-        found[config_id] = Configuration(config_id, ordering or config_id, len(run))
-    return found
+        configurations[config_id] = Configuration(config_id, ordering or config_id, len(run))
+    return configurations
 
 
 def held_out_groups(configurations: Mapping[str, Configuration], settings: Train) -> set[str]:
-    """Groups of the test configurations, which are excluded from training.
+    """Groups of the test configurations, which are never trained on.
 
     Raises:
         DataError: a test configuration has no frames, or a symmetry copy of it would be trained on.
@@ -99,7 +99,7 @@ def require_known(names: Sequence[str], configurations: Mapping[str, Configurati
     """Refuse names without frames.
 
     Raises:
-        DataError: names the config's key and the configurations there are.
+        DataError: the message names the config's key and the existing configurations.
     """
     missing = sorted(set(names) - set(configurations))
     if missing:
@@ -159,11 +159,11 @@ def _validation_groups(
     groups = sorted({item.group for item in initial}, key=lambda group: _random_rank(seed, group))
     if len(groups) < FEWEST_CONFIGURATIONS:
         return None
-    wanted = settings.validation_fraction * sum(item.frames for item in initial)
+    enough_frames = settings.validation_fraction * sum(item.frames for item in initial)
     chosen: set[str] = set()
     for group in groups[: len(groups) // 2]:
         chosen.add(group)
-        if sum(item.frames for item in initial if item.group in chosen) >= wanted:
+        if sum(item.frames for item in initial if item.group in chosen) >= enough_frames:
             break
     return chosen
 

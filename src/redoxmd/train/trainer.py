@@ -22,7 +22,7 @@ from redoxmd.model.files import choose_device, load_record, member_from_record, 
 from redoxmd.model.graph import collate
 from redoxmd.model.painn import Painn
 from redoxmd.seeds import derive_rng, derive_seed
-from redoxmd.train.dataset import Dataset, force_scale, reference_energies
+from redoxmd.train.dataset import Dataset, fit_element_energies, force_scale
 from redoxmd.train.sample import Sample, make_sample
 
 logger = logging.getLogger("redoxmd")
@@ -33,7 +33,7 @@ SMALLEST_LEARNING_RATE = 1e-6
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """A trained member and how it came about.
+    """A trained member and the course of its training.
 
     Attributes:
         member: the network, with averaged weights when EMA is on.
@@ -85,16 +85,16 @@ def train_member(
         dataset: frames with their sets.
         member: width and depth.
         settings: section `train`.
-        generation: 0 uses ρ and the step limit of the start, later ones those of active learning.
-        seed: of this member; weights and batches follow from it. The same seed gives the same weights on a CPU.
-        previous: the member of the generation before, the start when `settings.warm_start`.
-        checkpoint: `redoxmd.jobs.checkpoint.Checkpoint`; a training that was asked to stop goes on from that step, a
+        generation: generation 0 uses the initial ρ and step limit, later ones those of active learning.
+        seed: of this member; it determines weights and batches. The same seed gives the same weights on a CPU.
+        previous: the member of the previous generation, whose weights are the start if `settings.warm_start`.
+        checkpoint: `redoxmd.jobs.checkpoint.Checkpoint`; a training that was asked to stop continues from that step, a
             killed one from its last validation.
         name: for the log.
-        evaluation: auto takes kernels for the sums over neighbours where they apply, plain PyTorch alone.
+        evaluation: auto uses compiled kernels for the sums over neighbours where they apply, plain uses PyTorch only.
 
     Raises:
-        TrainingDiverged: the loss is no number.
+        TrainingDiverged: the loss became NaN or infinite.
     """
     trainer = Trainer(dataset, member, settings, generation, seed, previous, name, evaluation)
     resumable.run(trainer, checkpoint, "training")
@@ -121,7 +121,7 @@ class Trainer:
         self.device = choose_device(settings.device)
         self.rho = settings.rho_initial if generation == 0 else settings.rho_active
         self.max_steps = settings.max_steps if generation == 0 else settings.max_steps_active
-        training, validation = dataset.part("train"), dataset.part("validation")
+        training, validation = dataset.subset("train"), dataset.subset("validation")
         self.model = self._initial_model(dataset, training, member, previous).to(self.device)
         self.model.use_kernels(evaluation == "auto")
         self.averaged = copy.deepcopy(self.model).requires_grad_(False)
@@ -153,20 +153,20 @@ class Trainer:
             self.settings.core_repulsion,
         )
         if previous is not None and self.settings.warm_start and previous.settings == model.settings:
-            # References stay with the weights that were fitted on top of them.
+            # The element references are copied with the weights, which were fitted to energies above them.
             model.load_state_dict(previous.state_dict())
             return model
-        model.reference_eV.copy_(torch.from_numpy(reference_energies(training, elements)))
+        model.reference_eV.copy_(torch.from_numpy(fit_element_energies(training, elements)))
         model.scale_eV.fill_(force_scale(training))
         return model
 
     @property
     def ended(self) -> bool:
-        """Whether there is a reason to stop."""
+        """Whether a stopping criterion was met."""
         return bool(self.stopped)
 
     def run_interval(self, stop: StopRequest | None = None) -> None:
-        """Gradient steps up to the next validation, then validate and decide; back at once when asked to stop."""
+        """Take gradient steps to the next validation, then validate and decide; return at once if asked to stop."""
         until = min(self.interval_start + self.settings.validate_every, self.max_steps)
         while self.step < until:
             if stop is not None and stop.asked:
@@ -177,7 +177,7 @@ class Trainer:
         self.interval_start, self.interval_loss = self.step, 0.0
 
     def gradient_step(self) -> float:
-        """One step of the optimiser on the next batch; returns its loss."""
+        """Take one optimiser step on the next batch and return its loss."""
         batch = [self.training[index] for index in self._batch_indices()]
         loss = self._loss(self.model, batch, create_graph=True)
         self.optimiser.zero_grad()
@@ -189,15 +189,15 @@ class Trainer:
         return float(loss.detach())
 
     def _batch_indices(self) -> np.ndarray:
-        """Indices of this step's batch: epochs of seeded permutations, a function of seed and step alone."""
+        """Indices of this step's batch, from a seeded permutation per epoch; they depend only on seed and step."""
         size = min(self.settings.batch_size, len(self.training))
         per_epoch = len(self.training) // size
-        epoch, place = divmod(self.step, per_epoch)
+        epoch, batch = divmod(self.step, per_epoch)
         order = derive_rng(self.seed, "epoch", epoch).permutation(len(self.training))
-        return order[place * size : (place + 1) * size]
+        return order[batch * size : (batch + 1) * size]
 
     def _average(self) -> None:
-        # A young average forgets its random start faster.
+        # The decay is smaller in the first steps, so that the average forgets the random initial weights.
         decay = min(self.settings.ema_decay, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
             for mean, value in zip(self.averaged.parameters(), self.model.parameters(), strict=True):
@@ -249,7 +249,7 @@ class Trainer:
         return TrainingResult(self.averaged.cpu(), self.history, self.best_step, self.stopped)
 
     def state(self) -> dict[str, Any]:
-        """Everything the rest of the training depends on."""
+        """State from which the training continues exactly."""
         return {
             "model": self.model.state_dict(),
             "averaged": self.averaged.state_dict(),
@@ -262,7 +262,7 @@ class Trainer:
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Go on from `state`."""
+        """Restore a state of `state`."""
         self.model.load_state_dict(state["model"])
         self.averaged.load_state_dict(state["averaged"])
         self.best_state = state["best_state"]
@@ -274,13 +274,13 @@ class Trainer:
         self.progress = Progress(self.name, self.max_steps, done=self.step)
 
 
-def save_member(path: Any, result: TrainingResult, about: dict[str, Any]) -> None:
-    """Write a member with its history, atomically."""
+def save_member(path: Any, result: TrainingResult, metadata: dict[str, Any]) -> None:
+    """Write a member with its history and metadata (key `about`), atomically."""
     record = {**member_record(result.member), "history": result.history, "best_step": result.best_step}
-    save_record(path, {**record, "stopped": result.stopped, "about": about})
+    save_record(path, {**record, "stopped": result.stopped, "about": metadata})
 
 
 def load_member(path: Any) -> tuple[Painn, dict[str, Any]]:
-    """Read a member and the rest of its record."""
+    """A member and its record, read from a file."""
     record = load_record(path)
     return member_from_record({"settings": record["settings"], "state": record["state"]}), record

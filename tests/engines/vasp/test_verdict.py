@@ -8,7 +8,7 @@ from ase import Atoms
 
 from redoxmd.engines.base import REASONS
 from redoxmd.engines.calculation import ReadFrame
-from redoxmd.engines.verdict import POSITION_TOLERANCE_A, judge, judge_electrons
+from redoxmd.engines.verdict import POSITION_TOLERANCE_A, judge_electrons, judge_frame
 from redoxmd.errors import LabelRefused
 
 CEILING_eV_A = 30.0
@@ -38,7 +38,7 @@ def moved(displacement, atom=3):
 
 def refusal(found, expected=None, ceiling=CEILING_eV_A):
     with pytest.raises(LabelRefused) as refused:
-        judge(found, ceiling, expected)
+        judge_frame(found, ceiling, expected)
     assert refused.value.reason in REASONS
     return refused.value
 
@@ -51,12 +51,12 @@ def forces(value):
 
 def test_a_good_frame_is_a_label():
     found = frame()
-    result = judge(found, CEILING_eV_A, ATOMS)
+    result = judge_frame(found, CEILING_eV_A, ATOMS)
     assert (result.energy_eV, result.iterations) == (-20.0, 12)
     np.testing.assert_array_equal(result.forces_eV_A, found.forces_eV_A)
     np.testing.assert_array_equal(result.stress_eV_A3, found.stress_eV_A3)
     np.testing.assert_array_equal(result.moments_muB, found.moments_muB)
-    assert judge(frame(converged=None, stress_eV_A3=None, moments_muB=None), CEILING_eV_A).moments_muB is None
+    assert judge_frame(frame(converged=None, stress_eV_A3=None, moments_muB=None), CEILING_eV_A).moments_muB is None
 
 
 @pytest.mark.parametrize(
@@ -99,11 +99,11 @@ class TestStructure:
     def test_lattice_vectors_do_not_matter(self):
         atoms = ATOMS.copy()
         atoms.positions += np.random.default_rng(2).integers(-2, 3, (5, 3)) @ CELL_A
-        judge(frame(atoms=atoms), CEILING_eV_A, ATOMS)
+        judge_frame(frame(atoms=atoms), CEILING_eV_A, ATOMS)
 
     @pytest.mark.parametrize("direction", np.vstack([np.eye(3), [[0.577, 0.577, 0.577]]]))
     def test_tolerance(self, direction):
-        judge(frame(atoms=moved(0.99 * POSITION_TOLERANCE_A * direction)), CEILING_eV_A, ATOMS)
+        judge_frame(frame(atoms=moved(0.99 * POSITION_TOLERANCE_A * direction)), CEILING_eV_A, ATOMS)
         found = refusal(frame(atoms=moved(1.01 * POSITION_TOLERANCE_A * direction)), ATOMS)
         assert found.reason == "wrong_structure"
         assert "atom 3 (O) is 0.0001 Å from where it was asked for" in found.detail
@@ -111,7 +111,7 @@ class TestStructure:
     def test_across_the_border_of_the_cell(self):
         expected, atoms = ATOMS.copy(), ATOMS.copy()
         expected.positions[0], atoms.positions[0] = [0, 0, 2e-5], np.array([0, 0, -2e-5]) + CELL_A[2]
-        judge(frame(atoms=atoms), CEILING_eV_A, expected)
+        judge_frame(frame(atoms=atoms), CEILING_eV_A, expected)
 
     def test_swapped_atoms_of_an_element(self):
         found = refusal(frame(atoms=ATOMS[[1, 0, 2, 3, 4]]), ATOMS)

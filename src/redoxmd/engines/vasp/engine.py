@@ -33,7 +33,7 @@ from redoxmd.engines.vasp.outcar import read_spins
 from redoxmd.engines.vasp.potcars import Potcar, load_potcars
 from redoxmd.engines.vasp.tags import KNOWN
 from redoxmd.engines.vasp.vasprun import read_vasprun
-from redoxmd.engines.verdict import judge, judge_electrons
+from redoxmd.engines.verdict import judge_electrons, judge_frame
 from redoxmd.errors import LabelRefused, system_errno
 from redoxmd.files.records import read_json, write_json
 
@@ -232,7 +232,7 @@ class VaspEngine:
             moments, total = run.spins[index] if index < len(run.spins) else (None, None)
             frame = replace(frame, moments_muB=moments, total_moment_muB=total)
             reference = wanted[index] if index < len(wanted) else None
-            result = judge(frame, self.settings.force_ceiling_eV_A, reference, inputs.initial_moments_muB)
+            result = judge_frame(frame, self.settings.force_ceiling_eV_A, reference, inputs.initial_moments_muB)
             if reference is None:
                 _same_atoms(frame, inputs)
             yield frame, self._in_our_order(result, inputs, run.custody)

@@ -1,4 +1,4 @@
-"""Work balance: do the energies of a run follow from its forces?"""
+"""Work balance of a run: energy changes compared with the work of the forces."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ import numpy as np
 
 from redoxmd.engines.calculation import ReadFrame
 from redoxmd.train.audit.places import Finding, consecutive, displacement_A
-from redoxmd.train.audit.smooth import SHORTEST_COURSE
+from redoxmd.train.audit.smooth import SHORTEST_STRETCH
 
-# Imbalance that breaks a run, over its median and at least. GPAW's SCF falls by up to 0.14 eV, 11 medians, from one
-# frame to the next where the electrons find a lower state.
+# An interval breaks a run if its imbalance exceeds this multiple of the run's median and this floor. GPAW's SCF energy
+# falls by up to 0.14 eV, 11 medians, from one frame to the next if the electrons reach a lower state.
 IMBALANCE_FACTOR = 20.0
 IMBALANCE_FLOOR_EV = 0.3
-# The same for runs without a median to speak of. SCF: GPAW falls by up to 3.6 meV/atom in an interval (99 % of 183:
-# 2.5). Trapezoid rule, as a share of Σ_i |½ (F_i' - F_i)·Δr_i|: up to 0.04 for MD of 2 to 5 fs at 1000 to 3000 K, 0.10
-# where atoms fall into place; 1 bounds any step along which forces change monotonically.
+# The same for runs too short for a median. SCF: GPAW's energy falls by up to 3.6 meV/atom in an interval (99 % of 183:
+# 2.5). Error of the trapezoid rule as a share of Σ_i |½ (F_i' - F_i)·Δr_i|: up to 0.04 for MD of 2 to 5 fs at 1000 to
+# 3000 K, 0.10 while atoms move to their sites; 1 is the bound for a step along which forces change monotonically.
 SHORT_IMBALANCE_EV_ATOM = 0.005
 TRAPEZOID_SHARE = 0.1
-# Work balance is of third order in displacements.
+# Largest displacement for that share; the work balance is of third order in displacements.
 LARGEST_STEP_A = 0.15
-# Energies belong to other frames when pairing them one step off halves the median imbalance, or when it is most of the
-# median energy change anyway. GPAW at 2 fs: right 0.1 of the change, one off 0.6 to 1.
+# Energies belong to other frames if pairing them one step off halves the median imbalance, or if the imbalance is most
+# of the median energy change. GPAW at 2 fs: imbalance 0.1 of the change when paired correctly, 0.6 to 1 one step off.
 SHIFTED_SHARE = 0.5
 IMBALANCE_SHARE = 0.6
 FEWEST_INTERVALS = 8
@@ -32,27 +32,27 @@ SMALLEST_IMBALANCE_EV = 0.005
 
 
 def check_energies(frames: list[ReadFrame]) -> dict[int, Finding]:
-    """Work balance of what is left, over intervals of one step."""
-    found: dict[int, Finding] = {}
-    for part in consecutive(frames):
-        intervals = [_balance(a, b) for a, b in pairwise(part)]
+    """Findings of the work balance over intervals of one step: step → (reason, detail)."""
+    findings: dict[int, Finding] = {}
+    for stretch in consecutive(frames):
+        intervals = [_balance(a, b) for a, b in pairwise(stretch)]
         change = np.array([interval.change_eV for interval in intervals])
-        done = np.array([interval.work_eV for interval in intervals])
-        if len(part) < SHORTEST_COURSE:
-            limits = np.array([_short_limit_eV(interval, len(part[0].atoms)) for interval in intervals])
-            found.update(_off_level(part, change + done, limits))
-        elif others := _other_frames(change, done):
-            found.update({frame.step: ("corrupted", others) for frame in part})
+        work = np.array([interval.work_eV for interval in intervals])
+        if len(stretch) < SHORTEST_STRETCH:
+            limits = np.array([_short_limit_eV(interval, len(stretch[0].atoms)) for interval in intervals])
+            findings.update(_energy_offsets(stretch, change + work, limits))
+        elif fault := _pairing_fault(change, work):
+            findings.update({frame.step: ("corrupted", fault) for frame in stretch})
         else:
             scale = np.array([interval.scale_eV for interval in intervals])
-            usual = float(np.median(np.abs(change + done)))
+            usual = float(np.median(np.abs(change + work)))
             limits = np.maximum(scale, max(IMBALANCE_FLOOR_EV, IMBALANCE_FACTOR * usual))
-            found.update(_off_level(part, change + done, limits))
-    return found
+            findings.update(_energy_offsets(stretch, change + work, limits))
+    return findings
 
 
 class _Balance(NamedTuple):
-    """An interval, with w_i = ½ (F_i + F_i')·Δr_i; zeros where the cell changes.
+    """Energy change and work over an interval, with w_i = ½ (F_i + F_i')·Δr_i; zeros if the cell changes.
 
     Attributes:
         change_eV: ΔE.
@@ -85,48 +85,48 @@ def _balance(a: ReadFrame, b: ReadFrame) -> _Balance:
 
 
 def _short_limit_eV(interval: _Balance, atoms: int) -> float:
-    """Largest imbalance of an interval that has no others to compare with."""
+    """Largest accepted imbalance of an interval in a run too short for a median."""
     share = TRAPEZOID_SHARE if interval.longest_A <= LARGEST_STEP_A else 1.0
     return SHORT_IMBALANCE_EV_ATOM * atoms + share * interval.curvature_eV
 
 
-def _other_frames(change: np.ndarray, done: np.ndarray) -> str:
-    """Why the energies of a whole run belong to other frames than its forces; "" where they do not."""
-    usual, size = float(np.median(np.abs(change + done))), float(np.median(np.abs(change)))
+def _pairing_fault(change: np.ndarray, work: np.ndarray) -> str:
+    """Reason why the energies of a whole run belong to other frames than its forces; "" if they belong together."""
+    usual, size = float(np.median(np.abs(change + work))), float(np.median(np.abs(change)))
     if len(change) < FEWEST_INTERVALS or usual < SMALLEST_IMBALANCE_EV:
         return ""
-    for shift, there in ((-1, "before"), (1, "after")):
-        shifted = np.roll(change, -shift)[1:-1] + done[1:-1]
+    for shift, direction in ((-1, "before"), (1, "after")):
+        shifted = np.roll(change, -shift)[1:-1] + work[1:-1]
         if np.median(np.abs(shifted)) < SHIFTED_SHARE * usual:
-            return f"the energies fit the forces and positions of the frames one step {there} theirs"
+            return f"the energies fit the forces and positions of the frames one step {direction} theirs"
     if usual > IMBALANCE_SHARE * size:
         return f"energies change by {size:.2g} eV a step and forces leave {usual:.2g} eV of it unexplained"
     return ""
 
 
-def _off_level(frames: Sequence[ReadFrame], work: np.ndarray, limits_eV: np.ndarray) -> dict[int, Finding]:
-    """Frames whose energies stand off from those of most frames by what the forces do not explain."""
-    said = "energy lies {:+.2g} eV off the frames around it, by what their forces do not explain"
-    found: dict[int, Finding] = {}
-    left = np.where(np.abs(work) > limits_eV, work, 0.0)
+def _energy_offsets(frames: Sequence[ReadFrame], imbalance_eV: np.ndarray, limits_eV: np.ndarray) -> dict[int, Finding]:
+    """Frames whose energies are offset from those of most frames by more than the forces explain."""
+    detail = "energy lies {:+.2g} eV off the frames around it, by what their forces do not explain"
+    findings: dict[int, Finding] = {}
+    steps_eV = np.where(np.abs(imbalance_eV) > limits_eV, imbalance_eV, 0.0)
     for k in range(1, len(frames) - 1):
-        if left[k - 1] and left[k]:
-            across = _balance(frames[k - 1], frames[k + 1])
-            if abs(across.change_eV + across.work_eV) <= max(limits_eV[k - 1], limits_eV[k]):
-                found[frames[k].step] = ("corrupted", said.format(left[k - 1]))
-                left[k - 1] = left[k] = 0.0
-    offsets = np.concatenate([[0.0], np.cumsum(left)])
+        if steps_eV[k - 1] and steps_eV[k]:
+            neighbours = _balance(frames[k - 1], frames[k + 1])
+            if abs(neighbours.change_eV + neighbours.work_eV) <= max(limits_eV[k - 1], limits_eV[k]):
+                findings[frames[k].step] = ("corrupted", detail.format(steps_eV[k - 1]))
+                steps_eV[k - 1] = steps_eV[k] = 0.0
+    offsets = np.concatenate([[0.0], np.cumsum(steps_eV)])
     smallest = float(limits_eV.min())
-    alike = np.abs(offsets[:, None] - offsets[None, :]) <= smallest
-    together = alike.sum(axis=1)
-    usual = int(together.argmax())
-    if np.any((together == together[usual]) & ~alike[usual]):
-        apart = (
+    same_level = np.abs(offsets[:, None] - offsets[None, :]) <= smallest
+    frames_on_level = same_level.sum(axis=1)
+    usual = int(frames_on_level.argmax())
+    if np.any((frames_on_level == frames_on_level[usual]) & ~same_level[usual]):
+        no_majority = (
             f"energies lie on levels {np.ptp(offsets):.2g} eV apart, by what the forces do not explain, and no level "
             "has most frames"
         )
-        return {frame.step: ("corrupted", apart) for frame in frames} | found
+        return {frame.step: ("corrupted", no_majority) for frame in frames} | findings
     for frame, offset in zip(frames, offsets - offsets[usual], strict=True):
         if abs(offset) > smallest:
-            found.setdefault(frame.step, ("corrupted", said.format(offset)))
-    return found
+            findings.setdefault(frame.step, ("corrupted", detail.format(offset)))
+    return findings

@@ -1,4 +1,4 @@
-"""Consistency of one run of a reference calculation, judged by its own frames: no model, no second calculation."""
+"""Consistency of a reference run from its own frames, without a model or a second calculation."""
 
 from __future__ import annotations
 
@@ -20,67 +20,68 @@ from redoxmd.train.audit.places import (
     roughness,
     usual_step_A,
 )
-from redoxmd.train.audit.smooth import MIDDLE, SHORTEST_COURSE, Outlier, outliers
+from redoxmd.train.audit.smooth import MIDDLE, SHORTEST_STRETCH, Outlier, outliers
 
-# Norm of the mean force. Periodic forces sum to zero but for grid and SCF noise: GPAW reaches 0.016 eV/Å, VASP takes
-# the rest out itself. A constant 0.3 eV/Å on every atom is six times the limit.
+# Norm of the mean force. Periodic forces sum to zero except for grid and SCF noise: GPAW reaches 0.016 eV/Å, VASP
+# subtracts the net force. A constant 0.3 eV/Å on every atom is six times the limit.
 NET_FORCE_LIMIT_EV_A = 0.05
-# Natural residual of a force below which nothing is looked for: SCF noise of a loosely converged run.
+# Smallest natural residual of a force: SCF noise of a loosely converged run.
 FORCE_FLOOR_EV_A = 0.01
-# Kinks of the path (thermostats that kick or rescale) kink the forces too, by the stiffest bonds at most.
+# Kinks of the path (thermostats that kick or rescale) cause kinks of the forces, at most by the stiffest bonds.
 STIFFNESS_EV_A2 = 60.0
-# The same of the path, in steps: the geometry of the frame before or after has 1.
+# Smallest natural residual of the path in steps; the geometry of the previous or next frame has 1.
 PATH_FLOOR_STEPS = 0.2
 
 
 def check_run(frames: Sequence[ReadFrame], timestep_fs: float | None = None) -> dict[int, Finding]:
-    """Frames of a run that do not belong to it.
+    """Frames of a run that are inconsistent with it.
 
     - net force: |Σ_i F_i|/n above 0.05 eV/Å → corrupted.
     - species or number of atoms other than in most frames; a jump of an atom, or two exchanged, between consecutive
-      frames (the smaller part of the run is at fault); a geometry off the run's smooth path → wrong_structure.
-    - forces off the smooth course of their neighbours', see `redoxmd.train.audit.smooth.outliers` → corrupted.
-    - work balance of consecutive frames, ΔE + ½ Σ_i (F_i + F_i')·Δr_i = O(Δr³): an energy that leaves its run for one
-      frame or from one on (the smaller part is at fault), or a run whose energies belong to other forces → corrupted.
+      frames (the frames on the smaller side are flagged); a geometry off the run's smooth path → wrong_structure.
+    - forces off the smooth course of those of their neighbours, see `redoxmd.train.audit.smooth.outliers` → corrupted.
+    - work balance of consecutive frames, ΔE + ½ Σ_i (F_i + F_i')·Δr_i = O(Δr³): an energy offset of one frame or from
+      one frame on (the smaller side is flagged), or a run whose energies belong to other forces → corrupted.
 
-    Path and forces need MD: frames one step apart, six at least, on a smooth path; relaxations and thinned runs are
-    not judged by them. The first and the last frame are known from one side only: of wrong forces there, only
-    exchanged ones are found. The work balance needs two frames one step apart, of six and more a smooth path. Where
-    neither side of a jump or of an imbalance has more frames, as in a run of two, both are left out.
+    The checks of path and forces need MD: at least six frames one step apart on a smooth path; they are not applied to
+    relaxations and thinned runs. The first and the last frame have neighbours on one side only: of wrong forces in
+    them, only exchanged ones are detected. The work balance needs two frames one step apart and, for six or more, a
+    smooth path. If both sides of a jump or of an imbalance have as many frames, as in a run of two, all are flagged.
 
     Args:
-        frames: of one run; `step` counts MD steps. Frames with forces of wrong shape or not finite are left out.
-        timestep_fs: of the MD; without it jumps are judged against the run's own steps.
+        frames: of one run; `step` counts MD steps. Frames with forces of wrong shape or not finite are ignored.
+        timestep_fs: of the MD; without it the limit of a jump comes from the run's own displacements.
 
     Returns:
-        step → (reason from `redoxmd.engines.base.REASONS`, what was seen).
+        step → (reason from `redoxmd.engines.base.REASONS`, detail).
     """
-    found: dict[int, Finding] = {}
-    sound = [frame for frame in sorted(frames, key=lambda frame: frame.step) if _readable(frame)]
-    found.update(_other_species(sound))
-    for frame in sound:
+    findings: dict[int, Finding] = {}
+    readable = [frame for frame in sorted(frames, key=lambda frame: frame.step) if _readable(frame)]
+    findings.update(_other_species(readable))
+    for frame in readable:
         net = float(np.linalg.norm(frame.forces_eV_A.mean(axis=0)))
-        # Constraints leave exact zeros, and the sum says nothing then.
+        # Constraints leave forces of exactly zero; the net force then has no meaning.
         if net > NET_FORCE_LIMIT_EV_A and np.any(frame.forces_eV_A, axis=1).all():
-            found.setdefault(frame.step, ("corrupted", f"forces add up to {net:.2g} eV/Å for each atom"))
-    for part in consecutive([frame for frame in sound if found.get(frame.step, ("",))[0] != "wrong_structure"]):
-        for step, finding in _check_stretch(part, timestep_fs).items():
-            found.setdefault(step, finding)
-    return found
+            findings.setdefault(frame.step, ("corrupted", f"forces add up to {net:.2g} eV/Å for each atom"))
+    same_species = [frame for frame in readable if findings.get(frame.step, ("",))[0] != "wrong_structure"]
+    for stretch in consecutive(same_species):
+        for step, finding in _check_stretch(stretch, timestep_fs).items():
+            findings.setdefault(step, finding)
+    return findings
 
 
 def check_labelled(frames: Sequence[Atoms]) -> dict[tuple[str, int], Finding]:
-    """`check_run` for labelled frames of any number of runs, told apart by `info["config_id"]` and composition.
+    """`check_run` for labelled frames of any number of runs, distinguished by `info["config_id"]` and composition.
 
-    A frame of `info["md"]` False, of a relaxation, has no neighbours in time and is judged alone.
+    A frame with `info["md"]` False, from a relaxation, has no neighbours in time and is checked alone.
 
     Returns:
-        (config_id, step) → (reason, what was seen).
+        (config_id, step) → (reason, detail).
     """
     runs: dict[tuple[str, bytes, int | None], list[Atoms]] = {}
     for frame in frames:
-        alone = None if frame.info.get("md", True) else int(frame.info["step"])
-        runs.setdefault((str(frame.info["config_id"]), frame.numbers.tobytes(), alone), []).append(frame)
+        relaxation_step = None if frame.info.get("md", True) else int(frame.info["step"])
+        runs.setdefault((str(frame.info["config_id"]), frame.numbers.tobytes(), relaxation_step), []).append(frame)
     return {
         (name, step): finding
         for (name, *_), run in runs.items()
@@ -94,7 +95,7 @@ def _as_read(frame: Atoms) -> ReadFrame:
 
 
 def _timestep_fs(run: Sequence[Atoms]) -> float | None:
-    """Time step by `time_fs` and `step` of the first and last frame, where they say it."""
+    """Time step from `time_fs` and `step` of the first and last frame; None if they do not determine it."""
     first, last = run[0].info, run[-1].info
     if "time_fs" not in first or "time_fs" not in last or last["step"] == first["step"]:
         return None
@@ -120,37 +121,37 @@ def _check_stretch(frames: list[ReadFrame], timestep_fs: float | None) -> dict[i
     moves = np.array([displacement_A(a.atoms, b.atoms) for a, b in pairwise(frames)])
     longest = np.linalg.norm(moves, axis=2).max(axis=1)
     smooth = roughness(moves) < MD_ROUGHNESS
-    found = find_jumps(frames, moves, jump_limit_A(longest, timestep_fs, smooth))
-    kept = [frame for frame in frames if frame.step not in found]
-    if len(frames) < SHORTEST_COURSE:
-        return found | check_energies(kept)
+    jumps = find_jumps(frames, moves, jump_limit_A(longest, timestep_fs, smooth))
+    without_jumps = [frame for frame in frames if frame.step not in jumps]
+    if len(frames) < SHORTEST_STRETCH:
+        return jumps | check_energies(without_jumps)
     if not smooth or float(np.median(longest)) > LARGEST_STEP_A:
-        return found
-    return found | (_check_md(kept) if len(kept) > 1 else {})
+        return jumps
+    return jumps | (_check_md(without_jumps) if len(without_jumps) > 1 else {})
 
 
 def _check_md(frames: list[ReadFrame]) -> dict[int, Finding]:
-    """Path, forces and energies of frames of MD without jumps."""
+    """Findings on path, forces and energies of MD frames without jumps."""
     steps = np.array([frame.step for frame in frames])
     numbers = frames[0].atoms.numbers
     moves = np.array([displacement_A(a.atoms, b.atoms) for a, b in pairwise(frames)])
     path = np.concatenate([np.zeros((1, *moves.shape[1:])), np.cumsum(moves, axis=0)])
     off_path = outliers(steps, path, numbers, PATH_FLOOR_STEPS * usual_step_A(moves), size_matters=False)
-    found: dict[int, Finding] = {
+    findings: dict[int, Finding] = {
         frames[k].step: (
             "wrong_structure",
-            f"positions lie {seen.error_rms:.2g} Å off the path of the frames around them, most atom {seen.worst_atom}",
+            f"positions lie {item.error_rms:.2g} Å off the path of the frames around them, most atom {item.worst_atom}",
         )
-        for k, seen in off_path.items()
+        for k, item in off_path.items()
     }
-    kept = np.array([k for k in range(len(frames)) if k not in off_path])
-    forces = np.array([frames[k].forces_eV_A for k in kept])
-    wrong = outliers(steps[kept], forces, numbers, FORCE_FLOOR_EV_A, _allowance_eV_A(path[kept]))
-    found.update({int(steps[kept[k]]): ("corrupted", _off_course(outlier)) for k, outlier in wrong.items()})
-    return found | check_energies([frame for frame in frames if frame.step not in found])
+    on_path = np.array([k for k in range(len(frames)) if k not in off_path])
+    forces = np.array([frames[k].forces_eV_A for k in on_path])
+    wrong = outliers(steps[on_path], forces, numbers, FORCE_FLOOR_EV_A, _allowance_eV_A(path[on_path]))
+    findings.update({int(steps[on_path[k]]): ("corrupted", _force_detail(item)) for k, item in wrong.items()})
+    return findings | check_energies([frame for frame in frames if frame.step not in findings])
 
 
-def _off_course(outlier: Outlier) -> str:
+def _force_detail(outlier: Outlier) -> str:
     if outlier.pair:
         return "forces of atoms {} and {} are exchanged".format(*outlier.pair)
     return (
@@ -160,7 +161,7 @@ def _off_course(outlier: Outlier) -> str:
 
 
 def _allowance_eV_A(path: np.ndarray) -> np.ndarray:
-    """Residual of forces that kinks of the path explain: stiffness × how far a kink exceeds twice the usual."""
+    """Residual of forces (m,) that kinks of the path explain: stiffness × excess of a kink over twice the median."""
     allowance = np.zeros(len(path))
     if len(path) < 5:
         return allowance

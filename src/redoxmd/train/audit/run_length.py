@@ -1,4 +1,4 @@
-"""Runs too short for some checks, named, so that nothing passes in silence."""
+"""Runs with too few consecutive frames for some checks of the audit."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from itertools import pairwise
 from ase import Atoms
 
 from redoxmd.train.audit.energy import FEWEST_INTERVALS
-from redoxmd.train.audit.smooth import SHORTEST_COURSE
+from redoxmd.train.audit.smooth import SHORTEST_STRETCH
 
-# Check of `redoxmd.train.audit.run.check_run` → frames one step apart that it needs.
+# Check of `redoxmd.train.audit.run.check_run` → number of frames one step apart that it needs.
 FRAMES_NEEDED = {
     "jumps and work balance": 2,
-    "course of forces and path": SHORTEST_COURSE,
+    "course of forces and path": SHORTEST_STRETCH,
     "energies of other frames": FEWEST_INTERVALS + 1,
 }
 
 
 def too_short(frames: Sequence[Atoms]) -> dict[str, list[str]]:
-    """Check → configurations without enough frames one step apart for it; checks that judged all are left out."""
+    """Check → configurations with too few frames one step apart for it; checks applied to all runs are omitted."""
     steps: dict[str, list[int]] = {}
     for frame in frames:
-        own = steps.setdefault(str(frame.info["config_id"]), [])
-        # Steps of a relaxation are no neighbours in time.
+        md_steps = steps.setdefault(str(frame.info["config_id"]), [])
+        # Steps of a relaxation are not neighbours in time.
         if frame.info.get("md", True):
-            own.append(int(frame.info["step"]))
-    longest = {name: _longest_stretch(sorted(own)) for name, own in steps.items()}
-    escaped = {
+            md_steps.append(int(frame.info["step"]))
+    longest = {name: _longest_stretch(sorted(md_steps)) for name, md_steps in steps.items()}
+    unchecked = {
         check: [name for name, length in longest.items() if length < needed] for check, needed in FRAMES_NEEDED.items()
     }
-    return {check: names for check, names in escaped.items() if names}
+    return {check: names for check, names in unchecked.items() if names}
 
 
 def _longest_stretch(steps: Sequence[int]) -> int:
