@@ -1,4 +1,4 @@
-"""Table 2: activation energy by concentration."""
+"""Table 2: activation energies by concentration."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from redoxmd.config.sections import Figures
-from redoxmd.figures.style import in_style, new_figure, say
+from redoxmd.figures.style import new_figure, with_figure_style, write_message
 
 
-@in_style
+@with_figure_style
 def draw(fits: pd.DataFrame, settings: Figures) -> Figure:
-    """The table as a picture: activation energies from jumps, from jumps between sites and from the MSD.
+    """Draw the table of activation energies from jumps, from jumps between sites and from the MSD.
 
     Args:
         fits: x, Ea_eV, Ea_error_eV, log10_D0, log10_D0_error, fitted, reason, n_temperatures; the same with the
-            prefixes `sites_` and `msd_`; Ea_low_eV and Ea_high_eV (95 %) where a fit has them.
+            prefixes `sites_` and `msd_`; Ea_low_eV and Ea_high_eV (95 %) if a fit has them.
     """
     figure, axes = new_figure(settings, height_ratio=0.1 + 0.05 * (len(fits) + 1), width=2.0)
     axis = axes[0, 0]
     axis.axis("off")
     if fits.empty:
-        say(axis, settings, "no trajectory yet")
+        write_message(axis, settings, "no trajectory yet")
         return figure
     table = axis.table(
         [_cells(row) for _, row in fits.iterrows()],
