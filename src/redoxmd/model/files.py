@@ -64,5 +64,5 @@ def choose_device(device: str) -> str:
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
-        raise DataError("train.device: cuda requested, but torch sees no GPU; use auto or cpu")
+        raise DataError("train.device: cuda asked for, but torch sees no GPU; use auto or cpu")
     return device
