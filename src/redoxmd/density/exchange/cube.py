@@ -88,7 +88,7 @@ def _read(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         axes = np.array([line.split()[:4] for line in lines[COMMENT_LINES + 1 : HEADER_LINES]], float)
         points = axes[:, 0].astype(int)
         if not count.is_integer() or (points < 1).any():
-            raise ValueError("the file holds orbitals, or the grid is not in Bohr")
+            raise ValueError("the file holds orbitals, or the grid has other units than Bohr")
         *rows, values = lines[HEADER_LINES].split(b"\n", max(int(count), 0))
         atoms = np.array([row.split() for row in rows], float).reshape(-1, 5)
     except (ValueError, IndexError) as error:
