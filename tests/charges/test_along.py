@@ -44,7 +44,7 @@ def test_another_interval_than_that_of_the_file_is_refused(tmp_path):
     write_segment(tmp_path / "t.h5", own)
     for file, interval in ((path, 50), (tmp_path / "t.h5", 20)):
         words = (
-            rf"{file.name}: frames are {interval} fs apart by their own times, --frame-fs says 1; leave the option out"
+            rf"{file.name}: the frames are {interval} fs apart by their time_fs, but --frame-fs is 1; omit the option"
         )
         with pytest.raises(DataError, match=words):
             as_trajectory(file, 1.0)
@@ -54,7 +54,7 @@ def test_another_interval_than_that_of_the_file_is_refused(tmp_path):
 def test_a_file_without_times_takes_the_interval_or_warns(tmp_path, caplog):
     path = written(tmp_path / "t.extxyz")
     assert as_trajectory(path, None).time_fs.tolist() == [0, 1, 2, 3, 4]
-    assert "t.extxyz: frames without time_fs, taken as 1 fs apart; say what is true by --frame-fs" in caplog.text
+    assert "t.extxyz: frames without time_fs, taken as 1 fs apart; set the interval with --frame-fs" in caplog.text
     assert as_trajectory(path, 25.0).time_fs.tolist() == [0, 25, 50, 75, 100]
 
 

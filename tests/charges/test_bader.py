@@ -177,7 +177,7 @@ def test_a_bare_root_logger_stays_bare(monkeypatch):
 
 
 def test_the_cache_moves_to_the_temporary_folder_when_home_is_closed(monkeypatch, tmp_path):
-    from redoxmd.charges.compiled import _cache_folder
+    from redoxmd.charges.numba_setup import _cache_folder
 
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))

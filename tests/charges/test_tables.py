@@ -9,7 +9,7 @@ import torch
 import xarray as xr
 from ase.io import write
 
-from redoxmd.charges.event import NOTHING, show_best_jump
+from redoxmd.charges.event import NO_JUMP, describe_best_jump
 from redoxmd.charges.states import fit_record, states_of_predictions, states_of_reference
 from redoxmd.charges.summary import TABLE_COLUMNS, summarise_redox
 from redoxmd.charges.tables import frames_to_charge, reference_charges, trajectory_charges
@@ -217,7 +217,7 @@ class TestStates:
 
 class TestEvent:
     def show(self, charges, analyses, trajectory, mixture=MIXTURE):
-        return show_best_jump(charges, analyses, lambda _: trajectory, mixture, Structures(), SETTINGS)
+        return describe_best_jump(charges, analyses, lambda _: trajectory, mixture, Structures(), SETTINGS)
 
     def test_the_jump_with_its_hop(self, story):
         trajectory, analysis, charges = story
@@ -241,8 +241,8 @@ class TestEvent:
     def test_no_jump_no_states(self, story):
         trajectory, analysis, charges = story
         still = analysis.isel(jump=slice(0, 0))
-        assert self.show([charges], [still], trajectory) is NOTHING
-        assert self.show([charges], [analysis], trajectory, {"fitted": False}) is NOTHING
+        assert self.show([charges], [still], trajectory) is NO_JUMP
+        assert self.show([charges], [analysis], trajectory, {"fitted": False}) is NO_JUMP
 
 
 def test_from_stores_to_charges_on_the_command_line(tmp_path, capsys):

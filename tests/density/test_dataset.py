@@ -5,7 +5,7 @@ import pytest
 import yaml
 
 from redoxmd.density.dataset import DensitySet, index_densities, stores_of_datasets
-from redoxmd.density.evaluation import few_of_training
+from redoxmd.density.evaluation import evaluation_subset
 from redoxmd.density.store import density_keys, read_density, write_densities
 from redoxmd.errors import DataError
 from tests.density.test_training import gaussians
@@ -28,7 +28,7 @@ def stores(tmp_path, density):
 def test_test_configurations_are_held_out_whole(stores):
     index = index_densities(stores, ["z"], 0.2, 1)
     assert len(index) == 15
-    assert {entry.key[0] for entry in index.part("test").entries} == {"z"}
+    assert {entry.key[0] for entry in index.subset("test").entries} == {"z"}
     assert index.counts()["test"] == 3
     assert index.counts()["validation"] >= 1
     assert sum(index.counts().values()) == 15
@@ -50,7 +50,7 @@ def test_symmetry_copies_share_a_set_and_left_out_ones_have_none(tmp_path, densi
     write_densities(tmp_path / "s.h5", {f"{name}/step{i:05d}": density for name in names for i in range(2)})
     groups = {"copy_of_a": "A", "a": "A", "copy_of_b": "B", "b": "B"}
     for seed in range(6):
-        index = index_densities([tmp_path / "s.h5"], ["b"], 0.2, seed, groups=groups, left_out=["c/1", "d"])
+        index = index_densities([tmp_path / "s.h5"], ["b"], 0.2, seed, groups=groups, excluded=["c/1", "d"])
         sets = {}
         for entry in index.entries:
             sets.setdefault(entry.key.split("/")[0], set()).add(entry.set)
@@ -81,14 +81,14 @@ def test_validation_configurations_of_the_potentials_are_the_validation_set(tmp_
 def test_record_and_reading(stores, density):
     index = index_densities(stores, ["z"], 0.2, 1)
     assert DensitySet.from_record(index.record()) == index
-    key, read = next(iter(index.part("test").items()))
+    key, read = next(iter(index.subset("test").items()))
     assert key == "z/step00000"
     assert read.electrons == density.electrons
 
 
 def test_few_of_training_keeps_every_other(stores):
     index = index_densities(stores, ["z"], 0.2, 1)
-    few = few_of_training(index, 2, 1)
+    few = evaluation_subset(index, 2, 1)
     assert few.counts() == {**index.counts(), "train": 2}
 
 

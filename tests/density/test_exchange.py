@@ -342,13 +342,13 @@ DAMAGES = {
     "NaN": ("not_finite", "NaN", lambda f: f.text.replace(f.number, "NaN", 1)),
     "infinite": ("not_finite", "infinite", lambda f: f.text.replace(f.number, "Infinity", 1)),
     "stars": ("not_finite", r"grid 1 \(total\): \*\*\*", lambda f: f.text.replace(f.number, "*" * 16, 1)),
-    "run together": ("unreadable", "no number", lambda f: f.text.replace(f.number, "0.12E+01-0.12E+01", 1)),
+    "run together": ("unreadable", "is not a number", lambda f: f.text.replace(f.number, "0.12E+01-0.12E+01", 1)),
     "a value too many": ("unreadable", "points", lambda f: f.head + f.shape + f.total + " 1.0\n" + f.shape + f.spin),
     "fewer atoms": ("wrong_shape", "positions", lambda f: f.text.replace(f.lines[6], "  1  4  1  1\n", 1)),
     "more atoms": ("wrong_shape", "positions", lambda f: f.text.replace(f.lines[6], "  1  6  1  1\n", 1)),
     "zero atoms": ("wrong_shape", "atoms", lambda f: f.text.replace(f.lines[6], "  0  0  0  0\n", 1)),
     "an element too many": ("wrong_shape", "4 elements", lambda f: f.text.replace(f.lines[6], "  1  5  1\n", 1)),
-    "an unknown element": ("unreadable", "Xq: no element", lambda f: f.text.replace("Na", "Xq", 1)),
+    "an unknown element": ("unreadable", "Xq: not an element", lambda f: f.text.replace("Na", "Xq", 1)),
     "VASP 4": ("unreadable", "VASP 4", lambda f: "".join(f.lines[:5] + f.lines[6:])),
     "no volume": ("unreadable", "no volume", lambda f: "".join(f.lines[:3] + f.lines[2:3] + f.lines[4:])),
     "non-collinear": ("wrong_shape", "non-collinear", lambda f: f.head + 2 * (f.shape + f.total + f.shape + f.spin)),
@@ -702,4 +702,4 @@ def test_export(tmp_path, density, capsys):
     assert main(["density", "export", str(store), "a/step00004", "--to", str(tmp_path / "CHGCAR")]) == 1
     assert "no density a/step00004; `redoxmd density list" in capsys.readouterr().err
     assert main(["density", "export", str(store), "a/step00003", "--to", str(tmp_path / "a.xyz")]) == 1
-    assert "which says the format" in capsys.readouterr().err
+    assert "the format follows the name" in capsys.readouterr().err

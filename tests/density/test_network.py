@@ -6,7 +6,7 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from redoxmd.density.model import DensityModel, EncodedAtoms
-from redoxmd.density.multipoles import L_MAX, SphereProduct, degree_of, harmonics, sphere_quadrature
+from redoxmd.density.multipoles import L_MAX, SphereProduct, component_degrees, harmonics, sphere_quadrature
 from redoxmd.density.network import DensityNetwork
 from redoxmd.density.probes import AtomImages, ProbePairs, local_block, scattered_block, scattered_pairs
 from redoxmd.density.superposition import SPLINES, Superposition
@@ -37,7 +37,7 @@ def points_of(atoms, count=60, seed=0):
 
 
 def density(model, atoms, points):
-    return EncodedAtoms(model, atoms).at(points)
+    return EncodedAtoms(model, atoms).density_at(points)
 
 
 def test_the_density_varies(model):
@@ -120,12 +120,12 @@ def test_local_blocks_equal_scattered_ones(model):
     points = 0.9 * np.random.default_rng(1).random((40, 3)) + [1.0, 1.0, 1.0]
     images = AtomImages(atoms.positions, cell, CUTOFF_A + 1.0)
     encoded = EncodedAtoms(model, atoms)
-    plain = network(encoded.sent, scattered_block(scattered_pairs(points, images, CUTOFF_A), len(atoms), network))
+    plain = network(encoded.encoding, scattered_block(scattered_pairs(points, images, CUTOFF_A), len(atoms), network))
     centre = points.mean(axis=0)
     found = images.near(centre, CUTOFF_A + 1.0)
     vectors = torch.from_numpy(images.positions_A[found] - points[:, None])
     near = np.flatnonzero(np.linalg.norm(images.positions_A[found] - centre, axis=1) < 2.2 + 1.0)
-    fast = network(encoded.sent, local_block(vectors, images.atom[found], near, network))
+    fast = network(encoded.encoding, local_block(vectors, images.atom[found], near, network))
     assert len(set(images.atom[found])) < len(found)
     np.testing.assert_allclose(fast.detach(), plain.detach(), rtol=0, atol=EXACT)
 
@@ -165,7 +165,7 @@ class TestMultipoles:
         vectors = np.random.default_rng(0).standard_normal((50, 3))
         values = harmonics(torch.from_numpy(vectors / np.linalg.norm(vectors, axis=1)[:, None])).numpy()
         for degree in range(L_MAX + 1):
-            norm = (values[:, degree_of().numpy() == degree] ** 2).sum(axis=1)
+            norm = (values[:, component_degrees().numpy() == degree] ** 2).sum(axis=1)
             np.testing.assert_allclose(norm, 1, atol=1e-12)
 
     def test_addition_theorem(self):
@@ -175,7 +175,9 @@ class TestMultipoles:
         values = (harmonics(torch.from_numpy(a)) * harmonics(torch.from_numpy(b))).numpy()
         for degree in range(L_MAX + 1):
             legendre = np.polynomial.legendre.Legendre.basis(degree)((a * b).sum(axis=1))
-            np.testing.assert_allclose(values[:, degree_of().numpy() == degree].sum(axis=1), legendre, atol=1e-12)
+            np.testing.assert_allclose(
+                values[:, component_degrees().numpy() == degree].sum(axis=1), legendre, atol=1e-12
+            )
 
     def test_quadrature_is_exact_to_its_degree(self):
         points, weights = sphere_quadrature(3 * L_MAX)
@@ -187,7 +189,7 @@ class TestMultipoles:
 
     def test_product_of_low_degrees_is_the_product_of_functions(self):
         rng = np.random.default_rng(2)
-        low = degree_of() <= L_MAX // 2
+        low = component_degrees() <= L_MAX // 2
         first, second = (torch.from_numpy(rng.standard_normal(len(low))) * low for _ in range(2))
         product = SphereProduct()(first, second)
         vectors = rng.standard_normal((20, 3))

@@ -3,9 +3,9 @@ import pytest
 import torch
 
 from redoxmd.density import predict as prediction
-from redoxmd.density.cores import WORST_COUNT, integrate_cores, repair_nuclei, sphere_points
+from redoxmd.density.cores import MAX_COUNT_ERROR, integrate_cores, repair_nuclei, sphere_points
 from redoxmd.density.grid import accept_density
-from redoxmd.density.model import EncodedAtoms, load_density_model, physical, save_density_model
+from redoxmd.density.model import EncodedAtoms, clip_to_physical, load_density_model, save_density_model
 from redoxmd.density.predict import Region, grid_shape, predict_density, region_mask
 from redoxmd.density.sampling import nucleus_points, points_near, points_uniform
 from redoxmd.density.superposition import CORE_A, fit_superposition
@@ -33,7 +33,7 @@ class TestPrediction:
         for position in atoms.positions:
             core, _ = sphere_points(shape, np.asarray(atoms.cell), position, CORE_A)
             far &= ~(index[:, None] == core).all(axis=2).any(axis=1)
-        values = physical(EncodedAtoms(model, atoms).at(index[far] / shape @ np.asarray(atoms.cell)))
+        values = clip_to_physical(EncodedAtoms(model, atoms).density_at(index[far] / shape @ np.asarray(atoms.cell)))
         found = np.stack([grid[tuple(index[far].T)] for grid in (density.total_e_A3, density.spin_e_A3)], axis=1)
         assert far.sum() > 20
         np.testing.assert_allclose(found, values, atol=1e-9)
@@ -90,8 +90,10 @@ class TestPrediction:
         from redoxmd.density.probes import AtomImages
 
         images = AtomImages(atoms.positions, np.asarray(atoms.cell), difference.superposition.cutoff_A)
-        superposed = difference.superposition.at(points, images, encoded.species)
-        np.testing.assert_allclose(encoded.at(points) - superposed, EncodedAtoms(plain, atoms).at(points), atol=1e-9)
+        superposed = difference.superposition.density_at(points, images, encoded.species)
+        np.testing.assert_allclose(
+            encoded.density_at(points) - superposed, EncodedAtoms(plain, atoms).density_at(points), atol=1e-9
+        )
 
     def test_grid_shape_is_even_and_fine_enough(self):
         cell = np.diag([8.0, 9.1, 3.0])
@@ -106,7 +108,9 @@ class TestPrediction:
         again, about = load_density_model(tmp_path / "model.pt", "cpu")
         again.network.double()
         assert about == {"note": "x"}
-        np.testing.assert_allclose(EncodedAtoms(again, atoms).at(points), EncodedAtoms(model, atoms).at(points))
+        np.testing.assert_allclose(
+            EncodedAtoms(again, atoms).density_at(points), EncodedAtoms(model, atoms).density_at(points)
+        )
 
     @pytest.mark.parametrize("damage", ["missing", "truncated", "another"])
     def test_a_damaged_file_is_named(self, model, tmp_path, damage):
@@ -165,7 +169,7 @@ class TestCores:
         superposition = fit_superposition(frames, [8, 11, 15, 23], 3.5, np.random.default_rng(0))
         density = frames[0]
         repaired = repair_nuclei(density, superposition)
-        assert abs(repaired.correction - 1) <= max(abs(density.correction - 1), WORST_COUNT)
+        assert abs(repaired.correction - 1) <= max(abs(density.correction - 1), MAX_COUNT_ERROR)
 
     def test_every_core_gets_its_own_charge(self, superposition):
         density = peaked(rock(9), (28, 30, 28))
@@ -176,7 +180,7 @@ class TestCores:
         for atom, kind in enumerate(species):
             index, distance = sphere_points(density.shape, density.cell_A, density.positions_A[atom], CORE_A)
             added = (grids - before)[tuple(index.T)].sum(axis=0) * density.voxel_A3
-            core = superposition.core(distance, int(kind)).sum(axis=0) * density.voxel_A3
+            core = superposition.core_profile(distance, int(kind)).sum(axis=0) * density.voxel_A3
             np.testing.assert_allclose(core + added, superposition.core_integrals[kind], atol=1e-9)
 
     def test_profiles_are_the_atoms(self, superposition):
@@ -186,7 +190,9 @@ class TestCores:
         density = peaked(rock(9), (28, 30, 28))
         images = AtomImages(density.positions_A, density.cell_A, superposition.cutoff_A)
         index = points_uniform(density, 2000, np.random.default_rng(0))
-        found = superposition.at(grid_points(density, index), images, species_index(density.numbers, [8, 11, 15, 23]))
+        found = superposition.density_at(
+            grid_points(density, index), images, species_index(density.numbers, [8, 11, 15, 23])
+        )
         reference = values_at(density, index)
         assert np.abs(found - reference).sum() < 0.01 * np.abs(reference).sum()
 

@@ -174,7 +174,7 @@ def test_the_plain_target_is_the_density_itself(store, tmp_path):
     with torch.no_grad():
         for parameter in plain.model.network.parameters():
             parameter.zero_()
-    assert not EncodedAtoms(plain.model, atoms).at(atoms.positions + 0.3).any()
+    assert not EncodedAtoms(plain.model, atoms).density_at(atoms.positions + 0.3).any()
 
 
 def test_points_favour_the_redox_atoms_when_asked(store):

@@ -36,7 +36,7 @@ from redoxmd.figures import (
 from redoxmd.figures.catalogue import FIGURES, NEB_FIGURES
 from redoxmd.figures.intervals import with_intervals
 from redoxmd.figures.save import save_figure
-from redoxmd.figures.style import colour_of, new_figure
+from redoxmd.figures.style import assign_colours, new_figure
 from redoxmd.files.records import write_json
 from redoxmd.units import BOLTZMANN_EV_PER_K
 from tests.scripts import ROOT, run_script
@@ -505,7 +505,7 @@ def test_occupancy_at_the_highest_temperature_alone():
 
 @pytest.mark.parametrize("many", [2, 7, 17])
 def test_no_two_series_have_one_colour(many):
-    assert len(set(colour_of(range(many)).values())) == many
+    assert len(set(assign_colours(range(many)).values())) == many
 
 
 def test_the_learning_curve_says_when_nothing_is_learned():

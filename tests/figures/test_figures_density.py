@@ -18,7 +18,7 @@ from redoxmd.engines.toy import gaussian_density
 from redoxmd.figures import density_errors, density_slices, fig3b_bader, fig3c_histogram, fig10_jump, redox_table
 from redoxmd.figures.save import save_figure
 from redoxmd.figures.structure_view import MOBILE_COLOUR, View, choose_view, draw_structure, nearest_images
-from redoxmd.figures.style import COLOURS, SETS, new_figure
+from redoxmd.figures.style import COLOURS, SET_COLOURS, new_figure
 from redoxmd.structures.build import build
 from redoxmd.structures.request import parse_name
 
@@ -256,11 +256,13 @@ def test_training_points_lie_behind():
 
 @pytest.mark.parametrize(("kept", "rows"), [((40, 4, 8), 3), ((40, 40, 40), 0)])
 def test_few_errors_are_shown_one_by_one(kept, rows, tmp_path):
-    parts = [bader(40).query("set == @name and element == 'V'").head(n) for name, n in zip(SETS, kept, strict=True)]
+    parts = [
+        bader(40).query("set == @name and element == 'V'").head(n) for name, n in zip(SET_COLOURS, kept, strict=True)
+    ]
     pd.concat(parts).to_csv(tmp_path / "reference.csv", index=False)
     figure = fig3b_bader.draw(pd.read_csv(tmp_path / "reference.csv"), "V", STYLE)
     shown = {line.get_color(): len(line.get_xdata()) for line in figure.axes[2].lines if line.get_marker() == "o"}
-    assert shown == (dict(zip(SETS.values(), kept, strict=True)) if rows else {})
+    assert shown == (dict(zip(SET_COLOURS.values(), kept, strict=True)) if rows else {})
     # Bars of a histogram only where every set has enough.
     assert bool(figure.axes[2].patches) == (rows == 0)
 
@@ -363,7 +365,7 @@ class TestStructureView:
         view, places = View(np.eye(3), np.full(3, 4.0)), []
         for positions in (first, later):
             _, axes = new_figure(STYLE)
-            draw_structure(axes[0, 0], numbers, positions, cell, STYLE, view=view, images_of_A=first)
+            draw_structure(axes[0, 0], numbers, positions, cell, STYLE, view=view, image_reference_A=first)
             (discs,) = (part for part in axes[0, 0].collections if isinstance(part, EllipseCollection))
             places.append(np.asarray(discs.get_offsets())[:, 0].max())
         np.testing.assert_allclose(places, [3.95, 4.05])
@@ -415,7 +417,7 @@ class TestStructureView:
         view = View(np.eye(3), atoms.positions[ion])
         draw_structure(
             axes[0, 0], atoms.numbers, atoms.positions, np.asarray(atoms.cell), STYLE, [ion], {ion: COLOURS[1]},
-            view=view, reach_A=reach_A, trails={ion: atoms.positions[ion] + np.linspace(0, 1, 5)[:, None]},
+            view=view, radius_A=reach_A, trails={ion: atoms.positions[ion] + np.linspace(0, 1, 5)[:, None]},
         )  # fmt: skip
         pictures = [part for part in axes[0, 0].collections if isinstance(part, EllipseCollection)]
         images = atoms.repeat((5, 5, 5))

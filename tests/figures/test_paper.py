@@ -6,7 +6,7 @@ from redoxmd.config.sections import Figures
 from redoxmd.figures.paper_comparison import draw
 from redoxmd.files.records import write_json
 from redoxmd.paper import COLUMNS, RunTables, compare
-from redoxmd.paper.measured import NAN, Measured, row
+from redoxmd.paper.measured import NAN, Measured, comparison_row
 from tests.scripts import run_script
 
 ERRORS = [
@@ -204,7 +204,7 @@ def test_an_md_cut_by_its_length_tells_nothing():
     ],
 )
 def test_a_large_error_never_reads_yes(paper, kind, ours, verdict):
-    line = dict(zip(COLUMNS, row("q", "", "", paper, Measured(*ours), kind), strict=True))
+    line = dict(zip(COLUMNS, comparison_row("q", "", "", paper, Measured(*ours), kind), strict=True))
     assert line["agrees"] == verdict
     assert ("too large" in line["remark"]) == (verdict == "not told")
 

@@ -52,8 +52,8 @@ def test_files_have_the_modes_that_the_user_asks_for(tmp_path, umask, mode):
 
 def test_without_a_home_kernels_are_built_in_the_temporary_folder(tmp_path):
     """A user id that the machine has no name for, as in some containers."""
-    code = "from redoxmd.model.fast import build; from redoxmd.charges import compiled; print(build.cache_folder())"
-    code += "; print(compiled._cache_folder())"
+    code = "from redoxmd.model.fast import build; from redoxmd.charges import numba_setup; print(build.cache_folder())"
+    code += "; print(numba_setup._cache_folder())"
     environment = {key: value for key, value in os.environ.items() if key not in ("HOME", "XDG_CACHE_HOME")}
     environment |= {"PYTHONPATH": str(ROOT / "src"), "TMPDIR": str(tmp_path), "NUMBA_CACHE_DIR": str(tmp_path / "n")}
     code = "import os, pathlib\npathlib.os.path.expanduser = lambda path: path\n" + code

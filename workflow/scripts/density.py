@@ -18,7 +18,7 @@ with job("density", snakemake.log[0], snakemake.threads):
     fingerprint = [data, dict(snakemake.params.density), seed, snakemake.params.get("version", 1)]
     checkpoint = Checkpoint(snakemake.params.state, fingerprint)
     redox = atomic_numbers[snakemake.params.redox]
-    result = train_density(index.part("train"), index.part("validation"), redox, settings, seed, checkpoint)
+    result = train_density(index.subset("train"), index.subset("validation"), redox, settings, seed, checkpoint)
     about = {"dataset": data, "history": result.history, "best_step": result.best_step}
     save_density_model(snakemake.output.model, result.model, about)
     with atomic_path(snakemake.output.history) as temporary:

@@ -1,6 +1,6 @@
 from redoxmd.config import parse_config
 from redoxmd.density.dataset import DensitySet
-from redoxmd.density.evaluation import density_errors, few_of_training, slices_through_redox
+from redoxmd.density.evaluation import density_errors, evaluation_subset, slices_through_redox
 from redoxmd.density.model import load_density_model
 from redoxmd.density.slices import write_slices
 from redoxmd.files.records import atomic_path, read_json
@@ -10,7 +10,7 @@ with job("density", snakemake.log[0], snakemake.threads):
     settings = parse_config(snakemake.config).density
     index = DensitySet.from_record(read_json(snakemake.input.index))
     model, _ = load_density_model(snakemake.input.model, settings.device)
-    errors = density_errors(model, few_of_training(index, 30, snakemake.params.seed), snakemake.params.seed)
+    errors = density_errors(model, evaluation_subset(index, 30, snakemake.params.seed), snakemake.params.seed)
     for name, group in errors.groupby("set"):
         means = group[["nmae_total_percent", "nmae_spin_percent"]].mean()
         logger.info("%s: NMAE %.2f %% (total), %.1f %% (spin), %d densities", name, *means, len(group))

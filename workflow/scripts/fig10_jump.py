@@ -1,6 +1,6 @@
 import pandas as pd
 
-from redoxmd.charges.event import show_best_jump
+from redoxmd.charges.event import describe_best_jump
 from redoxmd.config import parse_config
 from redoxmd.figures.fig10_jump import draw
 from redoxmd.figures.save import save_figure
@@ -14,7 +14,7 @@ with job("figures", snakemake.log[0]):
     charges, jumps = (
         [read_dataset(path) for path in paths] for paths in (snakemake.input.charges, snakemake.input.jumps)
     )
-    event = show_best_jump(
+    event = describe_best_jump(
         charges,
         jumps,
         lambda number: read_trajectory(snakemake.input.trajectories[number]),

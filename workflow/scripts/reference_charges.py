@@ -1,7 +1,7 @@
 from redoxmd.charges.tables import reference_charges
 from redoxmd.config import parse_config
 from redoxmd.density.dataset import DensitySet
-from redoxmd.density.evaluation import few_of_training
+from redoxmd.density.evaluation import evaluation_subset
 from redoxmd.density.model import load_density_model
 from redoxmd.files.records import atomic_path, read_json
 from redoxmd.jobs.job import job
@@ -10,7 +10,7 @@ with job("charges", snakemake.log[0], snakemake.threads):
     settings = parse_config(snakemake.config).density
     index = DensitySet.from_record(read_json(snakemake.input.index))
     model, _ = load_density_model(snakemake.input.model, settings.device)
-    chosen = few_of_training(index, 100, snakemake.params.seed)
+    chosen = evaluation_subset(index, 100, snakemake.params.seed)
     table = reference_charges(model, chosen, snakemake.params.spacing_A)
     with atomic_path(snakemake.output.charges) as temporary:
         table.to_csv(temporary, index=False, float_format="%.6g")

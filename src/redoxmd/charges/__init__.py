@@ -1,5 +1,6 @@
-"""From densities to electrons on the move: Bader charges, oxidation states, hops.
+"""Bader charges, oxidation states and electron hops from densities.
 
-Import from the modules: `bader` (a density's charges and moments), `oxidation` (which state an atom is in), `hops` and
-`geometry` (what changes, and around it), `redox` (a trajectory's tables). None needs torch.
+Import from the modules: `bader` (charges and moments of a density), `oxidation` and `states` (oxidation states of
+atoms), `hops` (electron hops and ion jumps), `redox` (tables of one trajectory), `summary` (of all trajectories),
+`event` (one jump with its hop). These modules do not need torch.
 """

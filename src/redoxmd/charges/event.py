@@ -1,4 +1,4 @@
-"""One jump with its electrons, found automatically: what Fig. 10 draws."""
+"""Choose and describe one ion jump with its electron hops for Fig. 10."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import xarray as xr
 from ase.data import atomic_masses, atomic_numbers
 
 from redoxmd.charges.hops import Hops, Rank, find_hops, rank_jumps
-from redoxmd.charges.redox import RedoxSettings, levels_of
+from redoxmd.charges.redox import RedoxSettings, state_levels
 from redoxmd.charges.summary import oxidation_tables
 from redoxmd.config.sections import Charges, Structures
 from redoxmd.diffusion.framework import moving_atoms
@@ -23,7 +23,7 @@ from redoxmd.structures.geometry import Periodic
 
 @dataclass(frozen=True)
 class JumpEvent:
-    """A jump and what happened around it; tables as `figures.fig10_jump` takes them.
+    """Charges, displacements and structures around one jump, the input of `figures.fig10_jump`.
 
     Attributes:
         series: time_fs, atom, charge_e, moment_muB, probability, state of every redox atom.
@@ -39,7 +39,7 @@ class JumpEvent:
     events: dict[str, Any]
 
 
-NOTHING = JumpEvent(
+NO_JUMP = JumpEvent(
     pd.DataFrame(columns=["time_fs", "atom", "charge_e", "moment_muB", "probability", "state"]),
     pd.DataFrame(columns=["time_fs", "ion", "displacement_A", "jumps"]),
     [],
@@ -47,7 +47,7 @@ NOTHING = JumpEvent(
 )
 
 
-def show_best_jump(
+def describe_best_jump(
     charges: Sequence[xr.Dataset],
     analyses: Sequence[xr.Dataset],
     read: Callable[[int], Trajectory],
@@ -55,45 +55,45 @@ def show_best_jump(
     structures: Structures,
     settings: Charges,
 ) -> JumpEvent:
-    """The jump of all trajectories that has an electron hop nearest in time; NOTHING without jumps or states.
+    """Describe the jump of all trajectories with the electron hop nearest in time; NO_JUMP without jumps or states.
 
     Args:
-        charges: of each trajectory (`tables.trajectory_charges`).
-        analyses: its jumps (`diffusion.analysis`), in the same order.
-        read: gives the trajectory of a number.
-        mixture: record of `oxidation.fit_record`.
+        charges: charges of each trajectory (`tables.trajectory_charges`).
+        analyses: jumps of each trajectory (`diffusion.analysis`), in the same order.
+        read: function that returns the trajectory of an index.
+        mixture: record of `states.fit_record`.
         structures, settings: sections of the config.
     """
-    reading = RedoxSettings.of(structures, settings)
-    tables = oxidation_tables(charges, mixture, reading)
-    best = best_event(tables, analyses[: len(tables)], reading, settings.jump_window_fs)
+    redox_settings = RedoxSettings.of(structures, settings)
+    tables = oxidation_tables(charges, mixture, redox_settings)
+    best = best_jump(tables, analyses[: len(tables)], redox_settings, settings.jump_window_fs)
     if best is None:
-        return NOTHING
+        return NO_JUMP
     number, jump = best
-    return describe_jump(tables[number], analyses[number], read(number), jump, reading, settings.jump_window_fs)
+    return describe_jump(tables[number], analyses[number], read(number), jump, redox_settings, settings.jump_window_fs)
 
 
-def hops_of(table: xr.Dataset, settings: RedoxSettings) -> Hops:
+def hops_from_table(table: xr.Dataset, settings: RedoxSettings) -> Hops:
     """Electron hops of an oxidation table."""
     redox = table["redox_atom"].to_numpy()
     periodic = Periodic(table["cell_A"].to_numpy())
     positions = table["positions_A"].to_numpy()[:, redox]
-    return find_hops(levels_of(table), table["time_fs"].to_numpy(), positions, periodic, settings.pair_window_fs)
+    return find_hops(state_levels(table), table["time_fs"].to_numpy(), positions, periodic, settings.pair_window_fs)
 
 
-def best_event(
+def best_jump(
     tables: Sequence[xr.Dataset], analyses: Sequence[xr.Dataset], settings: RedoxSettings, window_fs: float
 ) -> tuple[int, int] | None:
-    """(trajectory, jump) to show, over all trajectories; None when no ion jumped where charges are known."""
+    """Indices (trajectory, jump) of the best jump by `rank_jumps`; None if no ion jumped while charges are known."""
     ranked: list[tuple[Rank, int, int]] = []
     for number, (table, analysis) in enumerate(zip(tables, analyses, strict=True)):
         times = table["time_fs"].to_numpy()
         if not len(times):
             continue
-        jumps, hops = jumps_of(analysis), hops_of(table, settings)
-        known = (jumps.time_fs >= times[0]) & (jumps.time_fs <= times[-1])
+        jumps, hops = jumps_of(analysis), hops_from_table(table, settings)
+        with_charges = (jumps.time_fs >= times[0]) & (jumps.time_fs <= times[-1])
         ranks = rank_jumps(jumps, hops, window_fs)
-        ranked += [(ranks[jump], number, int(jump)) for jump in np.flatnonzero(known)]
+        ranked += [(ranks[jump], number, int(jump)) for jump in np.flatnonzero(with_charges)]
     if not ranked:
         return None
     _, number, jump = min(ranked)
@@ -108,17 +108,17 @@ def describe_jump(
     settings: RedoxSettings,
     window_fs: float,
 ) -> JumpEvent:
-    """Charges, displacements and pictures of a jump, `window_fs` before and after.
+    """Charges, displacements and structures of a jump from `window_fs` before to `window_fs` after it.
 
     Args:
         table: oxidation table of the trajectory.
-        analysis: its jumps (`diffusion.analysis`).
-        trajectory: the frames.
+        analysis: jumps of the trajectory (`diffusion.analysis`).
+        trajectory: frames of the trajectory.
         jump: index among the jumps.
-        settings: how hops are read.
-        window_fs: half the time shown.
+        settings: settings of states and hops.
+        window_fs: half the length of the window.
     """
-    jumps, hops = jumps_of(analysis), hops_of(table, settings)
+    jumps, hops = jumps_of(analysis), hops_from_table(table, settings)
     centre = float(jumps.time_fs[jump])
     nearby = np.abs(jumps.time_fs - centre) <= window_fs
     movers = np.unique(jumps.ion[nearby])
@@ -127,15 +127,14 @@ def describe_jump(
     mobile = np.flatnonzero(trajectory.numbers == atomic_numbers[settings.mobile_ion])
     arrows = [(jumps.start_A[i], jumps.end_A[i]) for i in np.flatnonzero(nearby)]
     snapshots = [
-        _snapshot(title, table, inside[place], redox, mobile[movers], arrows)
-        for title, place in _moments(table["time_fs"].to_numpy()[inside], centre)
+        _snapshot(title, table, inside[position], redox, mobile[movers], arrows)
+        for title, position in _snapshot_positions(table["time_fs"].to_numpy()[inside], centre)
     ]
     hop_times = hops.time_fs[np.abs(hops.time_fs - centre) <= window_fs]
     lengths = ", ".join(f"{length:.1f} Å" for length in jumps.distance_A[nearby])
-    where = f"x = {float(table['x']):g}, {float(table['temperature_K']):g} K"
-    text = (
-        f"{where}: {nearby.sum()} jump{'s' if nearby.sum() > 1 else ''} ({lengths}), {len(hop_times)} changes of state"
-    )
+    conditions = f"x = {float(table['x']):g}, {float(table['temperature_K']):g} K"
+    count = f"{nearby.sum()} jump{'s' if nearby.sum() > 1 else ''}"
+    text = f"{conditions}: {count} ({lengths}), {len(hop_times)} changes of state"
     return JumpEvent(
         _series(table, inside, redox),
         _displacements(
@@ -148,13 +147,13 @@ def describe_jump(
 
 def _series(table: xr.Dataset, inside: np.ndarray, redox: np.ndarray) -> pd.DataFrame:
     names = ("charge_e", "moment_muB", "probability", "state")
-    parts = {name: table[name].to_numpy()[inside] for name in names}
-    parts = {name: values[:, redox] if values.shape[1] != len(redox) else values for name, values in parts.items()}
+    by_name = {name: table[name].to_numpy()[inside] for name in names}
+    by_name = {name: values[:, redox] if values.shape[1] != len(redox) else values for name, values in by_name.items()}
     columns: dict[str, Any] = {
         "time_fs": np.repeat(table["time_fs"].to_numpy()[inside], len(redox)),
         "atom": np.tile(redox, len(inside)),
     }
-    table = pd.DataFrame(columns | {name: values.ravel() for name, values in parts.items()})
+    table = pd.DataFrame(columns | {name: values.ravel() for name, values in by_name.items()})
     return table.assign(state=table["state"].astype("Int64").where(table["state"] >= 0))
 
 
@@ -167,10 +166,10 @@ def _displacements(
     centre_fs: float,
     window_fs: float,
 ) -> pd.DataFrame:
-    """Distance of each ion from the site that its first jump shown leaves, of others from their mean position."""
+    """Distance of a jumping ion from the site that its first jump leaves, of another ion from its mean position."""
     is_mobile = np.isin(np.arange(len(trajectory.numbers)), mobile)
     frames = np.flatnonzero(np.abs(trajectory.time_fs - centre_fs) <= window_fs)
-    # The drift counts from the first frame, as it does for the sites of the jumps.
+    # The drift is relative to the first frame, as for the sites of the jumps.
     with_first, masses = trajectory.positions_A[[0, *frames]], atomic_masses[trajectory.numbers]
     positions = without_drift(with_first, moving, masses, of=is_mobile)[1:]
     origin = positions.mean(axis=0)
@@ -188,13 +187,13 @@ def _displacements(
     )
 
 
-def _moments(time_fs: np.ndarray, centre_fs: float) -> list[tuple[str, int]]:
-    """Frames before, during and after; fewer where there are fewer frames."""
+def _snapshot_positions(time_fs: np.ndarray, centre_fs: float) -> list[tuple[str, int]]:
+    """Titles and indices of the frames before, during and after; fewer if there are fewer frames."""
     if not len(time_fs):
         return []
     during = int(np.abs(time_fs - centre_fs).argmin())
-    places = [("before", 0), ("during", during), ("after", len(time_fs) - 1)]
-    return [places[i] for i in range(3) if i == 1 or places[i][1] != during]
+    frames = [("before", 0), ("during", during), ("after", len(time_fs) - 1)]
+    return [frames[i] for i in range(3) if i == 1 or frames[i][1] != during]
 
 
 def _snapshot(

@@ -1,4 +1,4 @@
-"""Electron hops: which redox atom gave an electron to which, when, and what the mobile ions did meanwhile."""
+"""Electron hops: donor, acceptor and time of each hop, and the nearest jump of a mobile ion."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from redoxmd.diffusion.jumps import Jumps
 from redoxmd.structures.geometry import Periodic
 from redoxmd.units import FS_PER_PS
 
-# No hop nearby, no company, then lag or negative length.
+# No hop in the window; hop but no concerted jump; time to the hop or negative length of the jump.
 Rank = tuple[bool, bool, float]
 
 NONE = -1
@@ -23,11 +23,11 @@ class Hops:
     """Electron hops of a trajectory, in order of time.
 
     Attributes:
-        time_fs: (H,) first frame of the new states; the mean where donor and acceptor differ.
-        donor: (H,) redox atom that gave the electron and is now in the higher state; −1: not seen.
-        acceptor: (H,) redox atom that received it; −1: not seen.
-        vector_A: (H, 3) path of the electron, donor to acceptor, shortest image; NaN where one of them is missing.
-        middle_A: (H, 3) half-way between them, or at the one seen.
+        time_fs: (H,) first frame of the new states; the mean if donor and acceptor change in different frames.
+        donor: (H,) redox atom that gave the electron and is now in the higher state; −1: unknown.
+        acceptor: (H,) redox atom that received the electron; −1: unknown.
+        vector_A: (H, 3) minimum-image vector from donor to acceptor; NaN if one of them is unknown.
+        middle_A: (H, 3) midpoint between them, or the position of the known atom.
     """
 
     time_fs: np.ndarray
@@ -49,27 +49,28 @@ class Hops:
 def find_hops(
     states: np.ndarray, time_fs: np.ndarray, positions_A: np.ndarray, periodic: Periodic, pair_window_fs: float
 ) -> Hops:
-    """Electron hops behind changes of oxidation state.
+    """Electron hops from changes of oxidation state.
 
-    A donor goes from the lower state to the higher, an acceptor the other way. Pairs are formed over all of time, the
-    closest in time first (then the closest in space), each change once; a change without a partner inside the window is
-    listed with −1 on the side that is missing. A change seen across an interval between frames longer than the window
-    has no partner: in that time electrons of others may have moved as well, and the frames do not say whose is whose.
+    A donor changes from the lower to the higher state, an acceptor from the higher to the lower. Donors and acceptors
+    are paired over the whole trajectory, the closest in time first (then the closest in space), each change once. A
+    change without a partner in the window is listed with −1 for the missing atom. A change across an interval between
+    frames longer than the window has no partner: other electrons may have moved in that time, and the frames do not
+    show which donor belongs to which acceptor.
 
     Args:
-        states: (T, m) 0 the lower, 1 the higher, −1 not known.
+        states: (T, m) 0: lower, 1: higher, −1: unknown.
         time_fs: (T,) at any spacing.
-        positions_A: (T, m, 3) redox atoms.
-        periodic: the trajectory's cell.
+        positions_A: (T, m, 3) positions of the redox atoms.
+        periodic: cell of the trajectory.
         pair_window_fs: largest time between the two changes of a hop.
     """
     change = np.where((states[1:] >= 0) & (states[:-1] >= 0), np.diff(states, axis=0), 0)
-    gave, received = (np.argwhere(change == sign) + np.array([1, 0]) for sign in (1, -1))
-    pairs = _pairs(gave, received, time_fs, positions_A, periodic, pair_window_fs)
-    left, right = {i for i, _ in pairs}, {j for _, j in pairs}
-    events = [(gave[i], received[j]) for i, j in pairs]
-    events += [(event, None) for i, event in enumerate(gave) if i not in left]
-    events += [(None, event) for j, event in enumerate(received) if j not in right]
+    oxidations, reductions = (np.argwhere(change == sign) + np.array([1, 0]) for sign in (1, -1))
+    pairs = _pairs(oxidations, reductions, time_fs, positions_A, periodic, pair_window_fs)
+    paired_oxidations, paired_reductions = {i for i, _ in pairs}, {j for _, j in pairs}
+    events = [(oxidations[i], reductions[j]) for i, j in pairs]
+    events += [(event, None) for i, event in enumerate(oxidations) if i not in paired_oxidations]
+    events += [(None, event) for j, event in enumerate(reductions) if j not in paired_reductions]
     rows = [_hop(donor, acceptor, time_fs, positions_A, periodic) for donor, acceptor in events]
     rows.sort(key=lambda row: row[:3])
     times, donors, acceptors, vectors, middles = zip(*rows, strict=True) if rows else ((),) * 5
@@ -83,22 +84,24 @@ def find_hops(
 
 
 def _pairs(
-    gave: np.ndarray,
-    received: np.ndarray,
+    oxidations: np.ndarray,
+    reductions: np.ndarray,
     time_fs: np.ndarray,
     positions_A: np.ndarray,
     periodic: Periodic,
     window_fs: float,
 ) -> list[tuple[int, int]]:
-    """Pairs of events (frame, atom), greedily, by time and then by distance."""
-    lag = np.abs(time_fs[gave[:, 0]][:, None] - time_fs[received[:, 0]])
-    resolved = [time_fs[events[:, 0]] - time_fs[events[:, 0] - 1] <= window_fs for events in (gave, received)]
-    # An atom that flickers is no partner of itself.
-    other = gave[:, 1][:, None] != received[:, 1]
-    possible = np.argwhere((lag <= window_fs) & np.logical_and.outer(*resolved) & other)
-    places = [positions_A[events[:, 0], events[:, 1]] for events in (gave, received)]
-    apart = np.linalg.norm(periodic.shortest(places[1][possible[:, 1]] - places[0][possible[:, 0]]), axis=-1)
-    order = np.lexsort((possible[:, 1], possible[:, 0], apart, lag[tuple(possible.T)]))
+    """Index pairs of oxidations and reductions (frame, atom), greedily by time and then by distance."""
+    lag = np.abs(time_fs[oxidations[:, 0]][:, None] - time_fs[reductions[:, 0]])
+    changes = (oxidations, reductions)
+    resolved = [time_fs[events[:, 0]] - time_fs[events[:, 0] - 1] <= window_fs for events in changes]
+    # An atom that changes back and forth is not its own partner.
+    different_atoms = oxidations[:, 1][:, None] != reductions[:, 1]
+    possible = np.argwhere((lag <= window_fs) & np.logical_and.outer(*resolved) & different_atoms)
+    donors_A, acceptors_A = (positions_A[events[:, 0], events[:, 1]] for events in changes)
+    vectors = periodic.shortest(acceptors_A[possible[:, 1]] - donors_A[possible[:, 0]])
+    distance = np.linalg.norm(vectors, axis=-1)
+    order = np.lexsort((possible[:, 1], possible[:, 0], distance, lag[tuple(possible.T)]))
     return each_once(possible[order].tolist())
 
 
@@ -125,13 +128,13 @@ def _hop(
 
 @dataclass(frozen=True)
 class HopJumps:
-    """The jump of a mobile ion nearest in time to each hop; −1 and NaN where there is none inside the window.
+    """The ion jump nearest in time to each hop; −1 and NaN for a hop without a jump in the window.
 
     Attributes:
         jump: (H,) index among the jumps.
-        lag_fs: (H,) hop − jump.
-        cosine: (H,) of the angle between the electron's path and the ion's; 1 the same way, −1 opposite.
-        distance_A: (H,) between the middles of both paths.
+        lag_fs: (H,) time of the hop − time of the jump.
+        cosine: (H,) cosine of the angle between electron and ion displacement; 1: parallel, −1: antiparallel.
+        distance_A: (H,) distance between the midpoints of both paths.
     """
 
     jump: np.ndarray
@@ -141,7 +144,7 @@ class HopJumps:
 
 
 def relate_to_jumps(hops: Hops, jumps: Jumps, periodic: Periodic, window_fs: float) -> HopJumps:
-    """The nearest jump of every hop: do electrons go the ion's way or the opposite (paper, discussion of Fig. 10)?"""
+    """Nearest jump of every hop, with the relative direction of electron and ion (paper, discussion of Fig. 10)."""
     count = len(hops)
     if not count or not len(jumps):
         return HopJumps(np.full(count, NONE), *np.full((3, count), np.nan))
@@ -165,13 +168,13 @@ def _cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Coincidence:
-    """How hops and jumps go together, beside what unrelated ones would show.
+    """Coincidence of hops and jumps, and the values expected for unrelated events.
 
     Attributes:
-        share: of the hops, those with a jump inside the window; NaN without hops.
-        share_by_chance: the same with jumps at random times.
-        cosine: mean over the hops with a jump; NaN without.
-        cosine_by_chance: the same with jumps at random times.
+        share: share of the hops with a jump in the window; NaN without hops.
+        share_by_chance: `share` for jumps at random times.
+        cosine: mean cosine over the hops with a jump; NaN without such hops.
+        cosine_by_chance: `cosine` for jumps at random times.
     """
 
     share: float
@@ -188,51 +191,53 @@ def coincidence(
     frames_fs: np.ndarray,
     rng: np.random.Generator,
 ) -> Coincidence:
-    """Share of hops with a jump nearby and their mean cosine, seen and by chance.
+    """Share of hops with a jump in the window and their mean cosine, observed and by chance.
 
-    Chance: the jumps keep their paths and take the times of random frames, 200 times over.
+    The chance level is the mean over 200 shuffles, in which the jumps keep their paths and take the times of random
+    frames.
 
     Args:
-        hops: of the electrons.
-        jumps: of the ions.
-        periodic: the trajectory's cell.
+        hops: electron hops.
+        jumps: ion jumps.
+        periodic: cell of the trajectory.
         window_fs: largest time between a hop and its jump.
-        frames_fs: times of the frames in which the jumps were looked for.
-        rng: for the chance level.
+        frames_fs: times of the frames in which jumps were detected.
+        rng: random generator of the shuffles.
     """
-    share, cosine = _together(relate_to_jumps(hops, jumps, periodic, window_fs))
+    share, cosine = _share_and_cosine(relate_to_jumps(hops, jumps, periodic, window_fs))
     if not len(jumps) or not len(hops):
         return Coincidence(share, share, cosine, np.nan)
     shuffled = []
     for _ in range(SHUFFLES):
-        moved = Jumps(jumps.ion, rng.choice(frames_fs, len(jumps)), jumps.start_A, jumps.end_A)
-        shuffled.append(_together(relate_to_jumps(hops, moved, periodic, window_fs)))
+        random_jumps = Jumps(jumps.ion, rng.choice(frames_fs, len(jumps)), jumps.start_A, jumps.end_A)
+        shuffled.append(_share_and_cosine(relate_to_jumps(hops, random_jumps, periodic, window_fs)))
     shares, cosines = np.array(shuffled).T
-    return Coincidence(share, float(shares.mean()), cosine, mean_of(cosines))
+    return Coincidence(share, float(shares.mean()), cosine, finite_mean(cosines))
 
 
-def _together(relation: HopJumps) -> tuple[float, float]:
-    return mean_of(relation.jump != NONE), mean_of(relation.cosine)
+def _share_and_cosine(relation: HopJumps) -> tuple[float, float]:
+    return finite_mean(relation.jump != NONE), finite_mean(relation.cosine)
 
 
-def mean_of(values: np.ndarray) -> float:
-    """Mean of what is finite; NaN where nothing is."""
-    known = np.asarray(values, dtype=float)
-    known = known[np.isfinite(known)]
-    return float(known.mean()) if len(known) else float("nan")
+def finite_mean(values: np.ndarray) -> float:
+    """Mean of the finite values; NaN if there are none."""
+    numbers = np.asarray(values, dtype=float)
+    finite = numbers[np.isfinite(numbers)]
+    return float(finite.mean()) if len(finite) else float("nan")
 
 
 def rank_jumps(jumps: Jumps, hops: Hops, window_fs: float, concerted_fs: float = FS_PER_PS) -> list[Rank]:
-    """How fit each jump is to be shown (paper, Fig. 10); the smallest is best.
+    """Rank of each jump as an example for Fig. 10 of the paper; the smallest rank is the best.
 
-    One with an electron hop inside the window before one without. Among those with: a concerted one (another ion's jump
-    within `concerted_fs`) before a lone one, then the one nearest to its hop. Among the others the longest.
+    Jumps with an electron hop in the window precede jumps without. Among jumps with a hop, concerted jumps (a jump of
+    another ion within `concerted_fs`) precede single ones, then the time to the hop decides. Among jumps without a hop
+    the longest is the best.
     """
     lags = np.abs(jumps.time_fs[:, None] - hops.time_fs[hops.paired]).min(axis=1, initial=np.inf)
-    together = np.abs(jumps.time_fs[:, None] - jumps.time_fs) <= concerted_fs
-    lone = ~(together & (jumps.ion[:, None] != jumps.ion)).any(axis=1)
+    simultaneous = np.abs(jumps.time_fs[:, None] - jumps.time_fs) <= concerted_fs
+    single = ~(simultaneous & (jumps.ion[:, None] != jumps.ion)).any(axis=1)
     near = lags <= window_fs
     return [
-        (not near[jump], bool(near[jump] and lone[jump]), lags[jump] if near[jump] else -jumps.distance_A[jump])
+        (not near[jump], bool(near[jump] and single[jump]), lags[jump] if near[jump] else -jumps.distance_A[jump])
         for jump in range(len(jumps))
     ]

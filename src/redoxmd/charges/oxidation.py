@@ -1,7 +1,7 @@
-"""Which oxidation state an atom is in: a probability from its charge and moment, and a state that noise leaves alone.
+"""Oxidation states of atoms: probabilities from charge and moment, and states that are stable against noise.
 
-The reference charges of the redox element are a mixture of two Gaussians in (charge, |moment|), one per state, over a
-thin constant background that takes what a partition got wrong.
+The reference charges of the redox element are a mixture of two Gaussians in (charge, |moment|), one per state, and a
+small constant background for errors of the partition.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import numpy as np
 
 from redoxmd.errors import OneOxidationState
 
-# Smallest spread of a state: the error of a partition, and of a density model (paper: 0.009 e).
+# Smallest standard deviation of a state: the error of a partition, and of a density model (paper: 0.009 e).
 FLOOR = np.array([0.015, 0.04])  # e, μB
-# The background holds this share, over a box of this many standard deviations of all the data.
+# The background has this share, in a box with edges of this many standard deviations of the data.
 BACKGROUND_SHARE = 0.01
 BACKGROUND_WIDTH = 6.0
-# Each state must hold this many atoms, and the density between the two fall to this share of the lower peak.
+# Each state must have this many atoms, and the density between the states must fall to this share of the lower peak.
 MIN_ATOMS = 2
 DEEPEST_SHARE = 0.25
 NO_MOMENT_MUB = 0.05
@@ -29,15 +29,15 @@ TOLERANCE = 1e-9
 
 @dataclass(frozen=True)
 class OxidationModel:
-    """Two Gaussians, the lower state first, in d = 2 features (charge, |moment|), or d = 1 where there is no spin.
+    """Two Gaussians, the lower state first, in d = 2 features (charge, |moment|), or d = 1 without spin.
 
     Attributes:
-        states: oxidation states (lower, higher); the higher has the higher charge.
+        states: oxidation states (lower, higher); the higher state has the higher charge.
         mean: (2, d) e and μB.
         covariance: (2, d, d).
-        weight: (2,) shares; with the background's they sum to 1.
-        background: its density, share included, per e or per e·μB.
-        n_atoms: charges that it was fitted on.
+        weight: (2,) shares; their sum with the share of the background is 1.
+        background: constant density of the background, share included, per e or per e·μB.
+        n_atoms: number of fitted charges.
     """
 
     states: tuple[int, int]
@@ -50,14 +50,14 @@ class OxidationModel:
     @property
     def separation(self) -> float:
         """Distance of the two means in standard deviations (Mahalanobis, mean covariance)."""
-        apart = self.mean[1] - self.mean[0]
-        return float(np.sqrt(apart @ np.linalg.solve(self.covariance.mean(axis=0), apart)))
+        difference = self.mean[1] - self.mean[0]
+        return float(np.sqrt(difference @ np.linalg.solve(self.covariance.mean(axis=0), difference)))
 
     def probability(self, charge_e: np.ndarray, moment_muB: np.ndarray) -> np.ndarray:
         """P(higher state), same shape as the input; NaN for NaN.
 
-        The background speaks for neither: P = (p_high + p_background/2)/(p_low + p_high + p_background), so that a
-        charge unlike both states gets one half.
+        The background counts half for each state: P = (p_high + p_background/2)/(p_low + p_high + p_background), so
+        that a charge far from both states gets one half.
         """
         data = _features(charge_e, moment_muB, self.mean.shape[1])
         low, high = _densities(data, self.mean, self.covariance, self.weight)
@@ -65,9 +65,10 @@ class OxidationModel:
         return result
 
     def agrees(self, charge_e: np.ndarray, moment_muB: np.ndarray) -> np.ndarray:
-        """Whether charge alone and moment alone lie on the same state's side; False for NaN.
+        """Whether charge alone and moment alone assign the same state; False for NaN.
 
-        The boundary between two means is where both are as many standard deviations away. Without moments all agree.
+        The boundary has the same distance from both means in units of their standard deviations. Without moments the
+        result is always True.
         """
         data = _features(charge_e, moment_muB, self.mean.shape[1])
         deviation = np.sqrt(np.diagonal(self.covariance, axis1=1, axis2=2))
@@ -76,8 +77,8 @@ class OxidationModel:
         same: np.ndarray = (high == high[..., :1]).all(axis=-1) & np.isfinite(data).all(axis=-1)
         return same
 
-    def blurred(self, error_covariance: np.ndarray) -> OxidationModel:
-        """The model for charges that carry an error of that covariance (d, d) of their own."""
+    def broadened(self, error_covariance: np.ndarray) -> OxidationModel:
+        """The model for charges with an additional error of covariance (d, d)."""
         return replace(self, covariance=self.covariance + error_covariance)
 
     def record(self) -> dict[str, Any]:
@@ -93,7 +94,7 @@ class OxidationModel:
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> OxidationModel:
-        """The model behind a record."""
+        """Rebuild a model from `record`."""
         low, high = record["states"]
         mean, covariance, weight = (np.asarray(record[name], float) for name in ("mean", "covariance", "weight"))
         return cls((int(low), int(high)), mean, covariance, weight, float(record["background"]), int(record["n_atoms"]))
@@ -102,19 +103,20 @@ class OxidationModel:
 def fit_oxidation(
     charge_e: np.ndarray, moment_muB: np.ndarray, states: tuple[int, int] = (3, 4), x: Sequence[float] = ()
 ) -> OxidationModel:
-    """Fit the two states on the reference charges of the redox element.
+    """Fit the two states to the reference charges of the redox element.
 
-    EM from splits of the data in two, the likeliest outcome taken; no random start, so the same data give the same
-    model. Atoms without a basin (NaN) are left out. Where no atom has a moment, the charge decides alone.
+    Expectation–maximisation starts from several splits of the data, and the fit of highest likelihood is returned. No
+    start is random, so that the same data give the same model. Atoms without a basin (NaN) are ignored. If no atom
+    has a moment, only the charge is used.
 
     Args:
         charge_e: (N,) Bader charges of all redox atoms of all reference densities.
         moment_muB: (N,) their moments, of either sign.
         states: oxidation states (lower, higher).
-        x: contents of the mobile ion that the reference covers, for the message.
+        x: contents of the mobile ion in the reference, for the error message.
 
     Raises:
-        OneOxidationState: the charges show one state only.
+        OneOxidationState: the charges show only one state.
     """
     with_spin = bool((np.abs(np.nan_to_num(moment_muB)) > NO_MOMENT_MUB).any())
     data = _features(np.ravel(charge_e), np.ravel(moment_muB), 2 if with_spin else 1)
@@ -122,11 +124,11 @@ def fit_oxidation(
     if len(data) < 2 * MIN_ATOMS:
         raise OneOxidationState(_advice(data, states, x, f"{len(data)} atoms are too few"))
     background = _background(data)
-    _, likelihood_one = _maximise(data, np.ones((1, len(data))), background)
+    _, likelihood_single = _maximise(data, np.ones((1, len(data))), background)
     fits = [_maximise(data, split, background) for split in _splits(data)]
-    two, likelihood_two = max(fits, key=lambda fit: fit[1])
-    mean, covariance, weight = two
-    _refuse_one_state(data, two, 2 * (likelihood_two - likelihood_one), states, x)
+    mixture, likelihood = max(fits, key=lambda fit: fit[1])
+    mean, covariance, weight = mixture
+    _refuse_one_state(data, mixture, 2 * (likelihood - likelihood_single), states, x)
     order = np.argsort(mean[:, 0])
     return OxidationModel(states, mean[order], covariance[order], weight[order], background, len(data))
 
@@ -135,7 +137,7 @@ Mixture = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def _features(charge_e: np.ndarray, moment_muB: np.ndarray, d: int) -> np.ndarray:
-    """(…, d) charge, and |moment| where it is used."""
+    """Features (…, d): charge, and |moment| for d = 2."""
     columns = (np.asarray(charge_e, dtype=float), np.abs(np.asarray(moment_muB, dtype=float)))
     return np.stack(columns[:d], axis=-1)
 
@@ -147,24 +149,24 @@ def _background(data: np.ndarray) -> float:
 
 def _densities(data: np.ndarray, mean: np.ndarray, covariance: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """Weighted Gaussians (k, …) at data (…, d)."""
-    away = data - mean.reshape(len(mean), *[1] * (data.ndim - 1), -1)
-    squared = np.einsum("k...i,kij,k...j->k...", away, np.linalg.inv(covariance), away)
+    deviation = data - mean.reshape(len(mean), *[1] * (data.ndim - 1), -1)
+    squared = np.einsum("k...i,kij,k...j->k...", deviation, np.linalg.inv(covariance), deviation)
     scale = weight / np.sqrt(np.linalg.det(2 * np.pi * covariance))
     density: np.ndarray = scale.reshape(-1, *[1] * (data.ndim - 1)) * np.exp(-0.5 * squared)
     return density
 
 
 def _splits(data: np.ndarray) -> list[np.ndarray]:
-    """Memberships (2, N) to start from: along each feature, the cut of least scatter and that at the widest gap."""
+    """Initial memberships (2, N): along each feature, the cut with the least scatter and the cut at the widest gap."""
     splits = []
     for column in data.T:
         order = np.argsort(column, kind="stable")
         value = column[order] - column.mean()
         below = np.arange(1, len(value))
-        # Least scatter within the parts is most between them: n·mean² of both.
+        # Minimal scatter within both groups means maximal scatter between them: n·mean² of both.
         between = np.cumsum(value)[:-1] ** 2 * (1 / below + 1 / below[::-1])
-        for merit in (between, np.diff(value)):
-            cut = MIN_ATOMS + int(np.argmax(merit[MIN_ATOMS - 1 : len(value) - MIN_ATOMS]))
+        for score in (between, np.diff(value)):
+            cut = MIN_ATOMS + int(np.argmax(score[MIN_ATOMS - 1 : len(value) - MIN_ATOMS]))
             upper = np.zeros(len(value))
             upper[order[cut:]] = 1.0
             splits.append(np.stack([1 - upper, upper]))
@@ -172,61 +174,64 @@ def _splits(data: np.ndarray) -> list[np.ndarray]:
 
 
 def _maximise(data: np.ndarray, members: np.ndarray, background: float) -> tuple[Mixture, float]:
-    """Expectation–maximisation from given memberships (k, N); the mixture and its log-likelihood."""
-    before = -np.inf
+    """Expectation–maximisation from initial memberships (k, N); returns the mixture and its log-likelihood."""
+    previous = -np.inf
     for _ in range(ITERATIONS):
-        mixture = _moments(data, members)
+        mixture = _component_moments(data, members)
         densities = _densities(data, *mixture)
         total = densities.sum(axis=0) + background
         members = densities / total
         likelihood = float(np.log(total).sum())
-        if likelihood - before < TOLERANCE * abs(likelihood):
+        if likelihood - previous < TOLERANCE * abs(likelihood):
             break
-        before = likelihood
+        previous = likelihood
     return mixture, likelihood
 
 
-def _moments(data: np.ndarray, members: np.ndarray) -> Mixture:
+def _component_moments(data: np.ndarray, members: np.ndarray) -> Mixture:
     """Weighted means, covariances above the floor, and shares of k components."""
     count = members.sum(axis=1) + 1e-12
     mean = members @ data / count[:, None]
-    away = data - mean[:, None]
-    covariance = np.einsum("kn,kni,knj->kij", members, away, away) / count[:, None, None]
+    deviation = data - mean[:, None]
+    covariance = np.einsum("kn,kni,knj->kij", members, deviation, deviation) / count[:, None, None]
     floor = FLOOR[: data.shape[1]]
     value, vector = np.linalg.eigh(covariance / np.outer(floor, floor))
     covariance = np.einsum("kia,ka,kja->kij", vector, np.maximum(value, 1.0), vector) * np.outer(floor, floor)
     return mean, covariance, (1 - BACKGROUND_SHARE) * count / count.sum()
 
 
-def _valley(mixture: Mixture) -> float:
-    """Lowest density on the way from one mean to the other, as a share of the lower peak."""
+def _valley_depth(mixture: Mixture) -> float:
+    """Lowest density on the line between the two means, as a share of the lower peak."""
     mean = mixture[0]
-    way = np.linspace(0, 1, 101)[:, None]
-    density = _densities(mean[0] + way * (mean[1] - mean[0]), *mixture).sum(axis=0)
+    fraction = np.linspace(0, 1, 101)[:, None]
+    density = _densities(mean[0] + fraction * (mean[1] - mean[0]), *mixture).sum(axis=0)
     return float(density.min() / min(density[0], density[-1]))
 
 
 def _refuse_one_state(
-    data: np.ndarray, mixture: Mixture, twice_gain: float, states: tuple[int, int], x: Sequence[float]
+    data: np.ndarray, mixture: Mixture, likelihood_ratio: float, states: tuple[int, int], x: Sequence[float]
 ) -> None:
-    """Two components must be better by BIC, have a valley between them, and hold more than a stray atom each."""
+    """Raise unless two components have a better BIC than one, a valley between them and MIN_ATOMS atoms each.
+
+    `likelihood_ratio` is twice the gain of the log-likelihood over one component.
+    """
     d = data.shape[1]
     extra_parameters = 1 + d + d * (d + 1) / 2
     atoms = float(mixture[2].min() * len(data))
     if atoms < MIN_ATOMS - 0.5:
         raise OneOxidationState(_advice(data, states, x, f"the second state would hold {atoms:.1f} atoms"))
-    if twice_gain < extra_parameters * np.log(len(data)):
+    if likelihood_ratio < extra_parameters * np.log(len(data)):
         raise OneOxidationState(_advice(data, states, x, "two states describe them no better than one"))
-    if not _valley(mixture) < DEEPEST_SHARE:
+    if not _valley_depth(mixture) < DEEPEST_SHARE:
         raise OneOxidationState(_advice(data, states, x, "two groups would run into each other"))
 
 
 def _advice(data: np.ndarray, states: tuple[int, int], x: Sequence[float], reason: str) -> str:
     lower, higher = states
-    seen = f" at x = {', '.join(f'{value:g}' for value in sorted(set(x)))}" if len(x) else ""
+    contents = f" at x = {', '.join(f'{value:g}' for value in sorted(set(x)))}" if len(x) else ""
     centre = f"; median {np.median(data[:, 0]):.2f} e" if len(data) else ""
     return (
-        f"{len(data)} reference charges{seen} show one oxidation state only ({reason}{centre}); add reference "
+        f"{len(data)} reference charges{contents} show one oxidation state only ({reason}{centre}); add reference "
         f"densities at contents x that hold both {lower}+ and {higher}+: fewer mobile ions make more {higher}+"
     )
 
@@ -234,35 +239,36 @@ def _advice(data: np.ndarray, states: tuple[int, int], x: Sequence[float], reaso
 def assign_states(
     probability: np.ndarray, time_fs: np.ndarray, low: float = 0.2, high: float = 0.8, persistence_fs: float = 0.0
 ) -> np.ndarray:
-    """States (T, m) with hysteresis: 0 the lower, 1 the higher, −1 for an atom whose probability is never known.
+    """States (T, m) with hysteresis: 0: lower, 1: higher, −1: atom whose probability is always NaN.
 
-    A state changes at the first frame beyond the opposite threshold, if no frame within `persistence_fs` falls back
-    beyond the old one and one at its end or later confirms it. Frames between the thresholds, or NaN, carry the last
-    state; frames before the first state carry that one.
+    A state changes at the first frame beyond the opposite threshold if no frame within `persistence_fs` returns beyond
+    the old threshold and a frame at the end of this time or later confirms the change. Frames between the thresholds,
+    or NaN, keep the last state; frames before the first state have that state.
 
     Args:
-        probability: (T, m) of the higher state.
+        probability: (T, m) probability of the higher state.
         time_fs: (T,) increasing, at any spacing.
     """
     columns = [
-        _states_of(column, np.asarray(time_fs), low, high, persistence_fs) for column in np.transpose(probability)
+        _atom_states(column, np.asarray(time_fs), low, high, persistence_fs) for column in np.transpose(probability)
     ]
     return np.array(columns, dtype=int).reshape(np.shape(probability)[::-1]).T
 
 
-def _states_of(
+def _atom_states(
     probability: np.ndarray, time_fs: np.ndarray, low: float, high: float, persistence_fs: float
 ) -> np.ndarray:
-    decided = np.flatnonzero((probability <= low) | (probability >= high))
-    verdict = (probability[decided] >= high).astype(int)
+    beyond_threshold = np.flatnonzero((probability <= low) | (probability >= high))
+    level = (probability[beyond_threshold] >= high).astype(int)
     if not np.isfinite(probability).any():
         return np.full(len(probability), -1)
-    edges = np.flatnonzero(np.diff(verdict)) + 1
-    runs = [run for run in np.split(np.arange(len(decided)), edges) if len(run)]
-    held = [run for run in runs if time_fs[decided[run[-1]]] - time_fs[decided[run[0]]] >= persistence_fs]
-    likely = probability if not len(decided) else verdict
-    first = verdict[held[0][0]] if held else int(np.nanmean(likely) > 0.5)
+    edges = np.flatnonzero(np.diff(level)) + 1
+    runs = [run for run in np.split(np.arange(len(beyond_threshold)), edges) if len(run)]
+    times = time_fs[beyond_threshold]
+    persistent = [run for run in runs if times[run[-1]] - times[run[0]] >= persistence_fs]
+    fallback = level if len(beyond_threshold) else probability
+    first = level[persistent[0][0]] if persistent else int(np.nanmean(fallback) > 0.5)
     states = np.full(len(probability), first)
-    for run in held:
-        states[decided[run[0]] :] = verdict[run[0]]
+    for run in persistent:
+        states[beyond_threshold[run[0]] :] = level[run[0]]
     return states

@@ -1,8 +1,8 @@
-"""A trajectory's redox story: states along it, hops beside jumps, vacancies and bonds around each state.
+"""Redox analysis of one trajectory: oxidation states, hops and jumps, bonds and vacancies around each state.
 
 The charges of a trajectory are a dataset with dims (frame, atom, axis): charge_e and moment_muB (frame, atom),
 positions_A (frame, atom, axis) unwrapped; coords time_fs and step (frame), number (atom), scalars x, temperature_K and
-replica; attrs structure and model. Frames may lie at any spacing.
+replica; attrs structure and model. The spacing of frames is arbitrary.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from redoxmd.charges.hops import (
     Hops,
     coincidence,
     find_hops,
-    mean_of,
+    finite_mean,
     relate_to_jumps,
 )
 from redoxmd.charges.oxidation import OxidationModel, assign_states
@@ -31,19 +31,19 @@ from redoxmd.seeds import derive_rng
 from redoxmd.structures.geometry import Periodic, Sites, bond_lengths, framework_drift, vacancy_distances
 from redoxmd.units import FS_PER_PS
 
-ABOUT = ("structure", "x", "temperature_K", "replica")
+METADATA_COLUMNS = ("structure", "x", "temperature_K", "replica")
 MAX_BLOCKS = 10
 
 
 @dataclass(frozen=True)
 class RedoxSettings:
-    """How states and hops are read.
+    """Settings of the detection of states and hops.
 
     Attributes:
-        redox_element, mobile_ion, ligand: symbols.
-        n_ligands: nearest ligands that count as bonded.
-        low, high: probabilities beyond which a state may change.
-        persistence_fs: time a new state must last.
+        redox_element, mobile_ion, ligand: element symbols.
+        n_ligands: number of nearest ligands that count as bonded.
+        low, high: thresholds of the probability for a change of state.
+        persistence_fs: minimum time of a new state.
         pair_window_fs: largest time between the two changes of a hop.
         jump_window_fs: largest time between a hop and its jump.
     """
@@ -60,7 +60,7 @@ class RedoxSettings:
 
     @classmethod
     def of(cls, structures: Structures, charges: Charges) -> RedoxSettings:
-        """From the sections of a config."""
+        """Settings from the sections of a config."""
         return cls(
             structures.redox_element,
             structures.mobile_ion,
@@ -79,8 +79,8 @@ class RedoxAnalysis:
     """Tables of one trajectory; units are in the column names.
 
     Attributes:
-        hops: one row per hop; donor, acceptor, jump and ion are missing where there is none. Atoms are counted as in
-            the trajectory, ions among the mobile ones.
+        hops: one row per hop; unknown donor, acceptor, jump and ion are missing values. Atoms have the indices of the
+            trajectory, ions their index among the mobile ions.
         trajectory: one row.
     """
 
@@ -89,10 +89,10 @@ class RedoxAnalysis:
 
 
 def oxidation_table(charges: xr.Dataset, model: OxidationModel, settings: RedoxSettings) -> xr.Dataset:
-    """The charges with, over (frame, redox), the probability of the higher state, the state and whether both agree.
+    """Charges of a trajectory with probability, state and agreement (frame, redox).
 
-    `state` is the oxidation number (−1: never known), `agrees` tells whether charge alone and moment alone point to the
-    same state, `redox_atom` (redox) is the atom's index.
+    `probability` is that of the higher state, `state` the oxidation number (−1: unknown); `agrees` is true if charge
+    alone and moment alone assign the same state; `redox_atom` (redox) is the index of the atom.
     """
     redox = np.flatnonzero(charges["number"].to_numpy() == atomic_numbers[settings.redox_element])
     charge, moment = (charges[name].to_numpy()[:, redox] for name in ("charge_e", "moment_muB"))
@@ -110,14 +110,14 @@ def oxidation_table(charges: xr.Dataset, model: OxidationModel, settings: RedoxS
 
 
 @dataclass(frozen=True)
-class Frames:
-    """What the analysis needs of an oxidation table: arrays, the framework held where the sites are.
+class RedoxFrames:
+    """States and positions of a trajectory, with the framework of every frame aligned to that of the sites.
 
     Attributes:
-        level: (T, m) 0 the lower state, 1 the higher, −1 not known.
+        level: (T, m) 0: lower state, 1: higher state, −1: unknown.
         time_fs: (T,).
         redox_A, ions_A, ligands_A: (T, …, 3).
-        start_A: (3,) where the framework of the first frame is, from the sites' (jumps are counted from there).
+        start_A: (3,) displacement of the framework in the first frame from that of the sites, the origin of the jumps.
         redox_atom: (m,) indices in the trajectory.
     """
 
@@ -130,31 +130,31 @@ class Frames:
     redox_atom: np.ndarray
 
 
-def levels_of(table: xr.Dataset) -> np.ndarray:
-    """(T, m) 0 the lower state, 1 the higher, −1 not known, of an oxidation table."""
+def state_levels(table: xr.Dataset) -> np.ndarray:
+    """State levels (T, m) of an oxidation table: 0: lower, 1: higher, −1: unknown."""
     low, high = table["state"].attrs["states"]
     state = table["state"].to_numpy()
     return np.select([state == low, state == high], [0, 1], NONE)
 
 
-def frames_of(table: xr.Dataset, sites: Sites, periodic: Periodic, settings: RedoxSettings) -> Frames:
-    """The arrays behind an oxidation table.
+def redox_frames(table: xr.Dataset, sites: Sites, periodic: Periodic, settings: RedoxSettings) -> RedoxFrames:
+    """Arrays of an oxidation table, corrected for the drift of the framework.
 
     Raises:
-        DataError: the sites are those of another cell.
+        DataError: the sites belong to another cell.
     """
     number, positions = table["number"].to_numpy(), table["positions_A"].to_numpy()
     mobile = number == atomic_numbers[settings.mobile_ion]
     if (~mobile).sum() != len(sites.framework):
         raise DataError(
-            f"{table.attrs.get('structure', 'charges')}: {(~mobile).sum()} framework atoms, the sites are those of a "
-            f"cell with {len(sites.framework)}; give the sites of its own supercell"
+            f"{table.attrs.get('structure', 'charges')}: {(~mobile).sum()} framework atoms, but the sites are those "
+            f"of a cell with {len(sites.framework)}; give the sites of its own supercell"
         )
     drift = framework_drift(positions[:, ~mobile], sites, periodic) if len(positions) else np.zeros((1, 3))
     positions = positions - drift[:, None] if len(positions) else positions
     redox = table["redox_atom"].to_numpy()
-    return Frames(
-        levels_of(table),
+    return RedoxFrames(
+        state_levels(table),
         table["time_fs"].to_numpy(),
         positions[:, redox],
         positions[:, mobile],
@@ -174,58 +174,61 @@ def analyse_redox(
     seed: int,
     jump_frames_fs: np.ndarray,
 ) -> RedoxAnalysis:
-    """Hops, their jumps, and what surrounds each state, of one trajectory.
+    """Hops with their jumps, bonds and vacancy distances by state, of one trajectory.
 
     Args:
-        table: of `oxidation_table`.
-        jumps: of the mobile ions of the same trajectory, on the same clock, both from its first frame on.
-        sites: all sites in the trajectory's (repeated) cell.
+        table: result of `oxidation_table`.
+        jumps: jumps of the mobile ions of the same trajectory, with times relative to the same first frame.
+        sites: all sites in the (repeated) cell of the trajectory.
         cell_A: (3, 3).
-        settings: how hops are read.
-        expected_high: atoms in the higher state that the composition asks for.
-        seed: root of the shuffles behind the chance levels.
-        jump_frames_fs: times of the frames in which jumps were looked for.
+        settings: settings of states and hops.
+        expected_high: number of atoms in the higher state that follows from the composition.
+        seed: seed of the shuffles for the chance levels.
+        jump_frames_fs: times of the frames in which jumps were detected.
     """
     periodic = Periodic(cell_A)
-    frames = frames_of(table, sites, periodic, settings)
-    about = about_of(table)
-    places = frames.redox_A + frames.start_A
-    hops = find_hops(frames.level, frames.time_fs, places, periodic, settings.pair_window_fs)
+    frames = redox_frames(table, sites, periodic, settings)
+    metadata = trajectory_metadata(table)
+    redox_A = frames.redox_A + frames.start_A
+    hops = find_hops(frames.level, frames.time_fs, redox_A, periodic, settings.pair_window_fs)
     relation = relate_to_jumps(hops, jumps, periodic, settings.jump_window_fs)
     bonds = bond_lengths(frames.redox_A, frames.ligands_A, periodic, settings.n_ligands)
     vacancies = vacancy_distances(frames.redox_A, frames.ions_A, sites, periodic)
     row = {
-        **about,
+        **metadata,
         **_state_row(table, frames, expected_high),
         **_by_state("bond", bonds, frames.level),
         **_by_state("vacancy", vacancies, frames.level),
         **_hop_row(hops, jumps, frames, periodic, settings, seed, jump_frames_fs),
     }
-    return RedoxAnalysis(hop_table(hops, relation, jumps, frames.redox_atom, about), pd.DataFrame([row]))
+    return RedoxAnalysis(hop_table(hops, relation, jumps, frames.redox_atom, metadata), pd.DataFrame([row]))
 
 
-def about_of(table: xr.Dataset) -> dict[str, float | str]:
-    """Columns `ABOUT` that say which trajectory a table is of."""
-    return {"structure": table.attrs.get("structure", ""), **{name: table[name].item() for name in ABOUT[1:]}}
+def trajectory_metadata(table: xr.Dataset) -> dict[str, float | str]:
+    """Values of `METADATA_COLUMNS`, which identify the trajectory of a table."""
+    return {
+        "structure": table.attrs.get("structure", ""),
+        **{name: table[name].item() for name in METADATA_COLUMNS[1:]},
+    }
 
 
-def _state_row(table: xr.Dataset, frames: Frames, expected_high: float) -> dict[str, float]:
-    known = np.isfinite(table["probability"].to_numpy())
-    disagree = known & ~table["agrees"].to_numpy()
+def _state_row(table: xr.Dataset, frames: RedoxFrames, expected_high: float) -> dict[str, float]:
+    defined = np.isfinite(table["probability"].to_numpy())
+    disagree = defined & ~table["agrees"].to_numpy()
     return {
         "n_frames": len(frames.time_fs),
         "n_redox": len(frames.redox_atom),
-        "n_high": mean_of((frames.level == 1).sum(axis=1)),
+        "n_high": finite_mean((frames.level == 1).sum(axis=1)),
         "n_high_expected": expected_high,
-        "share_disagreeing": float(disagree.sum() / known.sum()) if known.any() else float("nan"),
-        "share_unknown": mean_of(~known),
+        "share_disagreeing": float(disagree.sum() / defined.sum()) if defined.any() else float("nan"),
+        "share_unknown": finite_mean(~defined),
     }
 
 
 def _hop_row(
     hops: Hops,
     jumps: Jumps,
-    frames: Frames,
+    frames: RedoxFrames,
     periodic: Periodic,
     settings: RedoxSettings,
     seed: int,
@@ -233,15 +236,16 @@ def _hop_row(
 ) -> dict[str, float]:
     span = (float(frames.time_fs[0]), float(frames.time_fs[-1])) if len(frames.time_fs) else (0.0, 0.0)
     interval_fs = np.diff(frames.time_fs)
-    # Hops are seen only where frames are close enough to pair both sides.
+    # Hops are detected only between frames that are close enough to pair donor and acceptor.
     resolved_ps = float(interval_fs[interval_fs <= settings.pair_window_fs].sum()) / FS_PER_PS
     window = settings.jump_window_fs
-    near, drawn = (
+    in_window, frames_in_window = (
         np.flatnonzero((times >= span[0] - window) & (times <= span[1] + window))
         for times in (jumps.time_fs, jump_frames_fs)
     )
-    seen = Jumps(jumps.ion[near], jumps.time_fs[near], jumps.start_A[near], jumps.end_A[near])
-    together = coincidence(hops, seen, periodic, window, jump_frames_fs[drawn], derive_rng(seed, "hops"))
+    near_jumps = Jumps(*(values[in_window] for values in (jumps.ion, jumps.time_fs, jumps.start_A, jumps.end_A)))
+    rng = derive_rng(seed, "hops")
+    relation = coincidence(hops, near_jumps, periodic, window, jump_frames_fs[frames_in_window], rng)
     n_hops = int(hops.paired.sum())
     return {
         "duration_ps": (span[1] - span[0]) / FS_PER_PS,
@@ -249,17 +253,17 @@ def _hop_row(
         "n_hops": n_hops,
         "n_unpaired": len(hops) - n_hops,
         "hops_per_ps": n_hops / resolved_ps if resolved_ps else float("nan"),
-        "n_jumps": len(seen),
-        "share_with_jump": together.share,
-        "share_with_jump_chance": together.share_by_chance,
-        "mean_cosine": together.cosine,
-        "mean_cosine_chance": together.cosine_by_chance,
+        "n_jumps": len(near_jumps),
+        "share_with_jump": relation.share,
+        "share_with_jump_chance": relation.share_by_chance,
+        "mean_cosine": relation.cosine,
+        "mean_cosine_chance": relation.cosine_by_chance,
     }
 
 
 def _by_state(name: str, values_A: np.ndarray, level: np.ndarray) -> dict[str, float]:
-    """Mean in the lower and the higher state, and their difference with its error, Å."""
-    low, high = (mean_of(values_A[level == state]) for state in (0, 1))
+    """Means in the lower and the higher state, and their difference with its error, Å."""
+    low, high = (finite_mean(values_A[level == state]) for state in (0, 1))
     return {
         f"{name}_low_A": low,
         f"{name}_high_A": high,
@@ -269,16 +273,21 @@ def _by_state(name: str, values_A: np.ndarray, level: np.ndarray) -> dict[str, f
 
 
 def difference_error(values: np.ndarray, level: np.ndarray) -> float:
-    """Standard error of mean(higher) − mean(lower), by blocks of time; NaN with fewer than two blocks of both states.
+    """Standard error of mean(higher) − mean(lower) by block averaging; NaN with fewer than two blocks with both states.
 
-    Frames follow one another, so that single values are no independent samples: up to ten stretches of the trajectory
-    each give a difference, and their scatter (ddof 1) over √blocks is the error.
+    Successive frames are not independent. Therefore up to ten blocks of the trajectory each give a difference, and the
+    error is their standard deviation (ddof 1) over √blocks.
 
     Args:
         values: (T, m).
         level: (T, m) 0 or 1.
     """
-    parts = np.array_split(np.arange(len(values)), max(1, min(MAX_BLOCKS, len(values))))
-    differences = [mean_of(values[part][level[part] == 1]) - mean_of(values[part][level[part] == 0]) for part in parts]
-    known = np.array(differences)[np.isfinite(differences)]
-    return float(known.std(ddof=1) / np.sqrt(len(known))) if len(known) > 1 else float("nan")
+    blocks = np.array_split(np.arange(len(values)), max(1, min(MAX_BLOCKS, len(values))))
+    differences = np.array(
+        [
+            finite_mean(values[block][level[block] == 1]) - finite_mean(values[block][level[block] == 0])
+            for block in blocks
+        ]
+    )
+    finite = differences[np.isfinite(differences)]
+    return float(finite.std(ddof=1) / np.sqrt(len(finite))) if len(finite) > 1 else float("nan")

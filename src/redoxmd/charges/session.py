@@ -1,4 +1,4 @@
-"""Charges outside the workflow: of a trained model's densities, and along a trajectory of one's own."""
+"""Compute charges outside the workflow: for the densities of a trained model and along a user's trajectory."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from redoxmd.jobs.checkpoint import Checkpoint
 
 
 def charges_of_reference(folder: Path, config: Path | None) -> str:
-    """Write reference.csv and oxidation.json beside the model of `redoxmd density train`; says what was found."""
+    """Write reference.csv and oxidation.json into the folder of `redoxmd density train`; returns a summary."""
     log_to_terminal()
     settings = config_or_defaults(config)
     model, _ = load_density_model(folder / "model.pt")
@@ -35,7 +35,7 @@ def charges_of_reference(folder: Path, config: Path | None) -> str:
 def charges_along(
     folder: Path, frames: Path, target: Path, config: Path | None, every: int, frame_fs: float | None
 ) -> str:
-    """Write the charges of a trajectory as NetCDF, with oxidation states where oxidation.json lies beside the model."""
+    """Write the charges of a trajectory as NetCDF, with oxidation states if the folder has a fitted oxidation.json."""
     log_to_terminal()
     settings = config_or_defaults(config)
     model, _ = load_density_model(folder / "model.pt")
@@ -47,8 +47,8 @@ def charges_along(
     mixture = folder / "oxidation.json"
     record = read_json(mixture) if mixture.exists() else {"fitted": False}
     if record["fitted"]:
-        reading = RedoxSettings.of(settings.structures, settings.charges)
-        table = oxidation_table(table, states_of_predictions(record), reading)
+        redox_settings = RedoxSettings.of(settings.structures, settings.charges)
+        table = oxidation_table(table, states_of_predictions(record), redox_settings)
     write_dataset(target, table)
     checkpoint.clear()
     states = "with oxidation states" if record["fitted"] else "without oxidation states (no fitted oxidation.json)"

@@ -1,4 +1,4 @@
-"""The fitted oxidation states as a record: for reference charges, and for predicted ones with their own error."""
+"""Record of the fitted oxidation states, and the models for reference charges and for predicted charges."""
 
 from __future__ import annotations
 
@@ -11,37 +11,37 @@ import pandas as pd
 from redoxmd.charges.oxidation import OxidationModel, fit_oxidation
 from redoxmd.errors import OneOxidationState
 
-# Fewer atoms of densities never trained on say nothing about the model's error.
+# Minimum number of atoms of validation densities for an estimate of the error of the model.
 FEWEST_ATOMS = 3
 
 
 def fit_record(charges: pd.DataFrame, states: Sequence[int]) -> dict[str, Any]:
-    """Fit the two states to the reference charges of the redox element; plain data.
+    """Fit the two states to the reference charges of the redox element and return plain data.
 
     Args:
-        charges: of `tables.reference_charges`, the redox element's rows only.
+        charges: rows of the redox element from `tables.reference_charges`.
         states: lower and higher oxidation state.
 
     Returns:
-        fitted, summary (in words), states; where fitted also what `OxidationModel.record` holds, and
-        error_covariance: mean squared errors of predicted (charge, moment) on validation densities; zero where too few.
+        fitted, summary (text), states. If fitted, also the entries of `OxidationModel.record` and error_covariance, the
+        mean squared errors of predicted (charge, moment) on validation densities, or zero if there are too few atoms.
     """
     charge, moment = (charges[name].to_numpy() for name in ("reference_charge_e", "reference_moment_muB"))
     lower, higher = (int(state) for state in states)
     try:
         model = fit_oxidation(charge, moment, (lower, higher))
-    except OneOxidationState as one:
-        return {"fitted": False, "states": [lower, higher], "summary": str(one)}
+    except OneOxidationState as error:
+        return {"fitted": False, "states": [lower, higher], "summary": str(error)}
     means = [" e, ".join(f"{value:.2f}" for value in mean) for mean in model.mean]
     words = f"{lower}+ at {means[0]}, {higher}+ at {means[1]} (charge, moment), {model.separation:.1f} σ apart"
-    error = error_covariance(charges[charges["set"] == "validation"], model.mean.shape[1])
-    return {"fitted": True, **model.record(), "error_covariance": error.tolist(), "summary": words}
+    covariance = error_covariance(charges[charges["set"] == "validation"], model.mean.shape[1])
+    return {"fitted": True, **model.record(), "error_covariance": covariance.tolist(), "summary": words}
 
 
 def error_covariance(charges: pd.DataFrame, d: int) -> np.ndarray:
-    """Mean squares (d, d), on the diagonal, of predicted − reference charge and |moment|.
+    """Diagonal matrix (d, d) of the mean squares of predicted − reference charge and |moment|.
 
-    The few atoms of validation densities say nothing reliable of their correlation.
+    Off-diagonal elements are zero: the few atoms of validation densities give no reliable correlation.
     """
     errors = np.stack(
         [
@@ -50,16 +50,16 @@ def error_covariance(charges: pd.DataFrame, d: int) -> np.ndarray:
         ],
         axis=1,
     )[:, :d]
-    known = errors[np.isfinite(errors).all(axis=1)]
-    covariance = np.diag((known**2).sum(axis=0) / max(len(known), 1))
-    return covariance if len(known) >= FEWEST_ATOMS else np.zeros((d, d))
+    finite = errors[np.isfinite(errors).all(axis=1)]
+    covariance = np.diag((finite**2).sum(axis=0) / max(len(finite), 1))
+    return covariance if len(finite) >= FEWEST_ATOMS else np.zeros((d, d))
 
 
 def states_of_reference(record: dict[str, Any]) -> OxidationModel:
-    """What tells the states of reference charges."""
+    """Model of the oxidation states for reference charges."""
     return OxidationModel.from_record(record)
 
 
 def states_of_predictions(record: dict[str, Any]) -> OxidationModel:
-    """What tells the states of predicted charges: both Gaussians wider by the model's error."""
-    return states_of_reference(record).blurred(np.array(record["error_covariance"]))
+    """Model of the oxidation states for predicted charges, broadened by the error of the density model."""
+    return states_of_reference(record).broadened(np.array(record["error_covariance"]))

@@ -1,4 +1,4 @@
-"""Electrons and ions over all trajectories: the redox table, the hops, the states."""
+"""Summary of electrons and ions over all trajectories: redox table, hops and states."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from redoxmd.charges.hops import mean_of
-from redoxmd.charges.redox import ABOUT, RedoxSettings, about_of, analyse_redox, oxidation_table
+from redoxmd.charges.hops import finite_mean
+from redoxmd.charges.redox import METADATA_COLUMNS, RedoxSettings, analyse_redox, oxidation_table, trajectory_metadata
 from redoxmd.charges.states import states_of_predictions
 from redoxmd.config.sections import Charges, Structures
 from redoxmd.diffusion.jumps import frame_times_fs, jumps_of
@@ -41,7 +41,7 @@ TABLE_COLUMNS = (
     "mean_cosine",
     "disagreement_share",
 )
-STATE_COLUMNS = (*ABOUT, "time_fs", "atom", "charge_e", "moment_muB", "probability", "state")
+STATE_COLUMNS = (*METADATA_COLUMNS, "time_fs", "atom", "charge_e", "moment_muB", "probability", "state")
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class RedoxSummary:
     """Tables over all trajectories.
 
     Attributes:
-        table: one row per x and T, replicas together; see TABLE_COLUMNS.
+        table: one row per x and T, averaged over replicas; see TABLE_COLUMNS.
         hops: one row per electron hop (`hop_table`).
         states: one row per redox atom and frame.
     """
@@ -62,7 +62,7 @@ class RedoxSummary:
 def oxidation_tables(
     charges: Sequence[xr.Dataset], mixture: dict[str, Any], settings: RedoxSettings
 ) -> list[xr.Dataset]:
-    """Oxidation tables of all trajectories; none when the mixture could not be fitted."""
+    """Oxidation tables of all trajectories; an empty list if the mixture could not be fitted."""
     if not mixture["fitted"]:
         return []
     model = states_of_predictions(mixture)
@@ -79,10 +79,11 @@ def summarise_redox(
 ) -> RedoxSummary:
     """Hops, bonds and vacancies of every trajectory, and their averages over replicas; see `RedoxSummary`.
 
-    Atoms expected in the higher state: (moments_x − x) per formula unit, each mobile ion taken out oxidising one.
+    The expected number of atoms in the higher state is (moments_x − x) per formula unit: each removed mobile ion
+    oxidises one atom.
     """
-    reading = RedoxSettings.of(structures, settings)
-    tables = oxidation_tables(charges, mixture, reading)
+    redox_settings = RedoxSettings.of(structures, settings)
+    tables = oxidation_tables(charges, mixture, redox_settings)
     rows, hops = [], []
     for table, analysis in zip(tables, jumps, strict=False):
         analysed = analyse_redox(
@@ -90,8 +91,8 @@ def summarise_redox(
             jumps_of(analysis),
             _sites(table.attrs["structure"], structures, str(analysis.attrs.get("diffusing_framework", "")).split()),
             table["cell_A"].to_numpy(),
-            reading,
-            _expected(table, structures),
+            redox_settings,
+            _expected_high(table, structures),
             derive_seed(seed, "redox", table.attrs["structure"], float(table["temperature_K"])),
             frame_times_fs(analysis),
         )
@@ -100,7 +101,7 @@ def summarise_redox(
     states = [_states(table) for table in tables]
     return RedoxSummary(
         _average(rows),
-        pd.concat(hops, ignore_index=True) if hops else pd.DataFrame(columns=[*ABOUT, "time_fs"]),
+        pd.concat(hops, ignore_index=True) if hops else pd.DataFrame(columns=[*METADATA_COLUMNS, "time_fs"]),
         pd.concat(states, ignore_index=True) if states else pd.DataFrame(columns=list(STATE_COLUMNS)),
     )
 
@@ -109,7 +110,7 @@ def _sites(structure: str, structures: Structures, diffusing: Sequence[str]) -> 
     return Sites.of(source_cell(structures).atoms.repeat(parse_name(structure).supercell), diffusing)
 
 
-def _expected(table: xr.Dataset, structures: Structures) -> float:
+def _expected_high(table: xr.Dataset, structures: Structures) -> float:
     a, b, c = parse_name(table.attrs["structure"]).supercell
     units = structures.formula_units * a * b * c
     holes = (structures.moments_x - float(table["x"])) * units
@@ -119,7 +120,7 @@ def _expected(table: xr.Dataset, structures: Structures) -> float:
 def _mean_charges(table: xr.Dataset) -> dict[str, float]:
     charge = table["charge_e"].to_numpy()[:, table["redox_atom"].to_numpy()]
     state = table["state"].to_numpy()
-    low, high = (mean_of(charge[state == value]) for value in table["state"].attrs["states"])
+    low, high = (finite_mean(charge[state == value]) for value in table["state"].attrs["states"])
     return {"charge_low_e": low, "charge_high_e": high}
 
 
@@ -128,7 +129,7 @@ def _states(table: xr.Dataset) -> pd.DataFrame:
     charge, moment = (table[name].to_numpy()[:, redox] for name in ("charge_e", "moment_muB"))
     state = pd.Series(table["state"].to_numpy().ravel(), dtype="Int64")
     columns = {
-        **about_of(table),
+        **trajectory_metadata(table),
         "time_fs": np.repeat(table["time_fs"].to_numpy(), len(redox)),
         "atom": np.tile(redox, len(charge)),
         "charge_e": charge.ravel(),
@@ -143,8 +144,8 @@ def _average(rows: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """One row per x and T: counts summed, means over replicas weighted by frames."""
     if not rows:
         return pd.DataFrame(columns=list(TABLE_COLUMNS))
-    every = pd.concat(rows, ignore_index=True)
-    groups = [_group(group) for _, group in every.groupby(["x", "temperature_K"])]
+    replicas = pd.concat(rows, ignore_index=True)
+    groups = [_group(group) for _, group in replicas.groupby(["x", "temperature_K"])]
     return pd.DataFrame(groups, columns=list(TABLE_COLUMNS)).astype({"n_frames": "Int64", "n_hops": "Int64"})
 
 
@@ -153,8 +154,8 @@ def _group(group: pd.DataFrame) -> dict[str, float]:
 
     def mean(name: str, weight: np.ndarray = frames) -> float:
         values = group[name].to_numpy(dtype=float)
-        known = np.isfinite(values) & (weight > 0)
-        return float(np.average(values[known], weights=weight[known])) if known.any() else float("nan")
+        valid = np.isfinite(values) & (weight > 0)
+        return float(np.average(values[valid], weights=weight[valid])) if valid.any() else float("nan")
 
     averaged = ("charge_low_e", "charge_high_e", "bond_low_A", "bond_high_A", "vacancy_low_A", "vacancy_high_A")
     bonds = group[["bond_difference_A", "bond_difference_error_A", "n_frames"]].dropna().to_numpy(dtype=float).T

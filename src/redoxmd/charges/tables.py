@@ -1,4 +1,4 @@
-"""Charges of reference densities beside the model's, and charges along a trajectory."""
+"""Bader charges of reference densities and of the density model, and charges along a trajectory."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ SAVE_EVERY_FRAMES = 10
 
 
 def reference_charges(model: DensityModel, densities: DensitySet, spacing_A: float) -> pd.DataFrame:
-    """Bader charges and moments of every atom, from the reference density and from the model's on its own grid.
+    """Bader charges and moments of every atom from the reference density and from the predicted density.
 
-    The nuclei of the reference are repaired first (`density.cores`). One row per atom: set, key, atom, element,
-    reference_charge_e, predicted_charge_e, reference_moment_muB, predicted_moment_muB.
+    The prediction has its own grid. The reference is corrected at the nuclei first (`density.cores`). One row per atom:
+    set, key, atom, element, reference_charge_e, predicted_charge_e, reference_moment_muB, predicted_moment_muB.
     """
-    parts = []
+    tables = []
     progress = Progress("charges of reference densities", len(densities), unit="densities")
     sets = [entry.set for entry in densities.entries]
     for number, (name, (key, density)) in enumerate(zip(sets, densities.items(), strict=True)):
@@ -48,21 +48,23 @@ def reference_charges(model: DensityModel, densities: DensitySet, spacing_A: flo
             "reference_moment_muB": reference.moment_muB,
             "predicted_moment_muB": predicted.moment_muB,
         }
-        parts.append(pd.DataFrame(table))
+        tables.append(pd.DataFrame(table))
         progress.update(number + 1)
-    return pd.concat(parts, ignore_index=True)
+    return pd.concat(tables, ignore_index=True)
 
 
 def frames_to_charge(time_fs: np.ndarray, jump_time_fs: np.ndarray, settings: Charges) -> np.ndarray:
-    """Indices of the frames to look at: one every `every_fs`, and all those around up to `max_jumps` jumps."""
+    """Indices of the frames to charge: one every `every_fs`, and all frames around up to `max_jumps` jumps."""
     chosen = np.zeros(len(time_fs), dtype=bool)
     if settings.every_fs > 0 and len(time_fs) > 1:
         interval = float(time_fs[1] - time_fs[0])
         chosen[:: max(1, round(settings.every_fs / interval))] = True
     times = np.sort(jump_time_fs)
     if settings.max_jumps and len(times):
-        places = np.unique(np.linspace(0, len(times) - 1, min(settings.max_jumps, len(times))).round().astype(int))
-        for time in times[places]:
+        chosen_jumps = np.unique(
+            np.linspace(0, len(times) - 1, min(settings.max_jumps, len(times))).round().astype(int)
+        )
+        for time in times[chosen_jumps]:
             chosen |= np.abs(time_fs - time) <= settings.jump_window_fs
     return np.flatnonzero(chosen)
 
@@ -75,10 +77,10 @@ def trajectory_charges(
     structures: Structures,
     checkpoint: Checkpoint,
 ) -> xr.Dataset:
-    """Bader charge and moment of every atom in chosen frames of a trajectory, by predicted densities.
+    """Bader charge and moment of every atom in the chosen frames of a trajectory, from predicted densities.
 
-    Where `settings.region_radius_A` is set, only the redox element's values are kept: the others would be those of
-    superposed atoms. No grid is stored; an interrupted run goes on from the last ten frames.
+    With `settings.region_radius_A`, only the redox element has values: those of other elements would be the values of
+    superposed atoms. No grid is stored; the state is saved every ten frames, and an interrupted run continues.
 
     Returns:
         dims (frame, atom, axis): charge_e, moment_muB, positions_A; coords time_fs, step, number, x, temperature_K,
@@ -110,7 +112,7 @@ def _frame_charges(
     settings: Charges,
     structures: Structures,
 ) -> np.ndarray:
-    """(n, 2) charge and moment."""
+    """Charge and moment (n, 2) of the atoms in one frame."""
     atoms = Atoms(trajectory.numbers, trajectory.positions_A[frame], cell=trajectory.cell_A, pbc=True)
     region = None
     if settings.region_radius_A is not None:
@@ -119,15 +121,15 @@ def _frame_charges(
     density = predict_density(
         model, atoms, grid_shape(trajectory.cell_A, settings.spacing_A), region, moment_muB=moment
     )
-    found = partition(density)
-    values = np.stack([found.charge_e, found.moment_muB], axis=1)
+    bader = partition(density)
+    values = np.stack([bader.charge_e, bader.moment_muB], axis=1)
     if region is not None:
         values[~redox] = np.nan
     return values
 
 
 def _dataset(trajectory: Trajectory, frames: np.ndarray, values: np.ndarray) -> xr.Dataset:
-    about = trajectory.metadata
+    metadata = trajectory.metadata
     dataset = xr.Dataset(
         {
             "charge_e": (("frame", "atom"), values[..., 0], {"units": "e"}),
@@ -139,9 +141,9 @@ def _dataset(trajectory: Trajectory, frames: np.ndarray, values: np.ndarray) -> 
             "time_fs": ("frame", trajectory.time_fs[frames], {"units": "fs"}),
             "step": ("frame", trajectory.steps[frames]),
             "number": ("atom", trajectory.numbers),
-            **{key: about.get(key, np.nan) for key in ("x", "temperature_K", "replica")},
+            **{key: metadata.get(key, np.nan) for key in ("x", "temperature_K", "replica")},
         },
     )
-    dataset.attrs = {key: str(about[key]) for key in ("structure", "model") if key in about}
+    dataset.attrs = {key: str(metadata[key]) for key in ("structure", "model") if key in metadata}
     dataset.attrs["elements"] = " ".join(chemical_symbols[z] for z in sorted(set(trajectory.numbers.tolist())))
     return dataset

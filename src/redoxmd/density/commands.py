@@ -10,7 +10,7 @@ LINE = "{key:<28} {grid:>13} {electrons:>10.6g} e {moment:>9.3f} μB {correction
 
 def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add `density` with its own commands."""
-    text = "bring densities in and out, list them, learn them, predict them"
+    text = "import, export and list densities; train density models and predict with them"
     group = commands.add_parser("density", help=text, description=text)
     group_commands = group.add_subparsers(required=True, metavar="COMMAND")
     _add_import(group_commands)
@@ -21,13 +21,13 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def _add_import(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    text = "read CHGCAR and cube files into a store; what is refused is named with its reason"
+    text = "read CHGCAR and cube files into a store; refused files are listed with the reason"
     command = commands.add_parser("import", help=text, description=text)
-    command.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="files, or folders to look through")
+    command.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="files, or folders to search")
     command.add_argument("--into", type=Path, required=True, metavar="STORE", help="the store to write (.h5)")
     command.add_argument("--valence", default="", metavar="Na=7,V=13", help="valence electrons of each element")
     command.add_argument("--config-id", metavar="ID", help="one configuration for all (default: each folder's name)")
-    command.add_argument("--append", action="store_true", help="keep the densities that the store has")
+    command.add_argument("--append", action="store_true", help="add to an existing store")
     command.set_defaults(command=_import)
 
 
@@ -36,12 +36,12 @@ def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     command = commands.add_parser("export", help=text, description=text)
     command.add_argument("store", type=Path, metavar="STORE")
     command.add_argument("key", metavar="KEY", help="as `redoxmd density list` shows it")
-    command.add_argument("--to", type=Path, required=True, metavar="FILE", help="its name says the format")
+    command.add_argument("--to", type=Path, required=True, metavar="FILE", help="the name determines the format")
     command.set_defaults(command=_export)
 
 
 def _add_list(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    text = "show what a store holds"
+    text = "list the densities of a store"
     command = commands.add_parser("list", help=text, description=text)
     command.add_argument("store", type=Path, metavar="STORE")
     command.set_defaults(command=_list)
@@ -53,9 +53,9 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     command.add_argument("stores", type=Path, nargs="+", metavar="STORE")
     command.add_argument("--into", type=Path, required=True, metavar="FOLDER")
     command.add_argument(
-        "--config", type=Path, help="its sections density and structures, and train.exclude; default: the defaults"
+        "--config", type=Path, help="sections density and structures, and train.exclude are read; default: all defaults"
     )
-    command.add_argument("--test", nargs="*", default=[], metavar="CONFIG_ID", help="configurations held out whole")
+    command.add_argument("--test", nargs="*", default=[], metavar="CONFIG_ID", help="configurations of the test set")
     command.set_defaults(command=_train)
 
 
@@ -63,10 +63,10 @@ def _add_predict(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     text = "predict total and spin density of structures into a store"
     command = commands.add_parser("predict", help=text, description=text)
     command.add_argument("model", type=Path, metavar="MODEL")
-    command.add_argument("frames", type=Path, metavar="FRAMES", help="a trajectory of ours, or what ASE can read")
+    command.add_argument("frames", type=Path, metavar="FRAMES", help="a trajectory of redoxmd or a file that ASE reads")
     command.add_argument("--into", type=Path, required=True, metavar="STORE")
-    command.add_argument("--spacing", type=float, default=0.15, metavar="Å", help="of the grid (default 0.15)")
-    command.add_argument("--every", type=int, default=1, metavar="N", help="each N-th frame")
+    command.add_argument("--spacing", type=float, default=0.15, metavar="Å", help="grid spacing (default 0.15)")
+    command.add_argument("--every", type=int, default=1, metavar="N", help="every N-th frame")
     command.set_defaults(command=_predict)
 
 
@@ -116,7 +116,7 @@ def _export(options: argparse.Namespace) -> int:
     elif "CHGCAR" in target.name:
         write_chgcar(target, read_density(options.store, options.key))
     else:
-        raise DataError(f"{target}: name it CHGCAR, CHGCAR.gz or NAME.cube, which says the format")
+        raise DataError(f"{target}: the format follows the name; use CHGCAR, CHGCAR.gz or NAME.cube")
     return 0
 
 
@@ -128,14 +128,14 @@ def _list(options: argparse.Namespace) -> int:
     lines = []
     with read_hdf5(options.store, STORE) as file:
         for key in keys:
-            held = file[key].attrs
-            line = _line(key, file[key]["total"].shape, held["electrons"], held["moment_muB"], held["correction"])
-            lines.append(f"{line}  {held['source']}")
+            attrs = file[key].attrs
+            line = _line(key, file[key]["total"].shape, attrs["electrons"], attrs["moment_muB"], attrs["correction"])
+            lines.append(f"{line}  {attrs['source']}")
     print("\n".join(lines) or f"{options.store}: no densities")
     return 0
 
 
 def _line(key: str, shape: tuple[int, ...], electrons: float, moment_muB: float, correction: float) -> str:
-    """A density in a line; the correction is what the integral was changed by, in %."""
+    """One line of text per density; the correction is the relative change of the integral, in %."""
     grid = "×".join(map(str, shape))
     return LINE.format(key=key, grid=grid, electrons=electrons, moment=moment_muB, correction=100 * (correction - 1))

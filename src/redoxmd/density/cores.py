@@ -1,9 +1,10 @@
-"""What a grid misses at the nuclei, put right by the fitted profiles.
+"""Correct the density at the nuclei, which a grid cannot resolve, by the fitted atomic profiles.
 
 A grid of 0.1–0.2 Å cannot integrate valence density at a nucleus: the cusp of the 3s or 2s shell is 0.02 Å wide. The
-value at the one point that falls into it is of no use: on an 80³ GPAW grid of Na_xV2(PO4)3 it shifts the charge of a
-V by up to 0.3 e, more than the difference between V3+ and V4+; on a grid of 0.2 Å the smooth part of the core alone
-is off by 0.1 e. So that point takes the value of the profile, and each atom's own profile is integrated exactly.
+value at the grid point inside the cusp is meaningless: on an 80³ GPAW grid of Na_xV2(PO4)3 it shifts the charge of a V
+by up to 0.3 e, more than the difference between V3+ and V4+; on a grid of 0.2 Å the smooth part of the core alone has
+an error of 0.1 e. Therefore that point takes the value of the profile, and the profile of each atom is integrated
+exactly.
 """
 
 from __future__ import annotations
@@ -18,30 +19,31 @@ from redoxmd.density.sampling import grid_points, nucleus_points, values_at
 from redoxmd.density.superposition import CORE_A, Superposition
 from redoxmd.model.graph import species_index
 
-# Repaired GPAW densities of 0.11 Å are off by at most 2.4e-4.
-WORST_COUNT = 5e-4
+# Relative error of the electron count; repaired GPAW densities on grids of 0.11 Å are off by at most 2.4e-4.
+MAX_COUNT_ERROR = 5e-4
 NEIGHBOURS = np.array([[1, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0], [0, 0, 1], [0, 0, -1]])
 
 
 def repair_nuclei(density: Density, superposition: Superposition) -> Density:
-    """A reference density whose cores integrate, with the electrons it had.
+    """Correct a reference density at the nuclei and keep its number of electrons.
 
-    The point nearest to each nucleus gets the superposition's value there plus what the density has beyond it at the
-    six neighbouring points; see `integrate_cores` for the rest. Where that takes the electron count away from what is
-    expected, the grid was too coarse for the profiles to know the cores, and the density is left as it is.
+    The grid point nearest to each nucleus gets the value of the superposition plus the mean difference between density
+    and superposition at the six neighbouring points; then `integrate_cores` corrects the core integrals. If the result
+    is farther from the expected number of electrons, the grid is too coarse for the profiles to describe the cores, and
+    the density is returned unchanged.
     """
     images = AtomImages(density.positions_A, density.cell_A, superposition.cutoff_A)
     species = species_index(density.numbers, superposition.elements)
     nuclei = nucleus_points(density)
-    around = (nuclei[:, None] + NEIGHBOURS) % np.array(density.shape)
-    flat = around.reshape(-1, 3)
-    beyond = values_at(density, flat) - superposition.at(grid_points(density, flat), images, species)
-    values = superposition.at(grid_points(density, nuclei), images, species) + beyond.reshape(-1, 6, 2).mean(axis=1)
+    neighbours = (nuclei[:, None] + NEIGHBOURS) % np.array(density.shape)
+    flat = neighbours.reshape(-1, 3)
+    difference = values_at(density, flat) - superposition.density_at(grid_points(density, flat), images, species)
+    at_nuclei = superposition.density_at(grid_points(density, nuclei), images, species)
     grids = np.stack([density.total_e_A3, density.spin_e_A3], axis=-1).astype(float)
-    grids[tuple(nuclei.T)] = values
+    grids[tuple(nuclei.T)] = at_nuclei + difference.reshape(-1, 6, 2).mean(axis=1)
     integrate_cores(grids, density.cell_A, density.positions_A, species, superposition)
     factor = density.electrons / (grids[..., 0].sum() * density.voxel_A3)
-    if abs(density.correction * factor - 1) > max(abs(density.correction - 1), WORST_COUNT):
+    if abs(density.correction * factor - 1) > max(abs(density.correction - 1), MAX_COUNT_ERROR):
         return density
     grids *= factor
     return replace(
@@ -56,9 +58,9 @@ def repair_nuclei(density: Density, superposition: Superposition) -> Density:
 def integrate_cores(
     grids: np.ndarray, cell_A: np.ndarray, positions_A: np.ndarray, species: np.ndarray, superposition: Superposition
 ) -> None:
-    """Make the sum over the grid of each atom's own core profile f·u equal its integral, in place.
+    """Make the grid sum of each atom's core profile f·u equal to its integral, in place.
 
-    ρ += (∫f·u d³r/Σf·u dV − 1)·f·u for the total; the spin gets its deficit in the shape of the total's profile.
+    ρ += (∫f·u d³r/Σf·u dV − 1)·f·u for the total; the deficit of the spin is added in the shape of the total's profile.
 
     Args:
         grids: (nx, ny, nz, 2) total and spin, e/Å³.
@@ -69,13 +71,13 @@ def integrate_cores(
     """
     shape = grids.shape[:3]
     voxel = abs(np.linalg.det(cell_A)) / np.prod(shape)
-    for position, kind in zip(positions_A, species, strict=True):
+    for position, element in zip(positions_A, species, strict=True):
         index, distance = sphere_points(shape, cell_A, position, CORE_A)
-        core = superposition.core(distance, int(kind))
+        core = superposition.core_profile(distance, int(element))
         summed = core.sum(axis=0) * voxel
         if summed[0] <= 0:
             continue
-        deficit = superposition.core_integrals[kind] - summed
+        deficit = superposition.core_integrals[element] - summed
         np.add.at(grids, tuple(index.T), core[:, :1] / summed[0] * deficit)
 
 

@@ -1,4 +1,4 @@
-"""Which densities the model learns from, and which it is judged by: an index of stores, no copy of any grid."""
+"""Training, validation and test sets of densities: an index of stores, without a copy of any grid."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SETS = ("train", "validation", "test")
 
 @dataclass(frozen=True)
 class Entry:
-    """A density in its store and the set it belongs to."""
+    """One density: its store, its key and the set it belongs to."""
 
     store: str
     key: str
@@ -28,10 +28,10 @@ class Entry:
 
 @dataclass(frozen=True)
 class DensitySet:
-    """Densities read one at a time, as often as wanted.
+    """Densities that are read from their stores one at a time.
 
     Attributes:
-        entries: where they are.
+        entries: store, key and set of each density.
     """
 
     entries: tuple[Entry, ...]
@@ -46,21 +46,21 @@ class DensitySet:
         """(key, density) pairs."""
         return ((entry.key, read_density(entry.store, entry.key)) for entry in self.entries)
 
-    def part(self, *names: str) -> DensitySet:
-        """Those of some sets."""
+    def subset(self, *names: str) -> DensitySet:
+        """Densities of the named sets."""
         return DensitySet(tuple(entry for entry in self.entries if entry.set in names))
 
     def counts(self) -> dict[str, int]:
         """Number of densities in each set."""
-        return {name: len(self.part(name)) for name in SETS}
+        return {name: len(self.subset(name)) for name in SETS}
 
     def record(self) -> list[dict[str, str]]:
-        """Plain data; see `from_record`."""
+        """The entries as plain data, the input of `from_record`."""
         return [vars(entry) for entry in self.entries]
 
     @classmethod
     def from_record(cls, record: Sequence[dict[str, Any]]) -> DensitySet:
-        """Rebuild from `record`."""
+        """Rebuild a set from `record`."""
         return cls(tuple(Entry(**item) for item in record))
 
 
@@ -71,48 +71,49 @@ def index_densities(
     seed: int,
     demand_test: bool = True,
     groups: Mapping[str, str] | None = None,
-    left_out: Collection[str] = (),
+    excluded: Collection[str] = (),
     validation_configurations: Collection[str] = (),
 ) -> DensitySet:
-    """Index every density of some stores.
+    """Index the densities of several stores and divide them into sets.
 
-    Configurations named as test are held out whole, with their symmetry copies. The validation set consists of the
-    validation configurations that have densities, with their symmetry copies. If none has any, each group of symmetry
-    copies is drawn for validation with a probability of `validation_fraction`, at least one of them; with fewer than
-    `redoxmd.train.split.FEWEST_CONFIGURATIONS` groups single densities are drawn instead.
+    The test configurations and all their symmetry copies form the test set. The validation set consists of the
+    validation configurations that have densities, with their symmetry copies. If none of them has densities, each group
+    of symmetry copies is drawn for validation with probability `validation_fraction`, at least one group; with fewer
+    than `redoxmd.train.split.FEWEST_CONFIGURATIONS` groups, single densities are drawn instead.
 
     Args:
         stores: paths of density stores.
         test_configurations: configuration ids.
-        validation_fraction: of the others.
-        seed: of the draw.
+        validation_fraction: share of the densities outside the test set.
+        seed: seed of the draw.
         demand_test: whether a test configuration without any density is an error.
         groups: configuration id → its group (`redoxmd.train.split.Configuration`); by default its own.
-        left_out: configurations, or frames as CONFIG_ID/STEP, that are no training data.
-        validation_configurations: configuration ids, of which those without densities are ignored.
+        excluded: configurations, or frames as CONFIG_ID/STEP, that enter no set.
+        validation_configurations: configuration ids; those without densities are ignored.
 
     Raises:
-        DataError: a key is in two stores, a test configuration has no density, or nothing is left to train on.
+        DataError: a key is in two stores, a test configuration has no density, or no density remains to train on.
     """
-    found: dict[str, str] = {}
+    store_by_key: dict[str, str] = {}
     for store in stores:
         for key in density_keys(store):
             config_id, step = split_key(key)
-            if config_id in left_out or f"{config_id}/{step}" in left_out:
+            if config_id in excluded or f"{config_id}/{step}" in excluded:
                 continue
-            if key in found:
-                raise DataError(f"density {key} is both in {found[key]} and in {store}; leave one out")
-            found[key] = str(store)
-    group_of = {key: (groups or {}).get(split_key(key)[0], split_key(key)[0]) for key in sorted(found)}
+            if key in store_by_key:
+                raise DataError(f"density {key} is both in {store_by_key[key]} and in {store}; leave one out")
+            store_by_key[key] = str(store)
+    group_of = {key: (groups or {}).get(split_key(key)[0], split_key(key)[0]) for key in sorted(store_by_key)}
     sets = _split(group_of, test_configurations, validation_configurations, validation_fraction, seed)
-    entries = DensitySet(tuple(Entry(found[key], key, sets[key]) for key in sorted(found)))
-    missing = set(test_configurations) - {split_key(key)[0] for key in found}
+    entries = DensitySet(tuple(Entry(store, key, sets[key]) for key, store in sorted(store_by_key.items())))
+    missing = set(test_configurations) - {split_key(key)[0] for key in store_by_key}
     if missing and demand_test:
-        known = sorted({split_key(key)[0] for key in found})
+        available = sorted({split_key(key)[0] for key in store_by_key})
         raise DataError(
-            f"density.test_configurations: no densities of {sorted(missing)}, only of {known}; name others, or give []"
+            f"density.test_configurations: no densities of {sorted(missing)}, only of {available}; name others, or "
+            "give []"
         )
-    if not len(entries.part("train")):
+    if not len(entries.subset("train")):
         raise DataError(
             "no density to train on: keep some (aimd.density_every), name density.stores, or set density.enabled false"
         )
@@ -122,25 +123,25 @@ def index_densities(
 def _split(
     group_of: Mapping[str, str], test: Collection[str], validation: Collection[str], fraction: float, seed: int
 ) -> dict[str, str]:
-    """The set of every density by its key; `group_of` gives the group of symmetry copies it belongs to."""
+    """Set of every density by key; `group_of` maps keys to groups of symmetry copies."""
     test_groups = {group for key, group in group_of.items() if split_key(key)[0] in test}
-    others = [key for key in group_of if group_of[key] not in test_groups]
-    named = {group_of[key] for key in others if split_key(key)[0] in validation}
+    learning_keys = [key for key in group_of if group_of[key] not in test_groups]
+    validation_units = {group_of[key] for key in learning_keys if split_key(key)[0] in validation}
     units = group_of
-    if not named:
-        if len({group_of[key] for key in others}) < FEWEST_CONFIGURATIONS:
+    if not validation_units:
+        if len({group_of[key] for key in learning_keys}) < FEWEST_CONFIGURATIONS:
             units = {key: key for key in group_of}
-        ranks = {units[key]: derive_seed(seed, "density validation", units[key]) / 2**63 for key in others}
-        named = {unit for unit, rank in ranks.items() if rank < fraction}
-        if len(ranks) > 1 and not named:
-            named = {min(ranks, key=lambda unit: ranks[unit])}
+        ranks = {units[key]: derive_seed(seed, "density validation", units[key]) / 2**63 for key in learning_keys}
+        validation_units = {unit for unit, rank in ranks.items() if rank < fraction}
+        if len(ranks) > 1 and not validation_units:
+            validation_units = {min(ranks, key=lambda unit: ranks[unit])}
     return {
-        key: "test" if group_of[key] in test_groups else "validation" if units[key] in named else "train"
+        key: "test" if group_of[key] in test_groups else "validation" if units[key] in validation_units else "train"
         for key in group_of
     }
 
 
 def stores_of_datasets(folders: Sequence[Path]) -> list[str]:
-    """Density stores that dataset folders list in their cards."""
+    """Paths of the density stores that the cards of dataset folders list."""
     names = [(folder, name) for folder in folders for name in read_dataset_card(folder)["files"]]
     return [str(folder / name) for folder, name in names if name.endswith(".h5")]

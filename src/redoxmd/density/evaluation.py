@@ -1,4 +1,4 @@
-"""How good the model is, density by density: normalised mean absolute errors."""
+"""Normalised mean absolute error of the model for each density."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ ERROR_COLUMNS = (
 def density_errors(model: DensityModel, densities: DensitySet, seed: int) -> pd.DataFrame:
     """NMAE = Σ|predicted − reference| / Σ|reference| over random grid points, in percent; one row per density.
 
-    Points nearest to nuclei are left out (see `density.sampling`); beside it the NMAE of the superposed atoms alone.
+    Grid points nearest to nuclei are excluded (see `density.sampling`). The table also holds the NMAE of the superposed
+    atoms alone.
     """
     rows = [_row(model, entry, seed) for entry in densities.entries]
     return pd.DataFrame(rows, columns=list(ERROR_COLUMNS))
@@ -45,30 +46,31 @@ def _row(model: DensityModel, entry: Entry, seed: int) -> dict[str, object]:
     encoded = EncodedAtoms(model, density.atoms)
     images = AtomImages(density.positions_A, density.cell_A, model.superposition.cutoff_A)
     chunks = np.array_split(points, max(1, len(points) // 1000))
-    superposed = np.concatenate([model.superposition.at(chunk, images, encoded.species) for chunk in chunks])
-    errors = [nmae_percent(values, reference) for values in (encoded.at(points), superposed)]
+    superposed = np.concatenate([model.superposition.density_at(chunk, images, encoded.species) for chunk in chunks])
+    errors = [nmae_percent(values, reference) for values in (encoded.density_at(points), superposed)]
     return dict(zip(ERROR_COLUMNS, [entry.key, entry.set, *errors[0], *errors[1]], strict=True))
 
 
 def slices_through_redox(model: DensityModel, densities: DensitySet, redox_element: str) -> dict[str, Any]:
-    """Reference and model in a plane through the redox atom of least moment, of a density never trained on.
+    """Slices of reference and model density in a plane through the redox atom with the smallest moment.
 
-    The first test density, or validation, or training where there is no other; {} without an atom of the element.
+    The density is the first of the test set, else of the validation set, else of the training set; {} is returned if it
+    has no atom of the element.
     """
-    entry = next(entry for name in ("test", "validation", "train") for entry in densities.part(name).entries)
+    entry = next(entry for name in ("test", "validation", "train") for entry in densities.subset(name).entries)
     density = read_density(entry.store, entry.key)
     redox = np.flatnonzero(density.numbers == atomic_numbers[redox_element])
     if not len(redox):
         return {}
-    around = [sphere_points(density.shape, density.cell_A, density.positions_A[atom], 1.0)[0] for atom in redox]
-    moments = [abs(values_at(density, index)[:, 1].sum()) for index in around]
+    spheres = [sphere_points(density.shape, density.cell_A, density.positions_A[atom], 1.0)[0] for atom in redox]
+    moments = [abs(values_at(density, index)[:, 1].sum()) for index in spheres]
     centre = int(redox[int(np.argmin(moments))])
     title = f"{entry.key} ({entry.set}), {redox_element} {centre}"
-    return slice_reference(density, centre, EncodedAtoms(model, density.atoms).at, title)
+    return slice_reference(density, centre, EncodedAtoms(model, density.atoms).density_at, title)
 
 
-def few_of_training(densities: DensitySet, limit: int, seed: int) -> DensitySet:
-    """All validation and test densities and a seeded choice of the training ones."""
-    training = densities.part("train").entries
-    keep = sorted(derive_rng(seed, "evaluation").permutation(len(training))[:limit].tolist())
-    return DensitySet((*(training[i] for i in keep), *densities.part("validation", "test").entries))
+def evaluation_subset(densities: DensitySet, limit: int, seed: int) -> DensitySet:
+    """All validation and test densities and at most `limit` training densities, chosen at random with a seed."""
+    training = densities.subset("train").entries
+    chosen = sorted(derive_rng(seed, "evaluation").permutation(len(training))[:limit].tolist())
+    return DensitySet((*(training[i] for i in chosen), *densities.subset("validation", "test").entries))

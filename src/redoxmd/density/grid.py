@@ -1,4 +1,4 @@
-"""One electron density on its grid, and the verdict on it."""
+"""One electron density on its grid, with the checks that it must pass."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ase import Atoms
 
 from redoxmd.errors import DensityRefused
 
-# Hot GPAW frames of NVP are off by up to 0.1 %; beyond this a grid does not hold the charge.
+# Hot GPAW frames of NVP are off by up to 0.1 %; a larger error means that the grid does not hold the charge.
 ELECTRON_TOLERANCE = 5e-3
 
 
@@ -19,15 +19,15 @@ class Density:
 
     Attributes:
         total_e_A3: (nx, ny, nz) up + down, e/Å³.
-        spin_e_A3: (nx, ny, nz) up − down, e/Å³; zeros when not polarised.
+        spin_e_A3: (nx, ny, nz) up − down, e/Å³; zeros if not spin-polarised.
         cell_A: (3, 3).
         positions_A: (n, 3).
         numbers: (n,).
-        valence_e: (n,) valence electrons that each atom brings: what its Bader charge is counted from.
-        electrons: valence electrons expected, the integral of total.
+        valence_e: (n,) valence electrons of each neutral atom, the reference of its Bader charge.
+        electrons: expected number of valence electrons, equal to the integral of total.
         moment_muB: integral of spin.
-        correction: factor by which the integral was off before it was normalised.
-        source: engine and settings, or file, it came from.
+        correction: factor that normalised the integral.
+        source: engine and settings, or file.
     """
 
     total_e_A3: np.ndarray
@@ -85,7 +85,7 @@ def accept_density(
     electrons: float,
     source: str,
 ) -> Density:
-    """Check a density and normalise it to the electrons expected; `correction` records by how much it was off.
+    """Check a density and normalise it to the expected number of electrons; `correction` records the factor.
 
     Raises:
         DensityRefused: wrong_shape (grids or atoms do not fit together), not_finite, or wrong_electrons (the
@@ -95,7 +95,10 @@ def accept_density(
     cell, positions, numbers = np.asarray(cell_A, float), np.asarray(positions_A, float), np.asarray(numbers)
     valence = np.asarray(valence_e, dtype=float)
     if total.ndim != 3 or total.shape != spin.shape or 0 in total.shape:
-        raise DensityRefused("wrong_shape", f"{source}: total {total.shape} and spin {spin.shape} are no common grid")
+        raise DensityRefused(
+            "wrong_shape",
+            f"{source}: shapes of total {total.shape} and spin {spin.shape} fit no grid",
+        )
     n = len(numbers)
     if cell.shape != (3, 3) or positions.shape != (n, 3) or valence.shape != (n,) or not n:
         raise DensityRefused(
@@ -104,10 +107,12 @@ def accept_density(
     if not all(np.isfinite(values).all() for values in (total, spin, cell, positions)):
         raise DensityRefused("not_finite", f"{source}: NaN or infinite values in the density or the geometry")
     voxel = abs(np.linalg.det(cell)) / total.size
-    found = float(total.sum() * voxel)
-    if not abs(found - electrons) <= ELECTRON_TOLERANCE * electrons:
-        raise DensityRefused("wrong_electrons", f"{source}: the density holds {found:.3f} electrons, not {electrons:g}")
-    correction = electrons / found
+    total_e = float(total.sum() * voxel)
+    if not abs(total_e - electrons) <= ELECTRON_TOLERANCE * electrons:
+        raise DensityRefused(
+            "wrong_electrons", f"{source}: the density holds {total_e:.3f} electrons, not {electrons:g}"
+        )
+    correction = electrons / total_e
     return Density(
         total * correction,
         spin * correction,
@@ -124,7 +129,7 @@ def accept_density(
 
 def nmae_percent(predicted: np.ndarray, reference: np.ndarray) -> np.ndarray:
     """100·Σ|predicted − reference| / Σ|reference| over the first axis; NaN where the reference is zero."""
-    whole = np.abs(reference).sum(axis=0)
-    missed = np.abs(predicted - reference).sum(axis=0)
-    ratio: np.ndarray = 100 * np.divide(missed, whole, out=np.full_like(whole, np.nan), where=whole > 0)
-    return ratio
+    norm = np.abs(reference).sum(axis=0)
+    error = np.abs(predicted - reference).sum(axis=0)
+    percent: np.ndarray = 100 * np.divide(error, norm, out=np.full_like(norm, np.nan), where=norm > 0)
+    return percent

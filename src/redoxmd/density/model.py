@@ -1,4 +1,4 @@
-"""The density model as one thing: network, superposed atoms, scales and valences; and its file."""
+"""The density model (network, superposed atoms, scales and valences) and its file."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ FORMAT = 1
 
 
 class DensityModel:
-    """ρ(p) = ρ₀(p) + σ∘network(p): total and spin density at any point, in e/Å³; ρ₀ the superposed atoms.
+    """Total and spin density ρ(p) = ρ₀(p) + σ∘network(p) at any point, in e/Å³; ρ₀: superposed atomic densities.
 
     Args:
         network: equivariant DeepDFT.
         superposition: the superposed atomic densities.
-        scale_e_A3: σ (2,), total and spin: the spread of the training targets.
+        scale_e_A3: σ (2,), standard deviation of the training targets for total and spin.
         valence_e: valence electrons by atomic number.
         plain: the network gives the density itself, ρ₀ = 0 (the paper's target).
     """
@@ -54,7 +54,7 @@ class EncodedAtoms:
     """One structure, encoded once for all its probes.
 
     Raises:
-        DataError: an element the model was not trained on.
+        DataError: the model was not trained on an element of the structure.
     """
 
     def __init__(self, model: DensityModel, atoms: Atoms) -> None:
@@ -68,36 +68,36 @@ class EncodedAtoms:
         self.species = species_index(atoms.numbers, network.elements)
         self.cell_A = np.asarray(atoms.cell)
         with torch.no_grad():
-            self.sent: Encoded = network.encode(graph.to(network.device, network.dtype))
+            self.encoding: Encoded = network.encode(graph.to(network.device, network.dtype))
 
-    def at(self, points_A: np.ndarray, chunk: int = 1000) -> np.ndarray:
-        """Total and spin density (P, 2) in e/Å³ at points (P, 3) anywhere."""
+    def density_at(self, points_A: np.ndarray, chunk: int = 1000) -> np.ndarray:
+        """Total and spin density (P, 2) in e/Å³ at arbitrary points (P, 3)."""
         images = AtomImages(self.atoms.positions, self.cell_A, self.model.network.cutoff_A)
-        parts = [self._chunk(points_A[start : start + chunk], images) for start in range(0, len(points_A), chunk)]
-        return np.concatenate(parts) if parts else np.zeros((0, 2))
+        chunks = [self._chunk(points_A[start : start + chunk], images) for start in range(0, len(points_A), chunk)]
+        return np.concatenate(chunks) if chunks else np.zeros((0, 2))
 
     @torch.no_grad()
     def _chunk(self, points_A: np.ndarray, images: AtomImages) -> np.ndarray:
         network = self.model.network
         pairs = scattered_pairs(points_A, images, network.cutoff_A)
-        out = network(self.sent, scattered_block(pairs, len(self.atoms), network))
+        out = network(self.encoding, scattered_block(pairs, len(self.atoms), network))
         residual = out.cpu().double().numpy() * self.model.scale_e_A3
-        values: np.ndarray = residual if self.model.plain else residual + self.superposed(pairs)
+        values: np.ndarray = residual if self.model.plain else residual + self.superposed_density(pairs)
         return values
 
-    def superposed(self, pairs: ProbePairs) -> np.ndarray:
-        """Superposed atomic densities (P, 2) at the probes of some pairs."""
+    def superposed_density(self, pairs: ProbePairs) -> np.ndarray:
+        """Superposed atomic densities (P, 2) in e/Å³ at the probes of `pairs`."""
         return self.model.superposition.sum(pairs, self.species)
 
 
-def physical(values_e_A3: np.ndarray) -> np.ndarray:
-    """Total and spin (…, 2) with both spin densities non-negative: total ≥ 0, |spin| ≤ total."""
+def clip_to_physical(values_e_A3: np.ndarray) -> np.ndarray:
+    """Total and spin (…, 2), clipped so that both spin densities are non-negative: total ≥ 0, |spin| ≤ total."""
     total = np.maximum(values_e_A3[..., 0], 0.0)
     return np.stack([total, np.clip(values_e_A3[..., 1], -total, total)], axis=-1)
 
 
-def save_density_model(path: str | Path, model: DensityModel, about: dict[str, Any]) -> None:
-    """Write a model, atomically; `about` is plain data: checksums, history, errors."""
+def save_density_model(path: str | Path, model: DensityModel, metadata: dict[str, Any]) -> None:
+    """Write a model atomically; `metadata` is plain data: checksums, history, errors."""
     state = {key: value.detach().cpu().clone() for key, value in model.network.state_dict().items()}
     record = {
         "format": FORMAT,
@@ -107,13 +107,13 @@ def save_density_model(path: str | Path, model: DensityModel, about: dict[str, A
         "scale_e_A3": model.scale_e_A3.tolist(),
         "valence_e": model.valence_e,
         "plain": model.plain,
-        "about": about,
+        "about": metadata,
     }
     save_record(path, record)
 
 
 def load_density_model(path: str | Path, device: str = "auto") -> tuple[DensityModel, dict[str, Any]]:
-    """Read a model and what is known about it; `device` auto takes a GPU when there is one.
+    """Read a model and its metadata; `device` "auto" uses a GPU if one is available.
 
     Raises:
         DataError: the file is missing, truncated or of another format.

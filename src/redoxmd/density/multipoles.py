@@ -1,4 +1,4 @@
-"""Multipoles of the atoms: what gives the density around an atom the shape of its d orbitals.
+"""Multipoles of the atoms, which give the density around an atom the shape of its d orbitals.
 
 The residual density of V at short range is that of partly filled d orbitals, with angular momenta l = 0, 2 and 4;
 messages of scalars and vectors alone learn it poorly. Each atom therefore carries C signals on a sphere, made from
@@ -29,8 +29,8 @@ def harmonics(vectors: Tensor, l_max: int = L_MAX) -> Tensor:
     """
     x, y, z = vectors.unbind(dim=-1)
     squared = (vectors * vectors).sum(dim=-1)
-    one = torch.ones_like(x)
-    cosine, sine = [one], [torch.zeros_like(x)]
+    unity = torch.ones_like(x)
+    cosine, sine = [unity], [torch.zeros_like(x)]
     for _ in range(l_max):
         cosine, sine = (
             [*cosine, x * cosine[-1] - y * sine[-1]],
@@ -38,23 +38,23 @@ def harmonics(vectors: Tensor, l_max: int = L_MAX) -> Tensor:
         )
     legendre: dict[tuple[int, int], Tensor] = {}
     for m in range(l_max + 1):
-        legendre[m, m] = one * math.prod(range(1, 2 * m, 2))
+        legendre[m, m] = unity * math.prod(range(1, 2 * m, 2))
         for degree in range(m + 1, l_max + 1):
             value = (2 * degree - 1) * z * legendre[degree - 1, m]
             if degree > m + 1:
                 value = value - (degree + m - 1) * squared * legendre[degree - 2, m]
             legendre[degree, m] = value / (degree - m)
-    parts = []
+    components = []
     for degree in range(l_max + 1):
         for m in range(-degree, degree + 1):
             ratio = math.factorial(degree - abs(m)) / math.factorial(degree + abs(m))
             norm = math.sqrt(ratio * (2 if m else 1))
-            parts.append(norm * legendre[degree, abs(m)] * (sine[-m] if m < 0 else cosine[m]))
-    return torch.stack(parts, dim=-1)
+            components.append(norm * legendre[degree, abs(m)] * (sine[-m] if m < 0 else cosine[m]))
+    return torch.stack(components, dim=-1)
 
 
-def degree_of(l_max: int = L_MAX) -> Tensor:
-    """L of each component ((l_max + 1)²,)."""
+def component_degrees(l_max: int = L_MAX) -> Tensor:
+    """Degree l of each component ((l_max + 1)²,)."""
     return torch.tensor([degree for degree in range(l_max + 1) for _ in range(2 * degree + 1)])
 
 
@@ -72,36 +72,36 @@ def sphere_quadrature(degree: int) -> tuple[np.ndarray, np.ndarray]:
 class SphereProduct(nn.Module):
     """Product of signals given by their components: evaluated on the sphere, multiplied, projected up to L_MAX.
 
-    The quadrature is exact for it, so rotations of the factors rotate the product.
+    The quadrature is exact for this product, so that rotations of the factors rotate the product.
     """
 
     def __init__(self) -> None:
         super().__init__()
         points, weights = sphere_quadrature(3 * L_MAX)
         values = harmonics(torch.from_numpy(points))
-        degree = degree_of()
+        degree = component_degrees()
         # Projection: ∫ f Y_lm/∫ Y_lm², and ∫ Y_lm² = 1/(2l + 1) under this normalisation.
-        back = values * torch.from_numpy(weights)[:, None] * (2 * degree + 1)
-        # Constants, not buffers: a network that passes through single precision keeps them exact.
-        self._on_sphere, self._back = values.t().contiguous(), back
+        projection = values * torch.from_numpy(weights)[:, None] * (2 * degree + 1)
+        # Constants, not buffers: they stay exact when the network is converted to single precision and back.
+        self._on_sphere, self._projection = values.t().contiguous(), projection
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
         """Components (…, M) of the product of signals (…, M)."""
-        on_sphere, back = self._on_sphere.to(first), self._back.to(first)
-        product: Tensor = ((first @ on_sphere) * (second @ on_sphere)) @ back
+        on_sphere, projection = self._on_sphere.to(first), self._projection.to(first)
+        product: Tensor = ((first @ on_sphere) * (second @ on_sphere)) @ projection
         return product
 
 
 class Multipoles(nn.Module):
     """Signals T (n, C, M) of every atom, M = (L_MAX + 1)², equivariant under rotation and inversion.
 
-    A_c,lm = Σ_j W_c,l(r_ij)·φ_c(s_j)·Y_lm(r̂_ij); T mixes A, A·A and A·A·A, each weighted by gates that see the
-    atom's scalars and the invariants Σ_m of A and of the products.
+    A_c,lm = Σ_j W_c,l(r_ij)·φ_c(s_j)·Y_lm(r̂_ij); T mixes A, A·A and A·A·A, each weighted by gates, functions
+    of the scalars of the atom and of the invariants Σ_m of A and of the products.
 
     Args:
         features: width F of the atoms' scalars.
         channels: C.
-        radial: the atoms' radial basis.
+        radial: radial basis of the atoms.
     """
 
     degree: Tensor
@@ -119,7 +119,7 @@ class Multipoles(nn.Module):
         self.gates = nn.Sequential(
             nn.Linear(features + invariants, features), nn.SiLU(), nn.Linear(features, invariants)
         )
-        self.register_buffer("degree", degree_of(), persistent=False)
+        self.register_buffer("degree", component_degrees(), persistent=False)
 
     def forward(self, graph: Graph, scalars: Tensor) -> Tensor:
         """Signals of the atoms of a graph whose scalars are (n, F)."""
@@ -141,9 +141,9 @@ class Multipoles(nn.Module):
         collected = terms.new_zeros(len(scalars), *terms.shape[1:]).index_add(0, graph.receiver, terms)
         return NEIGHBOUR_SCALE * collected
 
-    def _mixed(self, signals: Tensor, which: int) -> Tensor:
-        """Channels mixed by a matrix per l."""
-        mixed: Tensor = torch.einsum("ncm,mcd->ndm", signals, self.mixes[which][self.degree])
+    def _mixed(self, signals: Tensor, matrix: int) -> Tensor:
+        """Signals (n, C, M) with their channels mixed by the matrices of one mix, one for each l."""
+        mixed: Tensor = torch.einsum("ncm,mcd->ndm", signals, self.mixes[matrix][self.degree])
         return mixed
 
     def _sum_over_m(self, products: Tensor) -> Tensor:
@@ -154,7 +154,8 @@ class Multipoles(nn.Module):
 class MultipoleBasis(nn.Module):
     """Radial functions times harmonics of the direction atom → probe, R_k(r)·Y_lm: (…, K·M).
 
-    R_k = (1 − r²/r_m²)³·cos(kπ·x(r)) with x = asinh(r/a)/asinh(r_m/a): finest at the nucleus, ending at reach r_m.
+    R_k = (1 − r²/r_m²)³·cos(kπ·x(r)) with x = asinh(r/a)/asinh(r_m/a): the resolution is finest at the nucleus and the
+    functions end at the distance r_m.
     """
 
     FINEST_A = 0.5
@@ -178,17 +179,17 @@ class MultipoleBasis(nn.Module):
 
 
 class MultipoleMessage(nn.Module):
-    """Features (R, C) of probes, Σ_j Σ_l W_c,l(r)·Σ_m T_j,c,lm·Y_lm(r̂): one product with the probes' basis."""
+    """Features (R, C) of probes, Σ_j Σ_l W_c,l(r)·Σ_m T_j,c,lm·Y_lm(r̂), as one product with the basis of the probes."""
 
     degree: Tensor
 
     def __init__(self, channels: int, size: int) -> None:
         super().__init__()
         self.filters = nn.Parameter(torch.randn(size, L_MAX + 1, channels) / size**0.5)
-        self.register_buffer("degree", degree_of(), persistent=False)
+        self.register_buffer("degree", component_degrees(), persistent=False)
 
     def encode(self, signals: Tensor) -> Tensor:
-        """What atoms with signals (n, C, M) send: (n, K·M, C)."""
+        """Messages (n, K·M, C) of atoms with signals (n, C, M)."""
         weights = self.filters[:, self.degree]
-        sent = weights[None] * signals.transpose(1, 2)[:, None]
-        return sent.flatten(1, 2)
+        messages = weights[None] * signals.transpose(1, 2)[:, None]
+        return messages.flatten(1, 2)

@@ -1,7 +1,7 @@
-"""The density network: equivariant DeepDFT, written so that a block of probes is a few matrix products.
+"""The density network: equivariant DeepDFT, arranged so that a block of probes takes a few matrix products.
 
 After Jørgensen and Bhowmik (npj Comput. Mater. 8, 183, 2022) and section 2.5 of the paper: atoms exchange messages as
-in the potential; probes, points in space, receive messages from the atoms of every layer and send none.
+in the potential; probes (points in space) receive messages from the atoms of every layer and send none.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ from redoxmd.model.graph import Graph
 from redoxmd.model.radial import envelope
 from redoxmd.model.representation import Representation
 
-# Length below which the radial resolution is finest, Å; and below which directions fade, so that a probe on top of a
-# nucleus is no singularity.
+# Below RESOLUTION_A the radial resolution is finest. Below FADE_A direction vectors vanish, which avoids a singularity
+# at the nuclei.
 RESOLUTION_A = 1.0
 FADE_A = 0.1
 # Channels and radial functions of the multipoles.
 CHANNELS, MULTIPOLE_FUNCTIONS = 32, 8
-# A probe has a vector for every so many scalars.
+# Number of scalars of a probe for each of its vectors.
 VECTOR_SHARE = 4
 
 
 @dataclass(frozen=True)
 class ProbeBlock:
-    """R probes and the C atoms in their reach, every image of an atom summed into its column.
+    """R probes and the C atoms within the cutoff; all periodic images of an atom are summed in one column.
 
     Attributes:
         columns: (C,) atom of each column.
         basis: (R, C·K) Σ_images R_k(r).
         directed: (3, R, C·K), contiguous, Σ_images R_k(r)·r̂, r̂ from the probe to the atom.
         near_columns: (N,) atom of each column of multipoles.
-        multipoles: (R, N·K'·M) Σ_images R_k(r)·Y_lm(r̂) of the atoms close by.
+        multipoles: (R, N·K'·M) Σ_images R_k(r)·Y_lm(r̂) of the atoms within the multipole cutoff.
     """
 
     columns: Tensor
@@ -49,16 +49,16 @@ class ProbeBlock:
 
 
 @dataclass(frozen=True)
-class Sent:
-    """What the atoms of one layer send to any probe: filter weights times features, W_k∘φ.
+class AtomMessages:
+    """Messages of the atoms of one layer to any probe: filter weights times features, W_k∘φ.
 
     Attributes:
-        carried: (n, K, F + 3V) to scalars and to the three components of vectors.
-        directions: (n, K, V) along the direction to the atom.
+        features: (n, K, F + 3V) added to scalars and to the three components of vectors.
+        directional: (n, K, V) added along the direction to the atom.
     """
 
-    carried: Tensor
-    directions: Tensor
+    features: Tensor
+    directional: Tensor
 
 
 @dataclass(frozen=True)
@@ -70,14 +70,14 @@ class Encoded:
         multipoles: (n, K'·M, C).
     """
 
-    layers: list[Sent]
+    layers: list[AtomMessages]
     multipoles: Tensor
 
 
 class ProbeBasis(nn.Module):
     """Radial functions of the distance probe–atom, R_k(r) = u(r)·cos(kπ·x(r)), x = asinh(r/a)/asinh(r_c/a).
 
-    A cosine series in a coordinate that is finer near nuclei; u is the envelope of the potential's basis.
+    A cosine series in a coordinate with finer resolution near nuclei; u is the envelope of the basis of the potential.
     """
 
     def __init__(self, size: int, cutoff_A: float) -> None:
@@ -87,7 +87,7 @@ class ProbeBasis(nn.Module):
         self._stretch = math.pi / math.asinh(cutoff_A / RESOLUTION_A)
 
     def forward(self, vectors_A: Tensor) -> tuple[Tensor, Tensor]:
-        """Basis (…, K) of vectors (…, 3) from probes to atom images, and the faded unit vectors (…, 3)."""
+        """Basis (…, K) of vectors (…, 3) from probes to images, and unit vectors (…, 3) that vanish at the nuclei."""
         squared = (vectors_A * vectors_A).sum(dim=-1)
         distance = torch.sqrt(squared)
         x = torch.asinh(distance / RESOLUTION_A) * self._stretch
@@ -99,9 +99,9 @@ class ProbeBasis(nn.Module):
 class ProbeInteraction(nn.Module):
     """Messages to probes: Δs = Σ_j W_s∘φ_s(s_j), Δv = Σ_j W_v∘φ_v(s_j)∘Pμ_j + W_r∘φ_r(s_j) r̂_j, W = Σ_k w_k R_k(r).
 
-    The filter weights are multiplied into the atoms' features once per structure (`encode`); what is left for each
-    probe is one product of its basis values with them. Probes carry V < F vectors (P projects onto them): most of the
-    cost is in vectors, most of the angular resolution in the multipoles.
+    The filter weights are multiplied into the features of the atoms once per structure (`encode`); each probe then
+    takes one product of its basis values with these messages. Probes have V < F vectors (P projects onto them): vectors
+    dominate the cost, and the multipoles provide most of the angular resolution.
     """
 
     def __init__(self, features: int, vectors: int, radial_functions: int) -> None:
@@ -111,25 +111,27 @@ class ProbeInteraction(nn.Module):
         self.narrow = nn.Linear(features, vectors, bias=False)
         self.filters = nn.Parameter(torch.randn(radial_functions, sum(self.widths)) / radial_functions**0.5)
 
-    def encode(self, scalars: Tensor, vectors: Tensor) -> Sent:
-        """What atoms with states s (n, F) and μ (n, 3, F) send."""
+    def encode(self, scalars: Tensor, vectors: Tensor) -> AtomMessages:
+        """Messages of atoms with states s (n, F) and μ (n, 3, F)."""
         phi_s, phi_v, phi_r = self.phi(scalars)[:, None].split(self.widths, dim=2)
         w_s, w_v, w_r = self.filters.split(self.widths, dim=1)
-        along = (w_v[:, None] * (phi_v * self.narrow(vectors))[:, None]).flatten(2)
-        return Sent(torch.cat([w_s * phi_s, along], dim=2), w_r * phi_r)
+        vector_messages = (w_v[:, None] * (phi_v * self.narrow(vectors))[:, None]).flatten(2)
+        return AtomMessages(torch.cat([w_s * phi_s, vector_messages], dim=2), w_r * phi_r)
 
-    def forward(self, scalars: Tensor, vectors: Tensor, sent: Sent, block: ProbeBlock) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, scalars: Tensor, vectors: Tensor, messages: AtomMessages, block: ProbeBlock
+    ) -> tuple[Tensor, Tensor]:
         """Probe states s (R, F) and v (3, R, V) with the messages added."""
-        # Two plain products: batched ones of this shape run at a fifth of the speed on a CPU.
-        carried = block.basis @ sent.carried[block.columns].flatten(0, 1)
-        along = block.directed.flatten(0, 1) @ sent.directions[block.columns].flatten(0, 1)
+        # Two separate products: batched products of this shape run at a fifth of the speed on a CPU.
+        summed = block.basis @ messages.features[block.columns].flatten(0, 1)
+        directional = block.directed.flatten(0, 1) @ messages.directional[block.columns].flatten(0, 1)
         features, width = self.widths[:2]
-        carried_v = carried[:, features:].unflatten(1, (3, width)).transpose(0, 1)
-        return scalars + carried[:, :features], vectors + along.view_as(vectors) + carried_v
+        vector_sum = summed[:, features:].unflatten(1, (3, width)).transpose(0, 1)
+        return scalars + summed[:, :features], vectors + directional.view_as(vectors) + vector_sum
 
 
 class ProbeUpdate(nn.Module):
-    """The probe-wise update: with u = Uv and w = Wv, [Δs, g] = MLP(s, |w|, ⟨u, w⟩) and Δv = g∘u; no Δv in the last."""
+    """Probe-wise update [Δs, g] = MLP(s, |w|, ⟨u, w⟩), Δv = g∘u with u = Uv and w = Wv; the last layer has no Δv."""
 
     def __init__(self, features: int, vectors: int, last: bool) -> None:
         super().__init__()
@@ -149,16 +151,16 @@ class ProbeUpdate(nn.Module):
 
 
 class DensityNetwork(nn.Module):
-    """Two numbers at every probe, total and spin, in units of the training targets' spread.
+    """Total and spin density at every probe, in units of the standard deviation of the training targets.
 
     Args:
-        elements: sorted atomic numbers the model knows.
+        elements: sorted atomic numbers of the training elements.
         features: width F of atoms and probes.
         layers: interactions L.
-        cutoff_A: reach of messages, between atoms and to probes (Å).
-        radial_functions: size K of the atoms' radial basis.
-        probe_functions: size of the probes' radial basis.
-        multipole_reach_A: how far multipoles shape the density (Å).
+        cutoff_A: cutoff of messages between atoms and to probes (Å).
+        radial_functions: size K of the radial basis of atoms.
+        probe_functions: size of the radial basis of probes.
+        multipole_reach_A: cutoff of multipoles (Å).
     """
 
     def __init__(
@@ -199,12 +201,12 @@ class DensityNetwork(nn.Module):
 
     @property
     def elements(self) -> list[int]:
-        """Atomic numbers the model knows, sorted."""
+        """Sorted atomic numbers of the training elements."""
         return self.atoms.elements
 
     @property
     def cutoff_A(self) -> float:
-        """Reach of messages in Å."""
+        """Cutoff of messages in Å."""
         return self.atoms.cutoff_A
 
     @property
@@ -214,7 +216,7 @@ class DensityNetwork(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device of the weights."""
         return self.atoms.device
 
     def encode(self, graph: Graph) -> Encoded:
@@ -228,8 +230,8 @@ class DensityNetwork(nn.Module):
         near = block.multipoles @ encoded.multipoles[block.near_columns].flatten(0, 1)
         scalars = self.near_input(near)
         vectors = scalars.new_zeros(3, len(scalars), self.probe_vectors)
-        for message, update, sent in zip(self.messages, self.updates, encoded.layers, strict=True):
-            scalars, vectors = message(scalars, vectors, sent, block)
+        for interaction, update, messages in zip(self.messages, self.updates, encoded.layers, strict=True):
+            scalars, vectors = interaction(scalars, vectors, messages, block)
             scalars, vectors = update(scalars, vectors)
         out: Tensor = self.readout(scalars) + self.direct(near)
         return out

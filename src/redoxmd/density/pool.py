@@ -1,4 +1,4 @@
-"""Grid points of a structure held in memory, from which training draws."""
+"""Grid points of a structure in memory, from which training draws."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from redoxmd.model.graph import Graph, build_graph, species_index
 
 
 class PointPool:
-    """One structure with a pool of its grid points in memory: everywhere and near the redox atoms.
+    """One structure with a pool of its grid points in memory, drawn from the whole cell and near the redox atoms.
 
     Args:
-        density: reference.
-        elements: of the network.
-        cutoff_A: of the network.
-        redox: (m,) indices of the atoms whose surroundings are favoured; none leaves all points uniform.
+        density: reference density.
+        elements: elements of the network.
+        cutoff_A: cutoff of the network.
+        redox: (m,) indices of atoms around which extra points are drawn; if empty, all points are uniform.
         settings: section `density`.
-        rng: draws the pool.
+        rng: random generator of the pool.
     """
 
     def __init__(
@@ -36,11 +36,11 @@ class PointPool:
         rng: np.random.Generator,
     ) -> None:
         count = settings.points_per_density
-        parts = [points_uniform(density, count, rng)]
+        groups = [points_uniform(density, count, rng)]
         if len(redox):
-            parts.append(points_near(density, density.positions_A[redox], settings.redox_radius_A, count, rng))
-        self.sizes = [len(part) for part in parts]
-        index = np.concatenate(parts)
+            groups.append(points_near(density, density.positions_A[redox], settings.redox_radius_A, count, rng))
+        self.sizes = [len(group) for group in groups]
+        index = np.concatenate(groups)
         self.points_A = grid_points(density, index)
         self.values_e_A3 = values_at(density, index)
         self.graph: Graph = build_graph(density.atoms, elements, cutoff_A).to("cpu", torch.float32)
@@ -48,13 +48,13 @@ class PointPool:
         self.species = species_index(density.numbers, elements)
 
     def draw(self, count: int, near_fraction: float, rng: np.random.Generator) -> np.ndarray:
-        """Indices of points: a share of them near the redox atoms, where there are any."""
+        """Random indices of pool points; a share `near_fraction` lies near the redox atoms if there are any."""
         near = round(count * near_fraction) if len(self.sizes) > 1 else 0
-        parts = [rng.integers(0, self.sizes[0], count - near)]
+        chosen = [rng.integers(0, self.sizes[0], count - near)]
         if near:
-            parts.append(self.sizes[0] + rng.integers(0, self.sizes[1], near))
-        return np.concatenate(parts)
+            chosen.append(self.sizes[0] + rng.integers(0, self.sizes[1], near))
+        return np.concatenate(chosen)
 
-    def pairs(self, chosen: np.ndarray, reach_A: float) -> ProbePairs:
-        """Pairs of the chosen points with the atoms."""
-        return scattered_pairs(self.points_A[chosen], self.images, reach_A)
+    def pairs(self, chosen: np.ndarray, cutoff_A: float) -> ProbePairs:
+        """Pairs of the chosen points with atoms within the cutoff."""
+        return scattered_pairs(self.points_A[chosen], self.images, cutoff_A)

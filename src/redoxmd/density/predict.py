@@ -1,4 +1,4 @@
-"""Densities on grids, brick by brick: memory stays bounded and the cost is linear in atoms and in points."""
+"""Predict densities on grids in blocks of points (bricks): bounded memory, cost linear in atoms and in grid points."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from ase import Atoms
 
 from redoxmd.density.cores import integrate_cores, sphere_points
 from redoxmd.density.grid import Density
-from redoxmd.density.model import DensityModel, EncodedAtoms, physical
+from redoxmd.density.model import DensityModel, EncodedAtoms, clip_to_physical
 from redoxmd.density.probes import AtomImages, local_block
 
-# Edge of a brick in points: probes that share their neighbours. Larger ones keep a GPU busy.
+# Edge of a brick in grid points; the probes of a brick share their neighbours. A GPU needs larger bricks for full load.
 BRICK_POINTS = {"cpu": 8, "cuda": 20}
 
 
 @dataclass(frozen=True)
 class Region:
-    """Where the network is asked; elsewhere the superposed atoms stand in (the paper's region of interest).
+    """Region of interest of the paper: the network is evaluated inside, superposed atoms are used outside.
 
     Attributes:
         atoms: (m,) indices of the atoms of interest.
-        radius_A: around each of them.
+        radius_A: radius of the sphere around each of them.
     """
 
     atoms: np.ndarray
@@ -33,7 +33,7 @@ class Region:
 
 
 def grid_shape(cell_A: np.ndarray, spacing_A: float) -> tuple[int, int, int]:
-    """Even numbers of points no farther apart than the spacing along each axis."""
+    """Smallest even numbers of grid points whose spacing along each axis is at most `spacing_A`, not below 4."""
     lengths = np.linalg.norm(cell_A, axis=1)
     a, b, c = (max(4, 2 * int(np.ceil(length / spacing_A / 2))) for length in lengths)
     return a, b, c
@@ -49,30 +49,30 @@ def predict_density(
 ) -> Density:
     """Total and spin density of a periodic structure on a grid.
 
-    The cores are integrated exactly (`cores.integrate_cores`), both spin densities are kept non-negative, and the
-    rest of the electron count is put right by a factor, which `correction` records.
+    The cores are integrated exactly (`cores.integrate_cores`), both spin densities are clipped to non-negative values,
+    and a factor, recorded as `correction`, corrects the remaining error of the number of electrons.
 
     Args:
-        model: the model.
-        atoms: any structure of elements the model knows.
+        model: density model.
+        atoms: structure; its elements must be those of the training set.
         shape: grid points along each axis; see `grid_shape`.
-        region: where to ask the network; everywhere when None.
-        exact_electrons: scale to the valence electrons, outside the region where there is one.
-        moment_muB: known total moment; what the spin lacks of it is added in proportion to |spin|. None: as predicted.
+        region: region in which the network is evaluated; None: everywhere.
+        exact_electrons: scale to the number of valence electrons, with a region only outside of it.
+        moment_muB: total moment, to which the spin is corrected in proportion to |spin|. None: as predicted.
     """
     encoded = EncodedAtoms(model, atoms)
     grids = np.empty((*shape, 2))
-    wanted = None if region is None else region_mask(atoms, shape, region)
-    images = AtomImages(atoms.positions, encoded.cell_A, _image_reach(model, shape, encoded.cell_A))
+    inside = None if region is None else region_mask(atoms, shape, region)
+    images = AtomImages(atoms.positions, encoded.cell_A, _image_cutoff(model, shape, encoded.cell_A))
     for brick in _bricks(shape, BRICK_POINTS[model.network.device.type]):
-        _fill(grids, brick, encoded, images, wanted)
-    grids = physical(grids)
+        _fill(grids, brick, encoded, images, inside)
+    grids = clip_to_physical(grids)
     integrate_cores(grids, encoded.cell_A, atoms.positions, encoded.species, model.superposition)
     voxel = abs(np.linalg.det(encoded.cell_A)) / np.prod(shape)
     valence = model.valence_of(atoms.numbers)
     correction = float(valence.sum() / (grids[..., 0].sum() * voxel))
     if exact_electrons:
-        _scale(grids, valence.sum() / voxel, wanted)
+        _scale(grids, valence.sum() / voxel, inside)
     if moment_muB is not None:
         grids[..., 1] += _missing_moment(grids, moment_muB, voxel)
     return Density(
@@ -89,17 +89,17 @@ def predict_density(
     )
 
 
-def _scale(grids: np.ndarray, wanted_sum: float, inside: np.ndarray | None) -> None:
-    """Scale the density to its sum; with a region only outside of it, where superposed atoms are off by a percent."""
+def _scale(grids: np.ndarray, target_sum: float, inside: np.ndarray | None) -> None:
+    """Scale the density to a sum, in place; with a region only outside, where superposed atoms err by a percent."""
     if inside is None:
-        grids *= wanted_sum / grids[..., 0].sum()
+        grids *= target_sum / grids[..., 0].sum()
         return
-    within = grids[inside, 0].sum()
-    grids[~inside] *= (wanted_sum - within) / max(grids[~inside, 0].sum(), 1e-30)
+    sum_inside = grids[inside, 0].sum()
+    grids[~inside] *= (target_sum - sum_inside) / max(grids[~inside, 0].sum(), 1e-30)
 
 
 def region_mask(atoms: Atoms, shape: tuple[int, int, int], region: Region) -> np.ndarray:
-    """Points (nx, ny, nz) of a region."""
+    """Whether each grid point (nx, ny, nz) lies in a region."""
     mask = np.zeros(shape, dtype=bool)
     for atom in region.atoms:
         index, _ = sphere_points(shape, np.asarray(atoms.cell), atoms.positions[atom], region.radius_A)
@@ -108,15 +108,15 @@ def region_mask(atoms: Atoms, shape: tuple[int, int, int], region: Region) -> np
 
 
 def _missing_moment(grids: np.ndarray, moment_muB: float, voxel_A3: float) -> np.ndarray:
-    size = np.abs(grids[..., 1])
-    added: np.ndarray = (moment_muB / voxel_A3 - grids[..., 1].sum()) * size / max(size.sum(), 1e-30)
-    return added
+    weight = np.abs(grids[..., 1])
+    spin: np.ndarray = (moment_muB / voxel_A3 - grids[..., 1].sum()) * weight / max(weight.sum(), 1e-30)
+    return spin
 
 
 def grid_filler(encoded: EncodedAtoms, shape: tuple[int, int, int], bricks: int) -> tuple[Callable[[], object], int]:
-    """A function that predicts the first bricks of a grid, and the number of their points: for timing."""
+    """A function that predicts the first bricks of a grid, and their number of points, for benchmarks."""
     grids = np.empty((*shape, 2))
-    images = AtomImages(encoded.atoms.positions, encoded.cell_A, _image_reach(encoded.model, shape, encoded.cell_A))
+    images = AtomImages(encoded.atoms.positions, encoded.cell_A, _image_cutoff(encoded.model, shape, encoded.cell_A))
     chosen = list(_bricks(shape, BRICK_POINTS[encoded.model.network.device.type]))[:bricks]
     points = sum(int(np.prod([s.stop - s.start for s in brick])) for brick in chosen)
 
@@ -128,18 +128,18 @@ def grid_filler(encoded: EncodedAtoms, shape: tuple[int, int, int], bricks: int)
 
 
 def _bricks(shape: tuple[int, int, int], edge: int) -> Iterator[tuple[slice, ...]]:
-    pieces = [[slice(start, min(start + edge, size)) for start in range(0, size, edge)] for size in shape]
-    yield from product(*pieces)
+    slices = [[slice(start, min(start + edge, size)) for start in range(0, size, edge)] for size in shape]
+    yield from product(*slices)
 
 
 def _brick_radius(shape: tuple[int, int, int], cell_A: np.ndarray, edge: int) -> float:
-    """Largest distance of a brick's point from its centre."""
+    """Largest distance of a grid point of a brick from the centre of the brick."""
     signs = np.array([[1, a, b] for a in (1, -1) for b in (1, -1)])
     half = signs * (edge - 1) / 2 / np.array(shape) @ cell_A
     return float(np.linalg.norm(half, axis=1).max())
 
 
-def _image_reach(model: DensityModel, shape: tuple[int, int, int], cell_A: np.ndarray) -> float:
+def _image_cutoff(model: DensityModel, shape: tuple[int, int, int], cell_A: np.ndarray) -> float:
     edge = BRICK_POINTS[model.network.device.type]
     return model.network.cutoff_A + _brick_radius(shape, cell_A, edge)
 
@@ -150,7 +150,7 @@ def _fill(
     brick: tuple[slice, ...],
     encoded: EncodedAtoms,
     images: AtomImages,
-    wanted: np.ndarray | None,
+    inside: np.ndarray | None,
 ) -> None:
     """Predict one brick of the grid."""
     network, superposition = encoded.model.network, encoded.model.superposition
@@ -158,19 +158,19 @@ def _fill(
     points = index / np.array(grids.shape[:3]) @ encoded.cell_A
     centre = (points[0] + points[-1]) / 2
     radius = float(np.linalg.norm(points - centre, axis=1).max())
-    found = images.near(centre, network.cutoff_A + radius)
-    atom = images.atom[found]
-    vectors = torch.from_numpy(images.positions_A[found] - points[:, None])
+    near_images = images.near(centre, network.cutoff_A + radius)
+    atom = images.atom[near_images]
+    vectors = torch.from_numpy(images.positions_A[near_images] - points[:, None])
     vectors = vectors.to(network.device, network.dtype)
     distance = vectors.norm(dim=2)
     species = torch.from_numpy(encoded.species[atom]).to(network.device)
     values = superposition.profiles(distance, species).sum(dim=1).cpu().double().numpy()
-    chosen = np.ones(len(points), dtype=bool) if wanted is None else wanted[brick].ravel()
+    chosen = np.ones(len(points), dtype=bool) if inside is None else inside[brick].ravel()
     if chosen.any():
         near = np.flatnonzero(
-            np.linalg.norm(images.positions_A[found] - centre, axis=1) < network.near_basis.reach_A + radius
+            np.linalg.norm(images.positions_A[near_images] - centre, axis=1) < network.near_basis.reach_A + radius
         )
         block = local_block(vectors if chosen.all() else vectors[chosen], atom, near, network)
-        residual = network(encoded.sent, block).cpu().double().numpy() * encoded.model.scale_e_A3
+        residual = network(encoded.encoding, block).cpu().double().numpy() * encoded.model.scale_e_A3
         values[chosen] = residual if encoded.model.plain else values[chosen] + residual
     grids[brick] = values.reshape(*[s.stop - s.start for s in brick], 2)

@@ -1,6 +1,6 @@
-"""Random grid points of a density, everywhere or near chosen atoms, and the values there.
+"""Random grid points of a density, in the whole cell or near chosen atoms, and the density values at grid points.
 
-The grid point nearest to a nucleus is left out: it may fall into a cusp narrower than any grid (see `cores`).
+The grid point nearest to each nucleus is excluded: it may lie in a cusp narrower than any grid spacing (see `cores`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ def nucleus_points(density: Density) -> np.ndarray:
 
 
 def points_uniform(density: Density, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Grid indices (about count, 3), every point but those at the nuclei as likely."""
+    """Grid indices (about count, 3), uniform over the cell without the points at nuclei."""
     index = np.stack([rng.integers(0, size, count) for size in density.shape], axis=1)
     return index[~_at_nucleus(density, index)]
 
@@ -26,7 +26,7 @@ def points_uniform(density: Density, count: int, rng: np.random.Generator) -> np
 def points_near(
     density: Density, centres_A: np.ndarray, radius_A: float, count: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Grid indices (about count, 3), uniform in the spheres around centres (m, 3), without those at the nuclei."""
+    """Grid indices (about count, 3), uniform in spheres around centres (m, 3), without the points at nuclei."""
     direction = rng.standard_normal((count, 3))
     direction /= np.linalg.norm(direction, axis=1)[:, None]
     offset = direction * (radius_A * rng.random(count) ** (1 / 3))[:, None]
@@ -37,8 +37,7 @@ def points_near(
 
 def _at_nucleus(density: Density, index: np.ndarray) -> np.ndarray:
     flat, nuclei = (np.ravel_multi_index(tuple(i.T), density.shape) for i in (index, nucleus_points(density)))
-    found: np.ndarray = np.isin(flat, nuclei)
-    return found
+    return np.isin(flat, nuclei)
 
 
 def grid_points(density: Density, index: np.ndarray) -> np.ndarray:
@@ -49,5 +48,5 @@ def grid_points(density: Density, index: np.ndarray) -> np.ndarray:
 
 def values_at(density: Density, index: np.ndarray) -> np.ndarray:
     """Total and spin (P, 2) in e/Å³ at grid indices (P, 3)."""
-    place = tuple(index.T)
-    return np.stack([density.total_e_A3[place], density.spin_e_A3[place]], axis=1).astype(float)
+    points = tuple(index.T)
+    return np.stack([density.total_e_A3[points], density.spin_e_A3[points]], axis=1).astype(float)

@@ -1,4 +1,4 @@
-"""Training and prediction outside the workflow: stores and frames of one's own."""
+"""Train and apply density models outside the workflow, on the stores and frames of a user."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ase.io.formats import filetype
 from redoxmd.config import load_config
 from redoxmd.config.sections import Config
 from redoxmd.density.dataset import index_densities
-from redoxmd.density.evaluation import density_errors, few_of_training
+from redoxmd.density.evaluation import density_errors, evaluation_subset
 from redoxmd.density.grid import Density
 from redoxmd.density.model import load_density_model, save_density_model
 from redoxmd.density.predict import grid_shape, predict_density
@@ -35,7 +35,7 @@ logger = logging.getLogger("redoxmd")
 
 
 def config_or_defaults(path: Path | None) -> Config:
-    """A config file, or all defaults."""
+    """The settings of a config file; the defaults without a file."""
     return Config() if path is None else load_config(path)
 
 
@@ -49,11 +49,13 @@ def log_to_terminal() -> None:
 
 
 def train_on_stores(stores: Sequence[Path], folder: Path, config: Path | None, test: Sequence[str]) -> list[str]:
-    """Train a density model on stores and write model.pt, history.csv, errors.csv and dataset.json; errors in words.
+    """Train a density model on stores and write model.pt, history.csv, errors.csv and dataset.json.
 
-    Frames and configurations of the config's `train.exclude` are left out.
+    Frames and configurations of `train.exclude` in the config are excluded. An interrupted training continues when the
+    function is called again with the same stores and settings.
 
-    An interrupted training goes on when called again with the same stores and settings.
+    Returns:
+        One line of text per set with its mean errors.
     """
     log_to_terminal()
     settings = config_or_defaults(config)
@@ -63,15 +65,15 @@ def train_on_stores(stores: Sequence[Path], folder: Path, config: Path | None, t
         test,
         settings.density.validation_fraction,
         settings.seed,
-        left_out=settings.train.exclude,
+        excluded=settings.train.exclude,
         validation_configurations=settings.train.validation_configurations,
     )
     record = [index.record(), [file_sha256(store) for store in stores], settings.density.model_dump(mode="json"), seed]
     checkpoint = Checkpoint(folder / "state", record)
     redox = atomic_numbers[settings.structures.redox_element]
-    parts = index.part("train"), index.part("validation")
-    result = train_density(*parts, redox, settings.density, seed, checkpoint)
-    errors = density_errors(result.model, few_of_training(index, EVALUATED, seed), seed)
+    training, validation = index.subset("train"), index.subset("validation")
+    result = train_density(training, validation, redox, settings.density, seed, checkpoint)
+    errors = density_errors(result.model, evaluation_subset(index, EVALUATED, seed), seed)
     save_density_model(folder / "model.pt", result.model, {"history": result.history, "best_step": result.best_step})
     write_json(folder / "dataset.json", index.record())
     for name, table in (("history", pd.DataFrame(result.history)), ("errors", errors)):
@@ -83,7 +85,7 @@ def train_on_stores(stores: Sequence[Path], folder: Path, config: Path | None, t
 
 
 def predict_frames(model: Path, frames: Path, store: Path, spacing_A: float, every: int) -> list[str]:
-    """Predict the density of each `every`-th frame into a store; returns its keys."""
+    """Predict the density of every `every`-th frame and write a store; returns the keys."""
     log_to_terminal()
     density_model, _ = load_density_model(model)
     structures = read_structures(frames)[::every]
@@ -98,10 +100,10 @@ def predict_frames(model: Path, frames: Path, store: Path, spacing_A: float, eve
 
 
 def read_structures(path: Path) -> list[Atoms]:
-    """Frames of a trajectory of redoxmd, or of any file that ASE reads.
+    """Read the frames of a trajectory of redoxmd or of any file that ASE reads.
 
     Raises:
-        DataError: it is neither, or a LAMMPS dump that does not name the elements of its atoms.
+        DataError: the file is neither, or it is a LAMMPS dump without the elements of its atoms.
     """
     if h5py.is_hdf5(path):
         trajectory = read_trajectory(path)
@@ -115,8 +117,8 @@ def read_structures(path: Path) -> list[Atoms]:
         return list(read(path, ":"))
     except Exception as error:
         raise DataError(
-            f"{path}: no structures that ASE can read ({reason_of(error)}); give extended XYZ, a trajectory of redoxmd "
-            "or the like"
+            f"{path}: ASE cannot read structures ({reason_of(error)}); give extended XYZ, a trajectory of redoxmd "
+            "or another format of ASE"
         ) from error
 
 
@@ -126,18 +128,18 @@ def _dump_columns(path: Path) -> str:
 
 
 def as_trajectory(path: Path, frame_fs: float | None) -> Trajectory:
-    """A file of frames as a trajectory; a trajectory of redoxmd as it is.
+    """Read a file of frames as a trajectory; a trajectory of redoxmd is returned unchanged.
 
-    Times and steps are those of the file, `time_fs` and `step` of the frames; where it has none, frames lie `frame_fs`
-    apart, or 1 fs, with a warning, where that is not known either.
+    Times and steps are `time_fs` and `step` of the frames. Without them the frames are `frame_fs` apart; without
+    `frame_fs` they are taken as 1 fs apart, with a warning.
 
     Raises:
-        DataError: atoms or cell change from frame to frame, times do not increase, or the file's times are others than
-            `frame_fs` says.
+        DataError: atoms or cell change from frame to frame, times do not increase, or the times of the file differ
+            from `frame_fs`.
     """
     if h5py.is_hdf5(path):
         trajectory = read_trajectory(path)
-        _refuse_other_interval(path, trajectory.time_fs, frame_fs)
+        _check_interval(path, trajectory.time_fs, frame_fs)
         return trajectory
     frames = read_structures(path)
     first = frames[0]
@@ -153,22 +155,22 @@ def as_trajectory(path: Path, frame_fs: float | None) -> Trajectory:
 
 
 def _times_fs(path: Path, frames: Sequence[Atoms], frame_fs: float | None) -> np.ndarray:
-    """Times (T,) of frames of a file, from the frames themselves if they have them."""
-    given = [float(frame.info["time_fs"]) for frame in frames if "time_fs" in frame.info]
-    if not given:
+    """Times (T,) of the frames: `time_fs` of each frame, else multiples of `frame_fs`."""
+    recorded_fs = [float(frame.info["time_fs"]) for frame in frames if "time_fs" in frame.info]
+    if not recorded_fs:
         if frame_fs is None and len(frames) > 1:
-            logger.warning("%s: frames without time_fs, taken as 1 fs apart; say what is true by --frame-fs", path)
+            logger.warning("%s: frames without time_fs, taken as 1 fs apart; set the interval with --frame-fs", path)
         return np.arange(len(frames)) * (1.0 if frame_fs is None else frame_fs)
-    time_fs = np.array(given)
-    if len(given) < len(frames) or not np.isfinite(time_fs).all() or (np.diff(time_fs) <= 0).any():
-        raise DataError(f"{path}: time_fs is missing in a frame or does not increase; mend it or leave it out of all")
-    _refuse_other_interval(path, time_fs, frame_fs)
+    time_fs = np.array(recorded_fs)
+    if len(recorded_fs) < len(frames) or not np.isfinite(time_fs).all() or (np.diff(time_fs) <= 0).any():
+        raise DataError(f"{path}: time_fs is missing in a frame or does not increase; correct it or remove it")
+    _check_interval(path, time_fs, frame_fs)
     return time_fs
 
 
-def _refuse_other_interval(path: Path, time_fs: np.ndarray, frame_fs: float | None) -> None:
+def _check_interval(path: Path, time_fs: np.ndarray, frame_fs: float | None) -> None:
     if frame_fs is not None and len(time_fs) > 1 and not np.allclose(np.diff(time_fs), frame_fs, rtol=1e-3):
         raise DataError(
-            f"{path}: frames are {time_fs[1] - time_fs[0]:g} fs apart by their own times, --frame-fs says "
-            f"{frame_fs:g}; leave the option out"
+            f"{path}: the frames are {time_fs[1] - time_fs[0]:g} fs apart by their time_fs, but --frame-fs is "
+            f"{frame_fs:g}; omit the option"
         )

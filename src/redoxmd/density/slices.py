@@ -1,8 +1,8 @@
-"""Planes through densities: where they lie, what they show, as arrays and as a table."""
+"""Slices of densities in planes through atoms, as arrays and as a table."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -19,7 +19,7 @@ from redoxmd.files.records import read_json, write_json
 from redoxmd.model.neighbours import find_pairs
 
 SEARCH_A = 4.0
-# Ligands are the atoms up to this multiple of the shortest distance: six around an octahedral site.
+# Ligands are the atoms within this multiple of the shortest distance: six around an octahedral site.
 SHELL = 1.35
 # Ligands in line with the centre span no plane.
 LEAST_SINE = 0.1
@@ -31,13 +31,13 @@ CUBIC = 3
 
 @dataclass(frozen=True)
 class Plane:
-    """A plane with its own axes; a point at (u, v) lies at origin + u·u_axis + v·v_axis.
+    """A plane with axes u and v; point (u, v) lies at origin + u·u_axis + v·v_axis.
 
     Attributes:
         origin_A: (3,) the centre.
         u_axis: (3,) unit vector, towards the nearer ligand.
         v_axis: (3,) unit vector in the plane, perpendicular to u.
-        angle_degrees: between the two ligands, seen from the centre.
+        angle_degrees: angle ligand – centre – ligand.
     """
 
     origin_A: np.ndarray
@@ -53,19 +53,19 @@ class Plane:
 
 
 def plane_through(positions_A: np.ndarray, cell_A: np.ndarray, centre: int) -> Plane:
-    """The plane of an atom and, of its nearest neighbours, the two that make the angle nearest 90°.
+    """The plane of an atom and the two of its nearest neighbours whose angle is nearest to 90°.
 
     Args:
         positions_A: (n, 3).
         cell_A: (3, 3), periodic along all three.
-        centre: index of the atom in the middle.
+        centre: index of the central atom.
 
     Raises:
-        DataError: fewer than two neighbours within 4 Å, or all in a line.
+        DataError: the atom has fewer than two neighbours within 4 Å, or all neighbours lie on a line.
     """
     ligands = _ligands(np.asarray(positions_A, dtype=float), np.asarray(cell_A, dtype=float), centre)
     units = ligands / np.linalg.norm(ligands, axis=1)[:, None]
-    # Equal angles occur in perfect crystals: rounding leaves the choice to the order, nearest first.
+    # Perfect crystals have equal angles: after rounding, the order of distance decides.
     pairs = sorted(combinations(range(len(units)), 2), key=lambda pair: round(abs(units[pair[0]] @ units[pair[1]]), 6))
     if not pairs or np.linalg.norm(np.cross(*units[list(pairs[0])])) < LEAST_SINE:
         raise DataError(f"atom {centre} has no two neighbours within {SEARCH_A:g} Å that span a plane with it")
@@ -76,7 +76,7 @@ def plane_through(positions_A: np.ndarray, cell_A: np.ndarray, centre: int) -> P
 
 
 def _ligands(positions: np.ndarray, cell: np.ndarray, centre: int) -> np.ndarray:
-    """Vectors (m, 3) to the first shell, nearest first."""
+    """Vectors (m, 3) to the atoms of the first shell, nearest first."""
     pairs = find_pairs(positions, cell, np.ones(3, dtype=bool), SEARCH_A)
     vectors = pairs.vectors_A(positions, cell)[pairs.receiver == centre]
     lengths = np.linalg.norm(vectors, axis=1)
@@ -91,8 +91,8 @@ def plane_points(
     """Points (points, points, 3) of a square around the origin, first axis along v."""
     ticks = np.linspace(-size_A / 2, size_A / 2, points)
     v, u = np.meshgrid(ticks, ticks, indexing="ij")
-    places: np.ndarray = np.asarray(origin_A) + u[..., None] * np.asarray(u_axis) + v[..., None] * np.asarray(v_axis)
-    return places
+    grid_A: np.ndarray = np.asarray(origin_A) + u[..., None] * np.asarray(u_axis) + v[..., None] * np.asarray(v_axis)
+    return grid_A
 
 
 def sample_plane(
@@ -104,7 +104,7 @@ def sample_plane(
     size_A: float,
     points: int,
 ) -> np.ndarray:
-    """A periodic grid on a square of side size_A around the origin, by cubic splines.
+    """Interpolate a periodic grid on a square of side size_A around the origin by cubic splines.
 
     Args:
         grid: (nx, ny, nz), point (i, j, k) at (i/nx, j/ny, k/nz) of the cell.
@@ -113,7 +113,7 @@ def sample_plane(
         u_axis: (3,) unit vector.
         v_axis: (3,) unit vector perpendicular to u.
         size_A: side of the square.
-        points: along each side, both edges included.
+        points: number of points along each side, both edges included.
 
     Returns:
         (points, points), first axis along v, second along u, in the unit of the grid.
@@ -122,7 +122,7 @@ def sample_plane(
 
 
 def interpolate_grid(grid: np.ndarray, cell_A: np.ndarray, points_A: np.ndarray) -> np.ndarray:
-    """A periodic grid at points (…, 3), by cubic splines."""
+    """Interpolate a periodic grid at points (…, 3) by cubic splines."""
     coordinates = points_A @ np.linalg.inv(cell_A) * np.array(grid.shape)
     values: np.ndarray = map_coordinates(
         np.asarray(grid, dtype=float), np.moveaxis(coordinates, -1, 0), order=CUBIC, mode="grid-wrap"
@@ -133,9 +133,9 @@ def interpolate_grid(grid: np.ndarray, cell_A: np.ndarray, points_A: np.ndarray)
 def atoms_in_plane(
     numbers: np.ndarray, positions_A: np.ndarray, cell_A: np.ndarray, plane: Plane, size_A: float
 ) -> list[dict[str, Any]]:
-    """Atoms and their images on the square: symbol, u_A, v_A, off_plane_A, at most 0.6 Å off."""
-    reach = size_A / np.sqrt(2) + NEAR_PLANE_A
-    images, owners = _images(positions_A, cell_A, plane.origin_A, reach)
+    """Atoms and images within 0.6 Å of the square: symbol, u_A, v_A, off_plane_A."""
+    radius_A = size_A / np.sqrt(2) + NEAR_PLANE_A
+    images, owners = _images(positions_A, cell_A, plane.origin_A, radius_A)
     components = plane.components_A(images)
     inside = (np.abs(components) <= [size_A / 2, size_A / 2, NEAR_PLANE_A]).all(axis=1)
     return [
@@ -144,15 +144,17 @@ def atoms_in_plane(
     ]
 
 
-def _images(positions: np.ndarray, cell: np.ndarray, centre: np.ndarray, reach: float) -> tuple[np.ndarray, np.ndarray]:
-    """Images (m, 3) of all atoms within reach of a point, and whose they are (m,)."""
+def _images(
+    positions: np.ndarray, cell: np.ndarray, centre: np.ndarray, radius_A: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Images (m, 3) of atoms within a radius_A of a point, and their atom indices (m,)."""
     heights = 1 / np.linalg.norm(np.linalg.inv(cell), axis=0)
-    counts = np.ceil(reach / heights).astype(int) + 1
+    counts = np.ceil(radius_A / heights).astype(int) + 1
     shifts = np.stack(np.meshgrid(*[np.arange(-n, n + 1) for n in counts], indexing="ij"), axis=-1).reshape(-1, 3)
     fractional = (positions - centre) @ np.linalg.inv(cell)
     near = (fractional - np.round(fractional)) @ cell
     offsets = near[:, None] + (shifts @ cell)[None]
-    owner, image = np.nonzero(np.linalg.norm(offsets, axis=-1) <= reach)
+    owner, image = np.nonzero(np.linalg.norm(offsets, axis=-1) <= radius_A)
     return centre + offsets[owner, image], owner
 
 
@@ -164,15 +166,15 @@ def slice_reference(
     size_A: float = PLANE_SIZE_A,
     points: int = PLANE_POINTS,
 ) -> dict[str, Any]:
-    """A density and a prediction of it in the plane through atom `centre` and its ligands, ready to be drawn.
+    """Slices of a reference density and of its prediction in the plane through atom `centre` and its ligands.
 
     Args:
-        reference: its grid is interpolated.
-        centre: index of the atom in the middle.
-        predict: total and spin (P, 2) in e/Å³ at points (P, 3).
-        title: of the picture.
+        reference: density whose grid is interpolated.
+        centre: index of the central atom.
+        predict: function that returns total and spin (P, 2) in e/Å³ at points (P, 3).
+        title: title of the figure.
         size_A: side of the square.
-        points: along each side.
+        points: number of points along each side.
 
     Returns:
         reference_total, predicted_total, reference_spin, predicted_spin (points, points) in e/Å³, first axis v;
@@ -181,8 +183,8 @@ def slice_reference(
     plane = plane_through(reference.positions_A, reference.cell_A, centre)
     half = size_A / 2
     slices: dict[str, Any] = {"extent_A": (-half, half, -half, half), "title": title}
-    for part, grid in (("total", reference.total_e_A3), ("spin", reference.spin_e_A3)):
-        slices[f"reference_{part}"] = sample_plane(
+    for component, grid in (("total", reference.total_e_A3), ("spin", reference.spin_e_A3)):
+        slices[f"reference_{component}"] = sample_plane(
             grid, reference.cell_A, plane.origin_A, plane.u_axis, plane.v_axis, size_A, points
         )
     values = predict(plane_points(plane.origin_A, plane.u_axis, plane.v_axis, size_A, points).reshape(-1, 3))
@@ -192,28 +194,23 @@ def slice_reference(
 
 
 def write_slices(path: str | Path, slices: dict[str, Any]) -> None:
-    """Write slices as JSON, atomically."""
+    """Write slices as JSON atomically."""
     write_json(path, slices)
 
 
 def read_slices(path: str | Path) -> dict[str, Any]:
-    """Read what `write_slices` wrote, grids as arrays."""
+    """Read a file of `write_slices`; grids become arrays."""
     record: dict[str, Any] = read_json(path)
     return {key: np.array(value) if key.endswith(("_total", "_spin")) else value for key, value in record.items()}
 
 
 def slice_table(slices: dict[str, Any]) -> pd.DataFrame:
-    """What is drawn as a long table: u_A, v_A and the four values in e/Å³."""
+    """Slices as a long table with u_A, v_A and the four values in e/Å³."""
     names = ("reference_total", "predicted_total", "reference_spin", "predicted_spin")
     if not slices:
         return pd.DataFrame(columns=["u_A", "v_A", *(f"{name}_e_A3" for name in names)])
     rows, columns = np.shape(slices[names[0]])
-    u0, u1, v0, v1 = _extent(slices["extent_A"])
+    u0, u1, v0, v1 = (float(value) for value in slices["extent_A"])
     v, u = np.meshgrid(np.linspace(v0, v1, rows), np.linspace(u0, u1, columns), indexing="ij")
     values = {f"{name}_e_A3": np.asarray(slices[name]).ravel() for name in names}
     return pd.DataFrame({"u_A": u.ravel(), "v_A": v.ravel(), **values})
-
-
-def _extent(extent_A: Sequence[float]) -> tuple[float, float, float, float]:
-    u0, u1, v0, v1 = (float(value) for value in extent_A)
-    return u0, u1, v0, v1

@@ -1,4 +1,4 @@
-"""Many densities in one chunked HDF5 file, whole or absent."""
+"""Store of many densities in one chunked HDF5 file, written atomically."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ GEOMETRY = {"cell": "cell_A", "positions": "positions_A", "numbers": "numbers", 
 
 
 def density_key(config_id: str, step: int) -> str:
-    """Name of a frame's density in its store."""
+    """Key of the density of a frame in a store."""
     return f"{config_id}/step{step:05d}"
 
 
 def split_key(key: str) -> tuple[str, int]:
-    """Configuration and step behind a key.
+    """Configuration and step of a key.
 
     Raises:
-        DataError: the key is not one of `density_key`.
+        DataError: the key does not have the form of `density_key`.
     """
     config_id, _, step = key.rpartition("/step")
     if not config_id or not step.isdigit():
-        raise DataError(f"{key}: no key of a density; an example is x2.50_o0/step00004")
+        raise DataError(f"{key}: not the key of a density; a valid key is x2.50_o0/step00004")
     return config_id, int(step)
 
 
 def write_densities(path: str | Path, densities: Mapping[str, Density] | Iterable[tuple[str, Density]]) -> None:
-    """Write a store: one group per key, float32 grids, compressed; none gives an empty store.
+    """Write a store with one group per key and compressed float32 grids; without densities the store is empty.
 
-    Pairs may come from a generator, so that one density at a time is in memory.
+    Pairs may come from a generator, so that only one density is in memory at a time.
     """
     pairs = densities.items() if isinstance(densities, Mapping) else densities
     with hdf5_file(path) as file:
@@ -65,12 +65,12 @@ def _write(group: h5py.Group, density: Density) -> None:
 
 
 def _chunk(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Slabs of about 100 000 points: good compression, and a slice costs one chunk."""
+    """Chunk shape of about 100 000 points: compresses well, and a slice along x reads one chunk."""
     return (max(1, min(shape[0], 100_000 // (shape[1] * shape[2]))), shape[1], shape[2])
 
 
 def density_checksum(density: Density) -> str:
-    """SHA-256 over the grids in single precision and the geometry: what `read_density` holds a store to."""
+    """SHA-256 of the grids in single precision and the geometry, which `read_density` verifies."""
     digest = hashlib.sha256()
     for attribute in GRIDS.values():
         digest.update(np.ascontiguousarray(getattr(density, attribute), dtype="<f4").tobytes())
@@ -79,28 +79,28 @@ def density_checksum(density: Density) -> str:
     return digest.hexdigest()
 
 
-def join_densities(path: str | Path, parts: Iterable[Path], only: Collection[str] | None = None) -> None:
-    """Copy stores, or those of their densities whose keys are given, into one without reading a grid into memory.
+def join_densities(path: str | Path, stores: Iterable[Path], only: Collection[str] | None = None) -> None:
+    """Copy stores, or only the densities with the keys `only`, into one store without reading a grid into memory.
 
     Raises:
-        DataError: a part is not readable, or a key is in two of them.
+        DataError: a store is not readable, or a key is in two stores.
     """
     with hdf5_file(path) as joined:
-        for part in parts:
-            keys = density_keys(part)
-            with read_hdf5(part, STORE) as file:
+        for store in stores:
+            keys = density_keys(store)
+            with read_hdf5(store, STORE) as file:
                 for key in keys:
                     if only is not None and key not in only:
                         continue
                     if key in joined:
-                        raise DataError(f"{part}: density {key} is already in another store; leave one out")
+                        raise DataError(f"{store}: density {key} is already in another store; leave one out")
                     parent = joined.require_group(key.rpartition("/")[0])
                     file.copy(key, parent)
                     joined.check()
 
 
 def density_keys(path: str | Path) -> list[str]:
-    """Keys of a store, sorted.
+    """Sorted keys of a store.
 
     Raises:
         DataError: the file is missing or no HDF5 file.
@@ -117,17 +117,17 @@ def density_keys(path: str | Path) -> list[str]:
 
 
 def read_density(path: str | Path, key: str) -> Density:
-    """Read one density of a store.
+    """Read one density of a store and verify its checksum.
 
     Raises:
-        DataError: the file or the density is missing, truncated, lacks a part, or differs from its checksum.
+        DataError: the file or the density is missing, truncated or incomplete, or differs from its checksum.
     """
     with read_hdf5(path, STORE) as file:
         group = file[key]
-        parts = {attribute: group[name][()] for name, attribute in (GRIDS | GEOMETRY).items()}
+        arrays = {attribute: group[name][()] for name, attribute in (GRIDS | GEOMETRY).items()}
         attributes = dict(group.attrs)
         density = Density(
-            **parts,
+            **arrays,
             electrons=float(attributes["electrons"]),
             moment_muB=float(attributes["moment_muB"]),
             correction=float(attributes["correction"]),
@@ -140,5 +140,5 @@ def read_density(path: str | Path, key: str) -> Density:
 
 
 def read_densities(path: str | Path) -> dict[str, Density]:
-    """Read a whole store; see `read_density`."""
+    """Read all densities of a store; see `read_density`."""
     return {key: read_density(path, key) for key in density_keys(path)}

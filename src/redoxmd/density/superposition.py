@@ -1,7 +1,7 @@
-"""Superposed atomic densities: radial profiles fitted to the training data, what the network then corrects.
+"""Superposed atomic densities: radial profiles fitted to the training data, which the network corrects.
 
-ρ₀(p) = Σ_j f_z(j)(|p − r_j|), likewise for the spin, with one profile f per element. It takes the sharp peaks at the
-nuclei, which no network of this size resolves, out of the target.
+ρ₀(p) = Σ_j f_z(j)(|p − r_j|), likewise for the spin, with one profile f per element. The superposition removes the
+sharp peaks at the nuclei, which no network of this size resolves, from the target.
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ DEGREE = 3
 FINEST_A = 0.15
 TABLE_POINTS = 8192
 POINTS_PER_DENSITY = 6000
-# Thirds of them: anywhere, near atoms, at the nuclei.
+# One third of the points lies anywhere, one third near atoms, one third at the nuclei (radii in Å).
 NEAR_A, NUCLEUS_A = 1.5, 0.3
-# Errors count relative to the density, down to this floor.
+# Errors are weighted by 1/(density + this floor).
 FLOOR_E_A3 = 0.1
-# Penalties of the fit: size, and curvature from spline to spline, which carries the profile into the nucleus.
+# Penalties of the fit: on the coefficients, and on their curvature, which extrapolates the profile into the nucleus.
 RIDGE, BENDING = 1e-6, 1e-3
-# Inside this radius an atom's own profile is integrated exactly instead of on the grid; no Bader basin of an ion is
+# Inside this radius the profile of an atom is integrated exactly instead of on the grid; no Bader basin of an ion is
 # smaller.
 CORE_A = 0.5
 CORE_QUADRATURE = 400
 
 
 class Superposition:
-    """Profiles of the elements, total and spin.
+    """Radial density profiles of the elements, total and spin.
 
     Args:
         elements: sorted atomic numbers.
-        cutoff_A: where the profiles end.
-        coefficients: (elements, SPLINES, 2) of the splines, e/Å³.
+        cutoff_A: distance at which the profiles end.
+        coefficients: (elements, SPLINES, 2) spline coefficients, e/Å³.
     """
 
     def __init__(self, elements: Sequence[int], cutoff_A: float, coefficients: np.ndarray) -> None:
@@ -54,39 +54,38 @@ class Superposition:
         self.coefficients = np.asarray(coefficients, dtype=float)
         self._longest = float(np.arcsinh(cutoff_A / FINEST_A))
         x = np.linspace(0, self._longest, TABLE_POINTS)
-        # The envelope is part of the function, so that it ends smoothly at the cutoff.
+        # The envelope belongs to the tabulated function, which therefore ends smoothly at the cutoff.
         table = self._exact(FINEST_A * np.sinh(x))
         self._table = torch.from_numpy(np.append(table, np.zeros((len(self.elements), 1, 2)), axis=1))
 
     def _exact(self, distance_A: np.ndarray) -> np.ndarray:
-        """(elements, len(distance), 2)."""
-        values = np.einsum("rk,zkd->zrd", spline_basis(distance_A, self.cutoff_A), self.coefficients)
-        return values
+        """Profiles (elements, len(distance), 2) from the splines."""
+        profiles: np.ndarray = np.einsum("rk,zkd->zrd", spline_basis(distance_A, self.cutoff_A), self.coefficients)
+        return profiles
 
     def profiles(self, distance_A: Tensor, species: Tensor) -> Tensor:
-        """f(r) (…, 2) in e/Å³ of atoms of given species index at distances r (…); total first, spin second."""
+        """f(r) (…, 2) in e/Å³ of atoms by species index at distances r (…), total first, by linear interpolation."""
         table = self._table.to(distance_A)
-        place = (torch.asinh(distance_A / FINEST_A) * ((TABLE_POINTS - 1) / self._longest)).clamp(max=TABLE_POINTS - 1)
-        index = place.floor().long()
-        share = (place - index)[..., None]
+        node = (torch.asinh(distance_A / FINEST_A) * ((TABLE_POINTS - 1) / self._longest)).clamp(max=TABLE_POINTS - 1)
+        index = node.floor().long()
+        fraction = (node - index)[..., None]
         flat = table.flatten(0, 1)
         row = species * (TABLE_POINTS + 1) + index
-        values: Tensor = torch.lerp(flat[row], flat[row + 1], share)
+        values: Tensor = torch.lerp(flat[row], flat[row + 1], fraction)
         return values
 
     def sum(self, pairs: ProbePairs, species: np.ndarray) -> np.ndarray:
-        """ρ₀ (P, 2) at the probes of some pairs; `species` (n,) as `species_index` gives it."""
-        kinds = torch.from_numpy(species)[pairs.atom]
-        values = self.profiles(pairs.vectors_A.norm(dim=1), kinds)
+        """ρ₀ (P, 2) at the probes of `pairs`; `species` (n,) is the result of `species_index`."""
+        values = self.profiles(pairs.vectors_A.norm(dim=1), torch.from_numpy(species)[pairs.atom])
         total: np.ndarray = values.new_zeros(pairs.n_probes, 2).index_add(0, pairs.probe, values).numpy()
         return total
 
-    def at(self, points_A: np.ndarray, images: AtomImages, species: np.ndarray) -> np.ndarray:
-        """ρ₀ (P, 2) at points anywhere."""
+    def density_at(self, points_A: np.ndarray, images: AtomImages, species: np.ndarray) -> np.ndarray:
+        """ρ₀ (P, 2) at arbitrary points (P, 3)."""
         return self.sum(scattered_pairs(points_A, images, self.cutoff_A), species)
 
-    def core(self, distance_A: np.ndarray, species: int) -> np.ndarray:
-        """f·u (P, 2) of one atom at distances (P,): its profile under the envelope that ends at CORE_A."""
+    def core_profile(self, distance_A: np.ndarray, species: int) -> np.ndarray:
+        """Core profile f·u (P, 2) of one atom at distances (P,); the envelope u ends at CORE_A."""
         distance = torch.from_numpy(distance_A)
         window = envelope(distance, CORE_A)[:, None]
         values: np.ndarray = (self.profiles(distance, torch.tensor(species)) * window).numpy()
@@ -94,11 +93,11 @@ class Superposition:
 
     @cached_property
     def core_integrals(self) -> np.ndarray:
-        """4π∫ f·u·r² dr (elements, 2) up to CORE_A, in e and μB."""
+        """Integrals 4π∫ f·u·r² dr (elements, 2) up to CORE_A, in e and μB."""
         nodes, weights = np.polynomial.legendre.leggauss(CORE_QUADRATURE)
         radius = CORE_A / 2 * (nodes + 1)
         measure = 4 * np.pi * radius**2 * weights * CORE_A / 2
-        return np.array([measure @ self.core(radius, z) for z in range(len(self.elements))])
+        return np.array([measure @ self.core_profile(radius, z) for z in range(len(self.elements))])
 
     def record(self) -> dict[str, Any]:
         """Plain data for a model file."""
@@ -110,7 +109,7 @@ class Superposition:
 
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> Superposition:
-        """Rebuild from `record`."""
+        """Rebuild a superposition from `record`."""
         return cls(record["elements"], record["cutoff_A"], record["coefficients"].numpy())
 
 
@@ -128,12 +127,12 @@ def spline_basis(distance_A: np.ndarray, cutoff_A: float) -> np.ndarray:
 def fit_superposition(
     densities: Iterable[Density], elements: Sequence[int], cutoff_A: float, rng: np.random.Generator
 ) -> Superposition:
-    """Least squares over points of all densities, most of them near atoms, errors relative to the density.
+    """Fit the profiles by least squares with relative weights to points of all densities, most of them near atoms.
 
-    Only the normal equations are kept, so any number of densities may come one after the other.
+    Only the normal equations are stored, so that densities are read one at a time.
     """
     size = len(elements) * SPLINES
-    normal, right = np.zeros((size, size)), np.zeros((size, 2))
+    normal_matrix, right_side = np.zeros((size, size)), np.zeros((size, 2))
     for density in densities:
         images = AtomImages(density.positions_A, density.cell_A, cutoff_A)
         species = species_index(density.numbers, elements)
@@ -143,15 +142,15 @@ def fit_superposition(
         design = _design(grid_points(density, index), images, species, cutoff_A, size)
         target = values_at(density, index)
         weight = 1 / (np.abs(target[:, :1]) + FLOOR_E_A3)
-        normal += (design * weight).T @ (design * weight)
-        right += (design * weight).T @ (target * weight)
-    penalty = np.kron(np.eye(len(elements)), _bending()) + RIDGE * np.eye(size)
-    coefficients = np.linalg.solve(normal + penalty, right)
+        normal_matrix += (design * weight).T @ (design * weight)
+        right_side += (design * weight).T @ (target * weight)
+    penalty = np.kron(np.eye(len(elements)), _curvature_penalty()) + RIDGE * np.eye(size)
+    coefficients = np.linalg.solve(normal_matrix + penalty, right_side)
     return Superposition(elements, cutoff_A, coefficients.reshape(len(elements), SPLINES, 2))
 
 
-def _bending() -> np.ndarray:
-    """Sum of squared second differences of the coefficients, as a matrix."""
+def _curvature_penalty() -> np.ndarray:
+    """Matrix of the sum of squared second differences of the coefficients."""
     second = np.diff(np.eye(SPLINES), n=2, axis=0)
     matrix: np.ndarray = BENDING * second.T @ second
     return matrix

@@ -1,4 +1,4 @@
-"""Training of the density model: points drawn at random, squared error, exact resume."""
+"""Training of the density model on random grid points with a squared error and exact resume."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ SCALE_POINTS = 2000
 
 @dataclass(frozen=True)
 class DensityTraining:
-    """A trained density model and how it came about.
+    """A trained density model and the history of its training.
 
     Attributes:
-        model: with averaged weights.
+        model: density model with averaged weights.
         history: one row per validation: step, learning rate, losses, NMAE in percent.
-        best_step: gradient step of the weights kept.
+        best_step: gradient step of the weights of `model`.
     """
 
     model: DensityModel
@@ -62,14 +62,14 @@ def train_density(
     """Train one density model (paper, section 2.5).
 
     Each step takes `structures_per_step` densities and `points_per_structure` of their points; the loss is the squared
-    error of total and spin, each in units of its spread over the training points, above the superposed atoms unless
-    `target` is plain. Adam with warm-up and a cosine decay; the weights kept are the running average of the least
-    validation NMAE (geometric mean of total's and spin's). The same seed gives the same model on a CPU; an interrupted
-    training goes on from its last validation.
+    error of total and spin, each in units of its standard deviation over the training points; the target is the
+    difference from the superposed atoms unless `target` is plain. The optimiser is Adam with warm-up and cosine decay.
+    The result has the running average of the weights at the smallest validation NMAE (geometric mean of total and
+    spin). The same seed gives the same model on a CPU; an interrupted training continues from its last validation.
 
     Raises:
-        DataError: there is no density to train on.
-        TrainingDiverged: the loss is no number.
+        DataError: there is no training density.
+        TrainingDiverged: the loss became NaN or infinite.
     """
     trainer = DensityTrainer(training, validation, redox_element, settings, seed)
     resumable.run(trainer, checkpoint, "density")
@@ -91,11 +91,13 @@ class DensityTrainer:
             raise DataError("no density to train on; keep some (aimd.density_every) or name density.stores")
         self.settings, self.seed = settings, seed
         self.device = choose_device(settings.device)
-        first = [(density.numbers, density.valence_e) for density in training]
-        elements = sorted({int(z) for numbers, _ in first for z in numbers})
+        compositions = [(density.numbers, density.valence_e) for density in training]
+        elements = sorted({int(z) for numbers, _ in compositions for z in numbers})
         rng = derive_rng(seed, "superposition")
         self.superposition = fit_superposition(training, elements, settings.cutoff_A, rng)
-        self.valence = {int(z): float(v) for numbers, values in first for z, v in zip(numbers, values, strict=True)}
+        self.valence = {
+            int(z): float(v) for numbers, values in compositions for z, v in zip(numbers, values, strict=True)
+        }
         torch.manual_seed(derive_seed(seed, "weights"))
         self.network = DensityNetwork(
             elements,
@@ -127,14 +129,14 @@ class DensityTrainer:
         return pools
 
     def _scale(self) -> np.ndarray:
-        """Spread of the targets (2,) over points as training draws them."""
+        """Standard deviation (2,) of the targets over points drawn as in training."""
         rng = derive_rng(self.seed, "scale")
         residuals = []
         for pool in self.training:
             chosen = pool.draw(SCALE_POINTS, self.settings.redox_fraction, rng)
             residuals.append(self._target(pool, chosen, pool.pairs(chosen, self.settings.cutoff_A)))
-        spread: np.ndarray = np.maximum(np.concatenate(residuals).std(axis=0), 1e-6)
-        return spread
+        deviation: np.ndarray = np.maximum(np.concatenate(residuals).std(axis=0), 1e-6)
+        return deviation
 
     @property
     def ended(self) -> bool:
@@ -142,7 +144,7 @@ class DensityTrainer:
         return self.step >= self.settings.max_steps
 
     def run_interval(self, stop: StopRequest | None = None) -> None:
-        """Gradient steps up to the next validation, then validate; back at once on a stop."""
+        """Take gradient steps up to the next validation and validate; return at once on a stop request."""
         start = self.step - len(self.interval_losses)
         until = min(start + self.settings.validate_every, self.settings.max_steps)
         while self.step < until:
@@ -154,7 +156,7 @@ class DensityTrainer:
         self.interval_losses = []
 
     def gradient_step(self) -> float:
-        """One step of the optimiser; returns its loss."""
+        """Take one step of the optimiser and return its loss."""
         settings = self.settings
         rate = self._learning_rate()
         for group in self.optimiser.param_groups:
@@ -177,9 +179,9 @@ class DensityTrainer:
         return float(loss.detach())
 
     def _learning_rate(self) -> float:
-        warm = min(1.0, (self.step + 1) / WARM_UP_STEPS)
-        falling = 0.5 * (1 + np.cos(np.pi * self.step / self.settings.max_steps))
-        return float(self.settings.learning_rate * warm * max(falling, 0.01))
+        warm_up = min(1.0, (self.step + 1) / WARM_UP_STEPS)
+        decay = 0.5 * (1 + np.cos(np.pi * self.step / self.settings.max_steps))
+        return float(self.settings.learning_rate * warm_up * max(decay, 0.01))
 
     def _average(self) -> None:
         decay = min(self.settings.ema_decay, (1 + self.step) / (10 + self.step))
@@ -193,14 +195,14 @@ class DensityTrainer:
     def _evaluate(
         self, network: DensityNetwork, encoded: Encoded, pool: PointPool, chosen: np.ndarray
     ) -> tuple[Tensor, Tensor]:
-        """Outputs and targets (P, 2) at points of an encoded structure, in units of the scale."""
+        """Outputs and targets (P, 2) at the chosen points of a structure, in units of the scale."""
         pairs = pool.pairs(chosen, network.cutoff_A)
         output = network(encoded, scattered_block(pairs, len(pool.species), network))
         target = self._target(pool, chosen, pairs) / self.scale
         return output, torch.from_numpy(target).to(output)
 
     def _target(self, pool: PointPool, chosen: np.ndarray, pairs: ProbePairs) -> np.ndarray:
-        """What the network is to give (P, 2), in e/Å³."""
+        """Target (P, 2) of the network before scaling, in e/Å³."""
         reference = pool.values_e_A3[chosen]
         if self.settings.target == "plain":
             return reference
@@ -222,7 +224,7 @@ class DensityTrainer:
         loss = float(np.mean(losses))
         resumable.check_loss("density model", self.step, training_loss, loss, "density.learning_rate")
         percent = np.nan_to_num(nmae_percent(np.concatenate(predicted), np.concatenate(reference)))
-        # The squared error follows the few points where an orbital is turned the wrong way; the NMAE all of them.
+        # A few points near wrongly oriented orbitals dominate the squared error; the NMAE weighs all points.
         score = float(np.sqrt(percent[0] * max(percent[1], 1e-6)))
         self.history.append(
             {
@@ -239,7 +241,7 @@ class DensityTrainer:
             self.best_state = copy.deepcopy(self.averaged.state_dict())
 
     def result(self) -> DensityTraining:
-        """The best averaged weights."""
+        """The model with the best averaged weights."""
         self.averaged.load_state_dict(self.best_state)
         row = self.history[-1]
         logger.info(
@@ -252,7 +254,7 @@ class DensityTrainer:
         return DensityTraining(model, self.history, self.best_step)
 
     def state(self) -> dict[str, Any]:
-        """Everything the rest of the training depends on."""
+        """Complete state of the training, for an exact resume."""
         return {
             "network": self.network.state_dict(),
             "averaged": self.averaged.state_dict(),
@@ -264,7 +266,7 @@ class DensityTrainer:
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Go on from `state`."""
+        """Restore `state`."""
         self.network.load_state_dict(state["network"])
         self.averaged.load_state_dict(state["averaged"])
         self.best_state = state["best_state"]

@@ -1,4 +1,4 @@
-"""How the spread between members compares with the true error."""
+"""Calibration of the spread between members against the true error."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from redoxmd.config.sections import Figures
-from redoxmd.figures.style import COLOURS, in_style, label, legend, new_figure, say
+from redoxmd.figures.style import COLOURS, label, legend, new_figure, with_figure_style, write_message
 
 NAMES = {"validation": COLOURS[0], "test": COLOURS[1]}
 
 
-@in_style
+@with_figure_style
 def draw(curves: pd.DataFrame, bins: pd.DataFrame, areas: dict[str, float], settings: Figures) -> Figure:
     """Reliability curve, and error against calibrated spread in bins of equal size.
 
@@ -33,7 +33,7 @@ def draw(curves: pd.DataFrame, bins: pd.DataFrame, areas: dict[str, float], sett
         top = float(max(bins["spread_eV_A"].max(), bins["rmse_eV_A"].max()))
         axes[0, 1].plot([0, top], [0, top], color="black", linewidth=0.8, label="equal")
     else:
-        say(axes[0, 1], settings, "no validation frames")
+        write_message(axes[0, 1], settings, "no validation frames")
     label(axes[0, 1], settings, "calibrated spread (eV/Å)", "RMS force error (eV/Å)", "b  groups of equal size")
     legend(axes[0, 1], settings)
     return figure

@@ -1,4 +1,4 @@
-"""Which figures a run has; imports nothing that draws, for the workflow asks at every parse."""
+"""Names of the figures of a run; imports no plotting code, because the workflow loads this module at every parse."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FIGURES = (
     "van_hove",
     "table2_activation",
 )
-# Drawn where the density model is on.
+# Figures of runs with a density model.
 DENSITY_FIGURES = (
     "density_errors",
     "density_slices",
@@ -27,24 +27,24 @@ DENSITY_FIGURES = (
     "redox_table",
     "fig10_jump",
 )
-# Drawn where the material is the paper's.
+# Figures of runs on the material of the paper.
 PAPER_FIGURES = ("paper_comparison",)
-# Drawn where basins are hopped.
+# Figures of runs with basin hopping.
 BASINS_FIGURES = ("orderings",)
-# Drawn where production has trajectories of another cell.
+# Figures of runs with several production cells.
 CELL_FIGURES = ("cell_sizes",)
-# Drawn where there are paths.
+# Figures of runs with NEB paths.
 NEB_FIGURES = ("fig4_neb",)
-# Drawn where configurations are left out in turn.
+# Figures of runs with cross-validation.
 FOLD_FIGURES = ("left_out_errors",)
 EVERY_FIGURE = FIGURES + FOLD_FIGURES + CELL_FIGURES + BASINS_FIGURES + NEB_FIGURES + DENSITY_FIGURES + PAPER_FIGURES
 
 
 def figures_of(config: Config) -> tuple[str, ...]:
     """Names of the figures of a run."""
-    of_paper = PAPER_FIGURES if config.structures.source == "nvp" else ()
+    paper = PAPER_FIGURES if config.structures.source == "nvp" else ()
     paths, electrons = NEB_FIGURES if config.neb.paths else (), DENSITY_FIGURES if config.density.enabled else ()
     walks = BASINS_FIGURES if config.basins.enabled else ()
-    cells = CELL_FIGURES if len({part.supercell for part in config.production.grids}) > 1 else ()
+    cells = CELL_FIGURES if len({grid.supercell for grid in config.production.grids}) > 1 else ()
     folds = FOLD_FIGURES if config.train.folds else ()
-    return FIGURES + folds + cells + walks + paths + electrons + of_paper
+    return FIGURES + folds + cells + walks + paths + electrons + paper

@@ -1,4 +1,4 @@
-"""How well the density model learns: losses and errors while training, errors of each density by set."""
+"""Losses and errors of the density model during training, and errors of each density by set."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from redoxmd.config.sections import Figures
-from redoxmd.figures.style import COLOURS, SETS, in_style, label, legend, new_figure, say
+from redoxmd.figures.style import COLOURS, SET_COLOURS, label, legend, new_figure, with_figure_style, write_message
 
-PARTS = ("total", "spin")
-PART_COLOURS = {"total": COLOURS[2], "spin": COLOURS[3]}
+COMPONENTS = ("total", "spin")
+COMPONENT_COLOURS = {"total": COLOURS[2], "spin": COLOURS[3]}
 HALF_WIDTH = 0.22
-ROOM_FOR_LEGEND = 3.0
+LEGEND_ROOM_FACTOR = 3.0
 
 
-@in_style
+@with_figure_style
 def draw(errors: pd.DataFrame, history: pd.DataFrame, settings: Figures) -> Figure:
     """Loss (a) and validation NMAE (b) against training step; NMAE of each density by set (c).
 
@@ -27,15 +27,18 @@ def draw(errors: pd.DataFrame, history: pd.DataFrame, settings: Figures) -> Figu
 
     Args:
         errors: key, set, nmae_total_percent, nmae_spin_percent; superposition_total_percent and
-            superposition_spin_percent, the same of superposed atoms alone.
+            superposition_spin_percent, the NMAE of superposed atoms alone.
         history: step, training_loss, validation_loss, validation_nmae_total, validation_nmae_spin (percent).
-        settings: look.
+        settings: section `figures` of the config.
     """
     figure, axes = new_figure(settings, 1, 3, height_ratio=0.4, width=2.0, gridspec_kw={"width_ratios": (1, 1, 1.4)})
-    losses = {"training_loss": ("training", SETS["train"]), "validation_loss": ("validation", SETS["validation"])}
+    losses = {
+        "training_loss": ("training", SET_COLOURS["train"]),
+        "validation_loss": ("validation", SET_COLOURS["validation"]),
+    }
     _curves(axes[0, 0], history, losses, settings)
     label(axes[0, 0], settings, "step", "loss", "a")
-    nmae = {f"validation_nmae_{part}": (part, PART_COLOURS[part]) for part in PARTS}
+    nmae = {f"validation_nmae_{name}": (name, COMPONENT_COLOURS[name]) for name in COMPONENTS}
     _curves(axes[0, 1], history, nmae, settings)
     label(axes[0, 1], settings, "step", "validation NMAE (%)", "b  NMAE = ∫|Δρ| / ∫|ρ|")
     _by_set(axes[0, 2], errors, settings)
@@ -45,7 +48,7 @@ def draw(errors: pd.DataFrame, history: pd.DataFrame, settings: Figures) -> Figu
 
 def _curves(axis: Axes, history: pd.DataFrame, columns: dict[str, tuple[str, str]], settings: Figures) -> None:
     if history.empty:
-        say(axis, settings, "no training yet")
+        write_message(axis, settings, "no training yet")
         return
     for column, (name, colour) in columns.items():
         rows = history[["step", column]].dropna()
@@ -55,7 +58,7 @@ def _curves(axis: Axes, history: pd.DataFrame, columns: dict[str, tuple[str, str
 
 
 def _logarithmic(axis: Axes, values: np.ndarray) -> None:
-    """A logarithmic axis wherever all there is to show is positive."""
+    """Set a logarithmic axis if all values are positive."""
     finite = values[np.isfinite(values)]
     if len(finite) and (finite > 0).all():
         axis.set_yscale("log")
@@ -65,31 +68,33 @@ def _logarithmic(axis: Axes, values: np.ndarray) -> None:
 
 
 def _by_set(axis: Axes, errors: pd.DataFrame, settings: Figures) -> None:
-    """A dot for each density, a bar at the median; hollow grey for superposed atoms."""
+    """Draw a dot for each density and a bar at the median; open grey dots are superposed atoms."""
     if errors.empty:
-        say(axis, settings, "no density to judge the model by")
+        write_message(axis, settings, "no density to judge the model by")
         return
-    sets = [name for name in SETS if name in set(errors["set"])]
+    sets = [name for name in SET_COLOURS if name in set(errors["set"])]
     for number, name in enumerate(sets):
         rows = errors[errors["set"] == name]
-        for part, centre in zip(PARTS, (number - 0.25, number + 0.25), strict=True):
+        for component, centre in zip(COMPONENTS, (number - 0.25, number + 0.25), strict=True):
             first = number == 0
-            superposed, model = rows[f"superposition_{part}_percent"], rows[f"nmae_{part}_percent"]
+            superposed, model = rows[f"superposition_{component}_percent"], rows[f"nmae_{component}_percent"]
             grey: dict[str, Any] = {"markerfacecolor": "none", "color": "#999999"}
-            _dots(axis, centre, superposed, "superposed atoms" if first and part == PARTS[0] else None, **grey)
-            _dots(axis, centre, model, part if first else None, color=PART_COLOURS[part])
+            _dots(
+                axis, centre, superposed, "superposed atoms" if first and component == COMPONENTS[0] else None, **grey
+            )
+            _dots(axis, centre, model, component if first else None, color=COMPONENT_COLOURS[component])
     axis.set_xticks(range(len(sets)), [f"{name}\nn = {(errors['set'] == name).sum()}" for name in sets])
     _logarithmic(axis, errors.filter(like="_percent").to_numpy(dtype=float))
     low, high = axis.get_ylim()
-    axis.set_ylim(top=high * (ROOM_FOR_LEGEND if low > 0 else 1.2))
+    axis.set_ylim(top=high * (LEGEND_ROOM_FACTOR if low > 0 else 1.2))
     legend(axis, settings, loc="upper center", ncols=3, columnspacing=0.8, handletextpad=0.1)
 
 
 def _dots(axis: Axes, centre: float, values: pd.Series, name: str | None, **style: Any) -> None:
-    known = values.dropna().to_numpy(dtype=float)
-    if not len(known):
+    finite = values.dropna().to_numpy(dtype=float)
+    if not len(finite):
         return
-    spread = np.linspace(-HALF_WIDTH / 2, HALF_WIDTH / 2, len(known)) if len(known) > 1 else np.zeros(1)
-    axis.plot(centre + spread, known, "o", markersize=3, label=name, alpha=0.8, **style)
-    median = float(np.median(known))
+    offset = np.linspace(-HALF_WIDTH / 2, HALF_WIDTH / 2, len(finite)) if len(finite) > 1 else np.zeros(1)
+    axis.plot(centre + offset, finite, "o", markersize=3, label=name, alpha=0.8, **style)
+    median = float(np.median(finite))
     axis.plot([centre - HALF_WIDTH, centre + HALF_WIDTH], [median, median], color=style["color"], linewidth=1.0)

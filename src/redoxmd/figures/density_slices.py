@@ -12,11 +12,11 @@ from matplotlib.image import AxesImage
 from matplotlib.patheffects import withStroke
 
 from redoxmd.config.sections import Figures
-from redoxmd.figures.style import MAP, in_style, label, new_figure, say
+from redoxmd.figures.style import COLOUR_MAP, label, new_figure, with_figure_style, write_message
 
 DIVERGING = "RdBu_r"
 UNIT = "e/Å³"
-# Below this the total density is drawn as if it were this; the largest values are cut at nuclei.
+# Lower end of the colour scale of the total density; the percentiles below cut the largest values at nuclei.
 LEAST_TOTAL_E_A3 = 1e-2
 PERCENTILE = 99.8
 DIFFERENCE_PERCENTILE = 99.0
@@ -24,43 +24,45 @@ IN_PLANE_A = 0.3
 LEAST_WIDTH_E_A3 = 1e-3
 
 
-@in_style
+@with_figure_style
 def draw(slices: dict[str, Any], settings: Figures) -> Figure:
-    """Rows total and spin; columns reference, model, model − reference.
+    """Draw total and spin density (rows) of reference, model and model − reference (columns).
 
     Args:
         slices: reference_total, predicted_total, reference_spin, predicted_spin: (nv, nu) in e/Å³, first axis v;
-            extent_A (u0, u1, v0, v1); atoms as dicts of symbol, u_A, v_A, off_plane_A; title. Empty when there is none.
-        settings: look.
+            extent_A (u0, u1, v0, v1); atoms as dicts of symbol, u_A, v_A, off_plane_A; title. Empty without a density.
+        settings: section `figures` of the config.
     """
     figure, axes = new_figure(settings, 2, 3, height_ratio=0.62, width=2.0)
     if not slices or not np.size(slices["reference_total"]):
-        _nothing(axes, settings)
+        _draw_empty(axes, settings)
         return figure
-    for row, part in enumerate(("total", "spin")):
+    for row, component in enumerate(("total", "spin")):
         reference, predicted = (
-            np.asarray(slices[f"{name}_{part}"], dtype=float) for name in ("reference", "predicted")
+            np.asarray(slices[f"{name}_{component}"], dtype=float) for name in ("reference", "predicted")
         )
         shared = (
-            _logarithmic(reference) if part == "total" else _symmetric(np.stack([reference, predicted]), PERCENTILE)
+            _logarithmic(reference)
+            if component == "total"
+            else _symmetric(np.stack([reference, predicted]), PERCENTILE)
         )
-        colours = MAP if part == "total" else DIVERGING
+        colours = COLOUR_MAP if component == "total" else DIVERGING
         difference = predicted - reference
         images = [
             _image(axes[row, 0], reference, slices, shared, colours),
             _image(axes[row, 1], predicted, slices, shared, colours),
             _image(axes[row, 2], difference, slices, _symmetric(difference, DIFFERENCE_PERCENTILE), DIVERGING),
         ]
-        _bar(figure, images[1], axes[row, :2].tolist(), f"{part} ({UNIT})", settings)
-        _bar(figure, images[2], [axes[row, 2]], f"difference ({UNIT})", settings)
+        _add_colour_bar(figure, images[1], axes[row, :2].tolist(), f"{component} ({UNIT})", settings)
+        _add_colour_bar(figure, images[2], [axes[row, 2]], f"difference ({UNIT})", settings)
     _finish(figure, axes, slices, settings)
     return figure
 
 
-def _nothing(axes: np.ndarray, settings: Figures) -> None:
+def _draw_empty(axes: np.ndarray, settings: Figures) -> None:
     for axis in axes.flat:
         axis.axis("off")
-    say(axes[0, 1], settings, "no density to show")
+    write_message(axes[0, 1], settings, "no density to show")
 
 
 def _logarithmic(values: np.ndarray) -> Normalize:
@@ -77,7 +79,7 @@ def _image(axis: Axes, values: np.ndarray, slices: dict[str, Any], norm: Normali
     return axis.imshow(values, origin="lower", extent=tuple(slices["extent_A"]), norm=norm, cmap=colours)
 
 
-def _bar(figure: Figure, image: AxesImage, axes: list[Axes], name: str, settings: Figures) -> None:
+def _add_colour_bar(figure: Figure, image: AxesImage, axes: list[Axes], name: str, settings: Figures) -> None:
     bar = figure.colorbar(image, ax=axes, aspect=18, pad=0.02, extend="both")
     bar.set_label(name, fontsize=settings.font_pt - 1)
     bar.ax.tick_params(labelsize=settings.font_pt - 1)
@@ -100,7 +102,7 @@ def _finish(figure: Figure, axes: np.ndarray, slices: dict[str, Any], settings: 
 
 
 def _atoms(axis: Axes, slices: dict[str, Any], settings: Figures) -> None:
-    """Symbols at their places, those off the plane small and grey."""
+    """Write the symbols of atoms; those off the plane are small and grey."""
     for atom in slices["atoms"]:
         in_plane = abs(atom["off_plane_A"]) <= IN_PLANE_A
         axis.text(

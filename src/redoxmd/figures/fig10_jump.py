@@ -15,7 +15,7 @@ from matplotlib.gridspec import SubplotSpec
 
 from redoxmd.config.sections import Figures
 from redoxmd.figures.structure_view import KEY, REDOX_MAP, View, choose_view, draw_structure
-from redoxmd.figures.style import COLOURS, colour_of, in_style, label, legend, new_figure, say
+from redoxmd.figures.style import COLOURS, assign_colours, label, legend, new_figure, with_figure_style, write_message
 
 GREY = "#BBBBBB"
 FS_PER_PS = 1000.0
@@ -25,7 +25,7 @@ HOP_COLOUR = COLOURS[2]
 MU_B = r"$\mu_\mathrm{B}$"
 
 
-@in_style
+@with_figure_style
 def draw(
     series: pd.DataFrame,
     displacements: pd.DataFrame,
@@ -33,15 +33,15 @@ def draw(
     settings: Figures,
     events: dict[str, Any] | None = None,
 ) -> Figure:
-    """Charge (a), moment (b) and displacement (c) over time, structures below (d).
+    """Draw charge (a), moment (b) and displacement (c) over time, and structures (d).
 
     Args:
         series: time_fs, atom, charge_e, moment_muB, probability (of the higher state), state.
-        displacements: time_fs, ion, displacement_A (of ions that jump from the site left, of others from their mean
-            position), jumps (bool: this ion is one of those that jump).
+        displacements: time_fs, ion, displacement_A (of jumping ions from the site that they leave, of other ions from
+            their mean position), jumps (bool: the ion jumps).
         snapshots: title, time_fs, numbers (n,), positions_A (n, 3), cell_A (3, 3), redox (indices), probability (of
-            the higher state of each of those), jumping (indices), arrows (start and end of each path, Å).
-        settings: look.
+            the higher state of each redox atom), jumping (indices), arrows (start and end of each path, Å).
+        settings: section `figures` of the config.
         events: jump_time_fs, hop_times_fs, text.
     """
     figure, axes = new_figure(
@@ -52,7 +52,7 @@ def draw(
     _states(axes[1, 0], series, "moment_muB", settings)
     _paths(axes[2, 0], displacements, settings)
     for axis in axes[:3, 0]:
-        _marks(axis, events)
+        _mark_events(axis, events)
         axis.set_xlim(*_span(series, displacements))
     _labels(figure, list(axes[:3, 0]), series, events, settings)
     _pictures(figure, axes[3, 0], snapshots, series, settings)
@@ -60,25 +60,25 @@ def draw(
 
 
 def _labels(figure: Figure, axes: list[Axes], series: pd.DataFrame, events: dict[str, Any], settings: Figures) -> None:
-    label(axes[0], settings, "", "charge (e)", f"a  {_scatter(series, 'charge_e', 'e')}")
-    label(axes[1], settings, "", r"moment ($\mu_\mathrm{B}$)", f"b  {_scatter(series, 'moment_muB', MU_B)}")
+    label(axes[0], settings, "", "charge (e)", f"a  {_scatter_text(series, 'charge_e', 'e')}")
+    label(axes[1], settings, "", r"moment ($\mu_\mathrm{B}$)", f"b  {_scatter_text(series, 'moment_muB', MU_B)}")
     label(axes[2], settings, "time (ps)", "displacement (Å)", "c  of ions that jump: from the site left")
     figure.suptitle(str(events.get("text", "")), fontsize=settings.font_pt)
-    # The second panel has the colours of the first.
+    # The second panel has the same colours as the first.
     for axis in (axes[0], axes[2]):
         legend(axis, settings, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     for axis in axes[:2]:
         axis.tick_params(labelbottom=False)
 
 
-def _scatter(series: pd.DataFrame, column: str, unit: str) -> str:
-    """How much an atom of constant state scatters over time, beside the step of those that change their state."""
+def _scatter_text(series: pd.DataFrame, column: str, unit: str) -> str:
+    """Text with the mean step of atoms that change their state and the scatter of atoms with constant state."""
     by_atom = [rows for _, rows in series.groupby("atom")] if len(series) else []
     constant = [rows[column].std(ddof=1) for rows in by_atom if rows["state"].dropna().nunique() == 1 and len(rows) > 1]
     means = [rows.groupby("state")[column].mean() for rows in by_atom if rows["state"].dropna().nunique() > 1]
     if not constant or not means:
         return ""
-    step = float(np.mean([abs(of_atom.iloc[-1] - of_atom.iloc[0]) for of_atom in means]))
+    step = float(np.mean([abs(by_state.iloc[-1] - by_state.iloc[0]) for by_state in means]))
     return f"step of coloured atoms {step:.2g} {unit}; scatter of grey ones (1 σ) {np.mean(constant):.2g} {unit}"
 
 
@@ -91,24 +91,24 @@ def _span(series: pd.DataFrame, displacements: pd.DataFrame) -> tuple[float, flo
 
 
 def _line(axis: Axes, rows: pd.DataFrame, column: str, **style: Any) -> None:
-    """A line over time, with dots when there are few points."""
+    """Draw a line over time, with dots if there are few points."""
     ordered = rows.sort_values("time_fs")
     marker = "." if len(ordered) < FEW_POINTS else ""
     axis.plot(ordered["time_fs"] / FS_PER_PS, ordered[column], marker=marker, **style)
 
 
 def _states(axis: Axes, series: pd.DataFrame, column: str, settings: Figures) -> None:
-    """Atoms that change state in colour and thick, the others thin and grey."""
+    """Draw atoms that change their state with thick coloured lines, other atoms with thin grey lines."""
     if series.empty:
-        say(axis, settings, "no jump with charges to show")
+        write_message(axis, settings, "no jump with charges to show")
         return
     atoms = {str(atom): rows for atom, rows in series.groupby("atom")}
     changing = [atom for atom, rows in atoms.items() if rows["state"].dropna().nunique() > 1]
-    colours = colour_of(changing)
-    others = [atom for atom in atoms if atom not in colours]
-    quiet = "constant state" if changing else "no change of state"
-    for number, atom in enumerate(others):
-        name = {"label": quiet} if number == 0 else {}
+    colours = assign_colours(changing)
+    constant = [atom for atom in atoms if atom not in colours]
+    constant_label = "constant state" if changing else "no change of state"
+    for number, atom in enumerate(constant):
+        name = {"label": constant_label} if number == 0 else {}
         _line(axis, atoms[atom], column, color=GREY, linewidth=0.6, **name)
     for atom in changing:
         _line(axis, atoms[atom], column, color=colours[atom], linewidth=1.5, label=f"atom {atom}")
@@ -116,7 +116,7 @@ def _states(axis: Axes, series: pd.DataFrame, column: str, settings: Figures) ->
 
 def _paths(axis: Axes, displacements: pd.DataFrame, settings: Figures) -> None:
     if displacements.empty:
-        say(axis, settings, "no displacement to show")
+        write_message(axis, settings, "no displacement to show")
         return
     jumps = displacements["jumps"].astype(bool)
     for number, (_, rows) in enumerate(displacements[~jumps].groupby("ion")):
@@ -129,8 +129,8 @@ def _paths(axis: Axes, displacements: pd.DataFrame, settings: Figures) -> None:
     axis.set_ylim(bottom=0)
 
 
-def _marks(axis: Axes, events: dict[str, Any]) -> None:
-    """A line at the jump, a dotted one at each hop of an electron."""
+def _mark_events(axis: Axes, events: dict[str, Any]) -> None:
+    """Draw a dashed line at the jump and a dotted line at each electron hop."""
     jump, hops = events.get("jump_time_fs"), events.get("hop_times_fs")
     if jump is not None:
         axis.axvline(jump / FS_PER_PS, color="black", linewidth=0.9, linestyle="--", label="jump recorded")
@@ -140,26 +140,22 @@ def _marks(axis: Axes, events: dict[str, Any]) -> None:
 
 
 def _pictures(
-    figure: Figure, place: Axes, snapshots: Sequence[dict[str, Any]], series: pd.DataFrame, settings: Figures
+    figure: Figure, panel: Axes, snapshots: Sequence[dict[str, Any]], series: pd.DataFrame, settings: Figures
 ) -> None:
     if not snapshots:
-        place.axis("off")
-        say(place, settings, "no snapshot to show")
+        panel.axis("off")
+        write_message(panel, settings, "no snapshot to show")
         return
-    grid = cast(SubplotSpec, place.get_subplotspec()).subgridspec(1, len(snapshots))
-    place.remove()
-    view = _common_view(snapshots)
+    grid = cast(SubplotSpec, panel.get_subplotspec()).subgridspec(1, len(snapshots))
+    panel.remove()
+    arrows = next((list(snapshot["arrows"]) for snapshot in snapshots if len(snapshot["arrows"])), [])
+    view = choose_view(snapshots[0]["cell_A"], arrows)
     panels = [figure.add_subplot(grid[0, number]) for number in range(len(snapshots))]
     for axis, snapshot in zip(panels, snapshots, strict=True):
         _picture(axis, snapshot, snapshots[0]["positions_A"], view, settings)
     label(panels[0], settings, title=f"d  {panels[0].get_title(loc='left')}")
     figure.supxlabel(KEY, fontsize=settings.font_pt - 1.5)
     _colour_bar(figure, panels, series, settings)
-
-
-def _common_view(snapshots: Sequence[dict[str, Any]]) -> View:
-    arrows = next((list(snapshot["arrows"]) for snapshot in snapshots if len(snapshot["arrows"])), [])
-    return choose_view(snapshots[0]["cell_A"], arrows)
 
 
 def _picture(axis: Axes, snapshot: dict[str, Any], first_A: np.ndarray, view: View, settings: Figures) -> None:
@@ -177,7 +173,7 @@ def _picture(axis: Axes, snapshot: dict[str, Any], first_A: np.ndarray, view: Vi
         colour_by_atom=colours,
         arrows=snapshot["arrows"],
         view=view,
-        images_of_A=first_A,
+        image_reference_A=first_A,
     )
     label(axis, settings, title=f"{snapshot['title']}, {snapshot['time_fs'] / FS_PER_PS:.3g} ps")
 

@@ -9,16 +9,16 @@ from matplotlib.figure import Figure
 
 from redoxmd.config.sections import Figures
 from redoxmd.figures.distribution import plot_distribution
-from redoxmd.figures.style import COLOURS, MAP, in_style, label, legend, new_figure, say
+from redoxmd.figures.style import COLOUR_MAP, COLOURS, label, legend, new_figure, with_figure_style, write_message
 
 MANY_POINTS = 3000
 FEW_POINTS = 300
 ROOM_FOR_TEXT = 1.2
 
 
-@in_style
+@with_figure_style
 def draw(forces: pd.DataFrame, energies: pd.DataFrame, settings: Figures) -> Figure:
-    """Parity above, distribution of errors below; forces on the left, energies on the right.
+    """Draw parity (top) and error distribution (bottom) of forces (left) and energies (right).
 
     Energies are shown relative to the mean of the reference.
 
@@ -41,11 +41,11 @@ def draw(forces: pd.DataFrame, energies: pd.DataFrame, settings: Figures) -> Fig
 
 def _parity(figure: Figure, axis: Axes, reference: np.ndarray, predicted: np.ndarray, settings: Figures) -> None:
     if not len(reference):
-        say(axis, settings, "no test configuration (train.test_configurations)")
+        write_message(axis, settings, "no test configuration (train.test_configurations)")
         return
     low, high = (float(f(np.concatenate([reference, predicted]))) for f in (np.min, np.max))
     if len(reference) > MANY_POINTS:
-        cells = axis.hexbin(reference, predicted, gridsize=60, bins="log", cmap=MAP, mincnt=1, linewidths=0)
+        cells = axis.hexbin(reference, predicted, gridsize=60, bins="log", cmap=COLOUR_MAP, mincnt=1, linewidths=0)
         figure.colorbar(cells, ax=axis, label="force components")
     else:
         size = 2.5 if len(reference) > FEW_POINTS else 4.5
@@ -56,7 +56,7 @@ def _parity(figure: Figure, axis: Axes, reference: np.ndarray, predicted: np.nda
 
 def _errors(axis: Axes, errors: np.ndarray, name: str, unit: str, settings: Figures) -> None:
     if not len(errors):
-        say(axis, settings, "no errors to show")
+        write_message(axis, settings, "no errors to show")
         return
     vertical = plot_distribution(axis, {"test": errors}, {"test": COLOURS[0]}, unit)
     label(axis, settings, f"{name} error ({unit})", vertical, "" if vertical else "line: mean")

@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from redoxmd.config.sections import Figures
 from redoxmd.figures.distribution import plot_distribution
-from redoxmd.figures.style import SETS, in_style, label, legend, new_figure, say
+from redoxmd.figures.style import SET_COLOURS, label, legend, new_figure, with_figure_style, write_message
 
 SMALL_ERROR_E = 0.05
 ROOM_FOR_TEXT = 1.25
@@ -20,15 +20,15 @@ COLUMNS = {"charge": "charge_e", "moment": "moment_muB"}
 UNITS = {"charge": "e", "moment": r"$\mu_\mathrm{B}$"}
 
 
-@in_style
+@with_figure_style
 def draw(table: pd.DataFrame, element: str, settings: Figures) -> Figure:
-    """Parity above, errors below; charges on the left, moments on the right; training points grey, behind.
+    """Draw parity (top) and errors (bottom) of charges (left) and moments (right); training points are grey.
 
     Args:
         table: set (train, validation, test), key, atom, element, reference_charge_e, predicted_charge_e,
             reference_moment_muB, predicted_moment_muB.
-        element: the redox element, the only one drawn.
-        settings: look.
+        element: redox element; other elements are not drawn.
+        settings: section `figures` of the config.
     """
     figure, axes = new_figure(settings, 2, 2, height_ratio=0.8, width=2.0)
     rows = table[table["element"] == element]
@@ -42,36 +42,40 @@ def draw(table: pd.DataFrame, element: str, settings: Figures) -> Figure:
 
 
 def _by_set(rows: pd.DataFrame, column: str) -> dict[str, np.ndarray]:
-    """Reference and prediction (2, n) by set, in the order of drawing."""
+    """Reference and prediction (2, n) of each set, in the order of drawing."""
     names = [f"reference_{column}", f"predicted_{column}"]
-    parts = {name: rows.loc[rows["set"] == name, names].to_numpy(dtype=float).T for name in SETS}
-    return {name: values for name, values in parts.items() if values.size}
+    values_by_set = {name: rows.loc[rows["set"] == name, names].to_numpy(dtype=float).T for name in SET_COLOURS}
+    return {name: values for name, values in values_by_set.items() if values.size}
 
 
 def _parity(axis: Axes, sets: dict[str, np.ndarray], element: str, settings: Figures) -> None:
     if not sets:
-        say(axis, settings, f"no density with charges of {element} yet")
+        write_message(axis, settings, f"no density with charges of {element} yet")
         return
     for name, (reference, predicted) in sets.items():
-        style: dict[str, Any] = {"color": SETS[name], "markeredgewidth": 0, "alpha": 0.6 if name == "train" else 0.7}
+        style: dict[str, Any] = {
+            "color": SET_COLOURS[name],
+            "markeredgewidth": 0,
+            "alpha": 0.6 if name == "train" else 0.7,
+        }
         axis.plot(reference, predicted, "o", markersize=3.5, label=f"{name}, n = {len(reference)}", **style)
-    together = np.concatenate([values.ravel() for values in sets.values()])
-    ends = [together.min(), together.max()]
+    pooled = np.concatenate([values.ravel() for values in sets.values()])
+    ends = [pooled.min(), pooled.max()]
     axis.plot(ends, ends, color="black", linewidth=0.8, label="equal")
 
 
 def _errors(axis: Axes, errors: dict[str, np.ndarray], name: str, unit: str, settings: Figures) -> None:
     if not errors:
-        say(axis, settings, "no errors to show")
+        write_message(axis, settings, "no errors to show")
         return
-    vertical, letter = plot_distribution(axis, errors, SETS, unit), "cd"[list(UNITS).index(name)]
+    vertical, letter = plot_distribution(axis, errors, SET_COLOURS, unit), "cd"[list(UNITS).index(name)]
     label(axis, settings, f"{name} error ({unit})", vertical, letter if vertical else f"{letter}  lines: mean")
     axis.xaxis.set_major_locator(MaxNLocator(5))
     axis.axvline(0.0, color="black", linewidth=0.8)
     low, high = axis.get_ylim()
     axis.set_ylim(top=low + ROOM_FOR_TEXT * (high - low))
     if "test" not in errors:
-        say(axis, settings, "no test density", (0.8, 0.9))
+        write_message(axis, settings, "no test density", (0.8, 0.9))
         return
     axis.text(
         0.98,
@@ -80,7 +84,7 @@ def _errors(axis: Axes, errors: dict[str, np.ndarray], name: str, unit: str, set
         transform=axis.transAxes,
         ha="right",
         va="top",
-        color=SETS["test"],
+        color=SET_COLOURS["test"],
         fontsize=settings.font_pt - 1.5,
     )
 

@@ -14,7 +14,7 @@ from matplotlib.patheffects import withStroke
 from redoxmd.config.sections import Figures
 from redoxmd.figures.distribution import FEW, plot_distribution
 from redoxmd.figures.structure_view import STATE_COLOURS
-from redoxmd.figures.style import COLOURS, in_style, label, legend, new_figure, say
+from redoxmd.figures.style import COLOURS, label, legend, new_figure, with_figure_style, write_message
 
 MOST_POINTS = 3000
 MOST_BINS = 60
@@ -25,18 +25,18 @@ CHARGE = "Bader charge (e)"
 GREY = "#999999"
 
 
-@in_style
+@with_figure_style
 def draw(
     reference: pd.DataFrame, trajectories: pd.DataFrame, mixture: dict[str, Any] | None, settings: Figures
 ) -> Figure:
-    """Histograms of charge on the same frames (a) and along trajectories (b); charge against moment (c).
+    """Draw histograms of charge on the same frames (a) and along trajectories (b), and charge against moment (c).
 
     Args:
         reference: reference_charge_e, predicted_charge_e of the redox element.
-        trajectories: charge_e, moment_muB, state (oxidation state, NaN where it is not known).
+        trajectories: charge_e, moment_muB, state (oxidation state, NaN if unknown).
         mixture: states (2,), mean (2, 2) as charge (e) and moment (μB), covariance (2, 2, 2), weight (2,), low
-            state first; None when it could not be fitted.
-        settings: look.
+            state first; None if the fit was not possible.
+        settings: section `figures` of the config.
     """
     figure, axes = new_figure(settings, 1, 3, height_ratio=0.38, width=2.0)
     on_frames = {
@@ -44,8 +44,8 @@ def draw(
         "model": reference["predicted_charge_e"].to_numpy(dtype=float),
     }
     along = trajectories["charge_e"].to_numpy(dtype=float)
-    everything = np.concatenate([*on_frames.values(), along])
-    _same_frames(axes[0, 0], on_frames, _bins(everything, len(reference)), settings)
+    all_charges = np.concatenate([*on_frames.values(), along])
+    _same_frames(axes[0, 0], on_frames, _bins(all_charges, len(reference)), settings)
     few = len(reference) < FEW
     label(
         axes[0, 0],
@@ -54,25 +54,25 @@ def draw(
         "" if few else "probability density (1/e)",
         "a  the same densities" + (", lines: mean" if few else ""),
     )
-    _along(axes[0, 1], trajectories, mixture, _bins(everything, len(along)), settings)
+    _along(axes[0, 1], trajectories, mixture, _bins(all_charges, len(along)), settings)
     label(axes[0, 1], settings, CHARGE, "probability density (1/e)", "b  trajectories; lines: fit")
     _scatter(axes[0, 2], trajectories, mixture, settings)
     label(axes[0, 2], settings, CHARGE, r"moment ($\mu_\mathrm{B}$)", "c  ellipses: fit, 1 and 2 σ")
     return figure
 
 
-def _bins(charges: np.ndarray, shown: int) -> list[float]:
-    """Edges over all charges, as many as suit those shown."""
+def _bins(charges: np.ndarray, n_values: int) -> list[float]:
+    """Bin edges over all charges; their number depends on the number of values in the histogram."""
     if not len(charges):
         return [0.0, 1.0]
-    number = int(np.clip(shown // 8, 20, MOST_BINS))
+    number = int(np.clip(n_values // 8, 20, MOST_BINS))
     edges: list[float] = np.linspace(charges.min() - MARGIN_E, charges.max() + MARGIN_E, number).tolist()
     return edges
 
 
 def _same_frames(axis: Axes, charges: dict[str, np.ndarray], bins: list[float], settings: Figures) -> None:
     if not len(charges["reference"]):
-        say(axis, settings, "no reference density yet")
+        write_message(axis, settings, "no reference density yet")
         return
     if len(charges["model"]) < FEW:
         plot_distribution(axis, charges, {"reference": GREY, "model": COLOURS[2]}, "e")
@@ -81,13 +81,13 @@ def _same_frames(axis: Axes, charges: dict[str, np.ndarray], bins: list[float], 
     axis.hist(
         charges["model"], bins=bins, density=True, color=COLOURS[2], histtype="step", linewidth=1.2, label="model"
     )
-    _room(axis)
+    _make_room(axis)
     legend(
         axis, settings, loc="upper right", title=f"n = {len(charges['model'])}", title_fontsize=settings.font_pt - 1.5
     )
 
 
-def _room(axis: Axes) -> None:
+def _make_room(axis: Axes) -> None:
     axis.set_ylim(top=1.35 * axis.get_ylim()[1])
 
 
@@ -95,48 +95,48 @@ def _along(
     axis: Axes, table: pd.DataFrame, mixture: dict[str, Any] | None, bins: list[float], settings: Figures
 ) -> None:
     if table.empty:
-        say(axis, settings, "no trajectory with charges yet")
+        write_message(axis, settings, "no trajectory with charges yet")
         return
     groups = _by_state(table, mixture)
-    # Stacked shares of one whole: each row counts 1/n, whatever its state.
+    # Weight 1/n of each row: the stacked histograms of all states together are normalised.
     weights = [np.full(len(rows), 1 / len(table) / (bins[1] - bins[0])) for _, _, rows in groups]
     values = [rows["charge_e"].to_numpy(dtype=float) for _, _, rows in groups]
     names, colours = [name for name, _, _ in groups], [colour for _, colour, _ in groups]
     axis.hist(values, bins=bins, weights=weights, stacked=True, color=colours, alpha=0.5, label=names)
     if mixture is not None:
-        _bells(axis, mixture, np.linspace(bins[0], bins[-1], 300))
-    _room(axis)
+        _gaussians(axis, mixture, np.linspace(bins[0], bins[-1], 300))
+    _make_room(axis)
     legend(axis, settings, loc="upper right", title=f"n = {len(table)}", title_fontsize=settings.font_pt - 1.5)
 
 
 def _by_state(table: pd.DataFrame, mixture: dict[str, Any] | None) -> list[tuple[str, str, pd.DataFrame]]:
-    """Name, colour and rows of each state there is."""
-    known = list(mixture["states"]) if mixture is not None else sorted(table["state"].dropna().unique())
+    """Name, colour and rows of each state that occurs."""
+    states = list(mixture["states"]) if mixture is not None else sorted(table["state"].dropna().unique())
     groups = [
         (f"{state:g}+", STATE_COLOURS[min(number, 1)], table[table["state"] == state])
-        for number, state in enumerate(known)
+        for number, state in enumerate(states)
     ]
-    groups.append(("state not known", GREY, table[~table["state"].isin(known)]))
+    groups.append(("state not known", GREY, table[~table["state"].isin(states)]))
     return [group for group in groups if len(group[2])]
 
 
-def _bells(axis: Axes, mixture: dict[str, Any], charge: np.ndarray) -> None:
+def _gaussians(axis: Axes, mixture: dict[str, Any], charge: np.ndarray) -> None:
     for number, colour in enumerate(STATE_COLOURS):
         mean, variance = mixture["mean"][number][0], mixture["covariance"][number][0][0]
-        bell = np.exp(-0.5 * (charge - mean) ** 2 / variance) / np.sqrt(2 * np.pi * variance)
-        axis.plot(charge, mixture["weight"][number] * bell, color=colour, linewidth=1.0)
+        gaussian = np.exp(-0.5 * (charge - mean) ** 2 / variance) / np.sqrt(2 * np.pi * variance)
+        axis.plot(charge, mixture["weight"][number] * gaussian, color=colour, linewidth=1.0)
 
 
 def _scatter(axis: Axes, table: pd.DataFrame, mixture: dict[str, Any] | None, settings: Figures) -> None:
     if table.empty:
-        say(axis, settings, "no charge and moment to show")
+        write_message(axis, settings, "no charge and moment to show")
         return
     every = int(np.ceil(len(table) / MOST_POINTS))
     for _, colour, rows in _by_state(table, mixture):
         shown = rows.iloc[::every]
         axis.plot(shown["charge_e"], shown["moment_muB"], ".", color=colour, markersize=2.5, alpha=0.3, rasterized=True)
     if mixture is None:
-        say(axis, settings, "no two states could be told apart", (0.5, 0.95))
+        write_message(axis, settings, "no two states could be told apart", (0.5, 0.95))
         return
     axis.margins(y=0.15)
     for number in range(len(mixture["states"])):

@@ -1,4 +1,4 @@
-"""Fig. 5: the mechanism by one real event: the ions before, on their way and after, and their distances over time."""
+"""Fig. 5: one event as an example of the mechanism: ions before, during and after it, and their distances over time."""
 
 from __future__ import annotations
 
@@ -13,34 +13,34 @@ from matplotlib.gridspec import SubplotSpec
 from redoxmd.config.sections import Figures
 from redoxmd.diffusion.mechanism import Event
 from redoxmd.figures.structure_view import KEY, choose_view, draw_structure
-from redoxmd.figures.style import colour_of, in_style, label, legend, new_figure, say
+from redoxmd.figures.style import assign_colours, label, legend, new_figure, with_figure_style, write_message
 
 HEIGHTS = (1.7, 1.0)
 REASON_WIDTH = 80
-# Both sites of an exchange, their polyhedra and those next to them.
-REACH_A = 6.0
-WORDS = {
+# Contains both sites of an exchange, their polyhedra and the neighbouring polyhedra.
+VIEW_RADIUS_A = 6.0
+KIND_TEXTS = {
     "exchange": "exchange",
     "pair": "two neighbouring jumps (no exchange in any trajectory)",
     "single": "one jump (no concerted ones in any trajectory)",
 }
 
 
-@in_style
+@with_figure_style
 def draw(event: Event | None, settings: Figures, reason: str = "no event") -> Figure:
-    """Pictures of the surroundings (a), and distance of each ion from the site it leaves (lines) and goes to (dashed).
+    """Draw the surroundings (a), and the distances of each ion from its old (solid) and new site (dashed) (b).
 
     Args:
-        event: what to show.
-        settings: look.
-        reason: why there is no event, where there is none.
+        event: event to draw, or None.
+        settings: section `figures` of the config.
+        reason: reason why there is no event.
     """
     moments = {} if event is None else _moments(event)
     figure, axes = new_figure(
         settings, 2, max(1, len(moments)), height_ratio=0.66, width=2.0, gridspec_kw={"height_ratios": HEIGHTS}
     )
     if event is None:
-        say(axes[0, 0], settings, textwrap.fill(reason, REASON_WIDTH))
+        write_message(axes[0, 0], settings, textwrap.fill(reason, REASON_WIDTH))
         for axis in axes.flat:
             axis.axis("off")
         return figure
@@ -54,7 +54,7 @@ def draw(event: Event | None, settings: Figures, reason: str = "no event") -> Fi
 
 
 def _moments(event: Event) -> dict[int, str]:
-    """Frames to show, in order of time."""
+    """Frames to draw and their titles, in order of time."""
     halfway = dict.fromkeys(sorted(event.halfway()), "on the way")
     return {event.before: "before", **halfway, event.after: "after"}
 
@@ -63,7 +63,7 @@ def _pictures(panels: list[Axes], event: Event, moments: dict[int, str], setting
     arrows = [(move.start_A, move.end_A) for move in event.moves]
     view, colours = choose_view(event.cell_A, arrows), _colours(event)
     for number, (axis, (frame, word)) in enumerate(zip(panels, moments.items(), strict=True)):
-        way = slice(event.before, frame + 1)
+        frames = slice(event.before, frame + 1)
         draw_structure(
             axis,
             event.numbers,
@@ -74,33 +74,38 @@ def _pictures(panels: list[Axes], event: Event, moments: dict[int, str], setting
             colour_by_atom=colours,
             arrows=arrows if frame == event.before else (),
             view=view,
-            reach_A=REACH_A,
-            trails={ion: event.positions_A[way, ion] for ion in colours} if frame > event.before else None,
+            radius_A=VIEW_RADIUS_A,
+            trails={ion: event.positions_A[frames, ion] for ion in colours} if frame > event.before else None,
         )
         if number == 0:
             key = axis.text(0, -0.02, KEY, transform=axis.transAxes, va="top", fontsize=settings.font_pt - 1.5)
             key.set_in_layout(False)
         letter = "a  " if number == 0 else ""
-        label(axis, settings, title=f"{letter}{word}, {_since(event)[frame]:+.0f} fs".replace("-", "−"))
+        label(axis, settings, title=f"{letter}{word}, {_elapsed_fs(event)[frame]:+.0f} fs".replace("-", "−"))
 
 
 def _colours(event: Event) -> dict[int, str]:
-    return colour_of([move.ion for move in event.moves])
+    return assign_colours([move.ion for move in event.moves])
 
 
-def _since(event: Event) -> np.ndarray:
-    """(F,) time since the first ion left, fs."""
-    since: np.ndarray = event.time_fs - event.moves[0].left_fs
-    return since
+def _elapsed_fs(event: Event) -> np.ndarray:
+    """Time (F,) elapsed_fs the first ion left its site, fs."""
+    elapsed_fs: np.ndarray = event.time_fs - event.moves[0].left_fs
+    return elapsed_fs
 
 
 def _distances(axis: Axes, event: Event, settings: Figures) -> None:
-    colours, since = _colours(event), _since(event)
+    colours, elapsed_fs = _colours(event), _elapsed_fs(event)
     for move, (old, new) in zip(event.moves, event.distances_A(), strict=True):
         colour = colours[move.ion]
-        axis.plot(since, old, color=colour, label=f"ion {move.ion}: from {move.from_site}, which it leaves")
+        axis.plot(elapsed_fs, old, color=colour, label=f"ion {move.ion}: from {move.from_site}, which it leaves")
         axis.plot(
-            since, new, "--", color=colour, linewidth=0.7, label=f"ion {move.ion}: from {move.to_site}, where it goes"
+            elapsed_fs,
+            new,
+            "--",
+            color=colour,
+            linewidth=0.7,
+            label=f"ion {move.ion}: from {move.to_site}, where it goes",
         )
         axis.axvspan(
             *(time - event.moves[0].left_fs for time in (move.left_fs, move.arrived_fs)),
@@ -108,21 +113,25 @@ def _distances(axis: Axes, event: Event, settings: Figures) -> None:
             alpha=0.12,
             label=f"ion {move.ion}: between the two",
         )
-    axis.set_xlim(since[0], since[-1])
+    axis.set_xlim(elapsed_fs[0], elapsed_fs[-1])
     axis.set_ylim(bottom=0)
-    where = f"x = {event.about['x']:g}, {event.about['temperature_K']:g} K"
+    conditions = f"x = {event.about['x']:g}, {event.about['temperature_K']:g} K"
     label(
-        axis, settings, "time since the first ion left (fs)", "distance from site (Å)", f"b  {where}: {order_of(event)}"
+        axis,
+        settings,
+        "time elapsed_fs the first ion left (fs)",
+        "distance from site (Å)",
+        f"b  {conditions}: {describe_order(event)}",
     )
     legend(axis, settings, loc="upper center", bbox_to_anchor=(0.5, -0.3), ncols=len(event.moves))
 
 
-def order_of(event: Event) -> str:
-    """What happens, in words: who leaves first and how long after it the other follows."""
-    first, *others = event.moves
-    words = WORDS[event.kind]
-    if not others:
+def describe_order(event: Event) -> str:
+    """Text on the event: which site is left first, and the delay until the second ion leaves."""
+    first, *later = event.moves
+    words = KIND_TEXTS[event.kind]
+    if not later:
         return f"{words}, {first.from_site} → {first.to_site}"
     if event.delay_fs == 0:
         return f"{words}, both leave in the same frame"
-    return f"{words}, {first.from_site} is left first, {others[0].from_site} {event.delay_fs:.0f} fs later"
+    return f"{words}, {first.from_site} is left first, {later[0].from_site} {event.delay_fs:.0f} fs later"

@@ -1,4 +1,4 @@
-"""Fig. 7: D over concentration and temperature."""
+"""Fig. 7: diffusion coefficient over concentration and temperature."""
 
 from __future__ import annotations
 
@@ -11,28 +11,37 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from redoxmd.config.sections import Figures
-from redoxmd.figures.intervals import explain, extent, measured, plot_points, with_intervals
-from redoxmd.figures.style import MAP, colour_of, in_style, label, legend, log_ticks, new_figure, say
+from redoxmd.figures.intervals import axis_limits, explain_symbols, has_estimate, plot_points, with_intervals
+from redoxmd.figures.style import (
+    COLOUR_MAP,
+    assign_colours,
+    label,
+    legend,
+    log_ticks,
+    new_figure,
+    with_figure_style,
+    write_message,
+)
 
-# Decades that the colours span at least.
+# Minimum range of the colour scale in decades.
 LEAST_DECADES = 2
-# Between the points of one x, as a share of the smallest step of x.
-ASIDE = 0.5
+# Width of the points of one x, as a share of the smallest step of x.
+POINTS_WIDTH = 0.5
 MARKERS = "osD^vP"
 
 
-@in_style
+@with_figure_style
 def draw(table: pd.DataFrame, settings: Figures) -> Figure:
-    """Colours of log10 D over x and temperature with the number of jumps (a); D with its intervals over x (b).
+    """Draw log10 D as colours over x and temperature with the numbers of jumps (a), and D with intervals over x (b).
 
     Args:
-        table: x, temperature_K, D_jumps_cm2_s, D_jumps_error_cm2_s, D_jumps_limit_cm2_s (where D is not known),
+        table: x, temperature_K, D_jumps_cm2_s, D_jumps_error_cm2_s, D_jumps_limit_cm2_s (if D is unknown),
             n_jumps.
-        settings: look.
+        settings: section `figures` of the config.
     """
     figure, axes = new_figure(settings, 1, 2, height_ratio=0.42, width=2.0, gridspec_kw={"width_ratios": (1.15, 1)})
     if table.empty:
-        say(axes[0, 0], settings, "no trajectory yet")
+        write_message(axes[0, 0], settings, "no trajectory yet")
         axes[0, 1].axis("off")
         return figure
     table = with_intervals(table)
@@ -42,19 +51,26 @@ def draw(table: pd.DataFrame, settings: Figures) -> Figure:
 
 
 def _map(figure: Figure, axis: Axes, table: pd.DataFrame, settings: Figures) -> None:
-    known, still = measured(table, "jumps"), table["n_jumps"] == 0
-    limited = table[~known & ~still]
-    unmoved = table[~known & still]
-    if known.any():
-        log_d = np.log10(table.loc[known, "D_jumps_cm2_s"])
+    estimated, without_jumps = has_estimate(table, "jumps"), table["n_jumps"] == 0
+    limit_rows = table[~estimated & ~without_jumps]
+    no_jump_rows = table[~estimated & without_jumps]
+    if estimated.any():
+        log_d = np.log10(table.loc[estimated, "D_jumps_cm2_s"])
         top = float(np.ceil(2 * log_d.max())) / 2
         colours = Normalize(min(float(np.floor(2 * log_d.min())) / 2, top - LEAST_DECADES), top)
-        place = table.loc[known, "x"], table.loc[known, "temperature_K"]
-        dots = axis.scatter(*place, c=log_d, norm=colours, s=55, cmap=MAP, zorder=3)
+        dots = axis.scatter(
+            table.loc[estimated, "x"],
+            table.loc[estimated, "temperature_K"],
+            c=log_d,
+            norm=colours,
+            s=55,
+            cmap=COLOUR_MAP,
+            zorder=3,
+        )
         figure.colorbar(dots, ax=axis, label="log$_{10}$ D, from jumps (cm²/s)")
     else:
-        say(axis, settings, "no point with enough jumps for D")
-    for rows, marker, text in ((limited, "v", "upper limit only, see b"), (unmoved, "o", "no jump")):
+        write_message(axis, settings, "no point with enough jumps for D")
+    for rows, marker, text in ((limit_rows, "v", "upper limit only, see b"), (no_jump_rows, "o", "no jump")):
         if len(rows):
             style: dict[str, Any] = {
                 "markersize": 6,
@@ -81,12 +97,12 @@ def _map(figure: Figure, axis: Axes, table: pd.DataFrame, settings: Figures) -> 
 def _with_errors(axis: Axes, table: pd.DataFrame, settings: Figures) -> None:
     kelvins, xs = sorted(table["temperature_K"].unique()), np.sort(table["x"].unique())
     step = float(np.diff(xs).min()) if len(xs) > 1 else 1.0
-    for number, (kelvin, colour) in enumerate(colour_of(kelvins).items()):
+    for number, (kelvin, colour) in enumerate(assign_colours(kelvins).items()):
         rows = table[table["temperature_K"] == kelvin].sort_values("x")
-        aside = ASIDE * step * (number - (len(kelvins) - 1) / 2) / len(kelvins)
+        offset = POINTS_WIDTH * step * (number - (len(kelvins) - 1) / 2) / len(kelvins)
         marker = MARKERS[number % len(MARKERS)]
-        plot_points(axis, rows["x"].to_numpy() + aside, rows, "jumps", colour, marker)
+        plot_points(axis, rows["x"].to_numpy() + offset, rows, "jumps", colour, marker)
         axis.plot([], [], marker, color=colour, label=f"{kelvin:g} K")
-    log_ticks(axis, "y", *extent(table, ("jumps",)))
+    log_ticks(axis, "y", *axis_limits(table, ("jumps",)))
     label(axis, settings, "x (mobile ions per formula unit)", "D from jumps (cm²/s)", "b")
-    explain(axis, settings, table, ("jumps",), loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=3)
+    explain_symbols(axis, settings, table, ("jumps",), loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=3)

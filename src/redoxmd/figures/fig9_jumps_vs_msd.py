@@ -1,4 +1,4 @@
-"""Fig. 9: D from jumps beside D from the mean squared displacement."""
+"""Fig. 9: diffusion coefficients from jumps and from the mean squared displacement."""
 
 from __future__ import annotations
 
@@ -8,26 +8,34 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from redoxmd.config.sections import Figures
-from redoxmd.figures.intervals import bars_of, explain, extent, filled, measured, plot_points, with_intervals
-from redoxmd.figures.style import COLOURS, in_style, label, legend, log_ticks, new_figure, say
+from redoxmd.figures.intervals import (
+    axis_limits,
+    error_bars,
+    explain_symbols,
+    has_estimate,
+    has_filled_marker,
+    plot_points,
+    with_intervals,
+)
+from redoxmd.figures.style import COLOURS, label, legend, log_ticks, new_figure, with_figure_style, write_message
 
-# Of the smallest step of x, between the two points of one: their bars would cover each other.
-ASIDE = 0.15
+# Offset of the two points of one x, as a share of the smallest step of x, so that their bars do not overlap.
+OFFSET = 0.15
 
 
-@in_style
+@with_figure_style
 def draw(table: pd.DataFrame, settings: Figures) -> Figure:
-    """Over x at the highest temperature, and all points against each other, with intervals of 95 %.
+    """Draw both over x at the highest temperature (a) and against each other (b), with 95 % intervals.
 
     Args:
         table: x, temperature_K, D_jumps_cm2_s, D_msd_cm2_s; D_jumps_error_cm2_s; D_msd_low_cm2_s, D_msd_high_cm2_s;
-            _limit_cm2_s of both where D is indistinguishable from zero; msd_regime; correlation_factor (D from the MSD
-            over D from jumps) where the table has it.
-        settings: look.
+            _limit_cm2_s of both if D is indistinguishable from zero; msd_regime; correlation_factor (D from the MSD
+            over D from jumps) if the table has it.
+        settings: section `figures` of the config.
     """
     figure, axes = new_figure(settings, 1, 2, height_ratio=0.45, width=2.0)
     if table.empty:
-        say(axes[0, 0], settings, "no trajectory yet")
+        write_message(axes[0, 0], settings, "no trajectory yet")
         axes[0, 1].axis("off")
         return figure
     table = with_intervals(table)
@@ -38,11 +46,11 @@ def draw(table: pd.DataFrame, settings: Figures) -> Figure:
 
 def _over_x(axis: Axes, rows: pd.DataFrame, settings: Figures) -> None:
     xs = np.sort(rows["x"].unique())
-    aside = ASIDE * (float(np.diff(xs).min()) if len(xs) > 1 else 1.0)
-    for name, colour, marker, shift in (("jumps", COLOURS[0], "o", -aside), ("msd", COLOURS[1], "s", aside)):
+    offset = OFFSET * (float(np.diff(xs).min()) if len(xs) > 1 else 1.0)
+    for name, colour, marker, shift in (("jumps", COLOURS[0], "o", -offset), ("msd", COLOURS[1], "s", offset)):
         plot_points(axis, rows["x"].to_numpy() + shift, rows, name, colour, marker)
         axis.plot([], [], marker, color=colour, label={"jumps": "from jumps", "msd": "from the MSD"}[name])
-    (low, high), words = extent(rows), ""
+    (low, high), words = axis_limits(rows), ""
     if "correlation_factor" in rows:
         for x, factor in rows[["x", "correlation_factor"]].dropna().to_numpy(dtype=float):
             axis.annotate(f"{factor:.2g}", (x, high), ha="center", va="top", fontsize=settings.font_pt - 3)
@@ -51,31 +59,31 @@ def _over_x(axis: Axes, rows: pd.DataFrame, settings: Figures) -> None:
     log_ticks(axis, "y", low, high)
     kelvin = rows["temperature_K"].iloc[0]
     label(axis, settings, "x (mobile ions per formula unit)", "D (cm²/s)", f"a  {kelvin:g} K{words}")
-    explain(axis, settings, rows)
+    explain_symbols(axis, settings, rows)
 
 
 def _parity(axis: Axes, table: pd.DataFrame, settings: Figures) -> None:
-    both = table[measured(table, "jumps") & measured(table, "msd")]
+    both = table[has_estimate(table, "jumps") & has_estimate(table, "msd")]
     label(axis, settings, "D from jumps (cm²/s)", "D from MSD (cm²/s)", "b  all x and temperatures with both")
     if both.empty:
-        say(axis, settings, "no point where both are distinguishable from zero")
+        write_message(axis, settings, "no point where both are distinguishable from zero")
         return
     for full, marker, text in ((True, "o", "MSD diffusive"), (False, "s", "MSD not diffusive")):
-        rows = both[filled(both, "msd") == full]
+        rows = both[has_filled_marker(both, "msd") == full]
         if rows.empty:
             continue
         axis.errorbar(
             rows["D_jumps_cm2_s"].to_numpy(),
             rows["D_msd_cm2_s"].to_numpy(),
-            xerr=bars_of(rows, "jumps"),
-            yerr=bars_of(rows, "msd"),
+            xerr=error_bars(rows, "jumps"),
+            yerr=error_bars(rows, "msd"),
             fmt=marker,
             color=COLOURS[0],
             markerfacecolor=COLOURS[0] if full else "white",
             elinewidth=0.6,
         )
         axis.plot([], [], marker, color=COLOURS[0], markerfacecolor=COLOURS[0] if full else "white", label=text)
-    low, high = extent(both)
+    low, high = axis_limits(both)
     axis.plot([low, high], [low, high], color="black", linewidth=0.8, label="equal")
     for which in ("x", "y"):
         log_ticks(axis, which, low, high)

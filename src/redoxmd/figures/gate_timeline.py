@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from redoxmd.config.sections import Figures
-from redoxmd.figures.style import colour_of, in_style, label, log_ticks, new_figure, say
+from redoxmd.figures.style import assign_colours, label, log_ticks, new_figure, with_figure_style, write_message
 
 MOST_COLUMNS = 4
-# Legend of what is black or stands for any run: text, line, marker.
+# Legend entries common to all runs: text, line, marker.
 SYMBOLS = (
     ("candidate for labelling", "none", "."),
     ("run stopped", "none", "x"),
@@ -21,9 +21,9 @@ SYMBOLS = (
 )
 
 
-@in_style
+@with_figure_style
 def draw(traces: pd.DataFrame, ends: pd.DataFrame, low_eV_A: float, high_eV_A: float, settings: Figures) -> Figure:
-    """One panel per generation; dots are candidates, a cross is where a run was stopped.
+    """Draw one panel per generation; dots are candidates, a cross marks the end of a stopped run.
 
     Args:
         traces: generation, structure, time_fs, spread_eV_A, candidate.
@@ -42,20 +42,20 @@ def draw(traces: pd.DataFrame, ends: pd.DataFrame, low_eV_A: float, high_eV_A: f
         sharey=True,
     )
     structures = sorted(traces["structure"].unique()) if len(traces) else []
-    colours = colour_of(structures)
+    colours = assign_colours(structures)
     for axis in list(axes.flat)[len(generations) :]:
         axis.set_visible(False)
     for generation, axis in zip(generations, axes.flat, strict=False):
-        here = traces[traces["generation"] == generation] if len(traces) else traces
+        rows_of_generation = traces[traces["generation"] == generation] if len(traces) else traces
         stopped = ends[(ends["generation"] == generation) & (ends["end_reason"] != "survived")] if len(ends) else ends
-        _panel(axis, here, stopped, colours)
+        _panel(axis, rows_of_generation, stopped, colours)
         for value in (low_eV_A, high_eV_A):
             axis.axhline(value, color="black", linestyle="--", linewidth=0.8)
         log_ticks(axis, "y", *_range(traces, low_eV_A, high_eV_A))
         first_column = axis in list(axes[:, 0])
         label(axis, settings, "time (ps)", "force spread (eV/Å)" if first_column else "", f"generation {generation}")
-        if here.empty:
-            say(axis, settings, "no explore run")
+        if rows_of_generation.empty:
+            write_message(axis, settings, "no explore run")
     if structures:
         runs = [Line2D([], [], color=colours[name], linewidth=0.8, label=name) for name in structures]
         marks = [Line2D([], [], color="black", linestyle=line, marker=mark, label=text) for text, line, mark in SYMBOLS]
@@ -65,7 +65,7 @@ def draw(traces: pd.DataFrame, ends: pd.DataFrame, low_eV_A: float, high_eV_A: f
 
 
 def _range(traces: pd.DataFrame, low_eV_A: float, high_eV_A: float) -> tuple[float, float]:
-    """Ends of the axis: all spreads and both thresholds."""
+    """Ends of the axis that include all spreads and both thresholds."""
     spread = traces["spread_eV_A"][traces["spread_eV_A"] > 0] if len(traces) else pd.Series([low_eV_A])
     return min(float(spread.min()), low_eV_A) / 1.3, max(float(spread.max()), high_eV_A) * 1.3
 
@@ -75,8 +75,10 @@ def _panel(axis: Axes, traces: pd.DataFrame, stopped: pd.DataFrame, colours: dic
         positive = rows[rows["spread_eV_A"] > 0]
         time_ps = positive["time_fs"] / 1000
         axis.plot(time_ps, positive["spread_eV_A"], color=colours[str(structure)], linewidth=0.8)
-        taken = positive[positive["candidate"]]
-        axis.plot(taken["time_fs"] / 1000, taken["spread_eV_A"], ".", color=colours[str(structure)], markersize=4)
+        candidates = positive[positive["candidate"]]
+        axis.plot(
+            candidates["time_fs"] / 1000, candidates["spread_eV_A"], ".", color=colours[str(structure)], markersize=4
+        )
         if structure in set(stopped["structure"]) and len(positive):
             axis.plot(
                 time_ps.iloc[-1], positive["spread_eV_A"].iloc[-1], "x", color=colours[str(structure)], markersize=6

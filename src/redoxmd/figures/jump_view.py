@@ -1,4 +1,4 @@
-"""A jump as a page to turn and play, without a network: 3Dmol.js (BSD, Rego and Koes 2015) and the frames are in it."""
+"""Interactive 3-D view of a jump as a self-contained HTML page with 3Dmol.js (BSD, Rego and Koes 2015) and frames."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from ase.units import Bohr
 from redoxmd.diffusion.scene import Scene
 
 ASSETS = files("redoxmd.figures") / "assets"
-# Of all visits, the share inside the surface drawn.
+# Share of all visits inside the drawn surface.
 ENCLOSED = 0.9
 
 
 def draw_page(scene: Scene) -> str:
-    """The page as HTML."""
+    """HTML page of a scene."""
     content = {
         "title": scene.title,
         "frames": frames_text(scene),
@@ -31,13 +31,13 @@ def draw_page(scene: Scene) -> str:
     }
     template = (ASSETS / "jump_view.html").read_text(encoding="utf-8")
     library = (ASSETS / "3Dmol-min.js").read_text(encoding="utf-8")
-    # In a script, no text may close it.
+    # No text inside a script may contain its closing tag.
     data = json.dumps(content).replace("</", "<\\/")
     return template.replace("/*DATA*/null", data).replace("/*LIBRARY*/", library.replace("</script", "<\\/script"))
 
 
 def frames_text(scene: Scene) -> str:
-    """All frames as XYZ."""
+    """All frames in XYZ format."""
     symbols = [chemical_symbols[number] for number in scene.numbers]
     lines = []
     for positions in scene.positions_A:
@@ -47,7 +47,7 @@ def frames_text(scene: Scene) -> str:
 
 
 def cube_text(scene: Scene) -> str:
-    """The visited density as a cube file, lengths in bohr, values in 1/Å³ at the middles of the bins."""
+    """Density of visits as a cube file, with lengths in bohr and values in 1/Å³ at the centres of the bins."""
     grid = scene.visits_per_A3
     middle = scene.origin_A + (0.5 / np.array(grid.shape)) @ scene.cell_A
     lines = ["visited positions", "", "0 " + " ".join(f"{value / Bohr:.6f}" for value in middle)]
@@ -58,9 +58,9 @@ def cube_text(scene: Scene) -> str:
 
 
 def enclosing_level(density: np.ndarray, share: float = ENCLOSED) -> float:
-    """The value above which a share of the total lies."""
-    falling = np.sort(density.ravel())[::-1]
-    total = falling.sum()
+    """Value above which a share of the total density lies."""
+    descending = np.sort(density.ravel())[::-1]
+    total = descending.sum()
     if total <= 0:
         return 1.0
-    return float(falling[np.searchsorted(np.cumsum(falling), share * total)])
+    return float(descending[np.searchsorted(np.cumsum(descending), share * total)])

@@ -1,4 +1,4 @@
-"""Errors of the ensemble and survived times by generation."""
+"""Errors of the ensemble and survival times of explore runs by generation."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from redoxmd.config.sections import Figures
-from redoxmd.figures.style import COLOURS, SETS, in_style, label, legend, new_figure, say
+from redoxmd.figures.style import COLOURS, SET_COLOURS, label, legend, new_figure, with_figure_style, write_message
 
 MARKERS = {"train": "s", "validation": "^", "test": "o"}
 
 
-@in_style
+@with_figure_style
 def draw(errors: pd.DataFrame, runs: pd.DataFrame, settings: Figures) -> Figure:
-    """Force MAE, energy MAE and survived time against generation.
+    """Draw force MAE, energy MAE and survival time against generation.
 
     Args:
         errors: generation, set, member (−1: the ensemble), force_mae_eV_A, energy_mae_meV_atom, n_frames.
@@ -39,20 +39,20 @@ def draw(errors: pd.DataFrame, runs: pd.DataFrame, settings: Figures) -> Figure:
 
 def _errors(axis: Axes, errors: pd.DataFrame, column: str, settings: Figures) -> None:
     if errors.empty:
-        say(axis, settings, "no ensemble yet")
+        write_message(axis, settings, "no ensemble yet")
         return
     for name, rows in errors.groupby("set"):
         members, ensemble = rows[rows["member"] >= 0], rows[rows["member"] == -1]
-        style: dict[str, Any] = {"color": SETS[str(name)], "marker": MARKERS[str(name)]}
+        style: dict[str, Any] = {"color": SET_COLOURS[str(name)], "marker": MARKERS[str(name)]}
         axis.plot(members["generation"], members[column], linestyle="none", alpha=0.3, markersize=2.5, **style)
         axis.plot(ensemble["generation"], ensemble[column], label=str(name), **style)
     axis.set_ylim(bottom=0)
 
 
 def _change(errors: pd.DataFrame, column: str) -> str:
-    """Whether the test error of the ensemble changed from the first generation to the last, beyond its members' spread.
+    """Text on the change of the test error from first to last generation, compared with the spread of the members.
 
-    The spread of the means of the members is that of each generation, added in quadrature.
+    The spread is the standard deviation over members, added in quadrature for both generations.
     """
     test = errors[errors["set"] == "test"] if len(errors) else errors
     generations = sorted(test["generation"].unique()) if len(test) else []
@@ -74,7 +74,7 @@ def _survived(runs: pd.DataFrame) -> str:
 
 def _survival(axis: Axes, runs: pd.DataFrame, settings: Figures) -> None:
     if runs.empty:
-        say(axis, settings, "no explore run yet")
+        write_message(axis, settings, "no explore run yet")
         return
     for number, (_, rows) in enumerate(runs.groupby("structure")):
         name = "explore runs" if number == 0 else None

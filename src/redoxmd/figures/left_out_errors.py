@@ -1,4 +1,4 @@
-"""Errors on configurations that a training left out, one after the other."""
+"""Errors of cross-validation on the configurations left out of training."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from redoxmd.config.sections import Figures
-from redoxmd.figures.style import COLOURS, in_style, label, legend, new_figure, say
+from redoxmd.figures.style import COLOURS, label, legend, new_figure, with_figure_style, write_message
 
 
-@in_style
+@with_figure_style
 def draw(errors: pd.DataFrame, settings: Figures) -> Figure:
-    """Force and energy MAE of each configuration left out, and their means over configurations.
+    """Draw force and energy MAE of each configuration left out, and their means over configurations.
 
     Args:
         errors: columns of `redoxmd.train.cross_validation.COLUMNS`.
@@ -22,7 +22,7 @@ def draw(errors: pd.DataFrame, settings: Figures) -> Figure:
     for letter, axis, (column, text) in zip("ab", axes.flat, columns, strict=True):
         label(axis, settings, text, "", letter)
         if errors.empty:
-            say(axis, settings, "no configuration left out (train.folds)")
+            write_message(axis, settings, "no configuration left out (train.folds)")
             continue
         rows = np.arange(len(errors))[::-1]
         axis.barh(rows, errors[column], color=COLOURS[0], alpha=0.8)

@@ -1,4 +1,4 @@
-"""Energies of the orderings that basin hopping has relaxed."""
+"""Energies of the orderings relaxed by basin hopping."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from redoxmd.config.sections import Figures
-from redoxmd.figures.style import colour_of, in_style, label, legend, new_figure, say
+from redoxmd.figures.style import assign_colours, label, legend, new_figure, with_figure_style, write_message
 
 
-@in_style
+@with_figure_style
 def draw(table: pd.DataFrame, preferred: str, settings: Figures) -> Figure:
-    """Energy above the lowest ordering of the same content and cell, over the number of preferred sites left empty.
+    """Draw the energy above the lowest ordering of the same content and cell over the number of empty preferred sites.
 
     Args:
-        table: of `redoxmd.basins.orderings.ordering_table`.
+        table: result of `redoxmd.basins.orderings.ordering_table`.
         preferred: name of the preferred site.
     """
     figure, axes = new_figure(settings, height_ratio=0.7, width=1.2)
     axis = axes[0, 0]
     series = list(table.groupby(["x", "supercell"]))
-    colours = colour_of([key for key, _ in series])
+    colours = assign_colours([key for key, _ in series])
     for number, ((x, cell), rows) in enumerate(series):
-        aside = 0.5 * (number - (len(series) - 1) / 2) / max(len(series), 1)
-        place = rows["preferred_empty"].to_numpy() + aside
+        offset = 0.5 * (number - (len(series) - 1) / 2) / max(len(series), 1)
+        positions = rows["preferred_empty"].to_numpy() + offset
         axis.plot(
-            place,
+            positions,
             rows["above_lowest_meV_fu"],
             "_",
             markersize=7,
@@ -45,5 +45,5 @@ def draw(table: pd.DataFrame, preferred: str, settings: Figures) -> Figure:
     axis.set_xlim(-0.6, most + 0.6)
     legend(axis, settings)
     if table.empty or not np.isfinite(table["above_lowest_meV_fu"]).any():
-        say(axis, settings, "no relaxed structure")
+        write_message(axis, settings, "no relaxed structure")
     return figure

@@ -1,4 +1,4 @@
-"""The paper's numbers beside the run's, as a table."""
+"""Table of the numbers of the paper and of the run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from redoxmd.config.sections import Figures
-from redoxmd.figures.style import COLOURS, in_style, new_figure, say
+from redoxmd.figures.style import COLOURS, new_figure, with_figure_style, write_message
 
 HEADER = ["quantity", "conditions", "paper", "this run", "found again", "remark"]
 WIDTHS = [0.25, 0.14, 0.12, 0.16, 0.07, 0.34]
@@ -21,36 +21,36 @@ EXPLANATION = (
 )
 
 
-@in_style
+@with_figure_style
 def draw(table: pd.DataFrame, settings: Figures) -> Figure:
-    """One row per number of the paper that the run speaks to; the rest are counted below.
+    """Draw one row per number of the paper with a verdict; a note gives the number of other rows.
 
     Args:
-        table: of `redoxmd.paper.compare`.
-        settings: look.
+        table: result of `redoxmd.paper.compare`.
+        settings: section `figures` of the config.
     """
-    spoken = table[table["agrees"].fillna("") != ""]
-    figure, axes = new_figure(settings, height_ratio=0.07 + 0.0235 * (len(spoken) + 1), width=2.5)
+    compared = table[table["agrees"].fillna("") != ""]
+    figure, axes = new_figure(settings, height_ratio=0.07 + 0.0235 * (len(compared) + 1), width=2.5)
     axis = axes[0, 0]
     axis.axis("off")
-    left = len(table) - len(spoken)
+    missing = len(table) - len(compared)
     axis.set_title(
-        f"{EXPLANATION}\n{left} more numbers of the paper need data that this run lacks: see paper_comparison.csv.",
+        f"{EXPLANATION}\n{missing} more numbers of the paper need data that this run lacks: see paper_comparison.csv.",
         fontsize=settings.font_pt - 1,
         loc="left",
         y=-0.02,
         va="top",
     )
-    if spoken.empty:
-        say(axis, settings, "no number of the paper to compare with yet")
+    if compared.empty:
+        write_message(axis, settings, "no number of the paper to compare with yet")
         return figure
     drawn = axis.table(
-        [_cells(row) for _, row in spoken.iterrows()], colLabels=HEADER, colWidths=WIDTHS,
+        [_cells(row) for _, row in compared.iterrows()], colLabels=HEADER, colWidths=WIDTHS,
         cellLoc="left", colLoc="left", edges="horizontal", loc="upper center",
     )  # fmt: skip
     drawn.auto_set_font_size(False)
     drawn.set_fontsize(settings.font_pt - 2)
-    for number, verdict in enumerate(spoken["agrees"], start=1):
+    for number, verdict in enumerate(compared["agrees"], start=1):
         drawn[number, HEADER.index("found again")].get_text().set_color(VERDICT_COLOURS[verdict])
     return figure
 

@@ -1,4 +1,4 @@
-"""Electrons and ions together: charge order, bonds, vacancies and hops by concentration and temperature."""
+"""Table of charges, bonds, vacancies and electron hops by concentration and temperature."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from redoxmd.config.sections import Figures
-from redoxmd.figures.style import in_style, new_figure, say
+from redoxmd.figures.style import new_figure, with_figure_style, write_message
 
 NONE = "–"
 HEADER = [
@@ -27,22 +27,22 @@ HEADER = [
 WIDTHS = [0.05, 0.06, 0.065, 0.125, 0.125, 0.135, 0.15, 0.055, 0.08, 0.08, 0.08]
 
 
-@in_style
+@with_figure_style
 def draw(table: pd.DataFrame, settings: Figures) -> Figure:
-    """One row per concentration and temperature; a dash stands for what could not be counted or measured.
+    """Draw one row per concentration and temperature; a dash marks missing values.
 
     Args:
         table: x, temperature_K, n_frames, n_high_mean and n_high_expected (redox atoms in the higher state),
             bond_low_A, bond_high_A, bond_difference_A, bond_difference_error_A, vacancy_low_A and vacancy_high_A
             (distance to the nearest), n_hops, hops_per_ps, mean_cosine (between hop and ion jump),
-            disagreement_share; charge_low_e and charge_high_e where the table has them.
-        settings: look.
+            disagreement_share; charge_low_e and charge_high_e if the table has them.
+        settings: section `figures` of the config.
     """
     figure, axes = new_figure(settings, height_ratio=0.05 + 0.035 * (len(table) + 2), width=2.0)
     axis = axes[0, 0]
     axis.axis("off")
     if table.empty:
-        say(axis, settings, "no trajectory with charges yet")
+        write_message(axis, settings, "no trajectory with charges yet")
         return figure
     header, widths, cells = list(HEADER), list(WIDTHS), [_cells(row) for _, row in table.iterrows()]
     if "charge_low_e" in table:

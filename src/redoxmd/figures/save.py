@@ -1,4 +1,4 @@
-"""Figures on disk: PDF, SVG and PNG, with what they plot beside them as CSV."""
+"""Save figures as PDF, SVG and PNG with their data as CSV."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from redoxmd.config.sections import Figures
 from redoxmd.figures.style import figure_style
 from redoxmd.files.records import atomic_path
 
-# Without dates, the same data give the same bytes.
+# Files without dates are identical for identical data.
 METADATA = {"pdf": {"CreationDate": None, "ModDate": None}, "svg": {"Date": None}, "png": {"Software": None}}
 
 
@@ -22,5 +22,5 @@ def save_figure(figure: Figure, data: pd.DataFrame, stem: str | Path, settings: 
         with atomic_path(f"{stem}.{kind}") as temporary, figure_style(settings):
             figure.savefig(temporary, format=kind, dpi=settings.dpi, metadata=metadata)
     with atomic_path(f"{stem}.csv") as temporary:
-        # Whole numbers are written without a point, so counts are integers; what is not known is empty.
+        # The format writes whole numbers without a decimal point; unknown values are empty.
         data.replace([np.inf, -np.inf], np.nan).to_csv(temporary, index=False, float_format="%.8g")

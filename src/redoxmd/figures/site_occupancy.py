@@ -10,24 +10,24 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from redoxmd.config.sections import Figures
-from redoxmd.figures.style import colour_of, in_style, label, legend, new_figure, say
+from redoxmd.figures.style import assign_colours, label, legend, new_figure, with_figure_style, write_message
 
 LINES = ("-", "--", ":", "-.")
 MARKERS = "osD^"
 
 
-@in_style
+@with_figure_style
 def draw(occupancy: pd.DataFrame, sites: pd.DataFrame, settings: Figures) -> Figure:
-    """Ions per site, x by colour, kind by line: trajectories at the highest temperature (a), means over time (b).
+    """Draw ions per site over time at the highest temperature (a) and mean values (b); colour: x, line: kind of site.
 
     Args:
         occupancy: structure, x, temperature_K, replica, time_ps, kind, occupancy.
         sites: x, temperature_K, kind, sites, coordination, occupancy, occupancy_error.
-        settings: look.
+        settings: section `figures` of the config.
     """
     figure, axes = new_figure(settings, 1, 2, height_ratio=0.45, width=2.0, sharey=True)
     over_time, over_temperature = axes[0]
-    colours = colour_of(sorted(sites["x"].unique()))
+    colours = assign_colours(sorted(sites["x"].unique()))
     styles = {kind: number % len(LINES) for number, kind in enumerate(sorted(sites["kind"].unique()))}
     for axis in axes.flat:
         axis.axhline(1.0, color="#BBBBBB", linewidth=0.8, zorder=0)
@@ -36,31 +36,31 @@ def draw(occupancy: pd.DataFrame, sites: pd.DataFrame, settings: Figures) -> Fig
         style: dict[str, Any] = {"color": colours[x], "linestyle": LINES[styles[kind]]}
         over_time.plot(rows["time_ps"], rows["occupancy"], linewidth=0.7, alpha=0.8, **style)
     _over_temperature(over_temperature, sites, colours, styles)
-    where = f"a  {hottest['temperature_K'].iloc[0]:g} K" if len(hottest) else "a"
-    label(over_time, settings, "time (ps)", "ions per site", where)
+    title = f"a  {hottest['temperature_K'].iloc[0]:g} K" if len(hottest) else "a"
+    label(over_time, settings, "time (ps)", "ions per site", title)
     label(over_temperature, settings, "temperature (K)", "", "b  mean over time, bars: 1 σ")
-    _explain(over_temperature, sites, colours, styles, settings)
+    _add_legend(over_temperature, sites, colours, styles, settings)
     top = max([1.1, *(1.05 * occupancy["occupancy"])])
     over_time.set_ylim(-0.05, top)
     if sites.empty:
-        say(over_time, settings, "no sites in any trajectory")
+        write_message(over_time, settings, "no sites in any trajectory")
     return figure
 
 
 def _over_temperature(axis: Axes, sites: pd.DataFrame, colours: dict[Any, str], styles: dict[Any, int]) -> None:
-    """Means side by side for the x of one temperature, which would cover each other."""
+    """Draw means over temperature; the points of one temperature stand side by side."""
     kelvins = sorted(sites["temperature_K"].unique())
     step = min((high - low for low, high in pairwise(kelvins)), default=1.0)
     for (kind, x), rows in sites.groupby(["kind", "x"]):
-        aside = 0.3 * step * (list(colours).index(x) - (len(colours) - 1) / 2) / len(colours)
+        offset = 0.3 * step * (list(colours).index(x) - (len(colours) - 1) / 2) / len(colours)
         axis.errorbar(
-            rows["temperature_K"] + aside, rows["occupancy"], rows["occupancy_error"], color=colours[x],
+            rows["temperature_K"] + offset, rows["occupancy"], rows["occupancy_error"], color=colours[x],
             linestyle=LINES[styles[kind]], marker=MARKERS[styles[kind]], linewidth=0.8,
         )  # fmt: skip
     axis.set_xticks(kelvins)
 
 
-def _explain(
+def _add_legend(
     axis: Axes, sites: pd.DataFrame, colours: dict[Any, str], styles: dict[Any, int], settings: Figures
 ) -> None:
     for kind, number in styles.items():

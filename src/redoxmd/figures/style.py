@@ -1,4 +1,4 @@
-"""One look for all figures."""
+"""Common style of all figures."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from redoxmd.config.sections import Figures
 
-# Okabe and Ito: told apart with any colour vision.
+# Okabe and Ito: distinguishable with any colour vision.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-SETS = {"train": "#999999", "validation": "#0072B2", "test": "#D55E00"}
-MAP = "viridis"
+SET_COLOURS = {"train": "#999999", "validation": "#0072B2", "test": "#D55E00"}
+COLOUR_MAP = "viridis"
 MM_PER_INCH = 25.4
-# Below this range (decades) a logarithmic axis has labels at 1, 2 and 5, not at the decades alone.
+# Below this range (decades) a logarithmic axis has labels at 1, 2 and 5, not only at the decades.
 FEW_DECADES = 2.0
 
 P = ParamSpec("P")
@@ -29,14 +29,14 @@ P = ParamSpec("P")
 
 @contextmanager
 def figure_style(settings: Figures) -> Iterator[None]:
-    """Matplotlib's own defaults and the one style on top, whatever a user's matplotlibrc or notebook has set."""
+    """Context with matplotlib defaults and the common style, independent of matplotlibrc and notebook settings."""
     defaults = {key: value for key, value in matplotlib.rcParamsDefault.items() if not key.startswith("backend")}
     with matplotlib.rc_context({**defaults, **_rc(settings)}):
         yield
 
 
-def in_style(draw: Callable[P, Figure]) -> Callable[P, Figure]:
-    """A drawing function that takes the section `figures` among its arguments, run within `figure_style`."""
+def with_figure_style(draw: Callable[P, Figure]) -> Callable[P, Figure]:
+    """Decorate a drawing function so that it runs within `figure_style` of its argument of type `Figures`."""
 
     @wraps(draw)
     def styled(*args: P.args, **kwargs: P.kwargs) -> Figure:
@@ -50,7 +50,7 @@ def in_style(draw: Callable[P, Figure]) -> Callable[P, Figure]:
 def new_figure(
     settings: Figures, rows: int = 1, columns: int = 1, height_ratio: float = 0.75, width: float = 1.0, **keywords: Any
 ) -> tuple[Figure, np.ndarray]:
-    """A figure of `width` columns with a grid of axes (rows, columns); call it within `figure_style`."""
+    """Figure of `width` page columns with a grid of axes (rows, columns); call it within `figure_style`."""
     size = settings.width_mm / MM_PER_INCH * width
     figure = Figure(figsize=(size, size * height_ratio), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False, **keywords)
@@ -77,7 +77,7 @@ def _rc(settings: Figures) -> dict[str, Any]:
 
 
 def label(axis: Axes, settings: Figures, x: str = "", y: str = "", title: str = "") -> None:
-    """Axis labels and a title above, in the font size of the config."""
+    """Set axis labels and a title in the font size of the config."""
     axis.set_xlabel(x, fontsize=settings.font_pt)
     axis.set_ylabel(y, fontsize=settings.font_pt)
     if title:
@@ -85,37 +85,37 @@ def label(axis: Axes, settings: Figures, x: str = "", y: str = "", title: str = 
 
 
 def legend(axis: Axes, settings: Figures, **keywords: Any) -> None:
-    """A legend without a frame, when there is something to explain."""
+    """Add a legend without a frame if there are labelled artists."""
     if axis.get_legend_handles_labels()[0]:
         axis.legend(fontsize=settings.font_pt - 1.5, frameon=False, **keywords)
 
 
-def say(axis: Axes, settings: Figures, sentence: str, where: tuple[float, float] = (0.5, 0.5)) -> None:
-    """A sentence inside the axes, for what cannot be drawn."""
+def write_message(axis: Axes, settings: Figures, text: str, position: tuple[float, float] = (0.5, 0.5)) -> None:
+    """Write a message inside the axes, for example if data are missing."""
     axis.text(
-        *where, sentence, transform=axis.transAxes, ha="center", va="center", fontsize=settings.font_pt - 1, wrap=True
+        *position, text, transform=axis.transAxes, ha="center", va="center", fontsize=settings.font_pt - 1, wrap=True
     )
 
 
-def colour_of(values: Sequence[Any]) -> dict[Any, str]:
-    """A colour for each value, in order; along one map where there are more values than distinct colours."""
+def assign_colours(values: Sequence[Any]) -> dict[Any, str]:
+    """Colour of each value, in order; from a colour map if there are more values than distinct colours."""
     if len(values) <= len(COLOURS):
         return dict(zip(values, COLOURS, strict=False))
-    colours = matplotlib.colormaps[MAP](np.linspace(0.0, 0.95, len(values)))
+    colours = matplotlib.colormaps[COLOUR_MAP](np.linspace(0.0, 0.95, len(values)))
     return {value: to_hex(colour) for value, colour in zip(values, colours, strict=True)}
 
 
-def log_ticks(axis: Axes, which: str, low: float, high: float) -> None:
-    """A logarithmic axis ("x" or "y") from low to high with labels that tell the scale, also within one decade."""
-    getattr(axis, f"set_{which}scale")("log")
-    getattr(axis, f"set_{which}lim")(low, high)
+def log_ticks(axis: Axes, direction: str, low: float, high: float) -> None:
+    """Set a logarithmic axis ("x" or "y") from low to high with sufficient labels, also within one decade."""
+    getattr(axis, f"set_{direction}scale")("log")
+    getattr(axis, f"set_{direction}lim")(low, high)
     if np.log10(high / low) >= FEW_DECADES:
         return
-    side = getattr(axis, f"{which}axis")
+    ticked = getattr(axis, f"{direction}axis")
     subs = (1.0, 2.0, 5.0) if np.log10(high / low) > 0.5 else tuple(np.arange(1.0, 10.0))
-    side.set_major_locator(LogLocator(subs=subs))
-    side.set_major_formatter(FuncFormatter(_power_of_ten))
-    side.set_minor_formatter(NullFormatter())
+    ticked.set_major_locator(LogLocator(subs=subs))
+    ticked.set_major_formatter(FuncFormatter(_power_of_ten))
+    ticked.set_minor_formatter(NullFormatter())
 
 
 def _power_of_ten(value: float, _: float = 0.0) -> str:

@@ -1,4 +1,4 @@
-"""Table 2: activation energy by concentration."""
+"""Table 2: activation energies by concentration."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from redoxmd.config.sections import Figures
-from redoxmd.figures.style import in_style, new_figure, say
+from redoxmd.figures.style import new_figure, with_figure_style, write_message
 
 # Letters in a line of remarks.
 REMARK_WIDTH = 34
 
 
-@in_style
+@with_figure_style
 def draw(fits: pd.DataFrame, settings: Figures) -> Figure:
-    """The table as a picture: activation energies from jumps, from jumps between sites and from the MSD.
+    """Draw the table of activation energies from jumps, from jumps between sites and from the MSD.
 
     Args:
         fits: x, Ea_eV, Ea_error_eV, log10_D0, log10_D0_error, fitted, reason, n_temperatures; left_out; the
-            same with the prefixes `sites_` and `msd_`; Ea_low_eV and Ea_high_eV (95 %) where a fit has them.
+            same with the prefixes `sites_` and `msd_`; Ea_low_eV and Ea_high_eV (95 %) if a fit has them.
     """
     cells = [_cells(row) for _, row in fits.iterrows()]
     lines = [1, *(max(1, row[-1].count("\n") + 1) for row in cells)]
@@ -29,7 +29,7 @@ def draw(fits: pd.DataFrame, settings: Figures) -> Figure:
     axis = axes[0, 0]
     axis.axis("off")
     if fits.empty:
-        say(axis, settings, "no trajectory yet")
+        write_message(axis, settings, "no trajectory yet")
         return figure
     table = axis.table(
         cells,

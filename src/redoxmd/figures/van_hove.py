@@ -1,4 +1,4 @@
-"""Van Hove functions: how far ions have gone, by temperature and time, and who is where they were."""
+"""Van Hove functions of the mobile ions: self part by temperature and by time, distinct part by time."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 from redoxmd.config.sections import Figures
-from redoxmd.figures.style import colour_of, in_style, label, legend, new_figure, say
+from redoxmd.figures.style import assign_colours, label, legend, new_figure, with_figure_style, write_message
 
-# Above this the distinct part is on a logarithmic scale, below on a linear one.
+# The scale of the distinct part is linear up to this value and logarithmic above it.
 LINEAR_UP_TO = 2.0
-# Share of its largest value down to which the self part is shown.
+# The self part is drawn down to this share of its largest value.
 FAINTEST = 1e-5
 
 
-@in_style
+@with_figure_style
 def draw(table: pd.DataFrame, settings: Figures) -> Figure:
-    """Of the x whose ions go farthest: self part by temperature and by time, distinct part by time.
+    """Draw self part by temperature and by time, distinct part by time, for the x with the largest displacements.
 
     Args:
         table: x, temperature_K, lag_ps, distance_A, self_per_A, distinct.
@@ -48,14 +48,14 @@ def draw(table: pd.DataFrame, settings: Figures) -> Figure:
     label(by_time, settings, "distance gone (Å)", "4πr² G$_s$ (1/Å)", f"b  {hottest}")
     label(distinct, settings, "distance of another ion (Å)", "G$_d$/ρ", f"c  {hottest}")
     if not len(rows):
-        say(by_temperature, settings, "no trajectory yet")
+        write_message(by_temperature, settings, "no trajectory yet")
     elif rows["distinct"].isna().all():
-        say(distinct, settings, "no other ion")
+        write_message(distinct, settings, "no other ion")
     return figure
 
 
 def _scale_distinct(axis: Axes, highest: float) -> None:
-    """Linear around the mean density (grey line), logarithmic above: the peak at the origin hides nothing beyond it."""
+    """Set a scale linear around the mean density (grey line) and logarithmic above, for the peak at the origin."""
     axis.axhline(1.0, color="#BBBBBB", linewidth=0.8, zorder=0, label="mean density")
     if highest > 2 * LINEAR_UP_TO:
         axis.set_yscale("symlog", linthresh=LINEAR_UP_TO, linscale=2.0)
@@ -66,15 +66,15 @@ def _scale_distinct(axis: Axes, highest: float) -> None:
 
 
 def _farthest(table: pd.DataFrame) -> float:
-    """The x with the largest mean squared displacement at any temperature and lag."""
+    """Content x with the largest mean squared displacement at any temperature and lag."""
     squared = table.assign(squared=table["self_per_A"] * table["distance_A"] ** 2)
     means = squared.groupby(["x", "temperature_K", "lag_ps"], as_index=False)["squared"].sum()
     return float(means.loc[means["squared"].idxmax(), "x"])
 
 
-def _lines(axis: Axes, table: pd.DataFrame, by: str, what: str, text: str) -> None:
-    colours = colour_of(sorted(table[by].unique()))
+def _lines(axis: Axes, table: pd.DataFrame, by: str, column: str, text: str) -> None:
+    colours = assign_colours(sorted(table[by].unique()))
     for value, rows in table.groupby(by):
-        # A logarithm has no zero; a gap shows where no ion was.
-        seen = rows[what].where(rows[what] > 0) if what == "self_per_A" else rows[what]
-        axis.plot(rows["distance_A"], seen, color=colours[value], label=text.format(value))
+        # Zeros have no logarithm and leave a gap.
+        density = rows[column].where(rows[column] > 0) if column == "self_per_A" else rows[column]
+        axis.plot(rows["distance_A"], density, color=colours[value], label=text.format(value))

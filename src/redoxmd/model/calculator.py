@@ -13,10 +13,10 @@ from redoxmd.model.ensemble import Ensemble
 
 
 class EnsembleCalculator(Calculator):
-    """Mean energy (eV), forces (eV/Å) and stress (eV/Å³) of an ensemble for any ASE tool.
+    """ASE calculator of the mean energy (eV), forces (eV/Å) and stress (eV/Å³) of an ensemble.
 
-    `results` also carries `force_spread` (n,) and `energy_spread`, as defined in `force_spread`, and the energies
-    `member_energies` (M,) of the members.
+    `results` also has `force_spread` (n,) and `energy_spread`, as defined in `ensemble.force_spread`, and the energies
+    of the members `member_energies` (M,).
     """
 
     implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "forces", "stress"]
@@ -31,7 +31,7 @@ class EnsembleCalculator(Calculator):
         properties: list[str] | None = None,
         system_changes: list[str] = all_changes,
     ) -> None:
-        """Fill `results`; ASE calls this."""
+        """Fill `results`, as ASE requires."""
         super().calculate(atoms, properties or ["energy"], system_changes)
         prediction = self.ensemble.predict(self.atoms)
         spread = prediction.force_spread_eV_A if len(self.ensemble.members) > 1 else np.zeros(len(self.atoms))

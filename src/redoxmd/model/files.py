@@ -1,4 +1,4 @@
-"""Networks in files: plain data and tensors, whole or absent; and where they are put when they are read."""
+"""Save and load networks as plain data and tensors, atomically; choose the device."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from redoxmd.model.painn import Painn
 
 
 def save_record(path: str | Path, record: dict[str, Any]) -> None:
-    """Write plain data and tensors, atomically; by way of memory, for torch's own writer hides why it failed."""
+    """Write plain data and tensors atomically, through a buffer.
+
+    The file writer of torch hides the cause of a failure.
+    """
     buffer = io.BytesIO()
     torch.save(record, buffer)
     with atomic_path(path) as temporary:
@@ -22,11 +25,11 @@ def save_record(path: str | Path, record: dict[str, Any]) -> None:
 
 
 def load_record(path: str | Path) -> dict[str, Any]:
-    """Read back what `save_record` wrote.
+    """Read a file of `save_record`.
 
     Raises:
-        DataError: there is no such file, or it is damaged.
-        OSError: the file cannot be read now; it is not thereby damaged.
+        DataError: the file is missing or damaged.
+        OSError: the file cannot be read at present, but need not be damaged.
     """
     try:
         content = read_bytes(path)
@@ -53,7 +56,11 @@ def member_from_record(record: dict[str, Any]) -> Painn:
 
 
 def choose_device(device: str) -> str:
-    """Resolve "auto"; asking for a GPU that is not there is an error."""
+    """Resolve "auto" to cuda or cpu.
+
+    Raises:
+        DataError: cuda is requested, but torch sees no GPU.
+    """
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and not torch.cuda.is_available():

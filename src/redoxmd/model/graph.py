@@ -1,4 +1,4 @@
-"""Structures as the network sees them: atoms, directed pairs, and blocks that turn messages into matrix products."""
+"""Graphs of structures: atoms, directed pairs, and blocks that turn message sums into matrix products."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from torch import Tensor
 
 from redoxmd.model.neighbours import Pairs, find_pairs
 
-# Measured on one core: the (n × n) products win below, the pair-by-pair sums above.
+# On one core the (n × n) products are faster up to this number of atoms, and the sums over pairs beyond it.
 DENSE_BLOCK_ATOMS = 96
 
 
 @dataclass(frozen=True)
 class Blocks:
-    """Receivers in blocks of R rows that share C sender columns: here, the atoms of one small structure.
+    """Receivers in blocks of R rows with C common sender columns; a block holds the atoms of one small structure.
 
-    A message sum Σ_j a(ij)·x_j is then a batched (R × C)·(C × F) product, and the pair function a is scattered
-    once for all layers. Padding is harmless: no pair points at a padded slot.
+    A message sum Σ_j a(ij)·x_j becomes a batched (R × C)·(C × F) product, and the pair function a is scattered once for
+    all layers. Padding has no effect, because no pair refers to a padded slot.
 
     Attributes:
         columns: (B, C) atom index of each sender column.
-        slot: (E,) place of each pair in the flattened (B, C, R).
-        row: (n,) place of each atom in the flattened (B, R).
+        slot: (E,) index of each pair in the flattened (B, C, R).
+        row: (n,) index of each atom in the flattened (B, R).
         rows_per_block: R.
     """
 
@@ -41,12 +41,12 @@ class Graph:
     """One or several structures as one disconnected graph.
 
     Attributes:
-        species: (n,) index into the model's elements.
-        system: (n,) which structure an atom belongs to.
+        species: (n,) index of each atom in the elements of the model.
+        system: (n,) index of the structure of each atom.
         receiver, sender: (E,) directed pairs.
-        vectors_A: (E, 3) r_sender − r_receiver, images included.
+        vectors_A: (E, 3) r_sender − r_receiver, with periodic images.
         volume_A3: (S,) cell volumes.
-        blocks: grouping for the fast message sums; None takes the plain one.
+        blocks: blocks for the matrix products; None: sums over pairs.
     """
 
     species: Tensor
@@ -63,7 +63,7 @@ class Graph:
         return len(self.volume_A3)
 
     def with_vectors(self, vectors_A: Tensor) -> Graph:
-        """The same graph at other positions (the pairs unchanged)."""
+        """Copy of the graph with other pair vectors and the same pairs."""
         return replace(self, vectors_A=vectors_A)
 
     def to(self, device: torch.device | str, dtype: torch.dtype) -> Graph:
@@ -85,23 +85,23 @@ class Graph:
 
 
 def species_index(numbers: np.ndarray, elements: Sequence[int]) -> np.ndarray:
-    """Positions of atomic numbers in the model's list of elements.
+    """Indices of atomic numbers in the sorted list of elements of the model.
 
     Raises:
-        ValueError: an element the model was never trained on.
+        ValueError: the model was not trained on an element.
     """
-    known = np.asarray(elements)
-    index = np.searchsorted(known, numbers)
-    bad = (index >= len(known)) | (known[np.minimum(index, len(known) - 1)] != numbers)
-    if bad.any():
+    trained = np.asarray(elements)
+    index = np.searchsorted(trained, numbers)
+    unknown = (index >= len(trained)) | (trained[np.minimum(index, len(trained) - 1)] != numbers)
+    if unknown.any():
         raise ValueError(
-            f"atomic number(s) {sorted(set(numbers[bad].tolist()))} unknown to the model ({list(elements)})"
+            f"atomic number(s) {sorted(set(numbers[unknown].tolist()))} unknown to the model ({list(elements)})"
         )
     return index
 
 
 def volume_A3(atoms: Atoms) -> float:
-    """Volume of the cell; 1 where there is none, so that a stress is a virial."""
+    """Volume of the cell; 1 without a cell, so that the stress is the virial."""
     return float(abs(np.linalg.det(np.asarray(atoms.cell)))) or 1.0
 
 
@@ -124,16 +124,16 @@ def build_graph(
 
 
 def build_blocks(pairs: Pairs, n_atoms: int) -> Blocks | None:
-    """One block per structure while it is small; beyond `DENSE_BLOCK_ATOMS` the plain sums are faster and linear."""
+    """One block for a structure of at most `DENSE_BLOCK_ATOMS` atoms; None (sums over pairs) for a larger structure."""
     if n_atoms > DENSE_BLOCK_ATOMS:
         return None
-    every = torch.arange(n_atoms)
+    atoms = torch.arange(n_atoms)
     slot = torch.from_numpy(pairs.sender * n_atoms + pairs.receiver)
-    return Blocks(columns=every[None], slot=slot, row=every, rows_per_block=n_atoms)
+    return Blocks(columns=atoms[None], slot=slot, row=atoms, rows_per_block=n_atoms)
 
 
 def collate(graphs: Sequence[Graph]) -> Graph:
-    """Join graphs into one; blocks are padded to the largest of them."""
+    """Join graphs into one graph; blocks are padded to the largest block."""
     sizes = [len(graph.species) for graph in graphs]
     offsets = np.concatenate([[0], np.cumsum(sizes)[:-1]]).tolist()
     return Graph(
@@ -157,8 +157,8 @@ def _collate_blocks(blocks: Sequence[Blocks | None], offsets: Sequence[int]) -> 
     for block, offset in zip(present, offsets, strict=True):
         number, old_width = block.columns.shape
         columns.append(torch.nn.functional.pad(block.columns + offset, (0, width - old_width)))
-        r, rest = block.slot % block.rows_per_block, block.slot // block.rows_per_block
-        c, b = rest % old_width, rest // old_width
+        r, block_column = block.slot % block.rows_per_block, block.slot // block.rows_per_block
+        c, b = block_column % old_width, block_column // old_width
         slots.append(((b + count) * width + c) * rows + r)
         row.append((block.row // block.rows_per_block + count) * rows + block.row % block.rows_per_block)
         count += number

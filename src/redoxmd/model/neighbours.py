@@ -1,4 +1,4 @@
-"""Periodic neighbour pairs by vesin, kept for several steps with a skin."""
+"""Periodic neighbour pairs from vesin, and a Verlet list with a skin."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Pairs:
     Attributes:
         receiver: (E,) index i.
         sender: (E,) index j.
-        shift: (E, 3) whole cells; the pair vector is r_j − r_i + shift·cell.
+        shift: (E, 3) integer cell shifts; the pair vector is r_j − r_i + shift·cell.
     """
 
     receiver: np.ndarray
@@ -29,8 +29,8 @@ class Pairs:
 
 
 def find_pairs(positions_A: np.ndarray, cell_A: np.ndarray, pbc: np.ndarray, cutoff_A: float) -> Pairs:
-    """All directed pairs closer than the cutoff, periodic images of small cells included; linear in atoms."""
-    # Imported late: it loads torch where there is one.
+    """All directed pairs within the cutoff, including multiple images in small cells; the cost is linear in atoms."""
+    # Imported late, because it loads torch if torch is installed.
     import vesin
 
     search = vesin.NeighborList(cutoff=cutoff_A, full_list=True)
@@ -46,10 +46,10 @@ def find_pairs(positions_A: np.ndarray, cell_A: np.ndarray, pbc: np.ndarray, cut
 
 
 class VerletList:
-    """Pairs within cutoff + skin, searched again only after an atom has moved half the skin.
+    """Pairs within cutoff + skin; a new search follows only when an atom has moved by half the skin.
 
-    The positions must be unwrapped: a jump by a cell vector counts as a move. `generation` increases with every
-    search, so that what was derived from the pairs can be kept as long as they are.
+    Positions must be unwrapped: a shift by a cell vector counts as a move. `generation` increases with every search, so
+    that quantities derived from the pairs can be cached until then.
     """
 
     def __init__(self, cutoff_A: float, skin_A: float = 0.5) -> None:
@@ -61,7 +61,7 @@ class VerletList:
         self._pairs: Pairs | None = None
 
     def update(self, positions_A: np.ndarray, cell_A: np.ndarray, pbc: np.ndarray) -> Pairs:
-        """Pairs that contain every one within the cutoff of these positions."""
+        """Pairs that include all pairs within the cutoff at these positions."""
         if self._pairs is None or self._moved(positions_A, cell_A):
             self._pairs = find_pairs(positions_A, cell_A, pbc, self.cutoff_A + self.skin_A)
             self._positions = positions_A.copy()

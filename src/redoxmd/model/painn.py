@@ -1,4 +1,4 @@
-"""The potential: energies of the atoms' states, forces by autograd (PaiNN, Schütt et al., ICML 2021)."""
+"""The potential: atomic energies from the states of the atoms, forces by autograd (PaiNN, Schütt et al., ICML 2021)."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class Painn(Representation):
     """Energy of structures as a sum over atoms, E = Σ_i (σ·e(s_i) + ε_species) + E_core, with forces and stress.
 
     Args:
-        elements: sorted atomic numbers the model knows.
+        elements: sorted atomic numbers of the training elements.
         features: width F.
         layers: number of interactions L.
-        cutoff_A: neighbours within this distance (Å).
+        cutoff_A: cutoff of neighbours (Å).
         radial_functions: size K of the radial basis.
         core_repulsion: whether `CoreRepulsion` is added.
     """
@@ -47,7 +47,7 @@ class Painn(Representation):
         return self.core(graph, distance_A) if self.core is not None else None
 
     def node_scalars(self, graph: Graph, pairs: PairTensors) -> Tensor:
-        """Final scalar features of the atoms (n, F): the descriptor of `select`."""
+        """Final scalar features (n, F) of the atoms, the descriptor in `select`."""
         return self.node_states(graph, pairs)[-1][0]
 
     def interaction_energy(self, graph: Graph, pairs: PairTensors | None = None) -> Tensor:
@@ -66,7 +66,7 @@ class Painn(Representation):
         """Energies (S,) eV in double precision, forces (n, 3) eV/Å, stress (S, 3, 3) eV/Å³.
 
         F_i = −∂E/∂r_i by autograd through the pair vectors; stress = Σ_pairs r ⊗ ∂E/∂r / V, symmetrised.
-        `create_graph` keeps the derivative differentiable, for training.
+        With `create_graph` the forces are differentiable, for training.
         """
         vectors = graph.vectors_A if graph.vectors_A.requires_grad else graph.vectors_A.detach().requires_grad_()
         graph = graph.with_vectors(vectors)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 def envelope(distance_A: Tensor, cutoff_A: float) -> Tensor:
-    """Polynomial envelope: 1 at r = 0, 0 from the cutoff on, with two continuous derivatives everywhere.
+    """Polynomial envelope: 1 at r = 0, 0 beyond the cutoff, with two continuous derivatives everywhere.
 
     u(x) = 1 − 28 x⁶ + 48 x⁷ − 21 x⁸ with x = r/r_c (Klicpera et al., ICLR 2020, p = 6).
     """
@@ -22,7 +22,7 @@ def envelope(distance_A: Tensor, cutoff_A: float) -> Tensor:
 class RadialBasis(nn.Module):
     """K radial functions that vanish smoothly at the cutoff.
 
-    R_0(r) = u(r), the constant that a filter's bias multiplies; R_k(r) = √(2/r_c)·sin(kπr/r_c)/r·u(r) for
+    R_0(r) = u(r), multiplied by the bias of a filter; R_k(r) = √(2/r_c)·sin(kπr/r_c)/r·u(r) for
     k = 1 … K − 1 (Bessel functions, PaiNN).
 
     Shapes: distances (E,) Å → (E, K).
@@ -38,7 +38,7 @@ class RadialBasis(nn.Module):
         self.register_buffer("frequencies", frequencies, persistent=False)
 
     def forward(self, distance_A: Tensor) -> Tensor:
-        """Evaluate the basis; see the class."""
+        """Values (E, K) of the basis at distances (E,)."""
         u = envelope(distance_A, self.cutoff_A)
         scale = math.sqrt(2.0 / self.cutoff_A) * u / distance_A
         bessel = torch.sin(distance_A[:, None] * self.frequencies) * scale[:, None]

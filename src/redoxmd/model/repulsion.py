@@ -1,4 +1,4 @@
-"""Screened nuclear repulsion: what keeps atoms apart where no frame has taught the network to."""
+"""Screened nuclear repulsion, which keeps atoms apart at distances that no training frame covers."""
 
 from __future__ import annotations
 
@@ -18,48 +18,48 @@ WEIGHTS = (0.18175, 0.50986, 0.28022, 0.02817)
 RATES = (3.19980, 0.94229, 0.40290, 0.20162)
 SCREENING_A = 0.46850
 SCREENING_POWER = 0.23
-# Bonds stay untouched: the longest one that counts as a contact, in units of the summed covalent radii.
+# Cutoff in units of the summed covalent radii; it excludes bonds.
 REACH = 0.9
 
 
 class CoreRepulsion(nn.Module):
-    """Energy of the universal repulsion between all close pairs.
+    """Universal repulsion energy of all close pairs.
 
     E = ½ Σ_ij k_e·Z_i·Z_j/r·φ(r/a_ij)·u(r/r_ij),  φ(x) = Σ_k w_k exp(−c_k x),  a_ij = 0.4685 Å/(Z_i^0.23 + Z_j^0.23),
 
-    after Ziegler, Biersack and Littmark (1985), ended smoothly by the envelope u at r_ij, 0.9 of the summed radii.
-    The network learns what is left above it; without frames of close contacts the network alone may find them
-    attractive, and MD then falls into them before the members disagree.
+    after Ziegler, Biersack and Littmark (1985); the envelope u ends it smoothly at r_ij, 0.9 of the summed covalent
+    radii. The network learns the remaining energy. Without training frames of close contacts, the network alone may
+    predict attraction, and MD then collapses into such contacts before the members disagree.
 
     Args:
-        elements: sorted atomic numbers the model knows.
+        elements: sorted atomic numbers of the training elements.
     """
 
     def __init__(self, elements: Sequence[int]) -> None:
         super().__init__()
         numbers = np.asarray(elements)
-        # Constants, not buffers: a model that passes through single precision keeps them exact.
+        # Constants, not buffers: they stay exact when the model is converted to single precision and back.
         self._number = torch.from_numpy(numbers.astype(np.float64))
         self._radius_A = torch.from_numpy(REACH * covalent_radii[numbers])
 
     @property
     def charges(self) -> np.ndarray:
-        """Z, for each element."""
+        """Nuclear charge Z of each element."""
         return self._number.numpy()
 
     @property
     def shrinking_per_A(self) -> np.ndarray:
-        """Z^0.23/0.4685 Å, for each element: 1/a_ij is the sum of the two."""
+        """Z^0.23/0.4685 Å of each element; 1/a_ij is the sum over both atoms."""
         shrinking: np.ndarray = self.charges**SCREENING_POWER / SCREENING_A
         return shrinking
 
     @property
     def reach_A(self) -> np.ndarray:
-        """Half of r_ij, for each element: a pair is close within the sum of the two."""
+        """Contribution of each element to the cutoff r_ij, which is the sum over both atoms."""
         return self._radius_A.numpy()
 
     def forward(self, graph: Graph, distance_A: Tensor) -> Tensor:
-        """Energies (S,) in eV of structures with pair distances (E,)."""
+        """Repulsion energies (S,) in eV of structures with pair distances (E,)."""
         first, second = graph.species[graph.receiver], graph.species[graph.sender]
         number, radius = self._number.to(distance_A), self._radius_A.to(distance_A)
         reach = radius[first] + radius[second]
@@ -72,7 +72,7 @@ class CoreRepulsion(nn.Module):
 
 
 def pair_energy(z_i: Tensor, z_j: Tensor, reach_A: Tensor, distance_A: Tensor) -> Tensor:
-    """Half the repulsion of pairs in eV, the part of one direction; exactly zero from `reach_A` on."""
+    """Repulsion energy of directed pairs (half of each pair) in eV; exactly zero beyond `reach_A`."""
     x = distance_A * (z_i**SCREENING_POWER + z_j**SCREENING_POWER) / SCREENING_A
     screening = sum(weight * torch.exp(-rate * x) for weight, rate in zip(WEIGHTS, RATES, strict=True))
     energy: Tensor = 0.5 * COULOMB_EV_A * z_i * z_j / distance_A * screening * envelope(distance_A / reach_A, 1.0)

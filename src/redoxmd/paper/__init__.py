@@ -1,7 +1,7 @@
-"""The paper's numbers beside those of a run (de Blasio et al., Energy Storage Materials 63, 103023, 2023).
+"""Compare the results of a run with the paper (de Blasio et al., Energy Storage Materials 63, 103023, 2023).
 
-The verdict of a number is yes, no or not told; `measured.row` says when. A number for which a run has no data stays in
-the table, with the reason in place of a verdict.
+The verdict on a number is yes, no or not told, as defined in `measured.comparison_row`. A number without data in the
+run stays in the table with the reason instead of a verdict.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ COLUMNS = ("quantity", "conditions", "unit", "paper", "paper_low", "paper_high",
 
 
 def compare(run: RunTables) -> pd.DataFrame:
-    """One row per number of the paper; see COLUMNS and the module."""
-    parts = (
+    """One row per number of the paper, with COLUMNS."""
+    sections = (
         accuracy_rows,
         loop_rows,
         charge_rows,
@@ -30,4 +30,4 @@ def compare(run: RunTables) -> pd.DataFrame:
         concerted_rows,
         redox_rows,
     )
-    return pd.DataFrame([item for part in parts for item in part(run)], columns=list(COLUMNS))
+    return pd.DataFrame([row for rows in sections for row in rows(run)], columns=list(COLUMNS))

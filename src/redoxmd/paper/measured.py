@@ -1,4 +1,4 @@
-"""One number of the paper beside one of ours."""
+"""Comparison of one number of the paper with the value of a run."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from redoxmd.diffusion.counting import share_interval
 
 NAN = float("nan")
 SIGMAS = 2.0
-# An interval of ours may be no wider on either side than this share of the paper's number (or its range).
+# Largest half-width of the interval of the run, as a share of the number of the paper (or of its range).
 WIDEST = 0.5
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A number of ours with its standard error, or why there is none.
+    """A value of the run with its standard error, or the reason why the run has none.
 
     Attributes:
-        value: the number; NaN where the run has none.
-        error: its standard error; NaN for a number that has none of its own (an error measure, a count of neighbours).
-        remark: what to know of it; why there is none.
-        not_comparable: why it says nothing about the paper's number, or "".
-        interval: its ends at `SIGMAS` standard errors, where these are not symmetric.
+        value: the value; NaN if the run has none.
+        error: its standard error; NaN for a value without one (an error measure, a number of neighbours).
+        remark: remark on the value, or the reason why there is none.
+        not_comparable: reason why the value cannot be compared with the paper, or "".
+        interval: ends of an asymmetric interval at `SIGMAS` standard errors.
     """
 
     value: float = NAN
@@ -35,7 +35,7 @@ class Measured:
     interval: tuple[float, float] | None = None
 
 
-def row(
+def comparison_row(
     quantity: str,
     conditions: str,
     unit: str,
@@ -43,15 +43,16 @@ def row(
     ours: Measured,
     kind: Literal["value", "at_most", "at_least"] = "value",
 ) -> tuple[object, ...]:
-    """A row of `redoxmd.paper.COLUMNS`; `paper` is its value and range.
+    """A row of `redoxmd.paper.COLUMNS`; `paper` is the value and the range of the paper.
 
-    The verdict compares our interval of two standard errors with the paper's range (a bound for at_most and at_least):
-    no: the interval lies outside. yes: it overlaps the range and is no wider than `WIDEST` of the paper's number, or
-    lies on the right side of the bound as a whole. Otherwise, and for what is not comparable: not told.
+    The verdict compares the interval of two standard errors with the range of the paper (a bound for at_most and
+    at_least). no: the interval lies outside the range. yes: the interval overlaps the range and is no wider than
+    `WIDEST` of the number of the paper, or it lies entirely on the right side of the bound. not told: all other cases,
+    and values that are not comparable.
     """
     _, low, high = paper
-    reach = 0.0 if np.isnan(ours.error) else SIGMAS * ours.error
-    bottom, top = ours.interval or (ours.value - reach, ours.value + reach)
+    half_width = 0.0 if np.isnan(ours.error) else SIGMAS * ours.error
+    bottom, top = ours.interval or (ours.value - half_width, ours.value + half_width)
     if np.isnan(ours.value):
         verdict = ""
     elif ours.not_comparable:
@@ -65,19 +66,19 @@ def row(
     else:
         verdict = "yes" if (top - bottom) / 2 <= max(WIDEST * abs(low + high) / 2, (high - low) / 2) else "not told"
     too_wide = "our error is too large" if verdict == "not told" and not ours.not_comparable else ""
-    remark = "; ".join(part for part in (ours.not_comparable, too_wide, ours.remark) if part)
+    remark = "; ".join(filter(None, (ours.not_comparable, too_wide, ours.remark)))
     return (quantity, conditions, unit, *paper, ours.value, ours.error, verdict, remark)
 
 
-def where(table: pd.DataFrame, **values: float) -> pd.DataFrame:
-    """Rows whose columns have these values; an empty table has no columns."""
+def select_rows(table: pd.DataFrame, **values: float) -> pd.DataFrame:
+    """Rows with the given values in the named columns; an empty table, which has no columns, is returned unchanged."""
     for name, value in values.items() if len(table) else ():
         table = table[np.isclose(table[name], value)]
     return table
 
 
-def mean_of(values: np.ndarray, remark: str, none: str = "none in this run") -> Measured:
-    """Mean with its standard error; `remark` beside it, `none` where there are no values."""
+def mean_with_error(values: np.ndarray, remark: str, none: str = "none in this run") -> Measured:
+    """Mean with its standard error and a remark; without values, `none` is the remark."""
     if len(values) == 0:
         return Measured(remark=none)
     if len(values) == 1:
@@ -85,8 +86,8 @@ def mean_of(values: np.ndarray, remark: str, none: str = "none in this run") -> 
     return Measured(float(np.mean(values)), float(np.std(values, ddof=1) / np.sqrt(len(values))), remark)
 
 
-def share_of(count: float, total: float) -> Measured:
-    """Share of independent events with its binomial standard error; the interval (Wilson) holds for few events too."""
+def share_with_interval(count: float, total: float) -> Measured:
+    """Share of independent events with its binomial standard error and Wilson interval (valid for few events)."""
     share = count / total
     low, high = share_interval(np.array(count), np.array(total), SIGMAS)
     return Measured(share, float(np.sqrt(share * (1 - share) / total)), interval=(float(low), float(high)))

@@ -1,4 +1,4 @@
-"""The potentials and the loop."""
+"""Rows of the comparison on the potentials and the active-learning loop."""
 
 from __future__ import annotations
 
@@ -6,30 +6,30 @@ from dataclasses import replace
 
 import numpy as np
 
-from redoxmd.paper.measured import NAN, Measured, mean_of, row
-from redoxmd.paper.tables import PAPER_CELL, RunTables, other_cell
+from redoxmd.paper.measured import NAN, Measured, comparison_row, mean_with_error
+from redoxmd.paper.tables import PAPER_CELL, RunTables, cell_size_remark
 from redoxmd.units import PS_PER_NS
 
-# Engines whose errors compare with the paper's; a smooth potential as reference is learnt more easily.
+# Engines whose errors are comparable with the paper; a smooth potential as reference is easier to learn.
 DFT = ("vasp", "gpaw")
-# Runs of the first generation break after this time.
+# Time after which runs of the first generation become unstable in the paper.
 FIRST_BREAKS_PS = (NAN, 2.0, 10.0)
 
 
 def accuracy_rows(run: RunTables) -> list[tuple[object, ...]]:
-    """Errors of the ensemble on configurations it never saw."""
+    """Rows on the errors of the ensemble on test configurations."""
     rows = [item for item in run.errors if item["member"] == -1 and item["set"] == "test"]
-    found = rows[0] if rows else {}
-    other_reference = "" if run.engine in DFT else f"reference is engine {run.engine}, the paper's is DFT (VASP)"
+    errors = rows[0] if rows else {}
+    not_comparable = "" if run.engine in DFT else f"reference is engine {run.engine}, the paper's is DFT (VASP)"
     missing = "" if rows else "no test configuration (train.test_configurations)"
-    where = "unseen configuration"
+    conditions = "unseen configuration"
     return [
-        row(
+        comparison_row(
             quantity,
-            where,
+            conditions,
             unit,
             (paper, NAN, paper),
-            Measured(float(found.get(key, NAN)), remark=missing, not_comparable=other_reference),
+            Measured(float(errors.get(key, NAN)), remark=missing, not_comparable=not_comparable),
             "at_most",
         )
         for quantity, unit, paper, key in (
@@ -40,10 +40,10 @@ def accuracy_rows(run: RunTables) -> list[tuple[object, ...]]:
 
 
 def loop_rows(run: RunTables) -> list[tuple[object, ...]]:
-    """How long MD lives."""
+    """Rows on the length of stable MD."""
     return [
-        row("MD lives in the first generation", "", "ps", FIRST_BREAKS_PS, _first_breaks(run)),
-        row(
+        comparison_row("MD lives in the first generation", "", "ps", FIRST_BREAKS_PS, _first_survival(run)),
+        comparison_row(
             "longest trajectory that stays whole",
             PAPER_CELL,
             "ps",
@@ -54,24 +54,24 @@ def loop_rows(run: RunTables) -> list[tuple[object, ...]]:
     ]
 
 
-def _first_breaks(run: RunTables) -> Measured:
-    """Time that the runs of the first generation lived; a lower bound where some reached their end."""
+def _first_survival(run: RunTables) -> Measured:
+    """Mean survival time of the runs of the first generation; a lower bound if some runs reached their end."""
     runs = run.decisions[0]["figures"]["runs"] if run.decisions else []
-    times = mean_of(np.array([item["survived_ps"] for item in runs]), "")
+    times = mean_with_error(np.array([item["survived_ps"] for item in runs]), "")
     ended = [item["target_ps"] for item in runs if item["survived_ps"] >= item["target_ps"]]
     if not ended:
         return times
-    cut = f"{len(ended)} of {len(runs)} runs ended at the {max(ended):g} ps asked for"
-    # A bound above the paper's range contradicts it all the same.
+    lower_bound = f"{len(ended)} of {len(runs)} runs ended at the {max(ended):g} ps asked for"
+    # A lower bound above the range of the paper is a contradiction.
     above = times.value > FIRST_BREAKS_PS[2]
-    return replace(times, remark=cut if above else "", not_comparable="" if above else cut)
+    return replace(times, remark=lower_bound if above else "", not_comparable="" if above else lower_bound)
 
 
 def _longest(run: RunTables) -> Measured:
     table = run.trajectories
-    whole = table[table["end_reason"] == "completed"] if len(table) else table
-    if not len(whole):
+    completed = table[table["end_reason"] == "completed"] if len(table) else table
+    if not len(completed):
         return Measured(remark="no whole trajectory")
-    longest = float(whole["duration_ps"].max())
-    short = longest < PS_PER_NS and len(whole) == len(table)
-    return Measured(longest, not_comparable="no longer one was asked for" if short else other_cell(run))
+    longest = float(completed["duration_ps"].max())
+    short = longest < PS_PER_NS and len(completed) == len(table)
+    return Measured(longest, not_comparable="no longer one was asked for" if short else cell_size_remark(run))

@@ -1,4 +1,4 @@
-"""What of a run the paper is compared with."""
+"""Tables of a run that are compared with the paper."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from typing import Any
 
 import pandas as pd
 
-# Of the production cell of the paper.
+# Production cell of the paper.
 PAPER_FORMULA_UNITS = 16
 PAPER_CELL = f"{PAPER_FORMULA_UNITS} f.u."
 
 
 @dataclass(frozen=True)
 class RunTables:
-    """What a run has found.
+    """Results of a run.
 
     Attributes:
-        errors: of the last ensemble (`ensemble.json`, "errors").
-        decisions: of every generation.
-        trajectories, diffusivities, arrhenius, concerted: of stage diffusion.
+        errors: errors of the last ensemble (`ensemble.json`, "errors").
+        decisions: decision of every generation.
+        trajectories, diffusivities, arrhenius, concerted: tables of stage diffusion.
         charges, mixture, redox: reference charges, states and redox table; None without a density model.
-        sites, events: occupancies and changes of site, of stage diffusion.
-        orderings: of basin hopping; None without it.
-        redox_element: whose charges count.
-        preferred_site: kind of site that stays full.
-        formula_units: in the cell of production.
-        engine: of the reference.
+        sites, events: occupancies and jumps between sites, from stage diffusion.
+        orderings: table of basin hopping; None without it.
+        redox_element: element of the Bader charges.
+        preferred_site: kind of site that is nearly full.
+        formula_units: number in the production cell.
+        engine: engine of the reference.
     """
 
     errors: Sequence[Mapping[str, Any]]
@@ -48,8 +48,8 @@ class RunTables:
     engine: str
 
 
-def other_cell(run: RunTables) -> str:
-    """Why a number that depends on the size of the cell is not comparable; "" where production has the paper's."""
+def cell_size_remark(run: RunTables) -> str:
+    """Reason why a value that depends on the cell size is not comparable; "" for a cell of the size of the paper."""
     if run.formula_units == PAPER_FORMULA_UNITS:
         return ""
     return f"cell of {run.formula_units} f.u., the paper's has {PAPER_FORMULA_UNITS}"

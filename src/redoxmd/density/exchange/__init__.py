@@ -1,4 +1,4 @@
-"""Densities of other codes: CHGCAR and cube files in and out, archives of them into stores. None needs torch.
+"""Exchange densities with other codes: read and write CHGCAR and cube files, import many into stores. Needs no torch.
 
-Import from the modules: `chgcar`, `cube` (one file), `archive` (many), `valence` (electrons each element brings).
+Import from the modules: `chgcar`, `cube` (one file), `archive` (many files), `valence` (valence electrons of atoms).
 """

@@ -1,4 +1,4 @@
-"""An archive of CHGCAR and cube files into a store."""
+"""Import many CHGCAR and cube files into a store."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from redoxmd.files.hdf5 import read_hdf5
 
 
 @dataclass(frozen=True)
-class Imported:
-    """A density that entered the store: where from, and what it holds (see `Density`)."""
+class ImportedDensity:
+    """A density of the store: its key, its file and its properties (see `Density`)."""
 
     key: str
     path: Path
@@ -39,8 +39,8 @@ class Imported:
 
 
 @dataclass(frozen=True)
-class Refused:
-    """A file that did not: a reason of `DensityRefused`, or duplicate."""
+class RefusedFile:
+    """A refused file; the reason is one of `DensityRefused`, or "duplicate"."""
 
     path: Path
     reason: str
@@ -48,11 +48,11 @@ class Refused:
 
 
 @dataclass
-class ImportReport:
-    """What became of each file."""
+class DensityImportReport:
+    """Imported densities and refused files."""
 
-    accepted: list[Imported] = field(default_factory=list)
-    refused: list[Refused] = field(default_factory=list)
+    accepted: list[ImportedDensity] = field(default_factory=list)
+    refused: list[RefusedFile] = field(default_factory=list)
 
 
 def import_densities(
@@ -62,49 +62,52 @@ def import_densities(
     config_id: str | None = None,
     *,
     append: bool = False,
-) -> ImportReport:
-    """Read every CHGCAR and cube pair of these files and folders into a store, one at a time.
+) -> DensityImportReport:
+    """Read all CHGCAR files and cube pairs of some files and folders into a store, one at a time.
 
-    Keys are `density_key(config_id, step)`: by default each folder is a configuration of its name, and its files, in
-    the order of the numbers in their names, are its steps; a refused file leaves its number unused. One `config_id`
-    for all counts through all files. When nothing is accepted, no store is written and an old one stays as it is.
+    Keys are `density_key(config_id, step)`. By default the name of a folder is the configuration, and its files in the
+    order of the numbers in their names are the steps; the step of a refused file stays unused. With `config_id`, the
+    steps count through all files. If no file is accepted, no store is written and an existing store is unchanged.
 
     Raises:
-        DataError: the store exists and is not to be appended to, a path is missing, or there is no density in any.
+        DataError: the store exists and `append` is false, a path is missing, or no path holds a density.
     """
     store = Path(store_path)
     if store.exists() and not append:
-        raise DataError(f"{store}: exists already; --append adds to it, or choose another name")
-    old = [store] if store.exists() else []
-    keys = [key for part in old for key in density_keys(part)]
-    jobs = list(_keyed(_find(paths), config_id, keys))
-    report = ImportReport()
+        raise DataError(f"{store}: exists already; add to it with --append, or choose another name")
+    existing = [store] if store.exists() else []
+    keys = density_keys(store) if existing else []
+    jobs = list(_assign_keys(_find_files(paths), config_id, keys))
+    report = DensityImportReport()
     store.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=store.parent, prefix=f".{store.stem}.") as folder:
         new = Path(folder) / store.name
-        write_densities(new, _accepted(jobs, valence, _checksums(old, keys), report))
+        write_densities(new, _accepted(jobs, valence, _checksums(existing, keys), report))
         if report.accepted:
-            join_densities(store, [*old, new])
+            join_densities(store, [*existing, new])
     return report
 
 
 def _accepted(
-    jobs: Iterable[tuple[str, Path]], valence: Mapping[str, float] | None, seen: dict[str, str], report: ImportReport
+    jobs: Iterable[tuple[str, Path]],
+    valence: Mapping[str, float] | None,
+    key_of: dict[str, str],
+    report: DensityImportReport,
 ) -> Iterator[tuple[str, Density]]:
-    """Sound densities with their keys; `seen` leads from checksums to keys."""
+    """Yield accepted densities with their keys and fill the report; `key_of` maps checksums to keys."""
     for key, path in jobs:
         try:
             density = _read(path, valence)
         except DensityRefused as refusal:
-            report.refused.append(Refused(path, refusal.reason, refusal.detail))
+            report.refused.append(RefusedFile(path, refusal.reason, refusal.detail))
             continue
-        twin = seen.setdefault(density_checksum(density), key)
-        if twin != key:
-            report.refused.append(Refused(path, "duplicate", f"{path}: the same density as {twin}"))
+        first_key = key_of.setdefault(density_checksum(density), key)
+        if first_key != key:
+            report.refused.append(RefusedFile(path, "duplicate", f"{path}: the same density as {first_key}"))
             continue
         yield key, density
         report.accepted.append(
-            Imported(key, path, density.shape, density.electrons, density.moment_muB, density.correction)
+            ImportedDensity(key, path, density.shape, density.electrons, density.moment_muB, density.correction)
         )
 
 
@@ -115,30 +118,30 @@ def _read(path: Path, valence: Mapping[str, float] | None) -> Density:
 
 
 def _checksums(stores: Iterable[Path], keys: Iterable[str]) -> dict[str, str]:
-    found: dict[str, str] = {}
+    key_of: dict[str, str] = {}
     for store in stores:
         with read_hdf5(store, STORE) as file:
-            found |= {str(file[key].attrs.get("checksum")): key for key in keys}
-    return found
+            key_of |= {str(file[key].attrs.get("checksum")): key for key in keys}
+    return key_of
 
 
-def _find(paths: Iterable[str | Path]) -> list[Path]:
-    """Files of densities, each once, folder by folder, numbers in their order; the spin halves of cube pairs left out.
+def _find_files(paths: Iterable[str | Path]) -> list[Path]:
+    """Density files without repetition, sorted by folder and number; the spin files of cube pairs are omitted.
 
     Raises:
-        DataError: a path is missing, or there is no density.
+        DataError: a path is missing, or no path holds a density.
     """
-    found: set[Path] = set()
+    files: set[Path] = set()
     for path in map(Path, paths):
         if not path.exists():
             raise DataError(f"{path}: no such file or folder")
-        found |= {path} if path.is_file() else {file for file in path.rglob("*") if _is_density(file)}
-    single = {file.parent.resolve() / file.name: file for file in sorted(found)}
-    spins = {place.parent / plain_name(spin_cube(place)) for place in single if is_cube(place)}
-    places = {place for place in single if place.parent / plain_name(place) not in spins}
-    if not places:
-        raise DataError(f"{', '.join(map(str, paths))}: no CHGCAR, CHGCAR*.gz or *.cube there")
-    return [single[place] for place in sorted(places, key=_by_number)]
+        files |= {path} if path.is_file() else {file for file in path.rglob("*") if _is_density(file)}
+    by_path = {file.parent.resolve() / file.name: file for file in sorted(files)}
+    spins = {path.parent / plain_name(spin_cube(path)) for path in by_path if is_cube(path)}
+    densities = {path for path in by_path if path.parent / plain_name(path) not in spins}
+    if not densities:
+        raise DataError(f"{', '.join(map(str, paths))}: no CHGCAR, CHGCAR*.gz or *.cube")
+    return [by_path[path] for path in sorted(densities, key=_number_order)]
 
 
 def _is_density(path: Path) -> bool:
@@ -146,14 +149,17 @@ def _is_density(path: Path) -> bool:
     return (packed or is_cube(path) or (vasp_file(path) or ("",))[0] == "chgcar") and path.is_file()
 
 
-def _by_number(path: Path) -> list[list[tuple[int, str]]]:
-    """Sort key: folder by folder, and CHGCAR.9.gz before CHGCAR.10.gz."""
+def _number_order(path: Path) -> list[list[tuple[int, str]]]:
+    """Sort key by folder and number: CHGCAR.9.gz precedes CHGCAR.10.gz."""
     names = (str(path.parent), path.name)
     return [[(int(word), "") if word.isdigit() else (-1, word) for word in re.split(r"(\d+)", name)] for name in names]
 
 
-def _keyed(files: Iterable[Path], config_id: str | None, taken: Iterable[str]) -> Iterator[tuple[str, Path]]:
-    used = [split_key(key) for key in taken]
+def _assign_keys(
+    files: Iterable[Path], config_id: str | None, existing_keys: Iterable[str]
+) -> Iterator[tuple[str, Path]]:
+    """Files with the keys of their densities; existing keys are not used again."""
+    used = [split_key(key) for key in existing_keys]
     if config_id is not None:
         first = 1 + max((step for name, step in used if name == _safe(config_id)), default=-1)
         yield from ((density_key(_safe(config_id), first + step), file) for step, file in enumerate(files))
@@ -166,7 +172,7 @@ def _keyed(files: Iterable[Path], config_id: str | None, taken: Iterable[str]) -
 
 
 def _safe(name: str) -> str:
-    """A name of letters, digits, `.`, `_` and `-`, fit for a group of a store."""
+    """Name with only letters, digits, `.`, `_` and `-`, valid as the name of an HDF5 group."""
     return re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("._") or "densities"
 
 

@@ -1,4 +1,4 @@
-"""Densities as VASP's CHGCAR: ρ·V on the grid, x fastest, total and then spin."""
+"""Read and write densities in CHGCAR format: ρ·V on the grid, x fastest, total first, then spin."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from redoxmd.density.grid import Density, accept_density
 from redoxmd.errors import DensityRefused
 
 GRIDS = ("total", "spin")
-# VASP's grids hold their electrons to many digits, so that more than this is a charge and not the grid's error.
+# The grids of VASP integrate to the number of electrons with many digits; a larger difference is a charge of the cell.
 CHARGE_E = 0.5
 # "Na", "Na_pv", "V/2a4c…", "H.5": the name of a potential starts with its element.
 ELEMENT = re.compile(r"([A-Z][a-z]?)(?![A-Za-z])")
 AUGMENTATION = b"augmentation"
-# A negative number that fills its field follows the one before without a blank.
+# A negative number that fills its field follows the previous number without a blank.
 FUSED = re.compile(rb"(?<=\d)(?=[-+]\d*\.)")
 
 
 @dataclass(frozen=True)
 class ChgcarHeader:
-    """What stands above the grids.
+    """Header of a CHGCAR.
 
     Attributes:
         cell_A: (3, 3).
@@ -46,13 +46,13 @@ class ChgcarHeader:
 def read_chgcar(
     path: str | Path, valence: Mapping[str, float] | None = None, *, spin_optional: bool = False
 ) -> Density:
-    """Read a CHGCAR, plain or compressed, that holds total and spin; `spin_optional` takes zeros for a missing spin.
+    """Read a CHGCAR, plain or compressed, with total and spin; with `spin_optional` a missing spin is zero.
 
-    The electrons expected are NELECT of the OUTCAR or vasprun.xml beside it, else the sum of the valence electrons
-    (see `find_valences`).
+    The expected number of electrons is NELECT of the OUTCAR or vasprun.xml in the same folder, else the sum of the
+    valence electrons (see `find_valences`).
 
     Raises:
-        DensityRefused: unreadable, no_spin, wrong_shape (atoms do not fit, non-collinear), not_finite, wrong_electrons.
+        DensityRefused: unreadable, no_spin, wrong_shape (also non-collinear), not_finite, wrong_electrons.
     """
     path = Path(path)
     header, grids_e = read_chgcar_grids(path)
@@ -63,7 +63,7 @@ def read_chgcar(
     valences = find_valences(path, header.symbols, valence)
     electrons = find_electrons(path)
     if electrons is None:
-        electrons = _neutral(path, float(valences.sum()), float(grids_e[0].mean()))
+        electrons = _neutral_electrons(path, float(valences.sum()), float(grids_e[0].mean()))
     volume_A3 = abs(np.linalg.det(header.cell_A))
     total = grids_e[0] / volume_A3
     spin = grids_e[1] / volume_A3 if len(grids_e) > 1 else np.zeros_like(total)
@@ -71,22 +71,22 @@ def read_chgcar(
     return accept_density(total, spin, header.cell_A, header.positions_A, numbers, valences, electrons, str(path))
 
 
-def _neutral(path: Path, valence_e: float, found_e: float) -> float:
-    """The valence electrons, unless the grid holds a charge that the relative check of a large cell would miss."""
-    if CHARGE_E < abs(found_e - valence_e) < np.inf:
+def _neutral_electrons(path: Path, valence_e: float, grid_e: float) -> float:
+    """Electrons of the neutral cell; a charge that the relative check of a large cell would miss is refused."""
+    if CHARGE_E < abs(grid_e - valence_e) < np.inf:
         raise DensityRefused(
             "wrong_electrons",
-            f"{path}: the density holds {found_e:.3f} electrons, its atoms bring {valence_e:g}; correct --valence or, "
-            "for a charged cell, put the run's OUTCAR or vasprun.xml beside it",
+            f"{path}: the density holds {grid_e:.3f} electrons, its atoms bring {valence_e:g}; correct --valence or, "
+            "for a charged cell, put OUTCAR or vasprun.xml of the run beside it",
         )
     return valence_e
 
 
 def read_chgcar_grids(path: str | Path) -> tuple[ChgcarHeader, list[np.ndarray]]:
-    """Header and grids (nx, ny, nz) of ρ·V in e, as many as the file has; augmentation occupancies are passed over.
+    """Header and grids (nx, ny, nz) of ρ·V in e, of all grids of a file; augmentation occupancies are skipped.
 
     Raises:
-        DensityRefused: unreadable, wrong_shape, or not_finite (stars).
+        DensityRefused: unreadable, wrong_shape, or not_finite (asterisks).
     """
     path = Path(path)
     stream = io.BytesIO(read_bytes(path))
@@ -96,7 +96,7 @@ def read_chgcar_grids(path: str | Path) -> tuple[ChgcarHeader, list[np.ndarray]]
     if AUGMENTATION in blocks[-1]:
         _check_augmentation(blocks[-1], path)
     elif not blocks[-1].endswith(b"\n"):
-        # The last number, too, may have lost digits.
+        # The last number may have lost digits as well.
         raise _ends_early(path, len(blocks), "in mid-line")
     return header, [_read_grid(block, header, path, index + 1) for index, block in enumerate(blocks)]
 
@@ -109,19 +109,19 @@ def _read_grid(block: bytes, header: ChgcarHeader, path: Path, index: int) -> np
     words = text.split()
     if len(words) < points:
         raise _ends_early(path, index, f"after {len(words)} of {points} values")
-    # Some codes fill the last line with zeros; without augmentation occupancies a line of local moments follows.
+    # Some codes pad the last line with zeros; files without augmentation occupancies may end with local moments.
     columns = len(text.strip().partition(b"\n")[0].split())
-    filling = words[points : points + -points % columns]
-    padded = filling and not parse_numbers(filling, f"{path}: {_name(index)}").any()
-    beyond = {0, len(header.symbols)} | ({len(filling), len(filling) + len(header.symbols)} if padded else set())
-    if len(words) - points not in beyond:
+    padding = words[points : points + -points % columns]
+    padded = padding and not parse_numbers(padding, f"{path}: {_name(index)}").any()
+    extra_words = {0, len(header.symbols)} | ({len(padding), len(padding) + len(header.symbols)} if padded else set())
+    if len(words) - points not in extra_words:
         raise DensityRefused("unreadable", f"{path}: {_name(index)} has {len(words)} values for {points} points")
     values = parse_numbers(words[:points], f"{path}: {_name(index)}")
     return values.reshape(header.shape, order="F")
 
 
 def _check_augmentation(block: bytes, path: Path) -> None:
-    """Where VASP says how many occupancies follow, a block with fewer was cut, and a spin grid perhaps with it."""
+    """Refuse a block with fewer occupancies than VASP announces: the file is truncated and may lack its spin grid."""
     last = block.rpartition(AUGMENTATION)[2]
     counts = re.match(rb"[^\n\d]*\d+[ \t]+(\d+)[ \t\r]*\n", last)
     if counts and len(last[counts.end() :].split()) < int(counts[1]):
@@ -132,8 +132,8 @@ def _name(index: int) -> str:
     return f"grid {index} ({GRIDS[index - 1] if index <= len(GRIDS) else 'non-collinear'})"
 
 
-def _ends_early(path: Path, index: int, where: str) -> DensityRefused:
-    return DensityRefused("unreadable", f"{path}: {_name(index)} ends early, {where}; copy the file again")
+def _ends_early(path: Path, index: int, position: str) -> DensityRefused:
+    return DensityRefused("unreadable", f"{path}: {_name(index)} ends early, {position}; copy the file again")
 
 
 def _read_header(stream: io.BytesIO, path: Path) -> ChgcarHeader:
@@ -142,7 +142,7 @@ def _read_header(stream: io.BytesIO, path: Path) -> ChgcarHeader:
     def words() -> list[str]:
         line = stream.readline()
         if not line:
-            raise ValueError("it ends there")
+            raise ValueError("the file ends in its header")
         return line.decode(errors="replace").split()
 
     try:
@@ -160,28 +160,28 @@ def _read_header(stream: io.BytesIO, path: Path) -> ChgcarHeader:
         cartesian_A = positions * factor if mode[0] in "ck" else positions @ (cell * factor)
         return ChgcarHeader(cell * factor, cartesian_A, symbols, (int(shape[0]), int(shape[1]), int(shape[2])))
     except (ValueError, IndexError) as error:
-        raise DensityRefused("unreadable", f"{path}: its header is not that of a CHGCAR ({error})") from error
+        raise DensityRefused("unreadable", f"{path}: the header is not that of a CHGCAR ({error})") from error
 
 
 def _length_factor(scale: np.ndarray, cell: np.ndarray) -> np.ndarray:
-    """Factor on all lengths, or on x, y and z; a single negative number is the volume meant, Å³."""
+    """Factor on all lengths, or on x, y and z; a single negative number is the cell volume, Å³."""
     if cell.shape != (3, 3) or not abs(np.linalg.det(cell)) > 0:
         raise ValueError("the cell has no volume")
     if len(scale) == 1 and scale[0] < 0:
         return np.cbrt(-scale / abs(np.linalg.det(cell)))
     if len(scale) not in (1, 3) or not (scale > 0).all():
-        raise ValueError("its scaling factor is none")
+        raise ValueError("the scaling factor is not positive")
     return scale
 
 
 def _symbols(names: list[str], counts: list[str], path: Path) -> list[str]:
-    """Element of every atom, from the lines of elements and of their numbers of atoms."""
+    """Element of every atom from the lines of elements and of atom counts."""
     if all(name.isdigit() for name in names):
-        raise ValueError("no line of elements, as in VASP 4; add one above the numbers of atoms")
-    elements = [found[1] if (found := ELEMENT.match(name)) else name for name in names]
+        raise ValueError("no line of elements, as in VASP 4; add one above the line of atom counts")
+    elements = [match[1] if (match := ELEMENT.match(name)) else name for name in names]
     unknown = [name for name, element in zip(names, elements, strict=True) if element not in chemical_symbols[1:]]
     if unknown:
-        raise ValueError(f"{' '.join(unknown)[:40]}: no element")
+        raise ValueError(f"{' '.join(unknown)[:40]}: not an element")
     atoms = [int(count) for count in counts]
     if len(atoms) != len(elements) or sum(atoms) < 1 or min(atoms) < 0:
         raise DensityRefused("wrong_shape", f"{path}: {len(elements)} elements with {atoms} atoms")
@@ -189,16 +189,16 @@ def _symbols(names: list[str], counts: list[str], path: Path) -> list[str]:
 
 
 def write_chgcar(path: str | Path, density: Density) -> None:
-    """Write total and spin as a CHGCAR, compressed as its suffix says.
+    """Write total and spin as a CHGCAR, compressed according to the suffix.
 
-    Atoms are grouped by element, elements in the order of their first atoms, atoms of an element in theirs: a
-    density whose elements are mixed changes its order of atoms. Columns are VASP's, for Bader codes read the header by
-    columns: cell and positions keep six decimals. Without augmentation occupancies, VASP itself cannot start from it.
+    Atoms are grouped by element in the order of first occurrence, so that mixed elements change the order of atoms. The
+    columns are those of VASP, because Bader codes read the header by columns: cell and positions have six decimals. The
+    file has no augmentation occupancies, so VASP cannot start from it.
     """
     numbers = list(density.numbers)
     elements = list(dict.fromkeys(numbers))
     order = np.array(sorted(range(len(numbers)), key=lambda atom: elements.index(numbers[atom])))
-    # Within the cell, as VASP writes them: Bader codes leave no room for a sign.
+    # Wrapped into the cell, as VASP writes them: Bader codes leave no room for a sign.
     fractional = (density.positions_A @ np.linalg.inv(density.cell_A) % 1.0)[order]
     lines = [
         "redoxmd: " + " ".join(density.source.split()),
@@ -211,8 +211,8 @@ def write_chgcar(path: str | Path, density: Density) -> None:
         "",
     ]
     shape = "".join(f"{points:5d}" for points in density.shape) + "\n"
-    parts = ["\n".join(lines).encode() + b"\n"]
+    blocks = ["\n".join(lines).encode() + b"\n"]
     for grid_e_A3 in (density.total_e_A3, density.spin_e_A3):
         values_e = (grid_e_A3.astype(float) * density.volume_A3).ravel(order="F")
-        parts += [shape.encode(), format_numbers(values_e, " %17.10E", 5)]
-    write_bytes(path, b"".join(parts))
+        blocks += [shape.encode(), format_numbers(values_e, " %17.10E", 5)]
+    write_bytes(path, b"".join(blocks))

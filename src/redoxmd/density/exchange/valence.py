@@ -1,4 +1,4 @@
-"""Valence electrons that a file of another code does not say: as given, or from the VASP files beside it."""
+"""Valence electrons of atoms, from the user or from VASP files in the same folder as a density."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from redoxmd.errors import ConfigError, DensityRefused
 
 VASP_FILES = ("OUTCAR", "vasprun.xml", "POTCAR")
 DENSITIES = ("chgcar", "aeccar0", "aeccar1", "aeccar2", "parchg")
-# Both facts stand near the start; a long run's OUTCAR has gigabytes.
+# ZVAL and NELECT occur near the start; the OUTCAR of a long run has gigabytes.
 HEAD_BYTES = 8_000_000
 ZVAL = re.compile(rb"TITEL\s*=\s*\S+\s+([A-Z][a-z]?)(?![a-z]).*?ZVAL\s*=\s*([\d.]+)", re.DOTALL)
 ATOMTYPE = re.compile(rb"<rc><c>\s*\d+\s*</c><c>\s*([A-Z][a-z]?)\s*</c><c>[^<]*</c><c>\s*([\d.]+)\s*</c>")
@@ -22,13 +22,13 @@ NELECT = re.compile(rb"NELECT(?:\s*=|\">)\s*([\d.]+)")
 
 
 def parse_valences(text: str) -> dict[str, float]:
-    """Read `Na=7,V=13`.
+    """Parse `Na=7,V=13`.
 
     Raises:
-        ConfigError: no element, or a number of electrons that it cannot have.
+        ConfigError: an unknown element, or a number of electrons outside (0, Z].
     """
     valences = {}
-    for item in filter(None, (part.strip() for part in text.split(","))):
+    for item in filter(None, (word.strip() for word in text.split(","))):
         symbol, _, number = item.partition("=")
         try:
             valences[symbol] = float(number)
@@ -39,53 +39,53 @@ def parse_valences(text: str) -> dict[str, float]:
     return valences
 
 
-def find_valences(path: Path, symbols: Sequence[str], given: Mapping[str, float] | None) -> np.ndarray:
-    """Valence electrons (n,) of atoms: as given, else as OUTCAR, vasprun.xml or POTCAR beside `path` say.
+def find_valences(path: Path, symbols: Sequence[str], by_element: Mapping[str, float] | None) -> np.ndarray:
+    """Valence electrons (n,) of atoms by element, else from OUTCAR, vasprun.xml or POTCAR in the folder of `path`.
 
     Raises:
-        DensityRefused: wrong_electrons when nothing says what an element brings.
+        DensityRefused: wrong_electrons; no source gives the valence electrons of an element.
     """
-    known = dict(given or {})
-    for source in _beside(path) if set(symbols) - set(known) else ():
-        known = _read_valences(source, set(symbols) - set(known)) | known
-    missing = sorted(set(symbols) - set(known))
+    valences = dict(by_element or {})
+    for source in _run_files(path) if set(symbols) - set(valences) else ():
+        valences = _read_valences(source, set(symbols) - set(valences)) | valences
+    missing = sorted(set(symbols) - set(valences))
     if missing:
         example = ",".join(f"{symbol}=…" for symbol in missing)
         raise DensityRefused(
             "wrong_electrons",
-            f"{path}: valence electrons of {', '.join(missing)} unknown; give --valence {example} or put the run's "
-            f"{', '.join(VASP_FILES[:-1])} or {VASP_FILES[-1]} beside it",
+            f"{path}: valence electrons of {', '.join(missing)} unknown; give --valence {example} or put "
+            f"{', '.join(VASP_FILES[:-1])} or {VASP_FILES[-1]} of the run beside it",
         )
-    return np.array([known[symbol] for symbol in symbols], dtype=float)
+    return np.array([valences[symbol] for symbol in symbols], dtype=float)
 
 
 def find_electrons(path: Path) -> float | None:
-    """Electrons (NELECT) of the run whose OUTCAR or vasprun.xml lies beside `path`; None without such a file."""
-    for source in _beside(path):
-        found = NELECT.search(read_bytes(source, HEAD_BYTES))
-        if found:
-            return float(found[1])
+    """Number of electrons (NELECT) from OUTCAR or vasprun.xml in the folder of `path`; None without such a file."""
+    for source in _run_files(path):
+        match = NELECT.search(read_bytes(source, HEAD_BYTES))
+        if match:
+            return float(match[1])
     return None
 
 
-def _beside(path: Path) -> Iterator[Path]:
+def _run_files(path: Path) -> Iterator[Path]:
     """OUTCAR, vasprun.xml and POTCAR of the run that wrote `path`, by the tag in their names (CHGCAR.1, OUTCAR.1).
 
-    Files without a tag belong to a density without one. They stand in for those of a tag only where the folder shows
-    one run: no file of that tag says what it ran with, and no density of another tag is there.
+    Files without a tag belong to a density without a tag. They also serve a density with a tag if the folder holds a
+    single run: no OUTCAR or vasprun.xml with that tag, and no density with another tag.
     """
     kind, tag = vasp_file(path) or ("", "")
     files = [(file, vasp_file(file)) for file in sorted(path.parent.iterdir()) if file.is_file()]
     named = [(file, *name) for file, name in files if name is not None]
-    several = any(
-        (other == tag and its_kind in ("outcar", "vasprun")) or (other != tag and its_kind in DENSITIES)
-        for _, its_kind, other in named
+    several_runs = any(
+        (file_tag == tag and file_kind in ("outcar", "vasprun")) or (file_tag != tag and file_kind in DENSITIES)
+        for _, file_kind, file_tag in named
     )
     for wanted in ("outcar", "vasprun", "potcar"):
-        own = [file for file, its_kind, other in named if (its_kind, other) == (wanted, tag)]
-        # What an element brings a POTCAR says for every run.
-        common = [file for file, its_kind, other in named if (its_kind, other) == (wanted, "")]
-        yield from (own or ([] if kind and tag and several and wanted != "potcar" else common))[:1]
+        tagged = [file for file, file_kind, file_tag in named if (file_kind, file_tag) == (wanted, tag)]
+        untagged = [file for file, file_kind, file_tag in named if (file_kind, file_tag) == (wanted, "")]
+        # The valence electrons of a POTCAR hold for every run.
+        yield from (tagged or ([] if kind and tag and several_runs and wanted != "potcar" else untagged))[:1]
 
 
 def _read_valences(source: Path, wanted: set[str]) -> dict[str, float]:
@@ -96,6 +96,6 @@ def _read_valences(source: Path, wanted: set[str]) -> dict[str, float]:
         if element in wanted and valences.setdefault(element, value) != value:
             raise DensityRefused(
                 "wrong_electrons",
-                f"{source}: {element} has {valences[element]:g} and {value:g} valence electrons there",
+                f"{source}: {element} has {valences[element]:g} and {value:g} valence electrons",
             )
     return {element: value for element, value in valences.items() if element in wanted}

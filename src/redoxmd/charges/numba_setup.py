@@ -1,4 +1,4 @@
-"""Numba, with a cache that outlives the process and no more threads than the job was given."""
+"""Import numba with a persistent cache and at most the threads of the job."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from types import ModuleType
 
 
 def load_numba() -> ModuleType:
-    """Import numba; compiled code is kept in $XDG_CACHE_HOME/redoxmd/numba unless NUMBA_CACHE_DIR says otherwise.
+    """Import numba; compiled code is cached in NUMBA_CACHE_DIR, by default $XDG_CACHE_HOME/redoxmd/numba.
 
-    Threads follow NUMBA_NUM_THREADS, or else OMP_NUM_THREADS. Both are read once by numba, at its import: where it is
-    already imported only the folder still changes.
+    The number of threads is NUMBA_NUM_THREADS, by default OMP_NUM_THREADS. Numba reads both at import; if it is already
+    imported, only the cache folder changes.
     """
     os.environ.setdefault("NUMBA_CACHE_DIR", str(_cache_folder()))
     if os.environ.get("OMP_NUM_THREADS", "").isdigit():
         os.environ.setdefault("NUMBA_NUM_THREADS", os.environ["OMP_NUM_THREADS"])
-    late = "numba" in sys.modules
+    already_imported = "numba" in sys.modules
     import numba
 
-    if late and not numba.config.CACHE_DIR:
+    if already_imported and not numba.config.CACHE_DIR:
         numba.config.CACHE_DIR = os.environ["NUMBA_CACHE_DIR"]
     return numba
 
 
 def _cache_folder() -> Path:
-    """A folder of the user's that can be written to."""
+    """A writable cache folder of the user."""
     try:
         folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "redoxmd" / "numba"
         folder.mkdir(parents=True, exist_ok=True)
