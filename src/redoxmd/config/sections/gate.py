@@ -1,0 +1,27 @@
+"""Section `gate`."""
+
+from __future__ import annotations
+
+from pydantic import Field, model_validator
+
+from redoxmd.config.sections.base import Section
+
+
+class Gate(Section):
+    """When a generation counts as converged."""
+
+    max_generations: int = Field(default=10, ge=1, le=1000, description="running out of them is an error")
+    min_generations: int = Field(
+        default=1, ge=1, description="label at least in this many generations minus one before converging"
+    )
+    max_candidates_per_ps: float = Field(
+        default=1.0, ge=0.0, description="candidates per ps of explored time that convergence tolerates"
+    )
+
+    @model_validator(mode="after")
+    def _enough_generations(self) -> Gate:
+        if self.min_generations > self.max_generations:
+            raise ValueError(
+                f"min_generations ({self.min_generations}) exceeds max_generations ({self.max_generations})"
+            )
+        return self

@@ -1,0 +1,16 @@
+"""Section `select`."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from redoxmd.config.sections.base import Count, Positive, Section
+
+
+class Select(Section):
+    """Which candidates are worth a reference calculation."""
+
+    budget: Count = Field(default=214, description="labels per generation at most")
+    duplicate_tolerance_A: Positive = Field(
+        default=0.05, description="same geometry when all interatomic distances agree to about this"
+    )
