@@ -93,7 +93,7 @@ def decide(
     return decision
 
 
-def lasting_settings(results: Path, generation: int, name: str, now: Any) -> Any:
+def settings_when_labelled(results: Path, generation: int, name: str, now: Any) -> Any:
     """A setting as a labelled generation was explored with it; `now` for one that is not labelled yet.
 
     New thresholds so hold from the next generation on, and what is labelled is not labelled anew. The decision file
@@ -107,7 +107,7 @@ def lasting_settings(results: Path, generation: int, name: str, now: Any) -> Any
     return {key: kept[name][key] for key in now if key in kept[name]} if isinstance(now, dict) else kept[name]
 
 
-def lasting_bands(results: Path, generation: int, now: dict[str, Any]) -> dict[str, Any]:
+def neb_settings_when_labelled(results: Path, generation: int, now: dict[str, Any]) -> dict[str, Any]:
     """With which settings a labelled generation found its paths, {} if it found none; else `now`, as above."""
     kept = _kept_settings(results, generation) if _labelled(results, generation) else None
     if kept is None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from redoxmd.config.document import plain
+from redoxmd.config.declared import settings_for
 from redoxmd.config.sections import Aimd, Config, Explore, Neb, NebEvent, NebPath, Phase, Production, Repeats, Start
 from redoxmd.structures.request import parse_name, structure_name
 
@@ -41,9 +41,8 @@ def trajectory_lengths_ps(production: Production) -> dict[tuple[str, str], float
 
 
 def trajectory_settings(production: Production, length_ps: float) -> dict[str, Any]:
-    """What a production trajectory of that length is run with, as plain values: the same for all but the length."""
-    grid = ("x", "temperatures_K", "replicas", "more", "checkpoint_every_s")
-    return {key: value for key, value in plain(production).items() if key not in grid} | {"length_ps": length_ps}
+    """Settings of a production trajectory of that length, as plain values: the same for all but the length."""
+    return settings_for("production", production) | {"length_ps": length_ps}
 
 
 def trajectories(production: Production) -> list[tuple[str, str]]:

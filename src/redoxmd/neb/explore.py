@@ -68,7 +68,7 @@ def explore_path(
 def settings_of(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Settings that a generation's paths were found with, as their records keep them; {} without any.
 
-    The decision file holds them, so that what is labelled keeps them (`gate.lasting_bands`).
+    The decision file holds them, so that what is labelled keeps them (`gate.neb_settings_when_labelled`).
     """
     if not records:
         return {}

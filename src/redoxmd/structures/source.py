@@ -26,7 +26,6 @@ from redoxmd.structures.nvp import FORMULA_UNITS, nvp_cell
 FRAMEWORK = "-"
 SYMMETRY_TOLERANCE_A = 0.01
 # Keys without a default that holds for any material.
-OF_THE_MATERIAL = ("mobile_ion", "redox_element", "formula_units", "preferred_site", "moments_muB", "moments_x")
 # Of the sum of covalent radii: the default of explore.min_distance_fraction, where an MD ends.
 CONTACT_FRACTION = 0.6
 
@@ -78,7 +77,7 @@ def source_cell(settings: Structures) -> SourceCell:
         atoms.set_array("site", np.array(_site_names(atoms, labels, settings)))
         cell = SourceCell(atoms, settings.formula_units)
         _check_contacts(cell, labels, settings)
-    faults = [*_element_faults(cell, settings), *_unit_faults(cell, settings), *_default_faults(settings)]
+    faults = [*_element_faults(cell, settings), *_unit_faults(cell, settings)]
     if faults:
         raise StructureError("\n  ".join(faults))
     return cell
@@ -103,8 +102,7 @@ def _element_faults(cell: SourceCell, settings: Structures) -> Iterator[str]:
         yield f"structures.preferred_site: no site {settings.preferred_site!r}; the cell has {cell.site_names}"
     symbols = sorted(set(cell.atoms.get_chemical_symbols()))
     for key, elements in (("redox_element", [settings.redox_element]), ("moments_muB", settings.moments_muB)):
-        # A default is told by `_default_faults`.
-        for element in elements if key in settings.model_fields_set or settings.source == "nvp" else ():
+        for element in elements:
             if element not in symbols:
                 yield f"structures.{key}: {element!r} is not in {settings.source}, which holds {', '.join(symbols)}"
 
@@ -120,20 +118,10 @@ def _unit_faults(cell: SourceCell, settings: Structures) -> Iterator[str]:
             f"structures.formula_units: {cell.formula_units} does not divide {content} of {settings.source}; {fitting} "
             "would"
         )
-    elif settings.moments_muB and "moments_x" in settings.model_fields_set and settings.moments_x > cell.x_max + 1e-9:
+    elif settings.moments_muB and settings.moments_x > cell.x_max + 1e-9:
         yield (
             f"structures.moments_x: {settings.moments_x:g} is more than the sites of {settings.source} hold (x up to "
             f"{cell.x_max:g}); give the x at which moments_muB holds"
-        )
-
-
-def _default_faults(settings: Structures) -> Iterator[str]:
-    """Keys left out whose defaults are those of another material."""
-    missing = [key for key in OF_THE_MATERIAL if key not in settings.model_fields_set]
-    if settings.source != "nvp" and missing:
-        yield (
-            f"structures: {', '.join(missing)} left out, of which the defaults are those of Na_xV2(PO4)3; give those "
-            f"of {settings.source}"
         )
 
 

@@ -9,7 +9,7 @@ from redoxmd.config.sections.base import Content, Count, Fraction, Positive, Rep
 from redoxmd.config.sections.basins import Basins
 from redoxmd.config.sections.charges import Charges
 from redoxmd.config.sections.compute import Compute
-from redoxmd.config.sections.config import Config
+from redoxmd.config.sections.config import Config, label_cells
 from redoxmd.config.sections.density import Density
 from redoxmd.config.sections.diffusion import Diffusion
 from redoxmd.config.sections.engine import (
@@ -82,4 +82,5 @@ __all__ = [
     "Vasp",
     "VaspFiles",
     "common_kpoints",
+    "label_cells",
 ]

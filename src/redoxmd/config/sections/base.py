@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
@@ -23,7 +24,35 @@ Content = Annotated[
 ]
 
 
-class Section(BaseModel):
-    """A part of the config: unknown keys are refused, values are fixed once read."""
+@dataclass(frozen=True)
+class Use:
+    """Mark of a setting that is not used as its section is (`Section.read_by`).
 
+    Attributes:
+        rules: rules that declare it, so that their results are stale when it changes; none where it only says which
+            jobs there are.
+        runtime: why jobs may read it undeclared (`redoxmd.config.declared.runtime_settings`) and no result is stale for
+            it; "" where they may not.
+    """
+
+    rules: tuple[str, ...]
+    runtime: str
+
+    def __init__(self, *rules: str, runtime: str = "") -> None:
+        object.__setattr__(self, "rules", rules)
+        object.__setattr__(self, "runtime", runtime)
+
+
+LIMIT = "a limit beyond which a stage stops: what is done stays, and what stopped goes on"
+PROCESSOR = "where a network is evaluated: the same numbers within rounding"
+COMMON_KPOINTS = "enters the k-point grid that all cells share, which the settings hash holds"
+
+
+class Section(BaseModel):
+    """A part of the config: unknown keys are refused, values are fixed once read.
+
+    `read_by` names the rules that declare its settings, those apart that carry a mark `Use` of their own.
+    """
+
+    read_by: ClassVar[tuple[str, ...]] = ()
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)

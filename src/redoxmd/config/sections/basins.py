@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Annotated, ClassVar
+
 from pydantic import Field
 
-from redoxmd.config.sections.base import Count, Fraction, Positive, TemperatureK
+from redoxmd.config.sections.base import Count, Fraction, Positive, TemperatureK, Use
 from redoxmd.config.sections.relaxation import Relaxation
 
 
 class Basins(Relaxation):
     """Basin hopping with the ensemble: production starts from the lowest structure found (paper, section 2.3)."""
 
-    enabled: bool = Field(default=False, description="true: production starts from what it finds; false: as built")
+    read_by: ClassVar = ("basins",)
+
+    enabled: Annotated[bool, Use()] = Field(
+        default=False, description="true: production starts from what it finds; false: as built"
+    )
     steps: Count = Field(default=100, description="hops tried from each structure")
     hop_fraction: Fraction = Field(
         default=0.5, description="share of steps that move one ion to an empty site; the others displace all ions"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field, model_validator
 
 from redoxmd.config.sections.aimd import Aimd
-from redoxmd.config.sections.base import Repeats, Section
+from redoxmd.config.sections.base import Repeats, Section, Use
 from redoxmd.config.sections.basins import Basins
 from redoxmd.config.sections.charges import Charges
 from redoxmd.config.sections.compute import Compute
@@ -23,6 +25,12 @@ from redoxmd.config.sections.structures import Structures
 from redoxmd.config.sections.train import Train
 
 
+def label_cells(aimd: Aimd, explore: Explore, neb: Neb) -> list[Repeats]:
+    """Supercells in which frames for training are labelled, each once."""
+    cells = [aimd.supercell, *(phase.supercell for phase in explore.phases)]
+    return list(dict.fromkeys([*cells, *([neb.supercell] if neb.train_phases else [])]))
+
+
 class Config(Section):
     """A whole run."""
 
@@ -32,8 +40,13 @@ class Config(Section):
         description="name of the run; everything lands in results/<run>/",
     )
     seed: int = Field(default=1, ge=0, description="root of every random choice")
-    structures: Structures = Field(default=Structures(), description="stage structures")
-    engine: Engine = Field(default=Engine(), description="reference method")
+    structures: Annotated[
+        Structures,
+        Use(runtime="stages behind the rule structure are stale through the structures that they start from"),
+    ] = Field(default=Structures(), description="stage structures")
+    engine: Annotated[
+        Engine, Use(runtime="the settings hash, parameter `reference`, holds what changes energies and forces")
+    ] = Field(default=Engine(), description="reference method")
     aimd: Aimd = Field(default=Aimd(), description="stage aimd")
     train: Train = Field(default=Train(), description="stage train")
     explore: Explore = Field(default=Explore(), description="stage explore")
@@ -47,7 +60,9 @@ class Config(Section):
     charges: Charges = Field(default=Charges(), description="stage charges")
     diffusion: Diffusion = Field(default=Diffusion(), description="stage diffusion")
     figures: Figures = Field(default=Figures(), description="stage figures")
-    compute: Compute = Field(default=Compute(), description="how results are computed")
+    compute: Annotated[Compute, Use(runtime="how results are computed, within rounding")] = Field(
+        default=Compute(), description="how results are computed"
+    )
 
     @model_validator(mode="after")
     def _across_sections(self) -> Config:
@@ -57,12 +72,6 @@ class Config(Section):
             raise ValueError("production.save_every_fs must be at least production.timestep_fs")
         self._check_paths()
         return self
-
-    @property
-    def label_cells(self) -> list[Repeats]:
-        """Supercells in which frames for training are labelled, each once."""
-        cells = [self.aimd.supercell, *(phase.supercell for phase in self.explore.phases)]
-        return list(dict.fromkeys([*cells, *([self.neb.supercell] if self.neb.train_phases else [])]))
 
     def _check_paths(self) -> None:
         """Phases and trajectories that paths name are there."""

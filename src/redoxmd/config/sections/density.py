@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from redoxmd.config.sections.base import Count, Fraction, Positive, Section
+from redoxmd.config.sections.base import PROCESSOR, Count, Fraction, Positive, Section, Use
 
 
 class Density(Section):
     """The spin-density model: equivariant DeepDFT on the reference densities."""
 
-    enabled: bool = Field(
+    read_by: ClassVar = ("density",)
+
+    enabled: Annotated[bool, Use()] = Field(
         default=True,
         description="train it and follow the electrons; false where the reference method gives no densities",
     )
-    stores: tuple[Path, ...] = Field(
+    stores: Annotated[tuple[Path, ...], Use()] = Field(
         default=(),
         description="density stores (redoxmd density import) joined to those of the run and of train.datasets; of the "
         "same reference method",
     )
-    test_configurations: tuple[str, ...] | None = Field(
+    test_configurations: Annotated[tuple[str, ...] | None, Use("density_dataset")] = Field(
         default=None, description="configuration ids never trained on; null: train.test_configurations"
     )
-    validation_fraction: float = Field(
+    validation_fraction: Annotated[float, Use("density_dataset")] = Field(
         default=0.1,
         gt=0.0,
         lt=0.5,
@@ -59,4 +61,6 @@ class Density(Section):
     )
     validate_every: Count = Field(default=500, description="gradient steps between validations")
     ema_decay: float = Field(default=0.999, ge=0.0, lt=1.0, description="exponential moving average of the weights")
-    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto: a GPU when there is one")
+    device: Annotated[Literal["auto", "cpu", "cuda"], Use("density", runtime=PROCESSOR)] = Field(
+        default="auto", description="auto: a GPU when there is one"
+    )

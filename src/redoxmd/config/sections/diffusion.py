@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from redoxmd.config.sections.base import Count, Fraction, Positive, Section
+from redoxmd.config.sections.base import Count, Fraction, Positive, Section, Use
+
+FITS = Use("diffusion", "cell_sizes")
 
 
 class Diffusion(Section):
     """Jumps, diffusion coefficients and activation energies."""
+
+    read_by: ClassVar = ("jumps", "diffusion", "cell_sizes", "fig5_exchange", "neb_event")
 
     jump_distance_A: Positive = Field(default=3.0, description="an ion farther than this from its site has jumped")
     persistence_fs: float = Field(default=100.0, ge=0.0, description="time it must stay there to count")
@@ -37,8 +41,10 @@ class Diffusion(Section):
         min_length=1,
         description="times of the van Hove functions; at most half of a trajectory, whatever stands here",
     )
-    min_jumps_to_fit: Count = Field(default=2, description="points with fewer jumps are drawn as limits")
-    min_temperatures_to_fit: int = Field(default=3, ge=2, description="fewer refuse the Arrhenius fit")
+    min_jumps_to_fit: Annotated[Count, FITS] = Field(
+        default=2, description="points with fewer jumps are drawn as limits"
+    )
+    min_temperatures_to_fit: Annotated[int, FITS] = Field(default=3, ge=2, description="fewer refuse the Arrhenius fit")
 
     @model_validator(mode="after")
     def _fit_window(self) -> Diffusion:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from redoxmd.config.sections.base import Positive, Repeats, Section, TemperatureK, TimestepFs
+from redoxmd.config.sections.base import Positive, Repeats, Section, TemperatureK, TimestepFs, Use
 from redoxmd.config.sections.structures import Start
 
 
@@ -26,7 +26,12 @@ class Phase(Section):
 class Explore(Section):
     """Ensemble MD under the uncertainty gate."""
 
-    phases: tuple[Phase, ...] = Field(
+    read_by: ClassVar = ("explore", "gate")
+
+    phases: Annotated[
+        tuple[Phase, ...],
+        Use(runtime="the gate reads their order; generations of a phase are stale through its structures"),
+    ] = Field(
         default=(Phase(), Phase(name="large", supercell=(2, 2, 2))),
         min_length=1,
         description="in this order; a phase ends when the gate says converged",
@@ -45,7 +50,7 @@ class Explore(Section):
         default=4.0, gt=1.0, description="hotter than this times the set temperature ends the run"
     )
     trace_every_fs: Positive = Field(default=10.0, description="interval of the recorded spread and temperature")
-    keep_labelled: bool = Field(
+    keep_labelled: Annotated[bool, Use()] = Field(
         default=True,
         description="a generation whose labels are done keeps the explore, select and gate settings it had, new ones "
         "hold from the next on; false: explore, select and label every generation anew where they differ",

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Annotated, ClassVar
+
 from pydantic import Field, model_validator
 
-from redoxmd.config.sections.base import Section
+from redoxmd.config.sections.base import LIMIT, Section, Use
 
 
 class Gate(Section):
     """When a generation counts as converged."""
 
-    max_generations: int = Field(default=10, ge=1, le=1000, description="running out of them is an error")
+    read_by: ClassVar = ("gate",)
+
+    max_generations: Annotated[int, Use(runtime=LIMIT)] = Field(
+        default=10, ge=1, le=1000, description="running out of them is an error"
+    )
     min_generations: int = Field(
         default=1, ge=1, description="label at least in this many generations minus one before converging"
     )

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
-from redoxmd.config.sections.base import Content, Count, Fraction, Positive, Repeats, Section, TemperatureK
+from redoxmd.config.sections.base import (
+    COMMON_KPOINTS,
+    LIMIT,
+    Content,
+    Count,
+    Fraction,
+    Positive,
+    Repeats,
+    Section,
+    TemperatureK,
+    Use,
+)
 from redoxmd.config.sections.relaxation import Relaxation
 
 
@@ -65,20 +76,28 @@ class NebPath(Section):
 class Neb(Relaxation):
     """Barriers by climbing-image NEB with the ensemble, the reference beside it (paper, section 3.3)."""
 
-    paths: tuple[NebPath, ...] = Field(default=(), description="one band for each; none: no such stage")
-    supercell: Repeats = Field(
+    read_by: ClassVar = ("neb", "neb_explore")
+
+    paths: Annotated[tuple[NebPath, ...], Use()] = Field(
+        default=(), description="one band for each; none: no such stage"
+    )
+    supercell: Annotated[Repeats, Use("neb_explore", runtime=COMMON_KPOINTS)] = Field(
         default=(1, 1, 1), description="repeats of the source cell; paths of an event are in the cell of production"
     )
     images: int = Field(default=9, ge=3, le=99, description="structures along a path, both ends included")
     spring_eV_A2: Positive = Field(default=0.1, description="between neighbouring images")
-    max_band_steps: Count = Field(default=1000, description="steps of the band after which it has not converged")
-    reference: bool = Field(default=True, description="also a single point of the reference method on every image")
-    train_phases: tuple[str, ...] = Field(
+    max_band_steps: Annotated[Count, Use("neb_explore", runtime=LIMIT)] = Field(
+        default=1000, description="steps of the band after which it has not converged"
+    )
+    reference: Annotated[bool, Use()] = Field(
+        default=True, description="also a single point of the reference method on every image"
+    )
+    train_phases: Annotated[tuple[str, ...], Use(runtime=COMMON_KPOINTS)] = Field(
         default=(),
         description="phases of explore in whose generations the paths given by moves or final are found too: images "
         "between explore.low_eV_A and high_eV_A become candidates for labels; none: paths are found at the end only",
     )
-    max_candidate_images: Fraction = Field(
+    max_candidate_images: Annotated[Fraction, Use("neb_explore")] = Field(
         default=0.0,
         description="share of a path's images in such a generation that convergence tolerates as candidates",
     )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from redoxmd.config.sections.base import Content, Count, Positive, Repeats, Section, TemperatureK, TimestepFs
+from redoxmd.config.sections.base import Content, Count, Positive, Repeats, Section, TemperatureK, TimestepFs, Use
 
 
 def _distinct(values: tuple[float, ...]) -> tuple[float, ...]:
@@ -32,13 +32,19 @@ class Trajectories(Section):
 class Production(Section):
     """Nanosecond MD over concentration, temperature and replica."""
 
-    x: Contents = Field(default=tuple(1.0 + i / 8 for i in range(17)), description="mobile ions per formula unit")
-    temperatures_K: TemperaturesK = Field(default=(300.0, 400.0, 500.0, 600.0), description="one trajectory for each")
-    replicas: Count = Field(default=3, description="starting orderings per x and temperature")
+    read_by: ClassVar = ("production",)
+
+    x: Annotated[Contents, Use()] = Field(
+        default=tuple(1.0 + i / 8 for i in range(17)), description="mobile ions per formula unit"
+    )
+    temperatures_K: Annotated[TemperaturesK, Use()] = Field(
+        default=(300.0, 400.0, 500.0, 600.0), description="one trajectory for each"
+    )
+    replicas: Annotated[Count, Use()] = Field(default=3, description="starting orderings per x and temperature")
     ordering: Literal["random", "preferred"] = Field(default="preferred", description="as in starts")
     supercell: Repeats = Field(default=(2, 2, 2), description="repeats of the source cell")
     length_ps: Positive = Field(default=1000.0, description="trajectory length after equilibration")
-    more: tuple[Trajectories, ...] = Field(
+    more: Annotated[tuple[Trajectories, ...], Use()] = Field(
         default=(),
         description="trajectories beside that grid: [{x, temperatures_K, replicas, supercell, length_ps}, …]",
     )
@@ -47,7 +53,9 @@ class Production(Section):
     friction_per_fs: Positive = Field(default=0.002, description="Langevin friction")
     save_every_fs: Positive = Field(default=50.0, description="interval of the saved frames")
     stop_above_eV_A: Positive = Field(default=5.0, description="force spread that ends a trajectory")
-    checkpoint_every_s: Positive = Field(default=300.0, description="wall time between restart files")
+    checkpoint_every_s: Annotated[Positive, Use(runtime="how often a restart state is written")] = Field(
+        default=300.0, description="wall time between restart files"
+    )
 
     @property
     def grids(self) -> tuple[Production | Trajectories, ...]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from redoxmd.config.sections.base import Count, Positive, Section
+from redoxmd.config.sections.base import LIMIT, Count, Positive, Section, Use
 
 
 class Relaxation(Section):
@@ -16,4 +16,6 @@ class Relaxation(Section):
         default="FIRE", description="ASE's; LBFGS takes fewer steps, FIRE bears rougher starts"
     )
     force_tolerance_eV_A: Positive = Field(default=0.05, description="largest force on an atom of a relaxed structure")
-    max_relax_steps: Count = Field(default=500, description="steps after which a structure counts as not relaxed")
+    max_relax_steps: Annotated[Count, Use("basins", "neb_explore", runtime=LIMIT)] = Field(
+        default=500, description="steps after which a structure counts as not relaxed"
+    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import Field
 
 from redoxmd.config.sections.base import Count, Positive, Section
@@ -9,6 +11,8 @@ from redoxmd.config.sections.base import Count, Positive, Section
 
 class Select(Section):
     """Which candidates are worth a reference calculation."""
+
+    read_by: ClassVar = ("select", "gate")
 
     budget: Count = Field(default=214, description="labels per generation at most")
     duplicate_tolerance_A: Positive = Field(

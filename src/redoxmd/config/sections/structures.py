@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from redoxmd.config.sections.base import Content, Count, Positive, Section
+
+# Settings whose defaults hold for Na_xV2(PO4)3 only.
+OF_THE_MATERIAL = ("mobile_ion", "redox_element", "formula_units", "preferred_site", "moments_muB", "moments_x")
 
 
 class Start(Section):
@@ -22,6 +25,11 @@ class Start(Section):
 
 class Structures(Section):
     """Cells, orderings of the mobile ion, supercells, volume and initial moments."""
+
+    read_by: ClassVar = (
+        *("structure", "dataset", "jumps", "neb_event", "charges", "redox"),
+        *("fig10_jump", "orderings", "paper_comparison"),
+    )
 
     source: str = Field(
         default="nvp",
@@ -56,3 +64,13 @@ class Structures(Section):
         if value is not None and len(value) != 2:
             raise ValueError(f"needs exactly two values of x to be linear in x, got {len(value)}")
         return value
+
+    @model_validator(mode="after")
+    def _all_of_the_material(self) -> Structures:
+        missing = [key for key in OF_THE_MATERIAL if key not in self.model_fields_set]
+        if self.source != "nvp" and missing:
+            raise ValueError(
+                f"{', '.join(missing)} left out, of which the defaults are those of Na_xV2(PO4)3; give those of "
+                f"{self.source}"
+            )
+        return self

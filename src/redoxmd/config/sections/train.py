@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from redoxmd.config.sections.base import Count, Fraction, Section
+from redoxmd.config.sections.base import PROCESSOR, Count, Fraction, Section, Use
 
 
 class Member(Section):
@@ -20,7 +20,9 @@ class Member(Section):
 class Train(Section):
     """The ensemble of equivariant potentials."""
 
-    members: tuple[Member, ...] = Field(
+    read_by: ClassVar = ("train", "fold")
+
+    members: Annotated[tuple[Member, ...], Use("fold")] = Field(
         default=(
             Member(features=128, layers=3),
             Member(features=148, layers=3),
@@ -30,29 +32,31 @@ class Train(Section):
         min_length=1,
         description="hyperparameters of each member; the spread needs at least two",
     )
-    datasets: tuple[Path, ...] = Field(
+    datasets: Annotated[tuple[Path, ...], Use("dataset")] = Field(
         default=(), description="folders with dataset.yaml joined to what the run computes (same settings only)"
     )
-    test_configurations: tuple[str, ...] = Field(
+    test_configurations: Annotated[tuple[str, ...], Use("dataset")] = Field(
         default=(), description="configuration ids held out of training altogether, for honest errors"
     )
-    exclude: tuple[str, ...] = Field(
+    exclude: Annotated[
+        tuple[str, ...], Use("dataset", runtime="the rule dataset declares those that its generation can have")
+    ] = Field(
         default=(),
         description="never trained on: frames as CONFIG_ID/STEP (suspects of train/gen*/suspects.csv found wrong), or "
         "whole configurations as CONFIG_ID",
     )
-    validation_configurations: tuple[str, ...] = Field(
+    validation_configurations: Annotated[tuple[str, ...], Use("dataset", "fold")] = Field(
         default=(),
         description="configuration ids used for early stopping and calibration of the spread; (): drawn by the seed",
     )
-    validation_fraction: float = Field(
+    validation_fraction: Annotated[float, Use("dataset", "fold")] = Field(
         default=0.01,
         gt=0.0,
         lt=0.5,
         description="share of the frames in the validation set: whole configurations until it is reached, or, with "
         "fewer than four inequivalent configurations, the last frames of each run",
     )
-    folds: int = Field(
+    folds: Annotated[int, Use("fold")] = Field(
         default=0,
         ge=0,
         description="folds of a cross-validation by configuration of the last training set, one training of the first "
@@ -80,4 +84,6 @@ class Train(Section):
         default=0.999, ge=0.0, lt=1.0, description="exponential moving average of the weights; 0: none"
     )
     warm_start: bool = Field(default=True, description="start from the previous generation's weights")
-    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto: a GPU when there is one")
+    device: Annotated[Literal["auto", "cpu", "cuda"], Use("train", "fold", runtime=PROCESSOR)] = Field(
+        default="auto", description="auto: a GPU when there is one"
+    )
