@@ -241,3 +241,11 @@ def generation_path_ends(wildcards):
     """The start of the path of a job of a generation and, if it has one, the file of its end."""
     supercell = generation_band_settings(wildcards)["supercell"]
     return path_ends(generation_path(wildcards), supercell, wildcards.run)
+
+
+def figure_files(figure, category):
+    """The files of a figure; its vector form goes into the report with its caption."""
+    stem = f"results/{{run}}/figures/{{figure,{figure}}}"
+    caption = f"../workflow/report/{figure}.rst"
+    svg = report(f"{stem}.svg", caption=caption, category=category, labels={"figure": figure})
+    return {"pdf": f"{stem}.pdf", "svg": svg, "png": f"{stem}.png", "csv": f"{stem}.csv"}

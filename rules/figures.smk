@@ -1,13 +1,5 @@
-# One rule, one script and one caption per figure; figures are named after the paper's figures. The first is written out; each of the
-# others is it with inputs, parameters and a category of its own, and its script and log bear its name.
-
-
-def figure_files(figure, category):
-    """The files of a figure; its vector form goes into the report with its caption."""
-    stem = "results/{run}/figures/{figure," + figure + "}"
-    caption = f"../workflow/report/{figure}.rst"
-    svg = report(f"{stem}.svg", caption=caption, category=category, labels={"figure": figure})
-    return {"pdf": f"{stem}.pdf", "svg": svg, "png": f"{stem}.png", "csv": f"{stem}.csv"}
+# One rule, one script and one caption per figure; figures are named after the paper's figures. The first rule is written
+# out; each of the others inherits from it and states its inputs, category and parameters. Script and log bear its name.
 
 
 rule learning_curve:
@@ -275,7 +267,7 @@ use rule learning_curve as paper_comparison with:
         supercell=list(CFG.production.supercell),
 
 
-# To turn and to play: a page of its own in the report.
+# Interactive 3-D view of a jump: a page of its own in the report.
 rule jump_view:
     input:
         analyses=RULES.all_trajectories("results/{run}/diffusion/{structure}_T{temperature}K.nc"),
