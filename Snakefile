@@ -55,8 +55,8 @@ rule loop:
     localrule: True
 
 
-# Jobs beside the driver of a cluster (`localrule`: seconds of one core on small tables) take one of the places that its profile gives (`local`): Snakemake 9.27 reads
-# --local-cores and does not use it.
+# A local rule takes seconds of one core on small tables. Beside the driver of a cluster its jobs take one of the places
+# that the profile gives (`local`): Snakemake 9.27 reads --local-cores and does not use it.
 if not workflow.local_exec:
     for own in filter(workflow.is_local, workflow.rules):
         own.resources["local"] = 1

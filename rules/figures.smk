@@ -238,7 +238,6 @@ use rule learning_curve as fig10_jump with:
         mixture="results/{run}/charges/oxidation.json",
     output:
         **figure_files("fig10_jump", "Electrons"),
-    localrule: True
     params:
         **RULES.figure_params("fig10_jump"),
         charges=settings_for("fig10_jump", CFG.charges),

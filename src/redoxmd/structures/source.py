@@ -25,7 +25,6 @@ from redoxmd.structures.nvp import FORMULA_UNITS, nvp_cell
 
 FRAMEWORK = "-"
 SYMMETRY_TOLERANCE_A = 0.01
-# Keys without a default that holds for any material.
 # Of the sum of covalent radii: the default of explore.min_distance_fraction, where an MD ends.
 CONTACT_FRACTION = 0.6
 
