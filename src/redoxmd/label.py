@@ -1,4 +1,4 @@
-"""Labels for the frames the ensemble was unsure about, and what happens when they fail."""
+"""Reference calculations of the selected frames, and the limit on how many may fail."""
 
 from __future__ import annotations
 
@@ -31,7 +31,11 @@ def label_frame(
 
 
 def frame_with_id(frames: Sequence[Atoms], label_id: str) -> Atoms:
-    """The selected frame of that id."""
+    """The selected frame with the label id.
+
+    Raises:
+        DataError: it is not among the selected frames.
+    """
     for frame in frames:
         if frame.info.get("label_id") == label_id:
             return frame
@@ -39,9 +43,10 @@ def frame_with_id(frames: Sequence[Atoms], label_id: str) -> Atoms:
 
 
 def label_record(label_id: str, run: ReferenceRun, frame: Atoms, attempt: str) -> dict[str, Any]:
-    """What the summary reads: labelled, partial (ended early, earlier frames kept) or refused, with the reason.
+    """Record of a label for the summary: labelled, partial (ended early, earlier frames kept) or refused, and why.
 
-    `attempt` says under which engine settings (`engines.attempt_hash`), so that the same is not tried twice.
+    `attempt` identifies the engine settings (`engines.attempt_hash`), so that a failed label is not repeated with the
+    same settings.
     """
     status = "labelled" if run.refusal is None else "partial" if run.frames else "refused"
     return {

@@ -10,14 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import spglib
 from ase import Atoms
 from ase.data import covalent_radii
-from ase.io import read
-from ase.io.formats import filetype
 from ase.neighborlist import neighbor_list
-from monty.io import zopen
-from pymatgen.core import Structure
 
 from redoxmd.config.sections import Structures
 from redoxmd.errors import StructureError, reason_of
@@ -25,6 +20,8 @@ from redoxmd.structures.nvp import FORMULA_UNITS, nvp_cell
 
 FRAMEWORK = "-"
 SYMMETRY_TOLERANCE_A = 0.01
+# Forms, by ASE's names, in which a site may be partly occupied.
+WITH_OCCUPANCIES = ("proteindatabank", "res", "castep-cell")
 # Of the sum of covalent radii: the default of explore.min_distance_fraction, where an MD ends.
 CONTACT_FRACTION = 0.6
 
@@ -138,6 +135,11 @@ def full_cell(settings: Structures, supercell: Sequence[int]) -> Atoms:
 
 
 def _read(path: Path, ion: str) -> tuple[Atoms, list[str]]:
+    # Imported late: most stages take only the names of sites from here, and pymatgen takes half a second.
+    from ase.io.formats import filetype
+    from monty.io import zopen
+    from pymatgen.core import Structure
+
     if not path.exists():
         raise StructureError(f"structures.source: no file {path}; give nvp, a CIF or a POSCAR")
     if path.is_dir():
@@ -169,10 +171,22 @@ def _read(path: Path, ion: str) -> tuple[Atoms, list[str]]:
 
 
 def _read_ordered(path: Path) -> tuple[Atoms, list[str]]:
-    """A file of a form that knows no occupancies, by ASE."""
-    if filetype(str(path)) == "vasp":
+    """A file of another form than CIF, by ASE.
+
+    Raises:
+        StructureError: it has no cell, too many positions, or occupancies, which ASE reads only to drop them.
+    """
+    from ase.io import read
+    from ase.io.formats import filetype
+
+    form = filetype(str(path))
+    if form == "vasp":
         _check_position_count(path)
     atoms = read(path)
+    if form in WITH_OCCUPANCIES or "occupancy" in {*atoms.info, *atoms.arrays}:
+        raise StructureError(
+            f"structures.source: {path} can hold partly occupied sites, which are read from a CIF only; give a CIF"
+        )
     if atoms.cell.rank < 3:
         raise StructureError(f"structures.source: {path} has no cell; give a CIF or a POSCAR")
     return _plain(atoms), list(atoms.get_chemical_symbols())
@@ -180,9 +194,15 @@ def _read_ordered(path: Path) -> tuple[Atoms, list[str]]:
 
 def _check_position_count(path: Path) -> None:
     """A POSCAR may not go on with positions after as many as its counts say; velocities follow an empty line."""
+    from monty.io import zopen
+
     with zopen(path, "rt", encoding="utf-8", errors="replace") as stream:
         lines = str(stream.read()).splitlines()
-    mode = next(n for n in range(6, len(lines)) if lines[n].strip()[:1] in set("dDcCkK"))
+    mode = next((n for n in range(6, len(lines)) if lines[n].strip()[:1] in set("dDcCkK")), None)
+    if mode is None:
+        raise StructureError(
+            f"structures.source: {path} has no line Direct or Cartesian before its positions; correct the file"
+        )
     selective = lines[mode - 1].strip()[:1].lower() == "s"
     before = mode - 2 if selective else mode - 1
     count = sum(int(word) for word in lines[before].split() if word.isdigit())
@@ -230,6 +250,8 @@ def _named(labels: list[str], settings: Structures, mobile: np.ndarray) -> list[
 
 
 def _by_symmetry(atoms: Atoms, mobile: np.ndarray, ion: str) -> list[str]:
+    import spglib
+
     cell = (np.asarray(atoms.cell), atoms.get_scaled_positions(), atoms.numbers)
     dataset = spglib.get_symmetry_dataset(cell, symprec=SYMMETRY_TOLERANCE_A)
     orbits = dataset.equivalent_atoms if dataset is not None else np.arange(len(atoms))
