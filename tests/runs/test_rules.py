@@ -89,7 +89,7 @@ def test_starts_of_production_and_members():
     assert rules().production_start() == "results/{run}/structures/{structure}.extxyz"
     assert "/basins/" in rules({"basins": {"enabled": True}}).production_start()
     job = SimpleNamespace(run="r", gen="2", member="1")
-    assert rules().previous_member(job) == ["results/r/train/gen1/member1.pt"]
+    assert rules().previous_member(job) == "results/r/train/gen1/member1.pt"
     assert rules({"train": {"warm_start": False}}).previous_member(job) == []
     assert rules().member_size(job) == {"features": 148, "layers": 3}
     assert rules({"density": {"enabled": False}}).electrons("charges") == {}

@@ -131,11 +131,12 @@ class Rules:
         structures = layout.aimd_structures(self.config.aimd)
         return [f"results/{self.config.run}/aimd/{structure}/{name}" for structure in structures]
 
-    def previous_member(self, wildcards: Wildcards) -> list[str]:
-        """The same member of the generation before, where training starts from it."""
+    def previous_member(self, wildcards: Wildcards) -> str | list[str]:
+        """The same member of the generation before, where training starts from it; none elsewhere."""
         if int(wildcards.gen) == 0 or not self.config.train.warm_start:
             return []
-        return [f"results/{wildcards.run}/train/gen{int(wildcards.gen) - 1}/member{wildcards.member}.pt"]
+        # A file, no list of one: the script reads it by name.
+        return f"results/{wildcards.run}/train/gen{int(wildcards.gen) - 1}/member{wildcards.member}.pt"
 
     def members(self) -> list[str]:
         """All members of a generation."""
