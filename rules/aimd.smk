@@ -12,11 +12,11 @@ rule aimd:
         "results/{run}/logs/aimd/{structure}.log",
     benchmark:
         "results/{run}/benchmarks/aimd/{structure}.tsv"
-    threads: cpus("aimd")
+    threads: cores("aimd")
     resources:
-        **needs("aimd"),
+        **resources_for("aimd"),
     params:
-        aimd=section("aimd", without=["starts", "supercell"]),
+        aimd=settings_for("aimd", CFG.aimd),
         reference=REFERENCE,
         seed=CFG.seed,
         state="results/{run}/state/aimd/{structure}",

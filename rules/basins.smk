@@ -12,13 +12,13 @@ rule basins:
         "results/{run}/logs/basins/{structure}.log",
     benchmark:
         "results/{run}/benchmarks/basins/{structure}.tsv"
-    threads: cpus("basins")
+    threads: cores("basins")
     resources:
-        **needs("basins"),
+        **resources_for("basins"),
     params:
         **stage_version("basins"),
-        basins=section("basins", without=["enabled"]),
-        gate=frame_limits(),
+        basins=settings_for("basins", CFG.basins),
+        gate=RULES.frame_limits(),
         seed=CFG.seed,
         state="results/{run}/state/basins/{structure}",
     script:

@@ -11,9 +11,9 @@ rule reference_charges:
         "results/{run}/logs/charges/reference.log",
     benchmark:
         "results/{run}/benchmarks/charges/reference.tsv"
-    threads: cpus("reference_charges")
+    threads: cores("reference_charges")
     resources:
-        **needs("reference_charges"),
+        **resources_for("reference_charges"),
     params:
         **stage_version("charges"),
         spacing_A=CFG.charges.spacing_A,
@@ -29,9 +29,10 @@ rule oxidation:
         mixture="results/{run}/charges/oxidation.json",
     log:
         "results/{run}/logs/charges/oxidation.log",
+    localrule: True
     params:
         code=code("oxidation", "charges"),
-        states=section("charges")["states"],
+        states=list(CFG.charges.states),
         redox=CFG.structures.redox_element,
     script:
         "../workflow/scripts/oxidation.py"
@@ -48,25 +49,13 @@ rule charges:
         "results/{run}/logs/charges/{structure}_T{temperature}K.log",
     benchmark:
         "results/{run}/benchmarks/charges/{structure}_T{temperature}K.tsv"
-    threads: cpus("charges")
+    threads: cores("charges")
     resources:
-        **needs("charges"),
+        **resources_for("charges"),
     params:
         **stage_version("charges"),
-        charges=section(
-            "charges",
-            without=[
-                "states",
-                "ligand",
-                "n_ligands",
-                "low",
-                "high",
-                "persistence_fs",
-                "pair_window_fs",
-                "hop_window_fs",
-            ],
-        ),
-        structures=section("structures"),
+        charges=settings_for("charges", CFG.charges),
+        structures=settings_for("charges", CFG.structures),
         state="results/{run}/state/charges/{structure}_T{temperature}K",
     script:
         "../workflow/scripts/charges.py"
@@ -74,8 +63,8 @@ rule charges:
 
 rule redox:
     input:
-        charges=all_trajectories("results/{run}/charges/{structure}_T{temperature}K.nc"),
-        jumps=all_trajectories("results/{run}/diffusion/{structure}_T{temperature}K.nc"),
+        charges=RULES.all_trajectories("results/{run}/charges/{structure}_T{temperature}K.nc"),
+        jumps=RULES.all_trajectories("results/{run}/diffusion/{structure}_T{temperature}K.nc"),
         mixture="results/{run}/charges/oxidation.json",
     output:
         table="results/{run}/charges/redox.csv",
@@ -85,8 +74,8 @@ rule redox:
         "results/{run}/logs/charges/redox.log",
     params:
         code=code("redox", "charges", "structures/geometry.py"),
-        charges=section("charges", without=["every_fs", "max_jumps", "spacing_A"]),
-        structures=section("structures"),
+        charges=settings_for("redox", CFG.charges),
+        structures=settings_for("redox", CFG.structures),
         seed=CFG.seed,
     script:
         "../workflow/scripts/redox.py"

@@ -4,8 +4,8 @@
 rule density_dataset:
     input:
         frames=converged("results/{run}/train/gen{gen}/dataset.json"),
-        aimd=aimd_densities,
-        labels=label_densities,
+        aimd=RULES.aimd_files("densities.h5"),
+        labels=all_labels("results/{run}/label/gen{gen}/{label}.densities.h5"),
         cards=[str(folder / "dataset.yaml") for folder in CFG.train.datasets],
         stores=[str(path) for path in CFG.density.stores],
     output:
@@ -15,7 +15,7 @@ rule density_dataset:
     params:
         **stage_version("density"),
         datasets=[str(folder) for folder in CFG.train.datasets],
-        test=density_test_configurations(),
+        test=RULES.density_test_configurations(),
         validation_fraction=CFG.density.validation_fraction,
         reference=REFERENCE,
         seed=CFG.seed,
@@ -33,15 +33,12 @@ rule density:
         "results/{run}/logs/density/model.log",
     benchmark:
         "results/{run}/benchmarks/density/model.tsv"
-    threads: cpus("density")
+    threads: cores("density")
     resources:
-        **needs("density"),
+        **resources_for("density"),
     params:
         **stage_version("density"),
-        density=section(
-            "density",
-            without=["enabled", "stores", "test_configurations", "validation_fraction"],
-        ),
+        density=settings_for("density", CFG.density),
         redox=CFG.structures.redox_element,
         seed=CFG.seed,
         state="results/{run}/state/density",
@@ -58,9 +55,9 @@ rule density_evaluation:
         slices="results/{run}/density/slices.json",
     log:
         "results/{run}/logs/density/evaluation.log",
-    threads: cpus("density_evaluation")
+    threads: cores("density_evaluation")
     resources:
-        **needs("density_evaluation"),
+        **resources_for("density_evaluation"),
     params:
         **stage_version("density"),
         redox=CFG.structures.redox_element,

@@ -8,13 +8,13 @@ rule jumps:
         analysis="results/{run}/diffusion/{structure}_T{temperature}K.nc",
     log:
         "results/{run}/logs/diffusion/{structure}_T{temperature}K.log",
-    threads: cpus("jumps")
+    threads: cores("jumps")
     resources:
-        **needs("jumps"),
+        **resources_for("jumps"),
     params:
         code=code("jumps", "diffusion", "structures", "files/trajectory.py"),
-        diffusion=section("diffusion", without=["min_jumps_to_fit", "min_temperatures_to_fit"]),
-        structures=section("structures"),
+        diffusion=settings_for("jumps", CFG.diffusion),
+        structures=settings_for("jumps", CFG.structures),
         seed=CFG.seed,
     script:
         "../workflow/scripts/jumps.py"
@@ -22,7 +22,7 @@ rule jumps:
 
 rule diffusion:
     input:
-        analyses=grid_trajectories("results/{run}/diffusion/{structure}_T{temperature}K.nc"),
+        analyses=RULES.grid_trajectories("results/{run}/diffusion/{structure}_T{temperature}K.nc"),
     output:
         trajectories="results/{run}/diffusion/trajectories.csv",
         diffusivities="results/{run}/diffusion/diffusivities.csv",
@@ -34,8 +34,9 @@ rule diffusion:
         van_hove="results/{run}/diffusion/van_hove.csv",
     log:
         "results/{run}/logs/diffusion/summary.log",
+    localrule: True
     params:
         code=code("diffusion", "diffusion"),
-        diffusion=section("diffusion"),
+        diffusion=settings_for("diffusion", CFG.diffusion),
     script:
         "../workflow/scripts/diffusion.py"

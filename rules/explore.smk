@@ -14,12 +14,12 @@ rule explore:
         "results/{run}/logs/explore/gen{gen}/{structure}.log",
     benchmark:
         "results/{run}/benchmarks/explore/gen{gen}_{structure}.tsv"
-    threads: cpus("explore")
+    threads: cores("explore")
     resources:
-        **needs("explore"),
+        **resources_for("explore"),
     params:
         **stage_version("explore"),
-        explore=lasting("explore", without=["phases"]),
+        explore=settings_when_labelled("explore", CFG.explore),
         length_ps=explore_length_ps,
         seed=CFG.seed,
         state="results/{run}/state/explore/gen{gen}_{structure}",

@@ -1,4 +1,5 @@
-# One rule, one script and one caption per figure; files are named after the paper's figures.
+# One rule, one script and one caption per figure; figures are named after the paper's figures. The first rule is written
+# out; each of the others inherits from it and states its inputs, category and parameters. Script and log bear its name.
 
 
 rule learning_curve:
@@ -6,621 +7,246 @@ rule learning_curve:
         ensembles=all_generations("results/{run}/train/gen{gen}/ensemble.json"),
         decisions=all_generations("results/{run}/gate/gen{gen}.json"),
     output:
-        pdf="results/{run}/figures/learning_curve.pdf",
-        svg=report(
-            "results/{run}/figures/learning_curve.svg",
-            caption="../workflow/report/learning_curve.rst",
-            category="The loop",
-            labels={"figure": "learning_curve"},
-        ),
-        png="results/{run}/figures/learning_curve.png",
-        csv="results/{run}/figures/learning_curve.csv",
+        **figure_files("learning_curve", "The loop"),
     log:
-        "results/{run}/logs/figures/learning_curve.log",
+        "results/{run}/logs/figures/{figure}.log",
+    localrule: True
     params:
-        code=code("learning_curve", "figures"),
-        stem="results/{run}/figures/learning_curve",
-        style=section("figures"),
-        caption=dict(
-            members=len(CFG.train.members),
-            test=", ".join(CFG.train.test_configurations) or "none",
-        ),
+        **RULES.figure_params("learning_curve"),
     script:
-        "../workflow/scripts/learning_curve.py"
+        "../workflow/scripts/{wildcards.figure}.py"
 
 
-rule gate_timeline:
+use rule learning_curve as gate_timeline with:
     input:
-        traces=all_traces,
+        traces=all_explored("results/{run}/explore/gen{gen}/{structure}.csv"),
         decisions=all_generations("results/{run}/gate/gen{gen}.json"),
     output:
-        pdf="results/{run}/figures/gate_timeline.pdf",
-        svg=report(
-            "results/{run}/figures/gate_timeline.svg",
-            caption="../workflow/report/gate_timeline.rst",
-            category="The loop",
-            labels={"figure": "gate_timeline"},
-        ),
-        png="results/{run}/figures/gate_timeline.png",
-        csv="results/{run}/figures/gate_timeline.csv",
-    log:
-        "results/{run}/logs/figures/gate_timeline.log",
+        **figure_files("gate_timeline", "The loop"),
+    localrule: True
     params:
-        code=code("gate_timeline", "figures"),
-        stem="results/{run}/figures/gate_timeline",
-        style=section("figures"),
-        caption=dict(
-            low=CFG.explore.low_eV_A,
-            high=CFG.explore.high_eV_A,
-            kelvin=CFG.explore.temperature_K,
-            interval=CFG.explore.candidate_every_fs,
-        ),
-    script:
-        "../workflow/scripts/gate_timeline.py"
+        **RULES.figure_params("gate_timeline"),
 
 
-rule fig3a_errors:
+use rule learning_curve as fig3a_errors with:
     input:
         forces=converged("results/{run}/train/gen{gen}/forces.csv.gz"),
         energies=converged("results/{run}/train/gen{gen}/energies.csv"),
     output:
-        pdf="results/{run}/figures/fig3a_errors.pdf",
-        svg=report(
-            "results/{run}/figures/fig3a_errors.svg",
-            caption="../workflow/report/fig3a_errors.rst",
-            category="Accuracy",
-            labels={"figure": "fig3a_errors"},
-        ),
-        png="results/{run}/figures/fig3a_errors.png",
-        csv="results/{run}/figures/fig3a_errors.csv",
-    log:
-        "results/{run}/logs/figures/fig3a_errors.log",
+        **figure_files("fig3a_errors", "Accuracy"),
+    localrule: True
     params:
-        code=code("fig3a_errors", "figures"),
-        stem="results/{run}/figures/fig3a_errors",
-        style=section("figures"),
-        caption=dict(
-            test=", ".join(CFG.train.test_configurations) or "none",
-            engine=CFG.engine.name,
-        ),
-    script:
-        "../workflow/scripts/fig3a_errors.py"
+        **RULES.figure_params("fig3a_errors"),
 
 
-rule calibration:
+use rule learning_curve as calibration with:
     input:
         ensemble=converged("results/{run}/train/gen{gen}/ensemble.json"),
     output:
-        pdf="results/{run}/figures/calibration.pdf",
-        svg=report(
-            "results/{run}/figures/calibration.svg",
-            caption="../workflow/report/calibration.rst",
-            category="Accuracy",
-            labels={"figure": "calibration"},
-        ),
-        png="results/{run}/figures/calibration.png",
-        csv="results/{run}/figures/calibration.csv",
-    log:
-        "results/{run}/logs/figures/calibration.log",
+        **figure_files("calibration", "Accuracy"),
+    localrule: True
     params:
-        code=code("calibration", "figures"),
-        stem="results/{run}/figures/calibration",
-        style=section("figures"),
-        caption=dict(
-            members=len(CFG.train.members),
-        ),
-    script:
-        "../workflow/scripts/calibration.py"
+        **RULES.figure_params("calibration"),
 
 
-rule left_out_errors:
+use rule learning_curve as left_out_errors with:
     input:
-        folds=expand("results/{{run}}/train/folds/{fold}.csv", fold=range(CFG.train.folds)),
+        folds=RULES.folds(),
     output:
-        pdf="results/{run}/figures/left_out_errors.pdf",
-        svg=report(
-            "results/{run}/figures/left_out_errors.svg",
-            caption="../workflow/report/left_out_errors.rst",
-            category="Accuracy",
-            labels={"figure": "left_out_errors"},
-        ),
-        png="results/{run}/figures/left_out_errors.png",
-        csv="results/{run}/figures/left_out_errors.csv",
-    log:
-        "results/{run}/logs/figures/left_out_errors.log",
+        **figure_files("left_out_errors", "Accuracy"),
+    localrule: True
     params:
-        code=code("left_out_errors", "figures"),
-        stem="results/{run}/figures/left_out_errors",
-        style=section("figures"),
-        caption=dict(folds=CFG.train.folds),
-    script:
-        "../workflow/scripts/left_out_errors.py"
+        **RULES.figure_params("left_out_errors"),
 
 
-rule fig4_neb:
+use rule learning_curve as fig4_neb with:
     input:
         profiles="results/{run}/neb/profiles.csv",
         barriers="results/{run}/neb/barriers.csv",
-        images=all_paths("results/{run}/neb/{path}.images.extxyz"),
+        images=RULES.all_paths("results/{run}/neb/{path}.images.extxyz"),
     output:
-        pdf="results/{run}/figures/fig4_neb.pdf",
-        svg=report(
-            "results/{run}/figures/fig4_neb.svg",
-            caption="../workflow/report/fig4_neb.rst",
-            category="Diffusion",
-            labels={"figure": "fig4_neb"},
-        ),
-        png="results/{run}/figures/fig4_neb.png",
-        csv="results/{run}/figures/fig4_neb.csv",
-    log:
-        "results/{run}/logs/figures/fig4_neb.log",
+        **figure_files("fig4_neb", "Diffusion"),
+    localrule: True
     params:
-        code=code("fig4_neb", "figures"),
-        stem="results/{run}/figures/fig4_neb",
-        style=section("figures"),
-        caption=dict(
-            ion=CFG.structures.mobile_ion,
-            paths=", ".join(f"{number}: {path.name}" for number, path in enumerate(CFG.neb.paths, start=1)),
-            images=CFG.neb.images,
-            engine=CFG.engine.name if CFG.neb.reference else "",
-        ),
-    script:
-        "../workflow/scripts/fig4_neb.py"
+        **RULES.figure_params("fig4_neb"),
 
 
-rule fig5_exchange:
+use rule learning_curve as fig5_exchange with:
     input:
-        analyses=all_trajectories("results/{run}/diffusion/{structure}_T{temperature}K.nc"),
-        trajectories=all_trajectories("results/{run}/production/{structure}_T{temperature}K.h5"),
+        analyses=RULES.all_trajectories("results/{run}/diffusion/{structure}_T{temperature}K.nc"),
+        trajectories=RULES.all_trajectories("results/{run}/production/{structure}_T{temperature}K.h5"),
     output:
-        pdf="results/{run}/figures/fig5_exchange.pdf",
-        svg=report(
-            "results/{run}/figures/fig5_exchange.svg",
-            caption="../workflow/report/fig5_exchange.rst",
-            category="Diffusion",
-            labels={"figure": "fig5_exchange"},
-        ),
-        png="results/{run}/figures/fig5_exchange.png",
-        csv="results/{run}/figures/fig5_exchange.csv",
-    log:
-        "results/{run}/logs/figures/fig5_exchange.log",
+        **figure_files("fig5_exchange", "Diffusion"),
+    localrule: True
     params:
-        code=code("fig5_exchange", "figures", "diffusion", "structures"),
-        stem="results/{run}/figures/fig5_exchange",
-        style=section("figures"),
-        diffusion=section("diffusion", without=["min_jumps_to_fit", "min_temperatures_to_fit"]),
-        caption=dict(
-            ion=CFG.structures.mobile_ion,
-            site=CFG.structures.preferred_site,
-            window=CFG.diffusion.concerted_window_ps,
-            radius=CFG.diffusion.site_radius_A,
-        ),
-    script:
-        "../workflow/scripts/fig5_exchange.py"
+        **RULES.figure_params("fig5_exchange"),
+        diffusion=settings_for("fig5_exchange", CFG.diffusion),
 
 
-rule fig6_concerted:
+use rule learning_curve as fig6_concerted with:
     input:
         concerted="results/{run}/diffusion/concerted.csv",
     output:
-        pdf="results/{run}/figures/fig6_concerted.pdf",
-        svg=report(
-            "results/{run}/figures/fig6_concerted.svg",
-            caption="../workflow/report/fig6_concerted.rst",
-            category="Diffusion",
-            labels={"figure": "fig6_concerted"},
-        ),
-        png="results/{run}/figures/fig6_concerted.png",
-        csv="results/{run}/figures/fig6_concerted.csv",
-    log:
-        "results/{run}/logs/figures/fig6_concerted.log",
+        **figure_files("fig6_concerted", "Diffusion"),
+    localrule: True
     params:
-        code=code("fig6_concerted", "figures", "diffusion/counting.py"),
-        stem="results/{run}/figures/fig6_concerted",
-        style=section("figures"),
-        caption=dict(
-            window=CFG.diffusion.concerted_window_ps,
-            distance=CFG.diffusion.concerted_distance_A,
-        ),
-    script:
-        "../workflow/scripts/fig6_concerted.py"
+        **RULES.figure_params("fig6_concerted"),
 
 
-rule fig7_diffusivity:
+use rule learning_curve as fig7_diffusivity with:
     input:
         diffusivities="results/{run}/diffusion/diffusivities.csv",
     output:
-        pdf="results/{run}/figures/fig7_diffusivity.pdf",
-        svg=report(
-            "results/{run}/figures/fig7_diffusivity.svg",
-            caption="../workflow/report/fig7_diffusivity.rst",
-            category="Diffusion",
-            labels={"figure": "fig7_diffusivity"},
-        ),
-        png="results/{run}/figures/fig7_diffusivity.png",
-        csv="results/{run}/figures/fig7_diffusivity.csv",
-    log:
-        "results/{run}/logs/figures/fig7_diffusivity.log",
+        **figure_files("fig7_diffusivity", "Diffusion"),
+    localrule: True
     params:
-        code=code("fig7_diffusivity", "figures", "diffusion/counting.py"),
-        stem="results/{run}/figures/fig7_diffusivity",
-        style=section("figures"),
-        caption=dict(
-            length=CFG.production.length_ps,
-            replicas=CFG.production.replicas,
-            distance=CFG.diffusion.jump_distance_A,
-            jumps=CFG.diffusion.min_jumps_to_fit,
-        ),
-    script:
-        "../workflow/scripts/fig7_diffusivity.py"
+        **RULES.figure_params("fig7_diffusivity"),
 
 
-rule fig8_arrhenius:
+use rule learning_curve as fig8_arrhenius with:
     input:
         diffusivities="results/{run}/diffusion/diffusivities.csv",
         arrhenius="results/{run}/diffusion/arrhenius.csv",
     output:
-        pdf="results/{run}/figures/fig8_arrhenius.pdf",
-        svg=report(
-            "results/{run}/figures/fig8_arrhenius.svg",
-            caption="../workflow/report/fig8_arrhenius.rst",
-            category="Diffusion",
-            labels={"figure": "fig8_arrhenius"},
-        ),
-        png="results/{run}/figures/fig8_arrhenius.png",
-        csv="results/{run}/figures/fig8_arrhenius.csv",
-    log:
-        "results/{run}/logs/figures/fig8_arrhenius.log",
+        **figure_files("fig8_arrhenius", "Diffusion"),
+    localrule: True
     params:
-        code=code("fig8_arrhenius", "figures", "diffusion/counting.py"),
-        stem="results/{run}/figures/fig8_arrhenius",
-        style=section("figures"),
-        caption=dict(
-            jumps=CFG.diffusion.min_jumps_to_fit,
-            temperatures=CFG.diffusion.min_temperatures_to_fit,
-        ),
-    script:
-        "../workflow/scripts/fig8_arrhenius.py"
+        **RULES.figure_params("fig8_arrhenius"),
 
 
-rule fig9_jumps_vs_msd:
+use rule learning_curve as fig9_jumps_vs_msd with:
     input:
         diffusivities="results/{run}/diffusion/diffusivities.csv",
     output:
-        pdf="results/{run}/figures/fig9_jumps_vs_msd.pdf",
-        svg=report(
-            "results/{run}/figures/fig9_jumps_vs_msd.svg",
-            caption="../workflow/report/fig9_jumps_vs_msd.rst",
-            category="Diffusion",
-            labels={"figure": "fig9_jumps_vs_msd"},
-        ),
-        png="results/{run}/figures/fig9_jumps_vs_msd.png",
-        csv="results/{run}/figures/fig9_jumps_vs_msd.csv",
-    log:
-        "results/{run}/logs/figures/fig9_jumps_vs_msd.log",
+        **figure_files("fig9_jumps_vs_msd", "Diffusion"),
+    localrule: True
     params:
-        code=code("fig9_jumps_vs_msd", "figures", "diffusion/counting.py"),
-        stem="results/{run}/figures/fig9_jumps_vs_msd",
-        style=section("figures"),
-        caption=dict(
-            first=CFG.diffusion.msd_fit[0],
-            last=CFG.diffusion.msd_fit[1],
-        ),
-    script:
-        "../workflow/scripts/fig9_jumps_vs_msd.py"
+        **RULES.figure_params("fig9_jumps_vs_msd"),
 
 
-rule site_occupancy:
+use rule learning_curve as site_occupancy with:
     input:
         occupancy="results/{run}/diffusion/occupancy.csv",
         sites="results/{run}/diffusion/sites.csv",
     output:
-        pdf="results/{run}/figures/site_occupancy.pdf",
-        svg=report(
-            "results/{run}/figures/site_occupancy.svg",
-            caption="../workflow/report/site_occupancy.rst",
-            category="Diffusion",
-            labels={"figure": "site_occupancy"},
-        ),
-        png="results/{run}/figures/site_occupancy.png",
-        csv="results/{run}/figures/site_occupancy.csv",
-    log:
-        "results/{run}/logs/figures/site_occupancy.log",
+        **figure_files("site_occupancy", "Diffusion"),
+    localrule: True
     params:
-        code=code("site_occupancy", "figures"),
-        stem="results/{run}/figures/site_occupancy",
-        style=section("figures"),
-        caption=dict(
-            radius=CFG.diffusion.site_radius_A,
-            persistence=CFG.diffusion.persistence_fs,
-        ),
-    script:
-        "../workflow/scripts/site_occupancy.py"
+        **RULES.figure_params("site_occupancy"),
 
 
-rule cell_sizes:
+use rule learning_curve as cell_sizes with:
     input:
-        analyses=all_trajectories("results/{run}/diffusion/{structure}_T{temperature}K.nc"),
+        analyses=RULES.all_trajectories("results/{run}/diffusion/{structure}_T{temperature}K.nc"),
     output:
-        pdf="results/{run}/figures/cell_sizes.pdf",
-        svg=report(
-            "results/{run}/figures/cell_sizes.svg",
-            caption="../workflow/report/cell_sizes.rst",
-            category="Diffusion",
-            labels={"figure": "cell_sizes"},
-        ),
-        png="results/{run}/figures/cell_sizes.png",
-        csv="results/{run}/figures/cell_sizes.csv",
-    log:
-        "results/{run}/logs/figures/cell_sizes.log",
+        **figure_files("cell_sizes", "Diffusion"),
+    localrule: True
     params:
-        code=code("cell_sizes", "figures", "diffusion"),
-        stem="results/{run}/figures/cell_sizes",
-        style=section("figures"),
-        diffusion=section("diffusion"),
-        caption=dict(
-            grid=cell_name(CFG.production.supercell),
-        ),
-    script:
-        "../workflow/scripts/cell_sizes.py"
+        **RULES.figure_params("cell_sizes"),
+        diffusion=settings_for("cell_sizes", CFG.diffusion),
 
 
-rule orderings:
+use rule learning_curve as orderings with:
     input:
-        visits=[f"results/{{run}}/basins/{name}.csv" for name in layout.production_structures(CFG.production)],
+        visits=RULES.visits(),
     output:
-        pdf="results/{run}/figures/orderings.pdf",
-        svg=report(
-            "results/{run}/figures/orderings.svg",
-            caption="../workflow/report/orderings.rst",
-            category="Diffusion",
-            labels={"figure": "orderings"},
-        ),
-        png="results/{run}/figures/orderings.png",
-        csv="results/{run}/figures/orderings.csv",
-    log:
-        "results/{run}/logs/figures/orderings.log",
+        **figure_files("orderings", "Diffusion"),
+    localrule: True
     params:
-        code=code("orderings", "figures", "basins/orderings.py"),
-        stem="results/{run}/figures/orderings",
-        structures=section("structures"),
-        style=section("figures"),
-        caption=dict(
-            steps=CFG.basins.steps,
-            preferred=CFG.structures.preferred_site,
-        ),
-    script:
-        "../workflow/scripts/orderings.py"
+        **RULES.figure_params("orderings"),
+        structures=settings_for("orderings", CFG.structures),
 
 
-rule van_hove:
+use rule learning_curve as van_hove with:
     input:
         van_hove="results/{run}/diffusion/van_hove.csv",
     output:
-        pdf="results/{run}/figures/van_hove.pdf",
-        svg=report(
-            "results/{run}/figures/van_hove.svg",
-            caption="../workflow/report/van_hove.rst",
-            category="Diffusion",
-            labels={"figure": "van_hove"},
-        ),
-        png="results/{run}/figures/van_hove.png",
-        csv="results/{run}/figures/van_hove.csv",
-    log:
-        "results/{run}/logs/figures/van_hove.log",
+        **figure_files("van_hove", "Diffusion"),
+    localrule: True
     params:
-        code=code("van_hove", "figures"),
-        stem="results/{run}/figures/van_hove",
-        style=section("figures"),
-        caption=dict(
-            ion=CFG.structures.mobile_ion,
-            lags=", ".join(f"{lag:g}" for lag in CFG.diffusion.van_hove_lags_ps),
-        ),
-    script:
-        "../workflow/scripts/van_hove.py"
+        **RULES.figure_params("van_hove"),
 
 
-rule table2_activation:
+use rule learning_curve as table2_activation with:
     input:
         arrhenius="results/{run}/diffusion/arrhenius.csv",
     output:
-        pdf="results/{run}/figures/table2_activation.pdf",
-        svg=report(
-            "results/{run}/figures/table2_activation.svg",
-            caption="../workflow/report/table2_activation.rst",
-            category="Diffusion",
-            labels={"figure": "table2_activation"},
-        ),
-        png="results/{run}/figures/table2_activation.png",
-        csv="results/{run}/figures/table2_activation.csv",
-    log:
-        "results/{run}/logs/figures/table2_activation.log",
+        **figure_files("table2_activation", "Diffusion"),
+    localrule: True
     params:
-        code=code("table2_activation", "figures"),
-        stem="results/{run}/figures/table2_activation",
-        style=section("figures"),
-        caption=dict(
-            ion=CFG.structures.mobile_ion,
-        ),
-    script:
-        "../workflow/scripts/table2_activation.py"
+        **RULES.figure_params("table2_activation"),
 
 
-rule density_errors:
+use rule learning_curve as density_errors with:
     input:
         errors="results/{run}/density/errors.csv",
         history="results/{run}/density/history.csv",
     output:
-        pdf="results/{run}/figures/density_errors.pdf",
-        svg=report(
-            "results/{run}/figures/density_errors.svg",
-            caption="../workflow/report/density_errors.rst",
-            category="Electrons",
-            labels={"figure": "density_errors"},
-        ),
-        png="results/{run}/figures/density_errors.png",
-        csv="results/{run}/figures/density_errors.csv",
-    log:
-        "results/{run}/logs/figures/density_errors.log",
+        **figure_files("density_errors", "Electrons"),
+    localrule: True
     params:
-        code=code("density_errors", "figures"),
-        stem="results/{run}/figures/density_errors",
-        style=section("figures"),
-        caption=dict(
-            test=", ".join(density_test_configurations()["ids"]) or "none",
-            points=CFG.density.points_per_structure,
-        ),
-    script:
-        "../workflow/scripts/density_errors.py"
+        **RULES.figure_params("density_errors"),
 
 
-rule density_slices:
+use rule learning_curve as density_slices with:
     input:
         slices="results/{run}/density/slices.json",
     output:
-        pdf="results/{run}/figures/density_slices.pdf",
-        svg=report(
-            "results/{run}/figures/density_slices.svg",
-            caption="../workflow/report/density_slices.rst",
-            category="Electrons",
-            labels={"figure": "density_slices"},
-        ),
-        png="results/{run}/figures/density_slices.png",
-        csv="results/{run}/figures/density_slices.csv",
-    log:
-        "results/{run}/logs/figures/density_slices.log",
+        **figure_files("density_slices", "Electrons"),
+    localrule: True
     params:
-        code=code("density_slices", "figures"),
-        stem="results/{run}/figures/density_slices",
-        style=section("figures"),
-        caption=dict(
-            engine=CFG.engine.name,
-            element=CFG.structures.redox_element,
-        ),
-    script:
-        "../workflow/scripts/density_slices.py"
+        **RULES.figure_params("density_slices"),
 
 
-rule fig3b_bader:
+use rule learning_curve as fig3b_bader with:
     input:
         charges="results/{run}/charges/reference.csv",
     output:
-        pdf="results/{run}/figures/fig3b_bader.pdf",
-        svg=report(
-            "results/{run}/figures/fig3b_bader.svg",
-            caption="../workflow/report/fig3b_bader.rst",
-            category="Electrons",
-            labels={"figure": "fig3b_bader"},
-        ),
-        png="results/{run}/figures/fig3b_bader.png",
-        csv="results/{run}/figures/fig3b_bader.csv",
-    log:
-        "results/{run}/logs/figures/fig3b_bader.log",
+        **figure_files("fig3b_bader", "Electrons"),
+    localrule: True
     params:
-        code=code("fig3b_bader", "figures"),
-        stem="results/{run}/figures/fig3b_bader",
-        style=section("figures"),
-        caption=dict(
-            element=CFG.structures.redox_element,
-            engine=CFG.engine.name,
-            test=", ".join(density_test_configurations()["ids"]) or "none",
-        ),
-    script:
-        "../workflow/scripts/fig3b_bader.py"
+        **RULES.figure_params("fig3b_bader"),
 
 
-rule fig3c_histogram:
+use rule learning_curve as fig3c_histogram with:
     input:
         charges="results/{run}/charges/reference.csv",
         states="results/{run}/charges/states.csv",
         mixture="results/{run}/charges/oxidation.json",
     output:
-        pdf="results/{run}/figures/fig3c_histogram.pdf",
-        svg=report(
-            "results/{run}/figures/fig3c_histogram.svg",
-            caption="../workflow/report/fig3c_histogram.rst",
-            category="Electrons",
-            labels={"figure": "fig3c_histogram"},
-        ),
-        png="results/{run}/figures/fig3c_histogram.png",
-        csv="results/{run}/figures/fig3c_histogram.csv",
-    log:
-        "results/{run}/logs/figures/fig3c_histogram.log",
+        **figure_files("fig3c_histogram", "Electrons"),
+    localrule: True
     params:
-        code=code("fig3c_histogram", "figures"),
-        stem="results/{run}/figures/fig3c_histogram",
-        style=section("figures"),
-        caption=dict(
-            element=CFG.structures.redox_element,
-            engine=CFG.engine.name,
-            interval=CFG.charges.every_fs,
-        ),
-    script:
-        "../workflow/scripts/fig3c_histogram.py"
+        **RULES.figure_params("fig3c_histogram"),
 
 
-rule redox_table:
+use rule learning_curve as redox_table with:
     input:
         table="results/{run}/charges/redox.csv",
     output:
-        pdf="results/{run}/figures/redox_table.pdf",
-        svg=report(
-            "results/{run}/figures/redox_table.svg",
-            caption="../workflow/report/redox_table.rst",
-            category="Electrons",
-            labels={"figure": "redox_table"},
-        ),
-        png="results/{run}/figures/redox_table.png",
-        csv="results/{run}/figures/redox_table.csv",
-    log:
-        "results/{run}/logs/figures/redox_table.log",
+        **figure_files("redox_table", "Electrons"),
+    localrule: True
     params:
-        code=code("redox_table", "figures"),
-        stem="results/{run}/figures/redox_table",
-        style=section("figures"),
-        caption=dict(
-            element=CFG.structures.redox_element,
-            ion=CFG.structures.mobile_ion,
-            window=CFG.charges.hop_window_fs / 1000,
-        ),
-    script:
-        "../workflow/scripts/redox_table.py"
+        **RULES.figure_params("redox_table"),
 
 
-rule fig10_jump:
+use rule learning_curve as fig10_jump with:
     input:
-        charges=all_trajectories("results/{run}/charges/{structure}_T{temperature}K.nc"),
-        jumps=all_trajectories("results/{run}/diffusion/{structure}_T{temperature}K.nc"),
-        trajectories=all_trajectories("results/{run}/production/{structure}_T{temperature}K.h5"),
+        charges=RULES.all_trajectories("results/{run}/charges/{structure}_T{temperature}K.nc"),
+        jumps=RULES.all_trajectories("results/{run}/diffusion/{structure}_T{temperature}K.nc"),
+        trajectories=RULES.all_trajectories("results/{run}/production/{structure}_T{temperature}K.h5"),
         mixture="results/{run}/charges/oxidation.json",
     output:
-        pdf="results/{run}/figures/fig10_jump.pdf",
-        svg=report(
-            "results/{run}/figures/fig10_jump.svg",
-            caption="../workflow/report/fig10_jump.rst",
-            category="Electrons",
-            labels={"figure": "fig10_jump"},
-        ),
-        png="results/{run}/figures/fig10_jump.png",
-        csv="results/{run}/figures/fig10_jump.csv",
-    log:
-        "results/{run}/logs/figures/fig10_jump.log",
+        **figure_files("fig10_jump", "Electrons"),
     params:
-        code=code("fig10_jump", "figures", "charges"),
-        stem="results/{run}/figures/fig10_jump",
-        style=section("figures"),
-        charges=section("charges", without=["every_fs", "max_jumps", "spacing_A"]),
-        caption=dict(
-            element=CFG.structures.redox_element,
-            ion=CFG.structures.mobile_ion,
-        ),
-    script:
-        "../workflow/scripts/fig10_jump.py"
+        **RULES.figure_params("fig10_jump"),
+        charges=settings_for("fig10_jump", CFG.charges),
+        structures=settings_for("fig10_jump", CFG.structures),
 
 
-rule paper_comparison:
+use rule learning_curve as paper_comparison with:
     input:
-        **electrons("charges", "mixture", "redox"),
+        **RULES.electrons("charges", "mixture", "redox"),
         **({"orderings": "results/{run}/figures/orderings.csv"} if CFG.basins.enabled else {}),
         ensemble=converged("results/{run}/train/gen{gen}/ensemble.json"),
         decisions=all_generations("results/{run}/gate/gen{gen}.json"),
@@ -631,33 +257,20 @@ rule paper_comparison:
         sites="results/{run}/diffusion/sites.csv",
         events="results/{run}/diffusion/events.csv",
     output:
-        pdf="results/{run}/figures/paper_comparison.pdf",
-        svg=report(
-            "results/{run}/figures/paper_comparison.svg",
-            caption="../workflow/report/paper_comparison.rst",
-            category="The paper",
-            labels={"figure": "paper_comparison"},
-        ),
-        png="results/{run}/figures/paper_comparison.png",
-        csv="results/{run}/figures/paper_comparison.csv",
-    log:
-        "results/{run}/logs/figures/paper_comparison.log",
+        **figure_files("paper_comparison", "The paper"),
+    localrule: True
     params:
-        code=code("paper_comparison", "figures", "paper", "basins/orderings.py", "diffusion/counting.py"),
-        stem="results/{run}/figures/paper_comparison",
-        style=section("figures"),
-        caption=dict(
-            run=CFG.run,
-        ),
-    script:
-        "../workflow/scripts/paper_comparison.py"
+        **RULES.figure_params("paper_comparison"),
+        structures=settings_for("paper_comparison", CFG.structures),
+        engine=CFG.engine.name,
+        supercell=list(CFG.production.supercell),
 
 
-# To turn and to play: a page of its own in the report.
+# Interactive 3-D view of a jump: a page of its own in the report.
 rule jump_view:
     input:
-        analyses=all_trajectories("results/{run}/diffusion/{structure}_T{temperature}K.nc"),
-        trajectories=all_trajectories("results/{run}/production/{structure}_T{temperature}K.h5"),
+        analyses=RULES.all_trajectories("results/{run}/diffusion/{structure}_T{temperature}K.nc"),
+        trajectories=RULES.all_trajectories("results/{run}/production/{structure}_T{temperature}K.h5"),
     output:
         page=report(
             "results/{run}/figures/jump_view.html",
@@ -667,9 +280,10 @@ rule jump_view:
         ),
     log:
         "results/{run}/logs/figures/jump_view.log",
+    localrule: True
     params:
         code=code("jump_view", "figures", "figures/assets/jump_view.html", "diffusion"),
-        caption=dict(ion=CFG.structures.mobile_ion),
+        caption=captions_of(CFG)["jump_view"],
     script:
         "../workflow/scripts/jump_view.py"
 
@@ -677,20 +291,22 @@ rule jump_view:
 # The headline numbers, for `redoxmd status`.
 rule summary:
     input:
-        **electrons("density_errors", "charges", "mixture"),
+        **RULES.electrons("density_errors", "charges", "mixture"),
         ensemble=converged("results/{run}/train/gen{gen}/ensemble.json"),
         decisions=all_generations("results/{run}/gate/gen{gen}.json"),
         diffusivities="results/{run}/diffusion/diffusivities.csv",
         arrhenius="results/{run}/diffusion/arrhenius.csv",
         concerted="results/{run}/diffusion/concerted.csv",
         sites="results/{run}/diffusion/sites.csv",
-        folds=expand("results/{{run}}/train/folds/{fold}.csv", fold=range(CFG.train.folds)),
+        folds=RULES.folds(),
     output:
         summary="results/{run}/summary.json",
     log:
         "results/{run}/logs/figures/summary.log",
+    localrule: True
     params:
         code=code("summary", "runs/run_tables.py"),
+        redox=CFG.structures.redox_element,
     script:
         "../workflow/scripts/summary.py"
 
@@ -705,9 +321,9 @@ rule manifest:
         manifest="results/{run}/manifest.json",
     log:
         "results/{run}/logs/figures/manifest.log",
-    threads: cpus("manifest")
+    threads: cores("manifest")
     resources:
-        **needs("manifest"),
+        **resources_for("manifest"),
     params:
         config=plain(CFG),
         code=code("manifest", "runs/provenance.py"),

@@ -4,18 +4,19 @@
 checkpoint gate:
     input:
         runs=explored("results/{run}/explore/gen{gen}/{structure}.json"),
-        bands=bands("results/{run}/neb/gen{gen}/{path}.json"),
+        bands=generation_paths("results/{run}/neb/gen{gen}/{path}.json"),
         selected="results/{run}/select/gen{gen}/selected.extxyz",
         earlier=earlier_decision,
     output:
         decision="results/{run}/gate/gen{gen}.json",
     log:
         "results/{run}/logs/gate/gen{gen}.log",
+    localrule: True
     params:
         **stage_version("gate"),
-        gate=lasting("gate", without=["max_generations"]),
-        explore=lasting("explore", without=["phases"]),
-        select=lasting("select"),
+        gate=settings_when_labelled("gate", CFG.gate),
+        explore=settings_when_labelled("gate", CFG.explore),
+        select=settings_when_labelled("gate", CFG.select),
         length_ps=explore_length_ps,
         phase=phase,
     script:

@@ -12,11 +12,11 @@ rule label:
         "results/{run}/logs/label/gen{gen}/{label}.log",
     benchmark:
         "results/{run}/benchmarks/label/gen{gen}_{label}.tsv"
-    threads: cpus("label")
+    threads: cores("label")
     resources:
-        **needs("label"),
+        **resources_for("label"),
     params:
-        label=section("label", without=["failure_budget"]),
+        label=settings_for("label", CFG.label),
         reference=REFERENCE,
         seed=CFG.seed,
         state="results/{run}/state/label/gen{gen}_{label}",
@@ -33,5 +33,6 @@ rule labels:
         summary="results/{run}/label/gen{gen}/summary.json",
     log:
         "results/{run}/logs/label/gen{gen}/summary.log",
+    localrule: True
     script:
         "../workflow/scripts/labels.py"

@@ -3,25 +3,26 @@
 
 rule neb_event:
     input:
-        analyses=event_trajectories("results/{run}/diffusion/{structure}_T{temperature}K.nc"),
-        trajectories=event_trajectories("results/{run}/production/{structure}_T{temperature}K.h5"),
+        analyses=RULES.event_trajectories("results/{run}/diffusion/{structure}_T{temperature}K.nc"),
+        trajectories=RULES.event_trajectories("results/{run}/production/{structure}_T{temperature}K.h5"),
     output:
         frames="results/{run}/neb/{path}.event.extxyz",
         record="results/{run}/neb/{path}.event.json",
     log:
         "results/{run}/logs/neb/{path}.event.log",
+    localrule: True
     params:
         code=code("neb_event", "neb/event.py", "diffusion", "structures"),
-        path=neb_path,
-        diffusion=section("diffusion", without=["min_jumps_to_fit", "min_temperatures_to_fit"]),
-        structures=section("structures"),
+        path=RULES.neb_path,
+        diffusion=settings_for("neb_event", CFG.diffusion),
+        structures=settings_for("neb_event", CFG.structures),
     script:
         "../workflow/scripts/neb_event.py"
 
 
 rule neb:
     input:
-        ends=neb_inputs,
+        ends=RULES.neb_ends,
         ensemble=converged_ensemble,
     output:
         images="results/{run}/neb/{path}.images.extxyz",
@@ -32,25 +33,14 @@ rule neb:
         "results/{run}/logs/neb/{path}.log",
     benchmark:
         "results/{run}/benchmarks/neb/{path}.tsv"
-    threads: cpus("neb")
+    threads: cores("neb")
     resources:
-        **needs("neb"),
+        **resources_for("neb"),
     params:
         **stage_version("neb"),
-        neb=section(
-            "neb",
-            without=[
-                "paths",
-                "supercell",
-                "reference",
-                "max_relax_steps",
-                "max_band_steps",
-                "train_phases",
-                "max_candidate_images",
-            ],
-        ),
-        path=neb_path,
-        gate=frame_limits("low_eV_A"),
+        neb=settings_for("neb", CFG.neb),
+        path=RULES.neb_path,
+        gate=RULES.frame_limits("low_eV_A"),
         state="results/{run}/state/neb/{path}",
     script:
         "../workflow/scripts/neb.py"
@@ -59,7 +49,7 @@ rule neb:
 # In the generations of neb.train_phases: images that the ensemble is unsure about stand beside the frames of explore.
 rule neb_explore:
     input:
-        ends=band_inputs,
+        ends=generation_path_ends,
         ensemble="results/{run}/train/gen{gen}/ensemble.pt",
         earlier=earlier_decision,
     output:
@@ -70,14 +60,14 @@ rule neb_explore:
         "results/{run}/logs/neb/gen{gen}/{path}.log",
     benchmark:
         "results/{run}/benchmarks/neb/gen{gen}_{path}.tsv"
-    threads: cpus("neb_explore")
+    threads: cores("neb_explore")
     resources:
-        **needs("neb_explore"),
+        **resources_for("neb_explore"),
     params:
         **stage_version("neb"),
-        neb=band_settings,
-        path=band_path,
-        gate=lasting_limits,
+        neb=generation_band_settings,
+        path=generation_path,
+        gate=frame_limits_when_labelled,
         state="results/{run}/state/neb_explore/gen{gen}_{path}",
     script:
         "../workflow/scripts/neb_explore.py"
@@ -92,9 +82,9 @@ rule neb_reference:
         "results/{run}/logs/neb/{path}.reference.log",
     benchmark:
         "results/{run}/benchmarks/neb/{path}.reference.tsv"
-    threads: cpus("neb_reference")
+    threads: cores("neb_reference")
     resources:
-        **needs("neb_reference"),
+        **resources_for("neb_reference"),
     params:
         reference=REFERENCE,
         state="results/{run}/state/neb/{path}.reference",
@@ -104,14 +94,15 @@ rule neb_reference:
 
 rule neb_profiles:
     input:
-        profiles=all_paths("results/{run}/neb/{path}.profile.csv"),
-        barriers=all_paths("results/{run}/neb/{path}.json"),
-        references=all_paths("results/{run}/neb/{path}.reference.csv", wanted=CFG.neb.reference),
+        profiles=RULES.all_paths("results/{run}/neb/{path}.profile.csv"),
+        barriers=RULES.all_paths("results/{run}/neb/{path}.json"),
+        references=RULES.all_paths("results/{run}/neb/{path}.reference.csv", wanted=CFG.neb.reference),
     output:
         profiles="results/{run}/neb/profiles.csv",
         barriers="results/{run}/neb/barriers.csv",
     log:
         "results/{run}/logs/neb/profiles.log",
+    localrule: True
     params:
         code=code("neb_profiles", "neb/profile.py"),
     script:

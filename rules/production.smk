@@ -3,7 +3,7 @@
 
 rule production:
     input:
-        atoms=production_start(),
+        atoms=RULES.production_start(),
         ensemble=converged_ensemble,
     output:
         trajectory="results/{run}/production/{structure}_T{temperature}K.h5",
@@ -11,12 +11,12 @@ rule production:
         "results/{run}/logs/production/{structure}_T{temperature}K.log",
     benchmark:
         "results/{run}/benchmarks/production/{structure}_T{temperature}K.tsv"
-    threads: cpus("production")
+    threads: cores("production")
     resources:
-        **needs("production"),
+        **resources_for("production"),
     params:
         **stage_version("production"),
-        production=trajectory_settings,
+        production=RULES.trajectory_settings,
         seed=CFG.seed,
         state="results/{run}/state/production/{structure}_T{temperature}K",
     script:

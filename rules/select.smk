@@ -4,7 +4,7 @@
 rule select:
     input:
         candidates=explored("results/{run}/explore/gen{gen}/{structure}.candidates.extxyz"),
-        bands=bands("results/{run}/neb/gen{gen}/{path}.candidates.extxyz"),
+        bands=generation_paths("results/{run}/neb/gen{gen}/{path}.candidates.extxyz"),
         dataset="results/{run}/train/gen{gen}/dataset.extxyz",
         record="results/{run}/train/gen{gen}/dataset.json",
         ensemble="results/{run}/train/gen{gen}/ensemble.pt",
@@ -13,11 +13,11 @@ rule select:
         refused="results/{run}/select/gen{gen}/refused.csv",
     log:
         "results/{run}/logs/select/gen{gen}.log",
-    threads: cpus("select")
+    threads: cores("select")
     resources:
-        **needs("select"),
+        **resources_for("select"),
     params:
         **stage_version("select"),
-        select=lasting("select"),
+        select=settings_when_labelled("select", CFG.select),
     script:
         "../workflow/scripts/select.py"

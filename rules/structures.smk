@@ -6,9 +6,10 @@ rule structure:
         atoms="results/{run}/structures/{structure}.extxyz",
     log:
         "results/{run}/logs/structures/{structure}.log",
+    localrule: True
     params:
         **stage_version("structures"),
-        structures=section("structures"),
+        structures=settings_for("structure", CFG.structures),
         seed=CFG.seed,
     script:
         "../workflow/scripts/structure.py"

@@ -13,12 +13,8 @@ rule dataset:
         "results/{run}/logs/train/gen{gen}/dataset.log",
     params:
         **stage_version("train"),
-        datasets=[str(folder) for folder in CFG.train.datasets],
-        test=section("train")["test_configurations"],
-        exclude=excluded,
-        validation=section("train")["validation_configurations"],
-        validation_fraction=CFG.train.validation_fraction,
-        structures=section("structures"),
+        **settings_for("dataset", CFG.train) | {"exclude": RULES.excluded},
+        structures=settings_for("dataset", CFG.structures),
         reference=REFERENCE,
         seed=CFG.seed,
     script:
@@ -28,31 +24,20 @@ rule dataset:
 rule train:
     input:
         dataset="results/{run}/train/gen{gen}/dataset.extxyz",
-        previous=previous_member,
+        previous=RULES.previous_member,
     output:
         member="results/{run}/train/gen{gen}/member{member}.pt",
     log:
         "results/{run}/logs/train/gen{gen}/member{member}.log",
     benchmark:
         "results/{run}/benchmarks/train/gen{gen}_member{member}.tsv"
-    threads: cpus("train")
+    threads: cores("train")
     resources:
-        **needs("train"),
+        **resources_for("train"),
     params:
         **stage_version("train"),
-        train=section(
-            "train",
-            without=[
-                "members",
-                "datasets",
-                "test_configurations",
-                "exclude",
-                "validation_configurations",
-                "validation_fraction",
-                "folds",
-            ],
-        ),
-        size=member_size,
+        train=settings_for("train", CFG.train),
+        size=RULES.member_size,
         seed=CFG.seed,
         state="results/{run}/state/train/gen{gen}_member{member}",
     script:
@@ -62,7 +47,7 @@ rule train:
 rule ensemble:
     input:
         dataset="results/{run}/train/gen{gen}/dataset.extxyz",
-        members=members,
+        members=RULES.members(),
     output:
         ensemble="results/{run}/train/gen{gen}/ensemble.pt",
         record="results/{run}/train/gen{gen}/ensemble.json",
@@ -71,9 +56,9 @@ rule ensemble:
         suspects="results/{run}/train/gen{gen}/suspects.csv",
     log:
         "results/{run}/logs/train/gen{gen}/ensemble.log",
-    threads: cpus("ensemble")
+    threads: cores("ensemble")
     resources:
-        **needs("ensemble"),
+        **resources_for("ensemble"),
     params:
         **stage_version("train"),
         seed=CFG.seed,
@@ -91,12 +76,12 @@ rule fold:
         "results/{run}/logs/train/folds/{fold}.log",
     benchmark:
         "results/{run}/benchmarks/train/fold{fold}.tsv"
-    threads: cpus("fold")
+    threads: cores("fold")
     resources:
-        **needs("fold"),
+        **resources_for("fold"),
     params:
         **stage_version("train"),
-        train=section("train", without=["datasets", "test_configurations", "exclude"]),
+        train=settings_for("fold", CFG.train),
         seed=CFG.seed,
         state="results/{run}/state/train/fold{fold}",
     script:

@@ -4,7 +4,7 @@ from redoxmd.config import parse_config
 from redoxmd.errors import NotConverged
 from redoxmd.files.frames import write_frames
 from redoxmd.files.records import write_json
-from redoxmd.gate import decide, lasting_bands
+from redoxmd.gate import decide, neb_settings_when_labelled
 from redoxmd.neb.explore import settings_of
 
 CONFIG = parse_config(
@@ -91,16 +91,18 @@ def test_paths_count_beside_the_runs(band, reason):
 
 def test_settings_of_paths_last_for_a_labelled_generation(tmp_path):
     now = {"images": 9, "paths": [{"name": "new"}]}
-    assert lasting_bands(tmp_path, 0, now) == now
+    assert neb_settings_when_labelled(tmp_path, 0, now) == now
     kept = settings_of([{"settings": {"images": 7, "path": {"name": "hop"}}}])
     write_json(tmp_path / "gate/gen0.json", {"settings": {"neb": kept}})
     write_json(tmp_path / "gate/gen1.json", {"settings": {}})
     for gen in (0, 1):
         write_frames(tmp_path / f"label/gen{gen}/frames.extxyz", [])
     assert (
-        lasting_bands(tmp_path, 0, now) == {"images": 7, "paths": [{"name": "hop"}]} == lasting_bands(tmp_path, 0, {})
+        neb_settings_when_labelled(tmp_path, 0, now)
+        == {"images": 7, "paths": [{"name": "hop"}]}
+        == neb_settings_when_labelled(tmp_path, 0, {})
     )
-    assert lasting_bands(tmp_path, 1, now) == {} == settings_of([])
+    assert neb_settings_when_labelled(tmp_path, 1, now) == {} == settings_of([])
 
 
 def test_no_runs_never_converge():

@@ -93,7 +93,7 @@ def decide(
     return decision
 
 
-def lasting_settings(results: Path, generation: int, name: str, now: Any) -> Any:
+def settings_when_labelled(results: Path, generation: int, name: str, now: Any) -> Any:
     """A setting with the value it had when a labelled generation was explored; `now` if it is not labelled yet.
 
     A changed threshold therefore holds from the next generation on, and no generation is labelled twice. The decision
@@ -108,7 +108,7 @@ def lasting_settings(results: Path, generation: int, name: str, now: Any) -> Any
     return {key: value[key] for key in now if key in value} if isinstance(now, dict) else value
 
 
-def lasting_bands(results: Path, generation: int, now: dict[str, Any]) -> dict[str, Any]:
+def neb_settings_when_labelled(results: Path, generation: int, now: dict[str, Any]) -> dict[str, Any]:
     """The settings of the paths of a labelled generation, {} if it had none; else `now`, as above."""
     recorded = _recorded_settings(results, generation) if _labelled(results, generation) else None
     if recorded is None:

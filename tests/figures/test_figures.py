@@ -13,7 +13,7 @@ import pytest
 from ase import Atoms
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from redoxmd.config.sections import Diffusion, Figures
+from redoxmd.config.sections import Config, Diffusion, Figures
 from redoxmd.diffusion.arrhenius import fits_by_method
 from redoxmd.diffusion.counting import count_interval, share_interval
 from redoxmd.diffusion.mechanism import Event, Move
@@ -38,6 +38,7 @@ from redoxmd.figures.intervals import with_intervals
 from redoxmd.figures.save import save_figure
 from redoxmd.figures.style import assign_colours, new_figure
 from redoxmd.files.records import write_json
+from redoxmd.runs.captions import captions_of
 from redoxmd.units import BOLTZMANN_EV_PER_K
 from tests.scripts import ROOT, run_script
 
@@ -613,11 +614,7 @@ def test_the_learning_curve_names_the_ensemble_and_counts_in_integers(tmp_path):
 
 
 def test_captions_ask_for_what_their_rules_give():
-    rules = (ROOT / "rules/figures.smk").read_text()
+    given = captions_of(Config())
     for caption in sorted((ROOT / "workflow/report").glob("*.rst")):
         wanted = set(re.findall(r"snakemake\.params\.caption\.(\w+)", caption.read_text()))
-        if not wanted:
-            continue
-        (rule,) = re.findall(rf"^rule {caption.stem}:\n(.*?)^    script:", rules, re.MULTILINE | re.DOTALL)
-        given = set(re.findall(r"(\w+)=", rule[rule.index("caption=dict(") :]))
-        assert wanted <= given, caption.name
+        assert wanted <= set(given.get(caption.stem, {})), caption.name

@@ -2,7 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from redoxmd.config.sections import Figures
+from redoxmd.config.declared import settings_for
+from redoxmd.config.sections import Figures, Structures
 from redoxmd.figures.paper_comparison import draw
 from redoxmd.files.records import write_json
 from redoxmd.paper import COLUMNS, RunTables, compare
@@ -279,7 +280,7 @@ def test_an_empty_run_is_drawn_too(tmp_path):
 
 
 def test_from_the_files_of_a_run_to_the_table(tmp_path):
-    """The cell is that of production in the config: 2 formula units in a single cell, 16 in the paper's."""
+    """The cell is that of production: 2 formula units in a single cell, 16 in the paper's."""
     run, inputs = tables(), {}
     frames = ("trajectories", "diffusivities", "arrhenius", "concerted", "sites", "events", "orderings")
     for name in frames:
@@ -288,11 +289,9 @@ def test_from_the_files_of_a_run_to_the_table(tmp_path):
     write_json(tmp_path / "ensemble.json", {"errors": ERRORS})
     write_json(tmp_path / "gen0.json", DECISIONS[0])
     inputs |= {"ensemble": str(tmp_path / "ensemble.json"), "decisions": [str(tmp_path / "gen0.json")]}
-    config = {"engine": {"name": "vasp"}, "basins": {"enabled": True}, "density": {"enabled": False}}
+    params = {"engine": "vasp", "structures": settings_for("paper_comparison", Structures())}
     found = {
-        repeats: verdicts(
-            run_script("paper_comparison", tmp_path, {**config, "production": {"supercell": [repeats] * 3}}, **inputs)
-        )
+        repeats: verdicts(run_script("paper_comparison", tmp_path, {**params, "supercell": [repeats] * 3}, **inputs))
         for repeats in (1, 2)
     }
     name = "share of concerted jumps 600 K"

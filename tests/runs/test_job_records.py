@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from redoxmd.errors import DataError
-from redoxmd.gate import lasting_settings, lost_decisions
+from redoxmd.gate import lost_decisions, settings_when_labelled
 from redoxmd.runs.job_records import (
     FORMAT_VERSION,
     adopt_records,
@@ -173,12 +173,12 @@ def test_settings_of_a_labelled_generation_outlive_its_decision(folder):
         (results / name).parent.mkdir(parents=True, exist_ok=True)
         (results / name).write_text(content)
     assert lost_decisions(results) == []
-    assert lasting_settings(results, 0, "select", {"budget": 5}) == {"budget": 3}
+    assert settings_when_labelled(results, 0, "select", {"budget": 5}) == {"budget": 3}
     (results / "gate/gen0.json").unlink()
     assert lost_decisions(results) == ["results/a/gate/gen0.json"]
-    assert lasting_settings(results, 0, "select", {"budget": 5}) == {"budget": 4}
+    assert settings_when_labelled(results, 0, "select", {"budget": 5}) == {"budget": 4}
     (results / "records/gate/gen0.json.json").unlink()
-    assert lasting_settings(results, 0, "select", {"budget": 5}) == {"budget": 5}
+    assert settings_when_labelled(results, 0, "select", {"budget": 5}) == {"budget": 5}
 
 
 def test_thousands_of_records_are_looked_through_in_seconds(folder):

@@ -106,7 +106,7 @@ def test_what_is_understood_of_a_file(check):
         ({"formula_units": 2}, ["structures.formula_units: 2 does not divide Mn1 O2", "; 1 would"]),
         ({"volume_A3_per_fu": {0.5: 155, 1.0: 155}}, ["volume_A3_per_fu: 155 Å3", "4.01 times the 38.69 Å3"]),
         ({"preferred_site": "Na7"}, ["no site 'Na7'", "['Na1']"]),
-        ({"without": ["moments_x"]}, ["structures: moments_x left out", "Na_xV2(PO4)3", "cell.cif"]),
+        ({"without": ["moments_x"]}, ["structures.moments_x left out", "Na_xV2(PO4)3", "cell.cif"]),
         ({"without": ["redox_element", "moments_muB"]}, ["structures: redox_element, moments_muB left out"]),
         (
             {"config": {"engine": {"gpaw": {"hubbard": {"Fe": {"U_eV": 4.0}}}}}},

@@ -218,6 +218,8 @@ def scripts_of_rules():
             rule = match[1] if (match := re.match(r"(?:rule|checkpoint) (\w+):", line)) else rule
             if match := re.search(r"workflow/scripts/(\w+)\.py\"", line):
                 found[match[1]] = rule
+            if match := re.match(r"use rule (\w+) as (\w+) with:", line):
+                found |= {name: name for name in match.groups()}
     return found
 
 

@@ -122,7 +122,7 @@ def test_rules_have_logs_and_costly_ones_state_their_needs():
                 assert "benchmark:" in body, f"{path.name}: rule {name} has no benchmark"
                 assert name in needs, f"rule {name} has no row in config/resources.yaml"
             if name in needs:
-                for need in (f'threads: cpus("{name}")', f'**needs("{name}")'):
+                for need in (f'threads: cores("{name}")', f'**resources_for("{name}")'):
                     assert need in body, f"{path.name}: rule {name} lacks {need}"
                 assert set(needs.pop(name)) == {"cpus", "mem_mb", "hours", "gpu", "goes_on"}
             else:

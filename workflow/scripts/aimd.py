@@ -1,9 +1,10 @@
 from redoxmd.aimd.reference_run import keep_files, keep_run, provenance_of, require_frames, set_aside, write_run
 from redoxmd.aimd.run import run_reference_md
-from redoxmd.config import parse_config
+from redoxmd.config.declared import read_settings, runtime_settings
+from redoxmd.config.sections import Aimd
 from redoxmd.engines import attempt_hash, get_engine
 from redoxmd.files.frames import read_frames
-from redoxmd.files.layout import beside_state
+from redoxmd.files.layout import beside_state, supercell_of
 from redoxmd.files.records import file_sha256, write_json
 from redoxmd.jobs.checkpoint import Checkpoint
 from redoxmd.jobs.job import job
@@ -11,15 +12,16 @@ from redoxmd.seeds import derive_rng
 
 name = snakemake.wildcards.structure
 with job("aimd", snakemake.log[0], snakemake.threads, snakemake.resources.get("tasks", 1)):
-    config = parse_config(snakemake.config)
+    runtime = runtime_settings(snakemake.config)
+    settings = read_settings(Aimd, snakemake.rule, snakemake.params.aimd)
     # Without the number of steps: a finished run is made longer or cut, not done again.
     given = {key: value for key, value in snakemake.params.aimd.items() if key != "steps"}
     fingerprint = [file_sha256(snakemake.input.atoms), given, snakemake.params.reference, snakemake.params.seed]
     checkpoint = Checkpoint(snakemake.params.state, fingerprint)
     (atoms,) = read_frames(snakemake.input.atoms)
-    engine = get_engine(config.engine, config.aimd.supercell, checkpoint.folder)
+    engine = get_engine(runtime.engine, supercell_of(name), checkpoint.folder)
     rng = derive_rng(snakemake.params.seed, "aimd", name)
-    run = run_reference_md(atoms, engine, config.aimd, rng, name, checkpoint)
+    run = run_reference_md(atoms, engine, settings, rng, name, checkpoint)
     set_aside(checkpoint, beside_state(snakemake.params.state, "refused"))
     keep_files(engine, beside_state(snakemake.params.state, "files"))
     require_frames(run, name)
@@ -27,7 +29,7 @@ with job("aimd", snakemake.log[0], snakemake.threads, snakemake.resources.get("t
     record = {"n_frames": len(run.frames), "refusal": run.refusal, "refused_densities": run.refused_densities}
     record |= {
         "corrections": run.corrections,
-        "attempt": attempt_hash(config.engine),
+        "attempt": attempt_hash(runtime.engine),
         "provenance": provenance_of(engine, checkpoint),
     }
     write_json(snakemake.output.record, {"structure": name, **record})

@@ -1,5 +1,6 @@
 from redoxmd.basins.hopping import hop_basins
-from redoxmd.config import parse_config
+from redoxmd.config.declared import read_settings, runtime_settings
+from redoxmd.config.sections import Basins
 from redoxmd.files.frames import read_frames, write_frames
 from redoxmd.files.layout import supercell_of
 from redoxmd.files.records import atomic_path, file_sha256
@@ -13,7 +14,8 @@ from redoxmd.structures.source import full_cell
 
 name, seed = snakemake.wildcards.structure, snakemake.params.seed
 with job("basins", snakemake.log[0], snakemake.threads):
-    config = parse_config(snakemake.config)
+    runtime = runtime_settings(snakemake.config)
+    settings = read_settings(Basins, snakemake.rule, snakemake.params.basins)
     model, limits = ensemble_identity(snakemake.input.ensemble), dict(snakemake.params.gate)
     # Without the number of steps: a finished walk is made longer, not walked again.
     given = {key: value for key, value in snakemake.params.basins.items() if key != "steps"}
@@ -21,11 +23,11 @@ with job("basins", snakemake.log[0], snakemake.threads):
     fingerprint = [file_sha256(snakemake.input.atoms), model, given, limits, name, seed, version]
     checkpoint = Checkpoint(snakemake.params.state, fingerprint)
     (atoms,) = read_frames(snakemake.input.atoms)
-    ensemble = load_ensemble(snakemake.input.ensemble, config.train.device, config.compute.evaluation)
-    full = full_cell(config.structures, supercell_of(name))
+    ensemble = load_ensemble(snakemake.input.ensemble, runtime.train.device, runtime.compute.evaluation)
+    full = full_cell(runtime.structures, supercell_of(name))
     gate = GateSettings(low_eV_A=limits["high_eV_A"], **limits)
     rng = derive_rng(seed, "basins", name)
-    run = hop_basins(atoms, EnsembleCalculator(ensemble), full, config.basins, gate, rng, checkpoint)
+    run = hop_basins(atoms, EnsembleCalculator(ensemble), full, settings, gate, rng, checkpoint)
     logger.info("%s: lowest of %d at step %d", name, len(run.visits), run.lowest.info["basins_step"])
     with atomic_path(snakemake.output.visits) as temporary:
         run.visits.to_csv(temporary, index=False, float_format="%.8g")

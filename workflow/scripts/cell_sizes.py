@@ -1,4 +1,5 @@
-from redoxmd.config import parse_config
+from redoxmd.config.declared import read_settings
+from redoxmd.config.sections import Diffusion, Figures
 from redoxmd.diffusion.cells import by_cell
 from redoxmd.figures.cell_sizes import draw
 from redoxmd.figures.save import save_figure
@@ -6,6 +7,7 @@ from redoxmd.files.hdf5 import read_dataset
 from redoxmd.jobs.job import job
 
 with job("figures", snakemake.log[0]):
-    config = parse_config(snakemake.config)
-    table = by_cell([read_dataset(path) for path in snakemake.input.analyses], config.diffusion)
-    save_figure(draw(table, config.figures), table, snakemake.params.stem, config.figures)
+    style = Figures(**snakemake.params.style)
+    settings = read_settings(Diffusion, snakemake.rule, snakemake.params.diffusion)
+    table = by_cell([read_dataset(path) for path in snakemake.input.analyses], settings)
+    save_figure(draw(table, style), table, snakemake.params.stem, style)

@@ -1,17 +1,21 @@
-from redoxmd.config import parse_config
+from redoxmd.config.declared import declared_keys, read_settings, runtime_settings
+from redoxmd.config.sections import Structures, Train
 from redoxmd.files.frames import read_frames, write_frames
 from redoxmd.files.records import write_json
 from redoxmd.jobs.job import job, logger
 from redoxmd.train.dataset import build_dataset, load_datasets
 
 with job("train", snakemake.log[0]):
-    config = parse_config(snakemake.config)
-    settings = config.train
-    reference = snakemake.params.reference
-    frames = load_datasets(settings.datasets, reference)
+    params, runtime = snakemake.params, runtime_settings(snakemake.config)
+    given = {key: params[key] for key in declared_keys(snakemake.rule, Train)}
+    # All names, of which the rule declares those that its generation can have.
+    given["exclude"] = runtime.train.exclude
+    settings = read_settings(Train, snakemake.rule, given)
+    structures = read_settings(Structures, snakemake.rule, params.structures)
+    frames = load_datasets(settings.datasets, params.reference)
     for path in snakemake.input.frames:
         frames += read_frames(path)
-    dataset = build_dataset(frames, settings, snakemake.params.seed, reference, config.structures)
+    dataset = build_dataset(frames, settings, params.seed, params.reference, structures)
     counts = dataset.counts()
     logger.info("generation %s trains on %s", snakemake.wildcards.gen, counts)
     configurations = [item.record() for item in dataset.configurations.values()]

@@ -1,4 +1,4 @@
-from redoxmd.config import parse_config
+from redoxmd.config.declared import runtime_settings
 from redoxmd.density.dataset import DensitySet
 from redoxmd.density.evaluation import density_errors, evaluation_subset, slices_through_redox
 from redoxmd.density.model import load_density_model
@@ -7,9 +7,8 @@ from redoxmd.files.records import atomic_path, read_json
 from redoxmd.jobs.job import job, logger
 
 with job("density", snakemake.log[0], snakemake.threads):
-    settings = parse_config(snakemake.config).density
     index = DensitySet.from_record(read_json(snakemake.input.index))
-    model, _ = load_density_model(snakemake.input.model, settings.device)
+    model, _ = load_density_model(snakemake.input.model, runtime_settings(snakemake.config).density.device)
     errors = density_errors(model, evaluation_subset(index, 30, snakemake.params.seed), snakemake.params.seed)
     for name, group in errors.groupby("set"):
         means = group[["nmae_total_percent", "nmae_spin_percent"]].mean()

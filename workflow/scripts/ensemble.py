@@ -1,4 +1,4 @@
-from redoxmd.config import parse_config
+from redoxmd.config.declared import runtime_settings
 from redoxmd.files.frames import read_frames
 from redoxmd.files.records import atomic_path, write_json
 from redoxmd.jobs.job import job, logger
@@ -9,8 +9,8 @@ from redoxmd.train.trainer import load_member
 
 with job("train", snakemake.log[0], snakemake.threads):
     loaded = [load_member(path) for path in snakemake.input.members]
-    config = parse_config(snakemake.config)
-    ensemble = Ensemble([member for member, _ in loaded], evaluation=config.compute.evaluation)
+    kernels = runtime_settings(snakemake.config).compute.evaluation
+    ensemble = Ensemble([member for member, _ in loaded], evaluation=kernels)
     frames, seed, generation = read_frames(snakemake.input.dataset), snakemake.params.seed, snakemake.wildcards.gen
     evaluation = evaluate(ensemble, sample_frames(frames, seed))
     calibration = calibrate(evaluation)

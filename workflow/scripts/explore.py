@@ -1,4 +1,5 @@
-from redoxmd.config import parse_config, with_settings
+from redoxmd.config.declared import read_settings, runtime_settings
+from redoxmd.config.sections import Explore
 from redoxmd.explore import explore
 from redoxmd.files.frames import read_frames, write_frames
 from redoxmd.files.records import atomic_path, file_sha256, write_json
@@ -9,7 +10,7 @@ from redoxmd.seeds import derive_rng
 
 name, gen = snakemake.wildcards.structure, snakemake.wildcards.gen
 with job("explore", snakemake.log[0], snakemake.threads):
-    config = parse_config(snakemake.config)
+    runtime = runtime_settings(snakemake.config)
     seed, version = snakemake.params.seed, snakemake.params.get("version", 1)
     model = ensemble_identity(snakemake.input.ensemble)
     given = dict(snakemake.params.explore)
@@ -17,11 +18,11 @@ with job("explore", snakemake.log[0], snakemake.threads):
         snakemake.params.state, [file_sha256(snakemake.input.atoms), model, given, name, gen, seed, version]
     )
     (atoms,) = read_frames(snakemake.input.atoms)
-    ensemble = load_ensemble(snakemake.input.ensemble, config.train.device, config.compute.evaluation)
+    ensemble = load_ensemble(snakemake.input.ensemble, runtime.train.device, runtime.compute.evaluation)
     rng = derive_rng(seed, "explore", gen, name)
-    settings = with_settings(config.explore, given)
+    settings = read_settings(Explore, snakemake.rule, given)
     length_ps = snakemake.params.length_ps
-    run = explore(atoms, ensemble, settings, length_ps, rng, name, checkpoint, config.compute.md)
+    run = explore(atoms, ensemble, settings, length_ps, rng, name, checkpoint, runtime.compute.md)
     logger.info("%s: %s after %.3g ps, %d candidates", name, run.end_reason, run.survived_ps, len(run.candidates))
     write_frames(snakemake.output.candidates, run.candidates)
     with atomic_path(snakemake.output.trace) as temporary:

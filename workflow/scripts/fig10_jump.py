@@ -1,7 +1,8 @@
 import pandas as pd
 
 from redoxmd.charges.event import describe_best_jump
-from redoxmd.config import parse_config
+from redoxmd.config.declared import read_settings
+from redoxmd.config.sections import Charges, Figures, Structures
 from redoxmd.figures.fig10_jump import draw
 from redoxmd.figures.save import save_figure
 from redoxmd.files.hdf5 import read_dataset
@@ -10,7 +11,9 @@ from redoxmd.files.trajectory import read_trajectory
 from redoxmd.jobs.job import job
 
 with job("figures", snakemake.log[0]):
-    config = parse_config(snakemake.config)
+    style = Figures(**snakemake.params.style)
+    structures = read_settings(Structures, snakemake.rule, snakemake.params.structures)
+    settings = read_settings(Charges, snakemake.rule, snakemake.params.charges)
     charges, jumps = (
         [read_dataset(path) for path in paths] for paths in (snakemake.input.charges, snakemake.input.jumps)
     )
@@ -19,9 +22,9 @@ with job("figures", snakemake.log[0]):
         jumps,
         lambda number: read_trajectory(snakemake.input.trajectories[number]),
         read_json(snakemake.input.mixture),
-        config.structures,
-        config.charges,
+        structures,
+        settings,
     )
-    figure = draw(event.series, event.displacements, event.snapshots, config.figures, event.events)
+    figure = draw(event.series, event.displacements, event.snapshots, style, event.events)
     data = pd.concat([event.series.assign(kind="redox"), event.displacements.assign(kind="ion")], ignore_index=True)
-    save_figure(figure, data, snakemake.params.stem, config.figures)
+    save_figure(figure, data, snakemake.params.stem, style)

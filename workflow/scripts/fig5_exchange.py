@@ -1,4 +1,5 @@
-from redoxmd.config import parse_config
+from redoxmd.config.declared import read_settings
+from redoxmd.config.sections import Diffusion, Figures
 from redoxmd.diffusion.mechanism import event_frames, find_event, why_none
 from redoxmd.figures.fig5_exchange import draw
 from redoxmd.figures.save import save_figure
@@ -7,8 +8,9 @@ from redoxmd.files.trajectory import read_trajectory
 from redoxmd.jobs.job import job
 
 with job("figures", snakemake.log[0]):
-    config = parse_config(snakemake.config)
+    style = Figures(**snakemake.params.style)
+    settings = read_settings(Diffusion, snakemake.rule, snakemake.params.diffusion)
     analyses = [read_dataset(path) for path in snakemake.input.analyses]
-    event = find_event(analyses, lambda number: read_trajectory(snakemake.input.trajectories[number]), config.diffusion)
-    figure = draw(event, config.figures, why_none(analyses))
-    save_figure(figure, event_frames(event), snakemake.params.stem, config.figures)
+    event = find_event(analyses, lambda number: read_trajectory(snakemake.input.trajectories[number]), settings)
+    figure = draw(event, style, why_none(analyses))
+    save_figure(figure, event_frames(event), snakemake.params.stem, style)

@@ -1,4 +1,5 @@
-from redoxmd.config import parse_config
+from redoxmd.config.declared import read_settings
+from redoxmd.config.sections import Train
 from redoxmd.files.frames import read_frames
 from redoxmd.files.records import atomic_path, file_sha256, read_json
 from redoxmd.jobs.checkpoint import Checkpoint
@@ -7,7 +8,7 @@ from redoxmd.train.cross_validation import held_out_errors
 from redoxmd.train.split import Configuration
 
 with job("train", snakemake.log[0], snakemake.threads):
-    settings = parse_config(snakemake.config).train
+    settings = read_settings(Train, snakemake.rule, snakemake.params.train)
     fold, seed = int(snakemake.wildcards.fold), snakemake.params.seed
     data = [file_sha256(path) for path in snakemake.input]
     given = [dict(snakemake.params.train), fold, seed, snakemake.params.get("version", 1)]

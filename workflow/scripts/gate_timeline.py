@@ -1,4 +1,4 @@
-from redoxmd.config import parse_config
+from redoxmd.config.sections import Figures
 from redoxmd.figures.gate_timeline import draw
 from redoxmd.figures.save import save_figure
 from redoxmd.files.records import read_json
@@ -6,8 +6,8 @@ from redoxmd.jobs.job import job
 from redoxmd.runs.run_tables import run_table, trace_table
 
 with job("figures", snakemake.log[0]):
-    config = parse_config(snakemake.config)
+    style, caption = Figures(**snakemake.params.style), snakemake.params.caption
     ends = run_table([read_json(path) for path in snakemake.input.decisions])
     traces = trace_table(snakemake.input.traces)
-    figure = draw(traces, ends, config.explore.low_eV_A, config.explore.high_eV_A, config.figures)
-    save_figure(figure, traces, snakemake.params.stem, config.figures)
+    figure = draw(traces, ends, caption["low"], caption["high"], style)
+    save_figure(figure, traces, snakemake.params.stem, style)

@@ -1,5 +1,6 @@
 from redoxmd.aimd.reference_run import keep_files, keep_run, provenance_of, set_aside, write_run
-from redoxmd.config import parse_config
+from redoxmd.config.declared import read_settings, runtime_settings
+from redoxmd.config.sections import Label
 from redoxmd.engines import attempt_hash, get_engine
 from redoxmd.files.frames import read_frames
 from redoxmd.files.layout import beside_state, supercell_of
@@ -12,16 +13,17 @@ from redoxmd.structures.build import set_initial_moments
 
 name = snakemake.wildcards.label
 with job("label", snakemake.log[0], snakemake.threads, snakemake.resources.get("tasks", 1)):
-    config = parse_config(snakemake.config)
+    runtime = runtime_settings(snakemake.config)
+    settings = read_settings(Label, snakemake.rule, snakemake.params.label)
     frame = frame_with_id(read_frames(snakemake.input.selected), name)
-    set_initial_moments(frame, config.structures)
+    set_initial_moments(frame, runtime.structures)
     given = {key: value for key, value in snakemake.params.label.items() if key != "steps"}
     fingerprint = [content_hash(frame.positions), given, snakemake.params.reference, snakemake.params.seed]
     checkpoint = Checkpoint(snakemake.params.state, fingerprint)
-    engine = get_engine(config.engine, supercell_of(frame.info["structure"]), checkpoint.folder)
+    engine = get_engine(runtime.engine, supercell_of(frame.info["structure"]), checkpoint.folder)
     rng = derive_rng(snakemake.params.seed, "label", name)
-    run = label_frame(frame, engine, config.label, rng, name, checkpoint)
-    record = label_record(name, run, frame, attempt_hash(config.engine)) | {
+    run = label_frame(frame, engine, settings, rng, name, checkpoint)
+    record = label_record(name, run, frame, attempt_hash(runtime.engine)) | {
         "provenance": provenance_of(engine, checkpoint)
     }
     logger.info("%s: %s, %d frames", name, record["status"], record["n_frames"])

@@ -1,6 +1,6 @@
 import pandas as pd
 
-from redoxmd.config import parse_config
+from redoxmd.config.sections import Figures
 from redoxmd.figures.learning_curve import draw
 from redoxmd.figures.save import save_figure
 from redoxmd.files.records import read_json
@@ -8,7 +8,7 @@ from redoxmd.jobs.job import job
 from redoxmd.runs.run_tables import error_table, run_table
 
 with job("figures", snakemake.log[0]):
-    settings = parse_config(snakemake.config).figures
+    settings = Figures(**snakemake.params.style)
     errors = error_table([read_json(path) for path in snakemake.input.ensembles])
     runs = run_table([read_json(path) for path in snakemake.input.decisions])
     named = errors.assign(member=errors["member"].map(lambda member: "ensemble" if member == -1 else str(member)))

@@ -5,4 +5,4 @@ from redoxmd.jobs.job import job
 from redoxmd.runs.provenance import write_manifest
 
 with job("figures", snakemake.log[0]):
-    write_manifest(Path(snakemake.output.manifest), parse_config(snakemake.config), snakemake.input)
+    write_manifest(Path(snakemake.output.manifest), parse_config(snakemake.params.config), snakemake.input)

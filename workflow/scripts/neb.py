@@ -1,5 +1,5 @@
-from redoxmd.config import parse_config
-from redoxmd.config.sections import NebPath
+from redoxmd.config.declared import read_settings, runtime_settings
+from redoxmd.config.sections import Neb, NebPath
 from redoxmd.files.frames import read_frames, write_frames
 from redoxmd.files.records import atomic_path, file_sha256, read_json, write_json
 from redoxmd.jobs.checkpoint import Checkpoint
@@ -11,16 +11,17 @@ from redoxmd.neb.run import run_path, without_path
 
 name = snakemake.wildcards.path
 with job("neb", snakemake.log[0], snakemake.threads):
-    config, path = parse_config(snakemake.config), NebPath.model_validate(snakemake.params.path)
+    runtime, path = runtime_settings(snakemake.config), NebPath.model_validate(snakemake.params.path)
+    settings = read_settings(Neb, snakemake.rule, snakemake.params.neb, runtime.neb)
     files = [file_sha256(file) for file in snakemake.input.ends]
     given, version = dict(snakemake.params.neb), snakemake.params.get("version", 1)
     model = ensemble_identity(snakemake.input.ensemble)
     checkpoint = Checkpoint(snakemake.params.state, [files, model, given, dict(snakemake.params.path), version])
-    ensemble = load_ensemble(snakemake.input.ensemble, config.train.device, config.compute.evaluation)
+    ensemble = load_ensemble(snakemake.input.ensemble, runtime.train.device, runtime.compute.evaluation)
     gate, frames = GateSettings(**snakemake.params.gate), read_frames(snakemake.input.ends[0])
     if frames:
         run = run_path(
-            frames, path, config.structures, lambda: EnsembleCalculator(ensemble), config.neb, gate, checkpoint
+            frames, path, runtime.structures, lambda: EnsembleCalculator(ensemble), settings, gate, checkpoint
         )
     else:
         run = without_path(read_json(snakemake.input.ends[1]))

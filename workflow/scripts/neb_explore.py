@@ -1,5 +1,5 @@
-from redoxmd.config import parse_config, with_settings
-from redoxmd.config.sections import NebPath
+from redoxmd.config.declared import read_settings, runtime_settings
+from redoxmd.config.sections import Neb, NebPath
 from redoxmd.files.frames import read_frames, write_frames
 from redoxmd.files.records import atomic_path, file_sha256, write_json
 from redoxmd.jobs.checkpoint import Checkpoint
@@ -11,18 +11,18 @@ from redoxmd.neb.explore import explore_path
 
 LIMITS = ("max_relax_steps", "max_band_steps", "max_candidate_images")
 with job("neb", snakemake.log[0], snakemake.threads):
-    config, path = parse_config(snakemake.config), NebPath.model_validate(snakemake.params.path)
+    runtime, path = runtime_settings(snakemake.config), NebPath.model_validate(snakemake.params.path)
     given, version = dict(snakemake.params.neb), snakemake.params.get("version", 1)
     files, model = [file_sha256(file) for file in snakemake.input.ends], ensemble_identity(snakemake.input.ensemble)
     made_from = [files, model, {key: value for key, value in given.items() if key not in LIMITS}]
     checkpoint = Checkpoint(snakemake.params.state, [*made_from, dict(snakemake.params.path), version])
-    ensemble = load_ensemble(snakemake.input.ensemble, config.train.device, config.compute.evaluation)
+    ensemble = load_ensemble(snakemake.input.ensemble, runtime.train.device, runtime.compute.evaluation)
     run = explore_path(
         read_frames(snakemake.input.ends[0]),
         path,
-        config.structures,
+        runtime.structures,
         lambda: EnsembleCalculator(ensemble),
-        with_settings(config.neb, given),
+        read_settings(Neb, snakemake.rule, given),
         GateSettings(**snakemake.params.gate),
         checkpoint,
     )

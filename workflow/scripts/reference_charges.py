@@ -1,5 +1,5 @@
 from redoxmd.charges.tables import reference_charges
-from redoxmd.config import parse_config
+from redoxmd.config.declared import runtime_settings
 from redoxmd.density.dataset import DensitySet
 from redoxmd.density.evaluation import evaluation_subset
 from redoxmd.density.model import load_density_model
@@ -7,9 +7,8 @@ from redoxmd.files.records import atomic_path, read_json
 from redoxmd.jobs.job import job
 
 with job("charges", snakemake.log[0], snakemake.threads):
-    settings = parse_config(snakemake.config).density
     index = DensitySet.from_record(read_json(snakemake.input.index))
-    model, _ = load_density_model(snakemake.input.model, settings.device)
+    model, _ = load_density_model(snakemake.input.model, runtime_settings(snakemake.config).density.device)
     chosen = evaluation_subset(index, 100, snakemake.params.seed)
     table = reference_charges(model, chosen, snakemake.params.spacing_A)
     with atomic_path(snakemake.output.charges) as temporary:

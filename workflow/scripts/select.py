@@ -1,6 +1,7 @@
 import pandas as pd
 
-from redoxmd.config import parse_config, with_settings
+from redoxmd.config.declared import read_settings, runtime_settings
+from redoxmd.config.sections import Select
 from redoxmd.files.frames import read_frames, write_frames
 from redoxmd.files.records import atomic_path, read_json
 from redoxmd.jobs.job import job, logger
@@ -8,17 +9,16 @@ from redoxmd.model.ensemble import load_ensemble
 from redoxmd.select import REFUSAL_COLUMNS, refuse_held_out, select
 
 with job("select", snakemake.log[0], snakemake.threads):
-    config = parse_config(snakemake.config)
+    runtime = runtime_settings(snakemake.config)
+    settings = read_settings(Select, snakemake.rule, snakemake.params.select)
     files = [*snakemake.input.candidates, *snakemake.input.bands]
     candidates = [frame for path in files for frame in read_frames(path)]
-    ensemble = load_ensemble(snakemake.input.ensemble, config.train.device, config.compute.evaluation)
+    ensemble = load_ensemble(snakemake.input.ensemble, runtime.train.device, runtime.compute.evaluation)
     configurations = read_json(snakemake.input.record)["configurations"]
     held_out = {item["group"]: item["set"] for item in configurations if item["set"] in ("test", "validation")}
-    allowed, refused = refuse_held_out(candidates, held_out, config.structures)
+    allowed, refused = refuse_held_out(candidates, held_out, runtime.structures)
     known = read_frames(snakemake.input.dataset)
-    selection = select(
-        allowed, known, ensemble, with_settings(config.select, snakemake.params.select), int(snakemake.wildcards.gen)
-    )
+    selection = select(allowed, known, ensemble, settings, int(snakemake.wildcards.gen))
     logger.info("%d of %d candidates selected", len(selection.frames), len(candidates))
     write_frames(snakemake.output.selected, selection.frames)
     with atomic_path(snakemake.output.refused) as temporary:

@@ -1,19 +1,18 @@
 import pandas as pd
 
-from redoxmd.config import parse_config
 from redoxmd.files.records import read_json, write_json
 from redoxmd.jobs.job import job
 from redoxmd.runs.run_tables import electron_record, summarise_run
 
 with job("figures", snakemake.log[0]):
-    config, given = parse_config(snakemake.config), snakemake.input
+    given = snakemake.input
     names = ("diffusivities", "arrhenius", "concerted", "sites")
     tables = {name: pd.read_csv(given[name]).to_dict("records") for name in names}
     decisions = [read_json(path) for path in given.decisions]
     electrons = None
-    if config.density.enabled:
+    if given.get("charges"):
         errors, charges = (pd.read_csv(path) for path in (given.density_errors, given.charges))
-        electrons = electron_record(errors, charges, read_json(given.mixture), config.structures.redox_element)
+        electrons = electron_record(errors, charges, read_json(given.mixture), snakemake.params.redox)
     left_out = [row for path in given.folds for row in pd.read_csv(path).to_dict("records")]
     summary = summarise_run(read_json(given.ensemble), decisions, **tables, left_out=left_out, electrons=electrons)
     write_json(snakemake.output.summary, summary)

@@ -1,4 +1,5 @@
-from redoxmd.config import parse_config
+from redoxmd.config.declared import read_settings, runtime_settings
+from redoxmd.config.sections import Member, Train
 from redoxmd.files.frames import read_frames
 from redoxmd.files.records import file_sha256
 from redoxmd.jobs.checkpoint import Checkpoint
@@ -9,8 +10,7 @@ from redoxmd.train.trainer import load_member, save_member, train_member
 
 gen, number = int(snakemake.wildcards.gen), int(snakemake.wildcards.member)
 with job("train", snakemake.log[0], snakemake.threads):
-    config = parse_config(snakemake.config)
-    settings = config.train
+    settings = read_settings(Train, snakemake.rule, snakemake.params.train)
     data = file_sha256(snakemake.input.dataset)
     start = snakemake.input.get("previous")
     earlier = file_sha256(start) if start else ""
@@ -20,14 +20,14 @@ with job("train", snakemake.log[0], snakemake.threads):
     previous = load_member(start)[0] if start else None
     result = train_member(
         Dataset(read_frames(snakemake.input.dataset)),
-        settings.members[number],
+        Member(**snakemake.params["size"]),
         settings,
         gen,
         derive_seed(snakemake.params.seed, "train", number),
         previous,
         checkpoint,
         name=f"generation {gen}, member {number}",
-        evaluation=config.compute.evaluation,
+        evaluation=runtime_settings(snakemake.config).compute.evaluation,
     )
     save_member(snakemake.output.member, result, {"dataset": data, "generation": gen, "member": number})
     checkpoint.clear()

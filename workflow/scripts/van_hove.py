@@ -1,11 +1,11 @@
 import pandas as pd
 
-from redoxmd.config import parse_config
+from redoxmd.config.sections import Figures
 from redoxmd.figures.save import save_figure
 from redoxmd.figures.van_hove import draw
 from redoxmd.jobs.job import job
 
 with job("figures", snakemake.log[0]):
-    settings = parse_config(snakemake.config).figures
+    settings = Figures(**snakemake.params.style)
     table = pd.read_csv(snakemake.input.van_hove)
     save_figure(draw(table, settings), table, snakemake.params.stem, settings)

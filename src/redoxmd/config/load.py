@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from redoxmd.config.sections import MAPPING, WORD, Config, common_kpoints
+from redoxmd.config.sections import MAPPING, WORD, Aimd, Config, Engine, Explore, Neb, common_kpoints, label_cells
 from redoxmd.errors import ConfigError
 
 SomeSection = TypeVar("SomeSection", bound=BaseModel)
@@ -90,7 +90,7 @@ class UniqueKeyLoader(yaml.SafeLoader):
 def parse_config(raw: dict[str, Any], source: str = "config") -> Config:
     """Validate a config mapping; see `load_config`. GPAW's k-point grid is rounded up (`common_kpoints`)."""
     try:
-        return _with_common_kpoints(Config.model_validate(raw))
+        config = Config.model_validate(raw)
     except ValidationError as error:
         refusals = error.errors()
         keys = [item["loc"] for item in refusals]
@@ -100,12 +100,14 @@ def parse_config(raw: dict[str, Any], source: str = "config") -> Config:
         raise ConfigError(
             f"{source}: {len(lines)} value(s) refused\n" + "\n".join(f"  {line}" for line in lines)
         ) from error
+    engine = with_common_kpoints(config.engine, config.aimd, config.explore, config.neb)
+    return config.model_copy(update={"engine": engine})
 
 
-def _with_common_kpoints(config: Config) -> Config:
-    grid = common_kpoints(config.engine.gpaw.kpoints, config.label_cells)
-    gpaw = config.engine.gpaw.model_copy(update={"kpoints": grid})
-    return config.model_copy(update={"engine": config.engine.model_copy(update={"gpaw": gpaw})})
+def with_common_kpoints(engine: Engine, aimd: Aimd, explore: Explore, neb: Neb) -> Engine:
+    """The engine with GPAW's k-points rounded up until every cell that is labelled divides them."""
+    grid = common_kpoints(engine.gpaw.kpoints, label_cells(aimd, explore, neb))
+    return engine.model_copy(update={"gpaw": engine.gpaw.model_copy(update={"kpoints": grid})})
 
 
 def with_settings(section: SomeSection, values: Mapping[str, Any]) -> SomeSection:

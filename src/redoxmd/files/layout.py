@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from redoxmd.config.document import plain
+from redoxmd.config.declared import settings_for
 from redoxmd.config.sections import Aimd, Config, Explore, Neb, NebEvent, NebPath, Phase, Production, Repeats, Start
 from redoxmd.structures.request import parse_name, structure_name
 
@@ -42,8 +42,7 @@ def trajectory_lengths_ps(production: Production) -> dict[tuple[str, str], float
 
 def trajectory_settings(production: Production, length_ps: float) -> dict[str, Any]:
     """Settings of a production trajectory of that length, as plain values; all trajectories share the others."""
-    not_of_one = ("x", "temperatures_K", "replicas", "more", "checkpoint_every_s")
-    return {key: value for key, value in plain(production).items() if key not in not_of_one} | {"length_ps": length_ps}
+    return settings_for("production", production) | {"length_ps": length_ps}
 
 
 def trajectories(production: Production) -> list[tuple[str, str]]:

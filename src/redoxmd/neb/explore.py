@@ -68,7 +68,7 @@ def explore_path(
 def settings_of(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Settings of the paths of a generation, from their records; {} if it has no paths.
 
-    The decision file stores them, so that a labelled generation keeps them (`gate.lasting_bands`).
+    The decision file stores them, so that a labelled generation keeps them (`gate.neb_settings_when_labelled`).
     """
     if not records:
         return {}

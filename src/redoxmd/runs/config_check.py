@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from redoxmd.config.sections import Config
+from redoxmd.config.sections import Config, label_cells
 from redoxmd.engines.base import Inspection, supercell_kpoints
 from redoxmd.errors import ConfigError, RedoxmdError
 from redoxmd.files import layout
@@ -225,7 +225,7 @@ def inspect_kpoints(config: Config) -> Inspection:
     kpoints = getattr(getattr(config.engine, config.engine.name), "kpoints", None)
     if kpoints is None:
         return Inspection()
-    key, cells = f"engine.{config.engine.name}.kpoints", config.label_cells
+    key, cells = f"engine.{config.engine.name}.kpoints", label_cells(config.aimd, config.explore, config.neb)
     grids = {cell: supercell_kpoints(kpoints, cell) for cell in cells}
     words = ", ".join(f"{list(grid)} in {list(cell)}" for cell, grid in grids.items())
     # Of the source cell, the grids that sample the same points.

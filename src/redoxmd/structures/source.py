@@ -20,8 +20,6 @@ from redoxmd.structures.nvp import FORMULA_UNITS, nvp_cell
 
 FRAMEWORK = "-"
 SYMMETRY_TOLERANCE_A = 0.01
-# Keys whose defaults are valid for Na_xV2(PO4)3 only.
-MATERIAL_KEYS = ("mobile_ion", "redox_element", "formula_units", "preferred_site", "moments_muB", "moments_x")
 # File formats, by ASE's names, that can contain partly occupied sites.
 WITH_OCCUPANCIES = ("proteindatabank", "res", "castep-cell")
 # Fraction of the sum of covalent radii below which atoms overlap: the default of explore.min_distance_fraction, which
@@ -76,7 +74,7 @@ def source_cell(settings: Structures) -> SourceCell:
         atoms.set_array("site", np.array(_site_names(atoms, labels, settings)))
         cell = SourceCell(atoms, settings.formula_units)
         _check_contacts(cell, labels, settings)
-    faults = [*_element_faults(cell, settings), *_unit_faults(cell, settings), *_default_faults(settings)]
+    faults = [*_element_faults(cell, settings), *_unit_faults(cell, settings)]
     if faults:
         raise StructureError("\n  ".join(faults))
     return cell
@@ -101,8 +99,7 @@ def _element_faults(cell: SourceCell, settings: Structures) -> Iterator[str]:
         yield f"structures.preferred_site: no site {settings.preferred_site!r}; the cell has {cell.site_names}"
     symbols = sorted(set(cell.atoms.get_chemical_symbols()))
     for key, elements in (("redox_element", [settings.redox_element]), ("moments_muB", settings.moments_muB)):
-        # `_default_faults` reports keys left at their defaults.
-        for element in elements if key in settings.model_fields_set or settings.source == "nvp" else ():
+        for element in elements:
             if element not in symbols:
                 yield f"structures.{key}: {element!r} is not in {settings.source}, which holds {', '.join(symbols)}"
 
@@ -118,20 +115,10 @@ def _unit_faults(cell: SourceCell, settings: Structures) -> Iterator[str]:
             f"structures.formula_units: {cell.formula_units} does not divide {content} of {settings.source}; {fitting} "
             "would"
         )
-    elif settings.moments_muB and "moments_x" in settings.model_fields_set and settings.moments_x > cell.x_max + 1e-9:
+    elif settings.moments_muB and settings.moments_x > cell.x_max + 1e-9:
         yield (
             f"structures.moments_x: {settings.moments_x:g} is more than the sites of {settings.source} hold (x up to "
             f"{cell.x_max:g}); give the x at which moments_muB holds"
-        )
-
-
-def _default_faults(settings: Structures) -> Iterator[str]:
-    """Message for omitted keys whose defaults are those of another material."""
-    missing = [key for key in MATERIAL_KEYS if key not in settings.model_fields_set]
-    if settings.source != "nvp" and missing:
-        yield (
-            f"structures: {', '.join(missing)} left out; their defaults are those of Na_xV2(PO4)3. Give the values of "
-            f"{settings.source}"
         )
 
 

@@ -1,0 +1,119 @@
+"""Settings of jobs: those that a rule declares, so that its results are stale when they change, and those it may not.
+
+Which is which stands in the sections themselves: `Section.read_by` and the mark `Use` of a setting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from copy import copy
+from functools import cache
+from types import SimpleNamespace
+from typing import Any, TypeVar, cast
+
+from pydantic import BaseModel, ValidationError, create_model
+
+from redoxmd.config.document import plain
+from redoxmd.config.load import with_common_kpoints
+from redoxmd.config.sections import Config
+from redoxmd.config.sections.base import Section, Use
+from redoxmd.errors import ConfigError
+
+SomeSection = TypeVar("SomeSection", bound=Section)
+
+
+def settings_for(rule: str, section: Section) -> dict[str, Any]:
+    """Settings of a section that enter the results of a rule, as plain values: what the rule declares."""
+    return {name: plain(getattr(section, name)) for name in declared_keys(rule, type(section))}
+
+
+def read_settings(
+    model: type[SomeSection], rule: str, declared: Mapping[str, Any], runtime: SomeSection | None = None
+) -> SomeSection:
+    """A section with the settings that a rule declares, validated; it has no others.
+
+    Args:
+        model: the section.
+        rule: the rule's name.
+        declared: its parameters of that section. One that is missing, as in the settings that an earlier version kept
+            of a labelled generation, has its default.
+        runtime: the section of `runtime_settings`, whose settings are added to the declared ones.
+
+    Raises:
+        ConfigError: a parameter is none of the rule's settings, or its value is refused.
+    """
+    keys = declared_keys(rule, model)
+    added = [] if runtime is None else [key for key in type(runtime).model_fields if key not in keys]
+    values = dict(declared) | {key: getattr(runtime, key) for key in added}
+    try:
+        return _part(model, (*keys, *added)).model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(f"rule {rule}: settings of {model.__name__} refused: {error}") from error
+
+
+def runtime_settings(raw: Mapping[str, Any]) -> Config:
+    """Settings that jobs read without declaring them: no result is stale when one of these changes.
+
+    The config with these settings and no others; `runtime_keys` lists them. GPAW's k-points are rounded up as in
+    `parse_config`.
+
+    Args:
+        raw: the config of the run, `snakemake.config` in a script.
+    """
+    sections = SimpleNamespace()
+    for name, keys in _runtime_keys().items():
+        given = raw.get(name) or {}
+        part = _part(_section(name), keys)
+        setattr(sections, name, part.model_validate({key: given[key] for key in keys if key in given}))
+    sections.engine = with_common_kpoints(sections.engine, sections.aimd, sections.explore, sections.neb)
+    return cast(Config, sections)
+
+
+def runtime_keys() -> dict[str, str]:
+    """Full key of each setting of `runtime_settings`, or name of a whole section → why no result is stale for it."""
+    whole = {name: use.runtime for name in Config.model_fields if (use := _use(Config, name)) and use.runtime}
+    single = {
+        f"{name}.{key}": cast(Use, _use(_section(name), key)).runtime
+        for name, keys in _runtime_keys().items()
+        if name not in whole
+        for key in keys
+    }
+    return whole | single
+
+
+@cache
+def declared_keys(rule: str, model: type[Section]) -> tuple[str, ...]:
+    """Names of the settings of a section that a rule declares, in the section's order."""
+    uses = {name: _use(model, name) for name in model.model_fields}
+    return tuple(name for name, use in uses.items() if rule in (model.read_by if use is None else use.rules))
+
+
+@cache
+def _runtime_keys() -> dict[str, tuple[str, ...]]:
+    """Section → its settings that jobs may read undeclared."""
+    found = {}
+    for name, field in Config.model_fields.items():
+        if not (isinstance(field.annotation, type) and issubclass(field.annotation, Section)):
+            continue
+        own, model = _use(Config, name), field.annotation
+        keys = [key for key in model.model_fields if own is not None or ((use := _use(model, key)) and use.runtime)]
+        if keys:
+            found[name] = tuple(keys)
+    return found
+
+
+def _section(name: str) -> type[Section]:
+    return cast(type[Section], Config.model_fields[name].annotation)
+
+
+def _use(model: type[BaseModel], name: str) -> Use | None:
+    return next((mark for mark in model.model_fields[name].metadata if isinstance(mark, Use)), None)
+
+
+@cache
+def _part(model: type[SomeSection], keys: tuple[str, ...]) -> type[SomeSection]:
+    """A section with some of its settings only: to read another is an error."""
+    if set(keys) == set(model.model_fields):
+        return model
+    fields: dict[str, Any] = {key: (model.model_fields[key].annotation, copy(model.model_fields[key])) for key in keys}
+    return cast(type[SomeSection], create_model(model.__name__, __base__=Section, **fields))

@@ -1,0 +1,58 @@
+"""Types and the base class of all sections."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+
+from redoxmd.structures.content import parse_content
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+TemperatureK = Annotated[float, Field(gt=0.0, le=5000.0)]
+TimestepFs = Annotated[float, Field(gt=0.0, le=5.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+Count = Annotated[int, Field(ge=1)]
+Repeats = tuple[Count, Count, Count]
+# Mobile ions per formula unit: a number or, as text, a fraction.
+Content = Annotated[
+    float,
+    BeforeValidator(parse_content),
+    Field(ge=0.0),
+    WithJsonSchema({"anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": r"^\d+/\d+$"}]}),
+]
+
+
+@dataclass(frozen=True)
+class Use:
+    """Mark of a setting that is not used as its section is (`Section.read_by`).
+
+    Attributes:
+        rules: rules that declare it, so that their results are stale when it changes; none where it only says which
+            jobs there are.
+        runtime: why jobs may read it undeclared (`redoxmd.config.declared.runtime_settings`) and no result is stale for
+            it; "" where they may not.
+    """
+
+    rules: tuple[str, ...]
+    runtime: str
+
+    def __init__(self, *rules: str, runtime: str = "") -> None:
+        object.__setattr__(self, "rules", rules)
+        object.__setattr__(self, "runtime", runtime)
+
+
+LIMIT = "a limit beyond which a stage stops: what is done stays, and what stopped goes on"
+PROCESSOR = "where a network is evaluated: the same numbers within rounding"
+COMMON_KPOINTS = "enters the k-point grid that all cells share, which the settings hash holds"
+
+
+class Section(BaseModel):
+    """A part of the config: unknown keys are refused, values are fixed once read.
+
+    `read_by` names the rules that declare its settings, those apart that carry a mark `Use` of their own.
+    """
+
+    read_by: ClassVar[tuple[str, ...]] = ()
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)

@@ -1,0 +1,26 @@
+"""Section `basins`."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from redoxmd.config.sections.base import Count, Fraction, Positive, TemperatureK, Use
+from redoxmd.config.sections.relaxation import Relaxation
+
+
+class Basins(Relaxation):
+    """Basin hopping with the ensemble: production starts from the lowest structure found (paper, section 2.3)."""
+
+    read_by: ClassVar = ("basins",)
+
+    enabled: Annotated[bool, Use()] = Field(
+        default=False, description="true: production starts from what it finds; false: as built"
+    )
+    steps: Count = Field(default=100, description="hops tried from each structure")
+    hop_fraction: Fraction = Field(
+        default=0.5, description="share of steps that move one ion to an empty site; the others displace all ions"
+    )
+    displacement_A: Positive = Field(default=0.5, description="how far each ion is displaced, in a random direction")
+    temperature_K: TemperatureK = Field(default=1000.0, description="of the Metropolis rule between relaxed structures")

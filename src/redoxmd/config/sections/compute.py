@@ -1,0 +1,26 @@
+"""Section `compute`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from redoxmd.config.sections.base import Count, Section
+
+
+class Compute(Section):
+    """How results are computed; these keys do not change the results, so that nothing runs again for them."""
+
+    evaluation: Literal["auto", "plain"] = Field(
+        default="auto",
+        description="auto: compiled kernels wherever they apply; plain: PyTorch only, what they are tested against",
+    )
+    md: Literal["host", "device"] = Field(
+        default="host",
+        description="of explore and production; device: pairs, integrator and gate beside the model, for a GPU",
+    )
+    batch: Count = Field(
+        default=1,
+        description="with md: device, trajectories that a production job moves at a time, later ones among them",
+    )

@@ -1,0 +1,95 @@
+"""The whole config: one section per stage."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from redoxmd.config.sections.aimd import Aimd
+from redoxmd.config.sections.base import Repeats, Section, Use
+from redoxmd.config.sections.basins import Basins
+from redoxmd.config.sections.charges import Charges
+from redoxmd.config.sections.compute import Compute
+from redoxmd.config.sections.density import Density
+from redoxmd.config.sections.diffusion import Diffusion
+from redoxmd.config.sections.engine import Engine
+from redoxmd.config.sections.explore import Explore
+from redoxmd.config.sections.figures import Figures
+from redoxmd.config.sections.gate import Gate
+from redoxmd.config.sections.label import Label
+from redoxmd.config.sections.neb import Neb, NebEvent
+from redoxmd.config.sections.production import Production
+from redoxmd.config.sections.select import Select
+from redoxmd.config.sections.structures import Structures
+from redoxmd.config.sections.train import Train
+
+
+def label_cells(aimd: Aimd, explore: Explore, neb: Neb) -> list[Repeats]:
+    """Supercells in which frames for training are labelled, each once."""
+    cells = [aimd.supercell, *(phase.supercell for phase in explore.phases)]
+    return list(dict.fromkeys([*cells, *([neb.supercell] if neb.train_phases else [])]))
+
+
+class Config(Section):
+    """A whole run."""
+
+    run: str = Field(
+        default="quickstart",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$",
+        description="name of the run; everything lands in results/<run>/",
+    )
+    seed: int = Field(default=1, ge=0, description="root of every random choice")
+    structures: Annotated[
+        Structures,
+        Use(runtime="stages behind the rule structure are stale through the structures that they start from"),
+    ] = Field(default=Structures(), description="stage structures")
+    engine: Annotated[
+        Engine, Use(runtime="the settings hash, parameter `reference`, holds what changes energies and forces")
+    ] = Field(default=Engine(), description="reference method")
+    aimd: Aimd = Field(default=Aimd(), description="stage aimd")
+    train: Train = Field(default=Train(), description="stage train")
+    explore: Explore = Field(default=Explore(), description="stage explore")
+    select: Select = Field(default=Select(), description="stage select")
+    gate: Gate = Field(default=Gate(), description="stage gate")
+    label: Label = Field(default=Label(), description="stage label")
+    basins: Basins = Field(default=Basins(), description="stage basins")
+    production: Production = Field(default=Production(), description="stage production")
+    neb: Neb = Field(default=Neb(), description="stage neb")
+    density: Density = Field(default=Density(), description="stage density")
+    charges: Charges = Field(default=Charges(), description="stage charges")
+    diffusion: Diffusion = Field(default=Diffusion(), description="stage diffusion")
+    figures: Figures = Field(default=Figures(), description="stage figures")
+    compute: Annotated[Compute, Use(runtime="how results are computed, within rounding")] = Field(
+        default=Compute(), description="how results are computed"
+    )
+
+    @model_validator(mode="after")
+    def _across_sections(self) -> Config:
+        if len(self.train.members) < 2:
+            raise ValueError("train.members: one member has no spread, so the gate is blind; give at least two")
+        if self.production.save_every_fs < self.production.timestep_fs:
+            raise ValueError("production.save_every_fs must be at least production.timestep_fs")
+        self._check_paths()
+        return self
+
+    def _check_paths(self) -> None:
+        """Refuse paths that name a phase or trajectory which does not exist."""
+        phases = [phase.name for phase in self.explore.phases]
+        unknown = [name for name in self.neb.train_phases if name not in phases]
+        if unknown:
+            raise ValueError(f"neb.train_phases: no phase {unknown[0]}; explore.phases has {', '.join(phases)}")
+        if self.neb.train_phases and all(path.event for path in self.neb.paths):
+            raise ValueError("neb.train_phases: no path has moves or final, add one to neb.paths or leave the key out")
+        made = self.production
+        for path in self.neb.paths:
+            event = path.event if isinstance(path.event, NebEvent) else None
+            x = event.x if event else path.x if path.event else None
+            if x is not None and x not in made.x:
+                raise ValueError(f"neb.paths, {path.name}: no trajectory of x = {x:g}; production.x has {list(made.x)}")
+            if event and (event.temperature_K not in made.temperatures_K or event.replica >= made.replicas):
+                raise ValueError(
+                    f"neb.paths, {path.name}, event: no trajectory at {event.temperature_K:g} K of replica "
+                    f"{event.replica}; production.temperatures_K has {list(made.temperatures_K)}, "
+                    f"production.replicas is {made.replicas}"
+                )

@@ -1,0 +1,76 @@
+"""Section `structures`, and the starting structures that other sections ask for."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from redoxmd.config.sections.base import Content, Count, Positive, Section
+
+# Settings whose defaults hold for Na_xV2(PO4)3 only.
+OF_THE_MATERIAL = ("mobile_ion", "redox_element", "formula_units", "preferred_site", "moments_muB", "moments_x")
+
+
+class Start(Section):
+    """Starting structures of one concentration: one per seed."""
+
+    x: Content = Field(description="mobile ions per formula unit: 2.5, or a fraction as text, 2/3")
+    ordering: Literal["random", "preferred"] = Field(
+        default="random",
+        description="random: over all sites; preferred: fill the preferred site first, the rest at random",
+    )
+    seeds: tuple[int, ...] = Field(default=(0,), min_length=1, description="one structure for each ordering seed")
+
+
+class Structures(Section):
+    """Cells, orderings of the mobile ion, supercells, volume and initial moments."""
+
+    read_by: ClassVar = (
+        *("structure", "dataset", "jumps", "neb_event", "charges", "redox"),
+        *("fig10_jump", "orderings", "paper_comparison"),
+    )
+
+    source: str = Field(
+        default="nvp",
+        description="nvp (built in), or a CIF/POSCAR file with every site of the mobile ion; a file needs mobile_ion, "
+        "redox_element, formula_units, preferred_site, moments_muB and moments_x, of which the defaults are nvp's",
+    )
+    mobile_ion: str = Field(default="Na", description="element whose content x varies")
+    redox_element: str = Field(default="V", description="element that changes its oxidation state")
+    formula_units: Count = Field(default=2, description="formula units in the source cell")
+    sites: dict[str, tuple[int | str, ...]] | None = Field(
+        default=None,
+        description="named mobile-ion sites as atom indices (from 0) or CIF labels; null: by symmetry, as Na1, Na2, …",
+    )
+    preferred_site: str = Field(default="Na1", description="site that the ordering `preferred` fills first")
+    volume_A3_per_fu: dict[float, Positive] | None = Field(
+        default=None,
+        description="cell volume per formula unit at two values of x, linear between; null: the source cell",
+    )
+    moments_muB: dict[str, float] = Field(
+        default={"V": 2.0},
+        description="initial magnetic moment by element, ferromagnetic start; zeros of ions that are low-spin at "
+        "moments_x keep the spin, {}: no spin at all",
+    )
+    moments_x: Content = Field(default=3.0, description="value of x at which moments_muB holds")
+    moment_per_ion_muB: float = Field(
+        default=1.0, description="change of the total moment for each mobile ion added to the cell"
+    )
+
+    @field_validator("volume_A3_per_fu")
+    @classmethod
+    def _two_points(cls, value: dict[float, float] | None) -> dict[float, float] | None:
+        if value is not None and len(value) != 2:
+            raise ValueError(f"needs exactly two values of x to be linear in x, got {len(value)}")
+        return value
+
+    @model_validator(mode="after")
+    def _all_of_the_material(self) -> Structures:
+        missing = [key for key in OF_THE_MATERIAL if key not in self.model_fields_set]
+        if self.source != "nvp" and missing:
+            raise ValueError(
+                f"{', '.join(missing)} left out, of which the defaults are those of Na_xV2(PO4)3; give those of "
+                f"{self.source}"
+            )
+        return self

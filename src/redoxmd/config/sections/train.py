@@ -1,0 +1,89 @@
+"""Section `train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from redoxmd.config.sections.base import PROCESSOR, Count, Fraction, Section, Use
+
+
+class Member(Section):
+    """Size of one ensemble member (paper, Table 1)."""
+
+    features: int = Field(default=128, ge=4, le=1024, description="width F of the node states")
+    layers: int = Field(default=3, ge=1, le=12, description="interaction layers L")
+
+
+class Train(Section):
+    """The ensemble of equivariant potentials."""
+
+    read_by: ClassVar = ("train", "fold")
+
+    members: Annotated[tuple[Member, ...], Use("fold")] = Field(
+        default=(
+            Member(features=128, layers=3),
+            Member(features=148, layers=3),
+            Member(features=128, layers=4),
+            Member(features=148, layers=4),
+        ),
+        min_length=1,
+        description="hyperparameters of each member; the spread needs at least two",
+    )
+    datasets: Annotated[tuple[Path, ...], Use("dataset")] = Field(
+        default=(), description="folders with dataset.yaml joined to what the run computes (same settings only)"
+    )
+    test_configurations: Annotated[tuple[str, ...], Use("dataset")] = Field(
+        default=(), description="configuration ids held out of training altogether, for honest errors"
+    )
+    exclude: Annotated[
+        tuple[str, ...], Use("dataset", runtime="the rule dataset declares those that its generation can have")
+    ] = Field(
+        default=(),
+        description="never trained on: frames as CONFIG_ID/STEP (suspects of train/gen*/suspects.csv found wrong), or "
+        "whole configurations as CONFIG_ID",
+    )
+    validation_configurations: Annotated[tuple[str, ...], Use("dataset", "fold")] = Field(
+        default=(),
+        description="configuration ids used for early stopping and calibration of the spread; (): drawn by the seed",
+    )
+    validation_fraction: Annotated[float, Use("dataset", "fold")] = Field(
+        default=0.01,
+        gt=0.0,
+        lt=0.5,
+        description="share of the frames in the validation set: whole configurations until it is reached, or, with "
+        "fewer than four inequivalent configurations, the last frames of each run",
+    )
+    folds: Annotated[int, Use("fold")] = Field(
+        default=0,
+        ge=0,
+        description="folds of a cross-validation by configuration of the last training set, one training of the first "
+        "member for each; with as many folds as configurations it is leave-one-out; 0: none",
+    )
+    cutoff_A: float = Field(default=5.0, gt=1.0, le=12.0, description="neighbours within this distance")
+    radial_functions: int = Field(default=20, ge=3, le=64, description="radial basis size")
+    core_repulsion: bool = Field(
+        default=True, description="add the screened nuclear repulsion between atoms closer than bonds"
+    )
+    rho_initial: Fraction = Field(default=0.99, description="weight ρ of the forces in the loss of generation 0")
+    rho_active: Fraction = Field(default=0.9, description="weight ρ of the forces from generation 1 on")
+    learning_rate: float = Field(default=1e-3, gt=0.0, lt=1.0, description="Adam, at the start")
+    learning_rate_active: float = Field(
+        default=1e-3, gt=0.0, lt=1.0, description="Adam, at the start of later generations"
+    )
+    batch_size: Count = Field(default=4, description="structures per gradient step")
+    max_steps: Count = Field(default=1_000_000, description="gradient steps at most, generation 0")
+    max_steps_active: Count = Field(default=300_000, description="gradient steps at most, later generations")
+    validate_every: Count = Field(default=1000, description="gradient steps between validations")
+    patience: Count = Field(default=50, description="validations without improvement before stopping")
+    decay_factor: float = Field(default=0.5, gt=0.0, lt=1.0, description="learning rate factor on a plateau")
+    decay_patience: Count = Field(default=10, description="validations without improvement before a decay")
+    ema_decay: float = Field(
+        default=0.999, ge=0.0, lt=1.0, description="exponential moving average of the weights; 0: none"
+    )
+    warm_start: bool = Field(default=True, description="start from the previous generation's weights")
+    device: Annotated[Literal["auto", "cpu", "cuda"], Use("train", "fold", runtime=PROCESSOR)] = Field(
+        default="auto", description="auto: a GPU when there is one"
+    )

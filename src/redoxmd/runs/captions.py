@@ -1,0 +1,86 @@
+"""What the rules of figures declare: modules whose code they depend on, and the values in their captions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from redoxmd.config.sections import Config
+from redoxmd.structures.request import cell_name
+
+# Modules whose code a figure depends on besides those that draw.
+MODULES = {
+    "fig5_exchange": ("diffusion", "structures"),
+    "fig6_concerted": ("diffusion/counting.py",),
+    "fig7_diffusivity": ("diffusion/counting.py",),
+    "fig8_arrhenius": ("diffusion/counting.py",),
+    "fig9_jumps_vs_msd": ("diffusion/counting.py",),
+    "cell_sizes": ("diffusion",),
+    "orderings": ("basins/orderings.py",),
+    "fig10_jump": ("charges",),
+    "paper_comparison": ("paper", "basins/orderings.py", "diffusion/counting.py"),
+}
+
+
+def modules_of(figure: str) -> tuple[str, ...]:
+    """Modules of the package whose code a figure depends on."""
+    return ("figures", *MODULES.get(figure, ()))
+
+
+def captions_of(config: Config) -> dict[str, dict[str, Any]]:
+    """Figure → values that its caption (`workflow/report`) tells; part of what makes a figure stale."""
+    ion, element, site = (
+        config.structures.mobile_ion,
+        config.structures.redox_element,
+        config.structures.preferred_site,
+    )
+    diffusion, production, engine = config.diffusion, config.production, config.engine.name
+    of_density = config.density.test_configurations
+    test = ", ".join(config.train.test_configurations) or "none"
+    density_test = ", ".join(config.train.test_configurations if of_density is None else of_density) or "none"
+    paths = ", ".join(f"{number}: {path.name}" for number, path in enumerate(config.neb.paths, start=1))
+    return {
+        "learning_curve": {"members": len(config.train.members), "test": test},
+        "gate_timeline": {
+            "low": config.explore.low_eV_A,
+            "high": config.explore.high_eV_A,
+            "kelvin": config.explore.temperature_K,
+            "interval": config.explore.candidate_every_fs,
+        },
+        "fig3a_errors": {"test": test, "engine": engine},
+        "calibration": {"members": len(config.train.members)},
+        "left_out_errors": {"folds": config.train.folds},
+        "fig4_neb": {
+            "ion": ion,
+            "paths": paths,
+            "images": config.neb.images,
+            "engine": engine if config.neb.reference else "",
+        },
+        "fig5_exchange": {
+            "ion": ion,
+            "site": site,
+            "window": diffusion.concerted_window_ps,
+            "radius": diffusion.site_radius_A,
+        },
+        "fig6_concerted": {"window": diffusion.concerted_window_ps, "distance": diffusion.concerted_distance_A},
+        "fig7_diffusivity": {
+            "length": production.length_ps,
+            "replicas": production.replicas,
+            "distance": diffusion.jump_distance_A,
+            "jumps": diffusion.min_jumps_to_fit,
+        },
+        "fig8_arrhenius": {"jumps": diffusion.min_jumps_to_fit, "temperatures": diffusion.min_temperatures_to_fit},
+        "fig9_jumps_vs_msd": {"first": diffusion.msd_fit[0], "last": diffusion.msd_fit[1]},
+        "site_occupancy": {"radius": diffusion.site_radius_A, "persistence": diffusion.persistence_fs},
+        "cell_sizes": {"grid": cell_name(production.supercell)},
+        "orderings": {"steps": config.basins.steps, "preferred": site},
+        "van_hove": {"ion": ion, "lags": ", ".join(f"{lag:g}" for lag in diffusion.van_hove_lags_ps)},
+        "table2_activation": {"ion": ion},
+        "density_errors": {"test": density_test, "points": config.density.points_per_structure},
+        "density_slices": {"engine": engine, "element": element},
+        "fig3b_bader": {"element": element, "engine": engine, "test": density_test},
+        "fig3c_histogram": {"element": element, "engine": engine, "interval": config.charges.every_fs},
+        "redox_table": {"element": element, "ion": ion, "window": config.charges.hop_window_fs / 1000},
+        "fig10_jump": {"element": element, "ion": ion},
+        "paper_comparison": {"run": config.run},
+        "jump_view": {"ion": ion},
+    }

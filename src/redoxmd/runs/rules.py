@@ -1,0 +1,226 @@
+"""Files, settings and resources of the rules, as far as they do not depend on a decision of the gate.
+
+Files are patterns with the wildcards of the rules; `Wildcards` are those of a job.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from redoxmd.config.declared import settings_for
+from redoxmd.config.document import plain
+from redoxmd.config.sections import Config, NebPath
+from redoxmd.files import layout
+from redoxmd.runs.captions import captions_of, modules_of
+from redoxmd.runs.versions import PACKAGE, code_hash
+from redoxmd.structures.request import structure_name
+from redoxmd.train.dataset import exclusions
+
+# Rules whose network is the density model; the others with a GPU evaluate or train the potentials.
+DENSITY_RULES = ("density", "density_evaluation", "charges", "reference_charges")
+ELECTRON_FILES = {
+    "density_errors": "results/{run}/density/errors.csv",
+    "charges": "results/{run}/charges/reference.csv",
+    "mixture": "results/{run}/charges/oxidation.json",
+    "redox": "results/{run}/charges/redox.csv",
+}
+Wildcards = Any
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Files, settings and resources of the rules of one run.
+
+    Attributes:
+        config: of the run.
+        root: folder of the Snakefile.
+        slurm_extra: options of the site for every job on Slurm.
+    """
+
+    config: Config
+    root: Path
+    slurm_extra: str = ""
+
+    @cached_property
+    def table(self) -> dict[str, dict[str, Any]]:
+        """Rule → its row in config/resources.yaml."""
+        rows: dict[str, dict[str, Any]] = yaml.safe_load((self.root / "config/resources.yaml").read_text())
+        return rows
+
+    def cores(self, rule: str) -> int:
+        """Cores of a job of a rule; for the reference method, the MPI ranks of its engine."""
+        cpus = self.table[rule]["cpus"]
+        engine = self.config.engine
+        return int(getattr(getattr(engine, engine.name), "ranks", 1) if cpus == "ranks" else cpus)
+
+    def resources_for(self, rule: str) -> dict[str, Any]:
+        """Resources of a rule; memory and, where a job starts anew, time grow with each attempt."""
+        row = self.table[rule]
+        ranks = self.cores(rule) if row["cpus"] == "ranks" else 1
+        device = (self.config.density if rule in DENSITY_RULES else self.config.train).device
+
+        def memory_MB(wildcards: Wildcards, attempt: int) -> int:
+            return int(row["mem_mb"] * ranks * min(attempt, 3))
+
+        def memory_per_core_MB(wildcards: Wildcards, attempt: int) -> int:
+            return int(row["mem_mb"] * min(attempt, 3))
+
+        def minutes(wildcards: Wildcards, attempt: int) -> int:
+            return int(60 * row["hours"]) * (1 if row["goes_on"] else min(attempt, 3))
+
+        resources: dict[str, Any] = {"mem_mb": memory_MB, "runtime": minutes}
+        if row["gpu"] and device != "cpu":
+            resources["gpu"] = row["gpu"]
+        if ranks > 1:
+            per_rank = {"tasks": ranks, "cpus_per_task": 1, "mem_mb_per_cpu": memory_per_core_MB}
+            resources |= per_rank | {"mpi": "srun", "slurm_extra": self.slurm_extra}
+        return resources
+
+    def code(self, script: str, *modules: str) -> str:
+        """Hash of the code that a cheap stage depends on: its script and modules of the package."""
+        return code_hash([self.root / f"workflow/scripts/{script}.py", *(PACKAGE / name for name in modules)])
+
+    def figure_params(self, figure: str) -> dict[str, Any]:
+        """Parameters of a figure's rule: its code, where it is written, the style, and what its caption says."""
+        return {
+            "code": self.code(figure, *modules_of(figure)),
+            "stem": "results/{run}/figures/{figure}",
+            "style": plain(self.config.figures),
+            "caption": captions_of(self.config)[figure],
+        }
+
+    def member_size(self, wildcards: Wildcards) -> dict[str, Any]:
+        """Hyperparameters of the member that a job trains."""
+        size: dict[str, Any] = plain(self.config.train.members[int(wildcards.member)])
+        return size
+
+    def excluded(self, wildcards: Wildcards) -> list[str]:
+        """Excluded frames that a generation can have: naming a late label leaves earlier generations as they are."""
+        return exclusions(self.config.train.exclude, int(wildcards.gen))
+
+    def trajectory_settings(self, wildcards: Wildcards) -> dict[str, Any]:
+        """Settings of a production trajectory."""
+        return layout.trajectory_settings(
+            self.config.production, self.lengths_ps[wildcards.structure, wildcards.temperature]
+        )
+
+    @cached_property
+    def lengths_ps(self) -> dict[tuple[str, str], float]:
+        """(structure, temperature) of every production trajectory, as in file names → its length."""
+        return layout.trajectory_lengths_ps(self.config.production)
+
+    def frame_limits(self, *more: str) -> dict[str, Any]:
+        """Limits of the gate for single frames: beyond them a structure is not accepted."""
+        keys = ("high_eV_A", "statistic", "min_distance_fraction", *more)
+        return {key: plain(getattr(self.config.explore, key)) for key in keys}
+
+    def density_test_configurations(self) -> dict[str, Any]:
+        """Configurations on which the density model is tested; {"ids", "demanded"}."""
+        own = self.config.density.test_configurations
+        return {"ids": list(self.config.train.test_configurations if own is None else own), "demanded": own is not None}
+
+    def aimd_files(self, name: str) -> list[str]:
+        """A file of every reference MD."""
+        structures = layout.aimd_structures(self.config.aimd)
+        return [f"results/{self.config.run}/aimd/{structure}/{name}" for structure in structures]
+
+    def previous_member(self, wildcards: Wildcards) -> str | list[str]:
+        """The same member of the generation before, where training starts from it; none elsewhere."""
+        if int(wildcards.gen) == 0 or not self.config.train.warm_start:
+            return []
+        # A file, no list of one: the script reads it by name.
+        return f"results/{wildcards.run}/train/gen{int(wildcards.gen) - 1}/member{wildcards.member}.pt"
+
+    def members(self) -> list[str]:
+        """All members of a generation."""
+        count = len(self.config.train.members)
+        return [f"results/{{run}}/train/gen{{gen}}/member{member}.pt" for member in range(count)]
+
+    def folds(self) -> list[str]:
+        """Errors of every fold of the cross-validation."""
+        return [f"results/{{run}}/train/folds/{fold}.csv" for fold in range(self.config.train.folds)]
+
+    def visits(self) -> list[str]:
+        """Basins of every structure that production starts from."""
+        return [f"results/{{run}}/basins/{name}.csv" for name in layout.production_structures(self.config.production)]
+
+    def production_start(self) -> str:
+        """The start of a trajectory: the structure as built, or the lowest one that basin hopping found."""
+        stage = "basins" if self.config.basins.enabled else "structures"
+        return "results/{run}/" + stage + "/{structure}.extxyz"
+
+    def all_trajectories(self, pattern: str) -> list[str]:
+        """A file of every production trajectory."""
+        return self._files(pattern, self.lengths_ps)
+
+    def grid_trajectories(self, pattern: str) -> list[str]:
+        """A file of every production trajectory in the cell of the grid."""
+        return self._files(pattern, layout.grid_trajectories(self.config.production))
+
+    def _files(self, pattern: str, trajectories: Iterable[tuple[str, str]]) -> list[str]:
+        return [
+            pattern.format(run=self.config.run, structure=name, temperature=kelvin) for name, kelvin in trajectories
+        ]
+
+    def electrons(self, *names: str) -> dict[str, str]:
+        """Some of the files about the electrons, by name; none without a density model."""
+        return {name: ELECTRON_FILES[name] for name in names} if self.config.density.enabled else {}
+
+    def all_paths(self, pattern: str, wanted: bool = True) -> list[str]:
+        """A file of every path of the config; none where it is not wanted."""
+        return [pattern.format(run=self.config.run, path=path.name) for path in self.config.neb.paths if wanted]
+
+    def neb_path(self, wildcards: Wildcards) -> dict[str, Any]:
+        """Settings of the path of a job."""
+        return path_settings(self._path(wildcards.path))
+
+    def neb_ends(self, wildcards: Wildcards) -> list[str]:
+        """The structure that a path starts from and, if it has one, the file of its end; or the frames of its event."""
+        path = self._path(wildcards.path)
+        if path.event is not None:
+            return [f"results/{wildcards.run}/neb/{path.name}.event.{suffix}" for suffix in ("extxyz", "json")]
+        return path_ends(path_settings(path), self.config.neb.supercell, wildcards.run)
+
+    def event_trajectories(self, pattern: str) -> Callable[[Wildcards], list[str]]:
+        """Input function: a file of each trajectory in which the event of a path is looked for."""
+        production = self.config.production
+        return lambda wildcards: self._files(pattern, layout.event_trajectories(production, self._path(wildcards.path)))
+
+    def generation_neb_settings(self, phase: str) -> dict[str, Any]:
+        """Settings with which a generation of a phase finds paths, those of the paths among them; {} where none are."""
+        neb = self.config.neb
+        if phase not in neb.train_phases:
+            return {}
+        paths = [path_settings(path) for path in neb.paths if path.event is None]
+        return settings_for("neb_explore", neb) | {"paths": paths}
+
+    def _path(self, name: str) -> NebPath:
+        return next(path for path in self.config.neb.paths if path.name == name)
+
+
+def path_settings(path: NebPath) -> dict[str, Any]:
+    """Settings of a path; without `event` where it has none, so that paths from before that key existed stay."""
+    return {key: value for key, value in plain(path).items() if key != "event" or value}
+
+
+def path_ends(path: dict[str, Any], supercell: Iterable[int], run: str) -> list[str]:
+    """The structure that a path between sites starts from, and the file of its end, if it has one."""
+    a, b, c = supercell
+    start = structure_name(path["x"], path["ordering"], path["seed"], (a, b, c))
+    return [f"results/{run}/structures/{start}.extxyz", *([path["final"]] if path["final"] else [])]
+
+
+def without_signal(slurm_extra: Any) -> str:
+    """Options for Slurm without a signal ahead of time, for jobs of several ranks.
+
+    Such a job stands outside Slurm's steps, which are for its ranks; the signal would reach them alone.
+    """
+    words = str(slurm_extra or "").strip().strip("'\"")
+    return re.sub(r"\s*--signal[= ]\S+", "", words).strip()
