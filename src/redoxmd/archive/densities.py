@@ -14,8 +14,7 @@ from redoxmd.density.grid import Density
 from redoxmd.density.store import density_key, write_densities
 from redoxmd.engines.calculation import ReadFrame
 from redoxmd.errors import DensityRefused
-
-POSITION_TOLERANCE_A = 1e-4
+from redoxmd.structures.periodic_cell import SAME_POSITION_A, misplacements_A, same_cell
 
 
 @dataclass(frozen=True)
@@ -66,9 +65,8 @@ def _check_structure(density: Density, frame: ReadFrame) -> None:
     atoms = frame.atoms
     if not np.array_equal(density.numbers, atoms.numbers):
         raise DensityRefused("wrong_shape", "its atoms are not those of the last frame")
-    if np.abs(density.cell_A - np.asarray(atoms.cell)).max() > POSITION_TOLERANCE_A:
+    if not same_cell(density.cell_A, atoms.cell):
         raise DensityRefused("wrong_shape", "its cell is not that of the last frame")
-    steps = (density.positions_A - atoms.positions) @ np.linalg.inv(np.asarray(atoms.cell))
-    away_A = np.abs((steps - np.round(steps)) @ np.asarray(atoms.cell)).max()
-    if away_A > POSITION_TOLERANCE_A:
+    away_A = misplacements_A(density.positions_A, atoms).max()
+    if not away_A <= SAME_POSITION_A:
         raise DensityRefused("wrong_shape", f"its atoms lie up to {away_A:.4f} Å from those of the last frame")

@@ -15,12 +15,11 @@ from redoxmd.archive.found import Source
 from redoxmd.engines.base import Result
 from redoxmd.engines.calculation import Calculation, Level, ReadFrame
 from redoxmd.errors import LabelRefused
+from redoxmd.structures.periodic_cell import SAME_POSITION_A, misplacements_A, same_cell
 
 # Frames of a run held at once; each is judged with at least MARGIN on both sides, where the run has them.
 WINDOW = 256
 MARGIN = 4
-# OUTCAR has five decimals of positions.
-SAME_POSITIONS_A = 1e-4
 SAME_ENERGY_eV = 1e-3
 
 
@@ -157,9 +156,9 @@ def _is_same_step(frame: ReadFrame, other: ReadFrame) -> bool:
     one, two = frame.atoms, other.atoms
     if not np.array_equal(one.numbers, two.numbers) or not abs(frame.energy_eV - other.energy_eV) <= SAME_ENERGY_eV:
         return False
-    apart = (one.positions - two.positions) @ np.linalg.pinv(one.cell.array)
-    apart_A = np.abs((apart - np.round(apart)) @ one.cell.array).max()
-    return bool(apart_A <= SAME_POSITIONS_A and np.abs(one.cell.array - two.cell.array).max() <= SAME_POSITIONS_A)
+    if not same_cell(one.cell, two.cell):
+        return False
+    return bool((misplacements_A(two.positions, one) <= SAME_POSITION_A).all())
 
 
 def _judge(

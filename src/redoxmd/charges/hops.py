@@ -8,7 +8,7 @@ import numpy as np
 
 from redoxmd.diffusion.concerted import each_once
 from redoxmd.diffusion.jumps import Jumps
-from redoxmd.structures.geometry import Periodic
+from redoxmd.structures.periodic_cell import PeriodicCell
 from redoxmd.units import FS_PER_PS
 
 # No hop nearby, no company, then lag or negative length.
@@ -47,7 +47,7 @@ class Hops:
 
 
 def find_hops(
-    states: np.ndarray, time_fs: np.ndarray, positions_A: np.ndarray, periodic: Periodic, pair_window_fs: float
+    states: np.ndarray, time_fs: np.ndarray, positions_A: np.ndarray, periodic: PeriodicCell, pair_window_fs: float
 ) -> Hops:
     """Electron hops behind changes of oxidation state.
 
@@ -87,7 +87,7 @@ def _pairs(
     received: np.ndarray,
     time_fs: np.ndarray,
     positions_A: np.ndarray,
-    periodic: Periodic,
+    periodic: PeriodicCell,
     window_fs: float,
 ) -> list[tuple[int, int]]:
     """Pairs of events (frame, atom), greedily, by time and then by distance."""
@@ -97,7 +97,7 @@ def _pairs(
     other = gave[:, 1][:, None] != received[:, 1]
     possible = np.argwhere((lag <= window_fs) & np.logical_and.outer(*resolved) & other)
     places = [positions_A[events[:, 0], events[:, 1]] for events in (gave, received)]
-    apart = np.linalg.norm(periodic.shortest(places[1][possible[:, 1]] - places[0][possible[:, 0]]), axis=-1)
+    apart = np.linalg.norm(periodic.minimum_image(places[1][possible[:, 1]] - places[0][possible[:, 0]]), axis=-1)
     order = np.lexsort((possible[:, 1], possible[:, 0], apart, lag[tuple(possible.T)]))
     return each_once(possible[order].tolist())
 
@@ -110,7 +110,7 @@ def _hop(
     acceptor: np.ndarray | None,
     time_fs: np.ndarray,
     positions_A: np.ndarray,
-    periodic: Periodic,
+    periodic: PeriodicCell,
 ) -> Row:
     if donor is None or acceptor is None:
         frame, atom = (donor if acceptor is None else acceptor).tolist()  # type: ignore[union-attr]
@@ -118,7 +118,7 @@ def _hop(
         return float(time_fs[frame]), *sides, np.full(3, np.nan), positions_A[frame, atom]
     frame = max(donor[0], acceptor[0])
     start, end = positions_A[frame, donor[1]], positions_A[frame, acceptor[1]]
-    vector = periodic.shortest(end - start)
+    vector = periodic.minimum_image(end - start)
     time = float(time_fs[[donor[0], acceptor[0]]].mean())
     return time, int(donor[1]), int(acceptor[1]), vector, start + vector / 2
 
@@ -140,7 +140,7 @@ class HopJumps:
     distance_A: np.ndarray
 
 
-def relate_to_jumps(hops: Hops, jumps: Jumps, periodic: Periodic, window_fs: float) -> HopJumps:
+def relate_to_jumps(hops: Hops, jumps: Jumps, periodic: PeriodicCell, window_fs: float) -> HopJumps:
     """The nearest jump of every hop: do electrons go the ion's way or the opposite (paper, discussion of Fig. 10)?"""
     count = len(hops)
     if not count or not len(jumps):
@@ -151,7 +151,7 @@ def relate_to_jumps(hops: Hops, jumps: Jumps, periodic: Periodic, window_fs: flo
     path = (jumps.end_A - jumps.start_A)[nearest]
     middle = (jumps.end_A + jumps.start_A)[nearest] / 2
     values = np.stack(
-        [lag_fs, _cosine(hops.vector_A, path), np.linalg.norm(periodic.shortest(middle - hops.middle_A), axis=1)]
+        [lag_fs, _cosine(hops.vector_A, path), np.linalg.norm(periodic.minimum_image(middle - hops.middle_A), axis=1)]
     )
     outside = np.abs(lag_fs) > window_fs
     values[:, outside] = np.nan
@@ -183,7 +183,7 @@ class Coincidence:
 def coincidence(
     hops: Hops,
     jumps: Jumps,
-    periodic: Periodic,
+    periodic: PeriodicCell,
     window_fs: float,
     frames_fs: np.ndarray,
     rng: np.random.Generator,

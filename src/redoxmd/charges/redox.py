@@ -28,7 +28,8 @@ from redoxmd.config.sections import Charges, Structures
 from redoxmd.diffusion.jumps import Jumps
 from redoxmd.errors import DataError
 from redoxmd.seeds import derive_rng
-from redoxmd.structures.geometry import Periodic, Sites, bond_lengths, framework_drift, vacancy_distances
+from redoxmd.structures.geometry import Sites, bond_lengths, framework_drift, vacancy_distances
+from redoxmd.structures.periodic_cell import PeriodicCell
 from redoxmd.units import FS_PER_PS
 
 ABOUT = ("structure", "x", "temperature_K", "replica")
@@ -137,7 +138,7 @@ def levels_of(table: xr.Dataset) -> np.ndarray:
     return np.select([state == low, state == high], [0, 1], NONE)
 
 
-def frames_of(table: xr.Dataset, sites: Sites, periodic: Periodic, settings: RedoxSettings) -> Frames:
+def frames_of(table: xr.Dataset, sites: Sites, periodic: PeriodicCell, settings: RedoxSettings) -> Frames:
     """The arrays behind an oxidation table.
 
     Raises:
@@ -186,7 +187,7 @@ def analyse_redox(
         seed: root of the shuffles behind the chance levels.
         jump_frames_fs: times of the frames in which jumps were looked for.
     """
-    periodic = Periodic(cell_A)
+    periodic = PeriodicCell(cell_A)
     frames = frames_of(table, sites, periodic, settings)
     about = about_of(table)
     places = frames.redox_A + frames.start_A
@@ -226,7 +227,7 @@ def _hop_row(
     hops: Hops,
     jumps: Jumps,
     frames: Frames,
-    periodic: Periodic,
+    periodic: PeriodicCell,
     settings: RedoxSettings,
     seed: int,
     jump_frames_fs: np.ndarray,

@@ -17,6 +17,7 @@ from redoxmd.density.grid import Density
 from redoxmd.errors import DataError
 from redoxmd.files.records import read_json, write_json
 from redoxmd.model.neighbours import find_pairs
+from redoxmd.structures.periodic_cell import PeriodicCell
 
 SEARCH_A = 4.0
 # Ligands are the atoms up to this multiple of the shortest distance: six around an octahedral site.
@@ -134,8 +135,8 @@ def atoms_in_plane(
     numbers: np.ndarray, positions_A: np.ndarray, cell_A: np.ndarray, plane: Plane, size_A: float
 ) -> list[dict[str, Any]]:
     """Atoms and their images on the square: symbol, u_A, v_A, off_plane_A, at most 0.6 Å off."""
-    reach = size_A / np.sqrt(2) + NEAR_PLANE_A
-    images, owners = _images(positions_A, cell_A, plane.origin_A, reach)
+    radius_A = size_A / np.sqrt(2) + NEAR_PLANE_A
+    images, owners = _images(positions_A, cell_A, plane.origin_A, radius_A)
     components = plane.components_A(images)
     inside = (np.abs(components) <= [size_A / 2, size_A / 2, NEAR_PLANE_A]).all(axis=1)
     return [
@@ -144,15 +145,16 @@ def atoms_in_plane(
     ]
 
 
-def _images(positions: np.ndarray, cell: np.ndarray, centre: np.ndarray, reach: float) -> tuple[np.ndarray, np.ndarray]:
-    """Images (m, 3) of all atoms within reach of a point, and whose they are (m,)."""
-    heights = 1 / np.linalg.norm(np.linalg.inv(cell), axis=0)
-    counts = np.ceil(reach / heights).astype(int) + 1
+def _images(
+    positions: np.ndarray, cell: np.ndarray, centre: np.ndarray, radius_A: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Images (m, 3) of all atoms within a radius of a point, and whose they are (m,)."""
+    near = PeriodicCell(cell).minimum_image(positions - centre)
+    farthest = radius_A + np.linalg.norm(near, axis=1).max(initial=0.0)
+    counts = np.ceil(farthest * np.linalg.norm(np.linalg.inv(cell), axis=0)).astype(int)
     shifts = np.stack(np.meshgrid(*[np.arange(-n, n + 1) for n in counts], indexing="ij"), axis=-1).reshape(-1, 3)
-    fractional = (positions - centre) @ np.linalg.inv(cell)
-    near = (fractional - np.round(fractional)) @ cell
     offsets = near[:, None] + (shifts @ cell)[None]
-    owner, image = np.nonzero(np.linalg.norm(offsets, axis=-1) <= reach)
+    owner, image = np.nonzero(np.linalg.norm(offsets, axis=-1) <= radius_A)
     return centre + offsets[owner, image], owner
 
 

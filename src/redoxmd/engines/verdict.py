@@ -8,9 +8,8 @@ from ase import Atoms
 from redoxmd.engines.base import Result, checked
 from redoxmd.engines.calculation import ReadFrame
 from redoxmd.errors import LabelRefused
+from redoxmd.structures.periodic_cell import SAME_POSITION_A, misplacements_A, same_cell
 
-# OUTCAR has five decimals, vasprun.xml eight of fractional coordinates.
-POSITION_TOLERANCE_A = 1e-4
 ELECTRON_TOLERANCE_E = 1e-3
 # A spin that turns over changes the total moment by 2 μB, an electron more or less by 1: half of the smaller one, for
 # smearing leaves the moment of a hot frame a few tenths beside the integer.
@@ -118,22 +117,14 @@ def _check_finite(frame: ReadFrame, where: str) -> None:
 def _check_structure(found: Atoms, expected: Atoms, where: str) -> None:
     if sorted(found.numbers) != sorted(expected.numbers):
         raise LabelRefused("wrong_structure", f"{where}: {found.symbols} where {expected.symbols} was asked for")
-    # NaN compares false, so it differs.
-    if not np.abs(found.cell.array - expected.cell.array).max() <= POSITION_TOLERANCE_A:
+    if not same_cell(found.cell, expected.cell):
         lengths = " against ".join(np.array2string(atoms.cell.lengths(), precision=4) for atoms in (found, expected))
         raise LabelRefused("wrong_structure", f"{where}: another cell, of {lengths} Å")
-    distances = _distances(found.positions, expected)
-    wrong = (found.numbers != expected.numbers) | ~(distances <= POSITION_TOLERANCE_A)
+    distances = misplacements_A(found.positions, expected)
+    # NaN compares false, so it differs.
+    wrong = (found.numbers != expected.numbers) | ~(distances <= SAME_POSITION_A)
     if wrong.any():
         raise LabelRefused("wrong_structure", f"{where}: {_misplaced(found, expected, distances, int(wrong.argmax()))}")
-
-
-def _distances(positions_A: np.ndarray, expected: Atoms) -> np.ndarray:
-    """Distances (n,) to the expected positions modulo lattice vectors; for those that are small, exactly."""
-    cell = expected.cell.array
-    fractional = (positions_A - expected.positions) @ np.linalg.pinv(cell)
-    apart: np.ndarray = np.linalg.norm((fractional - np.round(fractional)) @ cell, axis=1)
-    return apart
 
 
 def _misplaced(found: Atoms, expected: Atoms, distances: np.ndarray, first: int) -> str:
@@ -151,7 +142,7 @@ def _order(found: Atoms, expected: Atoms) -> list[int] | None:
     """Index in `expected` of every atom found; None unless it is a permutation."""
     order = []
     for number, position in zip(found.numbers, found.positions, strict=True):
-        near = (_distances(position, expected) <= POSITION_TOLERANCE_A) & (expected.numbers == number)
+        near = (misplacements_A(position, expected) <= SAME_POSITION_A) & (expected.numbers == number)
         if near.sum() != 1:
             return None
         order.append(int(near.argmax()))

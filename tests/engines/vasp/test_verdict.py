@@ -8,8 +8,9 @@ from ase import Atoms
 
 from redoxmd.engines.base import REASONS
 from redoxmd.engines.calculation import ReadFrame
-from redoxmd.engines.verdict import POSITION_TOLERANCE_A, judge, judge_electrons
+from redoxmd.engines.verdict import judge, judge_electrons
 from redoxmd.errors import LabelRefused
+from redoxmd.structures.periodic_cell import SAME_POSITION_A
 
 CEILING_eV_A = 30.0
 CELL_A = np.array([[8.0, 0.0, 0.0], [-4.0, 6.9, 0.0], [0.3, 0.2, 9.0]])
@@ -103,8 +104,8 @@ class TestStructure:
 
     @pytest.mark.parametrize("direction", np.vstack([np.eye(3), [[0.577, 0.577, 0.577]]]))
     def test_tolerance(self, direction):
-        judge(frame(atoms=moved(0.99 * POSITION_TOLERANCE_A * direction)), CEILING_eV_A, ATOMS)
-        found = refusal(frame(atoms=moved(1.01 * POSITION_TOLERANCE_A * direction)), ATOMS)
+        judge(frame(atoms=moved(0.99 * SAME_POSITION_A * direction)), CEILING_eV_A, ATOMS)
+        found = refusal(frame(atoms=moved(1.01 * SAME_POSITION_A * direction)), ATOMS)
         assert found.reason == "wrong_structure"
         assert "atom 3 (O) is 0.0001 Å from where it was asked for" in found.detail
 

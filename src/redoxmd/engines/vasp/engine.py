@@ -36,6 +36,7 @@ from redoxmd.engines.vasp.vasprun import read_vasprun
 from redoxmd.engines.verdict import judge, judge_electrons
 from redoxmd.errors import LabelRefused, system_errno
 from redoxmd.files.records import read_json, write_json
+from redoxmd.structures.periodic_cell import PeriodicCell
 
 RESTART_FILES = ("WAVECAR", "CHGCAR")
 # What explains a refusal, small enough to keep.
@@ -126,16 +127,16 @@ class VaspEngine:
             segment.refusal = LabelRefused("corrupted", f"{folder.name}/CONTCAR gives no state to go on from ({error})")
             return segment
         last = segment.positions_A[-1]
-        segment.end_positions_A = _unwrapped(inputs.in_our_order(positions), last, np.asarray(atoms.cell))
+        segment.end_positions_A = PeriodicCell(atoms.cell.array).nearest_image(inputs.in_our_order(positions), last)
         segment.end_velocities_A_fs = inputs.in_our_order(velocities)
         self._accept(folder, segment.results[-1].moments_muB)
         return segment
 
     def _harvest(self, run: VaspRun, atoms: Atoms, steps: int, segment: MDSegment) -> None:
         """Fill a segment frame by frame; the first refused one is raised."""
-        before, cell = atoms.positions, np.asarray(atoms.cell)
+        before, cell = atoms.positions, PeriodicCell(atoms.cell.array)
         for frame, result in self._frames(run, [atoms]):
-            before = _unwrapped(run.inputs.in_our_order(frame.atoms.positions), before, cell)
+            before = cell.nearest_image(run.inputs.in_our_order(frame.atoms.positions), before)
             segment.results.append(result)
             segment.positions_A.append(before)
         if len(segment.results) < steps:
@@ -282,13 +283,6 @@ class VaspEngine:
 def _same_atoms(frame: ReadFrame, inputs: Inputs) -> None:
     if frame.atoms.numbers.tolist() != inputs.sorted_atoms.numbers.tolist():
         raise LabelRefused("wrong_structure", f"step {frame.step} has other atoms than the POSCAR")
-
-
-def _unwrapped(positions_A: np.ndarray, before_A: np.ndarray, cell_A: np.ndarray) -> np.ndarray:
-    """The images of positions (n, 3) nearest to those before."""
-    shift = np.round((positions_A - before_A) @ np.linalg.inv(cell_A))
-    nearest: np.ndarray = positions_A - shift @ cell_A
-    return nearest
 
 
 def _changes(changes: dict[str, tuple[Any, Any]]) -> str:
