@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
-from redoxmd.aimd.reference_run import ReferenceRun
-from redoxmd.aimd.run import run_reference_md
+from redoxmd.aimd.drivers import run_reference_md
+from redoxmd.aimd.reference_md import ReferenceMD
 from redoxmd.config.sections import Label
 from redoxmd.engines.base import Engine
 from redoxmd.errors import DataError, LabelBudgetExceeded
@@ -23,7 +23,7 @@ def label_frame(
     rng: np.random.Generator,
     label_id: str,
     checkpoint: Checkpoint,
-) -> ReferenceRun:
+) -> ReferenceMD:
     """A short reference MD from a selected frame (paper: 25 steps), its velocities drawn anew."""
     start = frame.copy()
     start.arrays.pop("momenta", None)
@@ -38,7 +38,7 @@ def frame_with_id(frames: Sequence[Atoms], label_id: str) -> Atoms:
     raise DataError(f"{label_id}: not among the selected frames; the selection changed, run the gate again")
 
 
-def label_record(label_id: str, run: ReferenceRun, frame: Atoms, attempt: str) -> dict[str, Any]:
+def label_record(label_id: str, run: ReferenceMD, frame: Atoms, attempt: str) -> dict[str, Any]:
     """What the summary reads: labelled, partial (ended early, earlier frames kept) or refused, with the reason.
 
     `attempt` says under which engine settings (`engines.attempt_hash`), so that the same is not tried twice.

@@ -4,8 +4,7 @@ import signal
 import numpy as np
 import pytest
 
-from redoxmd.aimd.reference_run import keep_run, require_frames, write_run
-from redoxmd.aimd.run import run_reference_md
+from redoxmd.aimd.drivers import run_reference_md
 from redoxmd.config.sections import Aimd, Engine, Label, Start
 from redoxmd.density.store import density_keys, join_densities, read_densities
 from redoxmd.engines.base import Result
@@ -100,7 +99,7 @@ def test_killed_and_continued_equals_uninterrupted(tmp_path):
 def test_made_longer_calculates_what_is_added_and_equals_the_uninterrupted_one(
     tmp_path, monkeypatch, per_file, lengths
 ):
-    monkeypatch.setattr("redoxmd.aimd.reference_run.FRAMES_PER_FILE", per_file)
+    monkeypatch.setattr("redoxmd.aimd.reference_md.FRAMES_PER_FILE", per_file)
     whole = run(tmp_path / "whole")
     calls = []
     calculate = ToyEngine.calculate
@@ -111,12 +110,12 @@ def test_made_longer_calculates_what_is_added_and_equals_the_uninterrupted_one(
         checkpoint = Checkpoint(tmp_path / "part/state", "all")
         engine = ToyEngine(Engine(name="toy"))
         made = run_reference_md(nvp(), engine, settings, np.random.default_rng(1), "conf", checkpoint)
-        write_run(made, *output)
-        keep_run(made, engine, checkpoint, *output)
+        made.write(*output)
+        made.retain(*output)
         for path in output:
             path.rename(tmp_path / f"last.{path.name}")
     assert len(calls) == 6
-    write_run(whole, *output)
+    whole.write(*output)
     assert (tmp_path / "last.frames.extxyz").read_bytes() == output[0].read_bytes()
     assert (
         density_keys(tmp_path / "last.densities.h5") == density_keys(output[1]) == ["conf/step00000", "conf/step00004"]
@@ -127,8 +126,8 @@ def test_made_longer_calculates_what_is_added_and_equals_the_uninterrupted_one(
     short = run_reference_md(
         *(nvp(), engine, SETTINGS.model_copy(update={"steps": 3}), np.random.default_rng(1), "conf", checkpoint)
     )
-    write_run(short, *output)
-    keep_run(short, engine, checkpoint, *output)
+    short.write(*output)
+    short.retain(*output)
     assert len(read_frames(output[0])) == 3
     assert density_keys(output[1]) == ["conf/step00000"]
     assert len(calls) == 6
@@ -138,8 +137,7 @@ def test_made_longer_calculates_what_is_added_and_equals_the_uninterrupted_one(
 
 def test_nothing_is_kept_of_a_run_that_a_refusal_ended(tmp_path):
     made = run(tmp_path, Trap(3, refuse))
-    checkpoint = Checkpoint(tmp_path / "state", "f")
-    keep_run(made, ToyEngine(Engine(name="toy")), checkpoint, tmp_path / "f", tmp_path / "d")
+    made.retain(tmp_path / "f", tmp_path / "d")
     assert not (tmp_path / "state").exists()
 
 
@@ -177,7 +175,7 @@ def test_a_run_without_any_frame_is_an_error(tmp_path):
     nothing = run(tmp_path, Trap(1, refuse))
     assert nothing.frames == []
     with pytest.raises(DataError, match="conf gave no frame: unconverged"):
-        require_frames(nothing, "conf")
+        nothing.require_frames()
 
 
 def test_a_lying_engine_is_refused(tmp_path):

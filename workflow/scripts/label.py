@@ -1,4 +1,4 @@
-from redoxmd.aimd.reference_run import keep_files, keep_run, provenance_of, set_aside, write_run
+from redoxmd.aimd.side_files import keep_files, set_aside
 from redoxmd.config import parse_config
 from redoxmd.engines import attempt_hash, get_engine
 from redoxmd.files.frames import read_frames
@@ -21,12 +21,10 @@ with job("label", snakemake.log[0], snakemake.threads, snakemake.resources.get("
     engine = get_engine(config.engine, supercell_of(frame.info["structure"]), checkpoint.folder)
     rng = derive_rng(snakemake.params.seed, "label", name)
     run = label_frame(frame, engine, config.label, rng, name, checkpoint)
-    record = label_record(name, run, frame, attempt_hash(config.engine)) | {
-        "provenance": provenance_of(engine, checkpoint)
-    }
+    record = label_record(name, run, frame, attempt_hash(config.engine)) | {"provenance": run.provenance()}
     logger.info("%s: %s, %d frames", name, record["status"], record["n_frames"])
     set_aside(checkpoint, beside_state(snakemake.params.state, "refused"))
     keep_files(engine, beside_state(snakemake.params.state, "files"))
-    write_run(run, snakemake.output.frames, snakemake.output.densities)
+    run.write(snakemake.output.frames, snakemake.output.densities)
     write_json(snakemake.output.record, record)
-    keep_run(run, engine, checkpoint, snakemake.output.frames, snakemake.output.densities)
+    run.retain(snakemake.output.frames, snakemake.output.densities)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -18,11 +18,10 @@ from redoxmd.density.model import DensityModel
 from redoxmd.density.predict import Region, grid_shape, predict_density
 from redoxmd.files.trajectory import Trajectory
 from redoxmd.jobs.checkpoint import Checkpoint
-from redoxmd.jobs.interrupt import stop_on_sigterm
+from redoxmd.jobs.interrupt import StopRequest
 from redoxmd.jobs.progress import Progress
+from redoxmd.jobs.resumable import run_resumable
 from redoxmd.structures.build import initial_moments
-
-SAVE_EVERY_FRAMES = 10
 
 
 def reference_charges(model: DensityModel, densities: DensitySet, spacing_A: float) -> pd.DataFrame:
@@ -78,7 +77,7 @@ def trajectory_charges(
     """Bader charge and moment of every atom in chosen frames of a trajectory, by predicted densities.
 
     Where `settings.region_radius_A` is set, only the redox element's values are kept: the others would be those of
-    superposed atoms. No grid is stored; an interrupted run goes on from the last ten frames.
+    superposed atoms. No grid is stored; an interrupted run goes on from its last save, at most a minute ago.
 
     Returns:
         dims (frame, atom, axis): charge_e, moment_muB, positions_A; coords time_fs, step, number, x, temperature_K,
@@ -92,13 +91,19 @@ def trajectory_charges(
     if saved is not None:
         values[:done] = saved["values"]
     progress = Progress("charges", len(frames), done=done, unit="frames")
-    with stop_on_sigterm() as stop:
-        for number in range(done, len(frames)):
-            values[number] = _frame_charges(trajectory, int(frames[number]), redox, model, settings, structures)
-            progress.update(number + 1)
-            if stop.asked or (number + 1) % SAVE_EVERY_FRAMES == 0:
-                checkpoint.save("charges", {"done": np.asarray(number + 1), "values": values[: number + 1]})
-                stop.check(f"at frame {number + 1} of {len(frames)}")
+
+    def partition_frames(stop: StopRequest) -> Iterator[str]:
+        nonlocal done
+        yield f"at frame {done} of {len(frames)}"
+        while done < len(frames):
+            values[done] = _frame_charges(trajectory, int(frames[done]), redox, model, settings, structures)
+            done += 1
+            progress.update(done)
+            yield f"at frame {done} of {len(frames)}"
+
+    run_resumable(
+        partition_frames, lambda: checkpoint.save("charges", {"done": np.asarray(done), "values": values[:done]})
+    )
     return _dataset(trajectory, frames, values)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,14 +16,15 @@ from ase.optimize import FIRE
 from redoxmd.config.sections import Neb
 from redoxmd.errors import DataError
 from redoxmd.jobs.checkpoint import Checkpoint
-from redoxmd.jobs.interrupt import StopRequest, stop_on_sigterm
+from redoxmd.jobs.interrupt import StopRequest
 from redoxmd.jobs.progress import Progress
+from redoxmd.jobs.resumable import run_resumable
 from redoxmd.md.relaxation import relax
 from redoxmd.structures.occupation import Occupation
 
 logger = logging.getLogger("redoxmd")
 
-SAVE_EVERY_S = 60.0
+ENDS = ("initial", "final")
 # The highest image climbs once the band is as good as this many tolerances: before, it climbs from the wrong place.
 LOOSE = 5.0
 FIRE_STATE = ("vel", "dt", "a", "Nsteps")
@@ -79,13 +79,19 @@ def find_path(
         NoPath: an end does not relax or leaves its sites, both are at the same ones, or the band does not converge.
         Interrupted: SIGTERM; the state is written.
     """
-    with stop_on_sigterm() as stop:
+    band = _Band(settings, name, checkpoint)
+
+    def search(stop: StopRequest) -> Iterator[str]:
         relaxed: list[Atoms] = []
-        for end, word in zip(ends, ("initial", "final"), strict=True):
+        for end, word in zip(ends, ENDS, strict=True):
             relaxed.append(_relaxed_end(end, word, occupation, calculator, settings, name, checkpoint, stop, relaxed))
         between = None if way is None else _between(relaxed, way, occupation, settings, name)
-        band = _Band(_images(relaxed, calculator, settings, between), settings, name, checkpoint)
-        band.relax(stop)
+        band.start(_images(relaxed, calculator, settings, between))
+        yield f"at step {band.steps} of {name}"
+        for _ in band.relax():
+            yield f"at step {band.steps} of {name}"
+
+    run_resumable(search, band.save)
     for image in band.images:
         image.get_forces()
     return band.images
@@ -190,21 +196,25 @@ def _images(
 class _Band:
     """A band in the making, with the state of its optimizer."""
 
-    def __init__(self, images: list[Atoms], settings: Neb, name: str, checkpoint: Checkpoint) -> None:
-        self.images, self.settings, self.name, self.checkpoint = images, settings, name, checkpoint
+    def __init__(self, settings: Neb, name: str, checkpoint: Checkpoint) -> None:
+        self.settings, self.name, self.checkpoint = settings, name, checkpoint
+        self.images: list[Atoms] = []
         self.climb, self.steps = False, 0
         self._fire: dict[str, Any] = {}
         self._optimizer: FIRE
-        record = checkpoint.load("band")
+
+    def start(self, images: list[Atoms]) -> None:
+        """Take the interpolated images, or what an earlier start made of them."""
+        self.images = images
+        record = self.checkpoint.load("band")
         if record is not None:
             for image, positions in zip(images[1:-1], record["positions_A"], strict=True):
                 image.positions = positions
             self.climb, self.steps = bool(record["climb"]), int(record["steps"])
             self._fire = {key: record[key] for key in FIRE_STATE if record["vel"].size}
-        self._first, self._saved_at = self.steps, time.monotonic()
 
-    def relax(self, stop: StopRequest) -> None:
-        """First without, then with the climbing image, as far as they are not done."""
+    def relax(self) -> Iterator[None]:
+        """First without, then with the climbing image, as far as they are not done; yields before every step."""
         progress = Progress(f"neb {self.name}", self.settings.max_band_steps, done=self.steps)
         for climb in (False, True):
             if climb < self.climb:
@@ -213,10 +223,7 @@ class _Band:
                 self.climb, self._fire = climb, {}
             for force_eV_A in self._iterate():
                 progress.update(self.steps, f"largest force {force_eV_A:.3f} eV/Å")
-                if stop.asked or time.monotonic() - self._saved_at > SAVE_EVERY_S:
-                    self.save()
-                    stop.check(f"at step {self.steps} of {self.name}", self.steps > self._first)
-            self.save()
+                yield
         logger.info("neb %s: converged after %d steps", self.name, self.steps)
 
     def _iterate(self) -> Iterator[float]:
@@ -258,4 +265,3 @@ class _Band:
             state["vel"] = np.zeros(0)
         positions = np.array([image.positions for image in self.images[1:-1]])
         self.checkpoint.save("band", {"positions_A": positions, "climb": self.climb, "steps": self.steps, **state})
-        self._saved_at = time.monotonic()

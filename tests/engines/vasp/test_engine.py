@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from redoxmd.aimd.reference_run import keep_files, set_aside
-from redoxmd.aimd.run import run_reference_md
+from redoxmd.aimd.drivers import run_reference_md
+from redoxmd.aimd.side_files import keep_files, set_aside
 from redoxmd.config.sections import Engine, Label, Vasp, VaspFiles
 from redoxmd.density.store import read_densities
 from redoxmd.engines import attempt_hash, get_engine, settings_hash, toy
