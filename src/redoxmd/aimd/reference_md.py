@@ -14,7 +14,7 @@ from ase import Atoms
 
 from redoxmd.density.store import density_key, density_keys, join_densities, write_densities
 from redoxmd.engines.base import Engine, ReferenceMDSettings, Result
-from redoxmd.errors import DataError, DensityRefused, LabelRefused
+from redoxmd.errors import DataError, DensityRefusal, DensityRefused, LabelRefused
 from redoxmd.files.frames import bare, read_frames, write_frames
 from redoxmd.files.records import keep_damaged, read_json, write_json
 from redoxmd.jobs.checkpoint import Checkpoint
@@ -191,7 +191,7 @@ class ReferenceMD(ABC):
         try:
             density = self.engine.density()
             if density is None:
-                raise DensityRefused("unreadable", "the engine gave none")
+                raise DensityRefused(DensityRefusal.UNREADABLE, "the engine gave none")
         except DensityRefused as refused:
             self.refuse_density(refused, step)
             return

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from ase import Atoms
 
-from redoxmd.errors import DensityRefused
+from redoxmd.errors import DensityRefusal, DensityRefused
 
 # Hot GPAW frames of NVP are off by up to 0.1 %; beyond this a grid does not hold the charge.
 ELECTRON_TOLERANCE = 5e-3
@@ -95,18 +95,25 @@ def accept_density(
     cell, positions, numbers = np.asarray(cell_A, float), np.asarray(positions_A, float), np.asarray(numbers)
     valence = np.asarray(valence_e, dtype=float)
     if total.ndim != 3 or total.shape != spin.shape or 0 in total.shape:
-        raise DensityRefused("wrong_shape", f"{source}: total {total.shape} and spin {spin.shape} are no common grid")
+        raise DensityRefused(
+            DensityRefusal.WRONG_SHAPE, f"{source}: total {total.shape} and spin {spin.shape} are no common grid"
+        )
     n = len(numbers)
     if cell.shape != (3, 3) or positions.shape != (n, 3) or valence.shape != (n,) or not n:
         raise DensityRefused(
-            "wrong_shape", f"{source}: {positions.shape} positions and {valence.shape} valences for {n} atoms"
+            DensityRefusal.WRONG_SHAPE,
+            f"{source}: {positions.shape} positions and {valence.shape} valences for {n} atoms",
         )
     if not all(np.isfinite(values).all() for values in (total, spin, cell, positions)):
-        raise DensityRefused("not_finite", f"{source}: NaN or infinite values in the density or the geometry")
+        raise DensityRefused(
+            DensityRefusal.NOT_FINITE, f"{source}: NaN or infinite values in the density or the geometry"
+        )
     voxel = abs(np.linalg.det(cell)) / total.size
     found = float(total.sum() * voxel)
     if not abs(found - electrons) <= ELECTRON_TOLERANCE * electrons:
-        raise DensityRefused("wrong_electrons", f"{source}: the density holds {found:.3f} electrons, not {electrons:g}")
+        raise DensityRefused(
+            DensityRefusal.WRONG_ELECTRONS, f"{source}: the density holds {found:.3f} electrons, not {electrons:g}"
+        )
     correction = electrons / found
     return Density(
         total * correction,

@@ -7,7 +7,7 @@ from ase import Atoms
 
 from redoxmd.engines.base import Result, checked
 from redoxmd.engines.calculation import ReadFrame
-from redoxmd.errors import LabelRefused
+from redoxmd.errors import LabelRefusal, LabelRefused
 from redoxmd.structures.periodic_cell import SAME_POSITION_A, misplacements_A, same_cell
 
 ELECTRON_TOLERANCE_E = 1e-3
@@ -50,13 +50,13 @@ def judge(
         iterations=frame.scf_steps,
     )
     if result.stress_eV_A3 is not None and np.shape(result.stress_eV_A3) != (3, 3):
-        raise LabelRefused("wrong_structure", f"{where}: stress of shape {np.shape(result.stress_eV_A3)}")
+        raise LabelRefused(LabelRefusal.WRONG_STRUCTURE, f"{where}: stress of shape {np.shape(result.stress_eV_A3)}")
     if expected is not None:
         _check_structure(frame.atoms, expected, where)
     _check_finite(frame, where)
     checked(result, frame.atoms, np.inf)
     if frame.converged is False:
-        raise LabelRefused("unconverged", f"{where}: {_electrons_text(frame.scf_steps)}")
+        raise LabelRefused(LabelRefusal.UNCONVERGED, f"{where}: {_electrons_text(frame.scf_steps)}")
     judge_moments(frame.total_moment_muB, frame.moments_muB, initial_moments_muB)
     return checked(result, frame.atoms, force_ceiling_eV_A)
 
@@ -71,7 +71,7 @@ def judge_electrons(found: float | None, expected: float | None) -> None:
         return
     if not abs(found - expected) <= ELECTRON_TOLERANCE_E:
         raise LabelRefused(
-            "wrong_settings",
+            LabelRefusal.WRONG_SETTINGS,
             f"{found:g} electrons where {expected:g} belong: a charged cell (NELECT) or other POTCARs",
         )
 
@@ -97,7 +97,7 @@ def judge_moments(total_muB: float | None, local_muB: np.ndarray | None, initial
         tolerance += BETWEEN_SPHERES * abs(expected)
     # NaN compares false, so it differs.
     if not abs(found - expected) <= tolerance:
-        raise LabelRefused("wrong_moment", f"{what} {found:.2f} μB, expected {expected:.2f}")
+        raise LabelRefused(LabelRefusal.WRONG_MOMENT, f"{what} {found:.2f} μB, expected {expected:.2f}")
 
 
 def _electrons_text(steps: int | None) -> str:
@@ -111,20 +111,24 @@ def _check_finite(frame: ReadFrame, where: str) -> None:
     values = {"positions": frame.atoms.positions, "cell": frame.atoms.cell.array, **optional}
     for name, array in values.items():
         if array is not None and not np.isfinite(array).all():
-            raise LabelRefused("not_finite", f"{where}: {name} with NaN or infinite numbers")
+            raise LabelRefused(LabelRefusal.NOT_FINITE, f"{where}: {name} with NaN or infinite numbers")
 
 
 def _check_structure(found: Atoms, expected: Atoms, where: str) -> None:
     if sorted(found.numbers) != sorted(expected.numbers):
-        raise LabelRefused("wrong_structure", f"{where}: {found.symbols} where {expected.symbols} was asked for")
+        raise LabelRefused(
+            LabelRefusal.WRONG_STRUCTURE, f"{where}: {found.symbols} where {expected.symbols} was asked for"
+        )
     if not same_cell(found.cell, expected.cell):
         lengths = " against ".join(np.array2string(atoms.cell.lengths(), precision=4) for atoms in (found, expected))
-        raise LabelRefused("wrong_structure", f"{where}: another cell, of {lengths} Å")
+        raise LabelRefused(LabelRefusal.WRONG_STRUCTURE, f"{where}: another cell, of {lengths} Å")
     distances = misplacements_A(found.positions, expected)
     # NaN compares false, so it differs.
     wrong = (found.numbers != expected.numbers) | ~(distances <= SAME_POSITION_A)
     if wrong.any():
-        raise LabelRefused("wrong_structure", f"{where}: {_misplaced(found, expected, distances, int(wrong.argmax()))}")
+        raise LabelRefused(
+            LabelRefusal.WRONG_STRUCTURE, f"{where}: {_misplaced(found, expected, distances, int(wrong.argmax()))}"
+        )
 
 
 def _misplaced(found: Atoms, expected: Atoms, distances: np.ndarray, first: int) -> str:

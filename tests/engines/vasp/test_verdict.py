@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 from ase import Atoms
 
-from redoxmd.engines.base import REASONS
 from redoxmd.engines.calculation import ReadFrame
 from redoxmd.engines.verdict import judge, judge_electrons
-from redoxmd.errors import LabelRefused
+from redoxmd.errors import LabelRefusal, LabelRefused
 from redoxmd.structures.periodic_cell import SAME_POSITION_A
 
 CEILING_eV_A = 30.0
@@ -40,7 +39,7 @@ def moved(displacement, atom=3):
 def refusal(found, expected=None, ceiling=CEILING_eV_A):
     with pytest.raises(LabelRefused) as refused:
         judge(found, ceiling, expected)
-    assert refused.value.reason in REASONS
+    assert refused.value.reason in set(LabelRefusal)
     return refused.value
 
 

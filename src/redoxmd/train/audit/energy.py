@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from redoxmd.engines.calculation import ReadFrame
+from redoxmd.errors import LabelRefusal
 from redoxmd.train.audit.places import Finding, consecutive, displacement_A
 from redoxmd.train.audit.smooth import SHORTEST_COURSE
 
@@ -42,7 +43,7 @@ def check_energies(frames: list[ReadFrame]) -> dict[int, Finding]:
             limits = np.array([_short_limit_eV(interval, len(part[0].atoms)) for interval in intervals])
             found.update(_off_level(part, change + done, limits))
         elif others := _other_frames(change, done):
-            found.update({frame.step: ("corrupted", others) for frame in part})
+            found.update({frame.step: (LabelRefusal.CORRUPTED, others) for frame in part})
         else:
             scale = np.array([interval.scale_eV for interval in intervals])
             usual = float(np.median(np.abs(change + done)))
@@ -113,7 +114,7 @@ def _off_level(frames: Sequence[ReadFrame], work: np.ndarray, limits_eV: np.ndar
         if left[k - 1] and left[k]:
             across = _balance(frames[k - 1], frames[k + 1])
             if abs(across.change_eV + across.work_eV) <= max(limits_eV[k - 1], limits_eV[k]):
-                found[frames[k].step] = ("corrupted", said.format(left[k - 1]))
+                found[frames[k].step] = (LabelRefusal.CORRUPTED, said.format(left[k - 1]))
                 left[k - 1] = left[k] = 0.0
     offsets = np.concatenate([[0.0], np.cumsum(left)])
     smallest = float(limits_eV.min())
@@ -125,8 +126,8 @@ def _off_level(frames: Sequence[ReadFrame], work: np.ndarray, limits_eV: np.ndar
             f"energies lie on levels {np.ptp(offsets):.2g} eV apart, by what the forces do not explain, and no level "
             "has most frames"
         )
-        return {frame.step: ("corrupted", apart) for frame in frames} | found
+        return {frame.step: (LabelRefusal.CORRUPTED, apart) for frame in frames} | found
     for frame, offset in zip(frames, offsets - offsets[usual], strict=True):
         if abs(offset) > smallest:
-            found.setdefault(frame.step, ("corrupted", said.format(offset)))
+            found.setdefault(frame.step, (LabelRefusal.CORRUPTED, said.format(offset)))
     return found

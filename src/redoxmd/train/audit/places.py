@@ -9,10 +9,12 @@ from ase import Atoms
 from ase.cell import Cell
 
 from redoxmd.engines.calculation import ReadFrame
+from redoxmd.errors import LabelRefusal
 from redoxmd.structures.periodic_cell import PeriodicCell
 from redoxmd.train.audit.smooth import MIDDLE
 
-Finding = tuple[str, str]
+# Reason of the refusal, and what was seen.
+Finding = tuple[LabelRefusal, str]
 
 # Largest speed of an atom, Å/fs: 19 eV for O; a step beyond is no dynamics.
 SPEED_LIMIT_A_FS = 0.15
@@ -91,7 +93,7 @@ def find_jumps(frames: Sequence[ReadFrame], moves: np.ndarray, limit_A: float) -
     # Of parts as large as each other none is the run.
     largest = groups[sizes.index(max(sizes))] if sizes.count(max(sizes)) == 1 else None
     return {
-        frames[k].step: ("wrong_structure", said.get(first) or said[last])
+        frames[k].step: (LabelRefusal.WRONG_STRUCTURE, said.get(first) or said[last])
         for group in groups
         if group is not largest
         for first, last in group

@@ -9,6 +9,7 @@ import numpy as np
 from ase import Atoms
 
 from redoxmd.engines.calculation import ReadFrame
+from redoxmd.errors import LabelRefusal
 from redoxmd.train.audit.energy import LARGEST_STEP_A, check_energies
 from redoxmd.train.audit.places import (
     MD_ROUGHNESS,
@@ -53,7 +54,7 @@ def check_run(frames: Sequence[ReadFrame], timestep_fs: float | None = None) -> 
         timestep_fs: of the MD; without it jumps are judged against the run's own steps.
 
     Returns:
-        step → (reason from `redoxmd.engines.base.REASONS`, what was seen).
+        step → (reason, what was seen).
     """
     found: dict[int, Finding] = {}
     sound = [frame for frame in sorted(frames, key=lambda frame: frame.step) if _readable(frame)]
@@ -62,8 +63,10 @@ def check_run(frames: Sequence[ReadFrame], timestep_fs: float | None = None) -> 
         net = float(np.linalg.norm(frame.forces_eV_A.mean(axis=0)))
         # Constraints leave exact zeros, and the sum says nothing then.
         if net > NET_FORCE_LIMIT_EV_A and np.any(frame.forces_eV_A, axis=1).all():
-            found.setdefault(frame.step, ("corrupted", f"forces add up to {net:.2g} eV/Å for each atom"))
-    for part in consecutive([frame for frame in sound if found.get(frame.step, ("",))[0] != "wrong_structure"]):
+            found.setdefault(frame.step, (LabelRefusal.CORRUPTED, f"forces add up to {net:.2g} eV/Å for each atom"))
+    for part in consecutive(
+        [frame for frame in sound if found.get(frame.step, (None,))[0] != LabelRefusal.WRONG_STRUCTURE]
+    ):
         for step, finding in _check_stretch(part, timestep_fs).items():
             found.setdefault(step, finding)
     return found
@@ -110,7 +113,10 @@ def _other_species(frames: Sequence[ReadFrame]) -> dict[int, Finding]:
     kinds = [frame.atoms.numbers.tobytes() for frame in frames]
     usual = max(kinds, key=kinds.count, default=b"")
     return {
-        frame.step: ("wrong_structure", f"{frame.atoms.get_chemical_formula()}, unlike most frames of the run")
+        frame.step: (
+            LabelRefusal.WRONG_STRUCTURE,
+            f"{frame.atoms.get_chemical_formula()}, unlike most frames of the run",
+        )
         for frame, kind in zip(frames, kinds, strict=True)
         if kind != usual
     }
@@ -138,7 +144,7 @@ def _check_md(frames: list[ReadFrame]) -> dict[int, Finding]:
     off_path = outliers(steps, path, numbers, PATH_FLOOR_STEPS * usual_step_A(moves), size_matters=False)
     found: dict[int, Finding] = {
         frames[k].step: (
-            "wrong_structure",
+            LabelRefusal.WRONG_STRUCTURE,
             f"positions lie {seen.error_rms:.2g} Å off the path of the frames around them, most atom {seen.worst_atom}",
         )
         for k, seen in off_path.items()
@@ -146,7 +152,7 @@ def _check_md(frames: list[ReadFrame]) -> dict[int, Finding]:
     kept = np.array([k for k in range(len(frames)) if k not in off_path])
     forces = np.array([frames[k].forces_eV_A for k in kept])
     wrong = outliers(steps[kept], forces, numbers, FORCE_FLOOR_EV_A, _allowance_eV_A(path[kept]))
-    found.update({int(steps[kept[k]]): ("corrupted", _off_course(outlier)) for k, outlier in wrong.items()})
+    found.update({int(steps[kept[k]]): (LabelRefusal.CORRUPTED, _off_course(outlier)) for k, outlier in wrong.items()})
     return found | check_energies([frame for frame in frames if frame.step not in found])
 
 
