@@ -6,7 +6,7 @@ from redoxmd.files.layout import beside_state, supercell_of
 from redoxmd.files.records import content_hash, write_json
 from redoxmd.jobs.checkpoint import Checkpoint
 from redoxmd.jobs.job import job, logger
-from redoxmd.label import frame_with_id, label_frame, label_record
+from redoxmd.label import LabelRecord, frame_with_id, label_frame
 from redoxmd.seeds import derive_rng
 from redoxmd.structures.build import set_initial_moments
 
@@ -21,8 +21,8 @@ with job("label", snakemake.log[0], snakemake.threads, snakemake.resources.get("
     engine = get_engine(config.engine, supercell_of(frame.info["structure"]), checkpoint.folder)
     rng = derive_rng(snakemake.params.seed, "label", name)
     run = label_frame(frame, engine, config.label, rng, name, checkpoint)
-    record = label_record(name, run, frame, attempt_hash(config.engine)) | {"provenance": run.provenance()}
-    logger.info("%s: %s, %d frames", name, record["status"], record["n_frames"])
+    record = LabelRecord.of(name, run, frame, attempt_hash(config.engine))
+    logger.info("%s: %s, %d frames", name, record.status, record.n_frames)
     set_aside(checkpoint, beside_state(snakemake.params.state, "refused"))
     keep_files(engine, beside_state(snakemake.params.state, "files"))
     run.write(snakemake.output.frames, snakemake.output.densities)

@@ -6,6 +6,7 @@ import logging
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from ase import Atoms
 
 from redoxmd.density.store import density_key, density_keys, join_densities, write_densities
 from redoxmd.engines.base import Engine, ReferenceMDSettings, Result
-from redoxmd.errors import DataError, DensityRefusal, DensityRefused, LabelRefused
+from redoxmd.errors import DataError, DensityRefusal, DensityRefused, LabelRefusal, LabelRefused
 from redoxmd.files.frames import bare, read_frames, write_frames
 from redoxmd.files.records import keep_damaged, read_json, write_json
 from redoxmd.jobs.checkpoint import Checkpoint
@@ -33,6 +34,21 @@ PROVENANCE = "provenance.json"
 REMARKS = ("corrections", "changed_settings", "density_corrections", "density_changed_settings")
 
 
+@dataclass(frozen=True)
+class Refusal:
+    """A frame or a density that was refused, by its step in the run."""
+
+    reason: LabelRefusal | DensityRefusal
+    detail: str
+    step: int
+
+    @classmethod
+    def from_json(cls, record: dict[str, Any]) -> Refusal:
+        """A refusal as `write_json` wrote it."""
+        kind = LabelRefusal if record["reason"] in set(LabelRefusal) else DensityRefusal
+        return cls(kind(record["reason"]), record["detail"], record["step"])
+
+
 class ReferenceMD(ABC):
     """One reference MD, resumable, and its results; `aimd.drivers` has the two ways to advance it.
 
@@ -49,8 +65,8 @@ class ReferenceMD(ABC):
     Attributes:
         frames: accepted frames, in order.
         densities: stores with the kept densities (every k-th frame), in order.
-        refused_densities: {"reason", "detail", "step"} of each density left out; its frame is kept.
-        refusal: {"reason", "detail", "step"} of the frame that ended the run early; None when it ran to its end.
+        refused_densities: densities left out, whose frames are kept.
+        refusal: of the frame that ended the run early; None when it ran to its end.
         state: the MD state of the last frame; None before the first.
     """
 
@@ -69,8 +85,8 @@ class ReferenceMD(ABC):
         self.md = Langevin(atoms.get_masses(), settings.timestep_fs, settings.temperature_K, settings.friction_per_fs)
         self.frames: list[Atoms] = []
         self.densities: list[Path] = []
-        self.refused_densities: list[dict[str, Any]] = []
-        self.refusal: dict[str, Any] | None = None
+        self.refused_densities: list[Refusal] = []
+        self.refusal: Refusal | None = None
         self.state: MDState | None = None
         self._density_keys: set[str] = set()
         self._saved = self._file_start = 0
@@ -108,7 +124,7 @@ class ReferenceMD(ABC):
             if not keys & self._density_keys:
                 self.densities.append(path)
                 self._density_keys |= keys
-        self.refused_densities = [read_json(path) for path in self._density_files(".json")]
+        self.refused_densities = [Refusal.from_json(read_json(path)) for path in self._density_files(".json")]
 
     def _density_file(self, step: int, suffix: str) -> Path:
         return self.checkpoint.path(f"density{step:06d}{suffix}")
@@ -202,7 +218,7 @@ class ReferenceMD(ABC):
 
     def refuse_density(self, refused: DensityRefused | LabelRefused, step: int) -> None:
         """Record that a frame is kept without its density."""
-        record = {"reason": refused.reason, "detail": refused.detail, "step": step}
+        record = Refusal(refused.reason, refused.detail, step)
         write_json(self._density_file(step, ".json"), record)
         self.refused_densities.append(record)
         logger.warning("density of frame %d refused, %s", step, refused)
@@ -210,17 +226,17 @@ class ReferenceMD(ABC):
     def refuse_frame(self, refused: LabelRefused) -> None:
         """End the run at a refused frame; the files that explain it are copied into the checkpoint."""
         step = len(self.frames)
-        self.refusal = {"reason": refused.reason, "detail": refused.detail, "step": step}
+        self.refusal = Refusal(refused.reason, refused.detail, step)
         logger.warning("%s: frame %d refused, %s", self.config_id, step, refused)
         aside = self.checkpoint.path(REFUSED_FOLDER)
         aside.mkdir(exist_ok=True)
         for path in self.engine.evidence():
             shutil.copy2(path, aside / path.name)
-        write_json(aside / "refusal.json", {"config_id": self.config_id, **self.refusal})
+        write_json(aside / "refusal.json", {"config_id": self.config_id, **asdict(self.refusal)})
 
     def pending_densities(self) -> Sequence[Atoms]:
         """Frames whose density is wanted and neither kept nor refused."""
-        refused = {int(record["step"]) for record in self.refused_densities}
+        refused = {refusal.step for refusal in self.refused_densities}
         steps = [step for step in range(len(self.frames)) if self.wants_density(step) and step not in refused]
         return [self.frames[step] for step in steps if _key(self.frames[step]) not in self._density_keys]
 
@@ -239,11 +255,8 @@ class ReferenceMD(ABC):
             DataError: names the reason of the first refusal.
         """
         if not self.frames:
-            refusal = self.refusal or {}
-            raise DataError(
-                f"aimd of {self.config_id} gave no frame: {refusal.get('reason')}, {refusal.get('detail')}; "
-                "change the start or the engine settings"
-            )
+            why = f": {self.refusal.reason}, {self.refusal.detail}" if self.refusal else ""
+            raise DataError(f"aimd of {self.config_id} gave no frame{why}; change the start or the engine settings")
 
     def provenance(self) -> dict[str, Any]:
         """Origin of the labels; entries that this start did not need are those of the start before."""
@@ -265,7 +278,7 @@ class ReferenceMD(ABC):
             write_json(self.checkpoint.path(PROVENANCE), self.provenance())
             self.checkpoint.adopt(densities, JOINED)
             self.checkpoint.adopt(frames, _frames_file(0))
-            refused = [self._density_file(record["step"], ".json").name for record in self.refused_densities]
+            refused = [self._density_file(refusal.step, ".json").name for refusal in self.refused_densities]
             self.checkpoint.keep(["state.npz", PROVENANCE, JOINED, _frames_file(0), *refused])
 
 

@@ -8,6 +8,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, is_dataclass
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,8 @@ def keep_damaged(path: Path) -> Path:
 
 def plain(value: Any) -> Any:
     """A record as JSON reads it back: string keys, lists, Python numbers; NaN and infinities as strings."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return plain(asdict(value))
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

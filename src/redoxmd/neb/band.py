@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from enum import StrEnum
 from typing import Any
 
 import numpy as np
@@ -31,15 +32,26 @@ FIRE_STATE = ("vel", "dt", "a", "Nsteps")
 MakeCalculator = Callable[[], Calculator]
 
 
+class PathEnd(StrEnum):
+    """How the search for a path ended."""
+
+    CONVERGED = "converged"
+    NOT_RELAXED = "not_relaxed"
+    LEFT_ITS_SITE = "left_its_site"
+    SAME_SITES = "same_sites"
+    NOT_FINITE = "not_finite"
+    NOT_CONVERGED = "not_converged"
+
+
 class NoPath(DataError):
     """There is no path, or none yet.
 
     Attributes:
-        reason: not_relaxed, left_its_site, same_sites, not_finite or not_converged.
+        reason: any but converged.
         images: as far as they were found, with their calculators: an end or two, or the band.
     """
 
-    def __init__(self, reason: str, message: str, images: list[Atoms]) -> None:
+    def __init__(self, reason: PathEnd, message: str, images: list[Atoms]) -> None:
         super().__init__(message)
         self.reason, self.images = reason, images
 
@@ -121,7 +133,7 @@ def _relaxed_end(
 
     if not relax(atoms, settings, interrupt):
         raise NoPath(
-            "not_relaxed",
+            PathEnd.NOT_RELAXED,
             f"neb.paths, {name}: the {word} end did not relax to {settings.force_tolerance_eV_A:g} eV/Å in "
             f"{settings.max_relax_steps} steps; raise neb.max_relax_steps or look at its sites",
             [*before, atoms],
@@ -130,7 +142,7 @@ def _relaxed_end(
     if not np.array_equal(asked, found):
         left = [f"{occupation.labels[a]} → {occupation.labels[b]}" for a, b in zip(asked, found, strict=True) if a != b]
         raise NoPath(
-            "left_its_site",
+            PathEnd.LEFT_ITS_SITE,
             f"neb.paths, {name}: the {word} end is no minimum of the ensemble, its ions leave their sites "
             f"({', '.join(left)}); choose other moves",
             [*before, atoms],
@@ -142,7 +154,9 @@ def _relaxed_end(
 def _between(ends: list[Atoms], way: np.ndarray, occupation: Occupation, settings: Neb, name: str) -> np.ndarray | None:
     first, last = (occupation.sites_of(end.positions) for end in ends)
     if np.array_equal(first, last):
-        raise NoPath("same_sites", f"neb.paths, {name}: both ends relax to the same sites; take another event", ends)
+        raise NoPath(
+            PathEnd.SAME_SITES, f"neb.paths, {name}: both ends relax to the same sites; take another event", ends
+        )
     return along_the_way(ends, way, occupation.ions[first != last], settings.images)
 
 
@@ -242,7 +256,7 @@ class _Band:
                 return
             if not np.isfinite(force_eV_A):
                 raise NoPath(
-                    "not_finite",
+                    PathEnd.NOT_FINITE,
                     f"neb.paths, {self.name}: a force on the band is no number; look at the moves of the path",
                     self.images,
                 )
@@ -250,7 +264,7 @@ class _Band:
         self.save()
         along = ", ".join(f"{energy:.2f}" for energy in neb.energies - neb.energies[0])
         raise NoPath(
-            "not_converged",
+            PathEnd.NOT_CONVERGED,
             f"neb.paths, {self.name}: after {self.steps} steps a force of {force_eV_A:.3g} eV/Å is left on the band; "
             "raise neb.max_band_steps, it goes on from there, or split a path that runs through minima of its own "
             f"(energies along it: {along} eV)",
