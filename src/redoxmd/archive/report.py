@@ -59,7 +59,7 @@ class ImportReport:
 
     def counts(self) -> dict[str, int]:
         """Refusals of frames and files by reason."""
-        return dict(sorted(Counter(refusal.reason for refusal in self.refused).items()))
+        return dict(sorted(Counter(str(refusal.reason) for refusal in self.refused).items()))
 
     def refuse(self, path: Path, step: int | None, reason: str, detail: str) -> None:
         """Note a file or frame left out."""

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
+from enum import StrEnum
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -83,7 +84,7 @@ def keep_damaged(path: Path) -> Path:
 
 
 def plain(value: Any) -> Any:
-    """A record as JSON reads it back: string keys, lists, Python numbers; NaN and infinities as strings."""
+    """A record as JSON reads it back: string keys, lists, dataclasses as objects; NaN and infinities as strings."""
     if is_dataclass(value) and not isinstance(value, type):
         return plain(asdict(value))
     if isinstance(value, dict):
@@ -96,7 +97,7 @@ def plain(value: Any) -> Any:
         return plain(value.item())
     if isinstance(value, float) and not np.isfinite(value):
         return str(value)
-    if isinstance(value, Path):
+    if isinstance(value, Path | StrEnum):
         return str(value)
     return value
 
