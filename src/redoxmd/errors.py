@@ -1,4 +1,4 @@
-"""Every refusal has a name, says what was wrong and what to do about it."""
+"""Exceptions of the package; each message names the file or key and the remedy."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from enum import StrEnum
 
 
 def system_errno(error: BaseException) -> int | None:
-    """Number of the system's error behind an exception: the file was not delivered, and is not thereby damaged.
+    """The errno of an exception: a failure of the file system, which does not mean that the file is damaged.
 
-    None where the content is at fault: gzip, ASE and h5py raise OSErrors for that too. h5py may give the number in its
-    text alone.
+    None if the content is at fault; gzip, ASE and h5py raise OSErrors without errno for that. h5py may give the errno
+    in its text only.
     """
     number: int | None = getattr(error, "errno", None)
-    told = re.search(r"errno = (\d+)", str(error))
-    return int(told[1]) if number is None and told else number
+    match = re.search(r"errno = (\d+)", str(error))
+    return int(match[1]) if number is None and match else number
 
 
 class RedoxmdError(Exception):
-    """Base of all errors a user can mend; the command line prints it without a traceback."""
+    """Base of all errors that a user can correct; the command line prints them without a traceback."""
 
 
 class ConfigError(RedoxmdError):
@@ -30,7 +30,7 @@ class StructureError(RedoxmdError):
 
 
 class DataError(RedoxmdError):
-    """A file does not hold what its name or its sidecar promises."""
+    """A file is missing, damaged, or inconsistent with its name, card or record."""
 
 
 class EngineMissing(RedoxmdError):
@@ -94,7 +94,7 @@ class DensityRefused(RedoxmdError):
 
 
 class OneOxidationState(RedoxmdError):
-    """The reference charges show one oxidation state where two are needed; the message says what to add."""
+    """The reference charges show one oxidation state where two are needed; the message names the data to add."""
 
 
 class LabelBudgetExceeded(RedoxmdError):
@@ -106,10 +106,10 @@ class NotConverged(RedoxmdError):
 
 
 class Interrupted(RedoxmdError):
-    """The job was asked to stop (SIGTERM, walltime); its state is written and the next start goes on from it.
+    """The job was asked to stop (SIGTERM, walltime); its state is written and the next start continues from it.
 
     Attributes:
-        further: whether this start came further than the one before, so that another is worth its time.
+        further: whether this start made progress, so that another one is worthwhile.
     """
 
     def __init__(self, message: str, further: bool = False) -> None:
@@ -118,17 +118,17 @@ class Interrupted(RedoxmdError):
 
 
 class TrainingDiverged(RedoxmdError):
-    """The loss of a training is no number any more; the message names the training, the step and the remedy."""
+    """The training loss became NaN or infinite; the message names the training, the step and the remedy."""
 
 
 class DriverAlive(RedoxmdError):
-    """Another process drives the run; the message says which, and where."""
+    """Another process drives the run; the message names the process and its machine."""
 
 
 class SchedulerSilent(RedoxmdError):
-    """Slurm does not answer where its answer is needed; nothing was changed."""
+    """Slurm does not answer; nothing was changed."""
 
 
 def reason_of(error: BaseException) -> str:
-    """First line of an exception's message; its name where it has none, as assertions of some readers have."""
+    """First line of an exception's message, or the name of its class if it has no message."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -1,4 +1,4 @@
-"""The generation as a whole: converged, go on with these frames, or stop."""
+"""The decision after each generation: converged, label these frames and go on, or stop."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class GateStatus(StrEnum):
 
 @dataclass(frozen=True)
 class Decision:
-    """What follows a generation; the one checkpoint of the workflow reads it.
+    """The decision after a generation, which the checkpoint of the workflow reads.
 
     Attributes:
-        generation: this one.
+        generation: its number.
         phase: name of the phase explored.
         status: converged (production may start), next_phase, or go_on.
         next_phase: phase the next generation explores; "" when converged.
@@ -59,13 +59,13 @@ def decide(
     gate: Gate,
     bands: Sequence[dict[str, Any]] = (),
 ) -> Decision:
-    """Judge a generation by the records of its explore runs, and of the paths found in it (`neb.explore`).
+    """Decide on a generation from the records of its explore runs and of its paths (`neb.explore`).
 
-    A phase has converged when every run lived its full time, all runs together met no more than
-    `max_candidates_per_ps` candidates per ps, every path was found with no image refused and no more than
-    `neb.max_candidate_images` of them candidates, and `min_generations` have passed. Images take no time: they do not
-    count as candidates per ps. The last phase's convergence ends
-    the loop; an earlier one's moves on to the next phase, which the selected frames still help to train.
+    A phase has converged when every run reached its full length, all runs together gave at most
+    `max_candidates_per_ps` candidates per ps, every path converged with no image refused and at most the share
+    `neb.max_candidate_images` of its images candidates, and `min_generations` have passed. Images have no duration and
+    do not count as candidates per ps. When the last phase has converged the loop ends; when an earlier one has, the
+    next phase begins, and the selected frames are still labelled and trained on.
 
     Raises:
         NotConverged: this was the last generation allowed; the message says what was still failing.
@@ -102,47 +102,48 @@ def decide(
 
 
 def lasting_settings(results: Path, generation: int, name: str, now: Any) -> Any:
-    """A setting as a labelled generation was explored with it; `now` for one that is not labelled yet.
+    """A setting with the value it had when a labelled generation was explored; `now` if it is not labelled yet.
 
-    New thresholds so hold from the next generation on, and what is labelled is not labelled anew. The decision file
-    keeps the settings (`settings`); keys that a later version of the software adds are left out.
+    A changed threshold therefore holds from the next generation on, and no generation is labelled twice. The decision
+    file keeps the settings (`settings`); keys that a later version of the software adds are omitted.
     """
     if not _labelled(results, generation):
         return now
-    kept = _kept_settings(results, generation)
-    if kept is None or name not in kept:
+    recorded = _recorded_settings(results, generation)
+    if recorded is None or name not in recorded:
         return now
-    return {key: kept[name][key] for key in now if key in kept[name]} if isinstance(now, dict) else kept[name]
+    value = recorded[name]
+    return {key: value[key] for key in now if key in value} if isinstance(now, dict) else value
 
 
 def lasting_bands(results: Path, generation: int, now: dict[str, Any]) -> dict[str, Any]:
-    """With which settings a labelled generation found its paths, {} if it found none; else `now`, as above."""
-    kept = _kept_settings(results, generation) if _labelled(results, generation) else None
-    if kept is None:
+    """The settings of the paths of a labelled generation, {} if it had none; else `now`, as above."""
+    recorded = _recorded_settings(results, generation) if _labelled(results, generation) else None
+    if recorded is None:
         return now
-    bands: dict[str, Any] = kept.get("neb", {})
+    bands: dict[str, Any] = recorded.get("neb", {})
     return bands
 
 
 def lost_decisions(results: Path) -> list[str]:
-    """Decisions that are gone (damaged and deleted, say) of generations that are labelled: they are to be made again.
+    """Paths of missing decision files of labelled generations, which must be made again.
 
-    Snakemake does not miss them by itself, and without them cannot see what is stale behind them.
+    Snakemake does not request them by itself, and without them it does not see which later results are stale.
     """
     labelled = sorted(path.parent.name for path in results.glob("label/gen*/frames.extxyz"))
     decisions = [results / f"gate/{generation}.json" for generation in labelled]
     return [str(path) for path in decisions if not path.exists()]
 
 
-def _kept_settings(results: Path, generation: int) -> dict[str, Any] | None:
-    """Settings that a labelled generation was explored with: from its decision, or its record where that was removed.
+def _recorded_settings(results: Path, generation: int) -> dict[str, Any] | None:
+    """Settings of a labelled generation, from its decision file or, if that was removed, from its job record.
 
-    So a damaged decision can be deleted, and the gate decides again as it did.
+    A damaged decision file can therefore be deleted, and the gate repeats its decision.
     """
     decision = results / f"gate/gen{generation}.json"
     if decision.exists():
-        kept: dict[str, Any] = read_json(decision).get("settings", {})
-        return kept
+        settings: dict[str, Any] = read_json(decision).get("settings", {})
+        return settings
     record = read_record(Path(), str(decision))
     if record is None:
         return None
@@ -157,7 +158,7 @@ def _labelled(results: Path, generation: int) -> bool:
 
 
 def _unsure(band: dict[str, Any]) -> list[str]:
-    """Why a path is not as it should be in the end; see `neb.explore.explore_path` for its record."""
+    """Reasons why a path has not converged; for its record see `neb.explore.explore_path`."""
     name, total, tolerated = band["path"], band["images"], band["settings"]["max_candidate_images"]
     reasons = [] if band["end_reason"] == "converged" else [f"path {name} was not found ({band['end_reason']})"]
     if band["n_refused"]:

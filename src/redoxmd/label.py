@@ -1,4 +1,4 @@
-"""Labels for the frames the ensemble was unsure about, and what happens when they fail."""
+"""Reference calculations of the selected frames, and the limit on how many may fail."""
 
 from __future__ import annotations
 
@@ -35,7 +35,11 @@ def label_frame(
 
 
 def frame_with_id(frames: Sequence[Atoms], label_id: str) -> Atoms:
-    """The selected frame of that id."""
+    """The selected frame with the label id.
+
+    Raises:
+        DataError: it is not among the selected frames.
+    """
     for frame in frames:
         if frame.info.get("label_id") == label_id:
             return frame

@@ -1,4 +1,4 @@
-"""One seed in the config, one independent random stream per job, the same on every machine."""
+"""Independent random streams for every job from the seed of the config, the same on every machine."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 
 def derive_seed(root: int, *names: str | int | float) -> int:
-    """Return a 63-bit seed that depends on the root seed and on the names of the job, and on nothing else.
+    """A 63-bit seed that depends only on the root seed and on the names of the job.
 
     The names are hashed (SHA-256), so adding a job never changes the stream of another one.
     """

@@ -1,4 +1,4 @@
-"""Which candidates are worth a reference calculation: no duplicates, spread out, within the budget."""
+"""Selection of the candidates to label: no duplicates, far apart in descriptor space, within the budget."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from redoxmd.model.neighbours import find_pairs
 from redoxmd.structures.symmetry import ordering_class
 
 FINGERPRINT_CUTOFF_A = 4.0
-# Of a frame of MD its step, of an image of a path which one of which.
+# MD frames are identified by structure and step; NEB images by path and index.
 REFUSAL_COLUMNS = ("structure", "step", "path", "image", "spread_eV_A", "reason")
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Outcome of `select`.
+    """Candidates chosen and refused by `select`.
 
     Attributes:
         frames: chosen candidates in order of choice, `info["label_id"]` set.
@@ -43,38 +43,37 @@ def select(
 ) -> Selection:
     """Choose at most `settings.budget` candidates to label.
 
-    Geometries that repeat each other (reason `duplicate`) or a training frame (`already_labelled`) go first; of the
-    rest the precursors of unforeseen ends are taken (`redoxmd.explore`), or else the most uncertain one, then always
-    the one farthest, in the space of mean node features, from all taken ones (farthest-point sampling); more
-    precursors than the budget are sampled likewise, from the most uncertain one on. The others have reason
-    `over_budget`.
+    Geometries that repeat another candidate (reason `duplicate`) or a training frame (`already_labelled`) are refused
+    first. The selection starts from the precursors of ends that the spread did not predict (`redoxmd.explore`) or, if
+    there are none, from the candidate of largest spread; it then adds the candidate farthest from all chosen ones in
+    the space of mean node features (farthest-point sampling) until the budget is used. If there are more precursors
+    than the budget, it samples among them in the same way. Candidates left over have reason `over_budget`.
     """
     labelled_before = {geometry_hash(frame, settings.duplicate_tolerance_A) for frame in known}
     distinct: list[Atoms] = []
     refused: list[dict[str, Any]] = []
-    seen: set[str] = set()
+    hashes: set[str] = set()
     for frame in sorted(candidates, key=lambda frame: not _is_precursor(frame)):
         identity = geometry_hash(frame, settings.duplicate_tolerance_A)
-        if identity in labelled_before or identity in seen:
+        if identity in labelled_before or identity in hashes:
             refused.append(_refusal(frame, "already_labelled" if identity in labelled_before else "duplicate"))
             continue
-        seen.add(identity)
+        hashes.add(identity)
         distinct.append(frame)
     order = _farthest_points(distinct, ensemble, settings.budget)
     chosen = [distinct[index] for index in order]
     for number, frame in enumerate(chosen):
         frame.info["label_id"] = f"g{generation}f{number:03d}"
-    left = sorted(set(range(len(distinct))) - set(order))
-    refused += [_refusal(distinct[index], "over_budget") for index in left]
+    refused += [_refusal(frame, "over_budget") for index, frame in enumerate(distinct) if index not in order]
     return Selection(chosen, refused)
 
 
 def refuse_held_out(
     candidates: Sequence[Atoms], held_out: Mapping[str, str], structures: Structures
 ) -> tuple[list[Atoms], list[dict[str, Any]]]:
-    """Candidates that may be trained on, and a refusal of each in the ordering of a test or validation configuration.
+    """Candidates that may be trained on, and refusals of those in the ordering of a test or validation configuration.
 
-    A label of such a frame could not be trained on, so the reference calculation would be wasted. The reasons are
+    Labels of the latter could not be trained on, so the reference calculations would be wasted. The reasons are
     `test_ordering` and `validation_ordering`.
 
     Args:
@@ -113,7 +112,7 @@ def _is_precursor(frame: Atoms) -> bool:
 
 
 def farthest_points(descriptors: np.ndarray, start: Sequence[int], count: int) -> list[int]:
-    """Greedy farthest-point order: indices of at most `count` rows of (N, D), the given ones first."""
+    """Greedy farthest-point order: indices of at most `count` rows of (N, D), beginning with `start`."""
     chosen = list(start)[:count]
     nearest = np.linalg.norm(descriptors[:, None] - descriptors[chosen], axis=2).min(axis=1)
     while len(chosen) < min(count, len(descriptors)):
@@ -128,7 +127,7 @@ def geometry_hash(atoms: Atoms, tolerance_A: float) -> str:
     """Identity of a geometry up to translation, rotation, wrapping and order of like atoms.
 
     A hash of the composition and of all interatomic distances below 4 Å, sorted by element pair and rounded to the
-    tolerance. Meant for the same frame met twice; near twins are left to farthest-point sampling.
+    tolerance. It recognises repeated frames; similar frames are thinned by farthest-point sampling.
     """
     pairs = find_pairs(atoms.positions, np.asarray(atoms.cell), atoms.pbc, FINGERPRINT_CUTOFF_A)
     distance = np.linalg.norm(pairs.vectors_A(atoms.positions, np.asarray(atoms.cell)), axis=1)

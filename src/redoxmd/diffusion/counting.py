@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.stats import chi2
+from scipy.special import gammaincinv
 
 # Of a Gaussian, 95 % lie within this many standard errors.
 Z_95 = 1.959964
@@ -15,8 +15,8 @@ def count_interval(count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     A count need not be whole: (D/σ)² is the number of events with the relative error of D.
     """
     count = np.asarray(count, dtype=float)
-    low = np.where(count > 0, chi2.ppf(0.025, 2 * np.maximum(count, 1e-9)) / 2, 0.0)
-    return np.where(np.isnan(count), np.nan, low), chi2.ppf(0.975, 2 * count + 2) / 2
+    low = np.where(count > 0, gammaincinv(np.maximum(count, 1e-9), 0.025), 0.0)
+    return np.where(np.isnan(count), np.nan, low), gammaincinv(count + 1, 0.975)
 
 
 def share_interval(count: np.ndarray, total: np.ndarray, z: float = Z_95) -> tuple[np.ndarray, np.ndarray]:

@@ -17,7 +17,7 @@ from ase.stress import voigt_6_to_full_3x3_stress
 from redoxmd.errors import DataError, reason_of, system_errno
 from redoxmd.files.records import atomic_path
 
-# Of the columns of a file, as ASE writes them.
+# Decimals of the columns (positions, forces, …), as ASE writes them.
 COLUMN_DECIMALS = 8
 KEPT_ARRAYS = ("numbers", "positions", "momenta", "initial_magmoms", "site")
 
@@ -30,7 +30,7 @@ def labelled(
     moments_muB: np.ndarray | None = None,
     **info: Any,
 ) -> Atoms:
-    """A copy of `atoms` that carries the results and the given `info` keys, and nothing else."""
+    """A copy of `atoms` with only these results and `info` keys."""
     frame = bare(atoms)
     results: dict[str, Any] = {"energy": float(energy_eV), "forces": np.asarray(forces_eV_A)}
     if stress_eV_A3 is not None:
@@ -49,7 +49,7 @@ def bare(atoms: Atoms) -> Atoms:
     for key in KEPT_ARRAYS[2:]:
         if key in atoms.arrays:
             values = atoms.arrays[key]
-            # ASE reads words as objects, and writes those in another width than words.
+            # ASE reads text columns as objects, and writes objects with another width than text.
             frame.set_array(key, values.astype(str) if values.dtype == object else values.copy())
     return frame
 
@@ -155,7 +155,7 @@ def _parse(stream: TextIO) -> list[Atoms]:
     from ase.io.extxyz import read_xyz
 
     frames = list(read_xyz(stream, slice(None)))
-    # ASE writes words it has read in another width than those of NumPy, and a file is to survive being read.
+    # ASE reads text columns as objects and writes objects with another width, so a file would change when rewritten.
     for frame in frames:
         for name, values in frame.arrays.items():
             if values.dtype == object:
@@ -164,7 +164,7 @@ def _parse(stream: TextIO) -> list[Atoms]:
 
 
 def _unambiguous(value: Any) -> Any:
-    """Text as JSON where a reader of extended XYZ takes it for numbers or truth values; all else as it is."""
+    """Text as JSON if a reader of extended XYZ would take it for numbers or truth values; other values unchanged."""
     words = re.findall(r"[^\s,]+", value) if isinstance(value, str) else []
     if words and all(map(_is_number_or_truth, words)):
         return f"_JSON {json.dumps(value, ensure_ascii=False)}"
@@ -180,17 +180,17 @@ def _is_number_or_truth(word: str) -> bool:
 
 
 def _contents(frame: Atoms) -> dict[str, dict[str, Any]]:
-    """All that a frame of the contract consists of."""
-    held = {} if frame.calc is None else frame.calc.results
-    results = {key: value for key, value in held.items() if value is not None}
+    """The parts of a frame that must be read back equal: info, arrays, results, cell, periodicity, constraints."""
+    stored = {} if frame.calc is None else frame.calc.results
+    results = {key: value for key, value in stored.items() if value is not None}
     if np.shape(results.get("stress", ())) == (6,):
         results["stress"] = voigt_6_to_full_3x3_stress(results["stress"])
-    rest = {"cell": frame.cell.array, "pbc": frame.pbc, "constraints": [str(item) for item in frame.constraints]}
-    return {"info": frame.info, "arrays": frame.arrays, "results": results, "atoms": rest}
+    atoms = {"cell": frame.cell.array, "pbc": frame.pbc, "constraints": [str(item) for item in frame.constraints]}
+    return {"info": frame.info, "arrays": frame.arrays, "results": results, "atoms": atoms}
 
 
 def _equal(before: Any, after: Any) -> bool:
-    """Whether a value is read as the same kind, shape and content; floats of columns to the decimals they have."""
+    """Whether a value is read back with the same type, shape and content; floats of columns to their decimals."""
     if before is None or isinstance(before, str | dict):
         return isinstance(after, str | dict) and bool(before == after)
     old, new = np.asarray(before), np.asarray(after)

@@ -1,4 +1,4 @@
-"""HDF5 files, whole or absent on a disk that becomes full as well; tables as NetCDF."""
+"""HDF5 and NetCDF files, written completely or not at all, also when the disk becomes full."""
 
 from __future__ import annotations
 
@@ -18,63 +18,62 @@ if TYPE_CHECKING:
 
 
 class _Steady(io.FileIO):
-    """A new file to which HDF5 can always write.
+    """A new file whose write never fails for HDF5.
 
-    HDF5 crashes its process, at the latest at exit, once a write has failed. So the first failure is kept for
-    `NewFile.check`, and from then on what HDF5 writes stays in memory, for it may read it again before it has closed
-    the file.
+    HDF5 crashes its process, at the latest at exit, once a write has failed. The first failure is therefore stored for
+    `NewFile.check`, and later writes stay in memory, because HDF5 may read them again before it closes the file.
     """
 
     def __init__(self, path: Path, name: str) -> None:
         super().__init__(path, "w+")
         self.target = name
         self.failure: OSError | None = None
-        self._kept: list[tuple[int, bytes]] = []
+        self._unwritten: list[tuple[int, bytes]] = []
 
     def write(self, data: Any) -> int:
-        """All of `data`, where `FileIO.write` may stop half-way."""
-        start, whole = self.tell(), memoryview(data).cast("B")
-        done = 0
+        """Write all of `data`; `FileIO.write` may write only the beginning."""
+        start, content = self.tell(), memoryview(data).cast("B")
+        written = 0
         try:
-            while self.failure is None and done < len(whole):
-                done += super().write(whole[done:])
+            while self.failure is None and written < len(content):
+                written += super().write(content[written:])
         except OSError as error:
             self.failure = OSError(error.errno, error.strerror, self.target)
         if self.failure is not None:
-            self._kept.append((start, bytes(whole)))
-        return len(whole)
+            self._unwritten.append((start, bytes(content)))
+        return len(content)
 
     def readinto(self, buffer: Any) -> int:
-        """Read what was written, wherever it went."""
-        start, wanted = self.tell(), memoryview(buffer).cast("B")
-        read = super().readinto(wanted)
-        for place, data in self._kept:
-            first, last = max(place, start), min(place + len(data), start + len(wanted))
+        """Read from the file and from the writes kept in memory."""
+        start, target = self.tell(), memoryview(buffer).cast("B")
+        read = super().readinto(target)
+        for offset, data in self._unwritten:
+            first, last = max(offset, start), min(offset + len(data), start + len(target))
             if first < last:
-                wanted[first - start : last - start] = data[first - place : last - place]
+                target[first - start : last - start] = data[first - offset : last - offset]
                 read = max(read, last - start)
         return read
 
 
 class NewFile(h5py.File):
-    """A file being written; see `hdf5_file`."""
+    """An HDF5 file that is being written; see `hdf5_file`."""
 
     def __init__(self, raw: _Steady) -> None:
         super().__init__(raw, "w")
         self._raw = raw
 
     def check(self) -> None:
-        """Raise the OSError of a write that failed; between blocks, so that what is left unwritten stays small."""
+        """Raise the OSError of a failed write; call it between blocks, so that little data stays in memory."""
         if self._raw.failure is not None:
             raise self._raw.failure
 
 
 @contextmanager
 def hdf5_file(path: str | Path) -> Iterator[NewFile]:
-    """A new HDF5 file, which stands under its name once the body is done and not before.
+    """A new HDF5 file, renamed to its path when the body has ended.
 
     Raises:
-        OSError: the disk is full; the process lives on.
+        OSError: the disk is full; the process continues.
     """
     with atomic_path(path) as temporary, _Steady(temporary, str(path)) as raw:
         with NewFile(raw) as file:
@@ -85,11 +84,11 @@ def hdf5_file(path: str | Path) -> Iterator[NewFile]:
 
 @contextmanager
 def read_hdf5(path: str | Path, kind: str, remedy: str = "delete it and run again") -> Iterator[h5py.File]:
-    """A file of that kind, open for reading; without a lock, for our files are whole once they have their names.
+    """A file of a kind, open for reading without a lock, because our files are complete once they have their names.
 
     Raises:
-        DataError: it is missing, or what it holds is not what the body reads.
-        OSError: the file system does not deliver it now; it is not thereby damaged.
+        DataError: the file is missing, or the body cannot read its content.
+        OSError: the file system fails now; the file need not be damaged.
     """
     try:
         with h5py.File(path, "r", locking=False) as file:
@@ -110,11 +109,11 @@ def write_dataset(path: str | Path, dataset: xr.Dataset) -> None:
 
 
 def read_dataset(path: str | Path) -> xr.Dataset:
-    """Read back what `write_dataset` wrote.
+    """Read a file of `write_dataset`.
 
     Raises:
         DataError: the file is missing or damaged.
-        OSError: the file system does not deliver it now.
+        OSError: the file system fails now.
     """
     import xarray as xr
 

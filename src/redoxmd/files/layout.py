@@ -1,4 +1,4 @@
-"""Names of things on disk that rules, status and plan agree on."""
+"""Names of structures, trajectories and files of a run, shared by rules, status and plan."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from redoxmd.structures.request import parse_name, structure_name
 
 
 def supercell_of(name: str) -> tuple[int, int, int]:
-    """Repeats of the source cell a structure name asks for."""
+    """Repeats of the source cell in a structure's name."""
     return parse_name(name).supercell
 
 
 def structure_names(starts: Sequence[Start], supercell: Repeats) -> list[str]:
-    """Names of all structures of some starts, in order, each once."""
+    """Names of the structures of `starts`, in order, without repetition."""
     names = [structure_name(start.x, start.ordering, seed, supercell) for start in starts for seed in start.seeds]
     return list(dict.fromkeys(names))
 
@@ -28,22 +28,22 @@ def aimd_structures(aimd: Aimd) -> list[str]:
 
 
 def trajectory_lengths_ps(production: Production) -> dict[tuple[str, str], float]:
-    """How long each production trajectory is to be, by its (structure, temperature)."""
+    """Length of each production trajectory by (structure, temperature)."""
     return {
-        (structure_name(x, production.ordering, replica, part.supercell), f"{kelvin:g}"): (
-            part.length_ps or production.length_ps
+        (structure_name(x, production.ordering, replica, grid.supercell), f"{kelvin:g}"): (
+            grid.length_ps or production.length_ps
         )
-        for part in production.grids
-        for x in part.x
-        for kelvin in part.temperatures_K
-        for replica in range(part.replicas)
+        for grid in production.grids
+        for x in grid.x
+        for kelvin in grid.temperatures_K
+        for replica in range(grid.replicas)
     }
 
 
 def trajectory_settings(production: Production, length_ps: float) -> dict[str, Any]:
-    """What a production trajectory of that length is run with, as plain values: the same for all but the length."""
-    grid = ("x", "temperatures_K", "replicas", "more", "checkpoint_every_s")
-    return {key: value for key, value in plain(production).items() if key not in grid} | {"length_ps": length_ps}
+    """Settings of a production trajectory of that length, as plain values; all trajectories share the others."""
+    not_of_one = ("x", "temperatures_K", "replicas", "more", "checkpoint_every_s")
+    return {key: value for key, value in plain(production).items() if key not in not_of_one} | {"length_ps": length_ps}
 
 
 def trajectories(production: Production) -> list[tuple[str, str]]:
@@ -52,8 +52,8 @@ def trajectories(production: Production) -> list[tuple[str, str]]:
 
 
 def grid_trajectories(production: Production) -> list[tuple[str, str]]:
-    """Those in the cell of the grid: what is averaged and fitted together."""
-    return [found for found in trajectories(production) if supercell_of(found[0]) == production.supercell]
+    """Trajectories in the supercell of the main grid, which are averaged and fitted together."""
+    return [(name, kelvin) for name, kelvin in trajectories(production) if supercell_of(name) == production.supercell]
 
 
 def production_structures(production: Production) -> list[str]:
@@ -71,7 +71,7 @@ def neb_structures(neb: Neb) -> dict[str, str]:
 
 
 def event_trajectories(production: Production, path: NebPath) -> list[tuple[str, str]]:
-    """Those of `trajectories` in which the event of a path is looked for."""
+    """Trajectories that are searched for the event of a path."""
     event = path.event
     if isinstance(event, NebEvent):
         name = structure_name(event.x, production.ordering, event.replica, production.supercell)
@@ -80,10 +80,10 @@ def event_trajectories(production: Production, path: NebPath) -> list[tuple[str,
 
 
 def phase_structures(phase: Phase, generation: int) -> list[str]:
-    """Structures that a generation explores in a phase: each generation has seeds, so orderings, of its own.
+    """Structures that a generation explores in a phase; each generation has its own seeds, and so its own orderings.
 
-    The seeds of a start move on by their range (seeds 4 and 5: 6 and 7 in generation 1), so that convergence is judged
-    on orderings that no generation before was labelled in, as long as the cell has such.
+    The seeds of a start are shifted by their range (seeds 4 and 5 become 6 and 7 in generation 1), so that convergence
+    is judged on orderings without labels of earlier generations, as long as the cell has such orderings.
     """
     moved = []
     for start in phase.starts:
@@ -98,7 +98,7 @@ def phase_named(explore: Explore, name: str) -> Phase:
 
 
 def all_structures(config: Config) -> list[str]:
-    """Every structure a run asks for; of explore those of generation 0, for later ones differ in their seeds only."""
+    """Every structure of a run; of explore those of generation 0, because later ones differ in their seeds only."""
     names = aimd_structures(config.aimd)
     for phase in config.explore.phases:
         names += phase_structures(phase, 0)
@@ -108,6 +108,6 @@ def all_structures(config: Config) -> list[str]:
 
 
 def beside_state(state: str, kind: str) -> Path:
-    """Where a job puts things of a kind (refused, files) that are no declared output, by its state folder's path."""
-    *before, stage, job = Path(state).parts
-    return Path(*before[:-1]) / kind / stage / job
+    """Folder for undeclared outputs of a kind (refused, files) of a job, from the path of its state folder."""
+    *parents, stage, job = Path(state).parts
+    return Path(*parents[:-1]) / kind / stage / job

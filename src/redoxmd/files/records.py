@@ -1,4 +1,4 @@
-"""Files that are whole or absent: temp file, fsync, rename; and hashes that identify content."""
+"""Atomic writing of files (temporary file, fsync, rename), JSON records, and hashes that identify content."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ import numpy as np
 
 from redoxmd.errors import DataError
 
-# The user's own; asking for it means setting it, which is safe while there is one thread.
+# The umask of the user; it can be read only by setting it, which is safe while there is one thread.
 UMASK = os.umask(0)
 os.umask(UMASK)
-# In the names of damaged files that were set aside.
+# Suffix of damaged files that were renamed.
 DAMAGED = ".damaged"
 
 
@@ -29,7 +29,7 @@ DAMAGED = ".damaged"
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success fsync it and rename it into place, else remove it.
 
-    A reader therefore sees the old file, the whole new one, or none.
+    A reader therefore sees the old file, the complete new one, or none.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -38,8 +38,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
+        with temporary.open("rb") as stream:
+            os.fsync(stream.fileno())
         temporary.chmod(0o666 & ~UMASK)
         temporary.replace(path)
     finally:
@@ -103,7 +103,7 @@ def plain(value: Any) -> Any:
 
 
 def content_hash(record: Any) -> str:
-    """Sixteen hex digits of the SHA-256 of a JSON-like record: the identity of a set of settings."""
+    """Sixteen hex digits of the SHA-256 of a JSON-like record, used to identify settings."""
     text = json.dumps(plain(record), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from ase import Atoms
-from ase.spacegroup import crystal
 
 # Space group R-3c (167), hexagonal axes, Na3V2(PO4)3; bond lengths V–O 1.98 and 2.04, P–O 1.52 and 1.54 Å.
 SPACE_GROUP = 167
@@ -23,6 +22,8 @@ FORMULA_UNITS = 2
 
 def nvp_cell() -> Atoms:
     """Primitive rhombohedral cell: 2 Na(1) + 6 Na(2) + 4 V + 6 P + 24 O, array `site` naming the sodium sites."""
+    from ase.spacegroup import crystal
+
     symbols, basis = zip(*SITES.values(), strict=True)
     atoms = crystal(
         symbols,

@@ -10,14 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import spglib
 from ase import Atoms
 from ase.data import covalent_radii
-from ase.io import read
-from ase.io.formats import filetype
 from ase.neighborlist import neighbor_list
-from monty.io import zopen
-from pymatgen.core import Structure
 
 from redoxmd.config.sections import Structures
 from redoxmd.errors import StructureError, reason_of
@@ -151,6 +146,11 @@ def full_cell(settings: Structures, supercell: Sequence[int]) -> Atoms:
 
 
 def _read(path: Path, ion: str) -> tuple[Atoms, list[str]]:
+    # Imported late: most stages take only the names of sites from here, and pymatgen takes half a second.
+    from ase.io.formats import filetype
+    from monty.io import zopen
+    from pymatgen.core import Structure
+
     if not path.exists():
         raise StructureError(f"structures.source: no file {path}; give nvp, a CIF or a POSCAR")
     if path.is_dir():
@@ -183,6 +183,9 @@ def _read(path: Path, ion: str) -> tuple[Atoms, list[str]]:
 
 def _read_ordered(path: Path) -> tuple[Atoms, list[str]]:
     """A file of a form that knows no occupancies, by ASE."""
+    from ase.io import read
+    from ase.io.formats import filetype
+
     if filetype(str(path)) == "vasp":
         _check_position_count(path)
     atoms = read(path)
@@ -193,6 +196,8 @@ def _read_ordered(path: Path) -> tuple[Atoms, list[str]]:
 
 def _check_position_count(path: Path) -> None:
     """A POSCAR may not go on with positions after as many as its counts say; velocities follow an empty line."""
+    from monty.io import zopen
+
     with zopen(path, "rt", encoding="utf-8", errors="replace") as stream:
         lines = str(stream.read()).splitlines()
     mode = next(n for n in range(6, len(lines)) if lines[n].strip()[:1] in set("dDcCkK"))
@@ -243,6 +248,8 @@ def _named(labels: list[str], settings: Structures, mobile: np.ndarray) -> list[
 
 
 def _by_symmetry(atoms: Atoms, mobile: np.ndarray, ion: str) -> list[str]:
+    import spglib
+
     cell = (np.asarray(atoms.cell), atoms.get_scaled_positions(), atoms.numbers)
     dataset = spglib.get_symmetry_dataset(cell, symprec=SYMMETRY_TOLERANCE_A)
     orbits = dataset.equivalent_atoms if dataset is not None else np.arange(len(atoms))

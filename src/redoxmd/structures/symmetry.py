@@ -10,7 +10,6 @@ from itertools import product
 import numpy as np
 import spglib
 from ase import Atoms
-from scipy.optimize import linear_sum_assignment
 
 from redoxmd.config.sections import Structures
 from redoxmd.errors import StructureError
@@ -155,6 +154,9 @@ def ordering_class(frame: Atoms, settings: Structures) -> str | None:
     repeats = _repeats(frame, source)
     if repeats is None:
         return None
+    # Imported late: it takes half a second, and few stages come here.
+    from scipy.optimize import linear_sum_assignment
+
     full = source.atoms.repeat(repeats)
     mobile = full.arrays["site"] != FRAMEWORK
     ions = frame.numbers == full.numbers[mobile][0]
