@@ -55,6 +55,6 @@ class PointPool:
             parts.append(self.sizes[0] + rng.integers(0, self.sizes[1], near))
         return np.concatenate(parts)
 
-    def pairs(self, chosen: np.ndarray, reach_A: float) -> ProbePairs:
+    def pairs(self, chosen: np.ndarray, radius_A: float) -> ProbePairs:
         """Pairs of the chosen points with the atoms."""
-        return scattered_pairs(self.points_A[chosen], self.images, reach_A)
+        return scattered_pairs(self.points_A[chosen], self.images, radius_A)

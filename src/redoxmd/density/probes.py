@@ -14,18 +14,18 @@ from redoxmd.density.network import DensityNetwork, ProbeBlock
 
 
 class AtomImages:
-    """All periodic images of the atoms that a point inside the cell can have within `reach_A`.
+    """All periodic images of the atoms that a point inside the cell can have within `radius_A`.
 
     Args:
         positions_A: (n, 3), anywhere.
         cell_A: (3, 3), any shape.
-        reach_A: largest distance to be asked for.
+        radius_A: largest distance to be asked for.
     """
 
-    def __init__(self, positions_A: np.ndarray, cell_A: np.ndarray, reach_A: float) -> None:
+    def __init__(self, positions_A: np.ndarray, cell_A: np.ndarray, radius_A: float) -> None:
         inverse = np.linalg.inv(cell_A)
         # A point in the cell reaches this far along each axis, in fractions of it.
-        margin = reach_A * np.linalg.norm(inverse, axis=0)
+        margin = radius_A * np.linalg.norm(inverse, axis=0)
         fractional = positions_A @ inverse
         fractional -= np.floor(fractional)
         ranges = [np.arange(-np.ceil(m), np.ceil(m) + 1) for m in margin]
@@ -72,10 +72,10 @@ class ProbePairs:
     vectors_A: Tensor
 
 
-def scattered_pairs(points_A: np.ndarray, images: AtomImages, reach_A: float) -> ProbePairs:
+def scattered_pairs(points_A: np.ndarray, images: AtomImages, radius_A: float) -> ProbePairs:
     """Pairs of points anywhere."""
     points = images.wrapped(points_A)
-    probe, image = images.pairs(points, reach_A)
+    probe, image = images.pairs(points, radius_A)
     vectors = torch.from_numpy(images.positions_A[image] - points[probe])
     return ProbePairs(len(points), torch.from_numpy(probe), torch.from_numpy(images.atom[image]), vectors)
 

@@ -22,7 +22,7 @@ COLUMNS = 3
 HEIGHTS = (1.2, 0.6)
 REASON_WIDTH = 34
 MOVED_A = 1.5
-REACH_A = 5.5
+RADIUS_A = 5.5
 # An image this far below the first one is no scatter of a relaxation that has converged.
 LOWER_EV = 0.005
 
@@ -165,7 +165,7 @@ def _structures(figure: Figure, place: Axes, images: Sequence[Atoms], barrier: p
             highlight=moving,
             colour_by_atom=colours,
             view=view,
-            reach_A=REACH_A,
+            radius_A=RADIUS_A,
             trails={ion: way[: image + 1, ion] for ion in moving},
         )
         axis.set_title(word, fontsize=settings.font_pt - 1)

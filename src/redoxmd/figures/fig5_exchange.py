@@ -18,7 +18,7 @@ from redoxmd.figures.style import colour_of, in_style, label, legend, new_figure
 HEIGHTS = (1.7, 1.0)
 REASON_WIDTH = 80
 # Both sites of an exchange, their polyhedra and those next to them.
-REACH_A = 6.0
+RADIUS_A = 6.0
 WORDS = {
     "exchange": "exchange",
     "pair": "two neighbouring jumps (no exchange in any trajectory)",
@@ -74,7 +74,7 @@ def _pictures(panels: list[Axes], event: Event, moments: dict[int, str], setting
             colour_by_atom=colours,
             arrows=arrows if frame == event.before else (),
             view=view,
-            reach_A=REACH_A,
+            radius_A=RADIUS_A,
             trails={ion: event.positions_A[way, ion] for ion in colours} if frame > event.before else None,
         )
         if number == 0:

@@ -114,7 +114,7 @@ def draw_structure(
     colour_by_atom: Mapping[int, str] | None = None,
     arrows: Sequence[Arrow] = (),
     view: View | None = None,
-    reach_A: float | None = None,
+    radius_A: float | None = None,
     trails: Mapping[int, np.ndarray] | None = None,
     images_of_A: np.ndarray | None = None,
 ) -> None:
@@ -130,8 +130,8 @@ def draw_structure(
         colour_by_atom: colour by index.
         arrows: paths, start and end in Å.
         view: the one that shows the arrows best unless given.
-        reach_A: only what is this near to the middle of the view, in all images, without the outline of the cell, and
-            with pale polyhedra around framework atoms that have four or six neighbours there.
+        radius_A: draw only atoms this near to the middle of the view, in all images, without the outline of the cell,
+            and pale polyhedra around framework atoms that have four or six neighbours there.
         trails: by index the way (F, 3) of an atom in Å, continuous, drawn in its colour.
         images_of_A: (n, 3) positions whose periodic images in the view are followed from picture to picture, where
             `positions_A` are those of another time, unwrapped; the positions themselves unless given.
@@ -147,13 +147,13 @@ def draw_structure(
     chosen_A = np.asarray(positions_A if images_of_A is None else images_of_A, dtype=float)
     places = np.asarray(positions_A, dtype=float) + nearest_images(chosen_A, cell, view.centre_A) - chosen_A
     atom, shown = np.arange(len(numbers)), places
-    if reach_A is None:
+    if radius_A is None:
         _outline(axis, cell, view)
     else:
-        atom, shown = _around(places, cell, view.centre_A, reach_A)
+        atom, shown = _around(places, cell, view.centre_A, radius_A)
     seen = view.project(shown)
     bonded = _bonds(axis, numbers[atom], seen)
-    if reach_A is not None:
+    if radius_A is not None:
         _polyhedra(axis, numbers[atom], seen, bonded)
     # Of an atom with an outline only the image in the middle has it, and its colour.
     outlined = np.isin(atom, np.asarray(highlight, dtype=int))
@@ -168,16 +168,16 @@ def draw_structure(
     for index, way in (trails or {}).items():
         _trail(axis, np.asarray(way, dtype=float), cell, view, colours.get(index, "black"))
     _atoms(axis, seen[front], [look for look, lifted in zip(looks, front, strict=True) if lifted], None)
-    _limits(axis, cell, view, reach_A)
+    _limits(axis, cell, view, radius_A)
 
 
 def _around(
-    places_A: np.ndarray, cell: np.ndarray, centre_A: np.ndarray, reach_A: float
+    places_A: np.ndarray, cell: np.ndarray, centre_A: np.ndarray, radius_A: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Atoms (m,) by index and places (m, 3) of all images within a distance of the centre."""
     shifts = [np.zeros(3), *(np.array(shift) for shift in product((-1.0, 0.0, 1.0), repeat=3) if any(shift))]
     images = np.concatenate([places_A + shift @ cell for shift in shifts])
-    near = np.linalg.norm(images - centre_A, axis=1) <= reach_A
+    near = np.linalg.norm(images - centre_A, axis=1) <= radius_A
     return np.tile(np.arange(len(places_A)), len(shifts))[near], images[near]
 
 
@@ -284,10 +284,10 @@ def _trail(axis: Axes, way_A: np.ndarray, cell: np.ndarray, view: View, colour: 
     axis.plot(seen[:, 0], seen[:, 1], color=colour, linewidth=0.8, alpha=0.8, zorder=25)
 
 
-def _limits(axis: Axes, cell: np.ndarray, view: View, reach_A: float | None) -> None:
+def _limits(axis: Axes, cell: np.ndarray, view: View, radius_A: float | None) -> None:
     corners = np.array(list(product((-0.5, 0.5), repeat=3))) @ cell @ view.axes.T
     low, high = corners.min(axis=0) - MARGIN_A, corners.max(axis=0) + MARGIN_A
-    if reach_A is not None:
-        low, high = np.full(2, -reach_A - MARGIN_A), np.full(2, reach_A + MARGIN_A)
+    if radius_A is not None:
+        low, high = np.full(2, -radius_A - MARGIN_A), np.full(2, radius_A + MARGIN_A)
     axis.set_xlim(low[0], high[0])
     axis.set_ylim(low[1], high[1])
