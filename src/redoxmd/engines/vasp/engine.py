@@ -141,10 +141,7 @@ class VaspEngine:
             before = cell.nearest_image(run.inputs.in_our_order(frame.atoms.positions), before)
             segment.results.append(result)
             segment.positions_A.append(before)
-        if len(segment.results) < steps:
-            raise LabelRefused(
-                LabelRefusal.UNFINISHED, f"{len(segment.results)} of {steps} steps in {run.calculation.path.name}"
-            )
+        _require_steps(run, len(segment.results), steps)
 
     def density(self) -> Density | None:
         """Valence density of the structure labelled last, from its CHGCAR.
@@ -220,10 +217,7 @@ class VaspEngine:
 
     def _judged(self, run: VaspRun, count: int, expected: list[Atoms]) -> list[Result]:
         results = [result for _, result in islice(self._frames(run, expected), count)]
-        if len(results) < count:
-            raise LabelRefused(
-                LabelRefusal.UNFINISHED, f"{len(results)} of {count} steps in {run.calculation.path.name}"
-            )
+        _require_steps(run, len(results), count)
         return results
 
     def _frames(self, run: VaspRun, expected: list[Atoms]) -> Any:
@@ -286,6 +280,11 @@ class VaspEngine:
         """Mark the run in a folder as one to start from."""
         for name in ("moments.json", "accepted"):
             write_json(folder / name, {"moments_muB": moments_muB})
+
+
+def _require_steps(run: VaspRun, found: int, wanted: int) -> None:
+    if found < wanted:
+        raise LabelRefused(LabelRefusal.UNFINISHED, f"{found} of {wanted} steps in {run.calculation.path.name}")
 
 
 def _same_atoms(frame: ReadFrame, inputs: Inputs) -> None:
