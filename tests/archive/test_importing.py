@@ -161,6 +161,17 @@ def test_a_tag_that_is_no_number_costs_its_file_only(archive, tmp_path):
     assert report.accepted == {"x2": 5}
 
 
+def test_memory_that_is_not_there_is_no_damaged_file(tmp_path, monkeypatch):
+    (tmp_path / "vasprun.xml").write_text(real("spin-relax", "vasprun.xml"))
+
+    def short_of_memory(path):
+        raise MemoryError("12 GiB")
+
+    monkeypatch.setattr("redoxmd.engines.vasp.vasprun.read_vasprun", short_of_memory)
+    with pytest.raises(MemoryError, match="12 GiB"):
+        import_archive([tmp_path / "vasprun.xml"], tmp_path / "data")
+
+
 def test_moments_find_their_steps_between_those_of_a_force_field(tmp_path):
     """A vasprun.xml has the steps that VASP's force field predicted, its OUTCAR has other tables of them."""
     text = real("spin-relax", "vasprun.xml")

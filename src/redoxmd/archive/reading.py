@@ -58,6 +58,9 @@ def _as_refusal(error: Exception, path: Path) -> LabelRefused:
     """What a reader did not foresee, as a refusal: a damaged file costs itself, never the import."""
     if isinstance(error, LabelRefused):
         return error
+    if isinstance(error, MemoryError):
+        # That says nothing about the file.
+        raise error
     reason = LabelRefusal.UNFINISHED if isinstance(error, EOFError) else LabelRefusal.CORRUPTED
     return LabelRefused(reason, f"{path}: {type(error).__name__}: {error}")
 
