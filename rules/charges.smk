@@ -84,7 +84,7 @@ rule redox:
     log:
         "results/{run}/logs/charges/redox.log",
     params:
-        code=code("redox", "charges", "structures/geometry.py"),
+        code=code("redox", "charges", "structures/geometry.py", "structures/periodic_cell.py"),
         charges=section("charges", without=["every_fs", "max_jumps", "spacing_A"]),
         structures=section("structures"),
         seed=CFG.seed,
