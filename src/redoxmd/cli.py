@@ -19,7 +19,7 @@ from redoxmd.runs.commands import add_commands as add_upkeep_commands
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; a RedoxmdError is printed without a traceback and gives exit status 1."""
+    """Run a command; a RedoxmdError, or a file that the system does not deliver, is one line and exit status 1."""
     for stream in (sys.stdout, sys.stderr):
         # A terminal that knows ASCII alone shows `?` for Å; it is no reason to stop.
         if isinstance(stream, io.TextIOWrapper):
@@ -36,6 +36,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     except RedoxmdError as error:
         print(f"redoxmd: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"redoxmd: {error.filename}: {error.strerror}; the file is kept, mend its access", file=sys.stderr)
         return 1
 
 

@@ -58,7 +58,9 @@ def test_a_file_without_times_takes_the_interval_or_warns(tmp_path, caplog):
     assert as_trajectory(path, 25.0).time_fs.tolist() == [0, 25, 50, 75, 100]
 
 
-@pytest.mark.parametrize("times", [(0.0, 50.0, 100.0), (0.0, 50.0, 40.0, 100.0, 150.0)])
+@pytest.mark.parametrize(
+    "times", [(0.0, 50.0, 100.0), (0.0, 50.0, 40.0, 100.0, 150.0), (0.0, 50.0, float("nan"), 150.0, 200.0)]
+)
 def test_times_that_are_incomplete_or_go_back_are_refused(tmp_path, times):
     with pytest.raises(DataError, match=r"t\.extxyz: time_fs is missing in a frame or does not increase"):
         as_trajectory(written(tmp_path / "t.extxyz", times), None)

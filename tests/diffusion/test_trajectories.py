@@ -101,6 +101,18 @@ class TestReplicas:
         assert row["ion_time_ps"] == pytest.approx(ion_time_fs / 1000) and row["replicas"] == 2
         assert row["D_msd_cm2_s"] == pytest.approx(long["D_msd_cm2_s"].item(), rel=0.1)
 
+    def test_a_replica_without_sites_leaves_d_between_sites(self, tmp_path):
+        """In a short one whose ions shake widely there are none."""
+        long = [analysed(tmp_path, of_length(2000, seed, replica=seed), name=str(seed)) for seed in (1, 2)]
+        short = analysed(tmp_path, trajectory_of(walk(0.0, 6, 40, 5, shake_A=1.2), replica=3), name="short")
+        assert short.attrs["no_sites"] and "n_site_jumps" not in short
+        without, beside = (tables_of(tmp_path, part)["diffusivities"].iloc[0] for part in (long, [short, *long]))
+        for name in ("n_site_jumps", "D_sites_cm2_s", "D_sites_error_cm2_s", "sites_ion_time_ps"):
+            assert without[name] == beside[name] > 0, name
+        assert beside["ion_time_ps"] > beside["sites_ion_time_ps"] == without["ion_time_ps"]
+        alone = tables_of(tmp_path, [short])["diffusivities"].iloc[0]
+        assert np.isnan(alone["D_sites_cm2_s"]) and np.isnan(alone["n_site_jumps"])
+
     def test_intervals_of_replicas_of_unequal_length_hold_the_truth(self):
         """D* of walkers of 800, 200 and 40 frames together, as often as stated within three deviations of a count."""
         D, seeds, inside = 2e-4, 100, 0
@@ -141,6 +153,16 @@ class TestRefused:
         path = walk(0.0, 4, 400, 0)
         path[200:, 0, 1] += 8.4
         assert analysed(tmp_path, trajectory_of(path))["n_jumps"].item() == 1
+
+    def test_a_time_that_is_no_number_and_a_cell_without_volume(self, tmp_path):
+        time = INTERVAL_FS * np.arange(400)
+        time[300] = np.nan
+        write_segment(tmp_path / "t.h5", trajectory_of(walk(0.1, 4, 400, 0), time_fs=time))
+        with pytest.raises(DataError, match=r"t\.h5: frames 299 and 300 are nan fs apart, others 50 fs"):
+            analyse_trajectory(read_trajectory(tmp_path / "t.h5"), VISITED, 1)
+        write_segment(tmp_path / "t.h5", trajectory_of(walk(0.1, 4, 400, 0), cell=np.diag([16.0, 16.0, 0.0])))
+        with pytest.raises(DataError, match=r"t\.h5: the cell has no volume"):
+            analyse_trajectory(read_trajectory(tmp_path / "t.h5"), VISITED, 1)
 
     @pytest.mark.parametrize("late", [25.0, 50.0, -60.0])
     def test_frames_at_unequal_intervals(self, tmp_path, late):

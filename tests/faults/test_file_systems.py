@@ -6,13 +6,14 @@ import os
 import shutil
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
 import xarray as xr
 
 from redoxmd.density.store import density_keys
-from redoxmd.errors import DensityRefused, Interrupted
+from redoxmd.errors import DataError, DensityRefused, Interrupted
 from redoxmd.files.frames import read_frames, write_frames
 from redoxmd.files.hdf5 import read_dataset, write_dataset
 from redoxmd.files.records import read_json
@@ -138,6 +139,15 @@ def test_a_file_that_another_process_has_locked_is_read(tmp_path, calm):
         with (tmp_path / name).open("r+b") as held:
             fcntl.flock(held, fcntl.LOCK_EX)
             read(tmp_path / name)
+
+
+def test_a_trajectory_that_is_open_in_a_viewer_is_not_called_damaged(tmp_path, calm):
+    """MDAnalysis holds its file open, with other locks than ours: HDF5 refuses the second opening without a number."""
+    test_production.make(tmp_path)
+    refused = pytest.raises(DataError, match=r"t\.h5: open elsewhere .*close it there, and keep the file")
+    with h5py.File(tmp_path / "t.h5", "r", locking=True), refused:
+        read_trajectory(tmp_path / "t.h5")
+    read_trajectory(tmp_path / "t.h5")
 
 
 def test_a_file_system_without_locks_is_named(stopped_with):

@@ -4,17 +4,20 @@ import os
 import re
 import subprocess
 import sys
+from itertools import pairwise
 
 import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
 from ase import Atoms
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from redoxmd.config.sections import Diffusion, Figures
 from redoxmd.diffusion.arrhenius import fits_by_method
 from redoxmd.diffusion.counting import count_interval, share_interval
 from redoxmd.diffusion.mechanism import Event, Move
+from redoxmd.diffusion.posterior import LineFit
 from redoxmd.figures import (
     calibration,
     fig3a_errors,
@@ -56,6 +59,7 @@ def diffusivities(xs=(2.0, 2.5, 3.0), kelvins=(800.0, 1000.0, 1200.0), still=3.0
                     "n_jumps": jumps,
                     "time_ps": 10.0,
                     "ion_time_ps": 60.0,
+                    "sites_ion_time_ps": 60.0,
                     "jumps_no_transport": "",
                     "sites_no_transport": "",
                     "D_jumps_cm2_s": D if jumps else 0.0,
@@ -76,8 +80,17 @@ def diffusivities(xs=(2.0, 2.5, 3.0), kelvins=(800.0, 1000.0, 1200.0), still=3.0
     return pd.DataFrame(rows, columns=columns)
 
 
+def msd_line(row):
+    exponent = 0.5 if row["msd_regime"] == "subdiffusive" else 1.0
+    variance = np.array([row["D_msd_error_cm2_s"] ** 2, 0.0, 0.0])
+    return LineFit(row["D_msd_cm2_s"], variance, exponent, 0.1, 100.0, 3e-8)
+
+
 def fits(table):
-    rows = [{"x": x, **fits_by_method(group, Diffusion())} for x, group in table.groupby("x")]
+    rows = [
+        {"x": x, **fits_by_method(group, [msd_line(row) for _, row in group.iterrows()], Diffusion())}
+        for x, group in table.groupby("x")
+    ]
     columns = list(rows[0]) if rows else list(fits(diffusivities((2.0,), (800.0,))).columns)
     return pd.DataFrame(rows, columns=columns)
 
@@ -408,6 +421,22 @@ def test_table_2_has_a_row_for_every_concentration():
     asymmetric = fits(diffusivities()).assign(Ea_low_eV=0.2, Ea_high_eV=0.5)
     (table,) = table2_activation.draw(asymmetric, STYLE).axes[0].tables
     assert table[1, 1].get_text().get_text() == "0.35 (0.20 to 0.50)"
+
+
+def test_table_2_names_what_fits_leave_out_within_the_picture():
+    without = ", ".join(f"{kelvin} K: subdiffusive" for kelvin in (600, 700, 800, 900))
+    figure = table2_activation.draw(
+        fits(diffusivities()).assign(left_out="", msd_fitted=True, msd_left_out=without), STYLE
+    )
+    FigureCanvasAgg(figure).draw()
+    (table,) = figure.axes[0].tables
+    cells = [cell.get_text() for (row, column), cell in table.get_celld().items() if column == 5 and row]
+    assert all(without in " ".join(text.get_text().split()) for text in cells)
+    for text in cells:
+        box = text.get_window_extent()
+        assert box.x1 <= figure.bbox.x1 and box.y0 >= figure.bbox.y0
+    boxes = sorted((text.get_window_extent() for text in cells), key=lambda box: box.y0)
+    assert all(above.y0 >= below.y1 for below, above in pairwise(boxes))
 
 
 def test_what_follows_the_peak_of_the_distinct_part_is_seen():

@@ -142,6 +142,18 @@ def test_units_that_are_not_the_smallest_are_told(check):
     assert holds(lines, "full cell: Na2Mn2O4, 1 × NaxMn2O4 (x up to 2)")
 
 
+RES = """TITL own
+CELL 1.0 2.9 2.9 4.6 90 90 90
+LATT -1
+SFAC Na Mn O
+Na 1 0 0 0.5 1.0
+Mn 2 0 0 0 0.5
+O 3 0.5 0.5 0 1.0
+O 3 0.5 0.5 0.5 1.0
+END
+"""
+
+
 def poscar(counts="1 1 2", more=()):
     positions = ["0 0 0.5", "0 0 0", "0.5 0.5 0", "0.5 0.5 0.5", *more]
     return "\n".join(["own", "1.0", "2.9 0 0", "0 2.9 0", "0 0 4.6", "Na Mn O", counts, "Direct", *positions]) + "\n"
@@ -165,7 +177,9 @@ def test_a_poscar_with_velocities_or_compressed_is_read(check):
         (poscar(counts="1 1 9"), "POSCAR", ["is not readable (", "correct the file"]),
         ("4\n\nNa 0 0 0\nMn 1.5 1.5 0\nO 1 0 1\nO 0 1 1\n", "cell.xyz", ["has no cell"]),
         (b"\x00\x01\x02\x03", "cell.cif", ["is not readable ("]),
-        (b"", "POSCAR", ["is not readable ("]),
+        (b"", "POSCAR", ["POSCAR has no line Direct or Cartesian before its positions"]),
+        (poscar().replace("Direct\n", ""), "POSCAR", ["POSCAR has no line Direct or Cartesian"]),
+        (RES, "cell.res", ["can hold partly occupied sites", "give a CIF"]),
         (
             NAMNO2.replace("Mn1 Mn 0 0 0 1", "Mn1 Mn 0 0 0.05 1\nMn2 Mn 0 0 0.1 1"),
             "cell.cif",
@@ -177,7 +191,7 @@ def test_a_poscar_with_velocities_or_compressed_is_read(check):
             ["Na1 (atom 0) and O2 (atom 3)", "0.41 Å"],
         ),
     ],
-    ids=["counts", "vacant", "short", "xyz", "binary", "empty", "twice", "overlap"],
+    ids=["counts", "vacant", "short", "xyz", "binary", "empty", "without mode", "occupancies", "twice", "overlap"],
 )
 def test_files_that_are_no_crystal_are_refused_with_a_reason(check, content, file, words):
     status, lines = check(content, file)

@@ -153,3 +153,10 @@ def test_a_vasp_job_asks_for_its_ranks(tmp_path):
         "runtime": "1440",
     }
     assert wanted.items() <= resources.items()
+
+
+def test_the_recipe_for_gpus_with_types_names_every_rule_that_asks_for_one():
+    text = (ROOT / "docs/clusters.md").read_text(encoding="utf-8")
+    resources = yaml.safe_load((ROOT / "config/resources.yaml").read_text(encoding="utf-8"))
+    named = set(re.findall(r"^  (\w+): \{gpu_model:", text, re.MULTILINE))
+    assert named == {rule for rule, asked in resources.items() if asked["gpu"]}

@@ -106,6 +106,15 @@ def test_jobs_of_a_run_whose_name_begins_alike_are_left_alone(killed, monkeypatc
     assert set(find_leftovers("a_2", killed).slurm) == {"79"}
 
 
+def test_a_comment_that_fits_two_runs_is_decided_by_what_the_job_makes(killed, monkeypatch, tmp_path):
+    """`a_0` may be generation 0 of run a, or run a_0."""
+    queue_of(monkeypatch, tmp_path / "site", [f"91|{killed}|rule_select_wildcards_a_0"])
+    (killed / "results/a_0").mkdir()
+    marker(killed, "results/a/select/gen0.json", job="91")
+    assert set(find_leftovers("a", killed).slurm) == {"91"}
+    assert find_leftovers("a_0", killed).slurm == {}
+
+
 def test_without_squeue_jobs_that_were_handed_in_stop_the_mending(killed, monkeypatch):
     monkeypatch.setenv("PATH", "")
     with pytest.raises(SchedulerSilent, match=r"no squeue on this machine.*jobs 77 of run a.*--jobs-gone"):

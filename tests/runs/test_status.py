@@ -223,3 +223,12 @@ def test_a_run_whose_cell_may_be_empty_ends_with_its_numbers(tmp_path, monkeypat
     assert "D at x = 0, 300 K: no value (no ions or no time)" in text
     assert "Ea at x = 0: not fitted: 0 of 1 temperatures" in text
     assert "energy MAE nan meV/atom" in text and "inf candidates/ps" in text
+
+
+def test_a_file_that_the_system_does_not_deliver_is_one_line(tmp_path, monkeypatch, capsys):
+    """A folder in its place, for permissions do not hold for root."""
+    (tmp_path / "results/r/summary.json").mkdir(parents=True)
+    (tmp_path / "r.yaml").write_text("run: r\n")
+    monkeypatch.chdir(tmp_path)
+    assert main(["status", "r.yaml"]) == 1
+    assert capsys.readouterr().err.startswith("redoxmd: results/r/summary.json: Is a directory")

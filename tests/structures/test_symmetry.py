@@ -125,6 +125,30 @@ class TestRecognition:
         for permutation in site_symmetry(NVP, (1, 1, 1)).permutations:
             assert ordering_class(occupied_cell(permutation[taken]), NVP) == ordering_class(atoms, NVP)
 
+    @pytest.mark.parametrize("name", ["x2.000_random2_1x1x1", "x1.000_preferred0_1x1x1", "x2.000_random1_2x1x1"])
+    def test_of_the_same_crystal_in_other_cells(self, name, tmp_path):
+        """Repeated, or with the equivalent axes of the rhombohedral cell in another order; pymatgen: one crystal."""
+        atoms = made(name)
+        copies = [atoms.repeat(cells) for cells in ((2, 1, 1), (1, 1, 3), (2, 2, 1))]
+        for axes in ([1, 2, 0], [2, 0, 1]):
+            turned = atoms.copy()
+            turned.set_cell(np.asarray(atoms.cell)[axes])
+            copies.append(turned)
+        write_frames(tmp_path / "frames.extxyz", [atoms, *copies])
+        first, *others = read_frames(tmp_path / "frames.extxyz")
+        matcher = StructureMatcher(scale=False, stol=0.05, ltol=0.01, angle_tol=0.5)
+        crystal = AseAtomsAdaptor.get_structure(first)
+        assert all(matcher.fit(crystal, AseAtomsAdaptor.get_structure(other)) for other in others)
+        assert {ordering_class(other, NVP) for other in others} == {ordering_class(first, NVP)}
+
+    def test_of_other_crystals_in_the_same_supercells(self):
+        names = [f"x2.000_random{seed}_{cells}" for seed in range(3) for cells in ("2x1x1", "1x2x1", "1x1x2")]
+        matcher = StructureMatcher(scale=False, stol=0.05, ltol=0.01, angle_tol=0.5)
+        crystals = [AseAtomsAdaptor.get_structure(made(name)) for name in names]
+        keys = [ordering_class(made(name), NVP) for name in names]
+        for (one, a), (other, b) in combinations(list(zip(crystals, keys, strict=True)), 2):
+            assert matcher.fit(one, other) == (a == b)
+
     def test_two_ions_in_one_place_take_two_sites(self):
         atoms = occupied_cell([0, 1, 4, 5])
         ions = np.flatnonzero(atoms.symbols == "Na")

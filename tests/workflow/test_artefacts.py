@@ -13,6 +13,7 @@ import shlex
 import h5py
 import numpy as np
 import pytest
+from scipy.optimize import linear_sum_assignment
 
 pytestmark = pytest.mark.workflow
 
@@ -96,6 +97,14 @@ def twins(one, other, tolerance_A):
         len(one[pair]) == len(other[pair]) and np.abs(one[pair] - other[pair]).max(initial=0) <= tolerance_A
         for pair in one
     )
+
+
+def same_place(one, other):
+    """Whether two frames have the same atoms at the same places of the same cell, up to lattice vectors."""
+    if list(one.species) != list(other.species) or np.abs(one.cell - other.cell).max() > 1e-6:
+        return False
+    apart = (one.pos - other.pos) @ np.linalg.inv(one.cell)
+    return np.abs((apart - np.round(apart)) @ one.cell).max() < 1e-4
 
 
 @pytest.fixture(scope="module")
@@ -388,6 +397,7 @@ class TestSelect:
             kept = [self.key(frame) for frame in selected]
             assert not any(twins(shape[a], shape[b], 1e-6) for a, b in itertools.combinations(kept, 2))
             known = frames(results / f"train/gen{gen}/dataset.extxyz")
+            assert not any(same_place(a, b) for a in selected for b in known)
             for row in refused:
                 own = (row["structure"], int(float(row["step"])))
                 others = [value for key, value in shape.items() if key != own]
@@ -416,6 +426,107 @@ class TestSelect:
             while len(order) < len(selected):
                 order.append(int(apart[:, order].min(axis=1).argmax()))
             assert [self.key(frame) for frame in selected] == [self.key(pool[k]) for k in order], f"generation {gen}"
+
+
+class TestOrderings:
+    """Which configurations and candidates start in symmetry copies of one ordering: pymatgen on ideal positions."""
+
+    @pytest.fixture(scope="class")
+    def ideal(self, results):
+        """The structure, in pymatgen's form, of a frame whose ions are put back to their sites."""
+        from pymatgen.core import Lattice, Structure
+
+        starts = {path.stem: frames(path)[0] for path in (results / "structures").glob("*.extxyz")}
+        found = []
+        for name, start in starts.items():
+            for place in (start.pos @ np.linalg.inv(start.cell))[start.species == "Na"] if "1x1x1" in name else ():
+                if all(np.abs((place - site + 0.5) % 1 - 0.5).max() > 1e-3 for site in found):
+                    found.append(place)
+        assert len(found) == 8
+
+        orderings = {}
+
+        def made(frame, structure):
+            start, repeats = starts[structure], np.array([int(k) for k in structure.rsplit("_", 1)[1].split("x")])
+            cells = itertools.product(*map(range, repeats))
+            sites = np.concatenate([(np.array(found) + cell) / repeats for cell in cells])
+            fraction, before = (one.pos @ np.linalg.inv(one.cell) for one in (frame, start))
+            fixed = start.species != "Na"
+            assert (frame.species == start.species).all()
+            moved = (fraction - before + 0.5) % 1 - 0.5
+            away = fraction[~fixed][:, None] - moved[fixed].mean(axis=0) - sites
+            apart = np.linalg.norm(((away + 0.5) % 1 - 0.5) @ frame.cell, axis=2)
+            taken = linear_sum_assignment(apart**2)[1]
+            places = np.concatenate([before[fixed], sites[np.sort(taken)]])
+            elements = [*start.species[fixed], *["Na"] * len(taken)]
+            return orderings.setdefault((structure, places.tobytes()), Structure(Lattice(start.cell), elements, places))
+
+        return made
+
+    @pytest.fixture(scope="class")
+    def first(self, results, ideal):
+        """Configuration → ordering of its first frame."""
+        found = {}
+        for path in [*results.glob("aimd/*/frames.extxyz"), *results.glob("label/gen*/g*.extxyz")]:
+            for frame in frames(path)[:1]:
+                label = path.with_suffix(".json")
+                structure = record(label)["structure"] if label.exists() else path.parent.name
+                found[frame.info["config_id"]] = ideal(frame, structure)
+        return found
+
+    @pytest.fixture(scope="class")
+    def same(self):
+        """Whether two of those structures are one crystal; each pair is compared once."""
+        from pymatgen.analysis.structure_matcher import StructureMatcher
+
+        matcher = StructureMatcher(scale=False, stol=0.05, ltol=0.01, angle_tol=0.5)
+        known = {}
+
+        def compare(one, other):
+            pair = tuple(sorted((id(one), id(other))))
+            if pair not in known:
+                alike = one.composition.reduced_formula == other.composition.reduced_formula
+                known[pair] = alike and (one is other or matcher.fit(one, other))
+            return known[pair]
+
+        return compare
+
+    def test_no_ordering_is_in_two_sets(self, results, decisions, first, same):
+        for gen in decisions:
+            sets = {
+                frame.info["config_id"]: frame.info["set"]
+                for frame in frames(results / f"train/gen{gen}/dataset.extxyz")
+            }
+            assert set(sets.values()) == {"train", "validation", "test"}
+            for one, other in itertools.combinations(sets, 2):
+                assert sets[one] == sets[other] or not same(first[one], first[other]), (one, other)
+
+    def test_no_reference_run_starts_in_the_ordering_of_another(self, results, first, same):
+        names = sorted(path.parent.name for path in results.glob("aimd/*/frames.extxyz"))
+        assert not any(same(first[one], first[other]) for one, other in itertools.combinations(names, 2))
+
+    def test_candidates_in_a_held_out_ordering_are_refused_and_no_others(self, results, decisions, first, ideal, same):
+        for gen in decisions:
+            held_out = {
+                frame.info["config_id"]: frame.info["set"]
+                for frame in frames(results / f"train/gen{gen}/dataset.extxyz")
+                if frame.info["set"] != "train"
+            }
+            refused = rows(results / f"select/gen{gen}/refused.csv")
+            reasons = {(row["structure"], int(float(row["step"]))): row["reason"] for row in refused}
+            for frame in (frame for run in explored(results, gen) for frame in run.candidates):
+                own = ideal(frame, frame.info["structure"])
+                copies = {held_out[name] for name in held_out if same(own, first[name])}
+                expected = f"{copies.pop()}_ordering" if copies else ""
+                reason = reasons.get((frame.info["structure"], int(frame.info["step"])), "")
+                assert (reason if reason in HELD_OUT else "") == expected, frame.info["structure"]
+
+    def test_a_generation_explores_other_structures_than_those_before_it(self, results, decisions):
+        seen = set()
+        for gen in decisions:
+            own = {run.structure for run in explored(results, gen)}
+            assert own and not own & seen
+            seen |= own
 
 
 class TestGate:

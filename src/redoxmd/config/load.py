@@ -129,6 +129,8 @@ def _explain(item: Any) -> str:
             return f"{key}.{message}" if key else message
         return f"{key}: {message}" if key else message
     given = item.get("input")
+    if given is None and kind in ("tuple_type", "dict_type", "model_type"):
+        return f"{key}: empty; give a value (config/defaults.yaml), or remove the key"
     if kind == "tuple_type":
         return f"{key}: should be a list, got {given!r}; give {_list_example(location, given)}"
     if kind in ("dict_type", "model_type"):

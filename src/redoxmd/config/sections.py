@@ -54,7 +54,7 @@ def common_kpoints(kpoints: Sequence[int], cells: Sequence[Sequence[int]]) -> tu
 class Section(BaseModel):
     """A part of the config: unknown keys are refused, values are fixed once read."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
 
 class Start(Section):

@@ -160,7 +160,7 @@ def _times_fs(path: Path, frames: Sequence[Atoms], frame_fs: float | None) -> np
             logger.warning("%s: frames without time_fs, taken as 1 fs apart; say what is true by --frame-fs", path)
         return np.arange(len(frames)) * (1.0 if frame_fs is None else frame_fs)
     time_fs = np.array(given)
-    if len(given) < len(frames) or (np.diff(time_fs) <= 0).any():
+    if len(given) < len(frames) or not np.isfinite(time_fs).all() or (np.diff(time_fs) <= 0).any():
         raise DataError(f"{path}: time_fs is missing in a frame or does not increase; mend it or leave it out of all")
     _refuse_other_interval(path, time_fs, frame_fs)
     return time_fs

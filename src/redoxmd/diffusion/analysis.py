@@ -26,7 +26,7 @@ from redoxmd.diffusion.jumps import (
     without_drift,
 )
 from redoxmd.diffusion.msd_analysis import TRACER, coefficients_of_replicas, mean_fit, msd_variables
-from redoxmd.diffusion.posterior import NAN, weighted_mean
+from redoxmd.diffusion.posterior import NAN, LineFit, weighted_mean
 from redoxmd.diffusion.site_analysis import site_variables
 from redoxmd.diffusion.site_tables import (
     SITE_SCALARS,
@@ -42,6 +42,7 @@ from redoxmd.files.trajectory import Trajectory
 from redoxmd.seeds import derive_rng
 from redoxmd.units import FS_PER_PS
 
+STATE = ["x", "temperature_K"]
 # Attributes that are columns of trajectories.csv.
 NOTES = (
     "structure",
@@ -146,7 +147,10 @@ def analyse_trajectory(
 def summarise(datasets: Sequence[xr.Dataset], settings: Diffusion) -> Summary:
     """Average over replicas, fit over temperatures; see `Summary`."""
     trajectories, diffusivities = averages(datasets, settings)
-    fits = [{"x": x, **fits_by_method(group, settings)} for x, group in diffusivities.groupby("x")]
+    fits = [
+        {"x": x, **fits_by_method(group, [_line(datasets, *row) for row in group[STATE].to_numpy()], settings)}
+        for x, group in diffusivities.groupby("x")
+    ]
     return Summary(
         whole_counts(trajectories),
         whole_counts(diffusivities),
@@ -159,17 +163,22 @@ def summarise(datasets: Sequence[xr.Dataset], settings: Diffusion) -> Summary:
     )
 
 
+def _line(datasets: Sequence[xr.Dataset], x: float, temperature_K: float) -> LineFit:
+    """The fit of the MSD over the replicas of an x and T."""
+    return mean_fit([one for one in datasets if (one["x"], one["temperature_K"]) == (x, temperature_K)], TRACER)
+
+
 def averages(datasets: Sequence[xr.Dataset], settings: Diffusion) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Trajectories and D averaged over replicas, the first two tables of `Summary`."""
     trajectories = pd.DataFrame([_row(dataset) for dataset in datasets])
     absent = [name for name in SITE_SCALARS if name not in trajectories]
     trajectories = trajectories.assign(**dict.fromkeys(absent, np.nan))
     rows = []
-    for _, group in trajectories.groupby(["x", "temperature_K"]):
+    for _, group in trajectories.groupby(STATE):
         of_group = [datasets[number] for number in group.index]
         row = _average(group, settings) | _by_axis(of_group) | coefficients_of_replicas(of_group)
         rows.append(row | correlation_columns(mean_fit(of_group, TRACER), row, [jumps_of(one) for one in of_group]))
-    trajectories = trajectories.sort_values(["x", "temperature_K", "replica"]).reset_index(drop=True)
+    trajectories = trajectories.sort_values([*STATE, "replica"]).reset_index(drop=True)
     return trajectories, pd.DataFrame(rows)
 
 
@@ -183,8 +192,9 @@ def _row(dataset: xr.Dataset) -> dict[str, float | str]:
 def _average(group: pd.DataFrame, settings: Diffusion) -> dict[str, Any]:
     """Mean over replicas (the paper's final D) of what jumps give, weighted by ion-time: counts over exposure.
 
-    Trajectories without time take no part. The error is the larger of the scatter between replicas and what each
-    replica's own error allows; the limit, where there are too few jumps to fit, is that of all replicas together.
+    Trajectories without time take no part, and those without sites take none in jumps between sites. The error is the
+    larger of the scatter between replicas and what each replica's own error allows; the limit, where there are too few
+    jumps to fit, is that of all replicas together.
     """
     group = group.assign(ion_time_ps=group["n_ions"] * group["duration_ps"])
     row: dict[str, Any] = {"x": float(group["x"].iloc[0]), "temperature_K": float(group["temperature_K"].iloc[0])}
@@ -192,14 +202,16 @@ def _average(group: pd.DataFrame, settings: Diffusion) -> dict[str, Any]:
     row |= {
         "replicas": len(group),
         "n_jumps": int(group["n_jumps"].sum()),
-        "n_site_jumps": float(group["n_site_jumps"].sum(skipna=False)),
+        "n_site_jumps": float(group["n_site_jumps"].sum(min_count=1)),
         "time_ps": float(group["duration_ps"].sum()),
         "ion_time_ps": float(group["ion_time_ps"].sum()),
     }
-    for name, count in (("D_jumps", row["n_jumps"]), ("D_sites", row["n_site_jumps"])):
+    with_sites = group[group["n_site_jumps"].notna()]
+    row["sites_ion_time_ps"] = float(with_sites["ion_time_ps"].sum())
+    for name, count, part in (("D_jumps", row["n_jumps"], group), ("D_sites", row["n_site_jumps"], with_sites)):
         columns = (f"{name}_cm2_s", f"{name}_error_cm2_s", "ion_time_ps")
-        row[columns[0]], row[columns[1]] = weighted_mean(*(group[column].to_numpy(dtype=float) for column in columns))
-        row[f"{name}_limit_cm2_s"] = _limit(group, name, count, settings.min_jumps_to_fit)
+        row[columns[0]], row[columns[1]] = weighted_mean(*(part[column].to_numpy(dtype=float) for column in columns))
+        row[f"{name}_limit_cm2_s"] = _limit(part, name, count, settings.min_jumps_to_fit)
     return row
 
 

@@ -21,17 +21,21 @@ def refuse_unfit(trajectory: Trajectory) -> None:
     """Refuse frames from which jumps and displacements would be wrong.
 
     Raises:
-        DataError: a position is not finite, frames lie at unequal intervals, or positions are wrapped into the cell.
+        DataError: a position is not finite, frames lie at unequal intervals, the cell has no
+            volume, or positions are wrapped into the cell.
     """
     refuse_not_finite(trajectory)
     name = trajectory.source or str(trajectory.metadata.get("structure", "trajectory"))
     intervals = np.diff(trajectory.time_fs)
-    if len(intervals) and (intervals.min() <= 0 or np.ptp(intervals) > ROUNDING * intervals[0]):
-        odd = int(np.abs(intervals - np.median(intervals)).argmax())
+    # Written so that a time that is not a number is refused too.
+    if len(intervals) and not (intervals.min() > 0 and np.ptp(intervals) <= ROUNDING * intervals[0]):
+        odd = int(np.abs(intervals - np.nanmedian(intervals)).argmax())
         raise DataError(
-            f"{name}: frames {odd} and {odd + 1} are {intervals[odd]:g} fs apart, others {np.median(intervals):g} fs; "
-            "give frames at equal intervals, or each stretch of them by itself"
+            f"{name}: frames {odd} and {odd + 1} are {intervals[odd]:g} fs apart, others {np.nanmedian(intervals):g} "
+            "fs; give frames at equal intervals, or each stretch of them by itself"
         )
+    if not abs(np.linalg.det(trajectory.cell_A)) > 0:
+        raise DataError(f"{name}: the cell has no volume; write the file again with the three vectors of the cell")
     periodic = PeriodicCell(trajectory.cell_A)
     for first in range(0, len(intervals), BLOCK_FRAMES):
         moved = np.diff(trajectory.positions_A[first : first + BLOCK_FRAMES + 1], axis=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -10,23 +11,28 @@ from matplotlib.figure import Figure
 from redoxmd.config.sections import Figures
 from redoxmd.figures.style import in_style, new_figure, say
 
+# Letters in a line of remarks.
+REMARK_WIDTH = 34
+
 
 @in_style
 def draw(fits: pd.DataFrame, settings: Figures) -> Figure:
     """The table as a picture: activation energies from jumps, from jumps between sites and from the MSD.
 
     Args:
-        fits: x, Ea_eV, Ea_error_eV, log10_D0, log10_D0_error, fitted, reason, n_temperatures; the same with the
-            prefixes `sites_` and `msd_`; Ea_low_eV and Ea_high_eV (95 %) where a fit has them.
+        fits: x, Ea_eV, Ea_error_eV, log10_D0, log10_D0_error, fitted, reason, n_temperatures; left_out; the
+            same with the prefixes `sites_` and `msd_`; Ea_low_eV and Ea_high_eV (95 %) where a fit has them.
     """
-    figure, axes = new_figure(settings, height_ratio=0.1 + 0.05 * (len(fits) + 1), width=2.0)
+    cells = [_cells(row) for _, row in fits.iterrows()]
+    lines = [1, *(max(1, row[-1].count("\n") + 1) for row in cells)]
+    figure, axes = new_figure(settings, height_ratio=0.1 + 0.05 * sum(lines), width=2.0)
     axis = axes[0, 0]
     axis.axis("off")
     if fits.empty:
         say(axis, settings, "no trajectory yet")
         return figure
     table = axis.table(
-        [_cells(row) for _, row in fits.iterrows()],
+        cells,
         colLabels=["x", "Ea (eV), jumps", "log$_{10}$ D$_0$ (cm²/s)", "Ea (eV), sites", "Ea (eV), MSD", "remark"],
         colWidths=[0.06, 0.16, 0.13, 0.16, 0.16, 0.33],
         cellLoc="left",
@@ -36,6 +42,8 @@ def draw(fits: pd.DataFrame, settings: Figures) -> Figure:
     )
     table.auto_set_font_size(False)
     table.set_fontsize(settings.font_pt - 1)
+    for (number, _), cell in table.get_celld().items():
+        cell.set_height(cell.get_height() * lines[number])
     axis.set_title(
         "± 1 standard error; in brackets: 95 % interval; – : no fit", fontsize=settings.font_pt - 1, loc="left"
     )
@@ -45,8 +53,16 @@ def draw(fits: pd.DataFrame, settings: Figures) -> Figure:
 def _cells(row: pd.Series) -> list[str]:
     prefactor = f"{row['log10_D0']:.1f} ± {row['log10_D0_error']:.1f}".replace("-", "−") if row["fitted"] else "–"
     by_jumps, by_sites, by_msd = (_activation(row, prefix) for prefix in ("", "sites_", "msd_"))
-    remark = "" if row["fitted"] else str(row["reason"])
-    return [f"{row['x']:g}", by_jumps, prefactor, by_sites, by_msd, remark]
+    remark = "; ".join(part for part in (_remark(row, ""), _remark(row, "msd_")) if part)
+    return [f"{row['x']:g}", by_jumps, prefactor, by_sites, by_msd, textwrap.fill(remark, REMARK_WIDTH)]
+
+
+def _remark(row: pd.Series, prefix: str) -> str:
+    """Why there is no fit from jumps, and temperatures that a fit leaves out."""
+    if not row[f"{prefix}fitted"]:
+        return "" if prefix else str(row["reason"])
+    without = row.get(f"{prefix}left_out", "")
+    return f"{'MSD: ' if prefix else ''}without {without}" if isinstance(without, str) and without else ""
 
 
 def _activation(row: pd.Series, prefix: str) -> str:

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     import xarray as xr
 
 
+# What HDF5 says of a sound file that is open, in this process with other locks or in another for writing.
+IN_USE = ("file locking flag values don't match", "already open")
+
+
 class _Steady(io.FileIO):
     """A new file whose write never fails for HDF5.
 
@@ -98,6 +102,8 @@ def read_hdf5(path: str | Path, kind: str, remedy: str = "delete it and run agai
     except (OSError, KeyError, RuntimeError) as error:
         if system_errno(error) is not None:
             raise
+        if any(words in str(error) for words in IN_USE):
+            raise DataError(f"{path}: open elsewhere ({error}); close it there, and keep the file") from error
         raise DataError(f"{path}: not a readable {kind} ({error}); {remedy}") from error
 
 

@@ -83,12 +83,13 @@ def find_leftovers(run: str, root: Path = Path(), jobs_gone: bool = False) -> Le
     if alive is not None:
         raise DriverAlive(f"{results} is being driven by {alive}: nothing to recover; stop it first if it must go")
     prefix = f"results/{run}/"
-    incomplete = {marker: root / name for marker, name in _incomplete(root) if name.startswith(prefix)}
+    marked = dict(_incomplete(root))
+    incomplete = {marker: root / name for marker, name in marked.items() if name.startswith(prefix)}
     finished = _finished(run, root, incomplete)
     return Leftovers(
         results,
         [path for path in sorted(root.glob(".snakemake/locks/*.lock")) if _locks(path, prefix)],
-        {} if jobs_gone else _slurm_jobs(run, root, _job_ids(incomplete)),
+        {} if jobs_gone else _slurm_jobs(run, root, _owners(marked)),
         _orphans(run, root),
         {marker: output for marker, output in incomplete.items() if marker not in finished},
         finished,
@@ -149,18 +150,22 @@ def _finished(run: str, root: Path, incomplete: dict[Path, Path]) -> dict[Path, 
     }
 
 
-def _job_ids(markers: dict[Path, Path]) -> set[str]:
-    found = set()
-    for marker in markers:
+def _owners(marked: dict[Path, str]) -> dict[str, str]:
+    """Slurm job → run, as Snakemake noted which output each job makes."""
+    found = {}
+    for marker, name in marked.items():
         try:
-            found.add(str(json.loads(marker.read_text()).get("external_jobid")).split("_")[0])
+            job = json.loads(marker.read_text()).get("external_jobid")
         except ValueError:
             continue
-    return found - {"None"}
+        top, run, *_ = [*Path(name).parts, ""]
+        if job is not None and top == "results":
+            found[str(job).split("_")[0]] = run
+    return found
 
 
-def _slurm_jobs(run: str, root: Path, ids: set[str]) -> dict[str, str]:
-    """Jobs of this folder and run in Slurm's queue, by their comment or by Snakemake's markers.
+def _slurm_jobs(run: str, root: Path, owners: dict[str, str]) -> dict[str, str]:
+    """Jobs of this folder and run in Slurm's queue, by Snakemake's markers or else by their comment.
 
     Raises:
         SchedulerSilent: jobs of the run were handed to Slurm, and it cannot be asked whether they are still there.
@@ -173,9 +178,10 @@ def _slurm_jobs(run: str, root: Path, ids: set[str]) -> dict[str, str]:
         queue, silence = None, "there is no squeue on this machine"
     except subprocess.TimeoutExpired:
         queue, silence = None, "squeue does not answer within 120 s"
+    ids = sorted(job for job, owner in owners.items() if owner == run)
     if silence and ids:
         raise SchedulerSilent(
-            f"Slurm does not tell which jobs are left ({silence}), and jobs {', '.join(sorted(ids))} of run {run} may "
+            f"Slurm does not tell which jobs are left ({silence}), and jobs {', '.join(ids)} of run {run} may "
             "still write. Nothing was mended: try again where and when squeue works, or, if you know that none of "
             "them is left (results moved to another machine), with --jobs-gone"
         )
@@ -183,9 +189,8 @@ def _slurm_jobs(run: str, root: Path, ids: set[str]) -> dict[str, str]:
     found = {}
     for line in queue.stdout.splitlines() if queue else []:
         name, folder, comment = line.split("|", 2)
-        owner = _run_of(comment, runs)
-        ours = owner == run or (owner is None and name.split("_")[0] in ids)
-        if ours and os.path.realpath(folder) == os.path.realpath(root):
+        owner = owners.get(name.split("_")[0]) or _run_of(comment, runs)
+        if owner == run and os.path.realpath(folder) == os.path.realpath(root):
             found[name] = comment
     return found
 

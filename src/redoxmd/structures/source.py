@@ -22,6 +22,8 @@ FRAMEWORK = "-"
 SYMMETRY_TOLERANCE_A = 0.01
 # Keys without a default that holds for any material.
 OF_THE_MATERIAL = ("mobile_ion", "redox_element", "formula_units", "preferred_site", "moments_muB", "moments_x")
+# Forms, by ASE's names, in which a site may be partly occupied.
+WITH_OCCUPANCIES = ("proteindatabank", "res", "castep-cell")
 # Of the sum of covalent radii: the default of explore.min_distance_fraction, where an MD ends.
 CONTACT_FRACTION = 0.6
 
@@ -182,13 +184,22 @@ def _read(path: Path, ion: str) -> tuple[Atoms, list[str]]:
 
 
 def _read_ordered(path: Path) -> tuple[Atoms, list[str]]:
-    """A file of a form that knows no occupancies, by ASE."""
+    """A file of another form than CIF, by ASE.
+
+    Raises:
+        StructureError: it has no cell, too many positions, or occupancies, which ASE reads only to drop them.
+    """
     from ase.io import read
     from ase.io.formats import filetype
 
-    if filetype(str(path)) == "vasp":
+    form = filetype(str(path))
+    if form == "vasp":
         _check_position_count(path)
     atoms = read(path)
+    if form in WITH_OCCUPANCIES or "occupancy" in {*atoms.info, *atoms.arrays}:
+        raise StructureError(
+            f"structures.source: {path} can hold partly occupied sites, which are read from a CIF only; give a CIF"
+        )
     if atoms.cell.rank < 3:
         raise StructureError(f"structures.source: {path} has no cell; give a CIF or a POSCAR")
     return _plain(atoms), list(atoms.get_chemical_symbols())
@@ -200,7 +211,11 @@ def _check_position_count(path: Path) -> None:
 
     with zopen(path, "rt", encoding="utf-8", errors="replace") as stream:
         lines = str(stream.read()).splitlines()
-    mode = next(n for n in range(6, len(lines)) if lines[n].strip()[:1] in set("dDcCkK"))
+    mode = next((n for n in range(6, len(lines)) if lines[n].strip()[:1] in set("dDcCkK")), None)
+    if mode is None:
+        raise StructureError(
+            f"structures.source: {path} has no line Direct or Cartesian before its positions; correct the file"
+        )
     selective = lines[mode - 1].strip()[:1].lower() == "s"
     before = mode - 2 if selective else mode - 1
     count = sum(int(word) for word in lines[before].split() if word.isdigit())

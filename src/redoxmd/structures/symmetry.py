@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
-from itertools import product
+from itertools import permutations, product
 
 import numpy as np
 import spglib
@@ -40,18 +40,7 @@ class SiteSymmetry:
     """
 
     def __init__(self, source: SourceCell, supercell: Sequence[int]) -> None:
-        repeats = np.asarray(supercell)
-        cells = np.array(list(product(*map(range, repeats))))
-        moves = []
-        for rotation, images, shifts in _site_operations(source):
-            scaled = rotation * repeats / repeats[:, None]
-            if np.any(np.abs(scaled - np.round(scaled)) > 1e-9):
-                continue
-            # Site i of cell m goes to site images[i] of cell R m + shifts[i] + t, for every lattice translation t.
-            turned = cells @ rotation.T
-            there = (turned[None, :, None] + shifts[None, None] + cells[:, None, None]) % repeats
-            place = (there[..., 0] * repeats[1] + there[..., 1]) * repeats[2] + there[..., 2]
-            moves.append((place * len(images) + images).reshape(len(cells), -1))
+        moves = list(_site_moves(source, supercell, supercell))
         self.permutations = np.unique(np.concatenate(moves), axis=0)
         self._inverse = np.argsort(self.permutations, axis=1)
 
@@ -65,6 +54,25 @@ class SiteSymmetry:
         filled = np.zeros(self.n_sites, dtype=bool)
         filled[np.asarray(occupied, dtype=int)] = True
         return min(row.tobytes() for row in np.packbits(filled[self._inverse], axis=1)).hex()
+
+
+def _site_moves(source: SourceCell, supercell: Sequence[int], target: Sequence[int]) -> Iterator[np.ndarray]:
+    """Sites (t, s) of the target supercell that the sites of a supercell go to, for its t lattice translations.
+
+    One array for each symmetry operation that turns the one supercell into the other.
+    """
+    repeats, there = np.asarray(supercell), np.asarray(target)
+    cells = np.array(list(product(*map(range, repeats))))
+    shifted = np.array(list(product(*map(range, there))))
+    for rotation, images, shifts in _site_operations(source):
+        scaled = rotation * repeats / there[:, None]
+        if np.any(np.abs(scaled - np.round(scaled)) > 1e-9):
+            continue
+        # Site i of cell m goes to site images[i] of cell R m + shifts[i] + t, for every lattice translation t.
+        turned = cells @ rotation.T
+        cell = (turned[None, :, None] + shifts[None, None] + shifted[:, None, None]) % there
+        place = (cell[..., 0] * there[1] + cell[..., 1]) * there[2] + cell[..., 2]
+        yield (place * len(images) + images).reshape(len(shifted), -1)
 
 
 def _site_operations(source: SourceCell) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
@@ -170,7 +178,32 @@ def ordering_class(frame: Atoms, settings: Structures) -> str | None:
     placed = frame.get_scaled_positions(wrap=False)[ions] - origin
     distances_A = PeriodicCell(cell_A).distances_A(placed @ cell_A, ideal[mobile] @ cell_A)
     _, occupied = linear_sum_assignment(distances_A**2)
-    return f"{'x'.join(map(str, repeats))}:{site_symmetry(settings, repeats).key(occupied)}"
+    supercell, occupied = _standard_supercell(source, *_smallest_repeat(repeats, occupied, mobile.sum()))
+    return f"{'x'.join(map(str, supercell))}:{site_symmetry(settings, supercell).key(occupied)}"
+
+
+def _smallest_repeat(
+    supercell: tuple[int, ...], occupied: np.ndarray, n_sites: int
+) -> tuple[tuple[int, ...], np.ndarray]:
+    """The supercell cut along each axis to the shortest length after which the ordering repeats; its occupied sites."""
+    filled = np.zeros(n_sites, dtype=bool)
+    filled[occupied] = True
+    filled = filled.reshape(*supercell, -1)
+    for axis, length in enumerate(supercell):
+        period = next(n for n in range(1, length + 1) if np.array_equal(filled, np.roll(filled, n, axis)))
+        filled = filled.take(range(period), axis)
+    return filled.shape[:3], np.flatnonzero(filled)
+
+
+def _standard_supercell(
+    source: SourceCell, supercell: tuple[int, ...], occupied: np.ndarray
+) -> tuple[tuple[int, ...], np.ndarray]:
+    """Of the supercells that differ by the order of equivalent axes the one that is longest along the first."""
+    for target in sorted(set(permutations(supercell)), reverse=True):
+        move = next(_site_moves(source, supercell, target), None)
+        if move is not None:
+            return target, move[0][occupied]
+    raise AssertionError("the identity turns a supercell into itself")
 
 
 def _repeats(frame: Atoms, source: SourceCell) -> tuple[int, int, int] | None:

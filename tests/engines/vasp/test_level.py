@@ -1,6 +1,9 @@
 """Levels of theory through the files: what keeps two calculations apart, and what does not."""
 
+import re
+
 import pytest
+from ase.io import read
 from pymatgen.io.vasp import Vasprun
 
 from redoxmd.archive.importing import import_archive
@@ -68,10 +71,28 @@ class TestHubbard:
         text = vasprun("5.4.4", 4.2).replace("<c>O </c>", "<c>V </c>")
         assert read_vasprun(put("mixed", text)).level.hubbard == {"V": ("d of some of its types", 4.2)}
 
+    @pytest.mark.parametrize("version", VERSIONS)
+    def test_lists_that_an_incar_leaves_out_have_their_default(self, version, put, tmp_path):
+        """LDAUJ = 0 and LDAUL = 2 for every species; <parameters> has both for the first one."""
+        put("in_full", vasprun(version, 4.2))
+        head, end, rest = vasprun(version, 4.2, shift=0.01).partition(" </incar>")
+        left_out = [line for line in head.splitlines(keepends=True) if 'name="LDAUJ"' not in line]
+        path = put("without_j", "".join(left_out) + end + rest)
+        assert "LDAUJ" not in Vasprun(path, parse_dos=False, parse_eigen=False, parse_potcar_file=False).incar
+        assert imported(tmp_path) == (["in_full", "without_j"], {})
+        on_all = [line for line in left_out if 'name="LDAUL"' not in line]
+        rest = rest.replace('name="LDAUL">    -1', 'name="LDAUL">     2')
+        assert read_vasprun(put("u_alone", "".join(on_all) + end + rest)).level.hubbard == {"V": ("d", 4.2)}
+
+    def test_lists_longer_than_the_species_are_read_to_the_last_species(self, put):
+        head, end, rest = vasprun("5.4.4", 4.2).partition(" </incar>")
+        longer = re.sub(r'(name="LDAU[LUJ]">[^<]*)</v>', r"\1     0</v>", head)
+        assert read_vasprun(put("longer", longer + end + rest)).level.hubbard == {"V": ("d", 4.2)}
+
     def test_the_first_species_alone_is_not_taken_for_all(self, put):
         text = vasprun("5.4.4", 4.2)
         start, end = text.index('  <v type="int" name="LDAUTYPE">'), text.index(" </incar>")
-        with pytest.raises(LabelRefused, match=r"corrupted.*of 1, 1 and 1 species for 3"):
+        with pytest.raises(LabelRefused, match=r"corrupted.*1 in LDAUL, 1 in LDAUU, 1 in LDAUJ for 3 species"):
             read_vasprun(put("cut", text[:start] + text[end:]))
 
 
@@ -122,8 +143,34 @@ class TestTags:
         put("md", vasprun("6.3.2", shift=0.01, incar=md | {"ML_LMLFF": True, "ISYM": 0}))
         put("explicit", vasprun("5.4.4", shift=0.02, incar={"EFIELD": 0.0, "AGGAC": 1.0, "SAXIS": [0.0, 0.0, 1.0]}))
         put("old", vasprun("5.2.2", shift=0.03))
+        nuclei = {"LEFG": True, "QUAD_EFG": [104.1, -52.0, -25.6], "LHYPERFINE": True, "NGYROMAG": [11.3, 11.2, -5.8]}
+        put("read_out", vasprun("6.3.2", shift=0.04, incar=nuclei | {"LKPROJ": True}))
         accepted, refused = imported(tmp_path)
-        assert (accepted, refused) == (["explicit", "md", "old", "static"], {})
+        assert (accepted, refused) == (["explicit", "md", "old", "read_out", "static"], {})
+
+    def test_a_list_of_gamma_alone_is_a_grid(self, put, tmp_path):
+        grid = vasprun("6.3.2").replace("       2        2        2 ", "       6        6        6 ")
+        start, end = grid.index("  <generation"), grid.index(" </kpoints>")
+        points = "".join(
+            f'  <varray name="{name}" >\n   <v>{"".join(f"{x:16.8f}" for x in row)} </v>\n  </varray>\n'
+            for name, row in (("kpointlist", (0.0, 0.0, 0.0)), ("weights", (1.0,)))
+        )
+        put("a_grid", grid)
+        alone = vasprun("6.3.2", shift=0.01)
+        path = put("gamma", alone[:start] + points + alone[end:])
+        assert Vasprun(path, parse_dos=False, parse_eigen=False, parse_potcar_file=False).actual_kpoints == [(0, 0, 0)]
+        refused = imported(tmp_path)[1]
+        assert refused["gamma"] == ("wrong_settings", "k-points that reach 6 against 36 Å")
+
+    def test_a_list_of_gamma_alone_in_an_outcar(self, tmp_path):
+        from tests.archive.made import real
+
+        head, units, rest = real("converged", "OUTCAR").partition("k-points in units of 2pi/SCALE and weight:")
+        head = re.sub(r"NKPTS = +\d+", "NKPTS =      1", head)
+        (tmp_path / "OUTCAR").write_text(f"{head}{units} Γ\n   0.00000000  0.00000000  0.00000000       1.000\n{rest}")
+        level = read_outcar(tmp_path / "OUTCAR").level
+        cell = read(tmp_path / "OUTCAR", index=0, format="vasp-out").cell
+        assert level.kpoint_reach_A == pytest.approx(cell.lengths().min(), abs=1e-6)
 
     def test_shares_reported_with_exact_exchange_are_no_tags(self, put):
         text = vasprun("5.4.4", incar={"LHFCALC": True, "AEXX": 0.25, "AGGAC": 0.5})

@@ -21,6 +21,7 @@ TITLE_NAMES = {"PAW_PBE": "PBE", "PAW_GGA": "PW91", "PAW": "LDA", "PAW_LDA": "LD
 HYBRIDS = {("PBE", 0.25, 0.2): "HSE06", ("PBE", 0.25, 0.3): "HSE03", ("PBE", 0.25, 0.0): "PBE0"}
 PRECISIONS = {"a": "accurate", "n": "normal", "l": "low", "m": "medium", "h": "high", "s": "single"}
 ORBITALS = "spdf"
+LDAU_DEFAULTS = {"LDAUL": 2, "LDAUU": 0.0, "LDAUJ": 0.0}
 UNSET = ("", "--", "NONE")
 # MD and static runs differ in EDIFF; below this their energies differ by less than 0.1 meV/atom.
 LOOSE_EDIFF_eV_PER_ATOM = 1e-4
@@ -126,14 +127,16 @@ def _hubbard(settings: Mapping[str, Any], symbols: Sequence[str]) -> dict[str, t
     """
     if not truth(settings.get("LDAU")):
         return {}
-    orbitals, coulomb = (np.atleast_1d(settings.get(tag, [])) for tag in ("LDAUL", "LDAUU"))
-    exchange = np.atleast_1d(settings.get("LDAUJ", np.zeros(len(coulomb))))
-    types = list(symbols) if len(symbols) == len(orbitals) else [element for element, _ in groupby(symbols)]
-    if not len(types) == len(orbitals) == len(coulomb) == len(exchange):
-        counts = f"{len(orbitals)}, {len(coulomb)} and {len(exchange)}"
-        raise ValueError(
-            f"LDAUL, LDAUU and LDAUJ of {counts} species for {len(types)}; <parameters> has the first only"
-        )
+    lists = [np.atleast_1d(settings.get(tag, default)) for tag, default in LDAU_DEFAULTS.items()]
+    longest = max(map(len, lists))
+    types = list(symbols) if len(symbols) <= longest else [element for element, _ in groupby(symbols)]
+    if longest < len(types) or any(1 < len(values) < len(types) for values in lists):
+        counts = ", ".join(f"{len(values)} in {tag}" for tag, values in zip(LDAU_DEFAULTS, lists, strict=True))
+        raise ValueError(f"+U of {counts} for {len(types)} species; <parameters> has the first only, <incar> has all")
+    # VASP reads as many as there are types; one number is the default of a tag that was not set, the same for all.
+    orbitals, coulomb, exchange = (
+        np.broadcast_to(values, len(types)) if len(values) == 1 else values[: len(types)] for values in lists
+    )
     apart = _ldau_type(settings) != 2
     shells: dict[str, list[tuple[str, float]]] = {}
     for element, orbital, u, j in zip(types, orbitals, coulomb, exchange, strict=True):

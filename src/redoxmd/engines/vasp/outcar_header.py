@@ -39,7 +39,7 @@ class Header:
         valences: electrons that an atom of every type brings.
         counts: atoms of every type.
         cell: (3, 3), Å.
-        divisions: of the k-point grid, if they are said.
+        divisions: of the k-point grid, if they are said, or of Γ alone.
     """
 
     incar: dict[str, Any] = field(default_factory=dict)
@@ -144,6 +144,10 @@ def _structure_line(line: str, lines: Iterator[str], header: Header, path: Path)
         header.counts = [int(word) for word in line.partition("=")[2].split()]
     elif "generate k-points for:" in line:
         header.divisions = [int(word) for word in line.partition(":")[2].split()]
+    elif "k-points in units of 2pi/SCALE" in line and header.divisions is None and header.tags.get("NKPTS") == 1:
+        # A list that has Γ alone.
+        only = read_rows(lines, 1, 4, f"{path}, header")[0, :3]
+        header.divisions = None if only.any() else [1, 1, 1]
     elif "direct lattice vectors" in line:
         header.cell = read_rows(lines, 3, 6, f"{path}, header")[:, :3]
 

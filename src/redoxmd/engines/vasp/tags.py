@@ -39,7 +39,7 @@ OF_THE_RUN: Mapping[str, tuple[str, ...]] = {
         *("NEDOS", "EMIN", "EMAX", "RWIGS", "LOPTICS", "CSHIFT", "LEFG", "LCALCPOL", "LHYPERFINE", "LORBMOM"),
         *("LEPSILON", "LCALCEPS", "LCHIMAG", "LPEAD", "LNABLA", "LVEL", "LRPA", "OMEGAMAX"),
         *("KPOINT_BSE", "LKPOINTS_OPT", "KPOINTS_OPT_MODE", "LDAUPRINT", "LDOWNSAMPLE", "IDIOT", "LCHARGH5"),
-        "LWAVEH5",
+        *("LWAVEH5", "LKPROJ", "QUAD_EFG", "NGYROMAG", "LBLUEOUT"),
     ),
     "VASP sets it itself, from LASPH and the potentials": ("LMAXTAU",),
 }

@@ -188,8 +188,12 @@ def _types(atominfo: Element) -> list[tuple[str, str, float]]:
 
 
 def _divisions(kpoints: Element) -> list[int] | None:
+    """Of the grid, one for a list that has Γ alone; of other lists they are not known."""
     found = kpoints.find("generation/v[@name='divisions']")
-    return [int(word) for word in (found.text or "").split()] if found is not None else None
+    if found is not None:
+        return [int(word) for word in (found.text or "").split()]
+    points = [(item.text or "").split() for item in kpoints.findall("varray[@name='kpointlist']/v")]
+    return [1, 1, 1] if len(points) == 1 and not any(map(float, points[0])) else None
 
 
 def _vectors(varray: Element | None, where: str) -> np.ndarray:
