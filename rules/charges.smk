@@ -73,7 +73,7 @@ rule redox:
     log:
         "results/{run}/logs/charges/redox.log",
     params:
-        code=code("redox", "charges", "structures/geometry.py"),
+        code=code("redox", "charges", "structures/geometry.py", "structures/periodic_cell.py"),
         charges=settings_for("redox", CFG.charges),
         structures=settings_for("redox", CFG.structures),
         seed=CFG.seed,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from enum import StrEnum
 
 
 def system_errno(error: BaseException) -> int | None:
@@ -36,31 +37,59 @@ class EngineMissing(RedoxmdError):
     """The reference engine named in the config is not installed here."""
 
 
+class LabelRefusal(StrEnum):
+    """Reasons why a label is refused; the word stands in its record."""
+
+    DID_NOT_START = "did_not_start"
+    STALE_OUTPUT = "stale_output"
+    UNFINISHED = "unfinished"
+    UNCONVERGED = "unconverged"
+    CORRUPTED = "corrupted"
+    NOT_FINITE = "not_finite"
+    WRONG_STRUCTURE = "wrong_structure"
+    WRONG_SETTINGS = "wrong_settings"
+    NOT_SELF_CONSISTENT = "not_self_consistent"
+    WRONG_MOMENT = "wrong_moment"
+    TIMED_OUT = "timed_out"
+    OUT_OF_MEMORY = "out_of_memory"
+    FORCE_CEILING = "force_ceiling"
+
+
 class LabelRefused(RedoxmdError):
     """A reference result that must never become data.
 
     Args:
-        reason: one word from `redoxmd.engines.base.REASONS`, kept in the record.
-        detail: the observation behind it.
+        reason: kept in the record.
+        detail: for the reader: step or file, and the values found.
     """
 
-    def __init__(self, reason: str, detail: str) -> None:
+    def __init__(self, reason: LabelRefusal, detail: str) -> None:
         super().__init__(f"{reason}: {detail}")
-        self.reason = reason
+        self.reason = LabelRefusal(reason)
         self.detail = detail
+
+
+class DensityRefusal(StrEnum):
+    """Reasons why a density is refused; the word stands in its record."""
+
+    UNREADABLE = "unreadable"
+    NO_SPIN = "no_spin"
+    WRONG_SHAPE = "wrong_shape"
+    NOT_FINITE = "not_finite"
+    WRONG_ELECTRONS = "wrong_electrons"
 
 
 class DensityRefused(RedoxmdError):
     """A density that must never become data.
 
     Args:
-        reason: unreadable, no_spin, wrong_shape, not_finite or wrong_electrons.
-        detail: the file or frame, and the observation.
+        reason: kept in the record.
+        detail: for the reader: file or frame, and the values found.
     """
 
-    def __init__(self, reason: str, detail: str) -> None:
+    def __init__(self, reason: DensityRefusal, detail: str) -> None:
         super().__init__(f"{reason}: {detail}")
-        self.reason = reason
+        self.reason = DensityRefusal(reason)
         self.detail = detail
 
 

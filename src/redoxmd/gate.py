@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from redoxmd.config.sections import Explore, Gate
 from redoxmd.errors import NotConverged
 from redoxmd.files.records import read_json
 from redoxmd.runs.job_records import read_record
+
+
+class GateStatus(StrEnum):
+    """Status of the loop after a generation."""
+
+    CONVERGED = "converged"
+    NEXT_PHASE = "next_phase"
+    GO_ON = "go_on"
 
 
 @dataclass(frozen=True)
@@ -30,7 +39,7 @@ class Decision:
 
     generation: int
     phase: str
-    status: Literal["converged", "next_phase", "go_on"]
+    status: GateStatus
     next_phase: str
     label_ids: list[str]
     reasons: list[str]
@@ -72,23 +81,22 @@ def decide(
     if generation + 1 < gate.min_generations:
         reasons.append(f"generation {generation} of at least {gate.min_generations} asked for (gate.min_generations)")
     last_phase = phase == names[-1]
-    status: Literal["converged", "next_phase", "go_on"]
     if reasons:
-        status, next_phase = "go_on", phase
+        status, next_phase = GateStatus.GO_ON, phase
     elif last_phase:
-        status, next_phase = "converged", ""
+        status, next_phase = GateStatus.CONVERGED, ""
     else:
-        status, next_phase = "next_phase", names[names.index(phase) + 1]
+        status, next_phase = GateStatus.NEXT_PHASE, names[names.index(phase) + 1]
     decision = Decision(
         generation,
         phase,
         status,
         next_phase,
-        [] if status == "converged" else list(label_ids),
+        [] if status is GateStatus.CONVERGED else list(label_ids),
         reasons,
         _figures(runs, explore, gate) | ({"bands": [dict(band) for band in bands]} if bands else {}),
     )
-    if status != "converged" and generation + 1 >= gate.max_generations:
+    if status is not GateStatus.CONVERGED and generation + 1 >= gate.max_generations:
         raise NotConverged(_out_of_generations(decision, gate))
     return decision
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ase import Atoms
 
-from redoxmd.aimd.reference_run import ReferenceRun
-from redoxmd.aimd.run import run_reference_md
+from redoxmd.aimd.drivers import run_reference_md
+from redoxmd.aimd.reference_md import ReferenceMD, Refusal
 from redoxmd.config.sections import Label
 from redoxmd.engines.base import Engine
 from redoxmd.errors import DataError, LabelBudgetExceeded
+from redoxmd.files.records import read_json
 from redoxmd.jobs.checkpoint import Checkpoint
 
 
@@ -23,7 +27,7 @@ def label_frame(
     rng: np.random.Generator,
     label_id: str,
     checkpoint: Checkpoint,
-) -> ReferenceRun:
+) -> ReferenceMD:
     """A short reference MD from a selected frame (paper: 25 steps), its velocities drawn anew."""
     start = frame.copy()
     start.arrays.pop("momenta", None)
@@ -42,38 +46,87 @@ def frame_with_id(frames: Sequence[Atoms], label_id: str) -> Atoms:
     raise DataError(f"{label_id}: not among the selected frames; the selection changed, run the gate again")
 
 
-def label_record(label_id: str, run: ReferenceRun, frame: Atoms, attempt: str) -> dict[str, Any]:
-    """Record of a label for the summary: labelled, partial (ended early, earlier frames kept) or refused, and why.
+class LabelStatus(StrEnum):
+    """Outcome of a label: all frames, those before a refused one, or none."""
 
-    `attempt` identifies the engine settings (`engines.attempt_hash`), so that a failed label is not repeated with the
-    same settings.
+    LABELLED = "labelled"
+    PARTIAL = "partial"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True)
+class LabelRecord:
+    """A label as its JSON file has it.
+
+    Attributes:
+        label_id: of the selected frame.
+        status: see `LabelStatus`.
+        n_frames: accepted frames.
+        refusal: of the frame that ended the run early.
+        refused_densities: densities left out.
+        corrections: see `ReferenceMD.corrections`.
+        attempt: `engines.attempt_hash` of the engine settings, so that the same is not tried twice.
+        structure, time_fs, spread_eV_A: of the explore run that the frame is from.
+        provenance: origin of the labels.
     """
-    status = "labelled" if run.refusal is None else "partial" if run.frames else "refused"
-    return {
-        "label_id": label_id,
-        "status": status,
-        "n_frames": len(run.frames),
-        "refusal": run.refusal,
-        "refused_densities": run.refused_densities,
-        "corrections": run.corrections,
-        "attempt": attempt,
-        "structure": frame.info.get("structure"),
-        "time_fs": frame.info.get("time_fs"),
-        "spread_eV_A": frame.info.get("spread_eV_A"),
-    }
+
+    label_id: str
+    status: LabelStatus
+    n_frames: int
+    refusal: Refusal | None = None
+    refused_densities: Sequence[Refusal] = ()
+    corrections: Sequence[dict[str, Any]] = ()
+    attempt: str = ""
+    structure: str | None = None
+    time_fs: float | None = None
+    spread_eV_A: float | None = None
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, label_id: str, run: ReferenceMD, frame: Atoms, attempt: str) -> LabelRecord:
+        """The record of a run from a selected frame."""
+        status = LabelStatus.PARTIAL if run.frames else LabelStatus.REFUSED
+        return cls(
+            label_id,
+            LabelStatus.LABELLED if run.refusal is None else status,
+            len(run.frames),
+            run.refusal,
+            run.refused_densities,
+            run.corrections,
+            attempt,
+            **{key: frame.info.get(key) for key in ("structure", "time_fs", "spread_eV_A")},
+            provenance=run.provenance(),
+        )
+
+    @classmethod
+    def read(cls, path: str | Path) -> LabelRecord:
+        """The record in a file; entries that an earlier version lacks are empty.
+
+        Raises:
+            DataError: the file holds something else.
+        """
+        record = read_json(path)
+        try:
+            record["status"] = LabelStatus(record["status"])
+            if record.get("refusal"):
+                record["refusal"] = Refusal.from_json(record["refusal"])
+            record["refused_densities"] = [Refusal.from_json(item) for item in record.get("refused_densities", [])]
+            return cls(**record)
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(f"{path}: not the record of a label ({error}); delete it and run again") from error
 
 
-def check_failures(records: Sequence[dict[str, Any]], settings: Label, generation: int) -> dict[str, Any]:
+def check_failures(records: Sequence[LabelRecord], settings: Label, generation: int) -> dict[str, Any]:
     """Counts of a generation's labels.
 
     Raises:
         LabelBudgetExceeded: refused labels exceed `settings.failure_budget` of those requested; names each one.
     """
-    refused = [record for record in records if record["status"] == "refused"]
+    refused = [record for record in records if record.status is LabelStatus.REFUSED]
     if len(refused) > settings.failure_budget * len(records):
         lines = [
-            f"  {record['label_id']} (from {record['structure']}): {record['refusal']['reason']}, "
-            f"{record['refusal']['detail']}"
+            f"  {record.label_id} (from {record.structure})"
+            + (f": {record.refusal.reason}, {record.refusal.detail}" if record.refusal else "")
             for record in refused
         ]
         raise LabelBudgetExceeded(
@@ -83,9 +136,9 @@ def check_failures(records: Sequence[dict[str, Any]], settings: Label, generatio
     return {
         "generation": generation,
         "requested": len(records),
-        "labelled": sum(record["status"] == "labelled" for record in records),
-        "partial": sum(record["status"] == "partial" for record in records),
+        "labelled": sum(record.status is LabelStatus.LABELLED for record in records),
+        "partial": sum(record.status is LabelStatus.PARTIAL for record in records),
         "refused": len(refused),
-        "n_frames": sum(record["n_frames"] for record in records),
+        "n_frames": sum(record.n_frames for record in records),
         "labels": list(records),
     }

@@ -4,16 +4,17 @@ import signal
 import numpy as np
 import pytest
 
-from redoxmd.aimd.reference_run import keep_run, require_frames, write_run
-from redoxmd.aimd.run import run_reference_md
+from redoxmd.aimd.drivers import run_reference_md
+from redoxmd.aimd.reference_md import Refusal
 from redoxmd.config.sections import Aimd, Engine, Label, Start
 from redoxmd.density.store import density_keys, join_densities, read_densities
 from redoxmd.engines.base import Result
 from redoxmd.engines.toy import ToyEngine
-from redoxmd.errors import DataError, DensityRefused, Interrupted, LabelBudgetExceeded, LabelRefused
+from redoxmd.errors import DataError, DensityRefused, Interrupted, LabelBudgetExceeded, LabelRefusal, LabelRefused
 from redoxmd.files.frames import read_frames, write_frames
+from redoxmd.files.records import write_json
 from redoxmd.jobs.checkpoint import Checkpoint
-from redoxmd.label import check_failures, frame_with_id, label_frame, label_record
+from redoxmd.label import LabelRecord, check_failures, frame_with_id, label_frame
 from tests.engines.test_engines import nvp
 
 SETTINGS = Aimd(starts=(Start(x=3.0),), steps=6, timestep_fs=1.0, density_every=4)
@@ -100,7 +101,7 @@ def test_killed_and_continued_equals_uninterrupted(tmp_path):
 def test_made_longer_calculates_what_is_added_and_equals_the_uninterrupted_one(
     tmp_path, monkeypatch, per_file, lengths
 ):
-    monkeypatch.setattr("redoxmd.aimd.reference_run.FRAMES_PER_FILE", per_file)
+    monkeypatch.setattr("redoxmd.aimd.reference_md.FRAMES_PER_FILE", per_file)
     whole = run(tmp_path / "whole")
     calls = []
     calculate = ToyEngine.calculate
@@ -111,12 +112,12 @@ def test_made_longer_calculates_what_is_added_and_equals_the_uninterrupted_one(
         checkpoint = Checkpoint(tmp_path / "part/state", "all")
         engine = ToyEngine(Engine(name="toy"))
         made = run_reference_md(nvp(), engine, settings, np.random.default_rng(1), "conf", checkpoint)
-        write_run(made, *output)
-        keep_run(made, engine, checkpoint, *output)
+        made.write(*output)
+        made.retain(*output)
         for path in output:
             path.rename(tmp_path / f"last.{path.name}")
     assert len(calls) == 6
-    write_run(whole, *output)
+    whole.write(*output)
     assert (tmp_path / "last.frames.extxyz").read_bytes() == output[0].read_bytes()
     assert (
         density_keys(tmp_path / "last.densities.h5") == density_keys(output[1]) == ["conf/step00000", "conf/step00004"]
@@ -127,8 +128,8 @@ def test_made_longer_calculates_what_is_added_and_equals_the_uninterrupted_one(
     short = run_reference_md(
         *(nvp(), engine, SETTINGS.model_copy(update={"steps": 3}), np.random.default_rng(1), "conf", checkpoint)
     )
-    write_run(short, *output)
-    keep_run(short, engine, checkpoint, *output)
+    short.write(*output)
+    short.retain(*output)
     assert len(read_frames(output[0])) == 3
     assert density_keys(output[1]) == ["conf/step00000"]
     assert len(calls) == 6
@@ -138,8 +139,7 @@ def test_made_longer_calculates_what_is_added_and_equals_the_uninterrupted_one(
 
 def test_nothing_is_kept_of_a_run_that_a_refusal_ended(tmp_path):
     made = run(tmp_path, Trap(3, refuse))
-    checkpoint = Checkpoint(tmp_path / "state", "f")
-    keep_run(made, ToyEngine(Engine(name="toy")), checkpoint, tmp_path / "f", tmp_path / "d")
+    made.retain(tmp_path / "f", tmp_path / "d")
     assert not (tmp_path / "state").exists()
 
 
@@ -170,14 +170,14 @@ def test_other_settings_start_anew(tmp_path):
 def test_a_refused_frame_ends_the_run_and_is_recorded(tmp_path):
     cut_short = run(tmp_path, Trap(3, refuse))
     assert len(cut_short.frames) == 2
-    assert cut_short.refusal == {"reason": "unconverged", "detail": "150 SCF steps were not enough", "step": 2}
+    assert cut_short.refusal == Refusal(LabelRefusal.UNCONVERGED, "150 SCF steps were not enough", 2)
 
 
 def test_a_run_without_any_frame_is_an_error(tmp_path):
     nothing = run(tmp_path, Trap(1, refuse))
     assert nothing.frames == []
     with pytest.raises(DataError, match="conf gave no frame: unconverged"):
-        require_frames(nothing, "conf")
+        nothing.require_frames()
 
 
 def test_a_lying_engine_is_refused(tmp_path):
@@ -188,7 +188,7 @@ def test_a_lying_engine_is_refused(tmp_path):
             honest = super().calculate(atoms)
             return check_result(Result(np.nan, honest.forces_eV_A), atoms, 100.0)
 
-    assert run(tmp_path, Broken(Engine(name="toy"))).refusal["reason"] == "not_finite"
+    assert run(tmp_path, Broken(Engine(name="toy"))).refusal.reason == "not_finite"
 
 
 class TestLabel:
@@ -199,16 +199,17 @@ class TestLabel:
         frame.info.update(label_id=name, structure="x3.000_random1_1x1x1", time_fs=12.0, spread_eV_A=1.4)
         checkpoint = Checkpoint(tmp_path / name, "f")
         made = label_frame(frame, engine, self.SETTINGS, np.random.default_rng(3), name, checkpoint)
-        return made, label_record(name, made, frame, "attempt")
+        write_json(tmp_path / f"{name}.json", LabelRecord.of(name, made, frame, "attempt"))
+        return made, LabelRecord.read(tmp_path / f"{name}.json")
 
     def test_labelled_partial_refused(self, tmp_path):
         _, whole = self.label(tmp_path, ToyEngine(Engine(name="toy")), "g0f000")
         _, partial = self.label(tmp_path, Trap(2, refuse), "g0f001")
         refused_run, refused = self.label(tmp_path, Trap(1, refuse), "g0f002")
-        assert [record["status"] for record in (whole, partial, refused)] == ["labelled", "partial", "refused"]
-        assert [record["n_frames"] for record in (whole, partial, refused)] == [3, 1, 0]
+        assert [record.status for record in (whole, partial, refused)] == ["labelled", "partial", "refused"]
+        assert [record.n_frames for record in (whole, partial, refused)] == [3, 1, 0]
         assert refused_run.frames == []
-        assert refused["refusal"]["reason"] == "unconverged"
+        assert refused.refusal.reason == "unconverged"
         counts = check_failures([whole, partial, refused], Label(failure_budget=0.5), 0)
         assert (counts["requested"], counts["labelled"], counts["partial"], counts["refused"]) == (3, 1, 1, 1)
         assert counts["n_frames"] == 4
@@ -220,27 +221,29 @@ class TestLabel:
         made = label_frame(frame, engine, self.SETTINGS, np.random.default_rng(3), "g", Checkpoint(tmp_path / "s", "f"))
         assert not np.allclose(made.frames[0].get_velocities(), frame.get_velocities())
 
-    def records(self, refused, total):
+    def records(self, folder, refused, total):
+        """Read from files, with the entries of an earlier version alone."""
         refusal = {"reason": "unconverged", "detail": "no", "step": 0}
-        return [
-            {
-                "label_id": f"g1f{n:03d}",
+        paths = [folder / f"g1f{n:03d}.json" for n in range(total)]
+        for n, path in enumerate(paths):
+            record = {
+                "label_id": path.stem,
                 "status": "refused" if n < refused else "labelled",
                 "structure": "s",
                 "refusal": refusal if n < refused else None,
                 "n_frames": 0 if n < refused else 5,
             }
-            for n in range(total)
-        ]
+            write_json(path, record)
+        return [LabelRecord.read(path) for path in paths]
 
     @pytest.mark.parametrize(("refused", "stops"), [(0, False), (2, False), (3, True), (10, True)])
-    def test_the_failure_budget_counts_over_requested_labels(self, refused, stops):
+    def test_the_failure_budget_counts_over_requested_labels(self, tmp_path, refused, stops):
         settings = Label(failure_budget=0.2)
         if not stops:
-            assert check_failures(self.records(refused, 10), settings, 1)["refused"] == refused
+            assert check_failures(self.records(tmp_path, refused, 10), settings, 1)["refused"] == refused
             return
         with pytest.raises(LabelBudgetExceeded) as caught:
-            check_failures(self.records(refused, 10), settings, 1)
+            check_failures(self.records(tmp_path, refused, 10), settings, 1)
         message = str(caught.value)
         assert f"{refused} of 10 requested labels" in message
         assert all(f"g1f{n:03d}" in message for n in range(refused))
@@ -270,7 +273,7 @@ def test_a_refused_density_is_recorded_and_its_frame_kept(tmp_path):
     run = run_reference_md(nvp(3.0), engine, settings, np.random.default_rng(0), "a", checkpoint)
     assert len(run.frames) == 6
     assert len(run.densities) == 3
-    assert [record["step"] for record in run.refused_densities] == [1, 3, 5]
-    assert {record["reason"] for record in run.refused_densities} == {"wrong_electrons"}
+    assert [record.step for record in run.refused_densities] == [1, 3, 5]
+    assert {record.reason for record in run.refused_densities} == {"wrong_electrons"}
     again = run_reference_md(nvp(3.0), engine, settings, np.random.default_rng(0), "a", checkpoint)
     assert again.refused_densities == run.refused_densities

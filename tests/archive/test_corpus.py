@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from redoxmd.engines.base import REASONS
+from redoxmd.errors import LabelRefusal
 from tests.archive.corpus import BROKEN, SOUND, corpus_table, run_corpus
 
 DOCS = Path(__file__).parents[2] / "docs" / "importing.md"
@@ -37,4 +37,4 @@ def test_the_table_of_the_docs_is_what_the_code_finds(outcomes):
 
 def test_the_docs_have_a_remedy_for_every_reason():
     rows = [line.split("|")[1].strip(" `") for line in DOCS.read_text().splitlines() if line.startswith("| `")]
-    assert set(rows) >= {*REASONS, "duplicate"}
+    assert set(rows) >= {*LabelRefusal, "duplicate"}

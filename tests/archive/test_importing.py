@@ -108,6 +108,12 @@ def test_moments_come_from_the_outcar_beside(tmp_path):
         assert frame.calc.results["magmoms"].tolist() == [expected[frame.info["step"]]]
 
 
+def shorter(text):
+    """The OUTCAR of a run of two ionic steps that ended as it should."""
+    end = text.rindex("\n", 0, text.index("General timing"))
+    return text[: text.rindex("\n", 0, text.index("Iteration      3(   1)"))] + text[end:]
+
+
 @pytest.mark.parametrize(
     ("change", "kept"),
     [
@@ -115,8 +121,9 @@ def test_moments_come_from_the_outcar_beside(tmp_path):
         (lambda text: re.sub(r"(TOTAL-FORCE[^\n]*\n[^\n]*\n) +\S+", r"\1   0.40000", text), 0),
         (lambda text: "no OUTCAR\n", 0),
         (lambda text: text[: text.index("Iteration      3(   1)")], 2),
+        (shorter, 2),
     ],
-    ids=["energy", "positions", "unreadable", "cut"],
+    ids=["energy", "positions", "unreadable", "cut", "of a shorter run"],
 )
 def test_moments_of_another_run_are_left_out_and_noted(tmp_path, change, kept):
     (tmp_path / "vasprun.xml").write_text(real("spin-relax", "vasprun.xml"))
@@ -133,12 +140,36 @@ def test_moments_of_another_run_are_left_out_and_noted(tmp_path, change, kept):
     assert "note" in (tmp_path / "data/refused.csv").read_text()
 
 
+@pytest.mark.parametrize("beside", [True, False])
+def test_moments_of_noncollinear_spins_are_left_out_and_noted(tmp_path, beside):
+    text = real("spin-relax", "OUTCAR")
+    (tmp_path / "OUTCAR").write_text(re.sub(r"(LNONCOLLINEAR *= *)F", r"\1T", text))
+    if beside:
+        (tmp_path / "vasprun.xml").write_text(real("spin-relax", "vasprun.xml"))
+    report = import_archive([tmp_path], tmp_path / "data")
+    frames = read(tmp_path / "data/frames.extxyz", ":")
+    assert frames
+    assert not any("magmoms" in frame.calc.results for frame in frames)
+    assert any("noncollinear" in note.detail for note in report.notes)
+
+
 def test_a_tag_that_is_no_number_costs_its_file_only(archive, tmp_path):
     text = (archive / "x1/vasprun.xml").read_text()
     (archive / "x1/vasprun.xml").write_text(re.sub(r'name="IBRION"> *\d', 'name="IBRION"> none', text))
     report = import_archive([archive], tmp_path / "data")
     assert [(item.path.parent.name, item.reason) for item in report.refused] == [("x1", "corrupted")]
     assert report.accepted == {"x2": 5}
+
+
+def test_memory_that_is_not_there_is_no_damaged_file(tmp_path, monkeypatch):
+    (tmp_path / "vasprun.xml").write_text(real("spin-relax", "vasprun.xml"))
+
+    def short_of_memory(path):
+        raise MemoryError("12 GiB")
+
+    monkeypatch.setattr("redoxmd.engines.vasp.vasprun.read_vasprun", short_of_memory)
+    with pytest.raises(MemoryError, match="12 GiB"):
+        import_archive([tmp_path / "vasprun.xml"], tmp_path / "data")
 
 
 def test_moments_find_their_steps_between_those_of_a_force_field(tmp_path):

@@ -182,13 +182,3 @@ def test_the_cache_moves_to_the_temporary_folder_when_home_is_closed(monkeypatch
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     assert "redoxmd-numba" in _cache_folder().name
-
-
-def test_minimum_images_in_a_very_oblique_cell():
-    cell = np.array([[5.0, 0.0, 0.0], [14.0, 4.0, 0.0], [3.0, -9.0, 6.0]])
-    rng = np.random.default_rng(0)
-    vectors = rng.uniform(-6, 6, (20, 3))
-    images = np.stack(np.meshgrid(*[np.arange(-20, 21)] * 3, indexing="ij"), axis=-1).reshape(-1, 3) @ cell
-    expected = np.linalg.norm(vectors[:, None] + images, axis=-1).min(axis=1)
-    found = np.linalg.norm(bader.Periodic(cell).shortest(vectors), axis=1)
-    np.testing.assert_allclose(found, expected, rtol=1e-9)

@@ -11,12 +11,13 @@ from redoxmd.config.sections import Structures
 from redoxmd.diffusion.jumps import Jumps
 from redoxmd.engines import toy
 from redoxmd.errors import DataError
-from redoxmd.structures.geometry import Periodic, Sites, bond_lengths, framework_drift, vacancy_distances
+from redoxmd.structures.geometry import Sites, bond_lengths, framework_drift, vacancy_distances
+from redoxmd.structures.periodic_cell import PeriodicCell
 from redoxmd.structures.source import source_cell
 from tests.engines.test_engines import nvp
 
-CUBE = Periodic(10.0 * np.eye(3))
-TRICLINIC = Periodic(np.array([[8.0, 0.0, 0.0], [3.0, 8.5, 0.0], [-2.5, 3.5, 9.0]]))
+CUBE = PeriodicCell(10.0 * np.eye(3))
+TRICLINIC = PeriodicCell(np.array([[8.0, 0.0, 0.0], [3.0, 8.5, 0.0], [-2.5, 3.5, 9.0]]))
 SETTINGS = RedoxSettings(persistence_fs=0.0, pair_window_fs=25.0)
 MOVES = 5
 STEP_FS = 20.0
@@ -199,7 +200,7 @@ class TestSurroundings:
         framework = np.array([sites.framework @ TRICLINIC.cell_A + rattle + drift + [t, 0, 0] for t in (0.0, 0.5)])
         framework += rng.integers(-1, 2, (6, 3)) @ TRICLINIC.cell_A
         found = framework_drift(framework, sites, TRICLINIC)
-        np.testing.assert_allclose(TRICLINIC.shortest(found[0] - drift), 0, atol=1e-9)
+        np.testing.assert_allclose(TRICLINIC.minimum_image(found[0] - drift), 0, atol=1e-9)
         np.testing.assert_allclose(found[1] - found[0], [0.5, 0, 0], atol=1e-9)
 
     def test_bond_lengths_around_an_octahedron_on_the_corner(self):
@@ -226,7 +227,7 @@ def walk():
     """A toy crystal whose sodium goes from site to vacancy, ion after ion, in small steps."""
     atoms = nvp(2.5, seed=3)
     full = source_cell(Structures()).atoms
-    periodic = Periodic(np.asarray(atoms.cell))
+    periodic = PeriodicCell(np.asarray(atoms.cell))
     places = full.get_scaled_positions()[full.arrays["site"] != "-"] @ periodic.cell_A
     rng = np.random.default_rng(8)
     frames = [atoms.copy()]
@@ -235,7 +236,7 @@ def walk():
         away = periodic.distances_A(atoms.positions[ions], places)
         vacant = np.flatnonzero(away.min(axis=0) > 1.0)
         ion, site = rng.choice(ions), rng.choice(vacant)
-        way = periodic.shortest(places[site] - atoms.positions[ion])
+        way = periodic.minimum_image(places[site] - atoms.positions[ion])
         for part in (0.25, 0.5, 0.75, 1.0):
             frame = atoms.copy()
             frame.positions[ion] += part * way
@@ -304,7 +305,7 @@ class TestToy:
             table["state"].to_numpy() - 3,
             charges["time_fs"].to_numpy(),
             places,
-            Periodic(np.asarray(frames[0].cell)),
+            PeriodicCell(np.asarray(frames[0].cell)),
             25.0,
         )
         assert list(zip(hops.time_fs, hops.donor, hops.acceptor, strict=True)) == expected

@@ -7,7 +7,7 @@ from redoxmd.diffusion.analysis import analyse_trajectory, summarise
 from redoxmd.diffusion.mechanism import COLUMNS, MARGIN_FS, choose_event, event_frames, event_with_jump, find_event
 from redoxmd.diffusion.sites import SiteTree, site_of, source_sites
 from redoxmd.files.trajectory import Trajectory
-from redoxmd.structures.geometry import Periodic
+from redoxmd.structures.periodic_cell import PeriodicCell
 from tests.diffusion import test_sites
 from tests.diffusion.test_sites import INTERVAL_FS, NVP, SETTINGS, nvp_trajectory
 
@@ -32,7 +32,9 @@ def planted(leaves=None, enters=None, drift_A=0.0, seed=0, frames=FRAMES) -> tup
         atoms[name] = int(ions[np.flatnonzero(at == start)[0]])
         if frame is not None:
             share = np.clip((np.arange(frames) - frame) / TAKES, 0, 1)[:, None]
-            trajectory.positions_A[:, atoms[name]] += share * Periodic(cell).shortest(places[end] - places[start])
+            trajectory.positions_A[:, atoms[name]] += share * PeriodicCell(cell).minimum_image(
+                places[end] - places[start]
+            )
     trajectory.positions_A += drift_A * np.linspace(0, 1, frames)[:, None, None]
     return trajectory, atoms
 

@@ -14,7 +14,7 @@ from redoxmd.errors import StructureError
 from redoxmd.files.hdf5 import read_dataset, write_dataset
 from redoxmd.files.trajectory import Trajectory
 from redoxmd.structures.build import build
-from redoxmd.structures.geometry import Periodic
+from redoxmd.structures.periodic_cell import PeriodicCell
 from redoxmd.structures.request import StructureRequest
 from redoxmd.structures.source import source_cell
 from redoxmd.units import CM2_PER_S_PER_A2_PER_FS
@@ -81,7 +81,7 @@ class TestNearestSite:
         points = rng.uniform(-60, 60, (500, 1, 3))
         tree = SiteTree(fractional, cell, 3.0)
         keys = tree.keys(points)[:, 0]
-        distances = Periodic(cell).distances_A(points[:, 0], fractional @ cell)
+        distances = PeriodicCell(cell).distances_A(points[:, 0], fractional @ cell)
         near = distances.min(axis=1) < 3.0
         assert 50 < near.sum() < 500
         assert np.array_equal(keys != NONE, near)
@@ -455,7 +455,7 @@ class TestVisited:
         positions, time, truth = lattice_gas(2e-4, ions=12, frames=6000, gap=20)
         found = visited_sites(positions, np.zeros((0, 3)), np.zeros(0, int), CUBIC, 1.5, WINDOW)
         known = grid_sites()
-        distance = Periodic(CUBIC).distances_A(found.fractional @ CUBIC, known.fractional @ CUBIC)
+        distance = PeriodicCell(CUBIC).distances_A(found.fractional @ CUBIC, known.fractional @ CUBIC)
         keys = SiteTree(known.fractional, CUBIC, 1.5).keys(positions)
         visits = np.bincount(site_of(keys[keys != NONE]), minlength=len(known))
         assert sorted(distance.argmin(axis=1).tolist()) == np.flatnonzero(visits).tolist()
@@ -500,7 +500,7 @@ class TestAnalysis:
         places = sites.fractional @ cell
         for start, end, frame in ((one, target, 200), (origin, one, 210)):
             atom = ions[np.flatnonzero(at == start)[0]]
-            trajectory.positions_A[frame:, atom] += Periodic(cell).shortest(places[end] - places[start])
+            trajectory.positions_A[frame:, atom] += PeriodicCell(cell).minimum_image(places[end] - places[start])
         if drift:
             trajectory.positions_A += 1e-2 * np.arange(400)[:, None, None] * np.array([1.0, -2.0, 0.5])
         return trajectory

@@ -411,18 +411,18 @@ class TestStructureView:
         assert figure.axes
 
     def test_surroundings_are_all_images_within_reach_and_their_polyhedra(self):
-        atoms, reach_A = crystal(3.0, "1x1x1"), 6.0
+        atoms, radius_A = crystal(3.0, "1x1x1"), 6.0
         ion = int(np.flatnonzero(atoms.numbers == atomic_numbers["Na"])[0])
         _, axes = new_figure(STYLE)
         view = View(np.eye(3), atoms.positions[ion])
         draw_structure(
             axes[0, 0], atoms.numbers, atoms.positions, np.asarray(atoms.cell), STYLE, [ion], {ion: COLOURS[1]},
-            view=view, radius_A=reach_A, trails={ion: atoms.positions[ion] + np.linspace(0, 1, 5)[:, None]},
+            view=view, radius_A=radius_A, trails={ion: atoms.positions[ion] + np.linspace(0, 1, 5)[:, None]},
         )  # fmt: skip
         pictures = [part for part in axes[0, 0].collections if isinstance(part, EllipseCollection)]
         images = atoms.repeat((5, 5, 5))
         middle = atoms.positions[ion] + 2 * np.asarray(atoms.cell).sum(axis=0)
-        near = np.linalg.norm(images.positions - middle, axis=1) <= reach_A
+        near = np.linalg.norm(images.positions - middle, axis=1) <= radius_A
         sodium = near & (images.numbers == atomic_numbers["Na"])
         assert sum(len(part.get_offsets()) for part in pictures) == near.sum() + 2 * sodium.sum()
         front = pictures[-1]

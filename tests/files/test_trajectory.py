@@ -14,7 +14,7 @@ from redoxmd.files.trajectory import (
     read_trajectory,
     write_segment,
 )
-from redoxmd.structures.geometry import Periodic
+from redoxmd.structures.periodic_cell import PeriodicCell
 
 
 def piece(first, count, interval=10, seed=0):
@@ -136,7 +136,7 @@ def test_every_distance_is_that_of_the_simulation(tmp_path, cell):
         write_segment(tmp_path / f"{number}.h5", segment)
     join_segments([tmp_path / "0.h5", tmp_path / "1.h5"], tmp_path / "t.h5", {})
     ours, universe = read_trajectory(tmp_path / "t.h5"), opened_by_mdanalysis(tmp_path, tmp_path / "t.h5", atoms)
-    periodic = Periodic(ours.cell_A)
+    periodic = PeriodicCell(ours.cell_A)
     for index, frame in enumerate(universe.trajectory):
         true = frames[index].get_all_distances(mic=True)
         theirs = distance_array(universe.atoms.positions, universe.atoms.positions, box=frame.dimensions)

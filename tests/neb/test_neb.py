@@ -27,8 +27,8 @@ from redoxmd.neb.profile import (
     single_point_energies,
 )
 from redoxmd.structures.build import build
-from redoxmd.structures.geometry import Periodic
 from redoxmd.structures.occupation import Occupation
+from redoxmd.structures.periodic_cell import PeriodicCell
 from redoxmd.structures.request import parse_name
 from redoxmd.structures.source import source_cell
 from tests.model.test_ensemble import members
@@ -201,10 +201,12 @@ class TestEnds:
         # Neighbouring sites, by the shortest way: 3 to 5 Å.
         assert np.linalg.norm(final.positions - initial.positions, axis=1).max() < 6.0
         places = dict(zip(occupation.labels, occupation.site_positions_A(final.positions), strict=True))
-        periodic = Periodic(np.asarray(atoms.cell))
+        periodic = PeriodicCell(np.asarray(atoms.cell))
         for start, end in moves:
-            (ion,) = [ion for ion in moved if np.allclose(periodic.shortest(atoms.positions[ion] - places[start]), 0)]
-            np.testing.assert_allclose(periodic.shortest(final.positions[ion] - places[end]), 0, atol=1e-9)
+            (ion,) = [
+                ion for ion in moved if np.allclose(periodic.minimum_image(atoms.positions[ion] - places[start]), 0)
+            ]
+            np.testing.assert_allclose(periodic.minimum_image(final.positions[ion] - places[end]), 0, atol=1e-9)
         sites = final.arrays["site"][occupation.ions].tolist()
         assert sites == [occupation.names[site] for site in occupation.sites_of(final.positions)]
 

@@ -8,10 +8,9 @@ import pytest
 
 import redoxmd.train.dataset
 from redoxmd.config.sections import Member, Train
-from redoxmd.engines.base import REASONS
 from redoxmd.engines.calculation import ReadFrame
 from redoxmd.engines.toy import ionic_energy
-from redoxmd.errors import DataError
+from redoxmd.errors import DataError, LabelRefusal
 from redoxmd.files.frames import bare, labelled, read_frames, write_frames
 from redoxmd.jobs.checkpoint import Checkpoint
 from redoxmd.md.langevin import Langevin
@@ -358,7 +357,7 @@ def test_runs_are_told_apart():
     wrong.calc = labelled(wrong, wrong.calc.results["energy"], random_error(wrong.calc.results["forces"])).calc
     found = check_labelled(frames)
     assert list(found) == [("x1.00_o0", 7)]
-    assert found["x1.00_o0", 7][0] in REASONS
+    assert found["x1.00_o0", 7][0] in set(LabelRefusal)
 
 
 SYMBOLS = np.array(["Na"] * 5 + ["V"] * 3 + ["O"] * 12)

@@ -1,5 +1,5 @@
-from redoxmd.aimd.reference_run import keep_files, keep_run, provenance_of, require_frames, set_aside, write_run
-from redoxmd.aimd.run import run_reference_md
+from redoxmd.aimd.drivers import run_reference_md
+from redoxmd.aimd.side_files import keep_files, set_aside
 from redoxmd.config.declared import read_settings, runtime_settings
 from redoxmd.config.sections import Aimd
 from redoxmd.engines import attempt_hash, get_engine
@@ -24,13 +24,13 @@ with job("aimd", snakemake.log[0], snakemake.threads, snakemake.resources.get("t
     run = run_reference_md(atoms, engine, settings, rng, name, checkpoint)
     set_aside(checkpoint, beside_state(snakemake.params.state, "refused"))
     keep_files(engine, beside_state(snakemake.params.state, "files"))
-    require_frames(run, name)
-    write_run(run, snakemake.output.frames, snakemake.output.densities)
+    run.require_frames()
+    run.write(snakemake.output.frames, snakemake.output.densities)
     record = {"n_frames": len(run.frames), "refusal": run.refusal, "refused_densities": run.refused_densities}
     record |= {
         "corrections": run.corrections,
         "attempt": attempt_hash(runtime.engine),
-        "provenance": provenance_of(engine, checkpoint),
+        "provenance": run.provenance(),
     }
     write_json(snakemake.output.record, {"structure": name, **record})
-    keep_run(run, engine, checkpoint, snakemake.output.frames, snakemake.output.densities)
+    run.retain(snakemake.output.frames, snakemake.output.densities)

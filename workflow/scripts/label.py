@@ -1,4 +1,4 @@
-from redoxmd.aimd.reference_run import keep_files, keep_run, provenance_of, set_aside, write_run
+from redoxmd.aimd.side_files import keep_files, set_aside
 from redoxmd.config.declared import read_settings, runtime_settings
 from redoxmd.config.sections import Label
 from redoxmd.engines import attempt_hash, get_engine
@@ -7,7 +7,7 @@ from redoxmd.files.layout import beside_state, supercell_of
 from redoxmd.files.records import content_hash, write_json
 from redoxmd.jobs.checkpoint import Checkpoint
 from redoxmd.jobs.job import job, logger
-from redoxmd.label import frame_with_id, label_frame, label_record
+from redoxmd.label import LabelRecord, frame_with_id, label_frame
 from redoxmd.seeds import derive_rng
 from redoxmd.structures.build import set_initial_moments
 
@@ -23,12 +23,10 @@ with job("label", snakemake.log[0], snakemake.threads, snakemake.resources.get("
     engine = get_engine(runtime.engine, supercell_of(frame.info["structure"]), checkpoint.folder)
     rng = derive_rng(snakemake.params.seed, "label", name)
     run = label_frame(frame, engine, settings, rng, name, checkpoint)
-    record = label_record(name, run, frame, attempt_hash(runtime.engine)) | {
-        "provenance": provenance_of(engine, checkpoint)
-    }
-    logger.info("%s: %s, %d frames", name, record["status"], record["n_frames"])
+    record = LabelRecord.of(name, run, frame, attempt_hash(runtime.engine))
+    logger.info("%s: %s, %d frames", name, record.status, record.n_frames)
     set_aside(checkpoint, beside_state(snakemake.params.state, "refused"))
     keep_files(engine, beside_state(snakemake.params.state, "files"))
-    write_run(run, snakemake.output.frames, snakemake.output.densities)
+    run.write(snakemake.output.frames, snakemake.output.densities)
     write_json(snakemake.output.record, record)
-    keep_run(run, engine, checkpoint, snakemake.output.frames, snakemake.output.densities)
+    run.retain(snakemake.output.frames, snakemake.output.densities)

@@ -17,7 +17,7 @@ from redoxmd.archive.gpaw_files import gpaw_level, log_level, read_gpw, read_log
 from redoxmd.archive.labels import parse_comment, read_labels
 from redoxmd.density.exchange.text import COMPRESSED
 from redoxmd.engines.calculation import Calculation, Level, ReadFrame
-from redoxmd.errors import LabelRefused
+from redoxmd.errors import LabelRefusal, LabelRefused
 from redoxmd.files.frames import bare
 
 # What a frame says of itself and keeps through an import; the rest of `info` is left behind.
@@ -32,7 +32,7 @@ def read_ase(path: Path, kind: str) -> Calculation:
         LabelRefused: corrupted when the file cannot even be opened, unfinished when it is empty.
     """
     if path.stat().st_size == 0:
-        raise LabelRefused("unfinished", f"{path}: empty")
+        raise LabelRefused(LabelRefusal.UNFINISHED, f"{path}: empty")
     readers = {"extxyz": _extxyz, "traj": _trajectory, "gpw": _gpw, "gpaw log": _log}
     return readers[kind](path)
 
@@ -52,23 +52,27 @@ def _xyz_frames(path: Path) -> Iterator[Atoms | LabelRefused]:
             yield _xyz_frame(first, stream, f"{path}: frame {step}")
             step += 1
         if first and stream.read().strip():
-            raise LabelRefused("corrupted", f"{path}: an empty line after frame {step - 1}, and more below it")
+            raise LabelRefused(
+                LabelRefusal.CORRUPTED, f"{path}: an empty line after frame {step - 1}, and more below it"
+            )
 
 
 def _xyz_frame(first: str, stream: IO[str], where: str) -> Atoms | LabelRefused:
     try:
         count = int(first)
     except ValueError as error:
-        raise LabelRefused("corrupted", f"{where}: begins with {first.strip()[:40]!r}, no number of atoms") from error
+        raise LabelRefused(
+            LabelRefusal.CORRUPTED, f"{where}: begins with {first.strip()[:40]!r}, no number of atoms"
+        ) from error
     lines = [stream.readline() for _ in range(count + 1)]
     if not lines[-1]:
-        raise LabelRefused("unfinished", f"{where}: ends after {sum(map(bool, lines[1:]))} of {count} atoms")
+        raise LabelRefused(LabelRefusal.UNFINISHED, f"{where}: ends after {sum(map(bool, lines[1:]))} of {count} atoms")
     try:
         return read(io.StringIO("".join([first, *lines])), index=0, format="extxyz", properties_parser=parse_comment)
     except Exception as error:
         if not lines[-1].endswith("\n"):
-            raise LabelRefused("unfinished", f"{where}: {error}") from error
-        return LabelRefused("corrupted", f"{where}: {error}")
+            raise LabelRefused(LabelRefusal.UNFINISHED, f"{where}: {error}") from error
+        return LabelRefused(LabelRefusal.CORRUPTED, f"{where}: {error}")
 
 
 def _info_level(atoms: Atoms) -> Level:
@@ -83,7 +87,7 @@ def _trajectory(path: Path) -> Calculation:
         with Trajectory(path) as trajectory:
             first = trajectory[0]
     except Exception as error:
-        raise LabelRefused("corrupted", f"{path}: no readable ASE trajectory ({error})") from error
+        raise LabelRefused(LabelRefusal.CORRUPTED, f"{path}: no readable ASE trajectory ({error})") from error
     parameters = getattr(first.calc, "parameters", {})
     # Results without their calculator are of one called unknown.
     name = (getattr(first.calc, "name", None) or "").replace("unknown", "")
@@ -99,7 +103,9 @@ def _trajectory_frames(path: Path, notes: Counter[str]) -> Iterator[ReadFrame]:
             try:
                 atoms = trajectory[step]
             except Exception as error:
-                raise LabelRefused("corrupted", f"{path}: frame {step} of {len(trajectory)}: {error}") from error
+                raise LabelRefused(
+                    LabelRefusal.CORRUPTED, f"{path}: frame {step} of {len(trajectory)}: {error}"
+                ) from error
             yield _frame(atoms, step, notes)
 
 

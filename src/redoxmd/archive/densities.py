@@ -13,9 +13,8 @@ from redoxmd.density.exchange.chgcar import read_chgcar
 from redoxmd.density.grid import Density
 from redoxmd.density.store import density_key, write_densities
 from redoxmd.engines.calculation import ReadFrame
-from redoxmd.errors import DensityRefused
-
-POSITION_TOLERANCE_A = 1e-4
+from redoxmd.errors import DensityRefusal, DensityRefused, LabelRefusal
+from redoxmd.structures.periodic_cell import SAME_POSITION_A, misplacements_A, same_cell
 
 
 @dataclass(frozen=True)
@@ -46,14 +45,16 @@ def _accepted(jobs: Iterable[DensityJob], report: ImportReport) -> Iterator[tupl
     for job in jobs:
         if job.frame is None or job.key is None:
             report.refused_densities.append(
-                Refusal(job.path, None, "unfinished", "the last frame beside it was not accepted")
+                Refusal(job.path, None, LabelRefusal.UNFINISHED, "the last frame beside it was not accepted")
             )
             continue
         try:
             density = read_chgcar(job.path)
             _check_structure(density, job.frame)
         except Exception as error:
-            known = error if isinstance(error, DensityRefused) else DensityRefused("unreadable", str(error))
+            known = (
+                error if isinstance(error, DensityRefused) else DensityRefused(DensityRefusal.UNREADABLE, str(error))
+            )
             report.refused_densities.append(Refusal(job.path, job.frame.step, known.reason, known.detail))
             continue
         key = density_key(*job.key)
@@ -65,10 +66,11 @@ def _check_structure(density: Density, frame: ReadFrame) -> None:
     """Raise wrong_shape when the density belongs to another structure than the frame."""
     atoms = frame.atoms
     if not np.array_equal(density.numbers, atoms.numbers):
-        raise DensityRefused("wrong_shape", "its atoms are not those of the last frame")
-    if np.abs(density.cell_A - np.asarray(atoms.cell)).max() > POSITION_TOLERANCE_A:
-        raise DensityRefused("wrong_shape", "its cell is not that of the last frame")
-    steps = (density.positions_A - atoms.positions) @ np.linalg.inv(np.asarray(atoms.cell))
-    away_A = np.abs((steps - np.round(steps)) @ np.asarray(atoms.cell)).max()
-    if away_A > POSITION_TOLERANCE_A:
-        raise DensityRefused("wrong_shape", f"its atoms lie up to {away_A:.4f} Å from those of the last frame")
+        raise DensityRefused(DensityRefusal.WRONG_SHAPE, "its atoms are not those of the last frame")
+    if not same_cell(density.cell_A, atoms.cell):
+        raise DensityRefused(DensityRefusal.WRONG_SHAPE, "its cell is not that of the last frame")
+    away_A = misplacements_A(density.positions_A, atoms).max()
+    if not away_A <= SAME_POSITION_A:
+        raise DensityRefused(
+            DensityRefusal.WRONG_SHAPE, f"its atoms lie up to {away_A:.4f} Å from those of the last frame"
+        )

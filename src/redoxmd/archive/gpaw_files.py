@@ -16,7 +16,7 @@ from ase.io import read
 from ase.io.trajectory import read_atoms
 
 from redoxmd.engines.calculation import Level
-from redoxmd.errors import LabelRefused
+from redoxmd.errors import LabelRefusal, LabelRefused
 
 # ":d,4.2", "paw:d,4.2,0;p,2.0": type, then orbital and U [eV] of each corrected shell.
 SETUP_U = re.compile(r"[:;]([spdf]),([\d.]+)")
@@ -40,7 +40,7 @@ def read_gpw(path: Path) -> tuple[Atoms, Level, bool | None]:
             parameters = reader.parameters.asdict()
             scf = reader.scf.asdict() if "scf" in reader else {}
     except Exception as error:
-        raise LabelRefused("corrupted", f"{path}: no readable .gpw file ({error})") from error
+        raise LabelRefused(LabelRefusal.CORRUPTED, f"{path}: no readable .gpw file ({error})") from error
     return atoms, gpaw_level(atoms, parameters), scf.get("converged")
 
 
@@ -110,7 +110,7 @@ def read_log(path: Path) -> Iterator[tuple[Atoms, bool]]:
             empty = False
             yield _image(block, path, last), "Converged after" in block
     if empty:
-        raise LabelRefused("did_not_start", f"{path}: no geometry in it")
+        raise LabelRefused(LabelRefusal.DID_NOT_START, f"{path}: no geometry in it")
 
 
 def _blocks(lines: Iterable[str]) -> Iterator[tuple[str, bool]]:
@@ -132,4 +132,6 @@ def _image(block: str, path: Path, last: bool) -> Atoms:
     try:
         return read(io.StringIO(block), format="gpaw-out", index=0)
     except Exception as error:
-        raise LabelRefused("unfinished" if last else "corrupted", f"{path}: a step not readable ({error})") from error
+        raise LabelRefused(
+            LabelRefusal.UNFINISHED if last else LabelRefusal.CORRUPTED, f"{path}: a step not readable ({error})"
+        ) from error

@@ -20,14 +20,14 @@ from redoxmd.archive.report import ImportReport
 from redoxmd.archive.target import Target
 from redoxmd.engines.base import Result
 from redoxmd.engines.calculation import Level, ReadFrame
-from redoxmd.errors import DataError, LabelRefused
+from redoxmd.errors import DataError, LabelRefusal, LabelRefused
 from redoxmd.files.frames import frame_text
 from redoxmd.files.records import write_text
 from redoxmd.train.dataset import frame_identity
 
 FORCE_CEILING_EV_A = 100.0
 # A vasprun.xml refused for these is no better file than the OUTCAR beside it.
-NO_HEADER = ("did_not_start", "unfinished", "corrupted")
+NO_HEADER = (LabelRefusal.DID_NOT_START, LabelRefusal.UNFINISHED, LabelRefusal.CORRUPTED)
 CARRIED_INFO = ("time_fs", "temperature_K", "md")
 
 
@@ -84,7 +84,9 @@ def import_archive(
         with frames.open("w", encoding="utf-8") as stream:
             run.write(found.sources, stream)
         for path in found.lonely:
-            report.refuse(path, None, "unfinished", "no vasprun.xml or OUTCAR beside it; see `redoxmd density import`")
+            report.refuse(
+                path, None, LabelRefusal.UNFINISHED, "no vasprun.xml or OUTCAR beside it; see `redoxmd density import`"
+            )
         for path in found.unread:
             report.refuse(
                 path, None, "not_read", "vaspout.h5 is not read; put the vasprun.xml or OUTCAR of the run beside it"
@@ -154,7 +156,7 @@ class _Import:
                 continue
             wanted = self._groups[0]
             differences = level_differences(group.level, wanted.level, wanted.settings_hash)
-            self._report.refuse(source.path, None, "wrong_settings", "; ".join(differences))
+            self._report.refuse(source.path, None, LabelRefusal.WRONG_SETTINGS, "; ".join(differences))
 
     def _accepted(self, source: Source, group: Group) -> Iterator[str]:
         """Accepted labels of one source as extended XYZ."""
@@ -177,7 +179,7 @@ class _Import:
             except DataError as error:
                 # Not accepted, so an equal frame elsewhere is no duplicate.
                 self._seen.pop(_identity(last.frame, group))
-                self._report.refuse(source.path, last.frame.step, "corrupted", str(error))
+                self._report.refuse(source.path, last.frame.step, LabelRefusal.CORRUPTED, str(error))
                 continue
             key = new
             self._report.accepted[key[0]] += 1
@@ -188,7 +190,7 @@ class _Import:
             self.jobs.append(DensityJob(source.chgcar, None if last is None else last.frame, key))
 
     def _refuse(self, source: Source, item: Judged) -> None:
-        refusal = item.refusal or LabelRefused("corrupted", "no result")
+        refusal = item.refusal or LabelRefused(LabelRefusal.CORRUPTED, "no result")
         step = None if item.frame is None else item.frame.step
         self._report.refuse(source.path, step, refusal.reason, refusal.detail)
 

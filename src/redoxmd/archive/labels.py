@@ -13,7 +13,8 @@ from ase import Atoms
 from ase.io.extxyz import key_val_str_to_dict
 from ase.stress import voigt_6_to_full_3x3_stress
 
-from redoxmd.errors import LabelRefused
+from redoxmd.engines.calculation import NONCOLLINEAR
+from redoxmd.errors import LabelRefusal, LabelRefused
 
 # energy, REF_energy, dft_force, forces_ref …: the source of a label, and the quantity.
 LABEL = re.compile(r"(ref_|dft_|plain_)?(energy|forces?|stress|virials?|magmoms)(_ref|_dft)?", re.IGNORECASE)
@@ -74,7 +75,9 @@ def read_labels(atoms: Atoms, notes: Counter[str]) -> Labels:
     labels = sources[source]
     energy = _numbers(*labels["energy"])
     if energy.size != 1:
-        raise LabelRefused("corrupted", f"{_shown(labels['energy'][0])} has {energy.size} numbers; a frame has one")
+        raise LabelRefused(
+            LabelRefusal.CORRUPTED, f"{_shown(labels['energy'][0])} has {energy.size} numbers; a frame has one"
+        )
     # Moments under ASE's names go with the labels under ASE's names, if there are such.
     alone = not {"energy", "forces"} & sources.get(PLAIN, {}).keys()
     moments = labels.get("magmoms") or (sources[PLAIN].get("magmoms") if alone and PLAIN in sources else None)
@@ -85,13 +88,15 @@ def read_labels(atoms: Atoms, notes: Counter[str]) -> Labels:
     if unused:
         taken = " and ".join(labels[quantity][0] for quantity in ("energy", "forces"))
         notes[f"{taken} are the labels; left out beside them: {', '.join(unused)}"] += 1
+    if total is not None and np.size(total) != 1:
+        notes[NONCOLLINEAR] += 1
+        total = None
     return Labels(
         float(energy.item()),
         _numbers(*labels["forces"]),
         stress,
         None if moments is None else _numbers(*moments),
-        # Three numbers with noncollinear spins.
-        None if total is None or np.size(total) != 1 else float(_numbers("magmom", total).item()),
+        None if total is None else float(_numbers("magmom", total).item()),
     )
 
 
@@ -101,7 +106,9 @@ def _check_units(info: Mapping[str, Any]) -> None:
         said = value.values() if isinstance(value, dict) else [value]
         words = [word for text in said if isinstance(text, str) for word in re.split(r"[\s,;]+", text.strip()) if word]
         if UNIT_NAME.fullmatch(key) and any(word.lower() not in OUR_UNITS for word in words):
-            raise LabelRefused("wrong_settings", f"{key} = {value}; convert the labels to eV, eV/Å and eV/Å³")
+            raise LabelRefused(
+                LabelRefusal.WRONG_SETTINGS, f"{key} = {value}; convert the labels to eV, eV/Å and eV/Å³"
+            )
 
 
 def _by_source(found: list[tuple[str, Any]]) -> dict[str, dict[str, tuple[str, Any]]]:
@@ -116,7 +123,9 @@ def _by_source(found: list[tuple[str, Any]]) -> dict[str, dict[str, tuple[str, A
         quantity = {"force": "forces", "virials": "virial"}.get(quantity, quantity)
         other, known = sources.setdefault(source, {}).setdefault(quantity, (name, value))
         if known is not value and not np.array_equal(known, value):
-            raise LabelRefused("corrupted", f"{_shown(other)} and {_shown(name)} differ; keep the one that is right")
+            raise LabelRefused(
+                LabelRefusal.CORRUPTED, f"{_shown(other)} and {_shown(name)} differ; keep the one that is right"
+            )
     return sources
 
 
@@ -126,16 +135,16 @@ def _choose(sources: Mapping[str, Mapping[str, tuple[str, Any]]], names: list[st
     named = [source for source in partial if source != PLAIN]
     shown = ", ".join(map(_shown, names)) or "none"
     if len(named) > 1:
-        raise LabelRefused("corrupted", f"labels of several references ({shown}); keep one of them")
+        raise LabelRefused(LabelRefusal.CORRUPTED, f"labels of several references ({shown}); keep one of them")
     source = (named or partial or [PLAIN])[0]
     if {"energy", "forces"} <= sources.get(source, {}).keys():
         return source
     if len(partial) > 1:
         raise LabelRefused(
-            "corrupted", f"energy and forces of two sources ({shown}); keep those of one, both named alike"
+            LabelRefusal.CORRUPTED, f"energy and forces of two sources ({shown}); keep those of one, both named alike"
         )
     raise LabelRefused(
-        "unfinished",
+        LabelRefusal.UNFINISHED,
         f"no energy and forces; only a finished calculation is a label. Names found: {shown}; the labels must be named "
         "energy and forces, or REF_energy and REF_forces",
     )
@@ -178,7 +187,7 @@ def _numbers(name: str, value: Any) -> np.ndarray:
     try:
         return np.asarray(value, dtype=float)
     except (TypeError, ValueError) as error:
-        raise LabelRefused("corrupted", f"{_shown(name)} is no number: {str(value)[:40]!r}") from error
+        raise LabelRefused(LabelRefusal.CORRUPTED, f"{_shown(name)} is no number: {str(value)[:40]!r}") from error
 
 
 def _shown(name: str) -> str:

@@ -13,14 +13,13 @@ from ase import Atoms
 from redoxmd.archive.ase_files import read_ase
 from redoxmd.archive.found import Source
 from redoxmd.engines.base import Result
-from redoxmd.engines.calculation import Calculation, Level, ReadFrame
-from redoxmd.errors import LabelRefused
+from redoxmd.engines.calculation import NONCOLLINEAR, Calculation, Level, ReadFrame
+from redoxmd.errors import LabelRefusal, LabelRefused
+from redoxmd.structures.periodic_cell import SAME_POSITION_A, misplacements_A, same_cell
 
 # Frames of a run held at once; each is judged with at least MARGIN on both sides, where the run has them.
 WINDOW = 256
 MARGIN = 4
-# OUTCAR has five decimals of positions.
-SAME_POSITIONS_A = 1e-4
 SAME_ENERGY_eV = 1e-3
 
 
@@ -59,7 +58,10 @@ def _as_refusal(error: Exception, path: Path) -> LabelRefused:
     """What a reader did not foresee, as a refusal: a damaged file costs itself, never the import."""
     if isinstance(error, LabelRefused):
         return error
-    reason = "unfinished" if isinstance(error, EOFError) else "corrupted"
+    if isinstance(error, MemoryError):
+        # That says nothing about the file.
+        raise error
+    reason = LabelRefusal.UNFINISHED if isinstance(error, EOFError) else LabelRefusal.CORRUPTED
     return LabelRefused(reason, f"{path}: {type(error).__name__}: {error}")
 
 
@@ -122,34 +124,40 @@ def _frames(calculation: Calculation, source: Source) -> Iterator[ReadFrame | La
 
 
 def _with_moments(frames: Iterator[ReadFrame], outcar: Path, notes: Counter[str]) -> Iterator[ReadFrame]:
-    """Frames with the moments of the OUTCAR beside their vasprun.xml; of a step that is not in it, without.
+    """Frames with the moments of the OUTCAR beside their vasprun.xml; those without are counted in the notes.
 
-    Both files are walked together. Only the vasprun.xml has the steps that VASP's own force field predicted.
+    Both files are walked together. Only the vasprun.xml has the steps that VASP's own force field predicted: they have
+    no moments anywhere.
     """
-    beside = _outcar_frames(outcar, notes)
-    other = next(beside, None)
-    for frame in frames:
-        if other is None:
-            yield frame
-        elif _is_same_step(frame, other):
-            yield replace(frame, moments_muB=other.moments_muB, total_moment_muB=other.total_moment_muB)
-            other = next(beside, None)
-        else:
-            stated = other.moments_muB is not None or other.total_moment_muB is not None
-            if stated and frame.scf_steps:
-                notes[f"moments of {outcar.name} left out: energy or positions there are of another calculation"] += 1
-            yield frame
-
-
-def _outcar_frames(outcar: Path, notes: Counter[str]) -> Iterator[ReadFrame]:
-    """Frames of an OUTCAR up to where it can be read; one that cannot costs moments, not frames."""
     from redoxmd.engines.vasp.outcar import read_outcar
 
-    try:
-        yield from read_outcar(outcar).frames
-    except Exception as error:
-        refusal = _as_refusal(error, outcar)
-        notes[f"no moments from where {outcar.name} cannot be read ({refusal.reason}: {refusal.detail})"] = 1
+    stated, why = False, ""
+
+    def read_beside() -> Iterator[ReadFrame]:
+        nonlocal stated, why
+        try:
+            calculation = read_outcar(outcar)
+            for frame in calculation.frames:
+                stated = frame.moments_muB is not None or frame.total_moment_muB is not None
+                if NONCOLLINEAR in calculation.notes:
+                    notes[NONCOLLINEAR] = calculation.notes[NONCOLLINEAR]
+                yield frame
+            why = f"{outcar.name} ends before the vasprun.xml does: no moments of the steps behind its end"
+        except Exception as error:
+            refusal = _as_refusal(error, outcar)
+            why, stated = f"no moments from where {outcar.name} cannot be read ({refusal})", True
+
+    beside = read_beside()
+    other = next(beside, None)
+    for frame in frames:
+        if other is not None and _is_same_step(frame, other):
+            yield replace(frame, moments_muB=other.moments_muB, total_moment_muB=other.total_moment_muB)
+            other = next(beside, None)
+            continue
+        if stated and frame.scf_steps:
+            elsewhere = f"moments of {outcar.name} left out: energy or positions there are of another calculation"
+            notes[why if other is None else elsewhere] += 1
+        yield frame
 
 
 def _is_same_step(frame: ReadFrame, other: ReadFrame) -> bool:
@@ -157,9 +165,9 @@ def _is_same_step(frame: ReadFrame, other: ReadFrame) -> bool:
     one, two = frame.atoms, other.atoms
     if not np.array_equal(one.numbers, two.numbers) or not abs(frame.energy_eV - other.energy_eV) <= SAME_ENERGY_eV:
         return False
-    apart = (one.positions - two.positions) @ np.linalg.pinv(one.cell.array)
-    apart_A = np.abs((apart - np.round(apart)) @ one.cell.array).max()
-    return bool(apart_A <= SAME_POSITIONS_A and np.abs(one.cell.array - two.cell.array).max() <= SAME_POSITIONS_A)
+    if not same_cell(one.cell, two.cell):
+        return False
+    return bool((misplacements_A(two.positions, one) <= SAME_POSITION_A).all())
 
 
 def _judge(
@@ -176,12 +184,14 @@ def _judge(
         return Judged(frame, refusal=frame.refusal)
     try:
         if np.size(frame.forces_eV_A) == 0:
-            raise LabelRefused("unfinished", "no energy and forces; only a finished calculation is a label")
+            raise LabelRefused(LabelRefusal.UNFINISHED, "no energy and forces; only a finished calculation is a label")
         if frame.atoms.pbc.any() and not abs(np.linalg.det(frame.atoms.cell)) > 0:
-            raise LabelRefused("wrong_structure", "periodic, but its cell has no volume")
+            raise LabelRefused(LabelRefusal.WRONG_STRUCTURE, "periodic, but its cell has no volume")
         own = frame.atoms.info.get("settings_hash", settings_hash)
         if str(own) != settings_hash:
-            raise LabelRefused("wrong_settings", f"settings hash {own} instead of {settings_hash}; split the file")
+            raise LabelRefused(
+                LabelRefusal.WRONG_SETTINGS, f"settings hash {own} instead of {settings_hash}; split the file"
+            )
         initial_muB = None if initial_moments is None else initial_moments(frame.atoms)
         spin_judged = not np.any(initial_muB) or frame.total_moment_muB is not None or frame.moments_muB is not None
         result = judge_frame(frame, force_ceiling_eV_A, initial_moments_muB=initial_muB)

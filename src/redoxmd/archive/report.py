@@ -15,10 +15,11 @@ COLUMNS = ("file", "step", "reason", "detail")
 
 @dataclass(frozen=True)
 class Refusal:
-    """A file or a frame left out, or a note on one: a word of `REASONS`, of `DensityRefused`, duplicate or note.
+    """A file or a frame left out, or a note on one.
 
     Attributes:
         step: the frame's number in its file, None for what is wrong with the whole file.
+        reason: a `LabelRefusal`, a `DensityRefusal`, duplicate, not_read or note.
     """
 
     path: Path
@@ -58,7 +59,7 @@ class ImportReport:
 
     def counts(self) -> dict[str, int]:
         """Refusals of frames and files by reason."""
-        return dict(sorted(Counter(refusal.reason for refusal in self.refused).items()))
+        return dict(sorted(Counter(str(refusal.reason) for refusal in self.refused).items()))
 
     def refuse(self, path: Path, step: int | None, reason: str, detail: str) -> None:
         """Note a file or frame left out."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,8 +15,9 @@ from ase.calculators.calculator import Calculator
 from redoxmd.config.sections import Basins
 from redoxmd.errors import DataError
 from redoxmd.jobs.checkpoint import Checkpoint
-from redoxmd.jobs.interrupt import StopRequest, stop_on_sigterm
+from redoxmd.jobs.interrupt import StopRequest
 from redoxmd.jobs.progress import Progress
+from redoxmd.jobs.resumable import run_resumable
 from redoxmd.md.frame_gate import GateSettings
 from redoxmd.md.relaxation import Judged, judge, relax
 from redoxmd.seeds import rng_from_text, rng_text
@@ -73,13 +75,7 @@ def hop_basins(
         Interrupted: SIGTERM; the state is written.
     """
     walk = _Walk(atoms, calculator, full_cell, settings, gate, rng, checkpoint)
-    name = str(atoms.info.get("structure", atoms.get_chemical_formula()))
-    progress = Progress(f"basins {name}", settings.steps + 1, done=len(walk.rows))
-    with stop_on_sigterm() as stop:
-        while len(walk.rows) <= settings.steps:
-            walk.advance(stop)
-            progress.update(len(walk.rows), f"lowest {walk.lowest_eV:.3f} eV")
-            stop.check(f"after {len(walk.rows)} of {settings.steps + 1} structures")
+    run_resumable(walk.run, walk.save, save_every_s=0)
     return BasinsRun(walk.lowest(), pd.DataFrame(walk.rows, columns=list(COLUMNS)))
 
 
@@ -108,8 +104,19 @@ class _Walk:
             self._restore(record)
         self._first = len(self.rows)
 
-    def advance(self, stop: StopRequest) -> None:
-        """Propose, relax and accept or reject one structure, then write the restart file."""
+    def run(self, stop: StopRequest) -> Iterator[str]:
+        """Do the remaining steps; yields the progress after each."""
+        total = self.settings.steps + 1
+        name = str(self.atoms.info.get("structure", self.atoms.get_chemical_formula()))
+        progress = Progress(f"basins {name}", total, done=len(self.rows))
+        yield f"after {len(self.rows)} of {total} structures"
+        while len(self.rows) < total:
+            self._advance(stop)
+            progress.update(len(self.rows), f"lowest {self.lowest_eV:.3f} eV")
+            yield f"after {len(self.rows)} of {total} structures"
+
+    def _advance(self, stop: StopRequest) -> None:
+        """Propose, relax and accept or reject one structure."""
         move, trial = self._propose()
 
         def interrupt() -> None:
@@ -127,7 +134,6 @@ class _Walk:
         if not refused and energy_eV < self.lowest_eV:
             self.lowest_A, self.lowest_eV = trial.positions.copy(), energy_eV
             self.lowest_step = len(self.rows) - 1
-        self._save()
 
     def _propose(self) -> tuple[str, Atoms]:
         trial = self.atoms.copy()
@@ -165,7 +171,8 @@ class _Walk:
         lowest.info |= {"basins_step": self.lowest_step, "basins_energy_eV": self.lowest_eV}
         return self.occupation.with_current_sites(lowest)
 
-    def _save(self) -> None:
+    def save(self) -> None:
+        """Write the walk and its random stream."""
         state = {
             "rows": json.dumps(self.rows),
             "here_A": self.current_A,

@@ -15,7 +15,7 @@ from ase.data import chemical_symbols
 from redoxmd.charges.numba_setup import load_numba
 from redoxmd.charges.weight_method import basin_integrals
 from redoxmd.density.grid import Density
-from redoxmd.structures.geometry import Periodic
+from redoxmd.structures.periodic_cell import PeriodicCell
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ def partition(density: Density, code: Literal["redoxmd", "baderkit"] = "redoxmd"
         maxima, sums = basin_integrals(density.total_e_A3, grids_e, density.cell_A)
     else:
         maxima, sums = _baderkit_integrals(density, grids_e)
-    distance = Periodic(density.cell_A).distances_A(maxima @ density.cell_A, density.positions_A)
+    distance = PeriodicCell(density.cell_A).distances_A(maxima @ density.cell_A, density.positions_A)
     owner, n = distance.argmin(axis=1), len(density.numbers)
     population, moment = (np.bincount(owner, column, n) for column in sums.T)
     own_maxima = np.bincount(owner, distance.min(axis=1) < OWN_MAXIMUM_A, n)

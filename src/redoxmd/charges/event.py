@@ -18,7 +18,7 @@ from redoxmd.config.sections import Charges, Structures
 from redoxmd.diffusion.framework import moving_atoms
 from redoxmd.diffusion.jumps import Jumps, jumps_of, without_drift
 from redoxmd.files.trajectory import Trajectory
-from redoxmd.structures.geometry import Periodic
+from redoxmd.structures.periodic_cell import PeriodicCell
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def describe_best_jump(
 def hops_from_table(table: xr.Dataset, settings: RedoxSettings) -> Hops:
     """Electron hops of an oxidation table."""
     redox = table["redox_atom"].to_numpy()
-    periodic = Periodic(table["cell_A"].to_numpy())
+    periodic = PeriodicCell(table["cell_A"].to_numpy())
     positions = table["positions_A"].to_numpy()[:, redox]
     return find_hops(state_levels(table), table["time_fs"].to_numpy(), positions, periodic, settings.pair_window_fs)
 

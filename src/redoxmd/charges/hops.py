@@ -8,7 +8,7 @@ import numpy as np
 
 from redoxmd.diffusion.concerted import each_once
 from redoxmd.diffusion.jumps import Jumps
-from redoxmd.structures.geometry import Periodic
+from redoxmd.structures.periodic_cell import PeriodicCell
 from redoxmd.units import FS_PER_PS
 
 # No hop in the window; hop but no concerted jump; time to the hop or negative length of the jump.
@@ -47,7 +47,7 @@ class Hops:
 
 
 def find_hops(
-    states: np.ndarray, time_fs: np.ndarray, positions_A: np.ndarray, periodic: Periodic, pair_window_fs: float
+    states: np.ndarray, time_fs: np.ndarray, positions_A: np.ndarray, periodic: PeriodicCell, pair_window_fs: float
 ) -> Hops:
     """Electron hops from changes of oxidation state.
 
@@ -88,7 +88,7 @@ def _pairs(
     reductions: np.ndarray,
     time_fs: np.ndarray,
     positions_A: np.ndarray,
-    periodic: Periodic,
+    periodic: PeriodicCell,
     window_fs: float,
 ) -> list[tuple[int, int]]:
     """Index pairs of oxidations and reductions (frame, atom), greedily by time and then by distance."""
@@ -99,7 +99,7 @@ def _pairs(
     different_atoms = oxidations[:, 1][:, None] != reductions[:, 1]
     possible = np.argwhere((lag <= window_fs) & np.logical_and.outer(*resolved) & different_atoms)
     donors_A, acceptors_A = (positions_A[events[:, 0], events[:, 1]] for events in changes)
-    vectors = periodic.shortest(acceptors_A[possible[:, 1]] - donors_A[possible[:, 0]])
+    vectors = periodic.minimum_image(acceptors_A[possible[:, 1]] - donors_A[possible[:, 0]])
     distance = np.linalg.norm(vectors, axis=-1)
     order = np.lexsort((possible[:, 1], possible[:, 0], distance, lag[tuple(possible.T)]))
     return each_once(possible[order].tolist())
@@ -113,7 +113,7 @@ def _hop(
     acceptor: np.ndarray | None,
     time_fs: np.ndarray,
     positions_A: np.ndarray,
-    periodic: Periodic,
+    periodic: PeriodicCell,
 ) -> Row:
     if donor is None or acceptor is None:
         frame, atom = (donor if acceptor is None else acceptor).tolist()  # type: ignore[union-attr]
@@ -121,7 +121,7 @@ def _hop(
         return float(time_fs[frame]), *sides, np.full(3, np.nan), positions_A[frame, atom]
     frame = max(donor[0], acceptor[0])
     start, end = positions_A[frame, donor[1]], positions_A[frame, acceptor[1]]
-    vector = periodic.shortest(end - start)
+    vector = periodic.minimum_image(end - start)
     time = float(time_fs[[donor[0], acceptor[0]]].mean())
     return time, int(donor[1]), int(acceptor[1]), vector, start + vector / 2
 
@@ -143,7 +143,7 @@ class HopJumps:
     distance_A: np.ndarray
 
 
-def relate_to_jumps(hops: Hops, jumps: Jumps, periodic: Periodic, window_fs: float) -> HopJumps:
+def relate_to_jumps(hops: Hops, jumps: Jumps, periodic: PeriodicCell, window_fs: float) -> HopJumps:
     """Nearest jump of every hop, with the relative direction of electron and ion (paper, discussion of Fig. 10)."""
     count = len(hops)
     if not count or not len(jumps):
@@ -154,7 +154,7 @@ def relate_to_jumps(hops: Hops, jumps: Jumps, periodic: Periodic, window_fs: flo
     path = (jumps.end_A - jumps.start_A)[nearest]
     middle = (jumps.end_A + jumps.start_A)[nearest] / 2
     values = np.stack(
-        [lag_fs, _cosine(hops.vector_A, path), np.linalg.norm(periodic.shortest(middle - hops.middle_A), axis=1)]
+        [lag_fs, _cosine(hops.vector_A, path), np.linalg.norm(periodic.minimum_image(middle - hops.middle_A), axis=1)]
     )
     outside = np.abs(lag_fs) > window_fs
     values[:, outside] = np.nan
@@ -186,7 +186,7 @@ class Coincidence:
 def coincidence(
     hops: Hops,
     jumps: Jumps,
-    periodic: Periodic,
+    periodic: PeriodicCell,
     window_fs: float,
     frames_fs: np.ndarray,
     rng: np.random.Generator,

@@ -28,7 +28,8 @@ from redoxmd.config.sections import Charges, Structures
 from redoxmd.diffusion.jumps import Jumps
 from redoxmd.errors import DataError
 from redoxmd.seeds import derive_rng
-from redoxmd.structures.geometry import Periodic, Sites, bond_lengths, framework_drift, vacancy_distances
+from redoxmd.structures.geometry import Sites, bond_lengths, framework_drift, vacancy_distances
+from redoxmd.structures.periodic_cell import PeriodicCell
 from redoxmd.units import FS_PER_PS
 
 METADATA_COLUMNS = ("structure", "x", "temperature_K", "replica")
@@ -137,7 +138,7 @@ def state_levels(table: xr.Dataset) -> np.ndarray:
     return np.select([state == low, state == high], [0, 1], NONE)
 
 
-def redox_frames(table: xr.Dataset, sites: Sites, periodic: Periodic, settings: RedoxSettings) -> RedoxFrames:
+def redox_frames(table: xr.Dataset, sites: Sites, periodic: PeriodicCell, settings: RedoxSettings) -> RedoxFrames:
     """Arrays of an oxidation table, corrected for the drift of the framework.
 
     Raises:
@@ -186,7 +187,7 @@ def analyse_redox(
         seed: seed of the shuffles for the chance levels.
         jump_frames_fs: times of the frames in which jumps were detected.
     """
-    periodic = Periodic(cell_A)
+    periodic = PeriodicCell(cell_A)
     frames = redox_frames(table, sites, periodic, settings)
     metadata = trajectory_metadata(table)
     redox_A = frames.redox_A + frames.start_A
@@ -229,7 +230,7 @@ def _hop_row(
     hops: Hops,
     jumps: Jumps,
     frames: RedoxFrames,
-    periodic: Periodic,
+    periodic: PeriodicCell,
     settings: RedoxSettings,
     seed: int,
     jump_frames_fs: np.ndarray,

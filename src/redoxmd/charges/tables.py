@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -18,11 +18,10 @@ from redoxmd.density.model import DensityModel
 from redoxmd.density.predict import Region, grid_shape, predict_density
 from redoxmd.files.trajectory import Trajectory
 from redoxmd.jobs.checkpoint import Checkpoint
-from redoxmd.jobs.interrupt import stop_on_sigterm
+from redoxmd.jobs.interrupt import StopRequest
 from redoxmd.jobs.progress import Progress
+from redoxmd.jobs.resumable import run_resumable
 from redoxmd.structures.build import initial_moments
-
-SAVE_EVERY_FRAMES = 10
 
 
 def reference_charges(model: DensityModel, densities: DensitySet, spacing_A: float) -> pd.DataFrame:
@@ -80,7 +79,7 @@ def trajectory_charges(
     """Bader charge and moment of every atom in the chosen frames of a trajectory, from predicted densities.
 
     With `settings.region_radius_A`, only the redox element has values: those of other elements would be the values of
-    superposed atoms. No grid is stored; the state is saved every ten frames, and an interrupted run continues.
+    superposed atoms. No grid is stored; an interrupted run continues from its last save, at most a minute ago.
 
     Returns:
         dims (frame, atom, axis): charge_e, moment_muB, positions_A; coords time_fs, step, number, x, temperature_K,
@@ -94,13 +93,19 @@ def trajectory_charges(
     if saved is not None:
         values[:done] = saved["values"]
     progress = Progress("charges", len(frames), done=done, unit="frames")
-    with stop_on_sigterm() as stop:
-        for number in range(done, len(frames)):
-            values[number] = _frame_charges(trajectory, int(frames[number]), redox, model, settings, structures)
-            progress.update(number + 1)
-            if stop.asked or (number + 1) % SAVE_EVERY_FRAMES == 0:
-                checkpoint.save("charges", {"done": np.asarray(number + 1), "values": values[: number + 1]})
-                stop.check(f"at frame {number + 1} of {len(frames)}")
+
+    def partition_frames(stop: StopRequest) -> Iterator[str]:
+        nonlocal done
+        yield f"at frame {done} of {len(frames)}"
+        while done < len(frames):
+            values[done] = _frame_charges(trajectory, int(frames[done]), redox, model, settings, structures)
+            done += 1
+            progress.update(done)
+            yield f"at frame {done} of {len(frames)}"
+
+    run_resumable(
+        partition_frames, lambda: checkpoint.save("charges", {"done": np.asarray(done), "values": values[:done]})
+    )
     return _dataset(trajectory, frames, values)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from ase import Atoms
 
-from redoxmd.errors import DensityRefused
+from redoxmd.errors import DensityRefusal, DensityRefused
 
 # Hot GPAW frames of NVP are off by up to 0.1 %; a larger error means that the grid does not hold the charge.
 ELECTRON_TOLERANCE = 5e-3
@@ -96,21 +96,24 @@ def accept_density(
     valence = np.asarray(valence_e, dtype=float)
     if total.ndim != 3 or total.shape != spin.shape or 0 in total.shape:
         raise DensityRefused(
-            "wrong_shape",
+            DensityRefusal.WRONG_SHAPE,
             f"{source}: shapes of total {total.shape} and spin {spin.shape} fit no grid",
         )
     n = len(numbers)
     if cell.shape != (3, 3) or positions.shape != (n, 3) or valence.shape != (n,) or not n:
         raise DensityRefused(
-            "wrong_shape", f"{source}: {positions.shape} positions and {valence.shape} valences for {n} atoms"
+            DensityRefusal.WRONG_SHAPE,
+            f"{source}: {positions.shape} positions and {valence.shape} valences for {n} atoms",
         )
     if not all(np.isfinite(values).all() for values in (total, spin, cell, positions)):
-        raise DensityRefused("not_finite", f"{source}: NaN or infinite values in the density or the geometry")
+        raise DensityRefused(
+            DensityRefusal.NOT_FINITE, f"{source}: NaN or infinite values in the density or the geometry"
+        )
     voxel = abs(np.linalg.det(cell)) / total.size
     total_e = float(total.sum() * voxel)
     if not abs(total_e - electrons) <= ELECTRON_TOLERANCE * electrons:
         raise DensityRefused(
-            "wrong_electrons", f"{source}: the density holds {total_e:.3f} electrons, not {electrons:g}"
+            DensityRefusal.WRONG_ELECTRONS, f"{source}: the density holds {total_e:.3f} electrons, not {electrons:g}"
         )
     correction = electrons / total_e
     return Density(

@@ -17,6 +17,7 @@ from redoxmd.density.grid import Density
 from redoxmd.errors import DataError
 from redoxmd.files.records import read_json, write_json
 from redoxmd.model.neighbours import find_pairs
+from redoxmd.structures.periodic_cell import PeriodicCell
 
 SEARCH_A = 4.0
 # Ligands are the atoms within this multiple of the shortest distance: six around an octahedral site.
@@ -148,11 +149,10 @@ def _images(
     positions: np.ndarray, cell: np.ndarray, centre: np.ndarray, radius_A: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Images (m, 3) of atoms within a radius_A of a point, and their atom indices (m,)."""
-    heights = 1 / np.linalg.norm(np.linalg.inv(cell), axis=0)
-    counts = np.ceil(radius_A / heights).astype(int) + 1
+    near = PeriodicCell(cell).minimum_image(positions - centre)
+    farthest = radius_A + np.linalg.norm(near, axis=1).max(initial=0.0)
+    counts = np.ceil(farthest * np.linalg.norm(np.linalg.inv(cell), axis=0)).astype(int)
     shifts = np.stack(np.meshgrid(*[np.arange(-n, n + 1) for n in counts], indexing="ij"), axis=-1).reshape(-1, 3)
-    fractional = (positions - centre) @ np.linalg.inv(cell)
-    near = (fractional - np.round(fractional)) @ cell
     offsets = near[:, None] + (shifts @ cell)[None]
     owner, image = np.nonzero(np.linalg.norm(offsets, axis=-1) <= radius_A)
     return centre + offsets[owner, image], owner

@@ -21,11 +21,11 @@ from redoxmd.density.pool import PointPool
 from redoxmd.density.probes import ProbePairs, scattered_block
 from redoxmd.density.superposition import fit_superposition
 from redoxmd.errors import DataError
-from redoxmd.jobs import resumable
 from redoxmd.jobs.checkpoint import Checkpoint
 from redoxmd.jobs.interrupt import StopRequest
 from redoxmd.jobs.progress import Progress
 from redoxmd.model.files import choose_device
+from redoxmd.model.training import check_loss, run_training
 from redoxmd.seeds import derive_rng, derive_seed
 
 logger = logging.getLogger("redoxmd")
@@ -72,7 +72,7 @@ def train_density(
         TrainingDiverged: the loss became NaN or infinite.
     """
     trainer = DensityTrainer(training, validation, redox_element, settings, seed)
-    resumable.run(trainer, checkpoint, "density")
+    run_training(trainer, checkpoint.path("density.pt"))
     return trainer.result()
 
 
@@ -222,7 +222,7 @@ class DensityTrainer:
                 reference.append(pool.values_e_A3[chosen])
                 predicted.append(reference[-1] + (output - target).cpu().double().numpy() * self.scale)
         loss = float(np.mean(losses))
-        resumable.check_loss("density model", self.step, training_loss, loss, "density.learning_rate")
+        check_loss("density model", self.step, training_loss, loss, "density.learning_rate")
         percent = np.nan_to_num(nmae_percent(np.concatenate(predicted), np.concatenate(reference)))
         # A few points near wrongly oriented orbitals dominate the squared error; the NMAE weighs all points.
         score = float(np.sqrt(percent[0] * max(percent[1], 1e-6)))

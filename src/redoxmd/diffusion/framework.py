@@ -10,7 +10,7 @@ from ase.data import atomic_numbers, chemical_symbols
 
 from redoxmd.errors import DataError
 from redoxmd.files.trajectory import BLOCK_FRAMES, Trajectory, refuse_not_finite
-from redoxmd.structures.geometry import Periodic
+from redoxmd.structures.periodic_cell import PeriodicCell
 
 # Of the interval between frames, by which times may differ that were rounded on writing.
 ROUNDING = 1e-3
@@ -36,12 +36,12 @@ def refuse_unfit(trajectory: Trajectory) -> None:
         )
     if not abs(np.linalg.det(trajectory.cell_A)) > 0:
         raise DataError(f"{name}: the cell has no volume; write the file again with the three vectors of the cell")
-    periodic = Periodic(trajectory.cell_A)
+    periodic = PeriodicCell(trajectory.cell_A)
     for first in range(0, len(intervals), BLOCK_FRAMES):
         moved = np.diff(trajectory.positions_A[first : first + BLOCK_FRAMES + 1], axis=0)
-        far = np.argwhere(np.linalg.norm(moved, axis=2) > periodic.sphere_A)
+        far = np.argwhere(np.linalg.norm(moved, axis=2) > periodic.inscribed_radius_A)
         vectors = moved[tuple(far.T)]
-        lengths, shortest = (np.linalg.norm(part, axis=1) for part in (vectors, periodic.shortest(vectors)))
+        lengths, shortest = (np.linalg.norm(part, axis=1) for part in (vectors, periodic.minimum_image(vectors)))
         wrapped = np.flatnonzero(shortest < lengths / 2)
         if len(wrapped):
             frame, atom = far[wrapped[0]].tolist()

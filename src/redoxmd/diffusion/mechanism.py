@@ -15,8 +15,8 @@ from redoxmd.diffusion.framework import moving_atoms
 from redoxmd.diffusion.jumps import without_drift
 from redoxmd.diffusion.sites import NONE
 from redoxmd.files.trajectory import Trajectory
-from redoxmd.structures.geometry import Periodic
 from redoxmd.structures.occupation import site_labels
+from redoxmd.structures.periodic_cell import PeriodicCell
 from redoxmd.units import FS_PER_PS
 
 # The clearest first: an exchange through the preferred site, two neighbouring jumps, a jump alone.
@@ -239,8 +239,8 @@ def _move(
     ion = int(ions[int(analysis["event_ion"][jump])])
     labels, places = site_labels(analysis["site_kind"].to_numpy().tolist()), analysis["site_fractional"].to_numpy()
     old, new = int(analysis["event_from_site"][jump]), int(analysis["event_to_site"][jump])
-    periodic, path = Periodic(cell_A), positions_A[:, ion]
-    away = [periodic.shortest(path - places[site] @ periodic.cell_A) for site in (old, new)]
+    periodic, path = PeriodicCell(cell_A), positions_A[:, ion]
+    away = [periodic.minimum_image(path - places[site] @ periodic.cell_A) for site in (old, new)]
     arrived = int(np.searchsorted(time_fs, float(analysis["event_time_fs"][jump])))
     there = np.flatnonzero(np.linalg.norm(away[0][:arrived], axis=1) <= settings.site_radius_A)
     left = int(there[-1]) if len(there) else max(arrived - 1, 0)

@@ -14,7 +14,8 @@ from scipy.spatial import cKDTree
 from redoxmd.config.sections import Structures
 from redoxmd.errors import StructureError
 from redoxmd.files.trajectory import Trajectory
-from redoxmd.structures.geometry import Periodic, Sites, framework_drift
+from redoxmd.structures.geometry import Sites, framework_drift
+from redoxmd.structures.periodic_cell import PeriodicCell
 from redoxmd.structures.request import parse_name
 from redoxmd.structures.source import FRAMEWORK, source_cell
 
@@ -56,7 +57,7 @@ class SiteMap:
     def distances_A(self) -> np.ndarray:
         """(s, s) shortest distances between sites."""
         places = self.fractional @ self.cell_A
-        return Periodic(self.cell_A).distances_A(places, places)
+        return PeriodicCell(self.cell_A).distances_A(places, places)
 
 
 class SiteTree:
@@ -156,7 +157,7 @@ def coordination(
     inverse = np.linalg.inv(cell_A)
     if not len(framework_A):
         return np.zeros(len(sites_A), dtype=int)
-    distances = Periodic(cell_A).distances_A(sites_A, framework_A)
+    distances = PeriodicCell(cell_A).distances_A(sites_A, framework_A)
     nearest = framework_symbols[distances.argmin(axis=1)]
     counts = np.zeros(len(sites_A), dtype=int)
     for symbol in set(nearest.tolist()):
@@ -190,7 +191,7 @@ def source_sites(trajectory: Trajectory, structures: Structures, diffusing: Sequ
             "from, or set diffusion.site_reference: visited"
         )
     sites, cell_A = Sites.of(full, diffusing), np.asarray(trajectory.cell_A)
-    drift = framework_drift(trajectory.positions_A[:1, ~mobile], sites, Periodic(cell_A))[0]
+    drift = framework_drift(trajectory.positions_A[:1, ~mobile], sites, PeriodicCell(cell_A))[0]
     counts = np.tile(_source_coordination(source, cell_A / np.array(repeats)[:, None]), int(np.prod(repeats)))
     places = sites.mobile + drift @ np.linalg.inv(cell_A)
     return SiteMap(places, full.arrays["site"][~fixed], counts, cell_A, "source")

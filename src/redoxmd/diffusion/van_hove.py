@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from redoxmd.structures.geometry import Periodic
+from redoxmd.structures.periodic_cell import PeriodicCell
 from redoxmd.units import FS_PER_PS
 
 BIN_A = 0.1
@@ -71,24 +71,24 @@ def distinct_part(positions_A: np.ndarray, lags: np.ndarray, cell_A: np.ndarray,
     edges = np.append(distances_A - width / 2, distances_A[-1] + width / 2)
     shell = 4 / 3 * np.pi * np.diff(edges**3)
     expected = ions * (ions - 1) * shell / abs(np.linalg.det(cell_A))
-    periodic, parts = Periodic(cell_A), []
+    periodic, parts = PeriodicCell(cell_A), []
     for lag in lags:
         origins = _some_origins(frames, lag, MOST_PAIRS // ions**2)
         counts = np.zeros(len(distances_A))
         for origin in origins:
             counts += _pairs(positions_A[origin], positions_A[origin + lag], periodic, edges)
         parts.append(counts / (len(origins) * expected))
-    inside = edges[1:] <= periodic.sphere_A
+    inside = edges[1:] <= periodic.inscribed_radius_A
     return np.where(inside, np.array(parts), np.nan)
 
 
-def _pairs(before_A: np.ndarray, after_A: np.ndarray, periodic: Periodic, edges: np.ndarray) -> np.ndarray:
+def _pairs(before_A: np.ndarray, after_A: np.ndarray, periodic: PeriodicCell, edges: np.ndarray) -> np.ndarray:
     """Counts (R,) of distances from every ion's place to every other ion's later one."""
     ions, counts = len(before_A), np.zeros(len(edges) - 1)
     step = max(1, BLOCK_PAIRS // ions)
     for first in range(0, ions, step):
         part = np.arange(first, min(first + step, ions))
         vectors = after_A[None] - before_A[part, None]
-        lengths = np.linalg.norm(periodic.shortest(vectors), axis=-1)
+        lengths = np.linalg.norm(periodic.minimum_image(vectors), axis=-1)
         counts += np.histogram(lengths[part[:, None] != np.arange(ions)], edges)[0]
     return counts

@@ -9,7 +9,7 @@ from scipy.ndimage import gaussian_filter, maximum_filter
 from redoxmd.diffusion.site_jumps import find_stays
 from redoxmd.diffusion.sites import CHUNK_POINTS, NONE, SiteMap, SiteTree, coordination, site_of
 from redoxmd.errors import StructureError
-from redoxmd.structures.geometry import Periodic
+from redoxmd.structures.periodic_cell import PeriodicCell
 
 SPACING_A = 0.4
 SMOOTHING_A = 0.5
@@ -73,7 +73,7 @@ def _maxima(positions_A: np.ndarray, cell_A: np.ndarray, radius_A: float) -> np.
     places = np.argwhere(peak)
     places = places[np.argsort(-density[peak], kind="stable")]
     fractional = (places + 0.5) / shape
-    near = Periodic(cell_A).distances_A(fractional @ cell_A, fractional @ cell_A) < radius_A
+    near = PeriodicCell(cell_A).distances_A(fractional @ cell_A, fractional @ cell_A) < radius_A
     kept: list[int] = []
     for place in range(len(fractional)):
         if not near[place, kept].any():

@@ -18,7 +18,7 @@ from redoxmd.config import sections
 from redoxmd.density.grid import Density
 from redoxmd.engines.base import Result, check_result, method_hash, package_version
 from redoxmd.engines.verdict import judge_moments
-from redoxmd.errors import EngineMissing, LabelRefused
+from redoxmd.errors import EngineMissing, LabelRefusal, LabelRefused
 
 METHOD_VERSION = 1
 # Networks that predict magnitudes of moments have no spin state: those of CHGNet add up to 5.7 μB instead of 4 in a
@@ -85,7 +85,7 @@ class AseEngine:
             moments = self._optional(working.get_magnetic_moments) if "moments" in self.capabilities else None
             total = self._optional(working.get_magnetic_moment) if self._gives_total else None
         except CalculatorError as error:
-            raise LabelRefused("unconverged", str(error)) from error
+            raise LabelRefused(LabelRefusal.UNCONVERGED, str(error)) from error
         result = check_result(Result(energy, forces, stress, moments), atoms, self.settings.force_ceiling_eV_A)
         if self._has_spin_state:
             initial = atoms.get_initial_magnetic_moments()

@@ -13,26 +13,9 @@ import numpy as np
 from ase import Atoms
 
 from redoxmd.density.grid import Density
-from redoxmd.errors import LabelRefused
+from redoxmd.errors import LabelRefusal, LabelRefused
 from redoxmd.files.frames import labelled
 from redoxmd.files.records import content_hash
-
-# Reasons to refuse a label, as its record states them.
-REASONS = (
-    "did_not_start",
-    "stale_output",
-    "unfinished",
-    "unconverged",
-    "corrupted",
-    "not_finite",
-    "wrong_structure",
-    "wrong_settings",
-    "not_self_consistent",
-    "wrong_moment",
-    "timed_out",
-    "out_of_memory",
-    "force_ceiling",
-)
 
 
 @dataclass(frozen=True)
@@ -95,7 +78,7 @@ class Engine(Protocol):
         """Label a structure.
 
         Raises:
-            LabelRefused: with one of `REASONS`; the result is never used as data.
+            LabelRefused: the result is never used as data.
         """
 
     def density(self) -> Density | None:
@@ -171,12 +154,14 @@ def check_result(result: Result, atoms: Atoms, force_ceiling_eV_A: float) -> Res
     """
     forces = np.asarray(result.forces_eV_A)
     if forces.shape != (len(atoms), 3):
-        raise LabelRefused("wrong_structure", f"forces of shape {forces.shape} for {len(atoms)} atoms")
+        raise LabelRefused(LabelRefusal.WRONG_STRUCTURE, f"forces of shape {forces.shape} for {len(atoms)} atoms")
     if result.moments_muB is not None and np.shape(result.moments_muB) != (len(atoms),):
-        raise LabelRefused("wrong_structure", f"moments of shape {np.shape(result.moments_muB)} for {len(atoms)} atoms")
+        raise LabelRefused(
+            LabelRefusal.WRONG_STRUCTURE, f"moments of shape {np.shape(result.moments_muB)} for {len(atoms)} atoms"
+        )
     if not (np.isfinite(result.energy_eV) and np.isfinite(forces).all()):
-        raise LabelRefused("not_finite", "energy or forces are NaN or infinite")
+        raise LabelRefused(LabelRefusal.NOT_FINITE, "energy or forces are NaN or infinite")
     largest = float(np.abs(forces).max(initial=0.0))
     if largest > force_ceiling_eV_A:
-        raise LabelRefused("force_ceiling", f"a force of {largest:.1f} eV/Å exceeds {force_ceiling_eV_A:g}")
+        raise LabelRefused(LabelRefusal.FORCE_CEILING, f"a force of {largest:.1f} eV/Å exceeds {force_ceiling_eV_A:g}")
     return result

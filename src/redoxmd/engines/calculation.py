@@ -13,6 +13,9 @@ from ase import Atoms
 
 from redoxmd.errors import LabelRefused
 
+# A note of readers, see `Calculation.notes`.
+NONCOLLINEAR = "moments of noncollinear spins are left out: a frame has one number for each atom"
+
 
 @dataclass(frozen=True)
 class Level:

@@ -17,7 +17,7 @@ from redoxmd.config.sections import common_kpoints
 from redoxmd.density.grid import Density, accept_density
 from redoxmd.engines.base import Result, check_result, method_hash, package_version, supercell_kpoints
 from redoxmd.engines.verdict import judge_moments
-from redoxmd.errors import EngineMissing, LabelRefused
+from redoxmd.errors import EngineMissing, LabelRefusal, LabelRefused
 
 logger = logging.getLogger("redoxmd")
 
@@ -101,7 +101,7 @@ class GpawEngine:
                 result = self._results(self._atoms)
             except KohnShamConvergenceError as error:
                 raise LabelRefused(
-                    "unconverged", f"SCF not converged in {self.settings.gpaw.max_iterations} steps"
+                    LabelRefusal.UNCONVERGED, f"SCF not converged in {self.settings.gpaw.max_iterations} steps"
                 ) from error
         self._check_moment(float(np.sum(self._atoms.calc.get_magnetic_moment())))
         return check_result(result, atoms, self.settings.force_ceiling_eV_A)

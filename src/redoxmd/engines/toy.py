@@ -23,7 +23,7 @@ from ase.data import atomic_numbers
 from redoxmd.config import sections
 from redoxmd.density.grid import Density
 from redoxmd.engines.base import Result, check_result, method_hash
-from redoxmd.errors import LabelRefused
+from redoxmd.errors import LabelRefusal, LabelRefused
 from redoxmd.model.neighbours import find_pairs
 
 METHOD_VERSION = 1
@@ -85,10 +85,12 @@ class ToyEngine:
         """
         unknown = set(atoms.get_chemical_symbols()) - set(FORMAL_CHARGE)
         if unknown:
-            raise LabelRefused("wrong_structure", f"the toy knows {sorted(FORMAL_CHARGE)}, not {sorted(unknown)}")
+            raise LabelRefused(
+                LabelRefusal.WRONG_STRUCTURE, f"the toy knows {sorted(FORMAL_CHARGE)}, not {sorted(unknown)}"
+            )
         time.sleep(self.settings.toy.delay_s)
         if self._atoms is None and _uniform_number(atoms) < self.settings.toy.refuse_fraction:
-            raise LabelRefused("unconverged", "the toy pretends not to converge for this geometry")
+            raise LabelRefused(LabelRefusal.UNCONVERGED, "the toy pretends not to converge for this geometry")
         self._atoms = atoms.copy()
         energy, forces, stress = ionic_energy(atoms)
         result = Result(energy, forces, stress, moments(atoms), 1)

@@ -7,10 +7,9 @@ from ase import Atoms
 
 from redoxmd.engines.base import Result, check_result
 from redoxmd.engines.calculation import ReadFrame
-from redoxmd.errors import LabelRefused
+from redoxmd.errors import LabelRefusal, LabelRefused
+from redoxmd.structures.periodic_cell import SAME_POSITION_A, misplacements_A, same_cell
 
-# OUTCAR has five decimals, vasprun.xml eight of fractional coordinates.
-POSITION_TOLERANCE_A = 1e-4
 ELECTRON_TOLERANCE_E = 1e-3
 # A spin flip changes the total moment by 2 μB, one electron more or less by 1. The tolerance is half of the smaller
 # change, because smearing shifts the moment of a hot frame by a few tenths from the integer.
@@ -51,13 +50,13 @@ def judge_frame(
         iterations=frame.scf_steps,
     )
     if result.stress_eV_A3 is not None and np.shape(result.stress_eV_A3) != (3, 3):
-        raise LabelRefused("wrong_structure", f"{where}: stress of shape {np.shape(result.stress_eV_A3)}")
+        raise LabelRefused(LabelRefusal.WRONG_STRUCTURE, f"{where}: stress of shape {np.shape(result.stress_eV_A3)}")
     if expected is not None:
         _check_structure(frame.atoms, expected, where)
     _check_finite(frame, where)
     check_result(result, frame.atoms, np.inf)
     if frame.converged is False:
-        raise LabelRefused("unconverged", f"{where}: {_electrons_text(frame.scf_steps)}")
+        raise LabelRefused(LabelRefusal.UNCONVERGED, f"{where}: {_electrons_text(frame.scf_steps)}")
     judge_moments(frame.total_moment_muB, frame.moments_muB, initial_moments_muB)
     return check_result(result, frame.atoms, force_ceiling_eV_A)
 
@@ -72,7 +71,7 @@ def judge_electrons(electrons: float | None, expected: float | None) -> None:
         return
     if not abs(electrons - expected) <= ELECTRON_TOLERANCE_E:
         raise LabelRefused(
-            "wrong_settings",
+            LabelRefusal.WRONG_SETTINGS,
             f"{electrons:g} electrons, expected {expected:g}: a charged cell (NELECT) or other POTCARs",
         )
 
@@ -98,7 +97,7 @@ def judge_moments(total_muB: float | None, local_muB: np.ndarray | None, initial
         tolerance += INTERSTITIAL_SHARE * abs(expected)
     # A comparison with NaN is false, so NaN is refused.
     if not abs(moment - expected) <= tolerance:
-        raise LabelRefused("wrong_moment", f"{name} {moment:.2f} μB, expected {expected:.2f}")
+        raise LabelRefused(LabelRefusal.WRONG_MOMENT, f"{name} {moment:.2f} μB, expected {expected:.2f}")
 
 
 def _electrons_text(steps: int | None) -> str:
@@ -112,28 +111,24 @@ def _check_finite(frame: ReadFrame, where: str) -> None:
     values = {"positions": frame.atoms.positions, "cell": frame.atoms.cell.array, **optional}
     for name, array in values.items():
         if array is not None and not np.isfinite(array).all():
-            raise LabelRefused("not_finite", f"{where}: {name} with NaN or infinite numbers")
+            raise LabelRefused(LabelRefusal.NOT_FINITE, f"{where}: {name} with NaN or infinite numbers")
 
 
 def _check_structure(atoms: Atoms, expected: Atoms, where: str) -> None:
     if sorted(atoms.numbers) != sorted(expected.numbers):
-        raise LabelRefused("wrong_structure", f"{where}: {atoms.symbols} where {expected.symbols} was asked for")
-    # A comparison with NaN is false, so NaN is refused.
-    if not np.abs(atoms.cell.array - expected.cell.array).max() <= POSITION_TOLERANCE_A:
+        raise LabelRefused(
+            LabelRefusal.WRONG_STRUCTURE, f"{where}: {atoms.symbols} where {expected.symbols} was asked for"
+        )
+    if not same_cell(atoms.cell, expected.cell):
         lengths = " against ".join(np.array2string(item.cell.lengths(), precision=4) for item in (atoms, expected))
-        raise LabelRefused("wrong_structure", f"{where}: another cell, of {lengths} Å")
-    distances = _distances(atoms.positions, expected)
-    wrong = (atoms.numbers != expected.numbers) | ~(distances <= POSITION_TOLERANCE_A)
+        raise LabelRefused(LabelRefusal.WRONG_STRUCTURE, f"{where}: another cell, of {lengths} Å")
+    distances = misplacements_A(atoms.positions, expected)
+    # A comparison with NaN is false, so NaN is refused.
+    wrong = (atoms.numbers != expected.numbers) | ~(distances <= SAME_POSITION_A)
     if wrong.any():
-        raise LabelRefused("wrong_structure", f"{where}: {_misplaced(atoms, expected, distances, int(wrong.argmax()))}")
-
-
-def _distances(positions_A: np.ndarray, expected: Atoms) -> np.ndarray:
-    """Distances (n,) to the expected positions modulo lattice vectors; exact only if small."""
-    cell = expected.cell.array
-    fractional = (positions_A - expected.positions) @ np.linalg.pinv(cell)
-    distances: np.ndarray = np.linalg.norm((fractional - np.round(fractional)) @ cell, axis=1)
-    return distances
+        raise LabelRefused(
+            LabelRefusal.WRONG_STRUCTURE, f"{where}: {_misplaced(atoms, expected, distances, int(wrong.argmax()))}"
+        )
 
 
 def _misplaced(atoms: Atoms, expected: Atoms, distances: np.ndarray, first: int) -> str:
@@ -151,7 +146,7 @@ def _order(atoms: Atoms, expected: Atoms) -> list[int] | None:
     """Index in `expected` of every atom; None unless it is a permutation."""
     order = []
     for number, position in zip(atoms.numbers, atoms.positions, strict=True):
-        near = (_distances(position, expected) <= POSITION_TOLERANCE_A) & (expected.numbers == number)
+        near = (misplacements_A(position, expected) <= SAME_POSITION_A) & (expected.numbers == number)
         if near.sum() != 1:
             return None
         order.append(int(near.argmax()))

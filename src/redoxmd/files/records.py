@@ -8,6 +8,8 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, is_dataclass
+from enum import StrEnum
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -82,7 +84,9 @@ def keep_damaged(path: Path) -> Path:
 
 
 def plain(value: Any) -> Any:
-    """A record as JSON reads it back: string keys, lists, Python numbers; NaN and infinities as strings."""
+    """A record as JSON reads it back: string keys, lists, dataclasses as objects; NaN and infinities as strings."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return plain(asdict(value))
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -93,7 +97,7 @@ def plain(value: Any) -> Any:
         return plain(value.item())
     if isinstance(value, float) and not np.isfinite(value):
         return str(value)
-    if isinstance(value, Path):
+    if isinstance(value, Path | StrEnum):
         return str(value)
     return value
 

@@ -1,66 +1,39 @@
-"""A training in pieces: from a restart file that is written whole, and not trusted when it cannot be read."""
+"""The one loop of long jobs: advance a task, save its state, stop on request; the next start goes on from the save."""
 
 from __future__ import annotations
 
-import logging
-import math
-from typing import Any, Protocol
+import time
+from collections.abc import Callable, Iterator
 
-from redoxmd.errors import DataError, TrainingDiverged
-from redoxmd.files.records import keep_damaged
-from redoxmd.jobs.checkpoint import Checkpoint
 from redoxmd.jobs.interrupt import StopRequest, stop_on_sigterm
-from redoxmd.model.files import load_record, save_record
 
-logger = logging.getLogger("redoxmd")
-
-
-class Restartable(Protocol):
-    """A training that goes on from its `state` to the same end."""
-
-    step: int
-
-    @property
-    def ended(self) -> bool:
-        """Whether there is nothing left to do."""
-
-    def run_interval(self, stop: StopRequest) -> None:
-        """Steps up to the next validation; back at once when asked to stop."""
-
-    def state(self) -> dict[str, Any]:
-        """Everything the rest depends on."""
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        """Go on from `state`."""
+SAVE_EVERY_S = 60.0
+# A generator that works: it yields how far it has come, as in "at step 5 of 10".
+Task = Callable[[StopRequest], Iterator[str]]
 
 
-def run(trainer: Restartable, checkpoint: Checkpoint, name: str) -> None:
-    """Train to the end, from the restart file of that name if there is one, which is written after each interval.
+def run_resumable(task: Task, save: Callable[[], None], save_every_s: float = SAVE_EVERY_S) -> None:
+    """Run a task to its end; its state is saved every so often, at the end, and when it is asked to stop.
+
+    Args:
+        task: yields its position first where it goes on from, then after every unit of work. A long unit returns
+            early, or raises by `stop.check`, once a stop was asked for.
+        save: writes everything that the rest of the task depends on, each file whole or not at all.
+        save_every_s: time between saves; 0, for costly units, saves after each.
 
     Raises:
-        Interrupted: the job was asked to stop; the restart file is of the step it had come to.
+        Interrupted: SIGTERM, or the end of the walltime; the state is saved. `further` says whether this start came
+            further than the one before.
     """
-    path = checkpoint.path(f"{name}.pt")
-    if path.exists():
-        try:
-            trainer.load_state(load_record(path))
-        except DataError as error:
-            kept = keep_damaged(path).name
-            logger.warning("%s: damaged restart file, kept as %s; training starts anew (%s)", path, kept, error)
     with stop_on_sigterm() as stop:
-        while not trainer.ended:
-            trainer.run_interval(stop)
-            save_record(path, trainer.state())
-            stop.check(f"{name} at step {trainer.step}")
-
-
-def check_loss(name: str, step: int, training: float, validation: float, remedy: str) -> None:
-    """Stop a training that learns nothing any more.
-
-    Raises:
-        TrainingDiverged: a loss is no number.
-    """
-    if not (math.isfinite(training) and math.isfinite(validation)):
-        raise TrainingDiverged(
-            f"{name}: the loss is {training} (training), {validation} (validation) at step {step}; lower {remedy}"
-        )
+        positions = task(stop)
+        start = next(positions)
+        saved_at, saved = time.monotonic(), True
+        for position in positions:
+            saved = stop.asked or time.monotonic() - saved_at >= save_every_s
+            if saved:
+                save()
+                saved_at = time.monotonic()
+                stop.check(position, position != start)
+        if not saved:
+            save()

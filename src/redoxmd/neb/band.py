@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Iterator
+from enum import StrEnum
 from typing import Any
 
 import numpy as np
@@ -17,14 +17,15 @@ from ase.optimize import FIRE
 from redoxmd.config.sections import Neb
 from redoxmd.errors import DataError
 from redoxmd.jobs.checkpoint import Checkpoint
-from redoxmd.jobs.interrupt import StopRequest, stop_on_sigterm
+from redoxmd.jobs.interrupt import StopRequest
 from redoxmd.jobs.progress import Progress
+from redoxmd.jobs.resumable import run_resumable
 from redoxmd.md.relaxation import relax
 from redoxmd.structures.occupation import Occupation
 
 logger = logging.getLogger("redoxmd")
 
-SAVE_EVERY_S = 60.0
+ENDS = ("initial", "final")
 # The highest image climbs after the largest force on the band has fallen below this multiple of the tolerance; earlier
 # the highest image is far from the saddle point.
 LOOSE_FACTOR = 5.0
@@ -32,15 +33,26 @@ FIRE_STATE = ("vel", "dt", "a", "Nsteps")
 MakeCalculator = Callable[[], Calculator]
 
 
+class PathEnd(StrEnum):
+    """How the search for a path ended."""
+
+    CONVERGED = "converged"
+    NOT_RELAXED = "not_relaxed"
+    LEFT_ITS_SITE = "left_its_site"
+    SAME_SITES = "same_sites"
+    NOT_FINITE = "not_finite"
+    NOT_CONVERGED = "not_converged"
+
+
 class NoPath(DataError):
     """The path does not exist or has not converged.
 
     Attributes:
-        reason: not_relaxed, left_its_site, same_sites, not_finite or not_converged.
+        reason: any but converged.
         images: the structures obtained so far, with their calculators: one or both ends, or the band.
     """
 
-    def __init__(self, reason: str, message: str, images: list[Atoms]) -> None:
+    def __init__(self, reason: PathEnd, message: str, images: list[Atoms]) -> None:
         super().__init__(message)
         self.reason, self.images = reason, images
 
@@ -81,15 +93,22 @@ def find_path(
         NoPath: an end does not relax or leaves its sites, both have the same sites, or the band does not converge.
         Interrupted: SIGTERM; the state is written.
     """
-    with stop_on_sigterm() as stop:
+    band = _Band(settings, name, checkpoint)
+
+    def search(stop: StopRequest) -> Iterator[str]:
         relaxed: list[Atoms] = []
-        for end, word in zip(ends, ("initial", "final"), strict=True):
+        for end, word in zip(ends, ENDS, strict=True):
             relaxed.append(_relaxed_end(end, word, occupation, calculator, settings, name, checkpoint, stop, relaxed))
         positions_A = None
         if md_positions_A is not None:
             positions_A = _md_images(relaxed, md_positions_A, occupation, settings, name)
-        band = _Band(_images(relaxed, calculator, settings, positions_A), settings, name, checkpoint)
-        band.relax(stop)
+        band.start(_images(relaxed, calculator, settings, positions_A))
+        yield f"at step {band.steps} of {name}"
+        for _ in band.relax():
+            yield f"at step {band.steps} of {name}"
+
+    run_resumable(search, band.save)
+
     for image in band.images:
         image.get_forces()
     return band.images
@@ -119,7 +138,7 @@ def _relaxed_end(
 
     if not relax(atoms, settings, interrupt):
         raise NoPath(
-            "not_relaxed",
+            PathEnd.NOT_RELAXED,
             f"neb.paths, {name}: the {word} end did not relax to {settings.force_tolerance_eV_A:g} eV/Å in "
             f"{settings.max_relax_steps} steps; raise neb.max_relax_steps or look at its sites",
             [*relaxed_before, atoms],
@@ -129,7 +148,7 @@ def _relaxed_end(
         pairs = zip(initial_sites, sites, strict=True)
         changes = [f"{occupation.labels[a]} → {occupation.labels[b]}" for a, b in pairs if a != b]
         raise NoPath(
-            "left_its_site",
+            PathEnd.LEFT_ITS_SITE,
             f"neb.paths, {name}: the {word} end is not a minimum of the ensemble, its ions leave their sites "
             f"({', '.join(changes)}); choose other moves",
             [*relaxed_before, atoms],
@@ -143,7 +162,9 @@ def _md_images(
 ) -> np.ndarray | None:
     first, last = (occupation.sites_of(end.positions) for end in ends)
     if np.array_equal(first, last):
-        raise NoPath("same_sites", f"neb.paths, {name}: both ends relax to the same sites; take another event", ends)
+        raise NoPath(
+            PathEnd.SAME_SITES, f"neb.paths, {name}: both ends relax to the same sites; take another event", ends
+        )
     return interpolate_md_path(ends, md_positions_A, occupation.ions[first != last], settings.images)
 
 
@@ -199,21 +220,25 @@ def _images(
 class _Band:
     """A band during its relaxation, with the state of its optimizer."""
 
-    def __init__(self, images: list[Atoms], settings: Neb, name: str, checkpoint: Checkpoint) -> None:
-        self.images, self.settings, self.name, self.checkpoint = images, settings, name, checkpoint
+    def __init__(self, settings: Neb, name: str, checkpoint: Checkpoint) -> None:
+        self.settings, self.name, self.checkpoint = settings, name, checkpoint
+        self.images: list[Atoms] = []
         self.climb, self.steps = False, 0
         self._fire: dict[str, Any] = {}
         self._optimizer: FIRE
-        record = checkpoint.load("band")
+
+    def start(self, images: list[Atoms]) -> None:
+        """Take the interpolated images, or what an earlier start made of them."""
+        self.images = images
+        record = self.checkpoint.load("band")
         if record is not None:
             for image, positions in zip(images[1:-1], record["positions_A"], strict=True):
                 image.positions = positions
             self.climb, self.steps = bool(record["climb"]), int(record["steps"])
             self._fire = {key: record[key] for key in FIRE_STATE if record["vel"].size}
-        self._first, self._saved_at = self.steps, time.monotonic()
 
-    def relax(self, stop: StopRequest) -> None:
-        """Relax without, then with the climbing image; a stage finished before a restart is skipped."""
+    def relax(self) -> Iterator[None]:
+        """Relax without, then with the climbing image, skipping finished stages; yields before every step."""
         progress = Progress(f"neb {self.name}", self.settings.max_band_steps, done=self.steps)
         for climb in (False, True):
             if climb < self.climb:
@@ -222,10 +247,7 @@ class _Band:
                 self.climb, self._fire = climb, {}
             for force_eV_A in self._iterate():
                 progress.update(self.steps, f"largest force {force_eV_A:.3f} eV/Å")
-                if stop.asked or time.monotonic() - self._saved_at > SAVE_EVERY_S:
-                    self.save()
-                    stop.check(f"at step {self.steps} of {self.name}", self.steps > self._first)
-            self.save()
+                yield
         logger.info("neb %s: converged after %d steps", self.name, self.steps)
 
     def _iterate(self) -> Iterator[float]:
@@ -244,7 +266,7 @@ class _Band:
                 return
             if not np.isfinite(force_eV_A):
                 raise NoPath(
-                    "not_finite",
+                    PathEnd.NOT_FINITE,
                     f"neb.paths, {self.name}: a force on the band is NaN or infinite; check the moves of the path",
                     self.images,
                 )
@@ -252,7 +274,7 @@ class _Band:
         self.save()
         energies = ", ".join(f"{energy:.2f}" for energy in neb.energies - neb.energies[0])
         raise NoPath(
-            "not_converged",
+            PathEnd.NOT_CONVERGED,
             f"neb.paths, {self.name}: after {self.steps} steps a force of {force_eV_A:.3g} eV/Å is left on the band; "
             "raise neb.max_band_steps, which continues it, or split a path that runs through intermediate minima "
             f"(energies along it: {energies} eV)",
@@ -267,4 +289,3 @@ class _Band:
             state["vel"] = np.zeros(0)
         positions = np.array([image.positions for image in self.images[1:-1]])
         self.checkpoint.save("band", {"positions_A": positions, "climb": self.climb, "steps": self.steps, **state})
-        self._saved_at = time.monotonic()

@@ -10,8 +10,8 @@ from ase import Atoms
 from redoxmd.config.sections import NebPath
 from redoxmd.errors import ConfigError
 from redoxmd.files.frames import read_frames
-from redoxmd.structures.geometry import Periodic
 from redoxmd.structures.occupation import Occupation
+from redoxmd.structures.periodic_cell import PeriodicCell
 
 SAME_CELL_A = 1e-3
 
@@ -79,5 +79,5 @@ def _from_file(atoms: Atoms, file: Path, name: str) -> Atoms:
         )
     final = atoms.copy()
     displacements = frames[-1].positions - atoms.positions
-    final.positions = atoms.positions + Periodic(np.asarray(atoms.cell)).shortest(displacements)
+    final.positions = atoms.positions + PeriodicCell(np.asarray(atoms.cell)).minimum_image(displacements)
     return final

@@ -11,11 +11,9 @@ from ase import Atoms
 from redoxmd.config.sections import Neb, NebPath, Structures
 from redoxmd.jobs.checkpoint import Checkpoint
 from redoxmd.md.frame_gate import GateSettings, Passage
-from redoxmd.neb.band import MakeCalculator, NoPath
+from redoxmd.neb.band import MakeCalculator, NoPath, PathEnd
 from redoxmd.neb.profile import candidate_frames, image_frames, profile_table
 from redoxmd.neb.run import PathRun, images_of_path
-
-CONVERGED = "converged"
 
 
 def explore_path(
@@ -36,7 +34,7 @@ def explore_path(
     Arguments as for `run_path`.
 
     Returns:
-        images, candidates and profile; record: path, structure, end_reason ("converged", or as in `NoPath`), images,
+        images, candidates and profile; record: path, structure, end_reason (`PathEnd`), images,
         n_candidates, n_refused, max_spread_eV_A.
 
     Raises:
@@ -44,7 +42,10 @@ def explore_path(
     """
     metadata = {"path": path.name, "structure": frames[0].info["structure"]}
     try:
-        images, end_reason = images_of_path(frames, path, structures, calculator, settings, checkpoint), CONVERGED
+        images, end_reason = (
+            images_of_path(frames, path, structures, calculator, settings, checkpoint),
+            PathEnd.CONVERGED,
+        )
     except NoPath as none:
         images, end_reason = [image for image in none.images if np.isfinite(image.positions).all()], none.reason
     profile = profile_table(images, gate)

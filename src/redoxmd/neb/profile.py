@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -15,7 +15,8 @@ from redoxmd.engines.base import Engine
 from redoxmd.errors import LabelRefused
 from redoxmd.files.frames import bare, labelled
 from redoxmd.jobs.checkpoint import Checkpoint
-from redoxmd.jobs.interrupt import stop_on_sigterm
+from redoxmd.jobs.interrupt import StopRequest
+from redoxmd.jobs.resumable import run_resumable
 from redoxmd.md.frame_gate import GateSettings, Passage
 from redoxmd.md.relaxation import judge
 
@@ -128,22 +129,32 @@ def single_point_energies(images: Sequence[Atoms], engine: Engine, checkpoint: C
     Raises:
         Interrupted: SIGTERM; finished energies are stored.
     """
-    rows: list[tuple[int, float, str]] = []
-    with stop_on_sigterm() as stop:
-        for number, image in enumerate(images):
-            record = checkpoint.load(f"image{number:03d}")
-            if record is not None:
-                logger.info("neb %s: going on from image %d", name, number)
-            else:
-                energy, reason = _single_point(image, engine)
-                if reason:
-                    # A signal to the job also ends the engine's processes, and their result is then no refusal.
-                    stop.check(f"at image {number} of {name}", further=False)
-                    logger.warning("neb %s: image %d refused, %s", name, number, reason)
-                record = {"energy_eV": energy, "refused": reason}
-                checkpoint.save(f"image{number:03d}", record)
-            rows.append((number, float(record["energy_eV"]), str(record["refused"])))
-            stop.check(f"after image {number} of {name}")
+    files = [f"image{number:03d}" for number in range(len(images))]
+    records = {file: record for file in files if (record := checkpoint.load(file)) is not None}
+    if records:
+        logger.info("neb %s: going on from %d of %d images", name, len(records), len(images))
+
+    def label_images(stop: StopRequest) -> Iterator[str]:
+        yield f"after {len(records)} of {len(images)} images of {name}"
+        for number, (file, image) in enumerate(zip(files, images, strict=True)):
+            if file in records:
+                continue
+            energy, reason = _single_point(image, engine)
+            if reason:
+                # A signal to the job also ends the engine's processes, and their result is then no refusal.
+                stop.check(f"at image {number} of {name}", further=False)
+                logger.warning("neb %s: image %d refused, %s", name, number, reason)
+            records[file] = {"energy_eV": energy, "refused": reason}
+            yield f"after {len(records)} of {len(images)} images of {name}"
+
+    def save() -> None:
+        latest = next(reversed(records))
+        checkpoint.save(latest, records[latest])
+
+    run_resumable(label_images, save, save_every_s=0)
+    rows = [
+        (number, float(records[file]["energy_eV"]), str(records[file]["refused"])) for number, file in enumerate(files)
+    ]
     return pd.DataFrame(rows, columns=["image", "reference_total_eV", "reference_refused"])
 
 

@@ -13,7 +13,7 @@ from redoxmd.config.sections import Neb, NebPath, Structures
 from redoxmd.files.layout import supercell_of
 from redoxmd.jobs.checkpoint import Checkpoint
 from redoxmd.md.frame_gate import GateSettings
-from redoxmd.neb.band import MakeCalculator, NoPath, find_path
+from redoxmd.neb.band import MakeCalculator, NoPath, PathEnd, find_path
 from redoxmd.neb.ends import path_ends
 from redoxmd.neb.profile import PROFILE, barrier_record, candidate_frames, image_frames, profile_table
 from redoxmd.structures.occupation import Occupation
@@ -67,7 +67,7 @@ def run_path(
     try:
         images = images_of_path(frames, path, structures, calculator, settings, checkpoint)
     except NoPath as none:
-        if path.event is None or none.reason not in ("left_its_site", "same_sites"):
+        if path.event is None or none.reason not in (PathEnd.LEFT_ITS_SITE, PathEnd.SAME_SITES):
             raise
         return without_path({**metadata, "reason": f"the event's ends are no two minima ({none.reason})"})
     profile = profile_table(images, gate)

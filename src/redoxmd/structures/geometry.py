@@ -2,52 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from ase import Atoms
-from ase.geometry import minkowski_reduce
 
+from redoxmd.structures.periodic_cell import PeriodicCell
 from redoxmd.structures.source import FRAMEWORK
-
-NEIGHBOURS = np.array(list(itertools.product((-1, 0, 1), repeat=3)), dtype=float)
-
-
-class Periodic:
-    """A cell, reduced once, so that minimum images are those of the nearest image in any shape of it.
-
-    Args:
-        cell_A: (3, 3), periodic along all three axes.
-    """
-
-    def __init__(self, cell_A: np.ndarray) -> None:
-        self.cell_A = np.asarray(cell_A, dtype=float)
-        reduced, _ = minkowski_reduce(self.cell_A)
-        self._reduced = np.asarray(reduced)
-        self._inverse = np.linalg.inv(self._reduced)
-        self._images_A = NEIGHBOURS @ self._reduced
-
-    @property
-    def sphere_A(self) -> float:
-        """Radius of the largest sphere that does not meet its own images: half of the shortest lattice vector."""
-        return float(np.linalg.norm(self._reduced, axis=1).min()) / 2
-
-    def shortest(self, vectors_A: np.ndarray) -> np.ndarray:
-        """Shortest periodic images (…, 3) of vectors."""
-        vectors = np.asarray(vectors_A, dtype=float)
-        near = vectors - np.round(vectors @ self._inverse) @ self._reduced
-        # In a reduced cell the nearest image is among the 27 around the rounded one.
-        squared = ((near[..., None, :] + self._images_A) ** 2).sum(axis=-1)
-        best: np.ndarray = near + self._images_A[squared.argmin(axis=-1)]
-        return best
-
-    def distances_A(self, from_A: np.ndarray, to_A: np.ndarray) -> np.ndarray:
-        """(p, q) shortest distances between two sets of points (p, 3) and (q, 3)."""
-        # Row by row: all 27 images of all pairs at once would fill the memory in a large cell.
-        rows = [np.linalg.norm(self.shortest(to_A - point), axis=-1) for point in from_A]
-        return np.array(rows).reshape(len(from_A), len(to_A))
 
 
 @dataclass(frozen=True)
@@ -76,7 +38,7 @@ class Sites:
         return cls(fractional[~fixed], fractional[fixed], (still * full_cell.get_masses())[fixed])
 
 
-def framework_drift(framework_A: np.ndarray, sites: Sites, periodic: Periodic) -> np.ndarray:
+def framework_drift(framework_A: np.ndarray, sites: Sites, periodic: PeriodicCell) -> np.ndarray:
     """Drift (T, 3) of the framework's centre of mass from its reference place, Å, up to a cell vector.
 
     Args:
@@ -87,13 +49,13 @@ def framework_drift(framework_A: np.ndarray, sites: Sites, periodic: Periodic) -
     away = framework_A[0] - sites.framework @ periodic.cell_A
     # Taken relative to one atom, a drift of half a cell does not tear the framework apart.
     anchor = away[np.argmax(sites.masses_amu > 0)]
-    at_start = anchor + periodic.shortest(away - anchor)
+    at_start = anchor + periodic.minimum_image(away - anchor)
     weights = sites.masses_amu / sites.masses_amu.sum()
     drift: np.ndarray = np.einsum("tfd,f->td", framework_A - framework_A[0] + at_start, weights)
     return drift
 
 
-def vacancy_distances(redox_A: np.ndarray, ions_A: np.ndarray, sites: Sites, periodic: Periodic) -> np.ndarray:
+def vacancy_distances(redox_A: np.ndarray, ions_A: np.ndarray, sites: Sites, periodic: PeriodicCell) -> np.ndarray:
     """Distance (T, m) in Å from every redox atom to the nearest vacant site; NaN in a frame without vacancies.
 
     Each ion is at its nearest site; a site with no ion is vacant (paper: V near an Na vacancy is V4+).
@@ -115,7 +77,7 @@ def vacancy_distances(redox_A: np.ndarray, ions_A: np.ndarray, sites: Sites, per
     return result
 
 
-def bond_lengths(redox_A: np.ndarray, ligands_A: np.ndarray, periodic: Periodic, number: int = 6) -> np.ndarray:
+def bond_lengths(redox_A: np.ndarray, ligands_A: np.ndarray, periodic: PeriodicCell, number: int = 6) -> np.ndarray:
     """Mean distance (T, m) in Å from every redox atom to its `number` nearest ligands; NaN with fewer in the cell."""
     result = np.full(redox_A.shape[:2], np.nan)
     if ligands_A.shape[1] < number:

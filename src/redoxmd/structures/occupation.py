@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from ase import Atoms
 
-from redoxmd.structures.geometry import Periodic, Sites, framework_drift
+from redoxmd.structures.geometry import Sites, framework_drift
+from redoxmd.structures.periodic_cell import PeriodicCell
 from redoxmd.structures.source import FRAMEWORK
 
 
@@ -33,7 +34,7 @@ class Occupation:
         mobile = atoms.arrays["site"] != FRAMEWORK
         self.ions, self._framework = np.flatnonzero(mobile), np.flatnonzero(~mobile)
         self._sites = Sites.of(full_cell)
-        self._periodic = Periodic(np.asarray(atoms.cell))
+        self._periodic = PeriodicCell(np.asarray(atoms.cell))
         kinds = full_cell.arrays["site"]
         self.names: list[str] = kinds[kinds != FRAMEWORK].tolist()
         self.labels = site_labels(self.names)
@@ -56,7 +57,7 @@ class Occupation:
 
     def move(self, positions_A: np.ndarray, ion: int, site: int) -> None:
         """Move an ion (index in the structure) to a site by the minimum-image displacement, in place."""
-        displacement = self._periodic.shortest(self.site_positions_A(positions_A)[site] - positions_A[ion])
+        displacement = self._periodic.minimum_image(self.site_positions_A(positions_A)[site] - positions_A[ion])
         positions_A[ion] = positions_A[ion] + displacement
 
     def ordering(self, positions_A: np.ndarray) -> str:

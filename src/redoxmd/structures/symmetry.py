@@ -13,8 +13,8 @@ from ase import Atoms
 
 from redoxmd.config.sections import Structures
 from redoxmd.errors import StructureError
-from redoxmd.structures.geometry import Periodic
 from redoxmd.structures.overlap import fill_sites
+from redoxmd.structures.periodic_cell import PeriodicCell
 from redoxmd.structures.source import FRAMEWORK, SYMMETRY_TOLERANCE_A, SourceCell, source_cell
 
 # A cell counts as a repeat of the source cell up to this strain, and a framework as its framework up to this r.m.s.
@@ -82,11 +82,11 @@ def _site_operations(source: SourceCell) -> Iterator[tuple[np.ndarray, np.ndarra
     symmetry = spglib.get_symmetry(
         (np.asarray(atoms.cell), fractional, atoms.numbers), symprec=SYMMETRY_TOLERANCE_A
     ) or {"rotations": [np.eye(3, dtype=int)], "translations": [np.zeros(3)]}
+    cell = PeriodicCell(atoms.cell.array)
     sites = fractional[atoms.arrays["site"] != FRAMEWORK]
     for rotation, translation in zip(symmetry["rotations"], symmetry["translations"], strict=True):
         moved = sites @ np.asarray(rotation).T + translation
-        difference = moved[:, None] - sites
-        images = np.abs(difference - np.round(difference)).max(axis=2).argmin(axis=1)
+        images = cell.distances_A(moved @ cell.cell_A, sites @ cell.cell_A).argmin(axis=1)
         yield np.asarray(rotation), images, np.round(moved - sites[images]).astype(int)
 
 
@@ -176,7 +176,7 @@ def ordering_class(frame: Atoms, settings: Structures) -> str | None:
         return None
     cell_A = np.asarray(frame.cell)
     placed = frame.get_scaled_positions(wrap=False)[ions] - origin
-    distances_A = Periodic(cell_A).distances_A(placed @ cell_A, ideal[mobile] @ cell_A)
+    distances_A = PeriodicCell(cell_A).distances_A(placed @ cell_A, ideal[mobile] @ cell_A)
     _, occupied = linear_sum_assignment(distances_A**2)
     supercell, occupied = _standard_supercell(source, *_smallest_repeat(repeats, occupied, mobile.sum()))
     return f"{'x'.join(map(str, supercell))}:{site_symmetry(settings, supercell).key(occupied)}"
@@ -228,14 +228,14 @@ def _origin(frame: Atoms, fixed: np.ndarray, ideal: np.ndarray, numbers: np.ndar
     """
     elements, counts = np.unique(numbers, return_counts=True)
     rarest = elements[counts.argmin()]
-    cell_A = np.asarray(frame.cell)
+    cell = PeriodicCell(frame.cell.array)
     found = frame.get_scaled_positions(wrap=False)
     anchor = found[fixed & (frame.numbers == rarest)][0]
     best, best_A = None, FRAMEWORK_TOLERANCE_A
     for place in ideal[numbers == rarest][: counts.min() // cells]:
         shift = anchor - place
         for _ in range(2):
-            rms_A, mean = _misfit(found, frame.numbers, fixed, ideal, numbers, shift, cell_A)
+            rms_A, mean = _misfit(found, frame.numbers, fixed, ideal, numbers, shift, cell)
             shift = shift + mean
         if rms_A < best_A:
             best, best_A = shift, rms_A
@@ -249,15 +249,16 @@ def _misfit(
     ideal: np.ndarray,
     numbers: np.ndarray,
     shift: np.ndarray,
-    cell_A: np.ndarray,
+    cell: PeriodicCell,
 ) -> tuple[float, np.ndarray]:
     """R.m.s. distance in Å from each framework atom to the nearest ideal atom of its element, and the mean vector."""
     vectors = []
     for element in np.unique(numbers):
         difference = found[fixed & (found_numbers == element)][:, None] - shift - ideal[numbers == element]
-        difference -= np.round(difference)
-        nearest = np.linalg.norm(difference @ cell_A, axis=2).argmin(axis=1)
-        vectors.append(difference[np.arange(len(difference)), nearest])
-    stacked = np.concatenate(vectors)
-    mean = stacked.mean(axis=0)
-    return float(np.sqrt((((stacked - mean) @ cell_A) ** 2).sum(axis=1).mean())), mean
+        difference_A = cell.minimum_image(difference @ cell.cell_A)
+        nearest = np.linalg.norm(difference_A, axis=2).argmin(axis=1)
+        vectors.append(difference_A[np.arange(len(difference_A)), nearest])
+    stacked_A = np.concatenate(vectors)
+    mean_A = stacked_A.mean(axis=0)
+    rms_A = float(np.sqrt(((stacked_A - mean_A) ** 2).sum(axis=1).mean()))
+    return rms_A, mean_A @ np.linalg.inv(cell.cell_A)

@@ -14,13 +14,13 @@ from ase import Atoms
 from torch import Tensor
 
 from redoxmd.config.sections import Member, Train
-from redoxmd.jobs import resumable
 from redoxmd.jobs.interrupt import StopRequest
 from redoxmd.jobs.progress import Progress
 from redoxmd.model.ensemble import Evaluation
 from redoxmd.model.files import choose_device, load_record, member_from_record, member_record, save_record
 from redoxmd.model.graph import collate
 from redoxmd.model.painn import Painn
+from redoxmd.model.training import check_loss, run_training
 from redoxmd.seeds import derive_rng, derive_seed
 from redoxmd.train.dataset import Dataset, fit_element_energies, force_scale
 from redoxmd.train.sample import Sample, make_sample
@@ -97,7 +97,7 @@ def train_member(
         TrainingDiverged: the loss became NaN or infinite.
     """
     trainer = Trainer(dataset, member, settings, generation, seed, previous, name, evaluation)
-    resumable.run(trainer, checkpoint, "training")
+    run_training(trainer, checkpoint.path("training.pt"))
     return trainer.result()
 
 
@@ -216,7 +216,7 @@ class Trainer:
         losses = [float(self._loss(self.averaged, [sample], create_graph=False).detach()) for sample in chosen]
         loss = float(np.mean(losses))
         remedy = "train.learning_rate, or look for wrong labels (docs/silent-errors.md)"
-        resumable.check_loss(self.name, self.step, training_loss, loss, remedy)
+        check_loss(self.name, self.step, training_loss, loss, remedy)
         rate = self.optimiser.param_groups[0]["lr"]
         self.history.append(
             {"step": self.step, "learning_rate": rate, "training_loss": training_loss, "validation_loss": loss}

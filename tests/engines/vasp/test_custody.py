@@ -14,12 +14,11 @@ import pytest
 from custodian.vasp.handlers import VaspErrorHandler
 from pymatgen.io.vasp.inputs import Incar, Kpoints
 
-from redoxmd.engines.base import REASONS
 from redoxmd.engines.vasp.changes import changed_inputs, moves_energies, read_inputs
 from redoxmd.engines.vasp.custody import Limits, run_under_custodian
 from redoxmd.engines.vasp.handlers import md_errors
 from redoxmd.engines.vasp.job import MOVED_ASIDE
-from redoxmd.errors import Interrupted
+from redoxmd.errors import Interrupted, LabelRefusal
 from tests.standin import WORDS, install_standin
 from tests.standin.example import DYNAMIC, STATIC, write_example
 from tests.standin.processes import processes_in
@@ -92,7 +91,7 @@ def test_each_behaviour_alone(run, standin, word):
     reason, limits = SINGLE[word]
     custody = run(word, **limits)
     assert (custody.failure and custody.failure[0]) == reason
-    assert reason is None or reason in REASONS
+    assert reason is None or reason in set(LabelRefusal)
     assert custody.starts == len(standin.starts())
     assert custody.seconds < WAIT_S
 

@@ -6,15 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from redoxmd.aimd.reference_run import keep_files, set_aside
-from redoxmd.aimd.run import run_reference_md
+from redoxmd.aimd.drivers import run_reference_md
+from redoxmd.aimd.side_files import keep_files, set_aside
 from redoxmd.config.sections import Engine, Label, Vasp, VaspFiles
 from redoxmd.density.store import read_densities
 from redoxmd.engines import attempt_hash, get_engine, settings_hash, toy
 from redoxmd.errors import EngineMissing, LabelRefused
 from redoxmd.files.records import read_json
 from redoxmd.jobs.checkpoint import Checkpoint
-from redoxmd.label import label_frame, label_record
+from redoxmd.label import LabelRecord, label_frame
 from tests.engines.test_engines import nvp
 from tests.standin import install_standin
 from tests.standin.processes import processes_in
@@ -164,20 +164,20 @@ def test_every_end_of_a_run_has_its_record(name, standin, tmp_path):
     checkpoint = Checkpoint(tmp_path / "state/label/gen0_g0f000", "any")
     engine = get_engine(settings, (1, 1, 1), checkpoint.folder)
     run = label_frame(nvp(2.5), engine, TWO_STEPS, np.random.default_rng(1), "g0f000", checkpoint)
-    record = label_record("g0f000", run, nvp(2.5), attempt_hash(settings))
+    record = LabelRecord.of("g0f000", run, nvp(2.5), attempt_hash(settings))
     set_aside(checkpoint, tmp_path / "refused")
     checkpoint.clear()
-    assert record["n_frames"] == len(run.frames) == frames
-    assert record["status"] == ("labelled" if reason is None else "partial" if frames else "refused")
+    assert record.n_frames == len(run.frames) == frames
+    assert record.status == ("labelled" if reason is None else "partial" if frames else "refused")
     if reason is None:
-        assert record["refusal"] is None
+        assert record.refusal is None
         assert not (tmp_path / "refused").exists()
     else:
-        assert record["refusal"]["reason"] == reason, record["refusal"]
+        assert record.refusal.reason == reason, record.refusal
         kept = read_json(tmp_path / "refused/refusal.json")
         assert (kept["reason"], kept["step"]) == (reason, frames)
         assert (tmp_path / "refused/INCAR").exists()
-    assert (corrections in str(record["corrections"])) if corrections else record["corrections"] == []
+    assert (corrections in str(record.corrections)) if corrections else record.corrections == []
     assert processes_in(tmp_path) == []
 
 
@@ -316,7 +316,7 @@ class TestInternalMD:
     def test_frames_before_a_refused_one_are_kept(self, standin, tmp_path):
         standin.behave("fine", "fine", "nelm_once", "nelm_once", "nelm_once", "nelm_once")
         run = self.run(standin, tmp_path / "state")
-        assert run.refusal["reason"] == "unconverged"
+        assert run.refusal.reason == "unconverged"
         assert len(run.frames) == 4
 
     @pytest.mark.parametrize(
@@ -331,14 +331,14 @@ class TestInternalMD:
     def test_a_run_that_fails_as_a_whole(self, standin, tmp_path, word, reason):
         standin.behave("fine", "fine", word)
         run = self.run(standin, tmp_path / "state")
-        assert (run.refusal["reason"], run.refusal["step"]) == (reason, 3)
+        assert (run.refusal.reason, run.refusal.step) == (reason, 3)
         assert len(run.frames) == 3
 
     def test_no_state_to_go_on_from(self, standin, tmp_path):
         standin.behave("empty_contcar")
         run = self.run(standin, tmp_path / "state")
-        assert run.refusal["reason"] == "corrupted"
-        assert "CONTCAR" in run.refusal["detail"]
+        assert run.refusal.reason == "corrupted"
+        assert "CONTCAR" in run.refusal.detail
         assert len(run.frames) == 3
 
 

@@ -13,12 +13,11 @@ import pytest
 from ase.units import GPa
 from pymatgen.io.vasp.outputs import Outcar, Vasprun
 
-from redoxmd.engines.base import REASONS
 from redoxmd.engines.calculation import Level
 from redoxmd.engines.vasp.level import differences, level_of
 from redoxmd.engines.vasp.outcar import read_moments, read_outcar
 from redoxmd.engines.vasp.vasprun import read_vasprun
-from redoxmd.errors import LabelRefused
+from redoxmd.errors import LabelRefusal, LabelRefused
 
 DATA = Path(__file__).parents[2] / "data/vasp"
 RUNS = ("converged", "elec-unconverged", "spin-relax", "unfinished")
@@ -505,7 +504,7 @@ class TestDamagedFiles:
             assert f"ISIF = {isif}" in note
 
     def test_refusals_have_names_of_the_list(self):
-        assert {"did_not_start", "unfinished", "corrupted"} <= set(REASONS)
+        assert {"did_not_start", "unfinished", "corrupted"} <= set(LabelRefusal)
 
 
 CELL = np.diag([10.0, 12.0, 5.0])

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from ase import Atoms
 
-from redoxmd.engines.base import REASONS
 from redoxmd.engines.calculation import ReadFrame
-from redoxmd.engines.verdict import POSITION_TOLERANCE_A, judge_electrons, judge_frame
-from redoxmd.errors import LabelRefused
+from redoxmd.engines.verdict import judge_electrons, judge_frame
+from redoxmd.errors import LabelRefusal, LabelRefused
+from redoxmd.structures.periodic_cell import SAME_POSITION_A
 
 CEILING_eV_A = 30.0
 CELL_A = np.array([[8.0, 0.0, 0.0], [-4.0, 6.9, 0.0], [0.3, 0.2, 9.0]])
@@ -39,7 +39,7 @@ def moved(displacement, atom=3):
 def refusal(found, expected=None, ceiling=CEILING_eV_A):
     with pytest.raises(LabelRefused) as refused:
         judge_frame(found, ceiling, expected)
-    assert refused.value.reason in REASONS
+    assert refused.value.reason in set(LabelRefusal)
     return refused.value
 
 
@@ -103,8 +103,8 @@ class TestStructure:
 
     @pytest.mark.parametrize("direction", np.vstack([np.eye(3), [[0.577, 0.577, 0.577]]]))
     def test_tolerance(self, direction):
-        judge_frame(frame(atoms=moved(0.99 * POSITION_TOLERANCE_A * direction)), CEILING_eV_A, ATOMS)
-        found = refusal(frame(atoms=moved(1.01 * POSITION_TOLERANCE_A * direction)), ATOMS)
+        judge_frame(frame(atoms=moved(0.99 * SAME_POSITION_A * direction)), CEILING_eV_A, ATOMS)
+        found = refusal(frame(atoms=moved(1.01 * SAME_POSITION_A * direction)), ATOMS)
         assert found.reason == "wrong_structure"
         assert "atom 3 (O) is 0.0001 Å from where it was asked for" in found.detail
 

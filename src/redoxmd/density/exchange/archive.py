@@ -22,7 +22,7 @@ from redoxmd.density.store import (
     split_key,
     write_densities,
 )
-from redoxmd.errors import DataError, DensityRefused
+from redoxmd.errors import DataError, DensityRefusal, DensityRefused
 from redoxmd.files.hdf5 import read_hdf5
 
 
@@ -113,7 +113,7 @@ def _accepted(
 
 def _read(path: Path, valence: Mapping[str, float] | None) -> Density:
     if is_packed(path):
-        raise DensityRefused("unreadable", f"{path}: {UNPACK_IT}")
+        raise DensityRefused(DensityRefusal.UNREADABLE, f"{path}: {UNPACK_IT}")
     return read_cube(path, spin_cube(path), valence) if is_cube(path) else read_chgcar(path, valence)
 
 

@@ -14,7 +14,7 @@ from ase.data import atomic_numbers, chemical_symbols
 from redoxmd.density.exchange.text import format_numbers, parse_numbers, read_bytes, write_bytes
 from redoxmd.density.exchange.valence import find_electrons, find_valences
 from redoxmd.density.grid import Density, accept_density
-from redoxmd.errors import DensityRefused
+from redoxmd.errors import DensityRefusal, DensityRefused
 
 GRIDS = ("total", "spin")
 # The grids of VASP integrate to the number of electrons with many digits; a larger difference is a charge of the cell.
@@ -57,9 +57,13 @@ def read_chgcar(
     path = Path(path)
     header, grids_e = read_chgcar_grids(path)
     if len(grids_e) > len(GRIDS):
-        raise DensityRefused("wrong_shape", f"{path}: {len(grids_e)} grids; non-collinear densities are not read")
+        raise DensityRefused(
+            DensityRefusal.WRONG_SHAPE, f"{path}: {len(grids_e)} grids; non-collinear densities are not read"
+        )
     if len(grids_e) == 1 and not spin_optional:
-        raise DensityRefused("no_spin", f"{path}: one grid only; repeat the run spin-polarised (ISPIN = 2)")
+        raise DensityRefused(
+            DensityRefusal.NO_SPIN, f"{path}: one grid only; repeat the run spin-polarised (ISPIN = 2)"
+        )
     valences = find_valences(path, header.symbols, valence)
     electrons = find_electrons(path)
     if electrons is None:
@@ -75,7 +79,7 @@ def _neutral_electrons(path: Path, valence_e: float, grid_e: float) -> float:
     """Electrons of the neutral cell; a charge that the relative check of a large cell would miss is refused."""
     if CHARGE_E < abs(grid_e - valence_e) < np.inf:
         raise DensityRefused(
-            "wrong_electrons",
+            DensityRefusal.WRONG_ELECTRONS,
             f"{path}: the density holds {grid_e:.3f} electrons, its atoms bring {valence_e:g}; correct --valence or, "
             "for a charged cell, put OUTCAR or vasprun.xml of the run beside it",
         )
@@ -115,7 +119,9 @@ def _read_grid(block: bytes, header: ChgcarHeader, path: Path, index: int) -> np
     padded = padding and not parse_numbers(padding, f"{path}: {_name(index)}").any()
     extra_words = {0, len(header.symbols)} | ({len(padding), len(padding) + len(header.symbols)} if padded else set())
     if len(words) - points not in extra_words:
-        raise DensityRefused("unreadable", f"{path}: {_name(index)} has {len(words)} values for {points} points")
+        raise DensityRefused(
+            DensityRefusal.UNREADABLE, f"{path}: {_name(index)} has {len(words)} values for {points} points"
+        )
     values = parse_numbers(words[:points], f"{path}: {_name(index)}")
     return values.reshape(header.shape, order="F")
 
@@ -125,7 +131,9 @@ def _check_augmentation(block: bytes, path: Path) -> None:
     last = block.rpartition(AUGMENTATION)[2]
     counts = re.match(rb"[^\n\d]*\d+[ \t]+(\d+)[ \t\r]*\n", last)
     if counts and len(last[counts.end() :].split()) < int(counts[1]):
-        raise DensityRefused("unreadable", f"{path}: ends early, in augmentation occupancies; copy the file again")
+        raise DensityRefused(
+            DensityRefusal.UNREADABLE, f"{path}: ends early, in augmentation occupancies; copy the file again"
+        )
 
 
 def _name(index: int) -> str:
@@ -133,7 +141,9 @@ def _name(index: int) -> str:
 
 
 def _ends_early(path: Path, index: int, position: str) -> DensityRefused:
-    return DensityRefused("unreadable", f"{path}: {_name(index)} ends early, {position}; copy the file again")
+    return DensityRefused(
+        DensityRefusal.UNREADABLE, f"{path}: {_name(index)} ends early, {position}; copy the file again"
+    )
 
 
 def _read_header(stream: io.BytesIO, path: Path) -> ChgcarHeader:
@@ -155,12 +165,16 @@ def _read_header(stream: io.BytesIO, path: Path) -> ChgcarHeader:
         rows = [words()[:3] for _ in symbols]
         shape = words() or words()
         if any(len(row) < 3 for row in rows) or len(shape) != 3 or not all(word.isdigit() for word in shape):
-            raise DensityRefused("wrong_shape", f"{path}: {len(symbols)} atoms announced, but not as many positions")
+            raise DensityRefused(
+                DensityRefusal.WRONG_SHAPE, f"{path}: {len(symbols)} atoms announced, but not as many positions"
+            )
         positions = np.array(rows, float)
         cartesian_A = positions * factor if mode[0] in "ck" else positions @ (cell * factor)
         return ChgcarHeader(cell * factor, cartesian_A, symbols, (int(shape[0]), int(shape[1]), int(shape[2])))
     except (ValueError, IndexError) as error:
-        raise DensityRefused("unreadable", f"{path}: the header is not that of a CHGCAR ({error})") from error
+        raise DensityRefused(
+            DensityRefusal.UNREADABLE, f"{path}: the header is not that of a CHGCAR ({error})"
+        ) from error
 
 
 def _length_factor(scale: np.ndarray, cell: np.ndarray) -> np.ndarray:
@@ -184,7 +198,7 @@ def _symbols(names: list[str], counts: list[str], path: Path) -> list[str]:
         raise ValueError(f"{' '.join(unknown)[:40]}: not an element")
     atoms = [int(count) for count in counts]
     if len(atoms) != len(elements) or sum(atoms) < 1 or min(atoms) < 0:
-        raise DensityRefused("wrong_shape", f"{path}: {len(elements)} elements with {atoms} atoms")
+        raise DensityRefused(DensityRefusal.WRONG_SHAPE, f"{path}: {len(elements)} elements with {atoms} atoms")
     return [element for element, count in zip(elements, atoms, strict=True) for _ in range(count)]
 
 

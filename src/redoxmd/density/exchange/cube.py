@@ -19,7 +19,7 @@ from redoxmd.density.exchange.text import (
 )
 from redoxmd.density.exchange.valence import find_valences
 from redoxmd.density.grid import Density, accept_density
-from redoxmd.errors import DensityRefused
+from redoxmd.errors import DensityRefusal, DensityRefused
 
 COMMENT_LINES = 2
 HEADER_LINES = 6
@@ -54,11 +54,13 @@ def read_cube(
     """
     path = Path(total_path)
     if spin_path is None or not Path(spin_path).is_file():
-        raise DensityRefused("no_spin", f"{path}: no spin density in the folder; write it to {spin_cube(path).name}")
+        raise DensityRefused(
+            DensityRefusal.NO_SPIN, f"{path}: no spin density in the folder; write it to {spin_cube(path).name}"
+        )
     total, cell, atoms = _read(path)
     spin, spin_cell, spin_atoms = _read(Path(spin_path))
     if not _agree(cell, spin_cell) or not _agree(atoms[:, [0, 2, 3, 4]], spin_atoms[:, [0, 2, 3, 4]]):
-        raise DensityRefused("wrong_shape", f"{path}: cell or atoms differ from those of {spin_path}")
+        raise DensityRefused(DensityRefusal.WRONG_SHAPE, f"{path}: cell or atoms differ from those of {spin_path}")
     valences = _valences(path, atoms, valence)
     numbers = atoms[:, 0].astype(int)
     return accept_density(
@@ -92,9 +94,13 @@ def _read(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         *rows, values = lines[HEADER_LINES].split(b"\n", max(int(count), 0))
         atoms = np.array([row.split() for row in rows], float).reshape(-1, 5)
     except (ValueError, IndexError) as error:
-        raise DensityRefused("unreadable", f"{path}: the header is not that of a density cube ({error})") from error
+        raise DensityRefused(
+            DensityRefusal.UNREADABLE, f"{path}: the header is not that of a density cube ({error})"
+        ) from error
     if count < 1 or len(atoms) != count or not set(atoms[:, 0]) <= set(range(1, len(chemical_symbols))):
-        raise DensityRefused("wrong_shape", f"{path}: {count:g} atoms announced, {len(atoms)} valid ones found")
+        raise DensityRefused(
+            DensityRefusal.WRONG_SHAPE, f"{path}: {count:g} atoms announced, {len(atoms)} valid ones found"
+        )
     atoms[:, 2:] = (atoms[:, 2:] - origin) * Bohr
     return _grid(values.split(), points, path) / Bohr**3, axes[:, 1:] * axes[:, :1] * Bohr, atoms
 
@@ -103,7 +109,9 @@ def _grid(words: list[bytes], points: np.ndarray, path: Path) -> np.ndarray:
     size = int(points.prod())
     if len(words) != size:
         prefix = "ends early, " if len(words) < size else ""
-        raise DensityRefused("unreadable", f"{path}: {prefix}{len(words)} values for {size} points; write it again")
+        raise DensityRefused(
+            DensityRefusal.UNREADABLE, f"{path}: {prefix}{len(words)} values for {size} points; write it again"
+        )
     return parse_numbers(words, str(path)).reshape(points)
 
 

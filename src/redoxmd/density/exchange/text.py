@@ -14,7 +14,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from redoxmd.errors import DensityRefused, system_errno
+from redoxmd.errors import DensityRefusal, DensityRefused, system_errno
 from redoxmd.files.records import atomic_path
 
 COMPRESSED: dict[str, Callable[..., IO[Any]]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
@@ -83,7 +83,7 @@ def read_bytes(path: Path, limit: int = -1) -> bytes:
     except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
         if system_errno(error) not in (None, errno.ENOENT):
             raise
-        raise DensityRefused("unreadable", f"{path}: {error}; copy the file again") from error
+        raise DensityRefused(DensityRefusal.UNREADABLE, f"{path}: {error}; copy the file again") from error
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:
@@ -111,8 +111,12 @@ def _number(word: bytes, source: str) -> float:
     except ValueError as error:
         text = word[:40].decode(errors="replace")
         if b"*" in word:
-            raise DensityRefused("not_finite", f"{source}: {text} is a number too large for its field") from error
-        raise DensityRefused("unreadable", f"{source}: {text} is not a number; the file is damaged") from error
+            raise DensityRefused(
+                DensityRefusal.NOT_FINITE, f"{source}: {text} is a number too large for its field"
+            ) from error
+        raise DensityRefused(
+            DensityRefusal.UNREADABLE, f"{source}: {text} is not a number; the file is damaged"
+        ) from error
 
 
 def format_numbers(values: np.ndarray, form: str, per_line: int) -> bytes:

@@ -10,7 +10,7 @@ import numpy as np
 from ase.data import atomic_numbers
 
 from redoxmd.density.exchange.text import read_bytes, vasp_file
-from redoxmd.errors import ConfigError, DensityRefused
+from redoxmd.errors import ConfigError, DensityRefusal, DensityRefused
 
 VASP_FILES = ("OUTCAR", "vasprun.xml", "POTCAR")
 DENSITIES = ("chgcar", "aeccar0", "aeccar1", "aeccar2", "parchg")
@@ -52,7 +52,7 @@ def find_valences(path: Path, symbols: Sequence[str], by_element: Mapping[str, f
     if missing:
         example = ",".join(f"{symbol}=…" for symbol in missing)
         raise DensityRefused(
-            "wrong_electrons",
+            DensityRefusal.WRONG_ELECTRONS,
             f"{path}: valence electrons of {', '.join(missing)} unknown; give --valence {example} or put "
             f"{', '.join(VASP_FILES[:-1])} or {VASP_FILES[-1]} of the run beside it",
         )
@@ -95,7 +95,7 @@ def _read_valences(source: Path, wanted: set[str]) -> dict[str, float]:
         element, value = symbol.decode(), float(number)
         if element in wanted and valences.setdefault(element, value) != value:
             raise DensityRefused(
-                "wrong_electrons",
+                DensityRefusal.WRONG_ELECTRONS,
                 f"{source}: {element} has {valences[element]:g} and {value:g} valence electrons",
             )
     return {element: value for element, value in valences.items() if element in wanted}

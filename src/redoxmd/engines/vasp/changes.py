@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from pymatgen.io.vasp.inputs import Incar, Kpoints, Poscar
+from pymatgen.util.coord import pbc_diff
 
 from redoxmd.engines.vasp.tags import is_numerical
 
@@ -89,8 +90,7 @@ def _mesh(kpoints: Kpoints | None) -> str | None:
 def _same_structure(a: Poscar, b: Poscar) -> bool:
     if [site.species_string for site in a.structure] != [site.species_string for site in b.structure]:
         return False
-    apart = a.structure.frac_coords - b.structure.frac_coords
-    apart -= np.round(apart)
+    apart = pbc_diff(a.structure.frac_coords, b.structure.frac_coords)
     same_cell = np.allclose(a.structure.lattice.matrix, b.structure.lattice.matrix, rtol=SAME_FRACTION, atol=0)
     return bool(same_cell and np.abs(apart).max() < SAME_FRACTION and _same_velocities(a.velocities, b.velocities))
 

@@ -32,6 +32,7 @@ from monty.json import MontyEncoder
 from redoxmd.engines.vasp.changes import changed_inputs, moves_energies, read_inputs
 from redoxmd.engines.vasp.handlers import FrozenJob, Limits, TotalTime, UnconvergedElectrons, handlers_for
 from redoxmd.engines.vasp.job import ERR, OUT, NotStarted, Stopped, VaspJob, move_aside, sigterm_ends
+from redoxmd.errors import LabelRefusal
 
 # A job is looked at after this share of the time it has run: short ones end promptly, long ones are left alone.
 POLL_SHARE = 0.1
@@ -51,8 +52,8 @@ class Custody:
             where the handler itself failed.
         changed: INCAR tag, KPOINTS or POSCAR → (intended, final), where they differ.
         physical: those of `changed` that move energies.
-        failure: (reason, detail) as far as the running shows it, reason from `redoxmd.engines.base.REASONS`;
-            None says that the files are there and whole, not that they are right.
+        failure: (reason, detail) as far as the running shows it; None says that the files are there and whole, not that
+            they are right.
         seconds: it took.
         started_at_s: time of the last start on the clock of the file system; a file last written before is stale.
         starts: how often the command was started.
@@ -61,7 +62,7 @@ class Custody:
     corrections: list[dict[str, Any]] = field(default_factory=list)
     changed: dict[str, tuple[Any, Any]] = field(default_factory=dict)
     physical: dict[str, tuple[Any, Any]] = field(default_factory=dict)
-    failure: tuple[str, str] | None = None
+    failure: tuple[LabelRefusal, str] | None = None
     seconds: float = 0.0
     started_at_s: float = 0.0
     starts: int = 0
@@ -138,36 +139,36 @@ class _Custodian(Custodian):
 
 def _failure(
     error: Exception | None, job: VaspJob, corrections: list[dict[str, Any]], folder: Path
-) -> tuple[str, str] | None:
+) -> tuple[LabelRefusal, str] | None:
     """The first reason that fits, from the clear to the vague."""
     done = [item for item in corrections if not item.get("skipped")]
     last = done[-1] if done else {"handler": "", "errors": []}
     errors = ", ".join(map(str, last["errors"]))
     if last["handler"] == WalltimeHandler.__name__:
-        return "timed_out", "stopped by STOPCAR before its wall time"
+        return LabelRefusal.TIMED_OUT, "stopped by STOPCAR before its wall time"
     vasprun = folder / "vasprun.xml"
     if error is None:
         stale = vasprun.stat().st_mtime < job.started_at_s
-        return ("stale_output", "vasprun.xml is older than the run") if stale else None
+        return (LabelRefusal.STALE_OUTPUT, "vasprun.xml is older than the run") if stale else None
     if isinstance(error, NotStarted):
-        return "did_not_start", str(error)
+        return LabelRefusal.DID_NOT_START, str(error)
     given_up = "" if isinstance(error, ReturnCodeError | ValidationError) else last["handler"]
     if given_up in (FrozenJob.__name__, TotalTime.__name__):
-        return "timed_out", errors
+        return LabelRefusal.TIMED_OUT, errors
     said = "\n".join(_tail(folder / name) for name in (OUT, ERR))
     if any(sign in said.lower() for sign in OUT_OF_MEMORY_SIGNS):
-        return "out_of_memory", _last_line(said)
+        return LabelRefusal.OUT_OF_MEMORY, _last_line(said)
     if given_up == UnconvergedElectrons.__name__:
-        return "unconverged", f"not self-consistent after {len(done) - 1} corrections"
+        return LabelRefusal.UNCONVERGED, f"not self-consistent after {len(done) - 1} corrections"
     if given_up:
-        return "unfinished", f"{given_up} gave up on {errors}"
+        return LabelRefusal.UNFINISHED, f"{given_up} gave up on {errors}"
     code = job.returncode
     nothing = not vasprun.exists() and not (folder / "OUTCAR").exists()
     if nothing or code in NOT_FOUND_CODES:
-        return "did_not_start", f"no output, exit code {code}: {_last_line(said) or 'it said nothing'}"
+        return LabelRefusal.DID_NOT_START, f"no output, exit code {code}: {_last_line(said) or 'it said nothing'}"
     if vasprun.exists() and vasprun.stat().st_mtime < job.started_at_s:
-        return "stale_output", "vasprun.xml is older than the run"
-    return "unfinished", f"exit code {code}: {_last_line(said)}"
+        return LabelRefusal.STALE_OUTPUT, "vasprun.xml is older than the run"
+    return LabelRefusal.UNFINISHED, f"exit code {code}: {_last_line(said)}"
 
 
 def _tail(path: Path) -> str:

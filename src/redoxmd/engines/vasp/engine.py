@@ -34,8 +34,9 @@ from redoxmd.engines.vasp.potcars import Potcar, load_potcars
 from redoxmd.engines.vasp.tags import KNOWN
 from redoxmd.engines.vasp.vasprun import read_vasprun
 from redoxmd.engines.verdict import judge_electrons, judge_frame
-from redoxmd.errors import LabelRefused, system_errno
+from redoxmd.errors import LabelRefusal, LabelRefused, system_errno
 from redoxmd.files.records import read_json, write_json
+from redoxmd.structures.periodic_cell import PeriodicCell
 
 RESTART_FILES = ("WAVECAR", "CHGCAR")
 # What explains a refusal, small enough to keep.
@@ -123,23 +124,24 @@ class VaspEngine:
         except (OSError, ValueError, IndexError) as error:
             if system_errno(error) not in (None, errno.ENOENT):
                 raise
-            segment.refusal = LabelRefused("corrupted", f"{folder.name}/CONTCAR gives no state to go on from ({error})")
+            segment.refusal = LabelRefused(
+                LabelRefusal.CORRUPTED, f"{folder.name}/CONTCAR gives no state to go on from ({error})"
+            )
             return segment
         last = segment.positions_A[-1]
-        segment.end_positions_A = _unwrapped(inputs.in_our_order(positions), last, np.asarray(atoms.cell))
+        segment.end_positions_A = PeriodicCell(atoms.cell.array).nearest_image(inputs.in_our_order(positions), last)
         segment.end_velocities_A_fs = inputs.in_our_order(velocities)
         self._accept(folder, segment.results[-1].moments_muB)
         return segment
 
     def _harvest(self, run: VaspRun, atoms: Atoms, steps: int, segment: MDSegment) -> None:
         """Fill a segment frame by frame; the first refused one is raised."""
-        before, cell = atoms.positions, np.asarray(atoms.cell)
+        before, cell = atoms.positions, PeriodicCell(atoms.cell.array)
         for frame, result in self._frames(run, [atoms]):
-            before = _unwrapped(run.inputs.in_our_order(frame.atoms.positions), before, cell)
+            before = cell.nearest_image(run.inputs.in_our_order(frame.atoms.positions), before)
             segment.results.append(result)
             segment.positions_A.append(before)
-        if len(segment.results) < steps:
-            raise LabelRefused("unfinished", f"{len(segment.results)} of {steps} steps in {run.calculation.path.name}")
+        _require_steps(run, len(segment.results), steps)
 
     def density(self) -> Density | None:
         """Valence density of the structure labelled last, from its CHGCAR.
@@ -208,15 +210,14 @@ class VaspEngine:
             raise LabelRefused(*custody.failure)
         if custody.physical and self.settings.vasp.refuse_changed:
             raise LabelRefused(
-                "wrong_settings",
+                LabelRefusal.WRONG_SETTINGS,
                 f"custodian left other settings than asked for: {_changes(custody.physical)}; "
                 "engine.vasp.refuse_changed: false takes such results, marked",
             )
 
     def _judged(self, run: VaspRun, count: int, expected: list[Atoms]) -> list[Result]:
         results = [result for _, result in islice(self._frames(run, expected), count)]
-        if len(results) < count:
-            raise LabelRefused("unfinished", f"{len(results)} of {count} steps in {run.calculation.path.name}")
+        _require_steps(run, len(results), count)
         return results
 
     def _frames(self, run: VaspRun, expected: list[Atoms]) -> Any:
@@ -224,7 +225,9 @@ class VaspEngine:
         inputs, calculation = run.inputs, run.calculation
         system = str(calculation.settings.get("SYSTEM", "")).strip()
         if system != inputs.token:
-            raise LabelRefused("stale_output", f"{calculation.path.name} is of {system or 'no'} run, not of this one")
+            raise LabelRefused(
+                LabelRefusal.STALE_OUTPUT, f"{calculation.path.name} is of {system or 'no'} run, not of this one"
+            )
         self._same_level(run)
         judge_electrons(calculation.electrons, float(inputs.incar.get("NELECT", inputs.valence_e(self._potcars))))
         wanted = [structure[inputs.order] for structure in expected]
@@ -246,7 +249,7 @@ class VaspEngine:
         details = {tag: value for tag, value in found.details.items() if tag in KNOWN or tag in inputs.incar}
         unlike = differences(replace(found, details=details), asked)
         if unlike and not run.custody.physical:
-            raise LabelRefused("wrong_settings", f"VASP ran with {'; '.join(unlike)}")
+            raise LabelRefused(LabelRefusal.WRONG_SETTINGS, f"VASP ran with {'; '.join(unlike)}")
 
     @staticmethod
     def _in_our_order(result: Result, inputs: Inputs, custody: Custody) -> Result:
@@ -279,16 +282,14 @@ class VaspEngine:
             write_json(folder / name, {"moments_muB": moments_muB})
 
 
+def _require_steps(run: VaspRun, found: int, wanted: int) -> None:
+    if found < wanted:
+        raise LabelRefused(LabelRefusal.UNFINISHED, f"{found} of {wanted} steps in {run.calculation.path.name}")
+
+
 def _same_atoms(frame: ReadFrame, inputs: Inputs) -> None:
     if frame.atoms.numbers.tolist() != inputs.sorted_atoms.numbers.tolist():
-        raise LabelRefused("wrong_structure", f"step {frame.step} has other atoms than the POSCAR")
-
-
-def _unwrapped(positions_A: np.ndarray, before_A: np.ndarray, cell_A: np.ndarray) -> np.ndarray:
-    """The images of positions (n, 3) nearest to those before."""
-    shift = np.round((positions_A - before_A) @ np.linalg.inv(cell_A))
-    nearest: np.ndarray = positions_A - shift @ cell_A
-    return nearest
+        raise LabelRefused(LabelRefusal.WRONG_STRUCTURE, f"step {frame.step} has other atoms than the POSCAR")
 
 
 def _changes(changes: dict[str, tuple[Any, Any]]) -> str:

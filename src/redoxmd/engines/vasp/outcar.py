@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 
-from redoxmd.engines.calculation import Calculation, ReadFrame
+from redoxmd.engines.calculation import NONCOLLINEAR, Calculation, ReadFrame
 from redoxmd.engines.vasp.level import joined_titles, level_of
 from redoxmd.engines.vasp.outcar_header import Header, read_header, read_rows, second_run
 from redoxmd.engines.vasp.tags import DETAILS
@@ -29,7 +29,7 @@ from redoxmd.engines.vasp.text import (
     response_tags,
 )
 from redoxmd.engines.vasp.vasprun import EV_A3_PER_KBAR
-from redoxmd.errors import LabelRefused
+from redoxmd.errors import LabelRefusal, LabelRefused
 
 ITERATION = re.compile(r"-- Iteration\s+(\d+)\(\s*(\d+)\)")
 CHANGE = re.compile(r"energy-change[^:]*:\s*(\S+?)\s*\(\s*(\S+?)\)")
@@ -119,7 +119,7 @@ def read_spins(path: str | Path) -> list[tuple[np.ndarray | None, float | None]]
         for frame in read_outcar(path).frames:
             spins.append((frame.moments_muB, frame.total_moment_muB))
     except LabelRefused as refused:
-        if refused.reason != "unfinished":
+        if refused.reason != LabelRefusal.UNFINISHED:
             raise
     return spins
 
@@ -142,10 +142,14 @@ def _frames(lines: Iterator[str], first: str, header: Header, path: Path, notes:
         if table is None or step.energy_eV is None:
             what = f"{path}, ionic step {index} from 0: no {'forces' if table is None else 'energy'}"
             if verbosity >= FULL_OUTPUT:
-                raise LabelRefused("unfinished", what)
+                raise LabelRefused(LabelRefusal.UNFINISHED, what)
             cure = f"NWRITE = {verbosity} leaves them out; take the vasprun.xml, or repeat with NWRITE = 2"
             yield ReadFrame(
-                Atoms(), index, np.nan, np.empty((0, 3)), refusal=LabelRefused("unfinished", f"{what}; {cure}")
+                Atoms(),
+                index,
+                np.nan,
+                np.empty((0, 3)),
+                refusal=LabelRefused(LabelRefusal.UNFINISHED, f"{what}; {cure}"),
             )
             continue
         if stress is not None and partial is not None:
@@ -155,13 +159,16 @@ def _frames(lines: Iterator[str], first: str, header: Header, path: Path, notes:
         if verbosity < FULL_OUTPUT and index > 0 and step.change_eV is None and step.loops < settings.get("NELM", 60):
             notes[f"convergence not stated (NWRITE = {verbosity}): loops shorter than NELM are believed"] += 1
             converged = None
+        noncollinear = settings.get("LNONCOLLINEAR") is True
+        if noncollinear and step.moments_muB is not None:
+            notes[NONCOLLINEAR] += 1
         yield ReadFrame(
             atoms=Atoms(symbols, positions=table[:, :3], cell=step.cell, pbc=True),
             step=index,
             energy_eV=step.energy_eV,
             forces_eV_A=table[:, 3:],
             stress_eV_A3=stress,
-            moments_muB=None if settings.get("LNONCOLLINEAR") is True else step.moments_muB,
+            moments_muB=None if noncollinear else step.moments_muB,
             total_moment_muB=step.total_moment_muB,
             scf_steps=step.loops,
             converged=False if step.contradicted else converged,
@@ -217,7 +224,7 @@ def _steps(lines: Iterator[str], first: str, header: Header, path: Path, notes: 
     if not ended:
         if step.energy_eV is not None:
             yield step
-        raise LabelRefused("unfinished", f"{path} ends in mid-run, in ionic step {index} from 0")
+        raise LabelRefused(LabelRefusal.UNFINISHED, f"{path} ends in mid-run, in ionic step {index} from 0")
 
 
 def _without_response(steps: Iterator[_Step], response: str, notes: Counter[str]) -> Iterator[_Step]:
@@ -235,7 +242,7 @@ def _iteration(line: str, path: Path) -> tuple[int, int]:
     """Ionic and electronic step of a line "Iteration i( j)"."""
     match = ITERATION.search(line)
     if match is None:
-        raise LabelRefused("corrupted", f"{path}: {line.strip()[:60]!r}")
+        raise LabelRefused(LabelRefusal.CORRUPTED, f"{path}: {line.strip()[:60]!r}")
     return int(match[1]), int(match[2])
 
 
@@ -270,5 +277,5 @@ def _moments(lines: Iterator[str], count: int, where: str) -> np.ndarray:
             break
     rows = [line.split() for line in islice(lines, count)]
     if len(rows) < count:
-        raise LabelRefused("unfinished", f"{where}: the file ends in the table of moments")
+        raise LabelRefused(LabelRefusal.UNFINISHED, f"{where}: the file ends in the table of moments")
     return np.array([numbers(row[-1] if row else "", 1, where)[0] for row in rows])

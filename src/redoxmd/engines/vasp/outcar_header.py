@@ -13,7 +13,7 @@ import numpy as np
 from ase.data import atomic_numbers
 
 from redoxmd.engines.vasp.text import numbers, tag_value
-from redoxmd.errors import LabelRefused
+from redoxmd.errors import LabelRefusal, LabelRefused
 
 TAG = re.compile(r"\b([A-Z][A-Z0-9_]+)\s*=\s*([^\s;]+)")
 VALENCE = re.compile(r"POMASS =\s*[\d.]+; ZVAL\s*=\s*([\d.]+)")
@@ -79,7 +79,7 @@ def read_header(lines: Iterator[str], path: Path) -> tuple[Header, str]:
     try:
         return _read(lines, path)
     except ValueError as error:
-        raise LabelRefused("corrupted", f"{path}: a header that cannot be read ({error})") from error
+        raise LabelRefused(LabelRefusal.CORRUPTED, f"{path}: a header that cannot be read ({error})") from error
 
 
 def _read(lines: Iterator[str], path: Path) -> tuple[Header, str]:
@@ -102,11 +102,11 @@ def _read(lines: Iterator[str], path: Path) -> tuple[Header, str]:
         _structure_line(line, lines, header, path)
     if predicted:
         raise LabelRefused(
-            "unconverged",
+            LabelRefusal.UNCONVERGED,
             f"{path}: no electronic step; a force field (ML_LMLFF = T) predicted all of it; label its geometries by "
             "runs without ML_LMLFF",
         )
-    raise LabelRefused("unfinished", f"{path} ends before the first electronic step")
+    raise LabelRefused(LabelRefusal.UNFINISHED, f"{path} ends before the first electronic step")
 
 
 def _incar_line(line: str, header: Header) -> None:
@@ -158,15 +158,15 @@ def _check_header(header: Header, path: Path) -> None:
     unknown = [element for element in header.elements if element not in atomic_numbers]
     if unknown or not header.elements:
         raise LabelRefused(
-            "corrupted",
+            LabelRefusal.CORRUPTED,
             f"{path}: {unknown[0] if unknown else 'nothing'!r} among its elements; where NWRITE below 2 left its "
             "POTCARs out, take the vasprun.xml",
         )
     if not header.cell.any():
-        raise LabelRefused("corrupted", f"{path} has no lattice vectors in its header")
+        raise LabelRefused(LabelRefusal.CORRUPTED, f"{path} has no lattice vectors in its header")
     if not len(header.elements) == len(header.titles) == len(header.counts):
         raise LabelRefused(
-            "corrupted",
+            LabelRefusal.CORRUPTED,
             f"{path}: {len(header.elements)} elements, {len(header.titles)} POTCARs, {len(header.counts)} types",
         )
 
@@ -188,10 +188,10 @@ def read_rows(lines: Iterator[str], count: int, columns: int, where: str) -> np.
     """
     rows = [numbers(line, columns, where) for line in islice(lines, count)]
     if len(rows) < count:
-        raise LabelRefused("unfinished", f"{where}: the file ends in a table")
+        raise LabelRefused(LabelRefusal.UNFINISHED, f"{where}: the file ends in a table")
     return np.array(rows)
 
 
 def second_run(path: Path) -> LabelRefused:
     """The refusal of a file that two runs wrote."""
-    return LabelRefused("corrupted", f"{path} has another run behind the first; keep one of them")
+    return LabelRefused(LabelRefusal.CORRUPTED, f"{path} has another run behind the first; keep one of them")

@@ -13,7 +13,7 @@ from typing import IO, Any
 import numpy as np
 
 from redoxmd.density.exchange.text import COMPRESSED
-from redoxmd.errors import LabelRefused, system_errno
+from redoxmd.errors import LabelRefusal, LabelRefused, system_errno
 
 # Fortran leaves no blank before a negative number that fills its field.
 FUSED = re.compile(r"(?<=\d)-(?=[\d.])")
@@ -45,16 +45,18 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
     try:
         with COMPRESSED.get(path.suffix, open)(path, "rb") as stream:
             if path.stat().st_size == 0 or not stream.peek(1):
-                raise LabelRefused("did_not_start", f"{path} is empty; look at what VASP printed when it started")
+                raise LabelRefused(
+                    LabelRefusal.DID_NOT_START, f"{path} is empty; look at what VASP printed when it started"
+                )
             yield stream
     except FileNotFoundError as error:
-        raise LabelRefused("did_not_start", f"{path}: no such file; look at what VASP printed") from error
+        raise LabelRefused(LabelRefusal.DID_NOT_START, f"{path}: no such file; look at what VASP printed") from error
     except EOFError as error:
-        raise LabelRefused("unfinished", f"{path} is cut ({error}); copy it again") from error
+        raise LabelRefused(LabelRefusal.UNFINISHED, f"{path} is cut ({error}); copy it again") from error
     except (OSError, zlib.error, lzma.LZMAError) as error:
         if system_errno(error) is not None:
             raise
-        raise LabelRefused("corrupted", f"{path} cannot be read ({error}); copy it again") from error
+        raise LabelRefused(LabelRefusal.CORRUPTED, f"{path} cannot be read ({error}); copy it again") from error
 
 
 def numbers(text: str, count: int, where: str) -> list[float]:
@@ -70,9 +72,11 @@ def numbers(text: str, count: int, where: str) -> list[float]:
         found = [float(word) for word in FUSED.sub(" -", text).split()]
     except ValueError as error:
         cause = "a number too large for its field" if "*" in text else "no numbers"
-        raise LabelRefused("corrupted", f"{where}: {text.strip()[:60]!r} is {cause}") from error
+        raise LabelRefused(LabelRefusal.CORRUPTED, f"{where}: {text.strip()[:60]!r} is {cause}") from error
     if len(found) != count:
-        raise LabelRefused("corrupted", f"{where}: {len(found)} numbers where {count} belong: {text.strip()[:60]!r}")
+        raise LabelRefused(
+            LabelRefusal.CORRUPTED, f"{where}: {len(found)} numbers where {count} belong: {text.strip()[:60]!r}"
+        )
     return found
 
 
@@ -166,4 +170,4 @@ def refuse_fixed_density(settings: Mapping[str, Any], path: Path) -> None:
         cause = f"IALGO = {number} seeks no self-consistent ground state"
     else:
         return
-    raise LabelRefused("not_self_consistent", f"{path}: {cause}; import the self-consistent run before it")
+    raise LabelRefused(LabelRefusal.NOT_SELF_CONSISTENT, f"{path}: {cause}; import the self-consistent run before it")

@@ -30,7 +30,7 @@ from redoxmd.engines.vasp.text import (
     response_tags,
     tag_value,
 )
-from redoxmd.errors import LabelRefused
+from redoxmd.errors import LabelRefusal, LabelRefused
 
 # Minus, as VASP's stress is the pressure the cell exerts, ASE's the derivative of the energy.
 EV_A3_PER_KBAR = -0.1 * GPa
@@ -76,7 +76,7 @@ def read_vasprun(path: str | Path) -> Calculation:
     try:
         level, symbols, settings = _header(elements, path)
     except (IndexError, TypeError, ValueError) as error:
-        raise LabelRefused("corrupted", f"{path}: a header that cannot be read ({error})") from error
+        raise LabelRefused(LabelRefusal.CORRUPTED, f"{path}: a header that cannot be read ({error})") from error
     notes: Counter[str] = Counter()
     frames = _frames(elements, symbols, settings, path, notes)
     return Calculation(path, level, frames, settings, settings.get("NELECT"), notes)
@@ -118,7 +118,7 @@ def _header(elements: Iterator[Element], path: Path) -> tuple[Level, list[str], 
                 atoms=len(symbols),
             )
             return level, symbols, settings
-    raise LabelRefused("corrupted", f"{path} is XML, but lacks the header of a vasprun.xml")
+    raise LabelRefused(LabelRefusal.CORRUPTED, f"{path} is XML, but lacks the header of a vasprun.xml")
 
 
 def _elements(path: Path) -> Iterator[Element]:
@@ -145,10 +145,12 @@ def _elements(path: Path) -> Iterator[Element]:
 
 def _refusal(error: ParseError, path: Path) -> LabelRefused:
     if error.code in CUT_SHORT:
-        return LabelRefused("unfinished", f"{path} ends in mid-run ({error})")
+        return LabelRefused(LabelRefusal.UNFINISHED, f"{path} ends in mid-run ({error})")
     if error.code in SECOND_RUN:
-        return LabelRefused("corrupted", f"{path} has another run behind the first ({error}); keep one of them")
-    return LabelRefused("corrupted", f"{path} is no XML ({error}); copy it again")
+        return LabelRefused(
+            LabelRefusal.CORRUPTED, f"{path} has another run behind the first ({error}); keep one of them"
+        )
+    return LabelRefused(LabelRefusal.CORRUPTED, f"{path} is no XML ({error}); copy it again")
 
 
 def _tags(element: Element) -> dict[str, Any]:
@@ -174,7 +176,7 @@ def _symbols(atominfo: Element, path: Path) -> list[str]:
     symbols = [(row[0].text or "").strip() for row in atominfo.findall("array[@name='atoms']/set/rc")]
     unknown = [symbol for symbol in symbols if atomic_numbers.get(symbol, 0) == 0]
     if unknown or not symbols:
-        raise LabelRefused("corrupted", f"{path}: {unknown[0] if unknown else 'nothing'!r} among its atoms")
+        raise LabelRefused(LabelRefusal.CORRUPTED, f"{path}: {unknown[0] if unknown else 'nothing'!r} among its atoms")
     return symbols
 
 
@@ -197,7 +199,7 @@ def _divisions(kpoints: Element) -> list[int] | None:
 def _vectors(varray: Element | None, where: str) -> np.ndarray:
     """Rows (m, 3)."""
     if varray is None:
-        raise LabelRefused("unfinished", f"{where}: vectors are missing")
+        raise LabelRefused(LabelRefusal.UNFINISHED, f"{where}: vectors are missing")
     return np.array([numbers(row.text or "", 3, where) for row in varray]).reshape(-1, 3)
 
 
@@ -215,17 +217,17 @@ def _frames(
             yield frame
             step += 1
     if step == 0:
-        raise LabelRefused("unfinished", f"{path} has no ionic step")
+        raise LabelRefused(LabelRefusal.UNFINISHED, f"{path} has no ionic step")
 
 
 def _frame(element: Element, symbols: list[str], settings: dict[str, Any], step: int, where: str) -> ReadFrame:
     if element.find("varray[@name='forces']") is None:
-        raise LabelRefused("unfinished", f"{where}: no forces")
+        raise LabelRefused(LabelRefusal.UNFINISHED, f"{where}: no forces")
     forces = _vectors(element.find("varray[@name='forces']"), where)
     cell = _vectors(element.find("structure/crystal/varray[@name='basis']"), where)
     fractional = _vectors(element.find("structure/varray[@name='positions']"), where)
     if cell.shape != (3, 3) or fractional.shape != (len(symbols), 3):
-        raise LabelRefused("corrupted", f"{where}: {len(fractional)} positions of {len(symbols)} atoms")
+        raise LabelRefused(LabelRefusal.CORRUPTED, f"{where}: {len(fractional)} positions of {len(symbols)} atoms")
     free_eV, _ = _energies(element, where)
     loops = _ground_state_loop(element.findall("scstep"), free_eV, settings, where)
     last = [_energies(loop, where) for loop in loops[-2:]]
@@ -262,7 +264,7 @@ def _ground_state_loop(loops: list[Element], free_eV: float, settings: dict[str,
 def _stress(varray: Element, where: str) -> np.ndarray:
     stress = _vectors(varray, where)
     if stress.shape != (3, 3):
-        raise LabelRefused("corrupted", f"{where}: stress of shape {stress.shape}")
+        raise LabelRefused(LabelRefusal.CORRUPTED, f"{where}: stress of shape {stress.shape}")
     return EV_A3_PER_KBAR * 0.5 * (stress + stress.T)
 
 
@@ -271,6 +273,6 @@ def _energies(element: Element, where: str) -> tuple[float, float]:
     found = [element.find(f"energy/i[@name='{name}']") for name in ("e_fr_energy", "e_0_energy")]
     free, extrapolated = (item.text or "" if item is not None else "" for item in found)
     if not free.strip():
-        raise LabelRefused("unfinished", f"{where}: no energy")
+        raise LabelRefused(LabelRefusal.UNFINISHED, f"{where}: no energy")
     free_eV = numbers(free, 1, where)[0]
     return free_eV, numbers(extrapolated, 1, where)[0] if extrapolated.strip() else free_eV

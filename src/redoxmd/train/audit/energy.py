@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from redoxmd.engines.calculation import ReadFrame
+from redoxmd.errors import LabelRefusal
 from redoxmd.train.audit.places import Finding, consecutive, displacement_A
 from redoxmd.train.audit.smooth import SHORTEST_STRETCH
 
@@ -42,7 +43,7 @@ def check_energies(frames: list[ReadFrame]) -> dict[int, Finding]:
             limits = np.array([_short_limit_eV(interval, len(stretch[0].atoms)) for interval in intervals])
             findings.update(_energy_offsets(stretch, change + work, limits))
         elif fault := _pairing_fault(change, work):
-            findings.update({frame.step: ("corrupted", fault) for frame in stretch})
+            findings.update({frame.step: (LabelRefusal.CORRUPTED, fault) for frame in stretch})
         else:
             scale = np.array([interval.scale_eV for interval in intervals])
             usual = float(np.median(np.abs(change + work)))
@@ -113,7 +114,7 @@ def _energy_offsets(frames: Sequence[ReadFrame], imbalance_eV: np.ndarray, limit
         if steps_eV[k - 1] and steps_eV[k]:
             neighbours = _balance(frames[k - 1], frames[k + 1])
             if abs(neighbours.change_eV + neighbours.work_eV) <= max(limits_eV[k - 1], limits_eV[k]):
-                findings[frames[k].step] = ("corrupted", detail.format(steps_eV[k - 1]))
+                findings[frames[k].step] = (LabelRefusal.CORRUPTED, detail.format(steps_eV[k - 1]))
                 steps_eV[k - 1] = steps_eV[k] = 0.0
     offsets = np.concatenate([[0.0], np.cumsum(steps_eV)])
     smallest = float(limits_eV.min())
@@ -125,8 +126,8 @@ def _energy_offsets(frames: Sequence[ReadFrame], imbalance_eV: np.ndarray, limit
             f"energies lie on levels {np.ptp(offsets):.2g} eV apart, by what the forces do not explain, and no level "
             "has most frames"
         )
-        return {frame.step: ("corrupted", no_majority) for frame in frames} | findings
+        return {frame.step: (LabelRefusal.CORRUPTED, no_majority) for frame in frames} | findings
     for frame, offset in zip(frames, offsets - offsets[usual], strict=True):
         if abs(offset) > smallest:
-            findings.setdefault(frame.step, ("corrupted", detail.format(offset)))
+            findings.setdefault(frame.step, (LabelRefusal.CORRUPTED, detail.format(offset)))
     return findings

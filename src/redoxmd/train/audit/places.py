@@ -6,11 +6,15 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 from ase import Atoms
+from ase.cell import Cell
 
 from redoxmd.engines.calculation import ReadFrame
+from redoxmd.errors import LabelRefusal
+from redoxmd.structures.periodic_cell import PeriodicCell
 from redoxmd.train.audit.smooth import MIDDLE
 
-Finding = tuple[str, str]
+# Reason of the refusal, and what was seen.
+Finding = tuple[LabelRefusal, str]
 
 # Largest speed of an atom, Å/fs: 19 eV for O; a step beyond is no dynamics.
 SPEED_LIMIT_A_FS = 0.15
@@ -31,10 +35,10 @@ def consecutive(frames: Sequence[ReadFrame]) -> Iterator[list[ReadFrame]]:
 
 
 def displacement_A(a: Atoms, b: Atoms) -> np.ndarray:
-    """Shortest displacements (n, 3) from a to b, in the mean cell."""
+    """Minimum-image displacements (n, 3) from a to b, without the strain of the cell between them."""
     moved = b.get_scaled_positions(wrap=False) - a.get_scaled_positions(wrap=False)
-    nearest: np.ndarray = (moved - np.round(moved)) @ (0.5 * (np.asarray(a.cell) + np.asarray(b.cell)))
-    return nearest
+    mean = Cell(0.5 * (a.cell.array + b.cell.array))
+    return PeriodicCell(mean.array).minimum_image(mean.cartesian_positions(moved))
 
 
 def roughness(moves: np.ndarray) -> float:
@@ -89,7 +93,7 @@ def find_jumps(frames: Sequence[ReadFrame], moves: np.ndarray, limit_A: float) -
     # Of parts as large as each other none is the run.
     largest = groups[sizes.index(max(sizes))] if sizes.count(max(sizes)) == 1 else None
     return {
-        frames[k].step: ("wrong_structure", said.get(first) or said[last])
+        frames[k].step: (LabelRefusal.WRONG_STRUCTURE, said.get(first) or said[last])
         for group in groups
         if group is not largest
         for first, last in group
@@ -102,9 +106,8 @@ def _exchanged_places(a: Atoms, b: Atoms, distance: np.ndarray) -> tuple[int, in
     movers = np.flatnonzero(distance > EXCHANGE_DISTANCE_A)
     if len(movers) < 2 or np.median(distance) > QUIET_A:
         return None
-    here, there = a.get_scaled_positions(wrap=False)[movers], b.get_scaled_positions(wrap=False)[movers]
-    apart = there[:, None] - here[None, :]
-    to = np.linalg.norm((apart - np.round(apart)) @ np.asarray(a.cell), axis=2)
+    there_A = a.cell.cartesian_positions(b.get_scaled_positions(wrap=False)[movers])
+    to = PeriodicCell(a.cell.array).distances_A(there_A, a.positions[movers])
     hits = np.triu((to < EXCHANGE_DISTANCE_A / 2) & (to.T < EXCHANGE_DISTANCE_A / 2), k=1)
     if not hits.any():
         return None

@@ -9,6 +9,7 @@ import numpy as np
 from ase import Atoms
 
 from redoxmd.engines.calculation import ReadFrame
+from redoxmd.errors import LabelRefusal
 from redoxmd.train.audit.energy import LARGEST_STEP_A, check_energies
 from redoxmd.train.audit.places import (
     MD_ROUGHNESS,
@@ -53,7 +54,7 @@ def check_run(frames: Sequence[ReadFrame], timestep_fs: float | None = None) -> 
         timestep_fs: of the MD; without it the limit of a jump comes from the run's own displacements.
 
     Returns:
-        step → (reason from `redoxmd.engines.base.REASONS`, detail).
+        step → (reason, detail).
     """
     findings: dict[int, Finding] = {}
     readable = [frame for frame in sorted(frames, key=lambda frame: frame.step) if _readable(frame)]
@@ -62,7 +63,7 @@ def check_run(frames: Sequence[ReadFrame], timestep_fs: float | None = None) -> 
         net = float(np.linalg.norm(frame.forces_eV_A.mean(axis=0)))
         # Constraints leave forces of exactly zero; the net force then has no meaning.
         if net > NET_FORCE_LIMIT_EV_A and np.any(frame.forces_eV_A, axis=1).all():
-            findings.setdefault(frame.step, ("corrupted", f"forces add up to {net:.2g} eV/Å for each atom"))
+            findings.setdefault(frame.step, (LabelRefusal.CORRUPTED, f"forces add up to {net:.2g} eV/Å for each atom"))
     same_species = [frame for frame in readable if findings.get(frame.step, ("",))[0] != "wrong_structure"]
     for stretch in consecutive(same_species):
         for step, finding in _check_stretch(stretch, timestep_fs).items():
@@ -111,7 +112,10 @@ def _other_species(frames: Sequence[ReadFrame]) -> dict[int, Finding]:
     kinds = [frame.atoms.numbers.tobytes() for frame in frames]
     usual = max(kinds, key=kinds.count, default=b"")
     return {
-        frame.step: ("wrong_structure", f"{frame.atoms.get_chemical_formula()}, unlike most frames of the run")
+        frame.step: (
+            LabelRefusal.WRONG_STRUCTURE,
+            f"{frame.atoms.get_chemical_formula()}, unlike most frames of the run",
+        )
         for frame, kind in zip(frames, kinds, strict=True)
         if kind != usual
     }
@@ -139,7 +143,7 @@ def _check_md(frames: list[ReadFrame]) -> dict[int, Finding]:
     off_path = outliers(steps, path, numbers, PATH_FLOOR_STEPS * usual_step_A(moves), size_matters=False)
     findings: dict[int, Finding] = {
         frames[k].step: (
-            "wrong_structure",
+            LabelRefusal.WRONG_STRUCTURE,
             f"positions lie {item.error_rms:.2g} Å off the path of the frames around them, most atom {item.worst_atom}",
         )
         for k, item in off_path.items()
@@ -147,7 +151,9 @@ def _check_md(frames: list[ReadFrame]) -> dict[int, Finding]:
     on_path = np.array([k for k in range(len(frames)) if k not in off_path])
     forces = np.array([frames[k].forces_eV_A for k in on_path])
     wrong = outliers(steps[on_path], forces, numbers, FORCE_FLOOR_EV_A, _allowance_eV_A(path[on_path]))
-    findings.update({int(steps[on_path[k]]): ("corrupted", _force_detail(item)) for k, item in wrong.items()})
+    findings.update(
+        {int(steps[on_path[k]]): (LabelRefusal.CORRUPTED, _force_detail(item)) for k, item in wrong.items()}
+    )
     return findings | check_energies([frame for frame in frames if frame.step not in findings])
 
 

@@ -1,0 +1,290 @@
+"""Reference molecular dynamics, each frame saved as it comes: the training set of `aimd` and of `label`."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+
+from redoxmd.density.store import density_key, density_keys, join_densities, write_densities
+from redoxmd.engines.base import Engine, ReferenceMDSettings, Result
+from redoxmd.errors import DataError, DensityRefusal, DensityRefused, LabelRefusal, LabelRefused
+from redoxmd.files.frames import bare, read_frames, write_frames
+from redoxmd.files.records import keep_damaged, read_json, write_json
+from redoxmd.jobs.checkpoint import Checkpoint
+from redoxmd.jobs.interrupt import StopRequest
+from redoxmd.jobs.progress import Progress
+from redoxmd.md.langevin import Langevin, MDState
+from redoxmd.units import ASE_TIME_PER_FS
+
+logger = logging.getLogger("redoxmd")
+
+# Each step writes, and reads back, the file that grows: 1.7 ms a frame of 40 atoms.
+FRAMES_PER_FILE = 25
+REFUSED_FOLDER = "refused"
+JOINED = "densities.h5"
+PROVENANCE = "provenance.json"
+REMARKS = ("corrections", "changed_settings", "density_corrections", "density_changed_settings")
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A frame or a density that was refused, by its step in the run."""
+
+    reason: LabelRefusal | DensityRefusal
+    detail: str
+    step: int
+
+    @classmethod
+    def from_json(cls, record: dict[str, Any]) -> Refusal:
+        """A refusal as `write_json` wrote it."""
+        kind = LabelRefusal if record["reason"] in set(LabelRefusal) else DensityRefusal
+        return cls(kind(record["reason"]), record["detail"], record["step"])
+
+
+class ReferenceMD(ABC):
+    """One reference MD, resumable, and its results; `aimd.drivers` has the two ways to advance it.
+
+    It goes on from the frames, densities and MD state in its checkpoint.
+
+    Args:
+        atoms: the start; its momenta are continued where it has any.
+        engine: labels the frames.
+        settings: of the MD.
+        rng: for velocities and thermostat.
+        config_id: identity of the run in its frames.
+        checkpoint: restart files of this run alone.
+
+    Attributes:
+        frames: accepted frames, in order.
+        densities: stores with the kept densities (every k-th frame), in order.
+        refused_densities: densities left out, whose frames are kept.
+        refusal: of the frame that ended the run early; None when it ran to its end.
+        state: the MD state of the last frame; None before the first.
+    """
+
+    def __init__(
+        self,
+        atoms: Atoms,
+        engine: Engine,
+        settings: ReferenceMDSettings,
+        rng: np.random.Generator,
+        config_id: str,
+        checkpoint: Checkpoint,
+    ) -> None:
+        self.atoms, self.geometry = atoms, bare(atoms)
+        self.engine, self.settings, self.rng = engine, settings, rng
+        self.config_id, self.checkpoint = config_id, checkpoint
+        self.md = Langevin(atoms.get_masses(), settings.timestep_fs, settings.temperature_K, settings.friction_per_fs)
+        self.frames: list[Atoms] = []
+        self.densities: list[Path] = []
+        self.refused_densities: list[Refusal] = []
+        self.refusal: Refusal | None = None
+        self.state: MDState | None = None
+        self._density_keys: set[str] = set()
+        self._saved = self._file_start = 0
+        # Whether the state on disk is of a longer run, of which these are the first frames.
+        self._beyond = False
+        self._restore()
+
+    def _restore(self) -> None:
+        record = self.checkpoint.load("state")
+        files = sorted(self.checkpoint.folder.glob("frames*.extxyz"))
+        if record is None:
+            # A run that starts anew, its state being damaged, would write over frames that cost days.
+            for path in [*files, *self.checkpoint.folder.glob("density*.h5")]:
+                keep_damaged(path)
+            return
+        known = int(record["frames"])
+        starts = [int(path.stem.removeprefix("frames")) for path in files]
+        for start, path in zip(starts, files, strict=True):
+            self.frames[start:] = read_frames(path)
+        # Frames are written before the state: one more than the state knows is the frame to be done again.
+        self.frames = self.frames[: min(known, self.settings.steps)]
+        count = len(self.frames)
+        if count < min(known, self.settings.steps):
+            raise DataError(
+                f"{self.checkpoint.folder}: {count} frames where the state knows {known}; restore its files, or rename "
+                "the folder and run again, which starts anew"
+            )
+        self.state = MDState.from_record(record)
+        self._beyond = known > self.settings.steps
+        self._saved, self._file_start = count, min(starts[-1], count)
+        # The store of the finished run, then those of single frames it lacks.
+        joined = self.checkpoint.path(JOINED)
+        for path in [*([joined] if joined.exists() else []), *self._density_files(".h5")]:
+            keys = set(density_keys(path))
+            if not keys & self._density_keys:
+                self.densities.append(path)
+                self._density_keys |= keys
+        self.refused_densities = [Refusal.from_json(read_json(path)) for path in self._density_files(".json")]
+
+    def _density_file(self, step: int, suffix: str) -> Path:
+        return self.checkpoint.path(f"density{step:06d}{suffix}")
+
+    def _density_files(self, suffix: str) -> list[Path]:
+        paths = (self._density_file(step, suffix) for step in range(len(self.frames)))
+        return [path for path in paths if path.exists()]
+
+    @property
+    def finished(self) -> bool:
+        """Whether all frames are there, or one was refused."""
+        return len(self.frames) >= self.settings.steps or self.refusal is not None
+
+    @property
+    def position(self) -> str:
+        """Number of frames."""
+        return f"in {self.config_id}, frame {len(self.frames)} of {self.settings.steps}"
+
+    def run(self, stop: StopRequest) -> Iterator[str]:
+        """All that is left to do; yields the position after every advance."""
+        progress = Progress(self.config_id, self.settings.steps, done=len(self.frames), unit="frames", interval_s=5.0)
+        yield self.position
+        while not self.finished:
+            self.advance(stop)
+            if self.frames:
+                progress.update(len(self.frames), f"{self.frames[-1].info['temperature_K']:.0f} K")
+            yield self.position
+
+    @abstractmethod
+    def advance(self, stop: StopRequest) -> None:
+        """Label one or several frames, or end the run by a refusal."""
+
+    def save(self) -> None:
+        """Write the latest frames and then the state that belongs to them; nothing after a refusal.
+
+        A refused run starts again at its last saved state, for the engine's settings may have changed by then.
+        """
+        if self.refusal is not None or self.state is None:
+            return
+        if len(self.frames) > self._saved and self._saved - self._file_start >= FRAMES_PER_FILE:
+            self._file_start = self._saved
+        write_frames(self.checkpoint.path(_frames_file(self._file_start)), self.frames[self._file_start :])
+        self._saved = len(self.frames)
+        self.checkpoint.save("state", {**self.state.record(), "frames": np.asarray(len(self.frames))})
+
+    def start_state(self, forces_eV_A: np.ndarray) -> MDState:
+        """State at the start, with its own velocities or thermal ones."""
+        state = self.md.start(self.atoms.positions, forces_eV_A, self.rng)
+        if "momenta" in self.atoms.arrays and np.any(self.atoms.arrays["momenta"]):
+            state.velocities_A_fs = self.atoms.get_velocities() * ASE_TIME_PER_FS
+        return state
+
+    def append(self, result: Result, positions_A: np.ndarray, velocities_A_fs: np.ndarray) -> None:
+        """Add a labelled frame."""
+        step = len(self.frames)
+        geometry = self.geometry.copy()
+        geometry.positions = positions_A
+        here = MDState(positions_A, velocities_A_fs, result.forces_eV_A, step, self.rng)
+        frame = result.label(
+            geometry,
+            config_id=self.config_id,
+            step=step,
+            time_fs=step * self.md.timestep_fs,
+            temperature_K=self.md.temperature_of(here),
+            engine=self.engine.name,
+            settings_hash=self.engine.settings_hash,
+            converged=True,
+        )
+        frame.set_velocities(velocities_A_fs / ASE_TIME_PER_FS)
+        self.frames.append(frame)
+
+    def wants_density(self, step: int) -> bool:
+        """Whether the density of a step is one of every k-th that are kept."""
+        every = self.settings.density_every
+        return bool(every) and step % every == 0 and "density" in self.engine.capabilities
+
+    def keep_density(self, frame: Atoms) -> None:
+        """Write the density of the structure labelled last, in a file of its own, or the reason of its refusal."""
+        step = int(frame.info["step"])
+        try:
+            density = self.engine.density()
+            if density is None:
+                raise DensityRefused(DensityRefusal.UNREADABLE, "the engine gave none")
+        except DensityRefused as refused:
+            self.refuse_density(refused, step)
+            return
+        path = self._density_file(step, ".h5")
+        write_densities(path, {_key(frame): density})
+        self.densities.append(path)
+        self._density_keys.add(_key(frame))
+
+    def refuse_density(self, refused: DensityRefused | LabelRefused, step: int) -> None:
+        """Record that a frame is kept without its density."""
+        record = Refusal(refused.reason, refused.detail, step)
+        write_json(self._density_file(step, ".json"), record)
+        self.refused_densities.append(record)
+        logger.warning("density of frame %d refused, %s", step, refused)
+
+    def refuse_frame(self, refused: LabelRefused) -> None:
+        """End the run at a refused frame; the files that explain it are copied into the checkpoint."""
+        step = len(self.frames)
+        self.refusal = Refusal(refused.reason, refused.detail, step)
+        logger.warning("%s: frame %d refused, %s", self.config_id, step, refused)
+        aside = self.checkpoint.path(REFUSED_FOLDER)
+        aside.mkdir(exist_ok=True)
+        for path in self.engine.evidence():
+            shutil.copy2(path, aside / path.name)
+        write_json(aside / "refusal.json", {"config_id": self.config_id, **asdict(self.refusal)})
+
+    def pending_densities(self) -> Sequence[Atoms]:
+        """Frames whose density is wanted and neither kept nor refused."""
+        refused = {refusal.step for refusal in self.refused_densities}
+        steps = [step for step in range(len(self.frames)) if self.wants_density(step) and step not in refused]
+        return [self.frames[step] for step in steps if _key(self.frames[step]) not in self._density_keys]
+
+    @property
+    def corrections(self) -> list[dict[str, Any]]:
+        """Corrections made on the way: {"step", and the remarks of that frame}."""
+        remarks = [{key: frame.info[key] for key in REMARKS if key in frame.info} for frame in self.frames]
+        return [
+            {"step": frame.info["step"], **found} for frame, found in zip(self.frames, remarks, strict=True) if found
+        ]
+
+    def require_frames(self) -> None:
+        """Refuse a run without a single accepted frame.
+
+        Raises:
+            DataError: names the reason of the first refusal.
+        """
+        if not self.frames:
+            why = f": {self.refusal.reason}, {self.refusal.detail}" if self.refusal else ""
+            raise DataError(f"aimd of {self.config_id} gave no frame{why}; change the start or the engine settings")
+
+    def provenance(self) -> dict[str, Any]:
+        """Origin of the labels; entries that this start did not need are those of the start before."""
+        kept = self.checkpoint.path(PROVENANCE)
+        return (read_json(kept) if kept.exists() else {}) | {
+            key: value for key, value in self.engine.provenance().items() if value
+        }
+
+    def write(self, frames: str | Path, densities: str | Path) -> None:
+        """Write the frames and the densities, as two files."""
+        write_frames(frames, self.frames)
+        join_densities(densities, self.densities, {_key(frame) for frame in self.frames})
+
+    def retain(self, frames: str | Path, densities: str | Path) -> None:
+        """Keep the state that a longer run goes on from, once all is written; nothing of one that a refusal ended."""
+        if self.refusal is not None:
+            self.checkpoint.clear()
+        elif not self._beyond:
+            write_json(self.checkpoint.path(PROVENANCE), self.provenance())
+            self.checkpoint.adopt(densities, JOINED)
+            self.checkpoint.adopt(frames, _frames_file(0))
+            refused = [self._density_file(refusal.step, ".json").name for refusal in self.refused_densities]
+            self.checkpoint.keep(["state.npz", PROVENANCE, JOINED, _frames_file(0), *refused])
+
+
+def _frames_file(start: int) -> str:
+    return f"frames{start:06d}.extxyz"
+
+
+def _key(frame: Atoms) -> str:
+    return density_key(frame.info["config_id"], int(frame.info["step"]))
