@@ -15,7 +15,7 @@ from redoxmd.config.sections import Explore
 from redoxmd.jobs.checkpoint import Checkpoint
 from redoxmd.jobs.interrupt import stop_on_sigterm
 from redoxmd.jobs.progress import Progress
-from redoxmd.md.batched.batch import DeviceMD, Where, ensemble_md
+from redoxmd.md.batched.batch import Backend, DeviceMD, ensemble_md
 from redoxmd.md.ensemble import EnsembleMD, Observation
 from redoxmd.md.frame_gate import GateSettings, Passage
 from redoxmd.md.langevin import Langevin
@@ -69,7 +69,7 @@ def explore(
     rng: np.random.Generator,
     structure: str,
     checkpoint: Checkpoint,
-    where: Where = "host",
+    backend: Backend = "host",
 ) -> ExploreRun:
     """Run NVT MD until `length_ps` or until gate or guards end it (paper, section 2.6).
 
@@ -77,7 +77,7 @@ def explore(
     thresholds at most one frame per `candidate_every_fs` is. Where a guard ends a run that the spread let pass, the
     ensemble was surely wrong: the last sound frame on the way there, at most `candidate_every_fs` earlier, is a
     candidate too, whatever its spread (its `info["ended"]` names the guard). `atoms` is the start; velocities are
-    drawn from `rng`. `where` as in `redoxmd.md.batched.batch.ensemble_md`.
+    drawn from `rng`. `backend` as in `redoxmd.md.batched.batch.ensemble_md`.
 
     The state is in `checkpoint`, also when it is done: stopped and continued, or made longer, it gives the same numbers
     as in one go on a CPU.
@@ -93,7 +93,7 @@ def explore(
             settings.min_distance_fraction,
             settings.max_temperature_factor,
         ),
-        where,
+        backend,
     )
     steps = round(length_ps * FS_PER_PS / settings.timestep_fs)
     recorder = _Recorder(settings, structure)

@@ -10,7 +10,7 @@ from redoxmd.files.trajectory import read_trajectory
 from redoxmd.jobs.checkpoint import Checkpoint
 from redoxmd.md.ensemble import EnsembleMD
 from redoxmd.model.ensemble import Ensemble
-from redoxmd.production import ProductionRun, produce
+from redoxmd.production import ProductionRun, TrajectorySpec, produce
 from tests.conftest import rock
 from tests.model.test_ensemble import members
 
@@ -34,9 +34,8 @@ def _calm(monkeypatch):
 
 
 def make(tmp_path, settings=SETTINGS, kelvin=300.0, seed=4, name="t.h5"):
-    summary = produce(
+    spec = TrajectorySpec(
         rock(2, rattle_A=0.0),
-        Ensemble(members()),
         settings,
         kelvin,
         np.random.default_rng(seed),
@@ -44,6 +43,7 @@ def make(tmp_path, settings=SETTINGS, kelvin=300.0, seed=4, name="t.h5"):
         tmp_path / name,
         {"structure": NAME, "mobile_ion": "Na", "model": "m"},
     )
+    summary = produce(spec, Ensemble(members()))
     return summary, read_trajectory(tmp_path / name)
 
 
@@ -93,7 +93,7 @@ def test_stopped_and_continued_equals_uninterrupted(tmp_path, monkeypatch, step)
 def test_many_segments_equal_one(tmp_path, monkeypatch):
     _, whole = make(tmp_path / "whole")
     monkeypatch.setattr("redoxmd.production.run.SEGMENT_FRAMES", 2)
-    monkeypatch.setattr(ProductionRun, "keep", lambda self, output: None)
+    monkeypatch.setattr(ProductionRun, "keep", lambda self: None)
     _, pieces = make(tmp_path / "pieces")
     assert len(list((tmp_path / "pieces/state").glob("segment*.h5"))) == 7
     np.testing.assert_array_equal(pieces.positions_A, whole.positions_A)
@@ -130,9 +130,8 @@ def longer(length_ps):
 def make_of_length(tmp_path, length_ps, **changes):
     """The state does not know the length, as in the workflow."""
     settings = longer(length_ps)
-    summary = produce(
+    spec = TrajectorySpec(
         rock(2, rattle_A=0.0),
-        Ensemble(members()),
         settings.model_copy(update=changes),
         300.0,
         np.random.default_rng(4),
@@ -140,6 +139,7 @@ def make_of_length(tmp_path, length_ps, **changes):
         tmp_path / "t.h5",
         {"structure": NAME, "mobile_ion": "Na", "model": "m"},
     )
+    summary = produce(spec, Ensemble(members()))
     return summary, read_trajectory(tmp_path / "t.h5")
 
 

@@ -1,23 +1,22 @@
-from pathlib import Path
-
 from redoxmd.config import parse_config
 from redoxmd.jobs.job import job, logger
 from redoxmd.model.ensemble import ensemble_identity, load_ensemble
-from redoxmd.production.company import ProductionJob, make
+from redoxmd.production import produce, trajectory_spec
 
-name, kelvin = snakemake.wildcards.structure, snakemake.wildcards.temperature
+name, kelvin, params = snakemake.wildcards.structure, snakemake.wildcards.temperature, snakemake.params
 with job("production", snakemake.log[0], snakemake.threads):
     config = parse_config(snakemake.config)
-    own = ProductionJob(
+    spec = trajectory_spec(
         config,
+        params.production,
         name,
         kelvin,
-        start=Path(snakemake.input.atoms),
-        state=Path(snakemake.params.state),
-        output=Path(snakemake.output.trajectory),
-        model=ensemble_identity(snakemake.input.ensemble),
-        version=snakemake.params.get("version", 1),
+        snakemake.input.atoms,
+        params.state,
+        snakemake.output.trajectory,
+        ensemble_identity(snakemake.input.ensemble),
+        params.get("version", 1),
     )
     ensemble = load_ensemble(snakemake.input.ensemble, config.train.device, config.compute.evaluation)
-    summary = make(own, ensemble)
+    summary = produce(spec, ensemble, config.compute.md)
     logger.info("%s at %s K: %s, %.3g ps, %.3g ns/day", name, kelvin, *summary)

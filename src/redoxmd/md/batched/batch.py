@@ -24,7 +24,7 @@ from redoxmd.model.ensemble import Ensemble
 logger = logging.getLogger("redoxmd")
 
 READ_EVERY_STEPS = 16
-Where = Literal["host", "device"]
+Backend = Literal["host", "device"]
 
 
 class BatchMD:
@@ -224,9 +224,9 @@ class DeviceMD:
 
 
 def ensemble_md(
-    ensemble: Ensemble, atoms: Atoms, langevin: Langevin, gate: GateSettings, where: Where = "host"
+    ensemble: Ensemble, atoms: Atoms, langevin: Langevin, gate: GateSettings, backend: Backend = "host"
 ) -> EnsembleMD | DeviceMD:
     """MD of one structure: step by step on the host, or as a batch of one on the device of the ensemble."""
-    if where == "host":
+    if backend == "host":
         return EnsembleMD(ensemble, atoms, langevin, gate)
     return BatchMD(ensemble, 1, len(atoms)).enter(0, atoms, langevin, gate)

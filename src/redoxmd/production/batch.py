@@ -1,4 +1,4 @@
-"""Many production trajectories in one process: so many side by side, the next one entering where one has ended."""
+"""Production MD of many trajectories in one process, a fixed number of them side by side."""
 
 from __future__ import annotations
 
@@ -8,28 +8,27 @@ from collections.abc import Sequence
 from redoxmd.jobs.interrupt import stop_on_sigterm
 from redoxmd.md.batched.batch import BatchMD, DeviceMD
 from redoxmd.model.ensemble import Ensemble
-from redoxmd.production.run import Planned, ProductionRun, ProductionSummary
+from redoxmd.production.run import ProductionRun, ProductionSummary, TrajectorySpec
 
 
-def produce_together(planned: Sequence[Planned], ensemble: Ensemble, at_once: int) -> list[ProductionSummary]:
-    """Make trajectories, `at_once` of them at a time, each as `redoxmd.production.produce` makes it alone.
+def run_batch(specs: Sequence[TrajectorySpec], ensemble: Ensemble, slots: int) -> list[ProductionSummary]:
+    """Run trajectories, at most `slots` at a time, each as `redoxmd.production.produce` runs it alone.
 
-    Each has its own cell, length, temperature, gate, restart files and output, all written by it alone: what was
-    stopped goes on alone or in any batch, and one that is complete already is only written out. Asked to stop, all
-    write their states.
+    Each trajectory has its own cell, length, temperature, gate, restart files and output: a trajectory that was stopped
+    continues alone or in any batch, and a complete one is only written out. On a stop request all states are saved.
 
     Raises:
         Interrupted: asked to stop before all were done.
     """
-    if not planned:
+    if not specs:
         return []
-    batch = BatchMD(ensemble, min(at_once, len(planned)), max(len(one.atoms) for one in planned))
-    waiting = deque(range(len(planned)))
+    batch = BatchMD(ensemble, min(slots, len(specs)), max(len(spec.atoms) for spec in specs))
+    waiting = deque(range(len(specs)))
     running: dict[int, tuple[int, ProductionRun, DeviceMD]] = {}
     summaries: dict[int, ProductionSummary] = {}
 
-    def settle() -> None:
-        """Read what was seen; let those that have ended leave and the next ones enter."""
+    def process_steps() -> None:
+        """Process all unread steps, free the slots of ended trajectories, and start waiting ones there."""
         for slot, (number, run, md) in list(running.items()):
             while not run.ended and md.pending:
                 run.advance()
@@ -40,9 +39,9 @@ def produce_together(planned: Sequence[Planned], ensemble: Ensemble, at_once: in
         for slot in range(batch.slots.count):
             while slot not in running and waiting:
                 number = waiting.popleft()
-                one = planned[number]
-                md = batch.enter(slot, one.atoms, one.langevin, one.gate)
-                run = ProductionRun(one, md)
+                spec = specs[number]
+                md = batch.enter(slot, spec.atoms, spec.langevin, spec.gate)
+                run = ProductionRun(spec, md)
                 if run.ended:
                     summaries[number] = run.finish()
                     batch.leave(slot)
@@ -50,13 +49,13 @@ def produce_together(planned: Sequence[Planned], ensemble: Ensemble, at_once: in
                     running[slot] = number, run, md
 
     with stop_on_sigterm() as stop:
-        settle()
+        process_steps()
         while running:
             batch.advance()
-            settle()
+            process_steps()
             for _, run, _ in running.values():
                 if stop.asked or run.due:
                     run.save()
             if running:
-                stop.check(f"with {len(summaries)} of {len(planned)} trajectories done")
-    return [summaries[number] for number in range(len(planned))]
+                stop.check(f"with {len(summaries)} of {len(specs)} trajectories done")
+    return [summaries[number] for number in range(len(specs))]
