@@ -15,7 +15,9 @@ from redoxmd.explore import explore
 from redoxmd.files.layout import trajectories, trajectory_batches, trajectory_settings
 from redoxmd.files.trajectory import read_trajectory
 from redoxmd.jobs.checkpoint import Checkpoint
-from redoxmd.md.batched.batch import BatchMD, DeviceMD
+from redoxmd.md.batched.evaluation import DeviceEvaluator
+from redoxmd.md.ensemble import BatchMD, TrajectoryMD
+from redoxmd.md.forces import force_evaluator
 from redoxmd.model.ensemble import Ensemble
 from redoxmd.production import TrajectorySpec, produce, run_batch, trajectory_spec
 from tests.conftest import rock
@@ -36,6 +38,10 @@ def calm():
     for member in found:
         member.scale_eV.fill_(0.05)
     return Ensemble(found, evaluation="plain")
+
+
+def on_device():
+    return DeviceEvaluator(calm())
 
 
 def plan(folder, number, kelvin=300.0, rng=None, **changes):
@@ -74,14 +80,14 @@ def made(specs):
 def alone(tmp_path_factory):
     """Every trajectory of the campaign in a process of its own."""
     specs = campaign(tmp_path_factory.mktemp("alone"))
-    return [run_batch([one], calm(), 1) and read_trajectory(one.output) for one in specs]
+    return [run_batch([one], on_device(), 1) and read_trajectory(one.output) for one in specs]
 
 
 def test_alone_it_is_that_of_the_host(tmp_path):
     trajectories = []
     for backend in ("host", "device"):
         one = replace(plan(tmp_path, 1, rng=Keyed(3)), checkpoint=Checkpoint(tmp_path / backend, 0))
-        produce(one, calm(), backend)
+        produce(one, force_evaluator(calm(), backend))
         trajectories.append(read_trajectory(one.output))
     close(*trajectories)
     assert trajectories[1].metadata["evaluation"] == "PyTorch on cpu, MD on the device"
@@ -91,7 +97,7 @@ def test_alone_it_is_that_of_the_host(tmp_path):
 @pytest.mark.parametrize("at_once", [2, 9])
 def test_side_by_side_they_are_as_if_alone(tmp_path, alone, at_once):
     specs = campaign(tmp_path)
-    summaries = run_batch(specs, calm(), at_once)
+    summaries = run_batch(specs, on_device(), at_once)
     assert [summary.end_reason for summary in summaries] == ["completed"] * 5
     assert [summary.length_ps for summary in summaries] == pytest.approx([0.03, 0.012, 0.04, 0.02, 0.025])
     for one, other in zip(made(specs), alone, strict=True):
@@ -105,7 +111,7 @@ def test_one_that_the_gate_ends_leaves_and_the_next_one_enters(tmp_path, alone):
     spreads = alone[0].spread_eV_A
     ceiling = float(np.sort(spreads)[-1] + np.sort(spreads)[-2]) / 2
     specs[0] = plan(tmp_path, 0, 250.0, stop_above_eV_A=ceiling)
-    first, *others = run_batch(specs, calm(), 2)
+    first, *others = run_batch(specs, on_device(), 2)
     assert first.end_reason == "spread_above_high"
     assert {summary.end_reason for summary in others} == {"completed"}
     cut, *rest = made(specs)
@@ -128,41 +134,41 @@ def test_stopped_and_continued_alone_and_together(tmp_path, monkeypatch, alone):
     with monkeypatch.context() as patch:
         patch.setattr(BatchMD, "advance", stop_at_the_third)
         with pytest.raises(Interrupted, match="of 5 trajectories done; the state is written"):
-            run_batch(specs, calm(), 2)
+            run_batch(specs, on_device(), 2)
     again = campaign(tmp_path)
-    run_batch([again[0]], calm(), 1)
-    run_batch(again, calm(), 3)
+    run_batch([again[0]], on_device(), 1)
+    run_batch(again, on_device(), 3)
     for one, other in zip(made(again), alone, strict=True):
         close(one, other)
 
 
 def test_made_longer_they_run_what_is_added(tmp_path, monkeypatch, alone):
-    run_batch(campaign(tmp_path, length_ps=0.012), calm(), 2)
+    run_batch(campaign(tmp_path, length_ps=0.012), on_device(), 2)
     steps = []
-    step = DeviceMD.step
-    monkeypatch.setattr(DeviceMD, "step", lambda self: steps.append(1) or step(self))
+    step = TrajectoryMD.step
+    monkeypatch.setattr(TrajectoryMD, "step", lambda self: steps.append(1) or step(self))
     again = campaign(tmp_path)
-    run_batch(again, calm(), 2)
+    run_batch(again, on_device(), 2)
     assert len(steps) == 18 + 0 + 28 + 8 + 13
     for one, other in zip(made(again), alone, strict=True):
         close(one, other)
-    run_batch(campaign(tmp_path), calm(), 2)
+    run_batch(campaign(tmp_path), on_device(), 2)
     assert len(steps) == 67
 
 
 def test_the_host_takes_up_what_the_device_began(tmp_path):
     one = plan(tmp_path, 1, length_ps=0.02)
-    run_batch([one], calm(), 1)
+    run_batch([one], on_device(), 1)
     begun = read_trajectory(one.output)
     one = plan(tmp_path, 1)
-    produce(one, calm())
+    produce(one, force_evaluator(calm()))
     whole = read_trajectory(one.output)
     assert whole.steps.tolist() == list(range(0, 31, 5))
     np.testing.assert_array_equal(whole.positions_A[: len(begun.steps)], begun.positions_A)
 
 
 def test_nothing_to_do():
-    assert run_batch([], calm(), 4) == []
+    assert run_batch([], on_device(), 4) == []
 
 
 @pytest.mark.parametrize("end", ["survived", "spread_above_high", "temperature_runaway"])
@@ -177,7 +183,7 @@ def test_explore_collects_what_it_collects_step_by_step(tmp_path, end):
             update={"low_eV_A": 0.0, "high_eV_A": 1e6, "max_temperature_factor": 1e6, **changes}
         )
         checkpoint = Checkpoint(tmp_path / f"{backend}{name}", 0)
-        return explore(atoms, calm(), changed, 0.05, Keyed(6), "start", checkpoint, backend)
+        return explore(atoms, force_evaluator(calm(), backend), changed, 0.05, Keyed(6), "start", checkpoint)
 
     trace = run("host", "free", trace_every_fs=1.0).trace
     # Off the values themselves: at one of them rounding would decide.
@@ -199,7 +205,7 @@ def test_explore_collects_what_it_collects_step_by_step(tmp_path, end):
 
 def test_the_log_says_which_path_it_took(caplog):
     with caplog.at_level("INFO", logger="redoxmd"):
-        BatchMD(calm(), 4, 16).enter(0, rock(1), *_ways())
+        BatchMD(on_device(), 4, 16).enter(0, rock(1), *_ways())
     assert "evaluated by PyTorch on cpu, MD on the device, 4 side by side" in caplog.text
 
 
@@ -210,7 +216,7 @@ def _ways():
 
 def test_members_in_single_precision_are_taken_as_they_are():
     ensemble = calm().to("cpu", torch.float32)
-    md = BatchMD(ensemble, 1, 8).enter(0, rock(1), *_ways())
+    md = BatchMD(DeviceEvaluator(ensemble), 1, 8).enter(0, rock(1), *_ways())
     assert np.isfinite(md.start(np.random.default_rng(0)).spread_eV_A)
 
 
@@ -254,14 +260,14 @@ def test_a_batch_and_a_job_of_its_own_share_a_trajectory_s_state(tmp_path):
         ]
 
     together = specs(tmp_path / "together")
-    run_batch(together, calm(), 2)
+    run_batch(together, on_device(), 2)
     alone = specs(tmp_path / "alone")
     for one, other in zip(alone, together, strict=True):
         step = int(one.checkpoint.load("state")["step"])
-        assert (step, produce(one, calm(), "device").length_ps) == (25, pytest.approx(0.02))
+        assert (step, produce(one, on_device()).length_ps) == (25, pytest.approx(0.02))
         np.testing.assert_array_equal(*(read_trajectory(spec.output).positions_A for spec in (one, other)))
     longer = specs(tmp_path / "longer", 0.03)
-    run_batch(longer, calm(), 2)
+    run_batch(longer, on_device(), 2)
     assert {int(one.checkpoint.load("state")["step"]) for one in longer} == {35}
     for one, other in zip(longer, together, strict=True):
         whole, begun = (read_trajectory(spec.output) for spec in (one, other))

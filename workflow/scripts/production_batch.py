@@ -2,6 +2,7 @@ from pathlib import Path
 
 from redoxmd.config import parse_config
 from redoxmd.jobs.job import job, logger
+from redoxmd.md.forces import force_evaluator
 from redoxmd.model.ensemble import ensemble_identity, load_ensemble
 from redoxmd.production import run_batch, trajectory_spec
 
@@ -25,5 +26,6 @@ with job("production", snakemake.log[0], snakemake.threads):
         for (name, kelvin), output in zip(params.trajectories, snakemake.output.trajectories, strict=True)
     ]
     ensemble = load_ensemble(snakemake.input.ensemble, config.train.device, config.compute.evaluation)
-    for (name, kelvin), summary in zip(params.trajectories, run_batch(specs, ensemble, len(specs)), strict=True):
+    summaries = run_batch(specs, force_evaluator(ensemble, config.compute.md), len(specs))
+    for (name, kelvin), summary in zip(params.trajectories, summaries, strict=True):
         logger.info("%s at %s K: %s, %.3g ps, %.3g ns/day", name, kelvin, *summary)

@@ -16,7 +16,7 @@ from redoxmd.errors import LabelRefused
 from redoxmd.files.frames import bare, labelled
 from redoxmd.jobs.checkpoint import Checkpoint
 from redoxmd.jobs.interrupt import stop_on_sigterm
-from redoxmd.md.frame_gate import GateSettings, Passage
+from redoxmd.md.frame_gate import GateOutcome, GateSettings
 from redoxmd.md.relaxation import judge
 
 logger = logging.getLogger("redoxmd")
@@ -54,7 +54,7 @@ def profile_table(images: Sequence[Atoms], gate: GateSettings) -> pd.DataFrame:
         relative.mean(axis=1),
         spread,
         [seen.spread_eV_A for seen in judged],
-        [seen.passage.value for seen in judged],
+        [seen.outcome.value for seen in judged],
         [seen.refused for seen in judged],
     )
     return pd.DataFrame(dict(zip(PROFILE, columns, strict=True)))
@@ -104,7 +104,7 @@ def image_frames(images: Sequence[Atoms], profile: pd.DataFrame, about: dict[str
 
 def candidate_frames(frames: Sequence[Atoms], profile: pd.DataFrame) -> list[Atoms]:
     """Images between the gate's thresholds, without results: the paper's further source of training data (2.6)."""
-    chosen = profile["passage"] == Passage.CANDIDATE.value
+    chosen = profile["passage"] == GateOutcome.CANDIDATE.value
     found = []
     for frame in (frame for frame, wanted in zip(frames, chosen, strict=True) if wanted):
         candidate = bare(frame)

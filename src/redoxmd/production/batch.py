@@ -6,12 +6,12 @@ from collections import deque
 from collections.abc import Sequence
 
 from redoxmd.jobs.interrupt import stop_on_sigterm
-from redoxmd.md.batched.batch import BatchMD, DeviceMD
-from redoxmd.model.ensemble import Ensemble
+from redoxmd.md.ensemble import BatchMD, TrajectoryMD
+from redoxmd.md.forces import ForceEvaluator
 from redoxmd.production.run import ProductionRun, ProductionSummary, TrajectorySpec
 
 
-def run_batch(specs: Sequence[TrajectorySpec], ensemble: Ensemble, slots: int) -> list[ProductionSummary]:
+def run_batch(specs: Sequence[TrajectorySpec], evaluator: ForceEvaluator, slots: int) -> list[ProductionSummary]:
     """Run trajectories, at most `slots` at a time, each as `redoxmd.production.produce` runs it alone.
 
     Each trajectory has its own cell, length, temperature, gate, restart files and output: a trajectory that was stopped
@@ -22,9 +22,9 @@ def run_batch(specs: Sequence[TrajectorySpec], ensemble: Ensemble, slots: int) -
     """
     if not specs:
         return []
-    batch = BatchMD(ensemble, min(slots, len(specs)), max(len(spec.atoms) for spec in specs))
+    batch = BatchMD(evaluator, min(slots, len(specs)), max(len(spec.atoms) for spec in specs))
     waiting = deque(range(len(specs)))
-    running: dict[int, tuple[int, ProductionRun, DeviceMD]] = {}
+    running: dict[int, tuple[int, ProductionRun, TrajectoryMD]] = {}
     summaries: dict[int, ProductionSummary] = {}
 
     def process_steps() -> None:

@@ -20,11 +20,10 @@ from redoxmd.files.trajectory import Trajectory, join_segments, write_segment
 from redoxmd.jobs.checkpoint import Checkpoint
 from redoxmd.jobs.interrupt import stop_on_sigterm
 from redoxmd.jobs.progress import Progress
-from redoxmd.md.batched.batch import Backend, DeviceMD, ensemble_md
-from redoxmd.md.ensemble import EnsembleMD, Observation
-from redoxmd.md.frame_gate import GateSettings, Passage
+from redoxmd.md.ensemble import StepResult, TrajectoryMD, ensemble_md
+from redoxmd.md.forces import ForceEvaluator
+from redoxmd.md.frame_gate import GateOutcome, GateSettings
 from redoxmd.md.langevin import Langevin
-from redoxmd.model.ensemble import Ensemble
 from redoxmd.seeds import derive_rng
 from redoxmd.structures.request import parse_name
 from redoxmd.units import FS_PER_PS, ns_per_day
@@ -122,15 +121,15 @@ def trajectory_spec(
     )
 
 
-def produce(spec: TrajectorySpec, ensemble: Ensemble, backend: Backend = "host") -> ProductionSummary:
+def produce(spec: TrajectorySpec, evaluator: ForceEvaluator) -> ProductionSummary:
     """Run equilibration and production MD and write one H5MD trajectory (paper, section 4.1).
 
     The trajectory ends early, with the reason in its metadata, when the spread exceeds `stop_above_eV_A` or a guard
     trips; what was recorded until then stays. Restart files and finished segments are kept in `checkpoint`; the
     same run, stopped and continued, gives the same numbers on a CPU. They stay when it is done: with a larger
-    `length_ps` the next call runs the added part only, with a smaller one it cuts. `backend` as in `ensemble_md`.
+    `length_ps` the next call runs the added part only, with a smaller one it cuts.
     """
-    run = ProductionRun(spec, ensemble_md(ensemble, spec.atoms, spec.langevin, spec.gate, backend))
+    run = ProductionRun(spec, ensemble_md(evaluator, spec.atoms, spec.langevin, spec.gate))
     with stop_on_sigterm() as stop:
         while not run.ended:
             run.advance()
@@ -143,13 +142,13 @@ def produce(spec: TrajectorySpec, ensemble: Ensemble, backend: Backend = "host")
 class ProductionRun:
     """One trajectory in the making: the MD, frames not yet written, segments already written."""
 
-    def __init__(self, spec: TrajectorySpec, md: EnsembleMD | DeviceMD) -> None:
+    def __init__(self, spec: TrajectorySpec, md: TrajectoryMD) -> None:
         self.spec, self.md = spec, md
         self.settings, self.checkpoint = spec.settings, spec.checkpoint
         settings = self.settings
         self.skip, self.total = spec.skip, spec.total
         self.every = max(1, round(settings.save_every_fs / settings.timestep_fs))
-        self.frames: list[tuple[int, np.ndarray, Observation]] = []
+        self.frames: list[tuple[int, np.ndarray, StepResult]] = []
         self.segments: list[Path] = []
         self._stopped = ""
         self._spent_s = 0.0
@@ -198,19 +197,19 @@ class ProductionRun:
 
     def advance(self) -> None:
         """One step; notes the frame when one is due and why the run ends when it does."""
-        seen = self.md.step()
-        if seen.passage is Passage.STOP:
-            self._stopped = seen.reason
+        result = self.md.step()
+        if result.outcome is GateOutcome.STOP:
+            self._stopped = result.reason
             return
-        self._take(seen)
-        self.progress.update(self.steps_done, f"spread {seen.spread_eV_A:.2f} eV/Å, {seen.temperature_K:.0f} K")
+        self._take(result)
+        self.progress.update(self.steps_done, f"spread {result.spread_eV_A:.2f} eV/Å, {result.temperature_K:.0f} K")
         if len(self.frames) >= SEGMENT_FRAMES:
             self.save()
 
-    def _take(self, seen: Observation) -> None:
+    def _take(self, result: StepResult) -> None:
         step = self.steps_done - self.skip
-        if step >= 0 and step % self.every == 0 and seen.passage is not Passage.STOP:
-            self.frames.append((step, self.md.state.positions_A.copy(), seen))
+        if step >= 0 and step % self.every == 0 and result.outcome is not GateOutcome.STOP:
+            self.frames.append((step, self.md.state.positions_A.copy(), result))
 
     def save(self, last: bool = False) -> None:
         """Write the frames as a segment, then the state that continues behind it."""
@@ -236,7 +235,7 @@ class ProductionRun:
             "equilibration_ps": self.settings.equilibration_ps,
             "end_reason": self.end_reason,
             "ns_per_day": speed,
-            "evaluation": self.md.path,
+            "evaluation": self.md.batch.description,
         }
         join_segments(self.segments, self.spec.output, metadata, last_step=self.total - self.skip)
         self.keep()
@@ -268,9 +267,9 @@ class ProductionRun:
             cell_A=np.asarray(atoms.cell),
             steps=steps,
             time_fs=steps * self.settings.timestep_fs,
-            temperature_K=np.array([seen.temperature_K for _, _, seen in self.frames]),
-            energy_eV=np.array([seen.energy_eV for _, _, seen in self.frames]),
-            spread_eV_A=np.array([seen.spread_eV_A for _, _, seen in self.frames]),
+            temperature_K=np.array([result.temperature_K for _, _, result in self.frames]),
+            energy_eV=np.array([result.energy_eV for _, _, result in self.frames]),
+            spread_eV_A=np.array([result.spread_eV_A for _, _, result in self.frames]),
             metadata={},
         )
 
