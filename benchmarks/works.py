@@ -23,8 +23,8 @@ from redoxmd.density.training import DensityTrainer
 from redoxmd.diffusion.analysis import analyse_trajectory
 from redoxmd.files.frames import read_frames
 from redoxmd.files.trajectory import Trajectory
-from redoxmd.md.batched.batch import READ_EVERY_STEPS, BatchMD
-from redoxmd.md.ensemble import EnsembleMD
+from redoxmd.md.ensemble import READ_EVERY_STEPS, BatchMD, ensemble_md
+from redoxmd.md.forces import force_evaluator
 from redoxmd.md.frame_gate import GateSettings
 from redoxmd.md.langevin import Langevin
 from redoxmd.model.ensemble import Ensemble, Evaluation
@@ -65,8 +65,8 @@ def ensemble_of_table_1(device: str, evaluation: Evaluation = "auto") -> Ensembl
 
 def md_step(atoms: Atoms, device: str, evaluation: Evaluation = "auto") -> Callable[[], object]:
     """One whole MD step: integrator, neighbour list, energy, forces of all members, spread, gate."""
-    md = EnsembleMD(
-        ensemble_of_table_1(device, evaluation),
+    md = ensemble_md(
+        force_evaluator(ensemble_of_table_1(device, evaluation)),
         atoms,
         Langevin(atoms.get_masses(), TIMESTEP_FS, 600.0, 0.01),
         GateSettings(1.0, 5.0),
@@ -79,19 +79,19 @@ class DeviceStretches:
     """MD on the device, so many trajectories side by side; a call makes as many steps as are read at once."""
 
     def __init__(self, atoms: Atoms, device: str, at_once: int, read_every: int = READ_EVERY_STEPS) -> None:
-        self._batch = BatchMD(ensemble_of_table_1(device), at_once, len(atoms), read_every)
+        self._batch = BatchMD(force_evaluator(ensemble_of_table_1(device), "device"), at_once, len(atoms), read_every)
         dynamics = Langevin(atoms.get_masses(), TIMESTEP_FS, 600.0, 0.01)
         # Random weights do not hold a crystal together for long: nothing may end.
         gate = GateSettings(1e6, 1e6, "max", 0.0, 1e6)
-        self._tenants = [self._batch.enter(slot, atoms, dynamics, gate) for slot in range(at_once)]
-        for slot, md in enumerate(self._tenants):
+        self._trajectories = [self._batch.enter(slot, atoms, dynamics, gate) for slot in range(at_once)]
+        for slot, md in enumerate(self._trajectories):
             md.start(np.random.default_rng(slot))
         self._steps, self._calls = 0, 0
 
     def __call__(self) -> None:
         """One stretch, and the gate's word on every frame of it."""
         self._batch.advance()
-        for md in self._tenants:
+        for md in self._trajectories:
             while md.pending:
                 md.step()
                 self._steps += 1

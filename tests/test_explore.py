@@ -1,4 +1,5 @@
 import itertools
+import json
 
 import numpy as np
 import pandas as pd
@@ -8,11 +9,13 @@ from redoxmd.config.sections import Explore
 from redoxmd.errors import Interrupted
 from redoxmd.explore import explore
 from redoxmd.jobs.checkpoint import Checkpoint
-from redoxmd.md.ensemble import EnsembleMD
-from redoxmd.md.frame_gate import GateSettings, Passage
+from redoxmd.md.ensemble import TrajectoryMD, ensemble_md
+from redoxmd.md.forces import HostEvaluator
+from redoxmd.md.frame_gate import GateOutcome, GateSettings
 from redoxmd.md.langevin import Langevin
-from redoxmd.model.ensemble import Ensemble, Prediction
+from redoxmd.model.ensemble import Ensemble
 from tests.conftest import rock
+from tests.md.evaluators import FakeEvaluator, Held
 from tests.model.test_ensemble import members
 from tests.production.test_production import stop_at
 
@@ -22,41 +25,19 @@ SETTINGS = Explore(
 )
 
 
-class Scripted:
-    """Stands in for the forces of an ensemble: members that disagree by a spread given for each call."""
-
-    def __init__(self, spreads, push=0.0):
-        self.spreads = iter(spreads)
-        self.push = push
-
-    def __call__(self, positions):
-        spread = next(self.spreads)
-        member_forces = np.zeros((2, len(positions), 3))
-        member_forces[:, 1, 2] = self.push
-        # Two members at ±σ/√2 have the spread σ.
-        member_forces[0, 0, 0] += spread / np.sqrt(2)
-        member_forces[1, 0, 0] -= spread / np.sqrt(2)
-        return Prediction(np.zeros(2), member_forces, np.zeros((3, 3)))
-
-
 @pytest.fixture
-def scripted(monkeypatch, tmp_path):
+def scripted(tmp_path):
     number = itertools.count()
 
-    def run(spreads, length_fs=40, settings=SETTINGS, seed=0, name=NAME, **changes):
-        script = Scripted(spreads, **changes)
-        monkeypatch.setattr(EnsembleMD, "_force", lambda self, x: _predict(self, script, x))
-        ensemble = Ensemble(members())
-        atoms = rock(1 + seed, rattle_A=0.02)
-        folder = tmp_path / f"state{next(number)}"
-        return explore(
-            atoms, ensemble, settings, length_fs / 1000, np.random.default_rng(seed), name, Checkpoint(folder, "f")
-        )
+    def run(spreads, length_fs=40, settings=SETTINGS, seed=0, name=NAME, push=0.0):
+        def pushed(positions, masses):
+            forces = np.zeros_like(positions)
+            forces[:, 1, 2] = push
+            return forces
 
-    def _predict(self, script, x):
-        self._prediction = script(x)
-        self._forces._list.update(x, np.asarray(self.atoms.cell), self.atoms.pbc)
-        return self._prediction.forces_eV_A
+        evaluator, atoms = FakeEvaluator(pushed, spreads), rock(1 + seed, rattle_A=0.02)
+        checkpoint = Checkpoint(tmp_path / f"state{next(number)}", "f")
+        return explore(atoms, evaluator, settings, length_fs / 1000, np.random.default_rng(seed), name, checkpoint)
 
     return run
 
@@ -124,7 +105,7 @@ def test_close_contact(tmp_path):
     atoms = rock(1, rattle_A=0.0)
     atoms.positions[1] = atoms.positions[0] + [0.3, 0, 0]
     rng = np.random.default_rng(0)
-    run = explore(atoms, Ensemble(members()), SETTINGS, 0.01, rng, "start", Checkpoint(tmp_path, "f"))
+    run = explore(atoms, HostEvaluator(Ensemble(members())), SETTINGS, 0.01, rng, "start", Checkpoint(tmp_path, "f"))
     assert run.end_reason == "close_contact"
 
 
@@ -135,19 +116,10 @@ class TestRestart:
         update={"low_eV_A": 0.0, "high_eV_A": 1e6, "candidate_every_fs": 4.0, "max_temperature_factor": 1e6}
     )
 
-    @pytest.fixture(autouse=True)
-    def _springs(self, monkeypatch):
-        original, home = EnsembleMD._force, rock(2, rattle_A=0.0).positions
-
-        def held(md, positions):
-            original(md, positions)
-            return -5.0 * (positions - home)
-
-        monkeypatch.setattr(EnsembleMD, "_force", held)
-
     def run(self, folder, length_ps=0.05, settings=HELD):
         atoms, rng = rock(2, rattle_A=0.02), np.random.default_rng(6)
-        return explore(atoms, Ensemble(members()), settings, length_ps, rng, NAME, Checkpoint(folder, "f"))
+        evaluator = Held(HostEvaluator(Ensemble(members())), rock(2, rattle_A=0.0).positions)
+        return explore(atoms, evaluator, settings, length_ps, rng, NAME, Checkpoint(folder, "f"))
 
     def same(self, one, other):
         assert (one.end_reason, one.survived_ps) == (other.end_reason, other.survived_ps)
@@ -170,14 +142,23 @@ class TestRestart:
         whole = self.run(tmp_path / "whole")
         self.run(tmp_path / "part", 0.021)
         steps = []
-        advance = EnsembleMD.step
-        monkeypatch.setattr(EnsembleMD, "step", lambda md: steps.append(md.state.step) or advance(md))
+        advance = TrajectoryMD.step
+        monkeypatch.setattr(TrajectoryMD, "step", lambda md: steps.append(md.state.step) or advance(md))
         self.same(self.run(tmp_path / "part"), whole)
         assert steps == list(range(21, 50))
         self.same(self.run(tmp_path / "part"), whole)
         assert len(steps) == 29
         # A shorter one has fewer candidates: it is run anew.
         self.same(self.run(tmp_path / "part", 0.02), self.run(tmp_path / "short", 0.02))
+
+    def test_a_state_of_an_earlier_version_is_taken_up(self, tmp_path):
+        whole = self.run(tmp_path / "whole")
+        self.run(tmp_path / "part", 0.021)
+        checkpoint = Checkpoint(tmp_path / "part", "f")
+        state = checkpoint.load("state")
+        last = json.loads(str(state["seen"]))
+        checkpoint.save("state", {**state, "seen": json.dumps({"passage": last.pop("outcome"), **last})})
+        self.same(self.run(tmp_path / "part"), whole)
 
     def test_a_guard_s_word_lasts(self, tmp_path):
         settings = self.HELD.model_copy(update={"max_temperature_factor": 1.02, "low_eV_A": 1e5})
@@ -193,13 +174,17 @@ def test_continued_md_equals_uninterrupted():
 
     def new():
         gate = GateSettings(1e3, 1e4, "max", 0.01, 1e6)
-        return EnsembleMD(Ensemble(members()), atoms, Langevin(atoms.get_masses(), 2.0, 900.0, 0.01), gate)
+        return ensemble_md(
+            HostEvaluator(Ensemble(members())), atoms, Langevin(atoms.get_masses(), 2.0, 900.0, 0.01), gate
+        )
 
     whole = new()
     whole.start(np.random.default_rng(5))
+    searched = set()
     for _ in range(80):
-        assert whole.step().passage is not Passage.STOP
-    assert whole._forces._list.generation > 1
+        assert whole.step().outcome is not GateOutcome.STOP
+        searched.add(whole.state_record()["list_positions_A"].tobytes())
+    assert len(searched) > 1
     part = new()
     part.start(np.random.default_rng(5))
     for _ in range(33):

@@ -3,16 +3,16 @@ import pytest
 import torch
 
 from redoxmd.density.predict import predict_density
-from redoxmd.md.batched.batch import BatchMD
-from redoxmd.md.batched.evaluation import BatchEvaluation
+from redoxmd.md.batched.evaluation import DeviceEvaluator
 from redoxmd.md.batched.pairs import PairRows, search
-from redoxmd.md.ensemble import EnsembleMD
-from redoxmd.md.frame_gate import GateSettings, Passage
+from redoxmd.md.ensemble import BatchMD, ensemble_md
+from redoxmd.md.forces import HostEvaluator
+from redoxmd.md.frame_gate import GateOutcome, GateSettings
 from redoxmd.md.langevin import Langevin
 from redoxmd.model.ensemble import Ensemble
 from tests.conftest import rock
 from tests.density.test_network import random_model
-from tests.md.batched.test_pairs import crowd, padded, rows_of
+from tests.md.batched.test_pairs import crowd, evaluator_of, padded, rows_of
 from tests.md.batched.test_step import SYSTEMS, batch_of, steps_of
 from tests.model.test_ensemble import members
 
@@ -38,9 +38,8 @@ def test_md_on_the_gpu_follows_the_cpu():
     paths = []
     for device in ("cpu", "cuda"):
         ensemble = Ensemble(members(dtype=torch.float32)).to(device)
-        md = EnsembleMD(
-            ensemble, atoms, Langevin(atoms.get_masses(), 0.5, 300.0, 0.01), GateSettings(1e3, 2e3, "max", 0.1, 100.0)
-        )
+        langevin = Langevin(atoms.get_masses(), 0.5, 300.0, 0.01)
+        md = ensemble_md(HostEvaluator(ensemble), atoms, langevin, GateSettings(1e3, 2e3, "max", 0.1, 100.0))
         md.start(np.random.default_rng(0))
         for _ in range(20):
             md.step()
@@ -74,12 +73,10 @@ def test_pairs_of_the_gpu_are_those_of_the_cpu():
 def test_a_batch_on_the_gpu_has_the_forces_of_the_cpu():
     systems = crowd()
     positions, _, _, present, species = padded(systems)
-    exact = BatchEvaluation(Ensemble(members(dtype=torch.float64)))(positions, species, present, rows_of(systems))
-    rows = rows_of(systems)
-    for name in ("sender", "offset_A", "reverse"):
-        setattr(rows, name, getattr(rows, name).cuda())
+    species = species.view(present.shape)
+    exact = evaluator_of(Ensemble(members(dtype=torch.float64)), systems)(positions, species)
     ensemble = Ensemble(members(dtype=torch.float32)).to("cuda")
-    found = BatchEvaluation(ensemble)(positions.cuda(), species.cuda(), present.cuda(), rows)
+    found = evaluator_of(ensemble, systems)(positions.cuda(), species.cuda())
     size = float(exact.member_forces_eV_A.abs().max())
     torch.testing.assert_close(found.member_forces_eV_A.cpu(), exact.member_forces_eV_A, atol=SINGLE * size, rtol=0)
     torch.testing.assert_close(found.energy_eV.cpu(), exact.energy_eV, rtol=SINGLE, atol=1e-4)
@@ -96,21 +93,22 @@ def test_a_batch_on_the_gpu_follows_the_cpu_and_events_come_at_the_same_steps():
     ends = []
     for device in ("cpu", "cuda"):
         found, _ = steps_of(batch_of(SYSTEMS, gates=gates, device=device)[0], 40)
-        ends.append([(len(part), part[-1].passage, part[-1].reason) for part in found])
+        ends.append([(len(part), part[-1].outcome, part[-1].reason) for part in found])
     assert ends[0] == ends[1]
-    assert any(passage is Passage.STOP for _, passage, _ in ends[0])
+    assert any(passage is GateOutcome.STOP for _, passage, _ in ends[0])
 
 
 def test_a_captured_step_is_the_plain_one_and_goes_on_from_a_record():
     def run(captured, record=None, steps=80):
         atoms = rock(2).repeat((2, 2, 1))
-        batch = BatchMD(Ensemble(members(dtype=torch.float32)).to("cuda"), 3, len(atoms), captured=captured)
+        evaluator = DeviceEvaluator(Ensemble(members(dtype=torch.float32)).to("cuda"))
+        batch = BatchMD(evaluator, 3, len(atoms), captured=captured)
         langevin = Langevin(atoms.get_masses(), 1.0, 600.0, 0.02)
         tenants = [batch.enter(slot, atoms, langevin, GateSettings(1e3, 1e4, "max", 0.01, 1e6)) for slot in range(3)]
         for slot, md in enumerate(tenants):
             md.start(np.random.default_rng(slot)) if record is None else md.restore(record[slot])
         _, states = steps_of(tenants, steps)
-        assert batch._replay.captured == captured
+        assert batch.replay.captured == captured
         return states
 
     plain, captured = run(False), run(True)

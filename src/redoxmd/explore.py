@@ -15,11 +15,10 @@ from redoxmd.config.sections import Explore
 from redoxmd.jobs.checkpoint import Checkpoint
 from redoxmd.jobs.interrupt import stop_on_sigterm
 from redoxmd.jobs.progress import Progress
-from redoxmd.md.batched.batch import DeviceMD, Where, ensemble_md
-from redoxmd.md.ensemble import EnsembleMD, Observation
-from redoxmd.md.frame_gate import GateSettings, Passage
+from redoxmd.md.ensemble import StepResult, TrajectoryMD, ensemble_md
+from redoxmd.md.forces import ForceEvaluator
+from redoxmd.md.frame_gate import GateOutcome, GateSettings
 from redoxmd.md.langevin import Langevin
-from redoxmd.model.ensemble import Ensemble
 from redoxmd.units import FS_PER_PS
 
 SAVE_EVERY_S = 60.0
@@ -33,7 +32,7 @@ class ExploreRun:
 
     Attributes:
         structure: name of the start.
-        end_reason: survived, or why it ended (`redoxmd.md.ensemble.Observation.reason`).
+        end_reason: survived, or why it ended (`redoxmd.md.ensemble.StepResult.reason`).
         survived_ps, target_ps: time reached and asked for.
         candidates: frames to label, `info` structure, step, time_fs, spread_eV_A; of a precursor `ended`, the guard.
         trace: columns time_fs, spread_eV_A, temperature_K, candidate.
@@ -63,13 +62,12 @@ class ExploreRun:
 
 def explore(
     atoms: Atoms,
-    ensemble: Ensemble,
+    evaluator: ForceEvaluator,
     settings: Explore,
     length_ps: float,
     rng: np.random.Generator,
     structure: str,
     checkpoint: Checkpoint,
-    where: Where = "host",
 ) -> ExploreRun:
     """Run NVT MD until `length_ps` or until gate or guards end it (paper, section 2.6).
 
@@ -77,13 +75,13 @@ def explore(
     thresholds at most one frame per `candidate_every_fs` is. Where a guard ends a run that the spread let pass, the
     ensemble was surely wrong: the last sound frame on the way there, at most `candidate_every_fs` earlier, is a
     candidate too, whatever its spread (its `info["ended"]` names the guard). `atoms` is the start; velocities are
-    drawn from `rng`. `where` as in `redoxmd.md.batched.batch.ensemble_md`.
+    drawn from `rng`.
 
     The state is in `checkpoint`, also when it is done: stopped and continued, or made longer, it gives the same numbers
     as in one go on a CPU.
     """
     md = ensemble_md(
-        ensemble,
+        evaluator,
         atoms,
         Langevin(atoms.get_masses(), settings.timestep_fs, settings.temperature_K, settings.friction_per_fs),
         GateSettings(
@@ -93,44 +91,43 @@ def explore(
             settings.min_distance_fraction,
             settings.max_temperature_factor,
         ),
-        where,
     )
     steps = round(length_ps * FS_PER_PS / settings.timestep_fs)
     recorder = _Recorder(settings, structure)
     record = checkpoint.load("state")
     spent_s, started = 0.0, time.monotonic()
     if record is None or int(record["step"]) > steps:
-        seen = md.start(rng)
-        recorder.take(seen, md)
+        result = md.start(rng)
+        recorder.take(result, md)
     else:
         md.restore(record)
-        seen = _observation(json.loads(str(record["seen"])))
+        result = _step_result(json.loads(str(record["seen"])))
         recorder.restore(record, atoms)
         spent_s = float(record["spent_s"])
     progress = Progress(f"explore {structure}", steps, done=md.state.step, timestep_fs=settings.timestep_fs)
 
     def save() -> float:
         now = time.monotonic()
-        last = {**asdict(seen), "passage": seen.passage.value}
+        last = {**asdict(result), "outcome": result.outcome.value}
         more = {"seen": json.dumps(last), "spent_s": spent_s + now - started}
         checkpoint.save("state", {**md.state_record(), **recorder.record(), **more})
         return now
 
     saved_at = started
     with stop_on_sigterm() as stop:
-        while seen.passage is not Passage.STOP and md.state.step < steps:
-            seen = md.step()
-            recorder.take(seen, md)
-            progress.update(md.state.step, f"spread {seen.spread_eV_A:.2f} eV/Å, {seen.temperature_K:.0f} K")
+        while result.outcome is not GateOutcome.STOP and md.state.step < steps:
+            result = md.step()
+            recorder.take(result, md)
+            progress.update(md.state.step, f"spread {result.spread_eV_A:.2f} eV/Å, {result.temperature_K:.0f} K")
             if stop.asked or time.monotonic() - saved_at > SAVE_EVERY_S:
                 saved_at = save()
                 stop.check(f"at step {md.state.step} of {steps}")
     spent_s += save() - started
-    recorder.finish(seen)
+    recorder.finish(result)
     time_ps = md.state.step * settings.timestep_fs / FS_PER_PS
     return ExploreRun(
         structure,
-        seen.reason or "survived",
+        result.reason or "survived",
         time_ps,
         length_ps,
         recorder.candidates,
@@ -139,8 +136,10 @@ def explore(
     )
 
 
-def _observation(record: dict[str, Any]) -> Observation:
-    return Observation(**{**record, "passage": Passage(record["passage"])})
+def _step_result(record: dict[str, Any]) -> StepResult:
+    # Earlier versions wrote `passage`.
+    outcome = record.pop("passage", None) or record.pop("outcome")
+    return StepResult(GateOutcome(outcome), **record)
 
 
 class _Recorder:
@@ -184,35 +183,35 @@ class _Recorder:
         self.candidates, rest = frames[:count], frames[count:]
         self._sound = rest[0] if rest else None
 
-    def take(self, seen: Observation, md: EnsembleMD | DeviceMD) -> None:
+    def take(self, result: StepResult, md: TrajectoryMD) -> None:
         """Record what is due."""
         time_fs = md.state.step * self.settings.timestep_fs
-        collect = seen.passage is Passage.CANDIDATE and time_fs >= self._next_candidate_fs
+        collect = result.outcome is GateOutcome.CANDIDATE and time_fs >= self._next_candidate_fs
         if collect:
             self._next_candidate_fs = time_fs + self.settings.candidate_every_fs
-            self.candidates.append(self._frame(seen, md))
-        if seen.passage is not Passage.STOP and time_fs >= self._next_sound_fs:
+            self.candidates.append(self._frame(result, md))
+        if result.outcome is not GateOutcome.STOP and time_fs >= self._next_sound_fs:
             self._next_sound_fs = time_fs + self.settings.candidate_every_fs
-            self._sound = self._frame(seen, md)
-        if collect or seen.passage is Passage.STOP or time_fs >= self._next_trace_fs:
+            self._sound = self._frame(result, md)
+        if collect or result.outcome is GateOutcome.STOP or time_fs >= self._next_trace_fs:
             self._next_trace_fs = time_fs + self.settings.trace_every_fs
-            self.rows.append((time_fs, seen.spread_eV_A, seen.temperature_K, collect))
+            self.rows.append((time_fs, result.spread_eV_A, result.temperature_K, collect))
 
-    def finish(self, seen: Observation) -> None:
+    def finish(self, result: StepResult) -> None:
         """Add the precursor of an end that the spread did not foresee."""
-        if seen.reason not in UNFORESEEN or self._sound is None:
+        if result.reason not in UNFORESEEN or self._sound is None:
             return
-        self._sound.info["ended"] = seen.reason
+        self._sound.info["ended"] = result.reason
         self.candidates = [frame for frame in self.candidates if frame.info["step"] != self._sound.info["step"]]
         self.candidates.append(self._sound)
 
-    def _frame(self, seen: Observation, md: EnsembleMD | DeviceMD) -> Atoms:
+    def _frame(self, result: StepResult, md: TrajectoryMD) -> Atoms:
         frame = md.frame()
         frame.info = {
             "structure": self.structure,
             "step": md.state.step,
             "time_fs": md.state.step * self.settings.timestep_fs,
-            "spread_eV_A": seen.spread_eV_A,
-            "temperature_K": seen.temperature_K,
+            "spread_eV_A": result.spread_eV_A,
+            "temperature_K": result.temperature_K,
         }
         return frame

@@ -76,11 +76,11 @@ def test_rules_that_sections_name_are_there_and_declare_them():
 
 
 def test_scripts_read_no_config_but_by_rule():
-    """The manifest declares the whole config; a production job may move other trajectories of the run along."""
+    """The manifest declares the whole config."""
     for path in (ROOT / "workflow/scripts").glob("*.py"):
         text = path.read_text()
         assert "load_config" not in text, path.name
-        allowed = {"manifest": "parse_config(snakemake.params.config)", "production": "parse_config(snakemake.config)"}
+        allowed = {"manifest": "parse_config(snakemake.params.config)"}
         assert set(re.findall(r"parse_config\([^)]*\)", text)) <= {allowed.get(path.stem)}, path.name
         uses = re.sub(r"(runtime_settings|parse_config)\(snakemake\.config\)", "", text)
         assert "snakemake.config" not in uses, path.name

@@ -79,7 +79,7 @@ def test_a_trajectory_that_is_killed(tmp_path, monkeypatch, calm):
     """Anywhere between two states: here an exception that nothing catches stands for SIGKILL."""
     _, whole = test_production.make(tmp_path / "whole")
     monkeypatch.setattr("redoxmd.production.run.SEGMENT_FRAMES", 3)
-    advance = test_production.EnsembleMD.step
+    advance = test_production.TrajectoryMD.step
     for step in (5, 29, 48, 69):
 
         def dies(self, at=step):
@@ -89,7 +89,7 @@ def test_a_trajectory_that_is_killed(tmp_path, monkeypatch, calm):
             return seen
 
         with monkeypatch.context() as patch:
-            patch.setattr(test_production.EnsembleMD, "step", dies)
+            patch.setattr(test_production.TrajectoryMD, "step", dies)
             with pytest.raises(KeyboardInterrupt):
                 test_production.make(tmp_path / "part")
         assert not (tmp_path / "part/t.h5").exists()

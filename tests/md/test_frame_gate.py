@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from redoxmd.md.frame_gate import Guard, Passage, frame_spread, pass_gate
+from redoxmd.md.frame_gate import GateOutcome, Guard, classify_spread, frame_spread
 from redoxmd.model.ensemble import force_spread
 from redoxmd.model.neighbours import find_pairs
 
@@ -9,30 +9,30 @@ from redoxmd.model.neighbours import find_pairs
 @pytest.mark.parametrize(
     ("spread", "expected"),
     [
-        (0.0, Passage.GO_ON),
-        (0.999, Passage.GO_ON),
-        (1.0, Passage.CANDIDATE),
-        (1.001, Passage.CANDIDATE),
-        (4.999, Passage.CANDIDATE),
-        (5.0, Passage.CANDIDATE),
-        (5.001, Passage.STOP),
-        (float("nan"), Passage.STOP),
-        (float("inf"), Passage.STOP),
-        (-float("inf"), Passage.STOP),
+        (0.0, GateOutcome.GO_ON),
+        (0.999, GateOutcome.GO_ON),
+        (1.0, GateOutcome.CANDIDATE),
+        (1.001, GateOutcome.CANDIDATE),
+        (4.999, GateOutcome.CANDIDATE),
+        (5.0, GateOutcome.CANDIDATE),
+        (5.001, GateOutcome.STOP),
+        (float("nan"), GateOutcome.STOP),
+        (float("inf"), GateOutcome.STOP),
+        (-float("inf"), GateOutcome.STOP),
     ],
 )
 def test_gate_boundaries(spread, expected):
-    assert pass_gate(spread, 1.0, 5.0) is expected
+    assert classify_spread(spread, 1.0, 5.0) is expected
 
 
 def test_empty_frame_stops():
-    assert pass_gate(frame_spread(np.array([])), 1.0, 5.0) is Passage.STOP
+    assert classify_spread(frame_spread(np.array([])), 1.0, 5.0) is GateOutcome.STOP
 
 
 @pytest.mark.parametrize("statistic", ["max", "mean"])
 def test_one_bad_atom_spoils_the_frame(statistic):
     spread = np.array([0.1, np.nan, 0.2])
-    assert pass_gate(frame_spread(spread, statistic), 1.0, 5.0) is Passage.STOP
+    assert classify_spread(frame_spread(spread, statistic), 1.0, 5.0) is GateOutcome.STOP
 
 
 def test_statistics():

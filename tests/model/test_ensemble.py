@@ -6,7 +6,7 @@ from ase.calculators.fd import calculate_numerical_forces
 
 from redoxmd.errors import DataError
 from redoxmd.model.calculator import EnsembleCalculator
-from redoxmd.model.ensemble import Ensemble, EnsembleForces, ensemble_identity, load_ensemble, save_ensemble
+from redoxmd.model.ensemble import Ensemble, ensemble_identity, load_ensemble, save_ensemble
 from redoxmd.model.graph import build_graph
 from redoxmd.model.painn import Painn
 from redoxmd.train.calibration import Evaluation, calibrate, calibrated, calibration_of, evaluate
@@ -36,18 +36,6 @@ def test_shared_pairs_equal_members_alone():
 def test_members_that_cannot_share_pairs_are_refused():
     with pytest.raises(DataError, match="cutoff"):
         Ensemble([*members(1), *members(1, cutoff_A=5.0)])
-
-
-def test_verlet_list_changes_nothing():
-    ensemble = Ensemble(members())
-    atoms = rock(2)
-    forces = EnsembleForces(ensemble, atoms, skin_A=0.6)
-    rng = np.random.default_rng(0)
-    for _ in range(12):
-        atoms.positions += 0.05 * rng.standard_normal(atoms.positions.shape)
-        np.testing.assert_allclose(
-            forces(atoms.positions).member_forces_eV_A, ensemble.predict(atoms).member_forces_eV_A, atol=1e-10
-        )
 
 
 def test_calculator_forces_are_the_gradient_of_its_energy():

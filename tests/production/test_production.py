@@ -8,10 +8,12 @@ from redoxmd.config.sections import Production
 from redoxmd.errors import Interrupted
 from redoxmd.files.trajectory import read_trajectory
 from redoxmd.jobs.checkpoint import Checkpoint
-from redoxmd.md.ensemble import EnsembleMD
+from redoxmd.md.ensemble import TrajectoryMD
+from redoxmd.md.forces import HostEvaluator
 from redoxmd.model.ensemble import Ensemble
-from redoxmd.production import ProductionRun, produce
+from redoxmd.production import ProductionRun, TrajectorySpec, produce
 from tests.conftest import rock
+from tests.md.evaluators import Held
 from tests.model.test_ensemble import members
 
 NAME = "x2.500_random3_1x1x1"
@@ -20,23 +22,13 @@ SETTINGS = Production(
 )
 
 
-@pytest.fixture(autouse=True)
-def _calm(monkeypatch):
-    """Untrained members would tear the crystal apart: hold the atoms by springs, let the members disagree."""
-    original = EnsembleMD._force
-    home = rock(2, rattle_A=0.0).positions
-
-    def held(self, positions):
-        original(self, positions)
-        return -5.0 * (positions - home)
-
-    monkeypatch.setattr(EnsembleMD, "_force", held)
+def held():
+    return Held(HostEvaluator(Ensemble(members())), rock(2, rattle_A=0.0).positions)
 
 
 def make(tmp_path, settings=SETTINGS, kelvin=300.0, seed=4, name="t.h5"):
-    summary = produce(
+    spec = TrajectorySpec(
         rock(2, rattle_A=0.0),
-        Ensemble(members()),
         settings,
         kelvin,
         np.random.default_rng(seed),
@@ -44,12 +36,13 @@ def make(tmp_path, settings=SETTINGS, kelvin=300.0, seed=4, name="t.h5"):
         tmp_path / name,
         {"structure": NAME, "mobile_ion": "Na", "model": "m"},
     )
+    summary = produce(spec, held())
     return summary, read_trajectory(tmp_path / name)
 
 
 def stop_at(monkeypatch, step):
     """A stop request arrives at that MD step."""
-    advance = EnsembleMD.step
+    advance = TrajectoryMD.step
 
     def step_and_stop(self):
         seen = advance(self)
@@ -57,7 +50,7 @@ def stop_at(monkeypatch, step):
             os.kill(os.getpid(), signal.SIGTERM)
         return seen
 
-    monkeypatch.setattr(EnsembleMD, "step", step_and_stop)
+    monkeypatch.setattr(TrajectoryMD, "step", step_and_stop)
 
 
 def test_a_whole_trajectory(tmp_path):
@@ -93,7 +86,7 @@ def test_stopped_and_continued_equals_uninterrupted(tmp_path, monkeypatch, step)
 def test_many_segments_equal_one(tmp_path, monkeypatch):
     _, whole = make(tmp_path / "whole")
     monkeypatch.setattr("redoxmd.production.run.SEGMENT_FRAMES", 2)
-    monkeypatch.setattr(ProductionRun, "keep", lambda self, output: None)
+    monkeypatch.setattr(ProductionRun, "keep", lambda self: None)
     _, pieces = make(tmp_path / "pieces")
     assert len(list((tmp_path / "pieces/state").glob("segment*.h5"))) == 7
     np.testing.assert_array_equal(pieces.positions_A, whole.positions_A)
@@ -130,9 +123,8 @@ def longer(length_ps):
 def make_of_length(tmp_path, length_ps, **changes):
     """The state does not know the length, as in the workflow."""
     settings = longer(length_ps)
-    summary = produce(
+    spec = TrajectorySpec(
         rock(2, rattle_A=0.0),
-        Ensemble(members()),
         settings.model_copy(update=changes),
         300.0,
         np.random.default_rng(4),
@@ -140,6 +132,7 @@ def make_of_length(tmp_path, length_ps, **changes):
         tmp_path / "t.h5",
         {"structure": NAME, "mobile_ion": "Na", "model": "m"},
     )
+    summary = produce(spec, held())
     return summary, read_trajectory(tmp_path / "t.h5")
 
 
@@ -152,8 +145,8 @@ def equal(one, other):
 def test_a_longer_one_runs_only_what_is_added_and_equals_the_uninterrupted_one(tmp_path, monkeypatch, lengths):
     _, whole = make(tmp_path / "whole")
     steps = []
-    advance = EnsembleMD.step
-    monkeypatch.setattr(EnsembleMD, "step", lambda self: steps.append(self.state.step) or advance(self))
+    advance = TrajectoryMD.step
+    monkeypatch.setattr(TrajectoryMD, "step", lambda self: steps.append(self.state.step) or advance(self))
     for length_ps in lengths:
         (tmp_path / "t.h5").unlink(missing_ok=True)
         summary, trajectory = make_of_length(tmp_path, length_ps)
@@ -173,7 +166,7 @@ def test_a_longer_one_runs_only_what_is_added_and_equals_the_uninterrupted_one(t
 def test_a_shorter_one_is_cut_and_the_long_one_not_forgotten(tmp_path, monkeypatch):
     _, whole = make_of_length(tmp_path, 0.06)
     with monkeypatch.context() as patch:
-        patch.setattr(EnsembleMD, "step", None)
+        patch.setattr(TrajectoryMD, "step", None)
         summary, cut = make_of_length(tmp_path, 0.032)
         assert (summary.end_reason, summary.length_ps) == ("completed", pytest.approx(0.032))
         assert cut.steps.tolist() == list(range(0, 31, 5))

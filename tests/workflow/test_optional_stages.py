@@ -9,16 +9,17 @@ import pytest
 import yaml
 from ase.io import read
 
-from redoxmd.config import parse_config
+from redoxmd.config import load_config, parse_config
 from redoxmd.files.frames import read_frames, write_frames
 from redoxmd.files.records import write_json
 from redoxmd.model.ensemble import Ensemble, save_ensemble
 from redoxmd.runs.changes import planned_jobs
+from redoxmd.runs.plan import make_plan
 from redoxmd.structures.build import build
 from redoxmd.structures.request import parse_name
 from tests.model.test_ensemble import members
 from tests.workflow.finished import finished_campaign
-from tests.workflow.test_workflow import TOY, repository, snakemake
+from tests.workflow.test_workflow import ROOT, TOY, repository, snakemake
 
 pytestmark = pytest.mark.workflow
 PATH = {"name": "hop", "x": 2.5, "moves": [["Na2:0", "Na2:5"]]}
@@ -40,6 +41,21 @@ def before(tmp_path_factory):
 
 def test_not_asked_for_they_are_not_there(before):
     assert {job[0] for job in before} & {"basins", "neb", "neb_reference", "neb_profiles", "fig4_neb"} == set()
+
+
+def test_trajectories_of_a_device_are_made_several_to_a_job_that_declares_them_all(before, tmp_path):
+    compute, grid = {"md": "device", "batch": 2}, {**yaml.safe_load(TOY.read_text())["production"], "x": [2.5]}
+    after = planned(tmp_path / "with", compute=compute, production=grid)
+    batches = {job[0]: [file for file in job if file.endswith(".h5")] for job in after if "production" in job[0]}
+    assert {name: len(files) for name, files in batches.items()} == {"production_batch0": 2, "production_batch1": 1}
+    alone = {job[-1] for job in before if job[0] == "production" and "x2.500" in job[-1]}
+    assert {file for files in batches.values() for file in files} == alone
+    # Everything behind them is as it was.
+    assert {job for job in after if job[0] == "jumps"} == {
+        job for job in before if job[0] == "jumps" and any("x2.500" in file for file in job)
+    }
+    path = tmp_path / "with/config.yaml"
+    assert make_plan(load_config(path), ROOT).jobs["production"] == 2
 
 
 def test_basins_stand_between_structures_and_production_and_change_nothing_else(before, tmp_path):

@@ -5,6 +5,7 @@ from redoxmd.files.frames import read_frames, write_frames
 from redoxmd.files.records import atomic_path, file_sha256, write_json
 from redoxmd.jobs.checkpoint import Checkpoint
 from redoxmd.jobs.job import job, logger
+from redoxmd.md.forces import force_evaluator
 from redoxmd.model.ensemble import ensemble_identity, load_ensemble
 from redoxmd.seeds import derive_rng
 
@@ -22,7 +23,8 @@ with job("explore", snakemake.log[0], snakemake.threads):
     rng = derive_rng(seed, "explore", gen, name)
     settings = read_settings(Explore, snakemake.rule, given)
     length_ps = snakemake.params.length_ps
-    run = explore(atoms, ensemble, settings, length_ps, rng, name, checkpoint, runtime.compute.md)
+    evaluator = force_evaluator(ensemble, runtime.compute.md)
+    run = explore(atoms, evaluator, settings, length_ps, rng, name, checkpoint)
     logger.info("%s: %s after %.3g ps, %d candidates", name, run.end_reason, run.survived_ps, len(run.candidates))
     write_frames(snakemake.output.candidates, run.candidates)
     with atomic_path(snakemake.output.trace) as temporary:

@@ -1,23 +1,27 @@
-from pathlib import Path
-
-from redoxmd.config import parse_config
+from redoxmd.config.declared import read_settings, runtime_settings
+from redoxmd.config.sections import Production
 from redoxmd.jobs.job import job, logger
+from redoxmd.md.forces import force_evaluator
 from redoxmd.model.ensemble import ensemble_identity, load_ensemble
-from redoxmd.production.company import ProductionJob, make
+from redoxmd.production import produce, trajectory_spec
 
-name, kelvin = snakemake.wildcards.structure, snakemake.wildcards.temperature
+name, kelvin, params = snakemake.wildcards.structure, snakemake.wildcards.temperature, snakemake.params
 with job("production", snakemake.log[0], snakemake.threads):
-    config = parse_config(snakemake.config)
-    own = ProductionJob(
-        config,
+    runtime = runtime_settings(snakemake.config)
+    settings = read_settings(Production, "production", params.production, runtime.production)
+    spec = trajectory_spec(
+        settings,
+        params.production,
         name,
         kelvin,
-        start=Path(snakemake.input.atoms),
-        state=Path(snakemake.params.state),
-        output=Path(snakemake.output.trajectory),
-        model=ensemble_identity(snakemake.input.ensemble),
-        version=snakemake.params.get("version", 1),
+        snakemake.input.atoms,
+        params.state,
+        snakemake.output.trajectory,
+        ensemble_identity(snakemake.input.ensemble),
+        params.seed,
+        runtime.structures.mobile_ion,
+        params.get("version", 1),
     )
-    ensemble = load_ensemble(snakemake.input.ensemble, config.train.device, config.compute.evaluation)
-    summary = make(own, ensemble)
+    ensemble = load_ensemble(snakemake.input.ensemble, runtime.train.device, runtime.compute.evaluation)
+    summary = produce(spec, force_evaluator(ensemble, runtime.compute.md))
     logger.info("%s at %s K: %s, %.3g ps, %.3g ns/day", name, kelvin, *summary)

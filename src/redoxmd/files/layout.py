@@ -50,6 +50,22 @@ def trajectories(production: Production) -> list[tuple[str, str]]:
     return list(trajectory_lengths_ps(production))
 
 
+def trajectory_batches(production: Production, size: int) -> list[list[tuple[str, str]]]:
+    """Production trajectories in groups of at most `size`, all of a group in one cell size and of one length.
+
+    Groups are filled replica by replica, so that more replicas make new groups and leave full ones as they are.
+    """
+    lengths = trajectory_lengths_ps(production)
+    alike: dict[tuple[Repeats, float], list[tuple[str, str]]] = {}
+    for trajectory, length_ps in lengths.items():
+        alike.setdefault((supercell_of(trajectory[0]), length_ps), []).append(trajectory)
+    batches = []
+    for names in alike.values():
+        names.sort(key=lambda name: parse_name(name[0]).seed)
+        batches += [names[start : start + size] for start in range(0, len(names), size)]
+    return batches
+
+
 def grid_trajectories(production: Production) -> list[tuple[str, str]]:
     """Trajectories in the supercell of the main grid, which are averaged and fitted together."""
     return [(name, kelvin) for name, kelvin in trajectories(production) if supercell_of(name) == production.supercell]

@@ -1,33 +1,42 @@
-"""MD by the ensemble under the gate: the one loop that `explore` and `production` share."""
+"""MD by an ensemble under the gate: the one loop of explore and production, for one trajectory or many."""
 
 from __future__ import annotations
 
 import logging
+from collections import deque
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from ase import Atoms
 
-from redoxmd.md.frame_gate import GateSettings, Guard, Passage, frame_spread, verdict
+from redoxmd.arrays import Array
+from redoxmd.md.batched.replay import Replay
+from redoxmd.md.forces import ForceEvaluator
+from redoxmd.md.frame_gate import GUARD_REASONS, GateOutcome, GateSettings, verdict
 from redoxmd.md.langevin import Langevin, MDState
-from redoxmd.model.ensemble import Ensemble, EnsembleForces, Prediction
+from redoxmd.md.slots import Slots
+from redoxmd.md.step import BatchResult, BatchStep, Log
 from redoxmd.units import ASE_TIME_PER_FS
 
 logger = logging.getLogger("redoxmd")
 
+# On a device; on the host every step is read at once.
+READ_EVERY_STEPS = 16
+
 
 @dataclass(frozen=True)
-class Observation:
-    """What is known of the frame after a step.
+class StepResult:
+    """Result of a step.
 
     Attributes:
-        passage: the gate's word.
+        outcome: of the gate and the guards.
         reason: why the run ends here (spread_above_high, not_finite, close_contact, temperature_runaway); "" otherwise.
         spread_eV_A: the frame's spread.
     """
 
-    passage: Passage
+    outcome: GateOutcome
     reason: str
     spread_eV_A: float
     temperature_K: float
@@ -35,55 +44,173 @@ class Observation:
 
 
 def frame_of(atoms: Atoms, positions_A: np.ndarray, velocities_A_fs: np.ndarray) -> Atoms:
-    """A structure elsewhere, with velocities."""
+    """A structure at other positions, with velocities."""
     frame = atoms.copy()
     frame.positions = positions_A
     frame.set_velocities(velocities_A_fs / ASE_TIME_PER_FS)
     return frame
 
 
-class EnsembleMD:
-    """Langevin MD of one structure with the mean force of an ensemble, every frame through gate and guards.
+class BatchMD:
+    """Slots for trajectories that advance together, `read_every` steps at a time.
 
-    Positions stay unwrapped. `state_record`/`restore` hold everything the next step depends on, the reference
-    geometry of the neighbour list included, so that a continued run equals an uninterrupted one.
+    The host reads the results of these steps afterwards, frame by frame, so no event is missed, however rarely it
+    reads. In a batch of given size a trajectory's numbers do not depend, bit for bit, on the other slots, as long as
+    rows are equally wide; in batches of other sizes, sums are rounded otherwise.
+
+    Args:
+        evaluator: of an ensemble of at least two members.
+        slots: number of trajectories side by side.
+        atoms: places for atoms in each.
+        read_every: steps between readings; by default 1 on the host and `READ_EVERY_STEPS` on a device.
+        captured: whether a GPU may capture the step as a CUDA graph.
     """
 
-    def __init__(self, ensemble: Ensemble, atoms: Atoms, langevin: Langevin, gate: GateSettings) -> None:
-        self.atoms = atoms
-        self.langevin = langevin
-        self.gate = gate
-        self._forces = EnsembleForces(ensemble, atoms)
-        self.path = ensemble.path
-        logger.info("%d atoms, %d members, evaluated by %s", len(atoms), len(ensemble.members), self.path)
-        self._guard = Guard(
-            atoms.numbers, gate.min_distance_fraction, gate.max_temperature_factor * langevin.temperature_K
-        )
-        self._cell = np.asarray(atoms.cell)
-        self._prediction: Prediction | None = None
-        self.state: MDState
+    def __init__(
+        self, evaluator: ForceEvaluator, slots: int, atoms: int, read_every: int | None = None, captured: bool = True
+    ) -> None:
+        if evaluator.n_members < 2:
+            raise ValueError(f"a spread needs at least two members, got {evaluator.n_members}")
+        self.evaluator, self.arrays = evaluator, evaluator.arrays
+        device = self.arrays.device
+        evaluator.allocate(slots, atoms)
+        self.slots = Slots(slots, atoms, self.arrays)
+        self.log = Log(read_every or (1 if device is None else READ_EVERY_STEPS), self.slots)
+        self.stretch = 0
+        self.results = self.arrays.to_numpy(self.log.results)
+        self.step = BatchStep(self.slots, evaluator, self.log, self.search)
+        self.replay = Replay(self.step, device, captured)
+        self._trajectories: dict[int, TrajectoryMD] = {}
 
-    def start(self, rng: np.random.Generator) -> Observation:
-        """Draw velocities and look at the starting frame."""
-        self.state = self.langevin.start(self.atoms.positions, self._force(self.atoms.positions), rng)
-        return self.observe()
+    @property
+    def description(self) -> str:
+        """The kind of evaluation, for logs."""
+        many = f", {self.slots.count} side by side" if self.slots.count > 1 else ""
+        return f"{self.evaluator.description}{many}"
 
-    def step(self) -> Observation:
-        """One time step and the gate's word on where it led."""
-        self.langevin.step(self.state, self._force)
-        return self.observe()
+    def enter(self, slot: int, atoms: Atoms, langevin: Langevin, gate: GateSettings) -> TrajectoryMD:
+        """Give a slot to a trajectory; it moves once it was started or restored."""
+        self.leave(slot)
+        self.slots.put(slot, atoms, self.evaluator.enter(slot, atoms), langevin, gate)
+        self._trajectories[slot] = TrajectoryMD(self, slot, atoms, langevin, gate)
+        return self._trajectories[slot]
 
-    def observe(self) -> Observation:
-        """Gate and guards on the present frame."""
-        prediction = self._prediction
-        assert prediction is not None, "observe() follows start() or step()"
-        temperature = self.langevin.temperature_of(self.state)
-        spread = frame_spread(prediction.force_spread_eV_A, self.gate.statistic)
-        found = self._guard.reason(
-            self.state.positions_A, self.state.forces_eV_A, self._forces.pairs, self._cell, temperature
-        )
-        passage, reason = verdict(spread, self.gate.low_eV_A, self.gate.high_eV_A, found)
-        return Observation(passage, reason, spread, temperature, prediction.energy_eV)
+    def leave(self, slot: int) -> None:
+        """Take a slot back."""
+        self._trajectories.pop(slot, None)
+        self.evaluator.leave(slot)
+        self.slots.clear(slot)
+
+    def advance(self) -> None:
+        """Advance by `read_every` steps, after all earlier ones were read.
+
+        Raises:
+            RuntimeError: they were not.
+        """
+        unread = [slot for slot, trajectory in self._trajectories.items() if trajectory.pending]
+        if unread:
+            raise RuntimeError(f"slots {unread}: steps not read yet")
+        self.search()
+        self.replay(self.log.frames)
+        # The only transfer between device and host.
+        self.results = self.arrays.to_numpy(self.log.results)
+        self.stretch += 1
+
+    def search(self) -> None:
+        """Search the pairs of all slots that are outdated."""
+        slots = self.slots
+        outdated = np.flatnonzero(self.arrays.to_numpy(slots.outdated)).tolist()
+        if not outdated:
+            return
+        generation = self.evaluator.generation
+        self.evaluator.search(outdated, slots.search_at_A[outdated])
+        if self.evaluator.generation != generation:
+            self.replay.forget()
+        slots.searched_A[outdated] = slots.search_at_A[outdated]
+        slots.outdated[outdated] = False
+
+
+class LoggedState:
+    """The state after a step, in the log; arrays are fetched when asked for, as long as the log holds them."""
+
+    def __init__(self, batch: BatchMD, slot: int, index: int, n: int, rng: np.random.Generator) -> None:
+        self.rng = rng
+        self.step = int(batch.results[index, slot, BatchResult._fields.index("step")])
+        self._batch, self._slot, self._index, self._n, self._stretch = batch, slot, index, n, batch.stretch
+
+    @cached_property
+    def positions_A(self) -> np.ndarray:
+        """(n, 3), unwrapped."""
+        return self._fetch(self._batch.log.positions_A)
+
+    @cached_property
+    def velocities_A_fs(self) -> np.ndarray:
+        """(n, 3)."""
+        return self._fetch(self._batch.log.velocities_A_fs)
+
+    @cached_property
+    def forces_eV_A(self) -> np.ndarray:
+        """(n, 3) at these positions."""
+        return self._fetch(self._batch.log.forces_eV_A)
+
+    def _fetch(self, buffer: Array) -> np.ndarray:
+        if self._stretch != self._batch.stretch:
+            raise RuntimeError(f"the frame of step {self.step} is no longer in the log")
+        return self._batch.arrays.to_numpy(buffer[self._index, self._slot, : self._n])
+
+
+class TrajectoryMD:
+    """One trajectory of a batch, step by step.
+
+    Positions stay unwrapped. `state_record`/`restore` hold everything the next step depends on, the positions of the
+    last pair search included, so that a continued run equals an uninterrupted one, in any slot of any batch of that
+    size. Host and device read each other's records; they draw different noise, so that a trajectory that changes its
+    backend continues with other random numbers.
+    """
+
+    def __init__(self, batch: BatchMD, slot: int, atoms: Atoms, langevin: Langevin, gate: GateSettings) -> None:
+        self.atoms, self.langevin, self.gate, self.batch = atoms, langevin, gate, batch
+        self.state: MDState | LoggedState
+        self._slot, self._stretch = slot, batch.stretch
+        self._unread: deque[int] = deque()
+        members = batch.evaluator.n_members
+        logger.info("%d atoms, %d members, evaluated by %s", len(atoms), members, batch.description)
+
+    @property
+    def pending(self) -> int:
+        """Steps made and not read yet."""
+        batch = self.batch
+        if self._stretch != batch.stretch:
+            self._stretch = batch.stretch
+            self._unread.extend(np.flatnonzero(batch.results[:, self._slot, 0]).tolist())
+            if not self._unread:
+                # It waited from the first step on: its state has left the log and is unchanged.
+                self.state = batch.slots.state(self._slot, len(self.atoms))
+        return len(self._unread)
+
+    def start(self, rng: np.random.Generator) -> StepResult:
+        """Draw velocities and judge the starting frame."""
+        batch, slot = self.batch, self._slot
+        positions = np.array(self.atoms.positions, dtype=float)
+        still = np.zeros_like(positions)
+        self._place(MDState(positions, still, still, 0, rng), positions)
+        evaluation = batch.step.evaluate_current()
+        forces = batch.arrays.to_numpy(evaluation.forces_eV_A[slot, : len(positions)])
+        self.state = self.langevin.start(positions, forces, rng)
+        batch.slots.place(slot, self.state, positions)
+        batch.slots.outdated[slot] = False
+        result = batch.step.judge(evaluation, batch.slots.active)
+        return self._result([float(values[slot]) for values in result])
+
+    def step(self) -> StepResult:
+        """Result of the next step; the whole batch advances when all were read."""
+        while not self.pending:
+            if not bool(self.batch.slots.active[self._slot]):
+                raise RuntimeError("a trajectory that has ended makes no steps")
+            self.batch.advance()
+        index = self._unread.popleft()
+        self.state = LoggedState(self.batch, self._slot, index, len(self.atoms), self.state.rng)
+        return self._result(self.batch.results[index, self._slot].tolist())
 
     def frame(self) -> Atoms:
         """The present structure, unwrapped, with velocities."""
@@ -91,15 +218,27 @@ class EnsembleMD:
 
     def state_record(self) -> dict[str, Any]:
         """Arrays for a restart file."""
-        return {**self.state.record(), "list_positions_A": self._forces.list_positions_A}
+        now = self.state
+        state = MDState(now.positions_A, now.velocities_A_fs, now.forces_eV_A, now.step, now.rng)
+        searched = self.batch.arrays.to_numpy(self.batch.slots.searched_A[self._slot, : len(self.atoms)])
+        return {**state.record(), "list_positions_A": searched}
 
     def restore(self, record: dict[str, Any]) -> None:
         """Go on from `state_record`."""
-        self._forces.rebuild_list(np.array(record["list_positions_A"]))
-        self.state = MDState.from_record(record)
+        self._place(MDState.from_record(record), np.array(record["list_positions_A"]))
 
-    def _force(self, positions_A: np.ndarray) -> np.ndarray:
-        if not np.isfinite(positions_A).all():
-            return np.full_like(positions_A, np.nan)
-        self._prediction = self._forces(positions_A)
-        return self._prediction.forces_eV_A
+    def _place(self, state: MDState, searched_A: np.ndarray) -> None:
+        self.state = state
+        self.batch.slots.place(self._slot, state, searched_A)
+        self.batch.search()
+
+    def _result(self, values: list[float]) -> StepResult:
+        result = BatchResult(*values)
+        spread, guard = float(result.spread_eV_A), GUARD_REASONS[int(result.guard)]
+        outcome, reason = verdict(spread, self.gate.low_eV_A, self.gate.high_eV_A, guard)
+        return StepResult(outcome, reason, spread, float(result.temperature_K), float(result.energy_eV))
+
+
+def ensemble_md(evaluator: ForceEvaluator, atoms: Atoms, langevin: Langevin, gate: GateSettings) -> TrajectoryMD:
+    """MD of one structure: a batch of one."""
+    return BatchMD(evaluator, 1, len(atoms)).enter(0, atoms, langevin, gate)

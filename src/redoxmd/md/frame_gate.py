@@ -1,4 +1,8 @@
-"""The gate on a single frame: go on, take it as a candidate, or end the run."""
+"""The gate on single frames: continue, take the frame as a candidate, or end the run.
+
+Written for one frame or for a batch of them, in NumPy or in torch: explore, production, relaxations and the MD on a
+device share these formulas.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +13,15 @@ from typing import Literal
 import numpy as np
 from ase.data import covalent_radii
 
+from redoxmd.arrays import Array, namespace
 from redoxmd.model.neighbours import Pairs
 
+# Reasons of the guards, by code.
+GUARD_REASONS = (None, "not_finite", "temperature_runaway", "close_contact")
 
-class Passage(Enum):
-    """What the gate says of a frame."""
+
+class GateOutcome(Enum):
+    """Outcome of the gate for a frame."""
 
     GO_ON = "go_on"
     CANDIDATE = "candidate"
@@ -32,34 +40,71 @@ class GateSettings:
 
 
 def frame_spread(spread_eV_A: np.ndarray, statistic: Literal["max", "mean"] = "max") -> float:
-    """One number for a frame: the largest (or mean) spread over its atoms; NaN for no atoms or a NaN among them."""
+    """Spread of a frame: the largest (or mean) over its atoms (n,); NaN for no atoms or a NaN among them."""
     if len(spread_eV_A) == 0:
         return float("nan")
-    return float(np.max(spread_eV_A) if statistic == "max" else np.mean(spread_eV_A))
+    return float(frame_spreads(spread_eV_A, np.asarray(statistic == "mean"), len(spread_eV_A)))
 
 
-def pass_gate(spread_eV_A: float, low_eV_A: float, high_eV_A: float) -> Passage:
+def frame_spreads(spread_eV_A: Array, by_mean: Array, n_atoms: Array) -> Array:
+    """Spreads (…,) of frames: the largest over atoms (…, n), zero where there is none, or the mean where `by_mean`."""
+    xp = namespace(spread_eV_A)
+    return xp.where(by_mean, spread_eV_A.sum(-1) / n_atoms, xp.amax(spread_eV_A, -1))
+
+
+def classify_spread(spread_eV_A: float, low_eV_A: float, high_eV_A: float) -> GateOutcome:
     """σ < low: go on; low ≤ σ ≤ high: candidate; σ > high or not finite: stop (paper, section 2.6)."""
-    if not np.isfinite(spread_eV_A) or spread_eV_A > high_eV_A:
-        return Passage.STOP
-    return Passage.CANDIDATE if spread_eV_A >= low_eV_A else Passage.GO_ON
+    if not np.isfinite(spread_eV_A) or exceeds(spread_eV_A, high_eV_A):
+        return GateOutcome.STOP
+    return GateOutcome.CANDIDATE if spread_eV_A >= low_eV_A else GateOutcome.GO_ON
+
+
+def exceeds(spread_eV_A: Array, high_eV_A: Array) -> Array:
+    """Whether a spread is above the upper threshold, or no number."""
+    return namespace(spread_eV_A).logical_not(spread_eV_A <= high_eV_A)
 
 
 def verdict(
     spread_eV_A: float, low_eV_A: float, high_eV_A: float, guard_reason: str | None = None
-) -> tuple[Passage, str]:
-    """Gate and guard together: what becomes of a frame, and why it is refused ("" where it is not)."""
+) -> tuple[GateOutcome, str]:
+    """Outcome of gate and guards for a frame, and the reason of a refusal ("" otherwise)."""
     if guard_reason is not None:
-        return Passage.STOP, guard_reason
-    passage = pass_gate(spread_eV_A, low_eV_A, high_eV_A)
-    if passage is not Passage.STOP:
-        return passage, ""
-    return passage, "spread_above_high" if np.isfinite(spread_eV_A) else "not_finite"
+        return GateOutcome.STOP, guard_reason
+    outcome = classify_spread(spread_eV_A, low_eV_A, high_eV_A)
+    if outcome is not GateOutcome.STOP:
+        return outcome, ""
+    return outcome, "spread_above_high" if np.isfinite(spread_eV_A) else "not_finite"
+
+
+def closest_contact(vectors_A: Array, radius_sums_A: Array) -> Array:
+    """Smallest pair distance in units of the summed covalent radii (…,), from pairs (…, E, 3) and (…, E)."""
+    xp = namespace(vectors_A)
+    ratios = (vectors_A**2).sum(-1) / radius_sums_A**2
+    if ratios.shape[-1] == 0:
+        return xp.full(ratios.shape[:-1], float("inf"))
+    return xp.sqrt(xp.amin(ratios, -1))
+
+
+def guard_codes(
+    finite: Array, temperature_K: Array, contact: Array, max_temperature_K: Array, min_distance_fraction: Array
+) -> Array:
+    """Index into `GUARD_REASONS` for frames (…,): the first guard that refuses the frame.
+
+    Args:
+        finite: whether all positions and forces are numbers.
+        temperature_K: instantaneous temperature.
+        contact: of `closest_contact`.
+        max_temperature_K: a hotter frame has run away.
+        min_distance_fraction: a smaller `contact` is refused.
+    """
+    xp = namespace(temperature_K)
+    code = xp.where(temperature_K > max_temperature_K, 2, xp.where(contact < min_distance_fraction, 3, 0))
+    return xp.where(finite & xp.isfinite(temperature_K), code, 1)
 
 
 @dataclass(frozen=True)
 class Guard:
-    """Refuses unphysical frames, whatever the ensemble believes.
+    """Refuses unphysical frames, independent of the ensemble.
 
     Attributes:
         numbers: (n,) atomic numbers.
@@ -75,13 +120,8 @@ class Guard:
         self, positions_A: np.ndarray, forces_eV_A: np.ndarray, pairs: Pairs, cell_A: np.ndarray, temperature_K: float
     ) -> str | None:
         """Why this frame must not be used: not_finite, temperature_runaway, close_contact; None when it may."""
-        if not (np.isfinite(positions_A).all() and np.isfinite(forces_eV_A).all() and np.isfinite(temperature_K)):
-            return "not_finite"
-        if temperature_K > self.max_temperature_K:
-            return "temperature_runaway"
+        finite = np.isfinite(positions_A).all() and np.isfinite(forces_eV_A).all()
         radii = covalent_radii[self.numbers]
-        allowed = self.min_distance_fraction * (radii[pairs.receiver] + radii[pairs.sender])
-        vectors = pairs.vectors_A(positions_A, cell_A)
-        if np.any((vectors**2).sum(axis=1) < allowed**2):
-            return "close_contact"
-        return None
+        contact = closest_contact(pairs.vectors_A(positions_A, cell_A), radii[pairs.receiver] + radii[pairs.sender])
+        limits = self.max_temperature_K, self.min_distance_fraction
+        return GUARD_REASONS[int(guard_codes(finite, np.asarray(temperature_K), contact, *limits))]

@@ -11,7 +11,7 @@ from ase.data import covalent_radii
 from ase.optimize import FIRE, LBFGS
 
 from redoxmd.config.sections import Relaxation
-from redoxmd.md.frame_gate import GateSettings, Guard, Passage, frame_spread, verdict
+from redoxmd.md.frame_gate import GateOutcome, GateSettings, Guard, frame_spread, verdict
 from redoxmd.model.neighbours import find_pairs
 
 OPTIMIZERS = {"FIRE": FIRE, "LBFGS": LBFGS}
@@ -24,13 +24,13 @@ class Judged:
     Attributes:
         energy_eV: of the ensemble's mean.
         spread_eV_A: the frame's spread (`redoxmd.md.frame_gate.frame_spread`).
-        passage: the gate's word.
+        outcome: of the gate.
         refused: why it is not believed (spread_above_high, not_finite, close_contact, not_relaxed); "" where it is.
     """
 
     energy_eV: float
     spread_eV_A: float
-    passage: Passage
+    outcome: GateOutcome
     refused: str
 
 
@@ -64,7 +64,7 @@ def judge(atoms: Atoms, gate: GateSettings, relaxed: bool = True) -> Judged:
     pairs = find_pairs(atoms.positions, cell, atoms.pbc, reach)
     guard = Guard(atoms.numbers, gate.min_distance_fraction, float("inf"))
     found = guard.reason(atoms.positions, forces, pairs, cell, 0.0)
-    passage, refused = verdict(spread, gate.low_eV_A, gate.high_eV_A, found)
+    outcome, refused = verdict(spread, gate.low_eV_A, gate.high_eV_A, found)
     if not relaxed and not refused:
-        passage, refused = Passage.STOP, "not_relaxed"
-    return Judged(energy, spread, passage, refused)
+        outcome, refused = GateOutcome.STOP, "not_relaxed"
+    return Judged(energy, spread, outcome, refused)

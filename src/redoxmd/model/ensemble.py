@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -14,12 +14,13 @@ import torch
 from ase import Atoms
 from torch import Tensor
 
+from redoxmd.arrays import Array, namespace
 from redoxmd.errors import DataError
 from redoxmd.files.records import file_sha256
 from redoxmd.model.fast.potential import FastMembers, HalfPairs, applies
 from redoxmd.model.files import choose_device, load_record, member_from_record, member_record, save_record
 from redoxmd.model.graph import Graph, build_graph, species_index, volume_A3
-from redoxmd.model.neighbours import Pairs, VerletList, find_pairs
+from redoxmd.model.neighbours import Pairs, find_pairs
 from redoxmd.model.painn import Painn, forces_and_stress
 
 FORMAT = 1
@@ -64,16 +65,16 @@ class Prediction:
         return force_spread(self.member_forces_eV_A)
 
 
-def force_spread(member_forces_eV_A: np.ndarray) -> np.ndarray:
+def force_spread(member_forces_eV_A: Array) -> Array:
     """Spread σ_i = sqrt(Σ_m |F_i^m − F̄_i|² / (M − 1)) of the forces of M members, in eV/Å.
 
     The quantity of the gate (the paper's force variance, section 2.6), not calibrated.
 
     Args:
-        member_forces_eV_A: (M, n, 3).
+        member_forces_eV_A: (M, …, n, 3), NumPy or torch.
 
     Returns:
-        (n,) spread per atom; not finite where a member's force is not.
+        (…, n) spread per atom; not finite where a member's force is not.
 
     Raises:
         ValueError: fewer than two members have no spread.
@@ -82,9 +83,8 @@ def force_spread(member_forces_eV_A: np.ndarray) -> np.ndarray:
     if members < 2:
         raise ValueError(f"a spread needs at least two members, got {members}")
     with np.errstate(invalid="ignore", over="ignore"):
-        deviation = member_forces_eV_A - member_forces_eV_A.mean(axis=0)
-        spread: np.ndarray = np.sqrt((deviation**2).sum(axis=(0, 2)) / (members - 1))
-    return spread
+        deviation = member_forces_eV_A - member_forces_eV_A.mean(0)
+        return namespace(deviation).sqrt((deviation**2).sum((0, -1)) / (members - 1))
 
 
 class Ensemble:
@@ -162,33 +162,37 @@ class Ensemble:
 
     def predict(self, atoms: Atoms, pairs: Pairs | None = None) -> Prediction:
         """Energies, forces of every member, mean stress; `pairs` may hold more than the cutoff needs."""
-        return self.bind(atoms, pairs)(atoms.positions)
+        return self.bind(atoms, pairs)(atoms.positions, species_index(atoms.numbers, self.elements))
 
-    def bind(self, atoms: Atoms, pairs: Pairs | None = None) -> Callable[[np.ndarray], Prediction]:
-        """The prediction as a function of (unwrapped) positions, as long as the pairs hold every one in the cutoff."""
-        cell = np.asarray(atoms.cell)
+    def bind(self, atoms: Atoms, pairs: Pairs | None = None) -> Callable[[np.ndarray, np.ndarray], Prediction]:
+        """The prediction as a function of unwrapped positions (n, 3) and species (n,), for given pairs.
+
+        It holds as long as the pairs include every one within the cutoff.
+        """
         if pairs is None:
-            pairs = find_pairs(atoms.positions, cell, atoms.pbc, self.cutoff_A)
+            pairs = find_pairs(atoms.positions, np.asarray(atoms.cell), atoms.pbc, self.cutoff_A)
         return self._bind_plain(atoms, pairs) if self._fast is None else self._bind_fast(self._fast, atoms, pairs)
 
-    def _bind_plain(self, atoms: Atoms, pairs: Pairs) -> Callable[[np.ndarray], Prediction]:
+    def _bind_plain(self, atoms: Atoms, pairs: Pairs) -> Callable[[np.ndarray, np.ndarray], Prediction]:
         graph, cell = self.graph(atoms, pairs), np.array(atoms.cell)
 
-        def predict(positions_A: np.ndarray) -> Prediction:
+        def predict(positions_A: np.ndarray, species: np.ndarray) -> Prediction:
             vectors = torch.from_numpy(pairs.vectors_A(positions_A, cell)).to(graph.vectors_A)
-            return self.predict_graph(graph.with_vectors(vectors))
+            kinds = torch.from_numpy(species).to(graph.species)
+            return self.predict_graph(replace(graph, species=kinds, vectors_A=vectors))
 
         return predict
 
-    def _bind_fast(self, fast: FastMembers, atoms: Atoms, pairs: Pairs) -> Callable[[np.ndarray], Prediction]:
-        species = species_index(atoms.numbers, self.elements)
-        half = HalfPairs.of(pairs, atoms)
-        volume = volume_A3(atoms)
-        references = np.array([member.reference_eV.numpy()[species].sum() for member in self.members])
+    def _bind_fast(
+        self, fast: FastMembers, atoms: Atoms, pairs: Pairs
+    ) -> Callable[[np.ndarray, np.ndarray], Prediction]:
+        half, volume = HalfPairs.of(pairs, atoms), volume_A3(atoms)
+        references = [member.reference_eV.numpy() for member in self.members]
 
-        def predict(positions_A: np.ndarray) -> Prediction:
+        def predict(positions_A: np.ndarray, species: np.ndarray) -> Prediction:
             energies, forces, virials = fast.evaluate(species, half, positions_A)
-            return Prediction(energies + references, forces, virials.mean(axis=0) / volume, self.scale)
+            energies = energies + np.array([reference[species].sum() for reference in references])
+            return Prediction(energies, forces, virials.mean(axis=0) / volume, self.scale)
 
         return predict
 
@@ -220,39 +224,6 @@ class Ensemble:
         graph = self.graph(atoms)
         tensors = self.members[0].pair_tensors(graph)
         return np.concatenate([_numpy(member.node_scalars(graph, tensors).mean(dim=0)) for member in self.members])
-
-
-class EnsembleForces:
-    """Forces for MD of one structure: keeps the pairs in a Verlet list from step to step."""
-
-    def __init__(self, ensemble: Ensemble, atoms: Atoms, skin_A: float = 0.5) -> None:
-        self.ensemble = ensemble
-        self._atoms = atoms.copy()
-        self._list = VerletList(ensemble.cutoff_A, skin_A)
-        self._generation = -1
-        self._predict: Callable[[np.ndarray], Prediction]
-
-    @property
-    def pairs(self) -> Pairs:
-        """Pairs of the last call; some may lie beyond the cutoff."""
-        return self._list.pairs
-
-    @property
-    def list_positions_A(self) -> np.ndarray:
-        """Where the pairs were last searched: with `rebuild_list` a restart meets the same pairs in the same order."""
-        return self._list.searched_at_A
-
-    def rebuild_list(self, positions_A: np.ndarray) -> None:
-        """Search the pairs at these positions, as `list_positions_A` recorded them."""
-        self._list.update(positions_A, np.asarray(self._atoms.cell), self._atoms.pbc)
-
-    def __call__(self, positions_A: np.ndarray) -> Prediction:
-        """Predict at (unwrapped) positions (n, 3)."""
-        pairs = self._list.update(positions_A, np.asarray(self._atoms.cell), self._atoms.pbc)
-        if self._generation != self._list.generation:
-            self._predict = self.ensemble.bind(self._atoms, pairs)
-            self._generation = self._list.generation
-        return self._predict(positions_A)
 
 
 def save_ensemble(path: str | Path, ensemble: Ensemble) -> None:

@@ -1,4 +1,4 @@
-"""Periodic neighbour pairs from vesin, and a Verlet list with a skin."""
+"""Periodic neighbour pairs from vesin."""
 
 from __future__ import annotations
 
@@ -43,50 +43,3 @@ def find_pairs(positions_A: np.ndarray, cell_A: np.ndarray, pbc: np.ndarray, cut
     )
     order = np.lexsort((j, i))
     return Pairs(i[order].astype(np.int64), j[order].astype(np.int64), shift[order].astype(float))
-
-
-class VerletList:
-    """Pairs within cutoff + skin; a new search follows only when an atom has moved by half the skin.
-
-    Positions must be unwrapped: a shift by a cell vector counts as a move. `generation` increases with every search, so
-    that quantities derived from the pairs can be cached until then.
-    """
-
-    def __init__(self, cutoff_A: float, skin_A: float = 0.5) -> None:
-        self.cutoff_A = cutoff_A
-        self.skin_A = skin_A
-        self.generation = 0
-        self._positions: np.ndarray | None = None
-        self._cell: np.ndarray | None = None
-        self._pairs: Pairs | None = None
-
-    def update(self, positions_A: np.ndarray, cell_A: np.ndarray, pbc: np.ndarray) -> Pairs:
-        """Pairs that include all pairs within the cutoff at these positions."""
-        if self._pairs is None or self._moved(positions_A, cell_A):
-            self._pairs = find_pairs(positions_A, cell_A, pbc, self.cutoff_A + self.skin_A)
-            self._positions = positions_A.copy()
-            self._cell = cell_A.copy()
-            self.generation += 1
-        return self._pairs
-
-    @property
-    def pairs(self) -> Pairs:
-        """The pairs of the last update."""
-        if self._pairs is None:
-            raise ValueError("update() the list first")
-        return self._pairs
-
-    @property
-    def searched_at_A(self) -> np.ndarray:
-        """Positions (n, 3) of the last search."""
-        if self._positions is None:
-            raise ValueError("update() the list first")
-        return self._positions
-
-    def _moved(self, positions_A: np.ndarray, cell_A: np.ndarray) -> bool:
-        if self._positions is None or self._cell is None or positions_A.shape != self._positions.shape:
-            return True
-        if not np.array_equal(cell_A, self._cell):
-            return True
-        squared = ((positions_A - self._positions) ** 2).sum(axis=1).max(initial=0.0)
-        return not squared < (self.skin_A / 2) ** 2

@@ -10,7 +10,7 @@ from ase import Atoms
 
 from redoxmd.config.sections import Neb, NebPath, Structures
 from redoxmd.jobs.checkpoint import Checkpoint
-from redoxmd.md.frame_gate import GateSettings, Passage
+from redoxmd.md.frame_gate import GateOutcome, GateSettings
 from redoxmd.neb.band import MakeCalculator, NoPath, PathEnd
 from redoxmd.neb.profile import candidate_frames, image_frames, profile_table
 from redoxmd.neb.run import PathRun, images_of_path
@@ -60,7 +60,7 @@ def explore_path(
             "end_reason": end_reason,
             "images": len(path_frames),
             "n_candidates": len(candidates),
-            "n_refused": int((profile["passage"] == Passage.STOP.value).sum()),
+            "n_refused": int((profile["passage"] == GateOutcome.STOP.value).sum()),
             "max_spread_eV_A": float(profile["spread_eV_A"].max()),
         },
     )

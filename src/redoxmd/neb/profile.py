@@ -17,7 +17,7 @@ from redoxmd.files.frames import bare, labelled
 from redoxmd.jobs.checkpoint import Checkpoint
 from redoxmd.jobs.interrupt import StopRequest
 from redoxmd.jobs.resumable import run_resumable
-from redoxmd.md.frame_gate import GateSettings, Passage
+from redoxmd.md.frame_gate import GateOutcome, GateSettings
 from redoxmd.md.relaxation import judge
 
 logger = logging.getLogger("redoxmd")
@@ -55,7 +55,7 @@ def profile_table(images: Sequence[Atoms], gate: GateSettings) -> pd.DataFrame:
         relative.mean(axis=1),
         spread,
         [outcome.spread_eV_A for outcome in outcomes],
-        [outcome.passage.value for outcome in outcomes],
+        [outcome.outcome.value for outcome in outcomes],
         [outcome.refused for outcome in outcomes],
     )
     return pd.DataFrame(dict(zip(PROFILE, columns, strict=True)))
@@ -105,7 +105,7 @@ def image_frames(images: Sequence[Atoms], profile: pd.DataFrame, metadata: dict[
 
 def candidate_frames(frames: Sequence[Atoms], profile: pd.DataFrame) -> list[Atoms]:
     """Images between the gate's thresholds, without results: a second source of training data (paper, section 2.6)."""
-    chosen = profile["passage"] == Passage.CANDIDATE.value
+    chosen = profile["passage"] == GateOutcome.CANDIDATE.value
     candidates = []
     for frame in (frame for frame, is_candidate in zip(frames, chosen, strict=True) if is_candidate):
         candidate = bare(frame)

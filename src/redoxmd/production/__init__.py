@@ -1,5 +1,6 @@
-"""Production: one trajectory of the converged ensemble, or many in one process."""
+"""Production MD with the converged ensemble: one trajectory, or many in one process."""
 
-from redoxmd.production.run import Planned, ProductionRun, ProductionSummary, produce
+from redoxmd.production.batch import run_batch
+from redoxmd.production.run import ProductionRun, ProductionSummary, TrajectorySpec, produce, trajectory_spec
 
-__all__ = ["Planned", "ProductionRun", "ProductionSummary", "produce"]
+__all__ = ["ProductionRun", "ProductionSummary", "TrajectorySpec", "produce", "run_batch", "trajectory_spec"]

@@ -1,9 +1,10 @@
-"""Long MD by the converged ensemble: one trajectory, in restartable segments."""
+"""Production MD of one trajectory with the converged ensemble, in restartable segments."""
 
 from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,15 +13,17 @@ import numpy as np
 from ase import Atoms
 
 from redoxmd.config.sections import Production
+from redoxmd.files.frames import read_frames
+from redoxmd.files.records import file_sha256
 from redoxmd.files.trajectory import Trajectory, join_segments, write_segment
 from redoxmd.jobs.checkpoint import Checkpoint
 from redoxmd.jobs.interrupt import stop_on_sigterm
 from redoxmd.jobs.progress import Progress
-from redoxmd.md.batched.batch import DeviceMD, Where, ensemble_md
-from redoxmd.md.ensemble import EnsembleMD, Observation
-from redoxmd.md.frame_gate import GateSettings, Passage
+from redoxmd.md.ensemble import StepResult, TrajectoryMD, ensemble_md
+from redoxmd.md.forces import ForceEvaluator
+from redoxmd.md.frame_gate import GateOutcome, GateSettings
 from redoxmd.md.langevin import Langevin
-from redoxmd.model.ensemble import Ensemble
+from redoxmd.seeds import derive_rng
 from redoxmd.structures.request import parse_name
 from redoxmd.units import FS_PER_PS, ns_per_day
 
@@ -36,17 +39,17 @@ class ProductionSummary(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Planned:
-    """A trajectory to be made, or to be made longer.
+class TrajectorySpec:
+    """Everything that defines one production trajectory.
 
     Attributes:
-        atoms: its start.
-        settings: of production, with its own length.
-        temperature_K: of the thermostat.
-        rng: for velocities and thermostat.
-        checkpoint: of this trajectory alone.
-        output: the H5MD file; None leaves the complete state for another job to write it out.
-        metadata: written into it.
+        atoms: starting structure.
+        settings: section production, with the length of this trajectory.
+        temperature_K: thermostat temperature.
+        rng: random stream of velocities and thermostat.
+        checkpoint: restart files of this trajectory.
+        output: the H5MD file.
+        metadata: written into the H5MD file.
     """
 
     atoms: Atoms
@@ -54,7 +57,7 @@ class Planned:
     temperature_K: float
     rng: np.random.Generator
     checkpoint: Checkpoint
-    output: str | Path | None
+    output: str | Path
     metadata: dict[str, Any]
 
     @property
@@ -68,12 +71,6 @@ class Planned:
         return self.skip + round(self.settings.length_ps * FS_PER_PS / self.settings.timestep_fs)
 
     @property
-    def complete(self) -> bool:
-        """Whether its state has come to its end, of whatever kind."""
-        record = self.checkpoint.load("state")
-        return record is not None and (bool(str(record["stopped"])) or int(record["step"]) >= self.total)
-
-    @property
     def langevin(self) -> Langevin:
         """Its integrator."""
         masses = self.atoms.get_masses()
@@ -85,26 +82,57 @@ class Planned:
         return GateSettings(low_eV_A=self.settings.stop_above_eV_A, high_eV_A=self.settings.stop_above_eV_A)
 
 
-def produce(
-    atoms: Atoms,
-    ensemble: Ensemble,
+def trajectory_spec(
     settings: Production,
-    temperature_K: float,
-    rng: np.random.Generator,
-    checkpoint: Checkpoint,
+    declared: Mapping[str, Any],
+    structure: str,
+    temperature: str,
+    start: str | Path,
+    state: str | Path,
     output: str | Path,
-    metadata: dict[str, Any],
-    where: Where = "host",
-) -> ProductionSummary:
+    model: str,
+    seed: int,
+    mobile_ion: str,
+    version: int = 1,
+) -> TrajectorySpec:
+    """Specification of one trajectory of a run, for a job of its own or in a batch: both share its restart files.
+
+    Args:
+        settings: section production, with the settings of this trajectory.
+        declared: those that its results depend on (`redoxmd.files.layout.trajectory_settings`).
+        structure: name of the structure.
+        temperature: thermostat temperature in K, as in file names.
+        start: file of the starting structure.
+        state: folder of its restart files.
+        output: the H5MD file.
+        model: identity of the ensemble.
+        seed: of the run.
+        mobile_ion: recorded in the trajectory.
+        version: of the stage.
+    """
+    # The length is left out: a finished trajectory is extended or cut, not run again.
+    lasting = {key: value for key, value in declared.items() if key != "length_ps"}
+    (atoms,) = read_frames(start)
+    return TrajectorySpec(
+        atoms,
+        settings,
+        float(temperature),
+        derive_rng(seed, "production", structure, temperature),
+        Checkpoint(state, [file_sha256(start), model, lasting, temperature, seed, version]),
+        output,
+        {"structure": structure, "mobile_ion": mobile_ion, "model": model},
+    )
+
+
+def produce(spec: TrajectorySpec, evaluator: ForceEvaluator) -> ProductionSummary:
     """Run equilibration and production MD and write one H5MD trajectory (paper, section 4.1).
 
     The trajectory ends early, with the reason in its metadata, when the spread exceeds `stop_above_eV_A` or a guard
     trips; what was recorded until then stays. Restart files and finished segments are kept in `checkpoint`; the
     same run, stopped and continued, gives the same numbers on a CPU. They stay when it is done: with a larger
-    `length_ps` the next call runs the added part only, with a smaller one it cuts. `where` as in `ensemble_md`.
+    `length_ps` the next call runs the added part only, with a smaller one it cuts.
     """
-    planned = Planned(atoms, settings, temperature_K, rng, checkpoint, output, metadata)
-    run = ProductionRun(planned, ensemble_md(ensemble, atoms, planned.langevin, planned.gate, where))
+    run = ProductionRun(spec, ensemble_md(evaluator, spec.atoms, spec.langevin, spec.gate))
     with stop_on_sigterm() as stop:
         while not run.ended:
             run.advance()
@@ -117,26 +145,26 @@ def produce(
 class ProductionRun:
     """One trajectory in the making: the MD, frames not yet written, segments already written."""
 
-    def __init__(self, planned: Planned, md: EnsembleMD | DeviceMD) -> None:
-        self.planned, self.md = planned, md
-        self.settings, self.checkpoint = planned.settings, planned.checkpoint
+    def __init__(self, spec: TrajectorySpec, md: TrajectoryMD) -> None:
+        self.spec, self.md = spec, md
+        self.settings, self.checkpoint = spec.settings, spec.checkpoint
         settings = self.settings
-        self.skip, self.total = planned.skip, planned.total
+        self.skip, self.total = spec.skip, spec.total
         self.every = max(1, round(settings.save_every_fs / settings.timestep_fs))
-        self.frames: list[tuple[int, np.ndarray, Observation]] = []
+        self.frames: list[tuple[int, np.ndarray, StepResult]] = []
         self.segments: list[Path] = []
         self._stopped = ""
         self._spent_s = 0.0
         self._started = time.monotonic()
         record = self.checkpoint.load("state")
         if record is None:
-            self._take(self.md.start(planned.rng))
+            self._take(self.md.start(spec.rng))
         else:
             self.md.restore(record)
             self._stopped = str(record["stopped"])
             self._spent_s = float(record["spent_s"])
             self.segments = [self.checkpoint.path(name) for name in json.loads(str(record["segments"]))]
-        name = metadata_name(planned.atoms, planned.temperature_K)
+        name = metadata_name(spec.atoms, spec.temperature_K)
         self.progress = Progress(name, self.total, done=self.steps_done, timestep_fs=settings.timestep_fs)
         self.saved_at = time.monotonic()
 
@@ -172,19 +200,19 @@ class ProductionRun:
 
     def advance(self) -> None:
         """One step; notes the frame when one is due and why the run ends when it does."""
-        seen = self.md.step()
-        if seen.passage is Passage.STOP:
-            self._stopped = seen.reason
+        result = self.md.step()
+        if result.outcome is GateOutcome.STOP:
+            self._stopped = result.reason
             return
-        self._take(seen)
-        self.progress.update(self.steps_done, f"spread {seen.spread_eV_A:.2f} eV/Å, {seen.temperature_K:.0f} K")
+        self._take(result)
+        self.progress.update(self.steps_done, f"spread {result.spread_eV_A:.2f} eV/Å, {result.temperature_K:.0f} K")
         if len(self.frames) >= SEGMENT_FRAMES:
             self.save()
 
-    def _take(self, seen: Observation) -> None:
+    def _take(self, result: StepResult) -> None:
         step = self.steps_done - self.skip
-        if step >= 0 and step % self.every == 0 and seen.passage is not Passage.STOP:
-            self.frames.append((step, self.md.state.positions_A.copy(), seen))
+        if step >= 0 and step % self.every == 0 and result.outcome is not GateOutcome.STOP:
+            self.frames.append((step, self.md.state.positions_A.copy(), result))
 
     def save(self, last: bool = False) -> None:
         """Write the frames as a segment, then the state that continues behind it."""
@@ -200,31 +228,29 @@ class ProductionRun:
         self.save(last=True)
         speed = ns_per_day(self.settings.timestep_fs, self.spent_s / max(self.steps_done, 1))
         summary = ProductionSummary(self.end_reason, self.time_ps, speed)
-        if self.planned.output is None:
-            return summary
-        request = parse_name(self.planned.metadata["structure"])
-        about = {
-            **self.planned.metadata,
+        request = parse_name(self.spec.metadata["structure"])
+        metadata = {
+            **self.spec.metadata,
             "x": request.x,
-            "temperature_K": self.planned.temperature_K,
+            "temperature_K": self.spec.temperature_K,
             "replica": request.seed,
             "timestep_fs": self.settings.timestep_fs,
             "equilibration_ps": self.settings.equilibration_ps,
             "end_reason": self.end_reason,
             "ns_per_day": speed,
-            "evaluation": self.md.path,
+            "evaluation": self.md.batch.description,
         }
-        join_segments(self.segments, self.planned.output, about, last_step=self.total - self.skip)
-        self.keep(self.planned.output)
+        join_segments(self.segments, self.spec.output, metadata, last_step=self.total - self.skip)
+        self.keep()
         return summary
 
-    def keep(self, output: str | Path) -> None:
+    def keep(self) -> None:
         """Put the finished trajectory in the place of its segments, for a longer one to go on from."""
         if self.steps_done > self.total:
             return
         # Named by its end: until the state says otherwise, the segments it was joined from still count.
         whole = f"whole{self.steps_done:012d}.h5"
-        self.checkpoint.adopt(output, whole)
+        self.checkpoint.adopt(self.spec.output, whole)
         self.segments = [self.checkpoint.path(whole)]
         self._save_state()
         self.checkpoint.keep(["state.npz", whole])
@@ -244,9 +270,9 @@ class ProductionRun:
             cell_A=np.asarray(atoms.cell),
             steps=steps,
             time_fs=steps * self.settings.timestep_fs,
-            temperature_K=np.array([seen.temperature_K for _, _, seen in self.frames]),
-            energy_eV=np.array([seen.energy_eV for _, _, seen in self.frames]),
-            spread_eV_A=np.array([seen.spread_eV_A for _, _, seen in self.frames]),
+            temperature_K=np.array([result.temperature_K for _, _, result in self.frames]),
+            energy_eV=np.array([result.energy_eV for _, _, result in self.frames]),
+            spread_eV_A=np.array([result.spread_eV_A for _, _, result in self.frames]),
             metadata={},
         )
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import socket
 import sys
-import tempfile
 from pathlib import Path
 
 from redoxmd.files.records import write_json
@@ -31,10 +29,6 @@ def problems_here(folder: Path, gpu: bool) -> list[str]:
         found.append(
             "the home folder cannot be written, each job compiles its kernels: set XDG_CACHE_HOME to a folder that can"
         )
-    if error := _lock_error(folder):
-        found.append(
-            f"files in {folder} cannot be locked ({error}): set compute.batch: 1; files of redoxmd need no lock"
-        )
     if gpu:
         import torch
 
@@ -43,15 +37,6 @@ def problems_here(folder: Path, gpu: bool) -> list[str]:
                 "torch sees no GPU: install a CUDA build of torch (make env TORCH=…), or set resources: gpu: 0"
             )
     return found
-
-
-def _lock_error(folder: Path) -> str:
-    try:
-        with tempfile.TemporaryFile(dir=folder) as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        return str(error.strerror)
-    return ""
 
 
 if __name__ == "__main__":

@@ -166,12 +166,17 @@ def _jobs(config: Config) -> dict[str, int]:
         "per generation: labels": 1,
         **({"train: folds": config.train.folds} if config.train.folds else {}),
         **({"basins": len(layout.production_structures(config.production))} if config.basins.enabled else {}),
-        "production": trajectories,
+        "production": _production_jobs(config),
         "diffusion": trajectories + 1,
         **_neb_jobs(config),
         **({"density": 3, "charges": trajectories + 3} if config.density.enabled else {}),
         "figures": len(figures_of(config)) + 1,
     }
+
+
+def _production_jobs(config: Config) -> int:
+    batch = config.compute.batch if config.compute.md == "device" else 1
+    return len(layout.trajectory_batches(config.production, batch))
 
 
 def _neb_jobs(config: Config) -> dict[str, int]:

@@ -164,6 +164,10 @@ class Rules:
         """A file of every production trajectory in the cell of the grid."""
         return self._files(pattern, layout.grid_trajectories(self.config.production))
 
+    def batch_files(self, pattern: str, batch: Iterable[tuple[str, str]]) -> list[str]:
+        """A file of each trajectory of a batch."""
+        return self._files(pattern, batch)
+
     def _files(self, pattern: str, trajectories: Iterable[tuple[str, str]]) -> list[str]:
         return [
             pattern.format(run=self.config.run, structure=name, temperature=kelvin) for name, kelvin in trajectories

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from redoxmd.md.batched import pairs as device_pairs
-from redoxmd.md.batched.evaluation import BatchEvaluation
+from redoxmd.md.batched.evaluation import DeviceEvaluator
 from redoxmd.md.batched.pairs import PairRows, search
 from redoxmd.model.ensemble import Ensemble
 from redoxmd.model.graph import species_index
@@ -41,6 +41,17 @@ def rows_of(systems, reach_A=4.5):
     rows = PairRows(*present.shape, far_A=2 * reach_A, device=torch.device("cpu"))
     rows.put(torch.arange(len(systems)), search(positions, cells, periodic, present, reach_A), cells)
     return rows
+
+
+def evaluator_of(ensemble, systems):
+    """An evaluator with these systems in its slots, their pairs searched where they are."""
+    positions, _, _, present, _ = padded(systems)
+    evaluator = DeviceEvaluator(ensemble)
+    evaluator.allocate(*present.shape)
+    for slot, atoms in enumerate(systems):
+        evaluator.enter(slot, atoms)
+    evaluator.search(range(len(systems)), positions.to(evaluator.device))
+    return evaluator
 
 
 @pytest.mark.parametrize("candidates", [1, 3000, 10**7])
@@ -122,7 +133,7 @@ def test_forces_and_energies_are_those_of_the_plain_path(dtype, tolerance, core)
     ensemble = Ensemble(members(3, dtype, layers=3, core_repulsion=core), evaluation="plain")
     for number, member in enumerate(ensemble.members):
         member.reference_eV += torch.arange(4) + number
-    found = BatchEvaluation(ensemble)(positions, species, present, rows_of(systems))
+    found = evaluator_of(ensemble, systems)(positions, species.view(present.shape))
     exact = Ensemble([member.double() for member in ensemble.members], evaluation="plain")
     for number, atoms in enumerate(systems):
         expected = exact.predict(atoms)
@@ -139,10 +150,10 @@ def test_empty_places_and_other_systems_change_nothing():
     systems = crowd()
     ensemble = Ensemble(members(2, torch.float32), evaluation="plain")
     positions, _, _, present, species = padded(systems)
-    rows = rows_of(systems)
-    first = BatchEvaluation(ensemble)(positions, species, present, rows)
+    evaluator, species = evaluator_of(ensemble, systems), species.view(present.shape)
+    first = evaluator(positions, species)
     positions[2] = np.nan
-    second = BatchEvaluation(ensemble)(positions, species, present, rows)
+    second = evaluator(positions, species)
     kept = [0, 1, 3]
     assert torch.equal(second.member_forces_eV_A[:, kept], first.member_forces_eV_A[:, kept])
     assert torch.equal(second.energy_eV[kept], first.energy_eV[kept])

@@ -1,17 +1,20 @@
+import itertools
+
 import numpy as np
 import pytest
 import torch
 from scipy.stats import kstest
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from redoxmd.md.batched.batch import BatchMD
-from redoxmd.md.batched.evaluation import Evaluated
+from redoxmd.md.batched.evaluation import DeviceEvaluator
 from redoxmd.md.batched.noise import noise_key, normals
-from redoxmd.md.ensemble import EnsembleMD
-from redoxmd.md.frame_gate import GateSettings, Passage
+from redoxmd.md.ensemble import BatchMD, ensemble_md
+from redoxmd.md.forces import HostEvaluator
+from redoxmd.md.frame_gate import GateOutcome, GateSettings
 from redoxmd.md.langevin import Langevin
 from redoxmd.model.ensemble import Ensemble
 from tests.conftest import rock
+from tests.md.evaluators import FakeEvaluator
 from tests.model.test_ensemble import members
 
 # Nothing ends.
@@ -50,8 +53,8 @@ SYSTEMS = [(rock(1), 900.0, 2.0, 0.01), (rock(2), 300.0, 1.0, 0.0), (rock(3).rep
 
 def batch_of(systems, read_every=16, slots=None, gates=None, atoms=16, dtype=torch.float64, seeds=None, device="cpu"):
     """A batch of which slot k holds system k, started; its rows as wide as any of these systems needs."""
-    batch = BatchMD(ensemble(dtype).to(device), slots or len(systems), atoms, read_every)
-    batch.rows._widen(WIDTH)
+    batch = BatchMD(DeviceEvaluator(ensemble(dtype).to(device)), slots or len(systems), atoms, read_every)
+    batch.evaluator.rows._widen(WIDTH)
     tenants, first = [], []
     for number, (structure, *settings) in enumerate(systems):
         gate = OPEN if gates is None else gates[number]
@@ -64,8 +67,8 @@ def batch_of(systems, read_every=16, slots=None, gates=None, atoms=16, dtype=tor
 def steps_of(tenants, steps):
     """Observations and restart records of so many steps of each, or of all until it ended."""
     seen, states = [[] for _ in tenants], [[] for _ in tenants]
-    while any(len(part) < steps and not (part and part[-1].passage is Passage.STOP) for part in seen):
-        tenants[0]._batch.advance()
+    while any(len(part) < steps and not (part and part[-1].outcome is GateOutcome.STOP) for part in seen):
+        tenants[0].batch.advance()
         for md, observations, records in zip(tenants, seen, states, strict=True):
             while md.pending:
                 observations.append(md.step())
@@ -84,14 +87,14 @@ def test_every_trajectory_is_that_of_the_host(read_every):
     tenants, first = batch_of(SYSTEMS, read_every)
     seen, states = steps_of(tenants, 60)
     for number, (atoms, *settings) in enumerate(SYSTEMS):
-        host = EnsembleMD(ensemble(), atoms, langevin(atoms, *settings), OPEN)
+        host = ensemble_md(HostEvaluator(ensemble()), atoms, langevin(atoms, *settings), OPEN)
         expected = host.start(Keyed(number))
         assert first[number].spread_eV_A == pytest.approx(expected.spread_eV_A, abs=DOUBLE_A)
         assert first[number].energy_eV == pytest.approx(expected.energy_eV, abs=DOUBLE_A)
         assert first[number].temperature_K == pytest.approx(expected.temperature_K)
         for found, state in zip(seen[number], states[number], strict=True):
             expected = host.step()
-            assert (found.passage, found.reason) == (expected.passage, expected.reason)
+            assert (found.outcome, found.reason) == (expected.outcome, expected.reason)
             assert found.spread_eV_A == pytest.approx(expected.spread_eV_A, abs=DOUBLE_A)
             assert found.energy_eV == pytest.approx(expected.energy_eV, abs=DOUBLE_A)
             assert found.temperature_K == pytest.approx(expected.temperature_K, rel=1e-7)
@@ -133,8 +136,8 @@ def test_the_other_slots_do_not_matter():
     (_, seen, _), (_, states, _) = steps_of(tenants, 40)
     bad = rock(5)
     bad.positions[1] = bad.positions[0] + [0.2, 0, 0]
-    batch = BatchMD(ensemble(), 3, 16)
-    batch.rows._widen(WIDTH)
+    batch = BatchMD(DeviceEvaluator(ensemble()), 3, 16)
+    batch.evaluator.rows._widen(WIDTH)
     gate = GateSettings(1e3, np.inf, "max", 0.0, np.inf)
     wild = batch.enter(0, bad, langevin(bad), gate)
     wild.start(np.random.default_rng(8))
@@ -150,8 +153,8 @@ def test_the_other_slots_do_not_matter():
 def test_continued_in_any_batch_equals_uninterrupted(stop):
     tenants, _ = batch_of(SYSTEMS)
     seen, states = steps_of(tenants, 60)
-    batch = BatchMD(ensemble(), 3, 16, read_every=9)
-    batch.rows._widen(WIDTH)
+    batch = BatchMD(DeviceEvaluator(ensemble()), 3, 16, read_every=9)
+    batch.evaluator.rows._widen(WIDTH)
     for number in (2, 0):
         atoms, *settings = SYSTEMS[number]
         md = batch.enter(number, atoms, langevin(atoms, *settings), OPEN)
@@ -229,9 +232,9 @@ def closest(atoms, positions_A):
 def test_not_finite_ends_it():
     (md,), _ = batch_of([SYSTEMS[0]])
     with torch.no_grad():
-        md._batch.ensemble.members[1].readout[2].weight.fill_(float("nan"))
+        md.batch.evaluator.members[1].readout[2].weight.fill_(float("nan"))
     seen = md.step()
-    assert (seen.passage, seen.reason) == (Passage.STOP, "not_finite")
+    assert (seen.outcome, seen.reason) == (GateOutcome.STOP, "not_finite")
     assert md.pending == 0
     with pytest.raises(RuntimeError, match="has ended"):
         md.step()
@@ -242,7 +245,7 @@ def test_steps_not_read_are_not_lost():
     tenants[0].step()
     old = tenants[0].state
     with pytest.raises(RuntimeError, match=r"slots \[0, 1\]: steps not read yet"):
-        tenants[0]._batch.advance()
+        tenants[0].batch.advance()
     for md in tenants:
         while md.pending:
             md.step()
@@ -251,25 +254,14 @@ def test_steps_not_read_are_not_lost():
         _ = old.positions_A
 
 
-class Springs:
-    """Two members that agree on a harmonic well for every atom, deeper for heavier ones: the total momentum stays."""
-
-    def __init__(self, slots):
-        self.slots = slots
-
-    def __call__(self, positions, species, present, rows):
-        forces = (-0.2 * self.slots.mass_amu * positions).expand(2, *positions.shape)
-        return Evaluated(torch.zeros(len(positions), dtype=torch.float64), forces, rows.vectors_A(positions))
-
-
-def test_each_slot_has_its_temperature_and_the_right_distribution():
+@pytest.mark.parametrize("device", [None, "cpu"])
+def test_each_slot_has_its_temperature_and_the_right_distribution(device):
     kelvins = [200.0, 700.0, 1500.0]
     atoms = rock(1).repeat((2, 1, 1))
     atoms.positions *= 0
-    batch = BatchMD(ensemble(), len(kelvins), len(atoms), read_every=50)
-    batch._step.evaluation = Springs(batch.slots)
-    batch.search = lambda slots: batch.slots.listed_A.zero_() + batch.slots.stale.zero_()[:, None, None]
-    batch._step.skin_A = 1e6
+    # A harmonic well for every atom, deeper for heavier ones: the total momentum stays.
+    wells = FakeEvaluator(lambda positions, masses: -0.2 * masses * positions, itertools.repeat(0.0), device)
+    batch = BatchMD(wells, len(kelvins), len(atoms), read_every=None if device is None else 50)
     tenants = []
     for slot, kelvin in enumerate(kelvins):
         dynamics = langevin(atoms, kelvin, 2.0, 0.05)
@@ -311,11 +303,11 @@ def test_the_step_never_asks_the_host():
     tenants, _ = batch_of(SYSTEMS, dtype=torch.float32)
     tenants[0].step()
     with Refused() as refused:
-        tenants[0]._batch._step()
+        tenants[0].batch.step()
     assert refused.count > 100
     assert refused.found == set()
 
 
 def test_one_member_has_no_spread():
     with pytest.raises(ValueError, match="at least two"):
-        BatchMD(ensemble(count=1), 1, 8)
+        BatchMD(DeviceEvaluator(ensemble(count=1)), 1, 8)

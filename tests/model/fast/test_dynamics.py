@@ -13,7 +13,8 @@ from benchmarks.works import STARTER_FRAMES, crystal
 from redoxmd.config.sections import Member, Train
 from redoxmd.files.frames import read_frames
 from redoxmd.jobs.checkpoint import Checkpoint
-from redoxmd.md.ensemble import EnsembleMD
+from redoxmd.md.ensemble import ensemble_md
+from redoxmd.md.forces import HostEvaluator
 from redoxmd.md.frame_gate import GateSettings
 from redoxmd.md.langevin import Langevin
 from redoxmd.model.ensemble import Ensemble
@@ -43,8 +44,8 @@ def members(tmp_path_factory):
 def run(members, evaluation, repeat, length_ps, friction_per_fs, seed=0):
     """Total energy (eV/atom), potential energy (eV/atom) and temperature (K) every `SAMPLE_EVERY` steps."""
     atoms = crystal(repeat)
-    md = EnsembleMD(
-        Ensemble(members, evaluation=evaluation),
+    md = ensemble_md(
+        HostEvaluator(Ensemble(members, evaluation=evaluation)),
         atoms,
         Langevin(atoms.get_masses(), TIMESTEP_FS, TEMPERATURE_K, friction_per_fs),
         GateSettings(1e3, 2e3),

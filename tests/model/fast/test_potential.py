@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from redoxmd.md.ensemble import EnsembleMD
+from redoxmd.md.ensemble import ensemble_md
+from redoxmd.md.forces import HostEvaluator
 from redoxmd.md.frame_gate import GateSettings
 from redoxmd.md.langevin import Langevin
 from redoxmd.model.ensemble import Ensemble
 from redoxmd.model.fast import build
 from redoxmd.model.fast.potential import HalfPairs
+from redoxmd.model.graph import species_index
 from redoxmd.model.neighbours import find_pairs
 from tests.conftest import rock
 from tests.model.test_ensemble import members
@@ -107,10 +109,11 @@ def test_half_the_pairs_are_every_pair_once():
 @needs_compiler
 def test_what_is_not_a_number_is_not_hidden():
     atoms = rock(5)
-    predict = Ensemble(singles()).bind(atoms)
+    ensemble = Ensemble(singles())
+    predict, species = ensemble.bind(atoms), species_index(atoms.numbers, ensemble.elements)
     positions = atoms.positions.copy()
     positions[3, 1] = np.nan
-    assert not np.isfinite(predict(positions).member_forces_eV_A).all()
+    assert not np.isfinite(predict(positions, species).member_forces_eV_A).all()
 
 
 @needs_compiler
@@ -131,7 +134,7 @@ def test_threads_and_repetition_change_no_bit():
 
 def md(atoms, ensemble, temperature_K=600.0, friction_per_fs=0.01):
     langevin = Langevin(atoms.get_masses(), 0.5, temperature_K, friction_per_fs)
-    return EnsembleMD(ensemble, atoms, langevin, GateSettings(1e3, 2e3, "max", 0.1, 100.0))
+    return ensemble_md(HostEvaluator(ensemble), atoms, langevin, GateSettings(1e3, 2e3, "max", 0.1, 100.0))
 
 
 @needs_compiler

@@ -22,5 +22,5 @@ class Compute(Section):
     )
     batch: Count = Field(
         default=1,
-        description="with md: device, trajectories that a production job moves at a time, later ones among them",
+        description="with md: device, trajectories that a production job runs side by side",
     )

@@ -1,1 +1,1 @@
-"""MD that stays on the device: pairs, forces, integrator and gate of many trajectories, read every few steps."""
+"""MD on a device: pairs, forces and noise of many trajectories in torch, steps captured as CUDA graphs."""

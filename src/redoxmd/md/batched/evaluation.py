@@ -2,46 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, cast
 
+import numpy as np
 import torch
+from ase import Atoms
+from ase.data import covalent_radii
 from torch import Tensor
 from torch.func import jvp
 
-from redoxmd.md.batched.pairs import PairRows, opposite
+from redoxmd.arrays import Arrays
+from redoxmd.md.batched.pairs import PairRows, opposite, search
+from redoxmd.md.forces import SKIN_A, Evaluation
+from redoxmd.md.frame_gate import closest_contact
 from redoxmd.model.ensemble import Ensemble
+from redoxmd.model.graph import species_index
 from redoxmd.model.painn import Painn
 from redoxmd.model.representation import Interaction
 from redoxmd.model.repulsion import pair_energy
 
 
-class Evaluated(NamedTuple):
-    """What M members say of B systems of A places.
-
-    Attributes:
-        energy_eV: (B,) mean over members, references included.
-        member_forces_eV_A: (M, B, A, 3), zero at empty places.
-        vectors_A: (B·A, J, 3) pair vectors, double precision.
-    """
-
-    energy_eV: Tensor
-    member_forces_eV_A: Tensor
-    vectors_A: Tensor
-
-
-class BatchEvaluation:
-    """The potentials of an ensemble on rows of neighbours; the numbers of its plain path, summed in another order.
+class DeviceEvaluator:
+    """Evaluation in torch tensors where the ensemble is: the numbers of its plain path, summed in another order.
 
     A filter is linear in the radial basis, so the sum over an atom's neighbours is taken first, for each basis
     function, as a small matrix product; filter weights come after. Everything is per atom or per row: systems of a
-    batch do not touch.
+    batch do not touch. Shapes are static, nothing waits for the host: a call can be captured as a CUDA graph.
     """
 
-    def __init__(self, ensemble: Ensemble) -> None:
-        self.members = ensemble.members
+    searches_during_steps = False
+
+    def __init__(self, ensemble: Ensemble, skin_A: float = SKIN_A) -> None:
+        self.members, self.elements = ensemble.members, ensemble.elements
+        self.n_members, self.skin_A = len(ensemble.members), skin_A
+        self.reach_A = ensemble.cutoff_A + skin_A
         first = self.members[0]
         self.device, self.dtype = first.device, first.dtype
+        self.arrays = Arrays(self.device)
         self._streams = [torch.cuda.Stream(self.device) for _ in self.members] if self.device.type == "cuda" else []
         self._references_eV = torch.stack([member.reference_eV for member in self.members])
         self._core: tuple[Tensor, Tensor] | None = None
@@ -51,10 +49,54 @@ class BatchEvaluation:
                 torch.from_numpy(first.core.reach_A).to(self.device, self.dtype),
             )
 
-    def __call__(self, positions_A: Tensor, species: Tensor, present: Tensor, rows: PairRows) -> Evaluated:
-        """Evaluate at positions (B, A, 3) in double precision; species (B·A,), present (B, A)."""
+    @property
+    def description(self) -> str:
+        """The kind of evaluation, for logs."""
+        return f"PyTorch on {self.device.type}, MD on the device"
+
+    @property
+    def generation(self) -> int:
+        """Raised when rows were widened, which replaces their buffers."""
+        return self.rows.generation
+
+    def allocate(self, systems: int, atoms: int) -> None:
+        """Make room for so many systems of so many places; all are empty."""
+        zeros = self.arrays.zeros
+        self.rows = PairRows(systems, atoms, 2 * self.reach_A, self.device)
+        self.occupied = zeros(systems, atoms, dtype=bool)
+        self.radius_A = zeros(systems, atoms)
+        self.cell_A, self.periodic = zeros(systems, 3, 3), zeros(systems, 3, dtype=bool)
+
+    def enter(self, slot: int, atoms: Atoms) -> np.ndarray:
+        """Put a system into a slot and return the species (n,) of its atoms."""
+        n = len(atoms)
+        self.leave(slot)
+        self.occupied[slot, :n] = True
+        self.radius_A[slot, :n] = self.arrays.array(covalent_radii[atoms.numbers])
+        self.cell_A[slot] = self.arrays.array(np.asarray(atoms.cell.complete()))
+        self.periodic[slot] = self.arrays.array(atoms.pbc)
+        return species_index(atoms.numbers, self.elements)
+
+    def leave(self, slot: int) -> None:
+        """Empty a slot."""
+        self.occupied[slot], self.radius_A[slot] = False, 0.0
+
+    def search(self, slots: Sequence[int], positions_A: Tensor) -> None:
+        """Search the pairs of some systems at unwrapped positions (b, A, 3)."""
+        index = self.arrays.array(slots)
+        cells = self.cell_A[index]
+        found = search(positions_A, cells, self.periodic[index], self.occupied[index], self.reach_A)
+        self.rows.put(index, found, cells)
+
+    @torch.no_grad()
+    def __call__(self, positions_A: Tensor, species: Tensor) -> Evaluation:
+        """Evaluate all systems at unwrapped positions (B, A, 3) with species (B, A)."""
+        rows, systems = self.rows, len(positions_A)
         vectors = rows.vectors_A(positions_A)
-        there = present.flatten()
+        radii = self.radius_A.flatten()
+        radius_sums = (radii[:, None] + radii[rows.sender]).view(systems, -1)
+        contact = closest_contact(vectors.view(systems, -1, 3), radius_sums)
+        there, species = self.occupied.flatten(), species.flatten()
         pairs = self._pairs(vectors.to(self.dtype), species, rows)
 
         def of(member: Painn) -> tuple[Tensor, Tensor]:
@@ -70,7 +112,7 @@ class BatchEvaluation:
         results = self._all(of)
         energies, forces = (torch.stack(values).double() for values in zip(*results, strict=True))
         total = energies + self._references_eV[:, species] * there
-        return Evaluated(total.mean(dim=0).view(present.shape).sum(dim=1), forces, vectors)
+        return Evaluation(total.view(self.n_members, systems, -1).sum(dim=2), forces, contact)
 
     def _all(self, of: Callable[[Painn], tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]]:
         """One after the other; in a CUDA graph side by side, for one alone leaves most of a GPU idle."""

@@ -17,9 +17,9 @@ class Replay:
     be captured goes on like that, with a warning. Elsewhere, or if `captured` is refused, all calls are plain.
     """
 
-    def __init__(self, work: Callable[[], None], device: torch.device, captured: bool = True) -> None:
+    def __init__(self, work: Callable[[], None], device: torch.device | None, captured: bool = True) -> None:
         self.work = work
-        self.wanted = captured and device.type == "cuda"
+        self.wanted = captured and device is not None and device.type == "cuda"
         self._graph: torch.cuda.CUDAGraph | None = None
         self._warm = False
 
