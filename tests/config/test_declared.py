@@ -64,7 +64,7 @@ def test_a_rule_declares_what_results_were_recorded_with(rule, section):
 
 def test_rules_that_sections_name_are_there_and_declare_them():
     text = "\n".join(RULES.values())
-    named = set(re.findall(r"^(?:rule|checkpoint) (\w+):|^use rule \w+ as (\w+) with:", text, re.MULTILINE))
+    named = set(re.findall(r"^ *(?:rule|checkpoint) (\w+):|^use rule \w+ as (\w+) with:", text, re.MULTILINE))
     rules = {name for pair in named for name in pair if name}
     for section, model in SECTIONS.items():
         uses = [mark for field in model.model_fields.values() for mark in field.metadata if isinstance(mark, Use)]
