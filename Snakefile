@@ -28,7 +28,17 @@ include: "rules/select.smk"
 include: "rules/gate.smk"
 include: "rules/label.smk"
 include: "rules/basins.smk"
-include: "rules/production.smk"
+
+
+if CFG.compute.md == "device" and CFG.compute.batch > 1:
+
+    include: "rules/production_batch.smk"
+
+else:
+
+    include: "rules/production.smk"
+
+
 include: "rules/diffusion.smk"
 include: "rules/neb.smk"
 include: "rules/density.smk"
