@@ -16,7 +16,7 @@ from redoxmd.charges.redox import RedoxSettings, levels_of
 from redoxmd.charges.summary import oxidation_tables
 from redoxmd.config.sections import Charges, Structures
 from redoxmd.diffusion.framework import moving_atoms
-from redoxmd.diffusion.jumps import Jumps, jumps_of, without_drift
+from redoxmd.diffusion.jumps import Jumps, recorded_jumps, without_drift
 from redoxmd.files.trajectory import Trajectory
 from redoxmd.structures.geometry import Periodic
 
@@ -90,7 +90,7 @@ def best_event(
         times = table["time_fs"].to_numpy()
         if not len(times):
             continue
-        jumps, hops = jumps_of(analysis), hops_of(table, settings)
+        jumps, hops = recorded_jumps(analysis), hops_of(table, settings)
         known = (jumps.time_fs >= times[0]) & (jumps.time_fs <= times[-1])
         ranks = rank_jumps(jumps, hops, window_fs)
         ranked += [(ranks[jump], number, int(jump)) for jump in np.flatnonzero(known)]
@@ -118,7 +118,7 @@ def describe_jump(
         settings: how hops are read.
         window_fs: half the time shown.
     """
-    jumps, hops = jumps_of(analysis), hops_of(table, settings)
+    jumps, hops = recorded_jumps(analysis), hops_of(table, settings)
     centre = float(jumps.time_fs[jump])
     nearby = np.abs(jumps.time_fs - centre) <= window_fs
     movers = np.unique(jumps.ion[nearby])

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from redoxmd.diffusion.concerted import each_once
+from redoxmd.diffusion.concerted import disjoint_pairs
 from redoxmd.diffusion.jumps import Jumps
 from redoxmd.structures.geometry import Periodic
 from redoxmd.units import FS_PER_PS
@@ -99,7 +99,7 @@ def _pairs(
     places = [positions_A[events[:, 0], events[:, 1]] for events in (gave, received)]
     apart = np.linalg.norm(periodic.shortest(places[1][possible[:, 1]] - places[0][possible[:, 0]]), axis=-1)
     order = np.lexsort((possible[:, 1], possible[:, 0], apart, lag[tuple(possible.T)]))
-    return each_once(possible[order].tolist())
+    return disjoint_pairs(possible[order].tolist())
 
 
 Row = tuple[float, int, int, np.ndarray, np.ndarray]

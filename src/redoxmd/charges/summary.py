@@ -14,7 +14,7 @@ from redoxmd.charges.hops import mean_of
 from redoxmd.charges.redox import ABOUT, RedoxSettings, about_of, analyse_redox, oxidation_table
 from redoxmd.charges.states import states_of_predictions
 from redoxmd.config.sections import Charges, Structures
-from redoxmd.diffusion.jumps import frame_times_fs, jumps_of
+from redoxmd.diffusion.jumps import frame_times_fs, recorded_jumps
 from redoxmd.diffusion.posterior import weighted_mean
 from redoxmd.seeds import derive_seed
 from redoxmd.structures.geometry import Sites
@@ -87,7 +87,7 @@ def summarise_redox(
     for table, analysis in zip(tables, jumps, strict=False):
         analysed = analyse_redox(
             table,
-            jumps_of(analysis),
+            recorded_jumps(analysis),
             _sites(table.attrs["structure"], structures, str(analysis.attrs.get("diffusing_framework", "")).split()),
             table["cell_A"].to_numpy(),
             reading,

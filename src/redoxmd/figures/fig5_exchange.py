@@ -110,7 +110,7 @@ def _distances(axis: Axes, event: Event, settings: Figures) -> None:
         )
     axis.set_xlim(since[0], since[-1])
     axis.set_ylim(bottom=0)
-    where = f"x = {event.about['x']:g}, {event.about['temperature_K']:g} K"
+    where = f"x = {event.metadata['x']:g}, {event.metadata['temperature_K']:g} K"
     label(
         axis, settings, "time since the first ion left (fs)", "distance from site (Å)", f"b  {where}: {order_of(event)}"
     )
