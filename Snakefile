@@ -105,6 +105,6 @@ if workflow.is_main_process:
 
 # One driver a run; a run's own process, not its jobs', comes here.
 onstart:
-    begin(Path("results") / CFG.run)
-    pass_on(Path("results") / CFG.run, config)
+    acquire_run(Path("results") / CFG.run)
+    export_config(Path("results") / CFG.run, config)
     record_reference(Path("results") / CFG.run, CFG)
