@@ -3,7 +3,7 @@
 import pytest
 
 from redoxmd.config import parse_config
-from redoxmd.runs.changes import describe_changes, planned_jobs
+from redoxmd.runs.changes import describe_changes, describe_reason, planned_jobs
 
 TEXT = """\
 [Wed Nov 25 04:33:24 2026]

@@ -222,8 +222,8 @@ def refuse_unrecorded(run: str, rules: Iterable[Rule], config: str, argv: Sequen
         f"results/{run}: {len(unrecorded)} results have no record of the settings they were made with ({names[0]}, …): "
         "they came without results/<run>/records or, if an earlier version made them, without .snakemake/metadata. "
         "Bring those along; or, if you know that they were made with the settings of this config, accept them and what "
-        f"was made from them: snakemake --configfile {config} --touch --forcerun {producers}; or move them away, and they "
-        "are made anew"
+        f"was made from them: snakemake --configfile {config} --touch --forcerun {producers}; or move them away, "
+        "and they are made anew"
     )
 
 
