@@ -86,10 +86,10 @@ def _check(options: argparse.Namespace) -> int:
 
 def _status(options: argparse.Namespace) -> int:
     from redoxmd.config import load_config
-    from redoxmd.runs.status import describe
+    from redoxmd.runs.status import describe_status
 
     config = load_config(options.config)
-    print(describe(Path("results") / config.run, config))
+    print(describe_status(Path("results") / config.run, config))
     return 0
 
 

@@ -464,10 +464,10 @@ def document(undisturbed, trials):
         "",
         "A campaign of the toy engine that has every rule, two generations and all electrons "
         f"(`tests/workflow/kills.yaml`, {len(undisturbed.jobs)} jobs) is killed with `kill -9`, cleaned up with "
-        "`redoxmd recover`, and started again with the same command. Its datasets, models, trajectories, densities, charges, "
-        "decisions, tables and figures are then held against those of a campaign nobody disturbed: bit by bit, but for "
-        "the speed that a trajectory records. Only what was interrupted may run again, and a job that had a state must "
-        "go on from it.",
+        "`redoxmd recover`, and started again with the same command. Its datasets, models, trajectories, densities, "
+        "charges, decisions, tables and figures are then held against those of a campaign nobody disturbed: bit by "
+        "bit, but for the speed that a trajectory records. Only what was interrupted may run again, and a job that "
+        "had a state must go on from it.",
         "",
         "```",
         ".venv/bin/python -m pytest -m slow tests/workflow/test_kills.py    # goes on where it was stopped",

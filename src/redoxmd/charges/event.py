@@ -172,7 +172,7 @@ def _displacements(
     frames = np.flatnonzero(np.abs(trajectory.time_fs - centre_fs) <= window_fs)
     # The drift counts from the first frame, as it does for the sites of the jumps.
     with_first, masses = trajectory.positions_A[[0, *frames]], atomic_masses[trajectory.numbers]
-    positions = without_drift(with_first, moving, masses, of=is_mobile)[1:]
+    positions = without_drift(with_first, moving, masses, selected=is_mobile)[1:]
     origin = positions.mean(axis=0)
     movers, first = np.unique(jumps.ion[shown], return_index=True)
     origin[movers] = jumps.start_A[shown[first]]

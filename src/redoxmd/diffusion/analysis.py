@@ -96,7 +96,7 @@ def analyse_trajectory(
     mobile = trajectory.numbers == atomic_numbers[metadata["mobile_ion"]]
     diffusing = diffusing_elements(trajectory, mobile, settings.jump_distance_A)
     not_framework = mobile | element_mask(trajectory.numbers, diffusing)
-    positions = without_drift(trajectory.positions_A, not_framework, atomic_masses[trajectory.numbers], of=mobile)
+    positions = without_drift(trajectory.positions_A, not_framework, atomic_masses[trajectory.numbers], selected=mobile)
     duration = float(time_fs[-1] - time_fs[0]) if len(time_fs) else 0.0
     n_ions = int(mobile.sum())
     jumps = find_jumps(positions, time_fs, settings)

@@ -56,7 +56,7 @@ def frame_times_fs(analysis: xr.Dataset) -> np.ndarray:
 
 
 def without_drift(
-    positions_A: np.ndarray, not_framework: np.ndarray, masses_amu: np.ndarray, of: np.ndarray | None = None
+    positions_A: np.ndarray, not_framework: np.ndarray, masses_amu: np.ndarray, selected: np.ndarray | None = None
 ) -> np.ndarray:
     """Positions (T, m, 3) of selected atoms relative to the framework.
 
@@ -66,9 +66,10 @@ def without_drift(
         positions_A: (T, n, 3) all atoms, unwrapped.
         not_framework: (n,) mask of the atoms outside the framework.
         masses_amu: (n,).
-        of: (n,) mask of the selected atoms; None: the atoms outside the framework.
+        selected: (n,) mask of the selected atoms; None: the atoms outside the framework.
     """
-    framework, selected = ~not_framework, not_framework if of is None else of
+    framework = ~not_framework
+    selected = not_framework if selected is None else selected
     if not framework.any() or not len(positions_A):
         return positions_A[:, selected]
     weights = masses_amu[framework] / masses_amu[framework].sum()

@@ -206,7 +206,7 @@ def describe_event(choice: EventChoice, analysis: xr.Dataset, trajectory: Trajec
     # Drift is measured from the first frame, as for the sites.
     frames = trajectory.positions_A[[0, *near_event]]
     not_framework = moving_atoms(trajectory, analysis)
-    positions = without_drift(frames, not_framework, atomic_masses[trajectory.numbers], of=all_atoms)[1:]
+    positions = without_drift(frames, not_framework, atomic_masses[trajectory.numbers], selected=all_atoms)[1:]
     ions = np.flatnonzero(mobile)
     moves = [
         _move(analysis, jump, ions, time_fs[near_event], positions, trajectory.cell_A, settings)

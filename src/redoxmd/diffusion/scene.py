@@ -59,7 +59,9 @@ def jump_scene(analyses: Sequence[xr.Dataset], read: Callable[[int], Trajectory]
     mobile = trajectory.numbers == atomic_numbers[metadata["mobile_ion"]]
     all_atoms = np.ones(len(mobile), dtype=bool)
     not_framework = moving_atoms(trajectory, analyses[number])
-    positions = without_drift(trajectory.positions_A, not_framework, atomic_masses[trajectory.numbers], of=all_atoms)
+    positions = without_drift(
+        trajectory.positions_A, not_framework, atomic_masses[trajectory.numbers], selected=all_atoms
+    )
     title = f"x = {metadata['x']:g}, {metadata['temperature_K']:g} K, replica {metadata['replica']}"
     jump = len(jumps) // 2
     if len(jumps):

@@ -80,9 +80,9 @@ def _site_map(
     # A subset of frames suffices for the mean framework; all frames would double the memory of the trajectory.
     sampled = trajectory.positions_A[:: max(1, len(trajectory.time_fs) // MEAN_FRAMES)]
     not_framework = mobile | element_mask(trajectory.numbers, diffusing)
-    framework_A = without_drift(sampled, not_framework, atomic_masses[trajectory.numbers], of=~not_framework).mean(
-        axis=0
-    )
+    framework_A = without_drift(
+        sampled, not_framework, atomic_masses[trajectory.numbers], selected=~not_framework
+    ).mean(axis=0)
     cell_A, numbers = np.asarray(trajectory.cell_A), trajectory.numbers[~not_framework]
     return visited_sites(positions_A, framework_A, numbers, cell_A, settings.site_radius_A, window)
 

@@ -106,12 +106,12 @@ def describe_reason(reason: str) -> str:
 
 def _differences(before: Sequence[object], now: Sequence[object]) -> list[str]:
     pairs = [(a, b) for a in before for b in now if isinstance(a, dict) and isinstance(b, dict) and set(a) & set(b)]
-    words = []
+    differences = []
     for a, b in pairs:
-        words += [f"{key} {a.get(key)} → {b.get(key)}" for key in {**a, **b} if a.get(key) != b.get(key)]
+        differences += [f"{key} {a.get(key)} → {b.get(key)}" for key in {**a, **b} if a.get(key) != b.get(key)]
     if not pairs and len(before) == len(now) == 1:
-        words.append(f"{before[0]} → {now[0]}")
-    return words
+        differences.append(f"{before[0]} → {now[0]}")
+    return differences
 
 
 def describe_changes(jobs: Sequence[PlannedJob], config: Config) -> str:

@@ -31,7 +31,7 @@ class RetryReport:
 
 
 def retry_refused(results: Path, config: Config, *, anyway: bool = False, partial: bool = False) -> RetryReport:
-    """Remove outputs of refused labels and reference MDs, so that the next run does them again.
+    """Remove outputs of refused labels and reference MDs, so that the next run repeats them.
 
     A refusal stands as long as the engine section is unchanged. The files that explain a refusal stay in
     results/<run>/refused.

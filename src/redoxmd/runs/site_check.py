@@ -60,10 +60,10 @@ def check_site(config_path: Path, profile: str) -> list[str]:
     answers: dict[str, dict[str, str]] = json.loads(result.stdout)
     refused: dict[str, list[str]] = {}
     for rule, answer in answers.items():
-        words = answer.get("error") or _refusal(answer["command"])
-        if words:
-            refused.setdefault(words, []).append(rule)
-    lines = [f"{', '.join(rules)}: {words}{_remedy_note(words)}" for words, rules in refused.items()]
+        message = answer.get("error") or _refusal(answer["command"])
+        if message:
+            refused.setdefault(message, []).append(rule)
+    lines = [f"{', '.join(rules)}: {message}{_remedy_note(message)}" for message, rules in refused.items()]
     accepted = {
         rule: answer["command"] for rule, answer in answers.items() if not any(rule in r for r in refused.values())
     }
@@ -113,8 +113,8 @@ def _refusal(command: str) -> str:
     return "" if result.returncode == 0 else re.sub(r"^(sbatch: )?(error: )?", "", lines[-1] if lines else "refused")
 
 
-def _remedy_note(words: str) -> str:
-    remedy = next((remedy for pattern, remedy in REMEDIES.items() if re.search(pattern, words, re.IGNORECASE)), "")
+def _remedy_note(message: str) -> str:
+    remedy = next((remedy for pattern, remedy in REMEDIES.items() if re.search(pattern, message, re.IGNORECASE)), "")
     return f" ({remedy}; docs/clusters.md)" if remedy else ""
 
 

@@ -15,7 +15,7 @@ from redoxmd.jobs.progress import duration
 from redoxmd.units import FS_PER_PS, ns_per_day
 
 
-def describe(results: Path, config: Config) -> str:
+def describe_status(results: Path, config: Config) -> str:
     """Status as text: generations, survived times, labels done and refused, trajectories, headline numbers.
 
     Args:
@@ -132,16 +132,18 @@ def _basins_lines(results: Path, config: Config) -> list[str]:
 
 
 def _production_lines(results: Path, config: Config) -> list[str]:
-    wanted = {
+    lengths_ps = {
         f"{name}_T{kelvin}K": config.production.equilibration_ps + length_ps
         for (name, kelvin), length_ps in layout.trajectory_lengths_ps(config.production).items()
     }
-    files = {name: results / f"production/{name}.h5" for name in wanted}
+    files = {name: results / f"production/{name}.h5" for name in lengths_ps}
     done = [path for path in files.values() if path.exists()]
     unfinished = [name for name, path in files.items() if not path.exists()]
-    unfinished_lines = [line for name in unfinished if (line := _progress_line(results, config, name, wanted[name]))]
+    unfinished_lines = [
+        line for name in unfinished if (line := _progress_line(results, config, name, lengths_ps[name]))
+    ]
     if not done:
-        return [f"production: 0 of {len(wanted)} trajectories", *unfinished_lines]
+        return [f"production: 0 of {len(lengths_ps)} trajectories", *unfinished_lines]
     from redoxmd.files.trajectory import read_metadata
 
     metadata = [read_metadata(path) for path in done]
@@ -149,7 +151,7 @@ def _production_lines(results: Path, config: Config) -> list[str]:
     speeds = sorted(item["ns_per_day"] for item in metadata)
     ended = sum(item["end_reason"] != "completed" for item in metadata)
     return [
-        f"production: {len(done)} of {len(wanted)} trajectories, {total_ns:.3g} ns, "
+        f"production: {len(done)} of {len(lengths_ps)} trajectories, {total_ns:.3g} ns, "
         f"median {speeds[len(speeds) // 2]:.3g} ns/day, {ended} ended early",
         *unfinished_lines,
     ]
@@ -249,8 +251,9 @@ def _diffusivity(row: dict[str, Any]) -> str:
     """D from jumps, or its upper limit, of a row of diffusivities.csv."""
     jumps = f"{row['n_jumps']:.0f} jumps"
     if row["D_jumps_limit_cm2_s"] > 0:
-        why = row.get("jumps_no_transport")
-        return f"< {row['D_jumps_limit_cm2_s']:.1g} cm²/s, {jumps}{f' ({why})' if isinstance(why, str) and why else ''}"
+        reason = row.get("jumps_no_transport")
+        note = f" ({reason})" if isinstance(reason, str) and reason else ""
+        return f"< {row['D_jumps_limit_cm2_s']:.1g} cm²/s, {jumps}{note}"
     if not row["n_jumps"]:
         # Without ions or time there is no limit either.
         return "no value (no ions or no time)"
