@@ -507,7 +507,7 @@ def test_status_names_suspects_and_what_was_left_out(tmp_path):
     text = describe_status(tmp_path, CONFIG)
     assert "  left out: 1 frames (a/3 corrupted)" in text
     assert "  too short for the check of course of forces and path: 2 configurations (g0f000, g0f001)" in text
-    assert "  suspects: 1 of 160 frames looked at (c3/4), see " in text
+    assert "  suspects: 1 of 160 frames checked (c3/4), see " in text
     suspects(smooth_residuals()).to_csv(tmp_path / "train/gen0/suspects.csv", index=False)
     put(tmp_path, "train/gen0/dataset.json", {"left_out": []})
     text = describe_status(tmp_path, CONFIG)

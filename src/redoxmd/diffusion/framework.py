@@ -32,7 +32,7 @@ def refuse_unfit(trajectory: Trajectory) -> None:
         odd = int(np.abs(intervals - np.nanmedian(intervals)).argmax())
         raise DataError(
             f"{name}: frames {odd} and {odd + 1} are {intervals[odd]:g} fs apart, others {np.nanmedian(intervals):g} "
-            "fs; give frames at equal intervals, or each stretch of them by itself"
+            "fs; give frames at equal intervals, or each stretch as a trajectory of its own"
         )
     if not abs(np.linalg.det(trajectory.cell_A)) > 0:
         raise DataError(f"{name}: the cell has no volume; write the file again with the three vectors of the cell")

@@ -85,7 +85,9 @@ def find_leftovers(run: str, root: Path = Path(), jobs_gone: bool = False) -> Le
         )
     active = driver.active_driver(results)
     if active is not None:
-        raise DriverAlive(f"{results} is being driven by {active}: nothing to recover; stop it first if it must go")
+        raise DriverAlive(
+            f"{results} is being driven by {active}: nothing to recover; to recover the run, stop it first"
+        )
     prefix = f"results/{run}/"
     output_of_marker = dict(_incomplete_markers(root))
     incomplete = {marker: root / name for marker, name in output_of_marker.items() if name.startswith(prefix)}

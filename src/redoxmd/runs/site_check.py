@@ -131,7 +131,7 @@ def _node_problems(commands: Mapping[str, str], resources: Mapping[str, Mapping[
         [*shlex.split(commands[rules[0]]), "--time=5", f"--wrap={words}"], capture_output=True, text=True, check=False
     )
     if result.returncode:
-        return [f"a {kind} node: the job that looks at it is refused: {last_lines(result.stderr).strip()}"]
+        return [f"a {kind} node: the test job is refused: {last_lines(result.stderr).strip()}"]
     job = result.stdout.strip().split(";")[0]
     deadline = time.monotonic() + NODE_WAIT_S
     while not report.exists() and time.monotonic() < deadline:
@@ -139,7 +139,7 @@ def _node_problems(commands: Mapping[str, str], resources: Mapping[str, Mapping[
     if not report.exists():
         subprocess.run(["scancel", job], capture_output=True, check=False)
         return [
-            f"a {kind} node: the job that looks at it (Slurm job {job}) did not answer within {NODE_WAIT_S:.0f} s and "
+            f"a {kind} node: the test job (Slurm job {job}) did not answer within {NODE_WAIT_S:.0f} s and "
             "was cancelled: the queue is long, or jobs cannot see this folder or this Python; try again"
         ]
     node_report = read_json(report)

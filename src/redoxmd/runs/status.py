@@ -103,7 +103,7 @@ def _audit_lines(folder: Path) -> list[str]:
         suspects = read_suspects(table)
         if names := names_of(suspects):
             lines.append(
-                f"  suspects: {len(names)} of {len(suspects)} frames looked at ({_shorten_list(names)}), see {table}"
+                f"  suspects: {len(names)} of {len(suspects)} frames checked ({_shorten_list(names)}), see {table}"
             )
         if unscored := int(suspects["force_score"].isna().sum()):
             lines.append(f"  not scored by the ensemble: {unscored} of {len(suspects)} frames, too few are like them")
