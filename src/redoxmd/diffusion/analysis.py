@@ -42,7 +42,7 @@ from redoxmd.files.trajectory import Trajectory
 from redoxmd.seeds import derive_rng
 from redoxmd.units import FS_PER_PS
 
-STATE_COLUMNS = ["x", "temperature_K"]
+CONDITION_COLUMNS = ["x", "temperature_K"]
 # Dataset attributes that become columns of trajectories.csv.
 ATTRIBUTE_COLUMNS = (
     "structure",
@@ -150,7 +150,9 @@ def summarise(datasets: Sequence[xr.Dataset], settings: Diffusion) -> Summary:
     fits = [
         {
             "x": x,
-            **fits_by_method(group, [_msd_fit(datasets, *row) for row in group[STATE_COLUMNS].to_numpy()], settings),
+            **fits_by_method(
+                group, [_msd_fit(datasets, *row) for row in group[CONDITION_COLUMNS].to_numpy()], settings
+            ),
         }
         for x, group in diffusivities.groupby("x")
     ]
@@ -178,14 +180,14 @@ def averages(datasets: Sequence[xr.Dataset], settings: Diffusion) -> tuple[pd.Da
     absent = [name for name in SITE_SCALARS if name not in trajectories]
     trajectories = trajectories.assign(**dict.fromkeys(absent, np.nan))
     rows = []
-    for _, group in trajectories.groupby(STATE_COLUMNS):
+    for _, group in trajectories.groupby(CONDITION_COLUMNS):
         replicas = [datasets[number] for number in group.index]
         row = _average(group, settings) | _by_axis(replicas) | coefficients_of_replicas(replicas)
         rows.append(
             row
             | correlation_columns(mean_fit(replicas, TRACER), row, [recorded_jumps(dataset) for dataset in replicas])
         )
-    trajectories = trajectories.sort_values([*STATE_COLUMNS, "replica"]).reset_index(drop=True)
+    trajectories = trajectories.sort_values([*CONDITION_COLUMNS, "replica"]).reset_index(drop=True)
     return trajectories, pd.DataFrame(rows)
 
 

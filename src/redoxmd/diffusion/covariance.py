@@ -34,7 +34,9 @@ def overlap_sums(lags: np.ndarray, frames: int) -> tuple[np.ndarray, np.ndarray]
     return (pairs * shared).sum(axis=2), (pairs * shared**2).sum(axis=2)
 
 
-def spread_of_squares(positions_A: np.ndarray, lags: np.ndarray, per_lag: int, block_points: int) -> np.ndarray:
+def squared_displacement_variance(
+    positions_A: np.ndarray, lags: np.ndarray, per_lag: int, block_points: int
+) -> np.ndarray:
     """Variance (K,) Å⁴ of |Δr|² over ions and time origins, `per_lag` origins within each lag.
 
     Args:

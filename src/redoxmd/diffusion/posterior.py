@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from redoxmd.config.sections import Diffusion
-from redoxmd.diffusion.covariance import overlap_sums, spread_of_squares
+from redoxmd.diffusion.covariance import overlap_sums, squared_displacement_variance
 from redoxmd.diffusion.jumps import ZERO_COUNT_LIMIT
 from redoxmd.diffusion.msd import BLOCK_POINTS
 from redoxmd.units import CM2_PER_S_PER_A2_PER_FS
@@ -134,7 +134,7 @@ def fit_line(
     (The paper's eq. 4 omits t.) The weights follow McCluskey et al., J. Chem. Theory Comput. 21, 79 (2025): the
     covariance of the MSD of Brownian motion is var_i·n_i/n_j for lags i ≤ j with n independent observations. The
     error is that of these weights under the covariance of overlapping windows (`covariance.overlap_sums`), with the
-    jump length from the spread of |Δr|². The ions are assumed to be independent.
+    jump length from the variance of |Δr|². The ions are assumed to be independent.
 
     Args:
         positions_A: (T, m, 3), unwrapped, drift removed.
@@ -154,11 +154,11 @@ def fit_line(
     floor = ZERO_COUNT_LIMIT * settings.jump_distance_A**2 / (6 * exposure * members) * CM2_PER_S_PER_A2_PER_FS
     if msd.min() <= 0:
         return LineFit(0.0, np.zeros(3), NAN, NAN, observations, floor)
-    spread = spread_of_squares(positions_A, lags, ORIGINS_PER_LAG, BLOCK_POINTS)
+    squared_variance = squared_displacement_variance(positions_A, lags, ORIGINS_PER_LAG, BLOCK_POINTS)
     overlap, overlap_squared = overlap_sums(lags, frames)
     interval = float(time_fs[1] - time_fs[0])
     # Short lags have the most observations of the excess over a Gaussian.
-    excess = max(0.0, float(((spread - 2 / 3 * msd**2) * msd / lag_fs).sum() / (msd**2 / lag_fs).sum()))
+    excess = max(0.0, float(((squared_variance - 2 / 3 * msd**2) * msd / lag_fs).sum() / (msd**2 / lag_fs).sum()))
     line = _weighted_line(lag_fs, msd, excess)
     offset, slope = line @ msd
     gauss = 2 / 3 * overlap_squared / np.outer(lags, lags) / ions

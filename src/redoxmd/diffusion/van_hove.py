@@ -42,12 +42,12 @@ def self_part(positions_A: np.ndarray, lags: np.ndarray) -> tuple[np.ndarray, np
 
 
 def _displacements(positions_A: np.ndarray, lag: int) -> np.ndarray:
-    origins = _spread_origins(len(positions_A), lag, ORIGINS)
+    origins = _evenly_spaced_origins(len(positions_A), lag, ORIGINS)
     lengths: np.ndarray = np.linalg.norm(positions_A[origins + lag] - positions_A[origins], axis=2)
     return lengths
 
 
-def _spread_origins(frames: int, lag: int, max_origins: int) -> np.ndarray:
+def _evenly_spaced_origins(frames: int, lag: int, max_origins: int) -> np.ndarray:
     origins: np.ndarray = np.unique(np.linspace(0, frames - lag - 1, max(1, max_origins)).astype(int))
     return origins
 
@@ -74,7 +74,7 @@ def distinct_part(positions_A: np.ndarray, lags: np.ndarray, cell_A: np.ndarray,
     expected = ions * (ions - 1) * shell / abs(np.linalg.det(cell_A))
     periodic, ratios = Periodic(cell_A), []
     for lag in lags:
-        origins = _spread_origins(frames, lag, MOST_PAIRS // ions**2)
+        origins = _evenly_spaced_origins(frames, lag, MOST_PAIRS // ions**2)
         counts = np.zeros(len(distances_A))
         for origin in origins:
             counts += _pair_counts(positions_A[origin], positions_A[origin + lag], periodic, edges)
