@@ -79,6 +79,6 @@ if workflow.is_main_process:
 
 # One driver a run; a run's own process, not its jobs', comes here.
 onstart:
-    begin(RESULTS)
-    pass_on(RESULTS, config)
+    acquire_run(RESULTS)
+    export_config(RESULTS, config)
     record_reference(RESULTS, CFG)

@@ -15,8 +15,8 @@ from redoxmd.figures.catalogue import figures_of
 from redoxmd.files import layout
 from redoxmd.files.records import read_json
 from redoxmd.runs.captions import captions_of
-from redoxmd.runs.driver import announce, begin, pass_on, passed_on
-from redoxmd.runs.job_records import adopt_records
+from redoxmd.runs.driver import acquire_run, export_config, exported_config, report_driver
+from redoxmd.runs.job_records import update_snakemake_records
 from redoxmd.runs.mixing import record_reference, refuse_mixing
 from redoxmd.runs.rules import Rules, path_ends, without_signal
 from redoxmd.runs.versions import stage_version
@@ -26,7 +26,7 @@ if workflow.is_main_process:
         # Snakemake has read it already, and takes the second of a key that stands twice.
         read_config(file)
 else:
-    config = passed_on(config)
+    config = exported_config(config)
 CFG = parse_config(config, source="config")
 REFERENCE = settings_hash(CFG.engine)
 FIGURES = figures_of(CFG)
@@ -38,8 +38,8 @@ refuse_mixing(RESULTS, CFG)
 if workflow.is_main_process:
     # Thousands of jobs are millions of objects that stay: looking for garbage among them takes a fifth of the time.
     gc.set_threshold(200_000, 50, 1000)
-    announce(CFG.run, workflow.configfiles)
-    adopt_records(CFG.run)
+    report_driver(CFG.run, workflow.configfiles)
+    update_snakemake_records(CFG.run)
 
 
 wildcard_constraints:

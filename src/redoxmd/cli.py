@@ -14,7 +14,7 @@ from redoxmd.archive.commands import add_commands as add_archive_commands
 from redoxmd.charges.commands import add_commands as add_charges_commands
 from redoxmd.density.commands import add_commands as add_density_commands
 from redoxmd.errors import RedoxmdError
-from redoxmd.runs.commands import DEFAULT, check_changes, site_problems
+from redoxmd.runs.commands import DEFAULT_CONFIG, check_changes, report_site_problems
 from redoxmd.runs.commands import add_commands as add_upkeep_commands
 
 
@@ -54,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
         ("path", _path, "print the results folder of a run"),
     ):
         command = commands.add_parser(name, help=text, description=text)
-        command.add_argument("config", type=Path, metavar="CONFIG", nargs="?", default=DEFAULT)
+        command.add_argument("config", type=Path, metavar="CONFIG", nargs="?", default=DEFAULT_CONFIG)
         command.set_defaults(command=function)
         if name == "check":
             text = "list instead the jobs that the next start would repeat, with reasons and costs"
@@ -80,16 +80,16 @@ def _check(options: argparse.Namespace) -> int:
     config = load_config(options.config)
     plan = make_plan(config)
     print(describe_plan(config, plan))
-    refused = site_problems(options.config, options.profile) if options.profile else 0
+    refused = report_site_problems(options.config, options.profile) if options.profile else 0
     return 1 if plan.problems or refused else 0
 
 
 def _status(options: argparse.Namespace) -> int:
     from redoxmd.config import load_config
-    from redoxmd.runs.status import describe
+    from redoxmd.runs.status import describe_status
 
     config = load_config(options.config)
-    print(describe(Path("results") / config.run, config))
+    print(describe_status(Path("results") / config.run, config))
     return 0
 
 

@@ -7,7 +7,7 @@ from scipy.optimize import minimize_scalar
 from redoxmd.config.sections import Diffusion, Figures
 from redoxmd.diffusion.analysis import analyse_trajectory, summarise
 from redoxmd.diffusion.arrhenius import fit_arrhenius, fit_msd
-from redoxmd.diffusion.cells import by_cell
+from redoxmd.diffusion.cells import diffusivities_by_cell
 from redoxmd.diffusion.jumps import (
     concerted_by_chance,
     concerted_count,
@@ -364,11 +364,11 @@ class TestAnalysis:
             for replica in range(replicas):
                 found = analyse_trajectory(self.trajectory(rate, replica=replica, seed=replica), SETTINGS, 1)
                 datasets.append(found.assign_attrs(structure=f"x2.000_preferred{replica}_{cell}"))
-        table = by_cell(datasets, SETTINGS)
+        table = diffusivities_by_cell(datasets, SETTINGS)
         assert table["supercell"].tolist() == ["1x1x1", "2x2x2"] and table["replicas"].tolist() == [2, 1]
         small, large = table["D_jumps_cm2_s"]
         assert large == datasets[2]["D_jumps_cm2_s"].item() and small > 2 * large
-        for rows in (table, by_cell([], SETTINGS)):
+        for rows in (table, diffusivities_by_cell([], SETTINGS)):
             draw_cells(rows, Figures()).savefig(tmp_path / "cells.png")
 
     def test_netcdf_round_trip(self, tmp_path):

@@ -116,7 +116,7 @@ def test_without_a_jump_there_is_no_event():
 def test_partners_are_the_nearest_in_time():
     company = test_sites.TestCompany().line()
     jumps = test_sites.TestCompany().jumps([(0, 1000, 2, 3), (1, 1700, 1, 2), (2, 1200, 3, 2), (3, 9000, 7, 0)])
-    partner = company.of(jumps).partner
+    partner = company.analyse(jumps).partner
     by_time = {
         float(time): float(jumps.time_fs[other]) if other >= 0 else None
         for time, other in zip(jumps.time_fs, partner, strict=True)

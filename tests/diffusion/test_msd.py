@@ -6,7 +6,7 @@ import pytest
 from redoxmd.config.sections import Diffusion
 from redoxmd.diffusion.collective import haven_ratio
 from redoxmd.diffusion.covariance import overlap_sums
-from redoxmd.diffusion.msd import mean_squared_displacement, squared_displacements, summed
+from redoxmd.diffusion.msd import collective_coordinate, mean_squared_displacement, squared_displacements
 from redoxmd.diffusion.msd_analysis import coefficients_of_replicas, msd_variables
 from redoxmd.diffusion.posterior import NO_FIT, fit_line, mean_of_fits
 from redoxmd.units import CM2_PER_S_PER_A2_PER_FS
@@ -118,7 +118,7 @@ class TestPosterior:
             (lambda seed: brownian(D_BROWNIAN, 12, 600, seed), D_BROWNIAN),
             (lambda seed: hoppers(RATE, 20, 2000, seed), SITE_A**2 * RATE / 6),
             (lambda seed: brownian(D_BROWNIAN, 1, 2000, seed), D_BROWNIAN),
-            (lambda seed: summed(hoppers(5 * RATE, 12, 1000, seed)), 5 * SITE_A**2 * RATE / 6),
+            (lambda seed: collective_coordinate(hoppers(5 * RATE, 12, 1000, seed)), 5 * SITE_A**2 * RATE / 6),
         ],
         ids=["Brownian", "lattice gas", "one ion", "all ions together"],
     )
@@ -223,7 +223,7 @@ class TestReplicas:
 
 class TestHaven:
     def ratio(self, positions):
-        return haven_ratio(fit(positions), fit(summed(positions)))
+        return haven_ratio(fit(positions), fit(collective_coordinate(positions)))
 
     def test_independent_walkers_have_one(self):
         ratios = [self.ratio(hoppers(2e-4, 12, 1000, seed)) for seed in range(60)]
@@ -235,11 +235,13 @@ class TestHaven:
         path = brownian(1e-3, 1, 2000, 0)
         together = np.repeat(path, 8, axis=1)
         np.testing.assert_allclose(
-            mean_squared_displacement(summed(together)), 8 * mean_squared_displacement(together), atol=1e-9
+            mean_squared_displacement(collective_coordinate(together)),
+            8 * mean_squared_displacement(together),
+            atol=1e-9,
         )
         ratio = self.ratio(together)
         assert ratio.low < 1 / 8 < ratio.high and ratio.high < 0.5
-        assert fit(together).D_cm2_s / fit(summed(together)).D_cm2_s == pytest.approx(1 / 8, rel=0.05)
+        assert fit(together).D_cm2_s / fit(collective_coordinate(together)).D_cm2_s == pytest.approx(1 / 8, rel=0.05)
 
     def test_both_have_one_limit_where_nothing_moved(self):
         still = np.zeros((100, 4, 3))
@@ -248,7 +250,7 @@ class TestHaven:
 
     def test_one_ion_is_its_own_charge(self):
         path = brownian(1e-3, 1, 2000, 0)
-        assert fit(summed(path)).D_cm2_s == pytest.approx(fit(path).D_cm2_s)
+        assert fit(collective_coordinate(path)).D_cm2_s == pytest.approx(fit(path).D_cm2_s)
 
     def test_refused_with_a_reason(self):
         assert self.ratio(rattlers(8, 1000, 0)).reason == "no ion's diffusion is told from zero"

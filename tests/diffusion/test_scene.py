@@ -5,7 +5,7 @@ from selenium.webdriver import ActionChains
 from benchmarks.works import STARTER_FRAMES
 from redoxmd.config.sections import Diffusion
 from redoxmd.diffusion.analysis import analyse_trajectory
-from redoxmd.diffusion.scene import MOST_FRAMES, WINDOW_FS, show_a_jump
+from redoxmd.diffusion.scene import MOST_FRAMES, WINDOW_FS, jump_scene
 from redoxmd.diffusion.visited import visit_density
 from redoxmd.figures.jump_view import draw_page, enclosing_level
 from redoxmd.files.frames import read_frames
@@ -37,7 +37,7 @@ def trajectory(jumps=True, drift_A=0.0):
 
 def scene_of(*trajectories):
     analyses = [analyse_trajectory(item, Diffusion(), 1) for item in trajectories]
-    return show_a_jump(analyses, lambda number: trajectories[number])
+    return jump_scene(analyses, lambda number: trajectories[number])
 
 
 def test_the_trajectory_with_jumps_is_shown_around_one():

@@ -5,7 +5,7 @@ import pytest
 
 from redoxmd.config.sections import Diffusion, Structures
 from redoxmd.diffusion.analysis import analyse_trajectory, summarise
-from redoxmd.diffusion.concerted import Accompaniment, close_pairs
+from redoxmd.diffusion.concerted import ConcertedAnalysis, close_pairs
 from redoxmd.diffusion.jumps import concerted_count, diffusion_from_jumps
 from redoxmd.diffusion.site_jumps import SiteJumps, find_stays, held_keys, jumps_between, occupancy, rate_of
 from redoxmd.diffusion.sites import NONE, SiteMap, SiteTree, coordination, site_of, source_sites
@@ -86,7 +86,7 @@ class TestNearestSite:
         assert 50 < near.sum() < 500
         assert np.array_equal(keys != NONE, near)
         assert np.array_equal(site_of(keys[near]), distances.argmin(axis=1)[near])
-        away = np.linalg.norm(tree.places_A(keys[near]) - points[near, 0], axis=1)
+        away = np.linalg.norm(tree.site_positions_A(keys[near]) - points[near, 0], axis=1)
         np.testing.assert_allclose(away, distances.min(axis=1)[near], atol=ROUNDING)
 
     def test_blocks_of_frames_change_nothing(self, monkeypatch):
@@ -356,7 +356,7 @@ class TestCompany:
         fractional = np.zeros((n, 3))
         fractional[:, 0] = np.arange(n) / n
         sites = SiteMap(fractional, np.array(list(kinds)), np.zeros(n, int), np.diag([n * spacing_A, 30, 30]), "source")
-        return Accompaniment(sites, "P", Diffusion(concerted_distance_A=distance_A))
+        return ConcertedAnalysis(sites, "P", Diffusion(concerted_distance_A=distance_A))
 
     def test_pairs_as_counted_before(self):
         rng = np.random.default_rng(0)
@@ -367,21 +367,21 @@ class TestCompany:
             assert (time[pairs[:, 0]] <= time[pairs[:, 1]]).all() and (ion[pairs[:, 0]] != ion[pairs[:, 1]]).all()
 
     def test_near_in_time_or_in_space_is_not_enough(self):
-        concert = self.line().of(self.jumps([(0, 0, 0, 1), (1, 500, 4, 5), (2, 900, 2, 3), (3, 5000, 1, 2)]))
+        concert = self.line().analyse(self.jumps([(0, 0, 0, 1), (1, 500, 4, 5), (2, 900, 2, 3), (3, 5000, 1, 2)]))
         assert concert.within.tolist() == [True, True, True, False]
         # Site 5 is next to site 4 of its own jump only; 1 and 2, 3 and 4 are neighbours.
         assert concert.neighbouring.tolist() == [True, True, True, False]
-        far = self.line(distance_A=3.0).of(self.jumps([(0, 0, 0, 1), (1, 500, 4, 5), (2, 900, 2, 3)]))
+        far = self.line(distance_A=3.0).analyse(self.jumps([(0, 0, 0, 1), (1, 500, 4, 5), (2, 900, 2, 3)]))
         assert far.within.all() and not far.neighbouring.any()
 
     def test_neighbours_through_the_boundary(self):
-        concert = self.line().of(self.jumps([(0, 0, 0, 1), (1, 500, 6, 7)]))
+        concert = self.line().analyse(self.jumps([(0, 0, 0, 1), (1, 500, 6, 7)]))
         assert concert.neighbouring.all()
 
     @pytest.mark.parametrize("delay", [300.0, -200.0, 0.0])
     def test_exchange_and_its_order(self, delay):
         """Ion 0 leaves P (site 2) for Q, ion 1 comes from Q on the other side."""
-        concert = self.line().of(self.jumps([(0, 1000, 2, 3), (1, 1000 + delay, 1, 2)]))
+        concert = self.line().analyse(self.jumps([(0, 1000, 2, 3), (1, 1000 + delay, 1, 2)]))
         assert len(concert.exchanges) == 1
         assert concert.exchanges.leaving.tolist() == [0] and concert.exchanges.entering.tolist() == [1]
         assert concert.exchanges.delay_fs.tolist() == [delay]
@@ -393,11 +393,11 @@ class TestCompany:
             [(0, 1000, 2, 3), (0, 1200, 3, 2)],
             [(0, 1000, 1, 2), (1, 1200, 2, 1), (2, 1300, 7, 0)][::2],
         ):
-            assert len(self.line().of(self.jumps(rows)).exchanges) == 0
+            assert len(self.line().analyse(self.jumps(rows)).exchanges) == 0
 
     def test_each_move_takes_part_once(self):
         """Two newcomers to one place that was left: the one nearer in time."""
-        concert = self.line().of(self.jumps([(0, 1000, 2, 3), (1, 1700, 1, 2), (2, 1200, 3, 2)]))
+        concert = self.line().analyse(self.jumps([(0, 1000, 2, 3), (1, 1700, 1, 2), (2, 1200, 3, 2)]))
         assert concert.exchanges.entering.tolist() == [2]
 
     def test_chance_level_of_independent_neighbours(self):
@@ -406,7 +406,7 @@ class TestCompany:
         rows = [(ion, 0.0, 2 * (ion % 4), 2 * (ion % 4) + 1) for ion in range(4 * copies)]
         rng = np.random.default_rng(0)
         company = self.line(spacing_A=8.0, distance_A=4.5)
-        within, near, exchanges = company.by_chance(self.jumps(rows), np.arange(0, duration, 1.0), rng)
+        within, near, exchanges = company.chance_counts(self.jumps(rows), np.arange(0, duration, 1.0), rng)
         p = 2 * window / duration
         exact = [len(rows) * (1 - (1 - p) ** k) for k in (len(rows) - 1, copies - 1)]
         assert within == pytest.approx(exact[0], rel=0.05)
@@ -418,7 +418,7 @@ class TestCompany:
         rng = np.random.default_rng(0)
         pair = self.jumps([(0, 0.0, 2, 3), (1, 0.0, 1, 2)])
         duration = 40_000.0
-        chance = self.line().by_chance(pair, np.arange(0, duration, 1.0), rng, shuffles=20_000)[2]
+        chance = self.line().chance_counts(pair, np.arange(0, duration, 1.0), rng, shuffles=20_000)[2]
         exact = 2 * 1000 / duration - (1000 / duration) ** 2
         assert chance == pytest.approx(exact, abs=SIGMAS * np.sqrt(exact / 20_000))
 
@@ -426,12 +426,12 @@ class TestCompany:
         """Over many lattice gases, observed and shuffled counts agree within their scatter."""
         excess = []
         sites = grid_sites()
-        company = Accompaniment(sites, "P", SETTINGS)
+        company = ConcertedAnalysis(sites, "P", SETTINGS)
         for seed in range(12):
             positions, time, _ = lattice_gas(8e-5, seed=seed, frames=2000)
             jumps = site_jumps(positions, time, sites)[0].transport
-            chance = company.by_chance(jumps, time, np.random.default_rng(seed))
-            excess.append(company.of(jumps).counts - chance)
+            chance = company.chance_counts(jumps, time, np.random.default_rng(seed))
+            excess.append(company.analyse(jumps).counts - chance)
         error = np.std(excess, axis=0, ddof=1) / np.sqrt(len(excess))
         assert (np.abs(np.mean(excess, axis=0)) < SIGMAS * np.maximum(error, 0.1)).all()
 
@@ -442,9 +442,9 @@ class TestCompany:
             time, shift = 5000.0 * event + 1000, 2 * (event % 3)
             rows += [(2 * event, time, 2 + shift, 3 + shift), (2 * event + 1, time + 300, 1 + shift, 2 + shift)]
         company = self.line()
-        concert = company.of(self.jumps(rows))
+        concert = company.analyse(self.jumps(rows))
         assert concert.counts.tolist() == [80, 80, 40] and (concert.exchanges.delay_fs == 300).all()
-        _, near, exchanges = company.by_chance(
+        _, near, exchanges = company.chance_counts(
             self.jumps(rows), np.arange(0, 200_000.0, 20.0), np.random.default_rng(0)
         )
         assert near < 45 and exchanges < 10

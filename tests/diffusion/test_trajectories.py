@@ -12,7 +12,7 @@ from redoxmd.diffusion.analysis import analyse_trajectory
 from redoxmd.diffusion.mechanism import find_event
 from redoxmd.diffusion.msd import mean_squared_displacement
 from redoxmd.diffusion.posterior import fit_line, mean_of_fits
-from redoxmd.diffusion.scene import show_a_jump
+from redoxmd.diffusion.scene import jump_scene
 from redoxmd.errors import DataError
 from redoxmd.files.trajectory import join_segments, read_trajectory, write_segment
 from redoxmd.units import CM2_PER_S_PER_A2_PER_FS
@@ -48,7 +48,7 @@ class TestEmpty:
         assert tables["arrhenius"]["reason"].item().startswith("0 of 1 temperatures")
         # Figures and charges have nothing to show, and say so by being empty.
         assert find_event([analysis], lambda _: trajectory, VISITED) is None
-        assert not len(show_a_jump([analysis], lambda _: trajectory).positions_A)
+        assert not len(jump_scene([analysis], lambda _: trajectory).positions_A)
         assert not len(frames_to_charge(trajectory.time_fs, analysis["jump_time_fs"].to_numpy(), Charges()))
 
     def test_no_frames_pass_the_charges_on(self, tmp_path):

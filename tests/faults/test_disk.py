@@ -114,7 +114,7 @@ def test_full_with_the_log_on_it(disk, stopped_with):
 def test_full_when_a_driver_starts(disk):
     disk.fill()
     with pytest.raises(DataError, match=r"cannot be written \(No space left on device\); no job was started"):
-        driver.begin(disk.folder / "results/a")
+        driver.acquire_run(disk.folder / "results/a")
 
 
 def test_read_only_results(disk, tmp_path, stopped_with, calm):
@@ -126,7 +126,7 @@ def test_read_only_results(disk, tmp_path, stopped_with, calm):
         line = stopped_with(lambda: test_production.make(results, kelvin=500.0, name="u.h5"), "production")
         assert "may not be written (Read-only file system)" in line
         with pytest.raises(DataError, match=r"cannot be written \(Read-only file system\); no job was started"):
-            driver.begin(results)
+            driver.acquire_run(results)
         assert files(disk.folder) == before
     finally:
         disk.read_only(False)

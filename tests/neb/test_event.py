@@ -71,7 +71,7 @@ def test_the_band_runs_between_the_sites_of_the_event(run):
             getattr(move, which) for move in event.moves
         ]
     assert found.record["reason"] == "" and found.record["barrier_forward_eV"] > 0
-    assert found.record["structure"] == event.about["structure"] == found.images[0].info["structure"]
+    assert found.record["structure"] == event.metadata["structure"] == found.images[0].info["structure"]
     assert len(found.images) == len(found.profile) == 7
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from redoxmd.config import parse_config
-from redoxmd.runs.changes import describe_changes, planned_jobs, why
+from redoxmd.runs.changes import describe_changes, describe_reason, planned_jobs
 
 TEXT = """\
 [Wed Nov 25 04:33:24 2026]
@@ -56,7 +56,7 @@ def test_jobs_with_their_files_and_those_that_wait():
     ],
 )
 def test_reasons_in_few_words(reason, words):
-    assert why(reason) == words
+    assert describe_reason(reason) == words
 
 
 def test_what_would_run_why_and_the_price():

@@ -15,13 +15,13 @@ from redoxmd.errors import DataError
 from redoxmd.gate import lost_decisions, settings_when_labelled
 from redoxmd.runs.job_records import (
     FORMAT_VERSION,
-    adopt_records,
+    encoded_path,
     lost_results,
-    memory_path,
     read_record,
     refuse_unrecorded,
+    update_snakemake_records,
 )
-from redoxmd.runs.recover import find_leftovers, mend
+from redoxmd.runs.recover import clean_up, find_leftovers
 
 ROOT = Path(__file__).parents[2]
 FRAMES, RECORD = "results/a/aimd/x3/frames.extxyz", "results/a/aimd/x3/record.json"
@@ -62,7 +62,7 @@ def run_job(*arguments):
 
 
 def memory(name=FRAMES):
-    return memory_path(Path(".snakemake/metadata"), name)
+    return encoded_path(Path(".snakemake/metadata"), name)
 
 
 def rules(*patterns):
@@ -87,22 +87,22 @@ def test_a_job_that_fails_leaves_none_and_takes_the_old_one_away(folder):
 
 
 def test_a_record_is_put_into_snakemakes_memory_for_every_output(folder):
-    adopt_records("a")
+    update_snakemake_records("a")
     for name in (FRAMES, RECORD):
         assert json.loads(memory(name).read_text())["params"] == ["7", "{'timestep_fs': 2.0}"]
     # What Snakemake then says of it holds, until the job runs again.
     memory().write_text(json.dumps({"params": ["accepted by the user"]}))
-    adopt_records("a")
+    update_snakemake_records("a")
     assert json.loads(memory().read_text())["params"] == ["accepted by the user"]
     run_job()
-    adopt_records("a")
+    update_snakemake_records("a")
     assert json.loads(memory().read_text())["params"] == ["7", "{'timestep_fs': 2.0}"]
 
 
 def test_results_of_unknown_settings_are_refused_unless_no_job_is_to_run(folder):
     made_by = rules("/aimd/")
     (folder / RECORD).with_name("notes.txt").write_text("the user's own")
-    adopt_records("a")
+    update_snakemake_records("a")
     refuse_unrecorded("a", rules(RECORD, FRAMES), "a.yaml", ["snakemake"])
     memory().unlink()
     (folder / "results/a/records/aimd/x3/frames.extxyz.json").unlink()
@@ -110,7 +110,7 @@ def test_results_of_unknown_settings_are_refused_unless_no_job_is_to_run(folder)
         refuse_unrecorded("a", rules(RECORD, FRAMES), "a.yaml", ["snakemake"])
     refuse_unrecorded("a", made_by, "a.yaml", ["snakemake", "--touch"])
     # A job is making it now.
-    marker = memory_path(Path(".snakemake/incomplete"), FRAMES)
+    marker = encoded_path(Path(".snakemake/incomplete"), FRAMES)
     marker.write_text("{}")
     refuse_unrecorded("a", rules(RECORD, FRAMES), "a.yaml", ["snakemake"])
 
@@ -121,45 +121,45 @@ def test_a_result_whose_job_began_again_and_failed_is_not_forgotten(folder):
     path = folder / "results/a/records/train/d.json"
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps(reader))
-    adopt_records("a")
+    update_snakemake_records("a")
     assert lost_results("a") == []
     assert run_job("fail") == 1
     (folder / FRAMES).unlink()
     for _ in range(2):
-        adopt_records("a")
+        update_snakemake_records("a")
         assert lost_results("a") == [FRAMES]
     path.rename(path.with_suffix(".gone"))
     assert lost_results("a") == []
     path.with_suffix(".gone").rename(path)
     assert run_job() == 0
-    adopt_records("a")
+    update_snakemake_records("a")
     assert lost_results("a") == []
     # Deleted on purpose, to make room: not wanted back.
     (folder / FRAMES).unlink()
-    adopt_records("a")
+    update_snakemake_records("a")
     assert lost_results("a") == []
     # Removed by Snakemake for a job that never came to begin.
     memory().write_text(json.dumps({**json.loads(memory().read_text()), "params": ["new"]}))
-    adopt_records("a")
+    update_snakemake_records("a")
     assert lost_results("a") == [FRAMES]
 
 
 def test_what_a_job_finished_without_its_driver_is_not_half_done(folder):
-    adopt_records("a")
+    update_snakemake_records("a")
     for name in (FRAMES, RECORD):
-        marker = memory_path(Path(".snakemake/incomplete"), name)
+        marker = encoded_path(Path(".snakemake/incomplete"), name)
         marker.write_text(json.dumps({"external_jobid": None}))
         os.utime(marker, (time.time() - 60,) * 2)
     found = find_leftovers("a")
-    assert [line.split(":")[0] for line in found.lines()] == ["whole output that no driver saw ending"] * 2
-    mend(found)
+    assert [line.split(":")[0] for line in found.lines()] == ["complete output whose job ended without a driver"] * 2
+    clean_up(found)
     assert (folder / FRAMES).exists() and (folder / RECORD).exists()
     assert find_leftovers("a").lines() == []
     # A job that was started after the record was written has not ended.
-    marker = memory_path(Path(".snakemake/incomplete"), FRAMES)
+    marker = encoded_path(Path(".snakemake/incomplete"), FRAMES)
     marker.write_text("{}")
     os.utime(marker, (time.time() + 60,) * 2)
-    mend(find_leftovers("a"))
+    clean_up(find_leftovers("a"))
     assert not (folder / FRAMES).exists()
 
 
@@ -190,8 +190,8 @@ def test_thousands_of_records_are_looked_through_in_seconds(folder):
         path = folder / f"results/a/records/label/gen0/g0f{number}.extxyz.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(record.replace(FRAMES, name).replace(RECORD, name))
-    adopt_records("a")
+    update_snakemake_records("a")
     started = time.process_time()
-    adopt_records("a")
+    update_snakemake_records("a")
     refuse_unrecorded("a", rules("/label/"), "a.yaml", ["snakemake"])
     assert time.process_time() - started < 2.0

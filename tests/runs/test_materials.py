@@ -315,7 +315,7 @@ def test_refusals_of_training_data_come_before_the_aimd(tmp_path, monkeypatch, c
     unknown = problems(datasets=["same"], test_configurations=["kept", "keptt"])
     assert "train.test_configurations: no frames of ['keptt']; there are" in unknown
     assert all(name in unknown for name in ("'kept'", "'of another run'", own))
-    assert "nothing is left to train on" in problems(test_configurations=[own])
+    assert "none remains for training" in problems(test_configurations=[own])
 
 
 def test_the_forecast_of_labels_is_of_the_cells_they_are_made_in(check):

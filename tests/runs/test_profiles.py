@@ -8,7 +8,7 @@ import pytest
 import yaml
 import yte
 
-from redoxmd.runs.profiles import lay_over, local_limits, runs_here, site_settings, status_command
+from redoxmd.runs.profiles import local_limits, merge_settings, runs_locally, site_settings, status_command
 from tests.workflow.test_workflow import repository, snakemake
 
 ROOT = Path(__file__).parents[2]
@@ -26,14 +26,14 @@ ROOT = Path(__file__).parents[2]
     ],
 )
 def test_only_a_bare_start_is_limited_to_this_machine(arguments, environ, here):
-    assert runs_here(["snakemake", *arguments.split()], environ) is here
+    assert runs_locally(["snakemake", *arguments.split()], environ) is here
 
 
 def test_a_mapping_is_completed_and_anything_else_replaced():
     ours = {"resources": {"gpu": 16, "runtime": 1440}, "jobs": 200, "partitions": ["a", "b"]}
     site = {"resources": {"gpu": 0, "runtime": None}, "partitions": ["c"], "more": 1}
     expected = {"resources": {"gpu": 0}, "jobs": 200, "partitions": ["c"], "more": 1}
-    assert lay_over(ours, site) == expected
+    assert merge_settings(ours, site) == expected
 
 
 @pytest.fixture

@@ -105,4 +105,4 @@ def test_many_files_of_a_rule_are_counted(root):
         manifest["files"][name] |= {"size": 0, "mtime_ns": state.st_mtime_ns}
     said = describe_chain(manifest, FIGURE, root)
     assert "g0f0.extxyz  (no longer there)" in said
-    assert "… and " in said and said.count("label/g0f") <= provenance.NAMED + 1
+    assert "… and " in said and said.count("label/g0f") <= provenance.MAX_FILES_PER_RULE + 1

@@ -1,4 +1,4 @@
-"""What a killed driver leaves, in Snakemake's own files: found, named, mended; and nothing else touched."""
+"""What a killed driver leaves, in Snakemake's own files: found, named, cleaned up; and nothing else touched."""
 
 import json
 import os
@@ -14,8 +14,8 @@ import pytest
 from redoxmd.cli import main
 from redoxmd.errors import DataError, DriverAlive, SchedulerSilent
 from redoxmd.runs import driver
-from redoxmd.runs.job_records import memory_path, record_name
-from redoxmd.runs.recover import find_leftovers, mend
+from redoxmd.runs.job_records import decoded_name, encoded_path
+from redoxmd.runs.recover import clean_up, find_leftovers
 
 DEAD = 2**22 + 1
 
@@ -55,12 +55,12 @@ def test_leftovers_are_named_and_mended_and_nothing_else_is_touched(killed):
     before = files(killed)
     found = find_leftovers("a", killed, jobs_gone=True)
     assert sorted(line.split(":")[0] for line in found.lines()) == [
-        "half-done output",
+        "incomplete output",
         "record of a dead driver",
         "stale lock",
         "temporary file",
     ]
-    mend(found)
+    clean_up(found)
     gone = before - files(killed)
     assert gone == {
         ".snakemake/incomplete/" + urlsafe_b64encode(b"results/a/train/gen0/half.pt").decode(),
@@ -91,7 +91,7 @@ def test_orphaned_slurm_jobs_are_cancelled_and_only_those_of_the_run_and_folder(
     queue_of(monkeypatch, site, queue)
     found = find_leftovers("a", killed)
     assert set(found.slurm) == {"77", "78_3"}
-    mend(found)
+    clean_up(found)
     assert (site / "cancelled").read_text().split() == ["77", "78_3"]
 
 
@@ -151,7 +151,7 @@ def test_a_local_job_that_outlived_its_driver_is_stopped(killed):
             time.sleep(0.1)
         found = find_leftovers("a", killed, jobs_gone=True)
         assert {process.pid for process in found.processes} == {jobs["a"].pid, jobs["a remote"].pid}
-        mend(found)
+        clean_up(found)
         assert not psutil.pid_exists(jobs["a"].pid)
         assert not psutil.pid_exists(jobs["a remote"].pid)
         assert jobs["ab"].poll() is None
@@ -174,7 +174,7 @@ time.sleep(600)"""
     with subprocess.Popen([sys.executable, str(script)], cwd=killed, stdout=subprocess.PIPE) as job:
         try:
             assert job.stdout.readline() == b"ready\n"
-            mend(find_leftovers("a", killed, jobs_gone=True))
+            clean_up(find_leftovers("a", killed, jobs_gone=True))
             assert job.wait(20) == 0
             assert not late.exists()
         finally:
@@ -184,8 +184,8 @@ time.sleep(600)"""
 def test_long_names_are_put_together_again(tmp_path):
     name = "results/a/" + "x" * 300
     code = urlsafe_b64encode(name.encode()).decode()
-    assert record_name(tmp_path / f"@{code[:254]}/{code[254:]}", tmp_path) == name
-    assert memory_path(tmp_path, name) == tmp_path / f"@{code[:254]}/{code[254:]}"
+    assert decoded_name(tmp_path / f"@{code[:254]}/{code[254:]}", tmp_path) == name
+    assert encoded_path(tmp_path, name) == tmp_path / f"@{code[:254]}/{code[254:]}"
 
 
 class TestDriver:
@@ -196,23 +196,25 @@ class TestDriver:
     def test_a_living_one_is_known_and_a_second_refused(self, tmp_path):
         self.put(tmp_path)
         with pytest.raises(DriverAlive, match=f"driven by process {os.getpid()}"):
-            driver.begin(tmp_path)
+            driver.acquire_run(tmp_path)
 
     def test_a_dead_one_and_a_pid_used_again_are_not_taken_for_living(self, tmp_path):
         self.put(tmp_path, pid=DEAD)
-        assert driver.living(tmp_path) is None
+        assert driver.active_driver(tmp_path) is None
         self.put(tmp_path, started=psutil.Process().create_time() - 100)
-        assert driver.living(tmp_path) is None
+        assert driver.active_driver(tmp_path) is None
 
     def test_one_on_another_host_lives_as_long_as_its_heart_beats(self, tmp_path):
         path = self.put(tmp_path, host="elsewhere", pid=DEAD)
-        assert driver.living(tmp_path).host == "elsewhere"
+        assert driver.active_driver(tmp_path).host == "elsewhere"
         silent = time.time() - driver.SILENCE_S - 5
         os.utime(path, (silent, silent))
-        assert driver.living(tmp_path) is None
+        assert driver.active_driver(tmp_path) is None
 
     def test_its_record_lasts_as_long_as_its_process(self, tmp_path):
-        script = f"from pathlib import Path; from redoxmd.runs import driver; driver.begin(Path({str(tmp_path)!r})); "
+        script = (
+            f"from pathlib import Path; from redoxmd.runs import driver; driver.acquire_run(Path({str(tmp_path)!r})); "
+        )
         script += f"print(Path({str(tmp_path / 'driver.json')!r}).exists())"
         result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
         assert result.stdout.strip() == "True"
@@ -220,20 +222,20 @@ class TestDriver:
 
     def test_unlocking_a_run_at_work_is_refused_and_recover_too(self, tmp_path, monkeypatch, capsys):
         self.put(tmp_path / "results/a")
-        driver.announce("a", root=tmp_path)
+        driver.report_driver("a", root=tmp_path)
         assert "second driver is refused" in capsys.readouterr().err
         for removal in ("--unlock", "--delete-all-output", "--delete-temp", "--cleanup-metadata=x", "--unl"):
             monkeypatch.setattr(sys, "argv", ["snakemake", removal])
             with pytest.raises(DriverAlive, match=f"{removal} is refused"):
-                driver.announce("a", root=tmp_path)
+                driver.report_driver("a", root=tmp_path)
         monkeypatch.setattr(sys, "argv", ["snakemake", "--dry-run", "--", "results/a/x"])
-        driver.announce("a", root=tmp_path)
+        driver.report_driver("a", root=tmp_path)
         with pytest.raises(DriverAlive, match="nothing to recover"):
             find_leftovers("a", tmp_path)
 
     def test_a_killed_one_is_announced_with_the_command_that_mends(self, tmp_path, capsys):
         self.put(tmp_path / "results/a", pid=DEAD)
-        driver.announce("a", ["config/a.yaml"], tmp_path)
+        driver.report_driver("a", ["config/a.yaml"], tmp_path)
         assert "`redoxmd recover config/a.yaml`" in capsys.readouterr().err
 
 
@@ -242,10 +244,10 @@ def test_the_command(killed, monkeypatch, capsys):
     write(killed / "a.yaml", "run: a\n")
     (killed / "elsewhere").mkdir()
     assert main(["recover", "a.yaml", "--jobs-gone", "--dry-run"]) == 0
-    assert "half-done output: results/a/train/gen0/half.pt" in capsys.readouterr().out
+    assert "incomplete output: results/a/train/gen0/half.pt" in capsys.readouterr().out
     assert (killed / "results/a/train/gen0/half.pt").exists()
     assert main(["recover", "a.yaml", "--jobs-gone"]) == 0
-    assert "4 mended" in capsys.readouterr().out
+    assert "4 cleaned up" in capsys.readouterr().out
     assert not (killed / "results/a/train/gen0/half.pt").exists()
     monkeypatch.chdir(killed / "elsewhere")
     assert main(["recover", "../a.yaml"]) == 1

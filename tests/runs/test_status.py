@@ -17,7 +17,7 @@ from redoxmd.runs.run_tables import (
     summarise_run,
     trace_table,
 )
-from redoxmd.runs.status import describe, headline_lines
+from redoxmd.runs.status import describe_status, headline_lines
 from tests.files.test_trajectory import piece
 
 CONFIG = parse_config(
@@ -47,7 +47,7 @@ def put(root, path, record):
 
 
 def test_not_started(tmp_path):
-    assert "not started" in describe(tmp_path / "none", CONFIG)
+    assert "not started" in describe_status(tmp_path / "none", CONFIG)
 
 
 def test_a_run_on_its_way(tmp_path):
@@ -67,7 +67,7 @@ def test_a_run_on_its_way(tmp_path):
         state = tmp_path / f"state/production/x3.000_preferred0_1x1x1_T{kelvin}K"
         state.mkdir(parents=True)
         np.savez(state / "state.npz", step=np.asarray(500_000), spent_s=np.asarray(43_200.0))
-    text = describe(tmp_path, CONFIG)
+    text = describe_status(tmp_path, CONFIG)
     assert "T500K" not in text
     for line in (
         "  x3.000_preferred0_1x1x1_T600K: 250 of 1e+03 ps, equilibration included, 0.5 ns/day, 36.2 h left",
@@ -144,7 +144,7 @@ def test_electrons_on_their_way(tmp_path):
     put(tmp_path, "density/model.pt", {})
     table = "key,set,nmae_total_percent,nmae_spin_percent\na,test,1.5,30\nb,test,2.5,50\n"
     (tmp_path / "density/errors.csv").write_text(table)
-    text = describe(tmp_path, CONFIG)
+    text = describe_status(tmp_path, CONFIG)
     assert "density: model trained" in text
     assert "  test: NMAE 2.00 % (total), 40.0 % (spin)" in text
     assert "charges: 0 of 2 trajectories" in text
@@ -177,9 +177,9 @@ def test_headlines_of_the_electrons():
 def test_starts_found_by_basin_hopping_are_counted(tmp_path):
     (tmp_path / "basins").mkdir()
     (tmp_path / "basins/x3.000_preferred0_1x1x1.extxyz").touch()
-    assert "basins" not in describe(tmp_path, CONFIG)
+    assert "basins" not in describe_status(tmp_path, CONFIG)
     enabled = CONFIG.model_copy(update={"basins": CONFIG.basins.model_copy(update={"enabled": True})})
-    assert "basins: 1 of 1 starts for production" in describe(tmp_path, enabled)
+    assert "basins: 1 of 1 starts for production" in describe_status(tmp_path, enabled)
 
 
 def test_barriers_are_told(tmp_path):
@@ -188,12 +188,12 @@ def test_barriers_are_told(tmp_path):
     put(tmp_path, "neb/hop.json", record)
     path = {"name": "hop", "x": 3.0, "moves": [["Na2:0", "Na2:3"]]}
     config = parse_config({"run": "r", "neb": {"paths": [path, {**path, "name": "other"}]}})
-    text = describe(tmp_path, config)
+    text = describe_status(tmp_path, config)
     assert "neb: 1 of 2 paths" in text
     assert "hop: barrier 0.410 ± 0.030 eV, back 0.200 ± 0.010 eV" in text
     put(tmp_path, "neb/other.json", {"path": "other", "reason": "no ion changed its site in 3 trajectories"})
-    assert "other: no path, no ion changed its site in 3 trajectories" in describe(tmp_path, config)
-    assert "neb" not in describe(tmp_path, CONFIG)
+    assert "other: no path, no ion changed its site in 3 trajectories" in describe_status(tmp_path, config)
+    assert "neb" not in describe_status(tmp_path, CONFIG)
 
 
 def test_a_run_whose_cell_may_be_empty_ends_with_its_numbers(tmp_path, monkeypatch, capsys):

@@ -15,7 +15,7 @@ from redoxmd.files.frames import bare, labelled, read_frames, write_frames
 from redoxmd.jobs.checkpoint import Checkpoint
 from redoxmd.md.langevin import Langevin
 from redoxmd.model.ensemble import Ensemble
-from redoxmd.runs.status import describe
+from redoxmd.runs.status import describe_status
 from redoxmd.train.audit import check_labelled, check_run, too_short
 from redoxmd.train.audit.parity import (
     Residual,
@@ -503,16 +503,16 @@ def test_status_names_suspects_and_what_was_left_out(tmp_path):
     put(tmp_path, "train/gen0/dataset.json", record)
     table = suspects(wrong(smooth_residuals(), "c3", 4, random_error))
     table.to_csv(tmp_path / "train/gen0/suspects.csv", index=False)
-    text = describe(tmp_path, CONFIG)
+    text = describe_status(tmp_path, CONFIG)
     assert "  left out: 1 frames (a/3 corrupted)" in text
     assert "  too short for the check of course of forces and path: 2 configurations (g0f000, g0f001)" in text
-    assert "  suspects: 1 of 160 frames looked at (c3/4), see " in text
+    assert "  suspects: 1 of 160 frames checked (c3/4), see " in text
     suspects(smooth_residuals()).to_csv(tmp_path / "train/gen0/suspects.csv", index=False)
     put(tmp_path, "train/gen0/dataset.json", {"left_out": []})
-    text = describe(tmp_path, CONFIG)
+    text = describe_status(tmp_path, CONFIG)
     assert "suspects:" not in text and "left out:" not in text and "not scored" not in text
     suspects(smooth_residuals(1, 4)).to_csv(tmp_path / "train/gen0/suspects.csv", index=False)
-    assert "  not scored by the ensemble: 4 of 4 frames" in describe(tmp_path, CONFIG)
+    assert "  not scored by the ensemble: 4 of 4 frames" in describe_status(tmp_path, CONFIG)
 
 
 FRAMES = 12

@@ -11,7 +11,7 @@ import time
 from redoxmd.config import load_config
 from redoxmd.config.document import plain
 from redoxmd.engines import settings_hash
-from redoxmd.runs.job_records import record_name
+from redoxmd.runs.job_records import decoded_name
 from tests.workflow.test_workflow import TOY, repository, snakemake
 
 KEPT = ("explore", "select", "gate")
@@ -45,7 +45,7 @@ def finished_campaign(folder, path=TOY, labels=(2,)):
     touched = snakemake(folder, "--touch", "--cores", "2", "--configfile", str(path))
     assert touched.returncode == 0, touched.stdout[-1000:] + touched.stderr[-3000:]
     metadata = folder / ".snakemake/metadata"
-    names = [record_name(record, metadata) for record in metadata.rglob("*") if record.is_file()]
+    names = [decoded_name(record, metadata) for record in metadata.rglob("*") if record.is_file()]
     frame = f'1\nsettings_hash={settings_hash(config.engine)} pbc="F F F"\nNa 0 0 0\n'
     for name in names:
         output = folder / name

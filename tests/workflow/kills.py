@@ -25,7 +25,7 @@ import yaml
 
 from redoxmd.config import load_config
 from redoxmd.runs.changes import JOB
-from redoxmd.runs.job_records import record_name
+from redoxmd.runs.job_records import decoded_name
 from redoxmd.runs.versions import code_hash
 from tests.workflow.same import differences
 from tests.workflow.test_workflow import ROOT, repository
@@ -227,7 +227,7 @@ def finished_outputs(folder):
     """Outputs that Snakemake knows to be finished: with a record and without a marker."""
     metadata, incomplete = folder / ".snakemake/metadata", folder / ".snakemake/incomplete"
     records, markers = (
-        {record_name(path, base) for path in base.rglob("*") if path.is_file() and path.name != "migration_underway"}
+        {decoded_name(path, base) for path in base.rglob("*") if path.is_file() and path.name != "migration_underway"}
         for base in (metadata, incomplete)
     )
     return records - markers
@@ -465,11 +465,11 @@ def document(undisturbed, trials):
         "# Killed and started again",
         "",
         "A campaign of the toy engine that has every rule, two generations and all electrons "
-        f"(`tests/workflow/kills.yaml`, {len(undisturbed.jobs)} jobs) is killed with `kill -9`, mended with `redoxmd "
-        "recover`, and started again with the same command. Its datasets, models, trajectories, densities, charges, "
-        "decisions, tables and figures are then held against those of a campaign nobody disturbed: bit by bit, but for "
-        "the speed that a trajectory records. Only what was interrupted may run again, and a job that had a state must "
-        "go on from it.",
+        f"(`tests/workflow/kills.yaml`, {len(undisturbed.jobs)} jobs) is killed with `kill -9`, cleaned up with "
+        "`redoxmd recover`, and started again with the same command. Its datasets, models, trajectories, densities, "
+        "charges, decisions, tables and figures are then held against those of a campaign nobody disturbed: bit by "
+        "bit, but for the speed that a trajectory records. Only what was interrupted may run again, and a job that "
+        "had a state must go on from it.",
         "",
         "```",
         ".venv/bin/python -m pytest -m slow tests/workflow/test_kills.py    # goes on where it was stopped",

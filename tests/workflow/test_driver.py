@@ -51,14 +51,14 @@ def test_a_job_goes_by_the_config_as_its_driver_read_it(work, monkeypatch, tmp_p
     folder, slow, fast = work
     for name in ("config", "nvp", "nvp-gpaw", "nvp-rehearsal"):
         raw = yaml.safe_load((ROOT / f"config/{name}.yaml").read_text())
-        monkeypatch.delenv(driver.PASSED_ON, raising=False)
-        assert driver.passed_on(raw) == raw
-        driver.pass_on(tmp_path / "results", raw)
-        assert parse_config(driver.passed_on({"run": "edited"})) == parse_config(raw)
+        monkeypatch.delenv(driver.CONFIG_VARIABLE, raising=False)
+        assert driver.exported_config(raw) == raw
+        driver.export_config(tmp_path / "results", raw)
+        assert parse_config(driver.exported_config({"run": "edited"})) == parse_config(raw)
     config = yaml.safe_load(slow.read_text())
     # More than the environment takes; and each process that the driver starts would fail.
     config["train"]["exclude"] = [f"g0f{number:06d}/{number % 4}" for number in range(12_000)]
-    driver.pass_on(tmp_path / "results", config)
+    driver.export_config(tmp_path / "results", config)
     edited = {**config, "run": "edited"}
     fast.write_text(yaml.safe_dump(edited))
     job = snakemake(
@@ -78,7 +78,7 @@ def test_a_second_driver_is_refused_and_a_killed_one_recovered_from(work, capsys
     jobs = []
     try:
         until(lambda: (results / "state/aimd/x3.000_random0_1x1x1").exists())
-        assert driver.living(results).pid == first.pid
+        assert driver.active_driver(results).pid == first.pid
         jobs = psutil.Process(first.pid).children(recursive=True)
 
         second = snakemake(folder, *arguments(slow))

@@ -85,7 +85,7 @@ def test_a_refusal_is_tried_again_only_when_something_has_changed(campaign, caps
     changed.write_text(yaml.safe_dump(config))
     assert main(["retry", str(changed), "--partial"]) == 0
     printed = capsys.readouterr().out
-    assert "again: " in printed
+    assert "removed: " in printed
     refused = {name for name, record in before.items() if record["refusal"]}
     assert set(records(results)) == set(before) - refused
     assert all(name.startswith("label") for name in refused)

@@ -18,7 +18,7 @@ from redoxmd.config import load_config
 from redoxmd.figures.catalogue import figures_of
 from redoxmd.files.frames import read_frames
 from redoxmd.files.trajectory import read_trajectory
-from redoxmd.runs.job_records import memory_path, record_name
+from redoxmd.runs.job_records import decoded_name, encoded_path
 from redoxmd.runs.plan import make_plan
 from tests.browser import browser, errors, needs_browser, results_of_report
 
@@ -222,11 +222,11 @@ class TestToyCampaign:
         for path in (results / "records").rglob("*.json"):
             record = json.loads(path.read_text())
             for output in record["outputs"]:
-                remembered = json.loads(memory_path(memory, output).read_text())
+                remembered = json.loads(encoded_path(memory, output).read_text())
                 for key in ("rule", "input", "params", "input_checksums", "record_format_version"):
                     assert remembered[key] == record[key], (output, key)
             outputs |= set(record["outputs"])
-        assert outputs == {record_name(path, memory) for path in memory.rglob("*") if path.is_file()}
+        assert outputs == {decoded_name(path, memory) for path in memory.rglob("*") if path.is_file()}
 
     @pytest.fixture
     def moved(self, campaign, tmp_path):
@@ -257,7 +257,7 @@ class TestToyCampaign:
         """Snakemake remembers the job before, of other settings; what stands there now is of these."""
         assert dry_run(moved, TOY) == {}
         name = "results/toy/aimd/x2.000_random0_1x1x1/frames.extxyz"
-        memory = memory_path(moved / ".snakemake/metadata", name)
+        memory = encoded_path(moved / ".snakemake/metadata", name)
         before = json.loads(memory.read_text())
         memory.write_text(json.dumps({**before, "params": ["'of other settings'"]}))
         assert dry_run(moved, TOY)["aimd"] == 1

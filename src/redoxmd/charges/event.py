@@ -16,7 +16,7 @@ from redoxmd.charges.redox import RedoxSettings, state_levels
 from redoxmd.charges.summary import oxidation_tables
 from redoxmd.config.sections import Charges, Structures
 from redoxmd.diffusion.framework import moving_atoms
-from redoxmd.diffusion.jumps import Jumps, jumps_of, without_drift
+from redoxmd.diffusion.jumps import Jumps, recorded_jumps, without_drift
 from redoxmd.files.trajectory import Trajectory
 from redoxmd.structures.periodic_cell import PeriodicCell
 
@@ -90,7 +90,7 @@ def best_jump(
         times = table["time_fs"].to_numpy()
         if not len(times):
             continue
-        jumps, hops = jumps_of(analysis), hops_from_table(table, settings)
+        jumps, hops = recorded_jumps(analysis), hops_from_table(table, settings)
         with_charges = (jumps.time_fs >= times[0]) & (jumps.time_fs <= times[-1])
         ranks = rank_jumps(jumps, hops, window_fs)
         ranked += [(ranks[jump], number, int(jump)) for jump in np.flatnonzero(with_charges)]
@@ -118,7 +118,7 @@ def describe_jump(
         settings: settings of states and hops.
         window_fs: half the length of the window.
     """
-    jumps, hops = jumps_of(analysis), hops_from_table(table, settings)
+    jumps, hops = recorded_jumps(analysis), hops_from_table(table, settings)
     centre = float(jumps.time_fs[jump])
     nearby = np.abs(jumps.time_fs - centre) <= window_fs
     movers = np.unique(jumps.ion[nearby])
@@ -171,7 +171,7 @@ def _displacements(
     frames = np.flatnonzero(np.abs(trajectory.time_fs - centre_fs) <= window_fs)
     # The drift is relative to the first frame, as for the sites of the jumps.
     with_first, masses = trajectory.positions_A[[0, *frames]], atomic_masses[trajectory.numbers]
-    positions = without_drift(with_first, moving, masses, of=is_mobile)[1:]
+    positions = without_drift(with_first, moving, masses, selected=is_mobile)[1:]
     origin = positions.mean(axis=0)
     movers, first = np.unique(jumps.ion[shown], return_index=True)
     origin[movers] = jumps.start_A[shown[first]]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from redoxmd.diffusion.concerted import each_once
+from redoxmd.diffusion.concerted import disjoint_pairs
 from redoxmd.diffusion.jumps import Jumps
 from redoxmd.structures.periodic_cell import PeriodicCell
 from redoxmd.units import FS_PER_PS
@@ -102,7 +102,7 @@ def _pairs(
     vectors = periodic.minimum_image(acceptors_A[possible[:, 1]] - donors_A[possible[:, 0]])
     distance = np.linalg.norm(vectors, axis=-1)
     order = np.lexsort((possible[:, 1], possible[:, 0], distance, lag[tuple(possible.T)]))
-    return each_once(possible[order].tolist())
+    return disjoint_pairs(possible[order].tolist())
 
 
 Row = tuple[float, int, int, np.ndarray, np.ndarray]

@@ -14,7 +14,7 @@ from redoxmd.charges.hops import finite_mean
 from redoxmd.charges.redox import METADATA_COLUMNS, RedoxSettings, analyse_redox, oxidation_table, trajectory_metadata
 from redoxmd.charges.states import states_of_predictions
 from redoxmd.config.sections import Charges, Structures
-from redoxmd.diffusion.jumps import frame_times_fs, jumps_of
+from redoxmd.diffusion.jumps import frame_times_fs, recorded_jumps
 from redoxmd.diffusion.posterior import weighted_mean
 from redoxmd.seeds import derive_seed
 from redoxmd.structures.geometry import Sites
@@ -88,7 +88,7 @@ def summarise_redox(
     for table, analysis in zip(tables, jumps, strict=False):
         analysed = analyse_redox(
             table,
-            jumps_of(analysis),
+            recorded_jumps(analysis),
             _sites(table.attrs["structure"], structures, str(analysis.attrs.get("diffusing_framework", "")).split()),
             table["cell_A"].to_numpy(),
             redox_settings,

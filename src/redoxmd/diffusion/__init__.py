@@ -1,1 +1,1 @@
-"""Jumps, diffusion coefficients from jumps and from the mean squared displacement, activation energies."""
+"""Jumps of the mobile ions, diffusion coefficients from jumps and from the MSD, and activation energies."""

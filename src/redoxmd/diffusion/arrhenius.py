@@ -1,4 +1,4 @@
-"""Activation energies from D at several temperatures."""
+"""Arrhenius fits: activation energies from D at several temperatures."""
 
 from __future__ import annotations
 
@@ -13,36 +13,36 @@ from scipy.optimize import brentq, minimize_scalar
 
 from redoxmd.config.sections import Diffusion
 from redoxmd.diffusion.counting import Z_95
-from redoxmd.diffusion.jumps import NONE_SEEN_LIMIT
+from redoxmd.diffusion.jumps import ZERO_COUNT_LIMIT
 from redoxmd.diffusion.posterior import LineFit
 from redoxmd.units import BOLTZMANN_EV_PER_K, CM2_PER_S_PER_A2_PER_FS, FS_PER_PS
 
 NAN = float("nan")
-# Activation energies are sought between minus and plus this.
+# The search for the activation energy runs from minus to plus this value.
 LARGEST_EA_EV = 10.0
-# To which the ends of an interval are found.
+# Absolute tolerance of the ends of an interval.
 END_EV = 1e-5
-# Twice the fall of ln L at the ends of a 95 % interval.
-WITHIN_95 = Z_95**2
-# Regimes of an MSD that measure D: too small to be told from zero is a measurement too.
-MEASURED = ("diffusive", "not told from zero")
-# ln D on which quasi-likelihoods are tabulated, and from which the likeliest D0 is refined.
-LOG_POINTS, LOG_D0_POINTS, LOG_ROOM, EA_POINTS = 2000, 200, 15.0, 101
+# Rise of the deviance, −2 ln L, from its minimum to the ends of a 95 % interval.
+DEVIANCE_RISE_95 = Z_95**2
+# MSD regimes that measure D; a slope indistinguishable from zero is a measurement too.
+MEASURED_REGIMES = ("diffusive", "not told from zero")
+# Points of ln D in a tabulated quasi-likelihood, of ln D0 and Ea in the grid searches, and the margin in ln D.
+LOG_POINTS, LOG_D0_POINTS, LOG_MARGIN, EA_POINTS = 2000, 200, 15.0, 101
 
 
 @dataclass(frozen=True)
 class ArrheniusFit:
-    """ln D = ln D0 − Ea/(k_B T), or the reason why there is none.
+    """Fit of ln D = ln D0 − Ea/(k_B T), or the reason why there is none.
 
     Attributes:
         Ea_eV, Ea_error_eV: activation energy and standard error.
         Ea_low_eV, Ea_high_eV: 95 % interval.
         log10_D0, log10_D0_error: of D0 in cm²/s.
-        deviance, dof: how well the line describes the points: χ²-distributed with that many degrees of freedom.
+        deviance, dof: goodness of fit; the deviance is χ²-distributed with `dof` degrees of freedom.
         fitted: whether there is a fit.
-        reason: why not; "" when there is one.
-        n_temperatures: points used.
-        left_out: temperatures that take no part, each with why; "" where all do.
+        reason: why there is no fit; "" if there is one.
+        n_temperatures: temperatures used.
+        left_out: excluded temperatures, each with its reason; "" if none is excluded.
     """
 
     Ea_eV: float
@@ -63,19 +63,19 @@ def _refused(reason: str, points: int, left_out: str = "") -> ArrheniusFit:
     return ArrheniusFit(NAN, NAN, NAN, NAN, NAN, NAN, NAN, 0, False, reason, points, left_out)
 
 
-def _left_out(temperature_K: np.ndarray, why: Sequence[str]) -> str:
-    """Temperatures with a reason, which is "" for those that take part, in words."""
-    return ", ".join(f"{kelvin:g} K: {words}" for kelvin, words in zip(temperature_K, why, strict=True) if words)
+def _describe_exclusions(temperature_K: np.ndarray, reasons: Sequence[str]) -> str:
+    """Excluded temperatures with their reasons as text; the reason of a temperature in use is ""."""
+    return ", ".join(f"{kelvin:g} K: {reason}" for kelvin, reason in zip(temperature_K, reasons, strict=True) if reason)
 
 
 def fits_by_method(diffusivities: pd.DataFrame, lines: Sequence[LineFit], settings: Diffusion) -> dict[str, object]:
-    """Fits of one x as columns: by the 3 Å rule without a prefix, between sites with `sites_`, of the MSD with `msd_`.
+    """Fits at one x as columns: jumps by the 3 Å rule without prefix, jumps between sites `sites_`, MSD `msd_`.
 
     Args:
         diffusivities: rows of one x: temperature_K, ion_time_ps, sites_ion_time_ps, D_<method>_cm2_s,
             D_<method>_error_cm2_s, n_jumps, n_site_jumps, jumps_no_transport, sites_no_transport.
-        lines: of each row the fit of its MSD over all replicas (`msd_analysis.mean_fit`).
-        settings: how many temperatures a fit needs.
+        lines: MSD fit over all replicas of each row (`msd_analysis.mean_fit`).
+        settings: `min_temperatures_to_fit`, `jump_distance_A`.
     """
     kelvin = diffusivities["temperature_K"].to_numpy(dtype=float)
     columns: dict[str, object] = {}
@@ -108,31 +108,32 @@ def fit_arrhenius(
     ion_time_ps: np.ndarray | None = None,
     transport: np.ndarray | None = None,
 ) -> ArrheniusFit:
-    """Ea of greatest Poisson likelihood of the jumps counted, temperatures without any included.
+    """Maximum-likelihood Ea from Poisson counts of jumps; temperatures without jumps are included.
 
-    A jump adds the same to D at all temperatures, ⟨d²⟩/(6·ion-time) with ⟨d²⟩ of all jumps, so D is a count in that
-    unit. For given Ea the likeliest D0 gives the total, and ln L(Ea) is that of sharing it among the temperatures. The
-    error is that of the curvature of ln L, the interval of 95 % where ln L has fallen by 1.92.
+    Each jump contributes ⟨d²⟩/(6·ion-time) to D, with ⟨d²⟩ over the jumps of all temperatures, so D in this unit is a
+    count. For a given Ea the most likely D0 reproduces the total count, and ln L(Ea) is that of its distribution over
+    the temperatures. The error follows from the curvature of ln L; the 95 % interval ends where ln L is 1.92 below its
+    maximum.
 
     Args:
         temperature_K: (K,).
-        D_cm2_s, D_error_cm2_s: (K,) from jumps; NaN where none could be counted.
-        n_jumps: (K,) counted.
+        D_cm2_s, D_error_cm2_s: (K,) from jumps; NaN where jumps could not be counted.
+        n_jumps: (K,) number of jumps.
         settings: `min_temperatures_to_fit`.
-        ion_time_ps: (K,) ions × time in which they were; None: equal ones.
-        transport: (K,) False where jumps lead nowhere, so that their D is none.
+        ion_time_ps: (K,) ions × observation time; None: equal at all temperatures.
+        transport: (K,) False where jumps do not contribute to transport, so that they do not measure D.
     """
     exposure = np.ones(len(temperature_K)) if ion_time_ps is None else ion_time_ps
-    known = np.isfinite([n_jumps, D_cm2_s, D_error_cm2_s]).all(axis=0) & (exposure > 0)
-    usable = known if transport is None else known & transport
+    counted = np.isfinite([n_jumps, D_cm2_s, D_error_cm2_s]).all(axis=0) & (exposure > 0)
+    usable = counted if transport is None else counted & transport
     points, needed = int(usable.sum()), settings.min_temperatures_to_fit
-    untold = np.where(known, "jumps make no transport", "no jumps could be counted")
-    left_out = _left_out(temperature_K, np.where(usable, "", untold).tolist())
+    reasons = np.where(counted, "jumps make no transport", "no jumps could be counted")
+    left_out = _describe_exclusions(temperature_K, np.where(usable, "", reasons).tolist())
     if points < needed:
-        lost = int((known & ~usable).sum())
-        why = f", at {lost} jumps make no transport" if lost else ""
+        no_transport = int((counted & ~usable).sum())
+        note = f", at {no_transport} jumps make no transport" if no_transport else ""
         return _refused(
-            f"{points} of {len(temperature_K)} temperatures can be fitted, {needed} are needed{why}", points, left_out
+            f"{points} of {len(temperature_K)} temperatures can be fitted, {needed} are needed{note}", points, left_out
         )
     inverse, time = 1 / (BOLTZMANN_EV_PER_K * temperature_K[usable]), exposure[usable]
     D, jumps = D_cm2_s[usable], n_jumps[usable]
@@ -157,7 +158,7 @@ def fit_arrhenius(
     mean, least = expected(Ea), deviance(Ea)
     centre = float(mean @ inverse / mean.sum())
     error = 1 / np.sqrt(mean @ (inverse - centre) ** 2)
-    low, high = (_end(lambda value: deviance(value) - least - WITHIN_95, Ea, end) for end in (-1, 1))
+    low, high = (_interval_end(lambda value: deviance(value) - least - DEVIANCE_RISE_95, Ea, end) for end in (-1, 1))
     log_D0 = np.log(counts.sum()) - np.log((np.exp(-Ea * inverse) / unit).sum())
     return ArrheniusFit(
         Ea,
@@ -175,32 +176,34 @@ def fit_arrhenius(
     )
 
 
-def _end(excess: Callable[[float], float], Ea_eV: float, side: int) -> float:
-    """Where a deviance, counted from that of the end of an interval, is zero on one side of Ea; infinite if nowhere."""
-    far = side * LARGEST_EA_EV
-    return float(brentq(excess, Ea_eV, far, xtol=END_EV)) if excess(far) > 0 else side * float("inf")
+def _interval_end(excess: Callable[[float], float], Ea_eV: float, side: int) -> float:
+    """Zero of the excess deviance on one side of Ea, an end of the 95 % interval; infinite without a zero."""
+    bound = side * LARGEST_EA_EV
+    return float(brentq(excess, Ea_eV, bound, xtol=END_EV)) if excess(bound) > 0 else side * float("inf")
 
 
 def fit_msd(
     temperature_K: np.ndarray, lines: Sequence[LineFit], settings: Diffusion, squared_jump_A2: float = 0.0
 ) -> ArrheniusFit:
-    """Ea of greatest quasi-likelihood of the slopes of the MSD, those not told from zero included.
+    """Maximum-quasi-likelihood Ea from MSD slopes; slopes indistinguishable from zero are included.
 
-    The slope of the MSD estimates D without bias, of either sign, with variance σ²(D) = v₀ + v₁·D + v₂·D². For each
-    temperature Q(D) = ∫ (D̂ − u)/σ²(u) du takes the place of ln L; it is that of a Poisson count where v₁ alone
-    matters (McCullagh and Nelder, Generalized Linear Models, ch. 9). v₁ is D of one jump at least, so that a
-    trajectory in which nothing moved excludes what makes three jumps, and no less. An MSD that grows otherwise than
-    as time does measures no D, and is left out.
+    The slope of the MSD is an unbiased estimate of D, of either sign, with variance σ²(D) = v₀ + v₁·D + v₂·D². At
+    each temperature Q(D) = ∫ (D̂ − u)/σ²(u) du replaces ln L; it equals ln L of a Poisson count if only v₁ is nonzero
+    (McCullagh and Nelder, Generalized Linear Models, ch. 9). v₁ is at least D of one jump, so that a trajectory
+    without motion excludes a D of three jumps or more and no smaller D. An MSD that is not linear in time does not
+    measure D and is excluded.
 
     Args:
         temperature_K: (K,).
-        lines: (K,) fits of the MSD.
+        lines: (K,) MSD fits.
         settings: `min_temperatures_to_fit`.
-        squared_jump_A2: ⟨d²⟩ of jumps; that of the threshold length at least.
+        squared_jump_A2: ⟨d²⟩ of the jumps; at least the squared threshold length is used.
     """
     regimes = [line.regime for line in lines]
-    usable = np.array([regime in MEASURED for regime in regimes], dtype=bool)
-    left_out = _left_out(temperature_K, [("" if regime in MEASURED else regime) for regime in regimes])
+    usable = np.array([regime in MEASURED_REGIMES for regime in regimes], dtype=bool)
+    left_out = _describe_exclusions(
+        temperature_K, [("" if regime in MEASURED_REGIMES else regime) for regime in regimes]
+    )
     points, moved = int(usable.sum()), regimes.count("diffusive")
     if points < settings.min_temperatures_to_fit or moved < 2:
         return _refused(
@@ -209,10 +212,10 @@ def fit_msd(
             points,
             left_out,
         )
-    part = [line for line in lines if line.regime in MEASURED]
+    measured = [line for line in lines if line.regime in MEASURED_REGIMES]
     inverse = 1 / (BOLTZMANN_EV_PER_K * temperature_K[usable])
-    log_likelihoods = [_quasi_likelihood(line, _variance(line, squared_jump_A2, settings)) for line in part]
-    peaks = [(np.log(line.D_cm2_s), beta) for line, beta in zip(part, inverse, strict=True) if line.moved]
+    log_likelihoods = [_quasi_likelihood(line, _variance(line, squared_jump_A2, settings)) for line in measured]
+    peaks = [(np.log(line.D_cm2_s), beta) for line, beta in zip(measured, inverse, strict=True) if line.moved]
 
     def total(log_D0: np.ndarray | float, Ea_eV: float) -> np.ndarray:
         terms = [log_of(log_D0 - Ea_eV * beta) for log_of, beta in zip(log_likelihoods, inverse, strict=True)]
@@ -220,22 +223,24 @@ def fit_msd(
         return summed
 
     def likeliest(Ea_eV: float) -> tuple[float, float]:
-        """Most likely ln D0 for an Ea, and the deviance there."""
-        own = [log_D + Ea_eV * beta for log_D, beta in peaks]
-        grid = np.linspace(min(own) - LOG_ROOM, max(own), LOG_D0_POINTS)
+        """Most likely ln D0 at an Ea, and its deviance."""
+        log_D0s = [log_D + Ea_eV * beta for log_D, beta in peaks]
+        grid = np.linspace(min(log_D0s) - LOG_MARGIN, max(log_D0s), LOG_D0_POINTS)
         best, step = grid[total(grid, Ea_eV).argmax()], grid[1] - grid[0]
-        found = minimize_scalar(lambda log_D0: -2 * float(total(log_D0, Ea_eV)), bounds=(best - step, best + step))
-        return float(found.x), float(found.fun)
+        minimum = minimize_scalar(lambda log_D0: -2 * float(total(log_D0, Ea_eV)), bounds=(best - step, best + step))
+        return float(minimum.x), float(minimum.fun)
 
     activations = np.linspace(-LARGEST_EA_EV, LARGEST_EA_EV, EA_POINTS)
     nearest = activations[np.argmin([likeliest(Ea)[1] for Ea in activations])]
     step = activations[1] - activations[0]
     Ea = float(minimize_scalar(lambda value: likeliest(value)[1], bounds=(nearest - step, nearest + step)).x)
     log_D0, least = likeliest(Ea)
-    low, high = (_end(lambda value: likeliest(value)[1] - least - WITHIN_95, Ea, end) for end in (-1, 1))
+    low, high = (
+        _interval_end(lambda value: likeliest(value)[1] - least - DEVIANCE_RISE_95, Ea, end) for end in (-1, 1)
+    )
     D = np.exp(log_D0 - Ea * inverse)
     variances = np.array(
-        [_variance(line, squared_jump_A2, settings) @ [1, d, d**2] for line, d in zip(part, D, strict=True)]
+        [_variance(line, squared_jump_A2, settings) @ [1, d, d**2] for line, d in zip(measured, D, strict=True)]
     )
     design = np.stack([np.ones(points), -inverse], axis=1)
     errors = np.sqrt(np.diag(np.linalg.inv(design.T @ ((D**2 / variances)[:, None] * design))))
@@ -256,23 +261,24 @@ def fit_msd(
 
 
 def _variance(line: LineFit, squared_jump_A2: float, settings: Diffusion) -> np.ndarray:
-    """(3,) σ²(D) of a slope of the MSD, with the jumps of all temperatures."""
-    jumps = max(1.0, squared_jump_A2 / settings.jump_distance_A**2) * line.floor_cm2_s / NONE_SEEN_LIMIT
+    """Coefficients (3,) of σ²(D) of an MSD slope, with v₁ from the jumps of all temperatures."""
+    jumps = max(1.0, squared_jump_A2 / settings.jump_distance_A**2) * line.floor_cm2_s / ZERO_COUNT_LIMIT
     return np.array([line.variance[0], max(line.variance[1], jumps), line.variance[2]])
 
 
 def _quasi_likelihood(line: LineFit, variance: np.ndarray) -> Callable[[np.ndarray | float], np.ndarray]:
-    """Q as a function of ln D, zero where it is largest; see `fit_msd`."""
+    """Q as a function of ln D, with its maximum at zero; see `fit_msd`."""
     log_D = np.log(variance[1]) + np.linspace(
-        -LOG_ROOM, np.log(max(line.D_cm2_s / variance[1], 1)) + LOG_ROOM, LOG_POINTS
+        -LOG_MARGIN, np.log(max(line.D_cm2_s / variance[1], 1)) + LOG_MARGIN, LOG_POINTS
     )
     D = np.exp(log_D)
     score = (line.D_cm2_s - D) / (variance[0] + variance[1] * D + variance[2] * D**2) * D
     values = cumulative_trapezoid(score, log_D, initial=0.0)
     table = CubicHermiteSpline(log_D, values - values.max(), score)
 
-    def of(at: np.ndarray | float) -> np.ndarray:
-        within: np.ndarray = table(np.clip(at, log_D[0], log_D[-1])) + score[-1] * np.maximum(at - log_D[-1], 0.0)
-        return within
+    def quasi_likelihood(value: np.ndarray | float) -> np.ndarray:
+        tabulated: np.ndarray = table(np.clip(value, log_D[0], log_D[-1]))
+        beyond: np.ndarray = score[-1] * np.maximum(value - log_D[-1], 0.0)
+        return tabulated + beyond
 
-    return of
+    return quasi_likelihood

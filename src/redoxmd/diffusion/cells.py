@@ -1,4 +1,4 @@
-"""What the size of the cell does to D."""
+"""D by size of the simulation cell."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from redoxmd.diffusion.analysis import averages
 from redoxmd.structures.request import cell_name, parse_name
 
 
-def by_cell(analyses: Sequence[xr.Dataset], settings: Diffusion) -> pd.DataFrame:
-    """D by x and temperature in every cell, as `analysis.Summary.diffusivities`, with a column `supercell` (2x2x1).
+def diffusivities_by_cell(analyses: Sequence[xr.Dataset], settings: Diffusion) -> pd.DataFrame:
+    """D by x, temperature and cell: columns of `analysis.Summary.diffusivities` and `supercell` (2x2x1).
 
     Args:
-        analyses: of all trajectories (`analysis.analyse_trajectory`); `structure` among their attributes.
+        analyses: datasets of all trajectories (`analysis.analyse_trajectory`) with the attribute `structure`.
         settings: section `diffusion`.
     """
     cells: dict[tuple[int, ...], list[xr.Dataset]] = {}
     for dataset in analyses:
         cells.setdefault(parse_name(dataset.attrs["structure"]).supercell, []).append(dataset)
-    parts = [averages(group, settings)[1].assign(supercell=cell_name(cell)) for cell, group in sorted(cells.items())]
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+    tables = [averages(group, settings)[1].assign(supercell=cell_name(cell)) for cell, group in sorted(cells.items())]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()

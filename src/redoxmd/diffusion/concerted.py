@@ -1,4 +1,4 @@
-"""Jumps between sites that belong together: in time, in space, and as exchanges through the preferred site."""
+"""Concerted jumps between sites: close in time, between neighbouring sites, and exchanges via the preferred site."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from redoxmd.units import FS_PER_PS
 
 @dataclass(frozen=True)
 class Exchanges:
-    """Exchanges: one ion leaves a preferred site, another comes to that very site from one of another kind.
+    """Exchanges: one ion leaves a preferred site, and another ion enters the same site from a site of another kind.
 
     Attributes:
         leaving, entering: (E,) indices of the two jumps.
-        delay_fs: (E,) entering − leaving: negative where the newcomer was there before the other had arrived elsewhere.
+        delay_fs: (E,) time of entering − time of leaving; negative if the entering ion arrives first.
     """
 
     leaving: np.ndarray
@@ -31,14 +31,14 @@ class Exchanges:
 
 
 @dataclass(frozen=True)
-class Concert:
-    """What goes together among J jumps.
+class ConcertedJumps:
+    """Concerted jumps among J jumps.
 
     Attributes:
         within: (J,) another ion jumps within the window.
-        neighbouring: (J,) and one of its sites is a neighbour of, or the same as, one of this jump's.
-        partner: (J,) the neighbouring jump nearest in time, −1 without one.
-        exchanges: the exchanges.
+        neighbouring: (J,) another ion jumps within the window, with a site next to or equal to a site of this jump.
+        partner: (J,) index of the neighbouring jump nearest in time, −1 without one.
+        exchanges: exchanges via the preferred site.
     """
 
     within: np.ndarray
@@ -48,40 +48,40 @@ class Concert:
 
     @property
     def counts(self) -> np.ndarray:
-        """(3,) jumps within the window, jumps that are neighbours too, exchanges."""
+        """Numbers (3,) of jumps within the window, of neighbouring jumps among them, and of exchanges."""
         return np.array([self.within.sum(), self.neighbouring.sum(), len(self.exchanges)], dtype=float)
 
 
 def close_pairs(ion: np.ndarray, time_fs: np.ndarray, window_fs: float) -> np.ndarray:
-    """Pairs (P, 2) of jumps of different ions within the window, the earlier one first."""
+    """Index pairs (P, 2) of jumps of different ions within the window, the earlier jump first."""
     order = np.argsort(time_fs, kind="stable")
-    when, who = time_fs[order], ion[order]
-    place = np.arange(len(order))
-    partners = np.searchsorted(when, when + window_fs, side="right") - place - 1
-    first = np.repeat(place, partners)
+    times, ions = time_fs[order], ion[order]
+    index = np.arange(len(order))
+    partners = np.searchsorted(times, times + window_fs, side="right") - index - 1
+    first = np.repeat(index, partners)
     second = first + 1 + np.arange(len(first)) - np.repeat(np.cumsum(partners) - partners, partners)
-    different = who[first] != who[second]
+    different = ions[first] != ions[second]
     return np.stack([order[first], order[second]], axis=1)[different]
 
 
-def each_once(pairs: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """The pairs whose left and right members no pair before has taken."""
-    taken: list[tuple[int, int]] = []
+def disjoint_pairs(pairs: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Pairs, in order, whose first and second members occur in no earlier selected pair."""
+    selected: list[tuple[int, int]] = []
     used: tuple[set[int], set[int]] = (set(), set())
-    for left, right in pairs:
-        if left not in used[0] and right not in used[1]:
-            taken.append((left, right))
-            used[0].add(left)
-            used[1].add(right)
-    return taken
+    for first, second in pairs:
+        if first not in used[0] and second not in used[1]:
+            selected.append((first, second))
+            used[0].add(first)
+            used[1].add(second)
+    return selected
 
 
-class Accompaniment:
-    """How jumps between the sites of a map are read: distances once, settings once.
+class ConcertedAnalysis:
+    """Identify concerted jumps between the sites of a map.
 
     Args:
-        sites: the sites.
-        preferred: kind through which exchanges go.
+        sites: sites of the mobile ion.
+        preferred: kind of site through which exchanges go.
         settings: `concerted_window_ps`, `concerted_distance_A`.
     """
 
@@ -90,16 +90,18 @@ class Accompaniment:
         self._preferred = sites.kind == preferred
         self._window_fs = settings.concerted_window_ps * FS_PER_PS
 
-    def of(self, jumps: SiteJumps) -> Concert:
-        """Concerted jumps (paper, section 4.1), those of neighbours among them, and exchanges (Fig. 5)."""
+    def analyse(self, jumps: SiteJumps) -> ConcertedJumps:
+        """Concerted jumps (paper, section 4.1), jumps of neighbours among them, and exchanges (Fig. 5)."""
         pairs = close_pairs(jumps.ion, jumps.time_fs, self._window_fs)
         ends = [(jumps.from_site[side], jumps.to_site[side]) for side in pairs.T]
         near = np.zeros(len(pairs), dtype=bool)
-        for one in ends[0]:
-            for other in ends[1]:
-                near |= self._near[one, other]
+        for earlier in ends[0]:
+            for later in ends[1]:
+                near |= self._near[earlier, later]
         within, neighbouring = _members(pairs, len(jumps)), _members(pairs[near], len(jumps))
-        return Concert(within, neighbouring, _partners(pairs[near], jumps.time_fs), self._exchanges(jumps, pairs))
+        return ConcertedJumps(
+            within, neighbouring, _partners(pairs[near], jumps.time_fs), self._exchanges(jumps, pairs)
+        )
 
     def _exchanges(self, jumps: SiteJumps, pairs: np.ndarray) -> Exchanges:
         leaves = self._preferred[jumps.from_site] & ~self._preferred[jumps.to_site]
@@ -110,16 +112,18 @@ class Accompaniment:
         both = both[same]
         lag = np.abs(np.diff(jumps.time_fs[both], axis=1))[:, 0]
         nearest_first = both[np.lexsort((both[:, 1], both[:, 0], lag))]
-        chosen = np.array(each_once(nearest_first.tolist()), dtype=int).reshape(-1, 2)
+        chosen = np.array(disjoint_pairs(nearest_first.tolist()), dtype=int).reshape(-1, 2)
         return Exchanges(chosen[:, 0], chosen[:, 1], np.diff(jumps.time_fs[chosen], axis=1)[:, 0])
 
-    def by_chance(
+    def chance_counts(
         self, jumps: SiteJumps, frames_fs: np.ndarray, rng: np.random.Generator, shuffles: int = 200
     ) -> np.ndarray:
-        """Mean `Concert.counts` (3,) of the same jumps, each at the time of a random frame."""
+        """Mean `ConcertedJumps.counts` (3,) of the same jumps at random frame times: the chance level."""
         if len(jumps) < 2:
             return np.zeros(3)
-        shuffled = (self.of(replace(jumps, time_fs=rng.choice(frames_fs, len(jumps)))).counts for _ in range(shuffles))
+        shuffled = (
+            self.analyse(replace(jumps, time_fs=rng.choice(frames_fs, len(jumps)))).counts for _ in range(shuffles)
+        )
         return np.mean(list(shuffled), axis=0)
 
 
@@ -130,11 +134,11 @@ def _members(pairs: np.ndarray, count: int) -> np.ndarray:
 
 
 def _partners(pairs: np.ndarray, time_fs: np.ndarray) -> np.ndarray:
-    """Of every jump the one nearest in time that it has a pair with."""
+    """Index (J,) of the paired jump nearest in time, −1 without a pair."""
     partner = np.full(len(time_fs), NONE)
     both = np.concatenate([pairs, pairs[:, ::-1]])
     lag = np.abs(np.diff(time_fs[both], axis=1))[:, 0]
-    # The nearest is written last, and stays.
-    one, other = both[np.argsort(-lag, kind="stable")].T
-    partner[one] = other
+    # The nearest pair is assigned last and overwrites the others.
+    jump, paired = both[np.argsort(-lag, kind="stable")].T
+    partner[jump] = paired
     return partner

@@ -1,16 +1,16 @@
-"""Intervals of 95 % of counted events: of their number, and of a share of them."""
+"""95 % intervals of event counts and of shares of events."""
 
 from __future__ import annotations
 
 import numpy as np
 from scipy.special import gammaincinv
 
-# Of a Gaussian, 95 % lie within this many standard errors.
+# Half-width of the 95 % interval of a Gaussian in standard errors.
 Z_95 = 1.959964
 
 
 def count_interval(count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Ends of the 95 % interval (Garwood) of the mean of a Poisson count; not symmetric, never below zero.
+    """95 % interval (Garwood) of the mean of a Poisson count; asymmetric, never below zero.
 
     A count need not be whole: (D/σ)² is the number of events with the relative error of D.
     """
@@ -20,9 +20,9 @@ def count_interval(count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def share_interval(count: np.ndarray, total: np.ndarray, z: float = Z_95) -> tuple[np.ndarray, np.ndarray]:
-    """Ends of the interval of `z` standard errors (Wilson) of a share of independent events; NaN without events.
+    """Wilson interval, of `z` standard errors, of a share of independent events; NaN without events.
 
-    Within 0 and 1, and of finite width where all or none of few events count.
+    The interval lies within 0 and 1 and has finite width for shares of 0 and 1.
     """
     count, total = np.asarray(count, dtype=float), np.asarray(total, dtype=float)
     total = np.where(total > 0, total, np.nan)

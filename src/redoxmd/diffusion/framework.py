@@ -1,4 +1,4 @@
-"""What an analysis of ions asks of a trajectory, and the framework that their positions are relative to."""
+"""Checks of a trajectory before its analysis, and the framework that ion positions refer to."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from redoxmd.errors import DataError
 from redoxmd.files.trajectory import BLOCK_FRAMES, Trajectory, refuse_not_finite
 from redoxmd.structures.periodic_cell import PeriodicCell
 
-# Of the interval between frames, by which times may differ that were rounded on writing.
+# Relative difference of frame intervals that is accepted as rounding in the file.
 ROUNDING = 1e-3
 SAMPLED_FRAMES = 500
 
 
 def refuse_unfit(trajectory: Trajectory) -> None:
-    """Refuse frames from which jumps and displacements would be wrong.
+    """Raise an error if jumps and displacements from these frames would be wrong.
 
     Raises:
         DataError: a position is not finite, frames lie at unequal intervals, the cell has no
@@ -27,12 +27,12 @@ def refuse_unfit(trajectory: Trajectory) -> None:
     refuse_not_finite(trajectory)
     name = trajectory.source or str(trajectory.metadata.get("structure", "trajectory"))
     intervals = np.diff(trajectory.time_fs)
-    # Written so that a time that is not a number is refused too.
+    # This form of the condition also refuses NaN.
     if len(intervals) and not (intervals.min() > 0 and np.ptp(intervals) <= ROUNDING * intervals[0]):
         odd = int(np.abs(intervals - np.nanmedian(intervals)).argmax())
         raise DataError(
             f"{name}: frames {odd} and {odd + 1} are {intervals[odd]:g} fs apart, others {np.nanmedian(intervals):g} "
-            "fs; give frames at equal intervals, or each stretch of them by itself"
+            "fs; give frames at equal intervals, or each stretch as a trajectory of its own"
         )
     if not abs(np.linalg.det(trajectory.cell_A)) > 0:
         raise DataError(f"{name}: the cell has no volume; write the file again with the three vectors of the cell")
@@ -41,7 +41,7 @@ def refuse_unfit(trajectory: Trajectory) -> None:
         moved = np.diff(trajectory.positions_A[first : first + BLOCK_FRAMES + 1], axis=0)
         far = np.argwhere(np.linalg.norm(moved, axis=2) > periodic.inscribed_radius_A)
         vectors = moved[tuple(far.T)]
-        lengths, shortest = (np.linalg.norm(part, axis=1) for part in (vectors, periodic.minimum_image(vectors)))
+        lengths, shortest = (np.linalg.norm(item, axis=1) for item in (vectors, periodic.minimum_image(vectors)))
         wrapped = np.flatnonzero(shortest < lengths / 2)
         if len(wrapped):
             frame, atom = far[wrapped[0]].tolist()
@@ -53,32 +53,32 @@ def refuse_unfit(trajectory: Trajectory) -> None:
 
 
 def diffusing_elements(trajectory: Trajectory, mobile: np.ndarray, distance_A: float) -> list[str]:
-    """Symbols of elements besides the mobile ion of which an atom moves farther than `distance_A` from its first place.
+    """Elements besides the mobile ion with an atom that moves farther than `distance_A` from its first position.
 
-    They are no framework. Displacements are relative to their median over atoms, which a minority that diffuses does
-    not move.
+    Their atoms do not belong to the framework. Displacements are relative to their median over atoms, which a
+    diffusing minority does not shift.
 
     Args:
-        trajectory: all of it.
-        mobile: (n,) the mobile ions.
-        distance_A: that of a jump.
+        trajectory: all frames.
+        mobile: (n,) True for mobile ions.
+        distance_A: jump distance.
     """
-    others = np.flatnonzero(~mobile)
-    if not len(others) or not len(trajectory.time_fs):
+    framework = np.flatnonzero(~mobile)
+    if not len(framework) or not len(trajectory.time_fs):
         return []
     frames = np.unique(np.linspace(0, len(trajectory.time_fs) - 1, SAMPLED_FRAMES).astype(int))
-    moved = trajectory.positions_A[np.ix_(frames, others)] - trajectory.positions_A[0, others]
+    moved = trajectory.positions_A[np.ix_(frames, framework)] - trajectory.positions_A[0, framework]
     farthest = np.linalg.norm(moved - np.median(moved, axis=1, keepdims=True), axis=2).max(axis=0)
-    return [chemical_symbols[z] for z in sorted(set(trajectory.numbers[others[farthest > distance_A]].tolist()))]
+    return [chemical_symbols[z] for z in sorted(set(trajectory.numbers[framework[farthest > distance_A]].tolist()))]
 
 
-def of_elements(numbers: np.ndarray, symbols: Iterable[str]) -> np.ndarray:
-    """(n,) atoms that are of one of the elements."""
+def element_mask(numbers: np.ndarray, symbols: Iterable[str]) -> np.ndarray:
+    """Mask (n,) of the atoms of the given elements."""
     result: np.ndarray = np.isin(numbers, [atomic_numbers[symbol] for symbol in symbols])
     return result
 
 
 def moving_atoms(trajectory: Trajectory, analysis: xr.Dataset) -> np.ndarray:
-    """(n,) atoms that are no framework: mobile ions, and elements that the analysis of the trajectory saw diffuse."""
+    """Mask (n,) of atoms outside the framework: mobile ions, and elements that diffuse according to the analysis."""
     moving = [str(trajectory.metadata["mobile_ion"]), *str(analysis.attrs.get("diffusing_framework", "")).split()]
-    return of_elements(trajectory.numbers, moving)
+    return element_mask(trajectory.numbers, moving)

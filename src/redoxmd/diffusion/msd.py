@@ -1,11 +1,11 @@
-"""Mean squared displacement, of single ions and of all together."""
+"""Mean squared displacement of single ions and of the collective coordinate of all ions."""
 
 from __future__ import annotations
 
 import numpy as np
 from scipy.fft import irfft, next_fast_len, rfft
 
-# Positions (ions × frames) that are transformed at once.
+# Positions (ions × frames) transformed at once.
 BLOCK_POINTS = 1_000_000
 
 
@@ -15,7 +15,7 @@ def squared_displacements(positions_A: np.ndarray) -> np.ndarray:
     MSD(k) = ⟨|r(t + k) − r(t)|²⟩_t by the Fourier method (Calandrini et al., 2011): O(T log T).
     """
     frames = len(positions_A)
-    # What a path is far from the origin would be lost from its displacements.
+    # A path far from the origin would lose digits of its displacements.
     path = positions_A - positions_A[:1]
     squares = (path**2).sum(axis=2)
     length = next_fast_len(2 * frames, real=True)
@@ -23,14 +23,14 @@ def squared_displacements(positions_A: np.ndarray) -> np.ndarray:
     samples = np.arange(frames, 0, -1)[:, None]
     total = 2 * squares.sum(axis=0)
     zero = np.zeros_like(squares[:1])
-    lost = np.cumsum(np.concatenate([zero, squares[:-1] + squares[:0:-1]]), axis=0)
-    result: np.ndarray = np.maximum((total - lost - 2 * correlation) / samples, 0.0)
+    excluded = np.cumsum(np.concatenate([zero, squares[:-1] + squares[:0:-1]]), axis=0)
+    result: np.ndarray = np.maximum((total - excluded - 2 * correlation) / samples, 0.0)
     result[0] = 0.0
     return result
 
 
 def mean_squared_displacement(positions_A: np.ndarray) -> np.ndarray:
-    """Mean over the m ions of (T, m, 3) of `squared_displacements`, (T,) Å², some ions in memory at a time."""
+    """MSD (T,) Å² averaged over the ions of (T, m, 3) positions, in blocks of ions (`squared_displacements`)."""
     frames, ions = positions_A.shape[:2]
     if not frames:
         return np.zeros(0)
@@ -41,10 +41,10 @@ def mean_squared_displacement(positions_A: np.ndarray) -> np.ndarray:
     return total / max(ions, 1)
 
 
-def summed(positions_A: np.ndarray) -> np.ndarray:
-    """All ions as one walker (T, 1, 3): R = Σᵢ rᵢ/√m, so that ⟨|ΔR|²⟩ = ⟨|Σᵢ Δrᵢ|²⟩/m.
+def collective_coordinate(positions_A: np.ndarray) -> np.ndarray:
+    """Collective coordinate (T, 1, 3) of all ions: R = Σᵢ rᵢ/√m, so that ⟨|ΔR|²⟩ = ⟨|Σᵢ Δrᵢ|²⟩/m.
 
-    Its D is that of the charge, D_σ, where that of single ions is the tracer's, D*.
+    Its diffusion coefficient is D_σ of the charge; that of single ions is the tracer's D*.
     """
-    together: np.ndarray = positions_A.sum(axis=1, keepdims=True) / np.sqrt(max(positions_A.shape[1], 1))
-    return together
+    coordinate: np.ndarray = positions_A.sum(axis=1, keepdims=True) / np.sqrt(max(positions_A.shape[1], 1))
+    return coordinate

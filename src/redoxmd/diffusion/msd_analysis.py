@@ -1,4 +1,4 @@
-"""D* and D_σ of one trajectory and of replicas: what datasets and tables hold of the mean squared displacement."""
+"""D*, D_σ and Haven ratio of one trajectory and of replicas, as variables of datasets and columns of tables."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ import xarray as xr
 
 from redoxmd.config.sections import Diffusion
 from redoxmd.diffusion.collective import haven_ratio
-from redoxmd.diffusion.msd import mean_squared_displacement, summed
+from redoxmd.diffusion.msd import collective_coordinate, mean_squared_displacement
 from redoxmd.diffusion.posterior import NO_FIT, LineFit, fit_line, mean_of_fits
 from redoxmd.diffusion.site_analysis import Variables
 
 MSD_LAGS = 200
-# The tracer's, from single ions, and the charge's, from all together.
+# Names of the MSDs: single ions (tracer), and the collective coordinate of all ions (charge).
 TRACER, CHARGE = "msd", "sigma"
 
 
 def msd_variables(
     positions_A: np.ndarray, time_fs: np.ndarray, settings: Diffusion
 ) -> tuple[Variables, dict[str, str]]:
-    """Variables and attributes of the dataset of `analysis.analyse_trajectory`: MSDs, fits, coefficients.
+    """MSDs, line fits and coefficients: variables and attributes for `analysis.analyse_trajectory`.
 
-    Dims: `lag` of the MSDs, `power` of σ²(D) (`posterior.LineFit`).
+    Dimensions: `lag` of the MSDs, `power` of D in σ²(D) (`posterior.LineFit`).
 
     Args:
         positions_A: (T, m, 3) mobile ions, drift removed.
         time_fs: (T,).
-        settings: of the section.
+        settings: section `diffusion`.
     """
     ions = positions_A.shape[1]
-    walkers = {TRACER: (positions_A, 1), CHARGE: (summed(positions_A), ions)}
+    walkers = {TRACER: (positions_A, 1), CHARGE: (collective_coordinate(positions_A), ions)}
     lags = np.unique(np.linspace(0, max(len(time_fs) - 1, 0), MSD_LAGS).astype(int))
     variables: Variables = {"lag_fs": ("lag", time_fs[lags] - time_fs[0] if len(time_fs) else np.full(1, np.nan))}
     fits = {}
@@ -42,29 +42,29 @@ def msd_variables(
         variables[f"D_{name}_line_cm2_s"] = ((), fits[name].D_cm2_s)
         variables[f"D_{name}_variance"] = ("power", fits[name].variance)
         variables[f"D_{name}_floor_cm2_s"] = ((), fits[name].floor_cm2_s)
-    # MSD = 2·D·t along one axis, where the line takes 6·D·t.
-    along = [positions_A[:, :, axis : axis + 1] for axis in range(3)]
+    # MSD = 2·D·t along one axis; the line fit assumes 6·D·t.
+    axis_paths = [positions_A[:, :, axis : axis + 1] for axis in range(3)]
     variables["D_msd_axis_cm2_s"] = (
         "axis",
-        [3 * fit_line(path, mean_squared_displacement(path), time_fs, settings).D_cm2_s for path in along],
+        [3 * fit_line(path, mean_squared_displacement(path), time_fs, settings).D_cm2_s for path in axis_paths],
     )
     row = coefficients(fits[TRACER], fits[CHARGE])
     scalars = {key: value for key, value in row.items() if not isinstance(value, str)}
-    notes = {key: value for key, value in row.items() if isinstance(value, str)}
-    return variables | {key: ((), value) for key, value in scalars.items()}, notes
+    attributes = {key: value for key, value in row.items() if isinstance(value, str)}
+    return variables | {key: ((), value) for key, value in scalars.items()}, attributes
 
 
 def coefficients(tracer: LineFit, charge: LineFit) -> dict[str, float | str]:
-    """Columns of both coefficients, of what their MSDs grow like, and of the Haven ratio."""
+    """Columns of D*, D_σ, the exponents and regimes of their MSDs, and the Haven ratio."""
     row: dict[str, float | str] = {}
     for name, fit in ((TRACER, tracer), (CHARGE, charge)):
-        found = fit.posterior()
+        posterior = fit.posterior()
         row |= {
-            f"D_{name}_cm2_s": found.value,
-            f"D_{name}_error_cm2_s": found.error,
-            f"D_{name}_low_cm2_s": found.low,
-            f"D_{name}_high_cm2_s": found.high,
-            f"D_{name}_limit_cm2_s": found.limit,
+            f"D_{name}_cm2_s": posterior.value,
+            f"D_{name}_error_cm2_s": posterior.error,
+            f"D_{name}_low_cm2_s": posterior.low,
+            f"D_{name}_high_cm2_s": posterior.high,
+            f"D_{name}_limit_cm2_s": posterior.limit,
             f"{name}_exponent": fit.exponent,
             f"{name}_exponent_error": fit.exponent_error,
             f"{name}_observations": fit.observations,
@@ -81,19 +81,19 @@ def coefficients(tracer: LineFit, charge: LineFit) -> dict[str, float | str]:
 
 
 def coefficients_of_replicas(datasets: Sequence[xr.Dataset]) -> dict[str, float | str]:
-    """The same over trajectories of one x and temperature; those too short for a fit take no part."""
+    """Columns of `coefficients` over replicas at one x and temperature; trajectories too short to fit are excluded."""
     return coefficients(*(mean_fit(datasets, name) for name in (TRACER, CHARGE)))
 
 
 def mean_fit(datasets: Sequence[xr.Dataset], name: str) -> LineFit:
-    """Mean over trajectories by ion-time of the fit of `TRACER` or `CHARGE`; without those too short for one."""
-    fits = [_recorded(dataset, name) for dataset in datasets]
+    """Mean fit of `TRACER` or `CHARGE` over trajectories, weighted by ion-time; those too short are excluded."""
+    fits = [_recorded_fit(dataset, name) for dataset in datasets]
     fitted = [fit for fit in fits if np.isfinite(fit.D_cm2_s)]
     return mean_of_fits(fitted) if fitted else NO_FIT
 
 
-def _recorded(dataset: xr.Dataset, name: str) -> LineFit:
-    """The fit that a dataset holds."""
+def _recorded_fit(dataset: xr.Dataset, name: str) -> LineFit:
+    """Line fit stored in a dataset."""
     return LineFit(
         float(dataset[f"D_{name}_line_cm2_s"]),
         dataset[f"D_{name}_variance"].to_numpy(),

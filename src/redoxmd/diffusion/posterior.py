@@ -1,4 +1,4 @@
-"""D from the mean squared displacement: generalised least squares, and what is then believed about D ≥ 0."""
+"""D from the MSD: generalised least squares, and the posterior of D given D ≥ 0."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from redoxmd.config.sections import Diffusion
-from redoxmd.diffusion.covariance import overlap_sums, spread_of_squares
-from redoxmd.diffusion.jumps import NONE_SEEN_LIMIT
+from redoxmd.diffusion.covariance import overlap_sums, squared_displacement_variance
+from redoxmd.diffusion.jumps import ZERO_COUNT_LIMIT
 from redoxmd.diffusion.msd import BLOCK_POINTS
 from redoxmd.units import CM2_PER_S_PER_A2_PER_FS
 
 FITTED_LAGS = 24
-FEWEST_LAGS = 3
+MIN_LAGS = 3
 ORIGINS_PER_LAG = 16
-ROUNDS = 3
-# A fitted line is not believed below this part of the MSD itself, or weights would lean on noise.
-LEAST_SHARE = 0.1
-# Rattling is over well before the window begins, or is not told apart.
-RATTLING_PART = 10
-# One-sided 95 %: a D this many errors above zero has been seen to move.
-SEEN = 1.645
-# Two standard errors of the exponent.
+WEIGHT_ITERATIONS = 3
+# Lower bound of the fitted line as a share of the MSD; below it, weights would depend on noise.
+MIN_MSD_SHARE = 0.1
+# Rattling must end before this fraction (1/N) of the shortest lag, or it is not separated from diffusion.
+RATTLING_DIVISOR = 10
+# One-sided 95 %: D is distinguishable from zero if it exceeds this many standard errors.
+ONE_SIDED_95_SIGMAS = 1.645
+# An exponent within this many standard errors of 1 is compatible with diffusion.
 EXPONENT_SIGMAS = 2.0
 GRID = 3001
 QUANTILES = (0.025, 0.5, 0.95, 0.975)
@@ -32,13 +32,13 @@ NAN = float("nan")
 
 @dataclass(frozen=True)
 class Posterior:
-    """What is believed about a diffusion coefficient, cm²/s.
+    """Summary of the posterior of a diffusion coefficient, cm²/s.
 
     Attributes:
         value: median.
         error: standard deviation.
         low, high: 95 % interval.
-        limit: 95 % upper limit where D cannot be told from zero, else NaN.
+        limit: 95 % upper limit if D is indistinguishable from zero, else NaN.
     """
 
     value: float
@@ -50,15 +50,15 @@ class Posterior:
 
 @dataclass(frozen=True)
 class LineFit:
-    """MSD = a + 6·D·t fitted to a trajectory, before D ≥ 0 is asked for.
+    """Fit of MSD = a + 6·D·t to a trajectory, without the constraint D ≥ 0.
 
     Attributes:
         D_cm2_s: estimate, of either sign.
-        variance: (3,) σ²(D) = v₀ + v₁·D + v₂·D²: what the estimate would vary by if D were the true one.
-        exponent, exponent_error: of MSD ∝ t^exponent over the window, both counted from `persistence_fs` on, when
-            the ions have rattled but not yet moved; and standard error.
-        observations: independent ones at the shortest lag, ions × length/lag.
-        floor_cm2_s: limit of three jumps (`jumps.diffusion_from_jumps`): no trajectory excludes less.
+        variance: (3,) coefficients of σ²(D) = v₀ + v₁·D + v₂·D², the variance of the estimate if D is the true value.
+        exponent, exponent_error: exponent of MSD ∝ t^exponent over the window, and its standard error. MSD and time
+            are counted from `persistence_fs`, when the ions have rattled but not yet moved.
+        observations: independent observations at the shortest lag, ions × length/lag.
+        floor_cm2_s: limit of three jumps (`jumps.diffusion_from_jumps`), the lowest limit a trajectory can set.
     """
 
     D_cm2_s: float
@@ -75,12 +75,12 @@ class LineFit:
 
     @property
     def moved(self) -> bool:
-        """Whether D is told from zero, and is that of one jump at least."""
-        return bool(self.D_cm2_s > max(SEEN * self.error_cm2_s, self.floor_cm2_s / NONE_SEEN_LIMIT))
+        """Whether D is distinguishable from zero and at least that of one jump."""
+        return bool(self.D_cm2_s > max(ONE_SIDED_95_SIGMAS * self.error_cm2_s, self.floor_cm2_s / ZERO_COUNT_LIMIT))
 
     @property
     def regime(self) -> str:
-        """What the MSD shows: "diffusive" where D is told from zero and the exponent is compatible with 1."""
+        """Regime of the MSD: "diffusive" if D is distinguishable from zero and the exponent is compatible with 1."""
         if not np.isfinite(self.D_cm2_s):
             return "too few frames or ions"
         if not self.moved:
@@ -90,10 +90,10 @@ class LineFit:
         return "superdiffusive" if self.exponent > 1 else "subdiffusive"
 
     def density(self) -> tuple[np.ndarray, np.ndarray]:
-        """D (G,) in cm²/s and the posterior probability of each, which sums to one.
+        """Grid of D (G,) in cm²/s and its posterior probabilities, which sum to one.
 
-        p(D) ∝ N(estimate | D, σ(D))/σ(D) for D ≥ 0. The error grows with D, so the interval reaches farther up than
-        down; the prior 1/σ is Jeffreys' of a scale, and flat where σ does not depend on D.
+        p(D) ∝ N(estimate | D, σ(D))/σ(D) for D ≥ 0. The error grows with D, so the interval is wider above than
+        below. The prior 1/σ is the Jeffreys prior of a scale; it is flat where σ does not depend on D.
         """
         sigma = self.error_cm2_s
         D = np.linspace(0.0, 3 * max(self.D_cm2_s, 0.0) + 12 * sigma, GRID)
@@ -103,18 +103,18 @@ class LineFit:
         return D, weight / weight.sum()
 
     def posterior(self) -> Posterior:
-        """Median, error and interval of D; NaN where nothing could be fitted."""
+        """Median, error and interval of D; NaN without a fit."""
         if not np.isfinite(self.D_cm2_s):
             return Posterior(NAN, NAN, NAN, NAN, NAN)
         if self.error_cm2_s == 0:
             return Posterior(0.0, 0.0, 0.0, self.floor_cm2_s, self.floor_cm2_s)
         D, weight = self.density()
-        low, middle, most, high = np.interp(QUANTILES, weight.cumsum(), D)
+        low, middle, upper, high = np.interp(QUANTILES, weight.cumsum(), D)
         mean = weight @ D
         error = float(np.sqrt(weight @ (D - mean) ** 2))
         if self.moved:
             return Posterior(float(middle), error, float(low), float(high), NAN)
-        limit = max(float(most), self.floor_cm2_s)
+        limit = max(float(upper), self.floor_cm2_s)
         return Posterior(float(middle), error, 0.0, max(float(high), limit), limit)
 
 
@@ -129,45 +129,49 @@ def _sigma(variance: np.ndarray, D: np.ndarray | float) -> np.ndarray:
 def fit_line(
     positions_A: np.ndarray, msd_A2: np.ndarray, time_fs: np.ndarray, settings: Diffusion, members: int = 1
 ) -> LineFit:
-    """The straight line through the MSD, ⟨|Δr|²⟩ = 6 D t + a, by generalised least squares, and its error.
+    """Fit of the MSD, ⟨|Δr|²⟩ = 6 D t + a, by generalised least squares, with its error.
 
-    (The paper's eq. 4 prints no t.) After McCluskey et al., J. Chem. Theory Comput. 21, 79 (2025), whose covariance of
-    the MSD of Brownian motion, var_i·n_i/n_j for lags i ≤ j with n independent observations, gives the weights. The
+    (The paper's eq. 4 omits t.) The weights follow McCluskey et al., J. Chem. Theory Comput. 21, 79 (2025): the
+    covariance of the MSD of Brownian motion is var_i·n_i/n_j for lags i ≤ j with n independent observations. The
     error is that of these weights under the covariance of overlapping windows (`covariance.overlap_sums`), with the
-    length of jumps from the spread of |Δr|². It takes ions for independent.
+    jump length from the variance of |Δr|². The ions are assumed to be independent.
 
     Args:
         positions_A: (T, m, 3), unwrapped, drift removed.
         msd_A2: (T,) their MSD.
         time_fs: (T,) equally spaced.
         settings: `msd_fit`, `jump_distance_A`, `persistence_fs`.
-        members: ions that each walker is the sum of (`msd.summed`).
+        members: number of ions in each walker (`msd.collective_coordinate`).
     """
     frames, ions = positions_A.shape[:2]
     first, last = (round(fraction * (frames - 1)) for fraction in settings.msd_fit)
     lags = np.unique(np.linspace(max(first, 1), min(last, frames - 1), FITTED_LAGS).astype(int))
-    if last - first < FEWEST_LAGS - 1 or len(lags) < FEWEST_LAGS or not ions:
+    if last - first < MIN_LAGS - 1 or len(lags) < MIN_LAGS or not ions:
         return NO_FIT
     lag_fs, msd = time_fs[lags] - time_fs[0], msd_A2[lags]
     exposure = ions * float(time_fs[-1] - time_fs[0])
     observations = exposure / float(lag_fs[0])
-    floor = NONE_SEEN_LIMIT * settings.jump_distance_A**2 / (6 * exposure * members) * CM2_PER_S_PER_A2_PER_FS
+    floor = ZERO_COUNT_LIMIT * settings.jump_distance_A**2 / (6 * exposure * members) * CM2_PER_S_PER_A2_PER_FS
     if msd.min() <= 0:
         return LineFit(0.0, np.zeros(3), NAN, NAN, observations, floor)
-    spread = spread_of_squares(positions_A, lags, ORIGINS_PER_LAG, BLOCK_POINTS)
+    squared_variance = squared_displacement_variance(positions_A, lags, ORIGINS_PER_LAG, BLOCK_POINTS)
     overlap, overlap_squared = overlap_sums(lags, frames)
     interval = float(time_fs[1] - time_fs[0])
-    # Short lags have many observations of what exceeds a Gaussian.
-    excess = max(0.0, float(((spread - 2 / 3 * msd**2) * msd / lag_fs).sum() / (msd**2 / lag_fs).sum()))
+    # Short lags have the most observations of the excess over a Gaussian.
+    excess = max(0.0, float(((squared_variance - 2 / 3 * msd**2) * msd / lag_fs).sum() / (msd**2 / lag_fs).sum()))
     line = _weighted_line(lag_fs, msd, excess)
     offset, slope = line @ msd
     gauss = 2 / 3 * overlap_squared / np.outer(lags, lags) / ions
     jumps = excess * overlap * interval / ions
-    rattle, travel = line[1] * max(offset, 0.0), line[1] * lag_fs
+    rattling_weight, travel_weight = line[1] * max(offset, 0.0), line[1] * lag_fs
     variance = np.array(
-        [rattle @ gauss @ rattle, 2 * rattle @ gauss @ travel + line[1] @ jumps @ line[1], travel @ gauss @ travel]
+        [
+            rattling_weight @ gauss @ rattling_weight,
+            2 * rattling_weight @ gauss @ travel_weight + line[1] @ jumps @ line[1],
+            travel_weight @ gauss @ travel_weight,
+        ]
     )
-    rattling = int(min(settings.persistence_fs, lag_fs[0] / RATTLING_PART) / interval)
+    rattling = int(min(settings.persistence_fs, lag_fs[0] / RATTLING_DIVISOR) / interval)
     exponent, exponent_error = _exponent(
         lag_fs - rattling * interval,
         msd - msd_A2[rattling],
@@ -181,20 +185,20 @@ def fit_line(
 
 
 def _weighted_line(lag_fs: np.ndarray, msd_A2: np.ndarray, excess_A2: float) -> np.ndarray:
-    """(2, K) what intercept and slope take of the MSD at each lag; weights from the line itself, in some rounds."""
+    """Weights (2, K) of the MSD at each lag in intercept and slope, iterated with the covariance of the fitted line."""
     design = np.stack([np.ones_like(lag_fs), lag_fs], axis=1)
     expected = msd_A2
-    for _ in range(ROUNDS):
+    for _ in range(WEIGHT_ITERATIONS):
         line = _least_squares(design, _model_covariance(lag_fs, expected, excess_A2))
         offset, slope = line @ msd_A2
-        expected = np.maximum(offset + slope * lag_fs, LEAST_SHARE * msd_A2)
+        expected = np.maximum(offset + slope * lag_fs, MIN_MSD_SHARE * msd_A2)
     return line
 
 
 def _model_covariance(lag_fs: np.ndarray, expected_A2: np.ndarray, excess_A2: float) -> np.ndarray:
-    """Covariance of the MSD up to a factor, positive definite whatever the line.
+    """Covariance of the MSD up to a factor, positive definite for any line.
 
-    var_i/n_i on the diagonal, correlated by √(t_i/t_j): for Brownian motion that is var_i·n_i/n_j.
+    The diagonal is var_i/n_i and the correlation √(t_i/t_j); for Brownian motion this is var_i·n_i/n_j.
     """
     deviation = np.sqrt((2 / 3 * expected_A2**2 + excess_A2 * expected_A2) * lag_fs)
     ratio = np.minimum.outer(lag_fs, lag_fs) / np.maximum.outer(lag_fs, lag_fs)
@@ -211,7 +215,7 @@ def _least_squares(design: np.ndarray, covariance: np.ndarray) -> np.ndarray:
 def _exponent(
     lag_fs: np.ndarray, msd_A2: np.ndarray, relative_covariance: np.ndarray, excess_A2: float
 ) -> tuple[float, float]:
-    """Slope of ln MSD over ln t and its standard error; NaN where the MSD does not rise."""
+    """Slope of ln MSD over ln t and its standard error; NaN if the MSD does not rise."""
     if msd_A2.min() <= 0:
         return NAN, NAN
     design = np.stack([np.ones_like(lag_fs), np.log(lag_fs)], axis=1)
@@ -221,18 +225,18 @@ def _exponent(
 
 
 def mean_of_fits(fits: Sequence[LineFit]) -> LineFit:
-    """The mean over replicas, by ion-time, as one fit: errors theirs, or their scatter where that is larger."""
-    # Each floor is that of three jumps over its own ion-time.
+    """Mean fit over replicas, weighted by ion-time; its error is the larger of propagated error and scatter."""
+    # The floor of a replica is three jumps over its ion-time.
     ion_time = np.array([1 / fit.floor_cm2_s for fit in fits])
     share = ion_time / ion_time.sum()
     D = np.array([fit.D_cm2_s for fit in fits])
-    variance = np.sum([part**2 * fit.variance for part, fit in zip(share, fits, strict=True)], axis=0)
-    # Where nothing moved there is no exponent.
-    grown = np.array([np.isfinite(fit.exponent) for fit in fits])
+    variance = np.sum([weight**2 * fit.variance for weight, fit in zip(share, fits, strict=True)], axis=0)
+    # A replica without motion has no exponent.
+    with_exponent = np.array([np.isfinite(fit.exponent) for fit in fits])
     exponent, exponent_error = weighted_mean(
-        np.array([fit.exponent for fit in fits])[grown],
-        np.array([fit.exponent_error for fit in fits])[grown],
-        ion_time[grown],
+        np.array([fit.exponent for fit in fits])[with_exponent],
+        np.array([fit.exponent_error for fit in fits])[with_exponent],
+        ion_time[with_exponent],
     )
     mean = LineFit(
         float(share @ D),
@@ -249,12 +253,12 @@ def mean_of_fits(fits: Sequence[LineFit]) -> LineFit:
 
 
 def weighted_mean(values: np.ndarray, errors: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
-    """Mean, and its error: the larger of the scatter of the values and what their own errors allow; NaN of none."""
+    """Weighted mean and its error, the larger of propagated errors and scatter of the values; NaN without weight."""
     if not weights.sum() > 0:
         return NAN, NAN
     share = weights / weights.sum()
     mean = float(share @ values)
-    own = float(np.sqrt(((share * errors) ** 2).sum()))
+    propagated = float(np.sqrt(((share * errors) ** 2).sum()))
     count = len(values)
     scatter = np.sqrt(count / (count - 1) * ((share * (values - mean)) ** 2).sum()) if count > 1 else 0.0
-    return mean, own if np.isnan(own) else max(own, float(scatter))
+    return mean, propagated if np.isnan(propagated) else max(propagated, float(scatter))

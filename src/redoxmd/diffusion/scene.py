@@ -1,4 +1,4 @@
-"""What the interactive view shows: one jump on its way, and where the mobile ions have been."""
+"""Content of the interactive view: the frames of one jump and the visit density of the mobile ions."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ import xarray as xr
 from ase.data import atomic_masses, atomic_numbers
 
 from redoxmd.diffusion.framework import moving_atoms
-from redoxmd.diffusion.jumps import jumps_of, without_drift
+from redoxmd.diffusion.jumps import recorded_jumps, without_drift
 from redoxmd.diffusion.visited import visit_density
 from redoxmd.files.trajectory import Trajectory
 
 WINDOW_FS = 500.0
 MOST_FRAMES = 61
-# Less than where sites are sought, for the eye.
+# Smaller than in the search for sites, for a sharper picture.
 SMOOTHING_A = 0.3
 
 
 @dataclass(frozen=True)
 class Scene:
-    """Frames of a trajectory, in the cell that has the jump in its middle, and a density of visited positions.
+    """Frames of a trajectory in a cell centred on the jump, and the density of visited positions.
 
     Attributes:
-        title: which trajectory.
-        mobile_ion: its symbol.
+        title: name of the trajectory.
+        mobile_ion: element symbol.
         numbers: (n,).
         positions_A: (T, n, 3), continuous in time, framework at rest.
-        time_fs: (T,), from the jump on where there is one.
-        cell_A, origin_A: (3, 3), (3,) the box to draw.
+        time_fs: (T,), relative to the jump if there is one.
+        cell_A, origin_A: (3, 3), (3,) box to draw.
         jumping: indices of the ions that jump within the frames.
         visits_per_A3: (A, B, C) probability density of a mobile ion over the whole trajectory, on a grid of the box.
     """
@@ -46,38 +46,40 @@ class Scene:
     visits_per_A3: np.ndarray
 
 
-def show_a_jump(analyses: Sequence[xr.Dataset], read: Callable[[int], Trajectory]) -> Scene:
-    """The jump in the middle of the trajectory that has most; without any, the first trajectory as a whole.
+def jump_scene(analyses: Sequence[xr.Dataset], read: Callable[[int], Trajectory]) -> Scene:
+    """Scene of the middle jump of the trajectory with most jumps; without jumps, the whole first trajectory.
 
     Args:
-        analyses: of each trajectory (`diffusion.analysis`).
-        read: gives the trajectory of a number.
+        analyses: datasets of the trajectories (`diffusion.analysis`).
+        read: returns the trajectory of an index.
     """
     number = int(np.argmax([int(analysis["n_jumps"]) for analysis in analyses]))
-    trajectory, jumps = read(number), jumps_of(analyses[number])
-    about = trajectory.metadata
-    mobile = trajectory.numbers == atomic_numbers[about["mobile_ion"]]
-    everything = np.ones(len(mobile), dtype=bool)
-    moving = moving_atoms(trajectory, analyses[number])
-    positions = without_drift(trajectory.positions_A, moving, atomic_masses[trajectory.numbers], of=everything)
-    title = f"x = {about['x']:g}, {about['temperature_K']:g} K, replica {about['replica']}"
+    trajectory, jumps = read(number), recorded_jumps(analyses[number])
+    metadata = trajectory.metadata
+    mobile = trajectory.numbers == atomic_numbers[metadata["mobile_ion"]]
+    all_atoms = np.ones(len(mobile), dtype=bool)
+    not_framework = moving_atoms(trajectory, analyses[number])
+    positions = without_drift(
+        trajectory.positions_A, not_framework, atomic_masses[trajectory.numbers], selected=all_atoms
+    )
+    title = f"x = {metadata['x']:g}, {metadata['temperature_K']:g} K, replica {metadata['replica']}"
     jump = len(jumps) // 2
     if len(jumps):
-        moment, centre = jumps.time_fs[jump], (jumps.start_A[jump] + jumps.end_A[jump]) / 2
-        near = np.abs(jumps.time_fs - moment) <= WINDOW_FS
-        chosen = np.flatnonzero(np.abs(trajectory.time_fs - moment) <= WINDOW_FS)
-        jumping = sorted(set(np.flatnonzero(mobile)[jumps.ion[near]].tolist()))
+        jump_time, centre = jumps.time_fs[jump], (jumps.start_A[jump] + jumps.end_A[jump]) / 2
+        near_in_time = np.abs(jumps.time_fs - jump_time) <= WINDOW_FS
+        chosen = np.flatnonzero(np.abs(trajectory.time_fs - jump_time) <= WINDOW_FS)
+        jumping = sorted(set(np.flatnonzero(mobile)[jumps.ion[near_in_time]].tolist()))
     else:
-        moment, centre, jumping = 0.0, trajectory.cell_A.sum(axis=0) / 2, []
+        jump_time, centre, jumping = 0.0, trajectory.cell_A.sum(axis=0) / 2, []
         chosen = np.arange(len(trajectory.time_fs))
     frames = chosen[np.unique(np.linspace(0, len(chosen) - 1, MOST_FRAMES).astype(int))] if len(chosen) else chosen
     origin = centre - trajectory.cell_A.sum(axis=0) / 2
     return Scene(
         title,
-        about["mobile_ion"],
+        metadata["mobile_ion"],
         trajectory.numbers,
-        _boxed(positions[frames], trajectory.cell_A, origin),
-        trajectory.time_fs[frames] - moment,
+        _wrapped_into_box(positions[frames], trajectory.cell_A, origin),
+        trajectory.time_fs[frames] - jump_time,
         trajectory.cell_A,
         origin,
         jumping,
@@ -85,8 +87,8 @@ def show_a_jump(analyses: Sequence[xr.Dataset], read: Callable[[int], Trajectory
     )
 
 
-def _boxed(positions_A: np.ndarray, cell_A: np.ndarray, origin_A: np.ndarray) -> np.ndarray:
-    """Every atom moved by whole cells so that it is inside the box halfway through."""
+def _wrapped_into_box(positions_A: np.ndarray, cell_A: np.ndarray, origin_A: np.ndarray) -> np.ndarray:
+    """Positions shifted by lattice vectors so that every atom is inside the box in the middle frame."""
     if len(positions_A) == 0:
         return positions_A
     fractional = (positions_A[len(positions_A) // 2] - origin_A) @ np.linalg.inv(cell_A)

@@ -1,4 +1,4 @@
-"""Jumps by change of site, with hysteresis; rattling told apart; occupancy over time."""
+"""Jumps between sites with hysteresis, separated from rattling, and site occupancy over time."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from redoxmd.diffusion.jumps import NONE_SEEN_LIMIT, Jumps
+from redoxmd.diffusion.jumps import ZERO_COUNT_LIMIT, Jumps
 from redoxmd.diffusion.sites import NONE, SiteMap, SiteTree, site_of
 from redoxmd.files.trajectory import BLOCK_FRAMES
 
 
 @dataclass(frozen=True)
 class Stays:
-    """Stays of all ions at sites, ion by ion, in order of time; consecutive ones of an ion are at different sites.
+    """Stays of all ions at sites, ordered by ion and time; consecutive stays of an ion are at different sites.
 
     Attributes:
         ion: (n,) index among the mobile ions.
         key: (n,) unwrapped site (`sites.SiteTree`).
-        frame: (n,) first frame.
+        frame: (n,) first frame of the stay.
     """
 
     ion: np.ndarray
@@ -29,11 +29,11 @@ class Stays:
 
 @dataclass(frozen=True)
 class SiteJumps(Jumps):
-    """Changes of site of a trajectory, in order of time; start_A and end_A are the sites themselves, unwrapped.
+    """Site changes of a trajectory, ordered by time; start_A and end_A are site positions, unwrapped.
 
     Attributes:
         from_site, to_site: (J,) indices of sites.
-        returned: (J,) whether the move was taken back, or takes one back, soon after: rattling.
+        returned: (J,) whether the move is reversed soon after, or reverses one: rattling.
     """
 
     from_site: np.ndarray
@@ -42,18 +42,18 @@ class SiteJumps(Jumps):
 
     @property
     def transport(self) -> SiteJumps:
-        """Those that are no rattling."""
+        """Site changes without rattling."""
         return SiteJumps(**{field.name: getattr(self, field.name)[~self.returned] for field in fields(self)})
 
 
 def find_stays(keys: np.ndarray, window: int) -> Stays:
-    """Stays with hysteresis: an ion is at a new site once that was its nearest for `window` frames on end.
+    """Stays with hysteresis: an ion is at a new site after `window` consecutive frames nearest to it.
 
-    Until then, outside every radius too, it belongs to the site before.
+    Until then, and outside every radius, it is assigned to the previous site.
 
     Args:
-        keys: (T, m) of `SiteTree.keys`.
-        window: frames.
+        keys: (T, m) unwrapped sites (`SiteTree.keys`).
+        window: minimum length of a stay in frames.
     """
     frames, ions = keys.shape
     if not keys.size:
@@ -71,45 +71,49 @@ def find_stays(keys: np.ndarray, window: int) -> Stays:
 
 
 def jumps_between(stays: Stays, time_fs: np.ndarray, tree: SiteTree, return_fs: float) -> SiteJumps:
-    """The changes of site between stays; the time is the first frame at the new site.
+    """Site changes between stays; the time is that of the first frame at the new site.
 
     Args:
-        stays: of `find_stays`.
-        time_fs: (T,) of the frames.
-        tree: the sites.
-        return_fs: a move taken back within this is rattling.
+        stays: stays from `find_stays`.
+        time_fs: (T,) times of the frames.
+        tree: sites.
+        return_fs: a move reversed within this time is rattling.
     """
     after = np.flatnonzero(stays.ion[1:] == stays.ion[:-1]) + 1
     after = after[np.lexsort((stays.ion[after], stays.frame[after]))]
     ion, time = stays.ion[after], time_fs[stays.frame[after]]
     old, new = stays.key[after - 1], stays.key[after]
-    back = _returned(ion, time, old, new, return_fs)
-    return SiteJumps(ion, time, tree.places_A(old), tree.places_A(new), site_of(old), site_of(new), back)
+    returned = _returned_moves(ion, time, old, new, return_fs)
+    return SiteJumps(
+        ion, time, tree.site_positions_A(old), tree.site_positions_A(new), site_of(old), site_of(new), returned
+    )
 
 
-def _returned(ion: np.ndarray, time_fs: np.ndarray, old: np.ndarray, new: np.ndarray, return_fs: float) -> np.ndarray:
-    """Moves A→B with B→A of the same ion soon after; each takes part once, so that the net path is kept."""
+def _returned_moves(
+    ion: np.ndarray, time_fs: np.ndarray, old: np.ndarray, new: np.ndarray, return_fs: float
+) -> np.ndarray:
+    """Mask (J,) of moves A→B and their reversals B→A within `return_fs`; each move pairs once: the net path stays."""
     returned = np.zeros(len(ion), dtype=bool)
-    standing: dict[int, list[int]] = defaultdict(list)
+    open_moves: dict[int, list[int]] = defaultdict(list)
     for event in range(len(ion)):
-        before = standing[int(ion[event])]
-        if before and new[event] == old[before[-1]] and time_fs[event] - time_fs[before[-1]] <= return_fs:
-            returned[[event, before.pop()]] = True
+        earlier = open_moves[int(ion[event])]
+        if earlier and new[event] == old[earlier[-1]] and time_fs[event] - time_fs[earlier[-1]] <= return_fs:
+            returned[[event, earlier.pop()]] = True
         else:
-            before.append(event)
+            earlier.append(event)
     return returned
 
 
-def held_keys(keys: np.ndarray, stays: Stays, absence: int) -> np.ndarray:
-    """Unwrapped site (T, m) that each ion holds in each frame, −1 for none.
+def held_keys(keys: np.ndarray, stays: Stays, max_absence: int) -> np.ndarray:
+    """Unwrapped site (T, m) that each ion occupies in each frame, −1 for none.
 
-    An ion holds the site of its stay while it is within the radius, and while it is away if it comes back within
-    `absence` frames. On its way to another site, or away for longer, it holds none.
+    An ion occupies the site of its stay while it is within the radius, and during absences of at most `max_absence`
+    frames after which it returns. In transit to another site, or absent for longer, it occupies no site.
 
     Args:
-        keys: (T, m) of `SiteTree.keys`.
-        stays: of `find_stays`.
-        absence: frames.
+        keys: (T, m) unwrapped sites (`SiteTree.keys`).
+        stays: stays from `find_stays`.
+        max_absence: frames.
     """
     frames, ions = keys.shape
     if not len(stays.key):
@@ -121,24 +125,24 @@ def held_keys(keys: np.ndarray, stays: Stays, absence: int) -> np.ndarray:
     own = stays.key[np.cumsum(number) - 1]
     own[~np.isin(np.arange(ions), stays.ion).repeat(frames)] = NONE
     away = own != keys.T.ravel()
-    # Runs of frames at the own site or away from it.
+    # Runs of frames at the site of the stay or away from it.
     edge = np.concatenate([[True], (away[1:] != away[:-1]) | (own[1:] != own[:-1])])
     edge[::frames] = True
     start = np.flatnonzero(edge)
     end = np.append(start[1:], frames * ions)
     inner = (start % frames > 0) & (end % frames > 0)
     same = inner & (own[start - 1] == own[start]) & (own[start] == own[end % (frames * ions)])
-    gone = away[start] & ~(same & (end - start <= absence))
-    own[gone.repeat(end - start)] = NONE
+    no_site = away[start] & ~(same & (end - start <= max_absence))
+    own[no_site.repeat(end - start)] = NONE
     return own.reshape(ions, frames).T
 
 
 def occupancy(held: np.ndarray, sites: SiteMap) -> np.ndarray:
-    """Share of the sites of each kind that an ion holds, (T, kinds) in the order of `SiteMap.kinds`; one at most.
+    """Occupied share (T, kinds) of the sites of each kind, in the order of `SiteMap.kinds`; at most one.
 
     Args:
-        held: (T, m) of `held_keys`.
-        sites: the sites.
+        held: (T, m) occupied sites (`held_keys`).
+        sites: sites of the mobile ion.
     """
     of_kind = np.array([sites.kind == name for name in sites.kinds], dtype=float)
     share = (of_kind / of_kind.sum(axis=1, keepdims=True)).T
@@ -154,7 +158,7 @@ def occupancy(held: np.ndarray, sites: SiteMap) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Rate:
-    """Jumps per ion and time with one standard error; the 95 % upper limit where none was seen."""
+    """Jump rate per ion with standard error; the 95 % upper limit if there was no jump."""
 
     per_ps: float
     error_per_ps: float
@@ -162,9 +166,9 @@ class Rate:
 
 
 def rate_of(jumps: int, n_ions: int, duration_ps: float) -> Rate:
-    """Γ = J/(N t) with its Poisson error √J/(N t) (paper, eq. 2); without jumps the limit is that of three."""
+    """Rate Γ = J/(N t) with Poisson error √J/(N t) (paper, eq. 2); without jumps the limit is the rate of three."""
     exposure = n_ions * duration_ps
     if exposure <= 0:
         return Rate(*[float("nan")] * 3)
-    limit = float("nan") if jumps else NONE_SEEN_LIMIT / exposure
+    limit = float("nan") if jumps else ZERO_COUNT_LIMIT / exposure
     return Rate(jumps / exposure, float(np.sqrt(jumps)) / exposure, limit)

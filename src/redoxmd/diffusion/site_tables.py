@@ -1,4 +1,4 @@
-"""Tables of sites, changes of site and what goes together, over all trajectories."""
+"""Tables of sites, site changes, occupancies and concerted jumps over all trajectories."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from redoxmd.diffusion.posterior import weighted_mean
 from redoxmd.diffusion.sites import NONE
 from redoxmd.units import FS_PER_PS
 
-ABOUT = ["x", "temperature_K", "replica"]
-COMPANY = ("n_sites_concerted", "n_neighbouring", "n_exchanges")
-# Scalars of a trajectory that tables are made of; NaN where no sites were had.
+TRAJECTORY_KEYS = ["x", "temperature_K", "replica"]
+CONCERTED_COUNTS = ("n_sites_concerted", "n_neighbouring", "n_exchanges")
+# Scalars of a trajectory that enter the tables; NaN if its sites could not be assigned.
 SITE_SCALARS = (
     "at_sites_fraction",
     "at_no_site_fraction",
@@ -27,14 +27,14 @@ SITE_SCALARS = (
     "D_sites_cm2_s",
     "D_sites_error_cm2_s",
     "D_sites_limit_cm2_s",
-    *COMPANY,
-    *(f"{name}_chance" for name in COMPANY),
+    *CONCERTED_COUNTS,
+    *(f"{name}_chance" for name in CONCERTED_COUNTS),
     "n_leaving_first",
     "n_entering_first",
     "n_together",
     "exchange_delay_fs",
 )
-COUNTS = (
+INTEGER_COLUMNS = (
     "replica",
     "replicas",
     "n_ions",
@@ -44,14 +44,14 @@ COUNTS = (
     "n_site_changes",
     "n_returned",
     "n_site_jumps",
-    *COMPANY,
+    *CONCERTED_COUNTS,
     "n_leaving_first",
     "n_entering_first",
     "n_together",
 )
 EVENT_COLUMNS = (
     "structure",
-    *ABOUT,
+    *TRAJECTORY_KEYS,
     "number",
     "time_fs",
     "ion",
@@ -67,17 +67,17 @@ EVENT_COLUMNS = (
     "delay_fs",
 )
 SITE_COLUMNS = ("x", "temperature_K", "kind", "sites", "coordination", "occupancy", "occupancy_error")
-OCCUPANCY_COLUMNS = ("structure", *ABOUT, "time_ps", "kind", "occupancy")
+OCCUPANCY_COLUMNS = ("structure", *TRAJECTORY_KEYS, "time_ps", "kind", "occupancy")
 
 
-def whole_counts(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with whole numbers where it counts; what is not known is missing, in CSV an empty field."""
-    return table.astype({name: "Int64" for name in COUNTS if name in table})
+def with_integer_counts(table: pd.DataFrame) -> pd.DataFrame:
+    """Table with counts as integers; unknown counts are missing values, in CSV empty fields."""
+    return table.astype({name: "Int64" for name in INTEGER_COLUMNS if name in table})
 
 
 def event_table(datasets: Sequence[xr.Dataset]) -> pd.DataFrame:
-    """Every change of site; `number` counts them, `exchange` the exchanges of a trajectory, missing without a part."""
-    table = _joined([_events(dataset) for dataset in datasets if "event" in dataset.dims], EVENT_COLUMNS)
+    """Site changes, one per row; `number` and `exchange` index site changes and exchanges within a trajectory."""
+    table = _concatenate([_events(dataset) for dataset in datasets if "event" in dataset.dims], EVENT_COLUMNS)
     exchange = table["exchange"].astype("Int64")
     return table.assign(exchange=exchange.where(exchange != NONE))
 
@@ -88,22 +88,24 @@ def _events(dataset: xr.Dataset) -> pd.DataFrame:
         name: dataset[f"event_{name}"].to_numpy() for name in EVENT_COLUMNS if f"event_{name}" in dataset.data_vars
     }
     kinds = {f"{side}_kind": kind[columns[f"{side}_site"].astype(int)] for side in ("from", "to")}
-    return pd.DataFrame({"number": range(dataset.sizes["event"]), **columns, **kinds}).assign(**_about(dataset))
+    return pd.DataFrame({"number": range(dataset.sizes["event"]), **columns, **kinds}).assign(
+        **_trajectory_columns(dataset)
+    )
 
 
-def _about(dataset: xr.Dataset) -> dict[str, float | str]:
-    return {"structure": dataset.attrs.get("structure", ""), **{name: dataset[name].item() for name in ABOUT}}
+def _trajectory_columns(dataset: xr.Dataset) -> dict[str, float | str]:
+    return {"structure": dataset.attrs.get("structure", ""), **{name: dataset[name].item() for name in TRAJECTORY_KEYS}}
 
 
-def _joined(tables: list[pd.DataFrame], columns: Sequence[str]) -> pd.DataFrame:
-    # An empty table has no types, and would take them from the others.
+def _concatenate(tables: list[pd.DataFrame], columns: Sequence[str]) -> pd.DataFrame:
+    # An empty table has no column types and would change those of the result.
     filled = [table for table in tables if len(table)]
     return pd.concat(filled, ignore_index=True)[list(columns)] if filled else pd.DataFrame(columns=list(columns))
 
 
 def occupancy_table(datasets: Sequence[xr.Dataset]) -> pd.DataFrame:
     """Ions per site of each kind along each trajectory."""
-    return _joined([_occupancy(dataset) for dataset in datasets if "kind" in dataset.dims], OCCUPANCY_COLUMNS)
+    return _concatenate([_occupancy(dataset) for dataset in datasets if "kind" in dataset.dims], OCCUPANCY_COLUMNS)
 
 
 def _occupancy(dataset: xr.Dataset) -> pd.DataFrame:
@@ -113,13 +115,13 @@ def _occupancy(dataset: xr.Dataset) -> pd.DataFrame:
         "kind": np.tile(dataset["kind"].to_numpy(), bins),
         "occupancy": dataset["occupancy"].to_numpy().ravel(),
     }
-    return pd.DataFrame(columns).assign(**_about(dataset))
+    return pd.DataFrame(columns).assign(**_trajectory_columns(dataset))
 
 
 def site_table(datasets: Sequence[xr.Dataset]) -> pd.DataFrame:
-    """Kinds of sites: how many, ligands, ions per site; mean over replicas by their time, its error as that of D."""
-    parts = [_kinds(dataset) for dataset in datasets if "kind" in dataset.dims]
-    rows = _joined(parts, (*SITE_COLUMNS, "duration_ps"))
+    """Kinds of site: number, coordination, occupancy; means over replicas weighted by time, with the error as for D."""
+    tables = [_kinds(dataset) for dataset in datasets if "kind" in dataset.dims]
+    rows = _concatenate(tables, (*SITE_COLUMNS, "duration_ps"))
     keys = ["x", "temperature_K", "kind"]
     return pd.DataFrame([_mean_kind(group) for _, group in rows.groupby(keys)], columns=list(SITE_COLUMNS))
 
@@ -127,8 +129,8 @@ def site_table(datasets: Sequence[xr.Dataset]) -> pd.DataFrame:
 def _kinds(dataset: xr.Dataset) -> pd.DataFrame:
     names = ("sites", "coordination", "occupancy", "occupancy_error")
     columns = {name: dataset[f"kind_{name}"].to_numpy() for name in names}
-    about = {**_about(dataset), "duration_ps": dataset["duration_ps"].item()}
-    return pd.DataFrame({"kind": dataset["kind"].to_numpy(), **columns}).assign(**about)
+    columns_of_trajectory = {**_trajectory_columns(dataset), "duration_ps": dataset["duration_ps"].item()}
+    return pd.DataFrame({"kind": dataset["kind"].to_numpy(), **columns}).assign(**columns_of_trajectory)
 
 
 def _mean_kind(group: pd.DataFrame) -> dict[str, object]:
@@ -138,26 +140,27 @@ def _mean_kind(group: pd.DataFrame) -> dict[str, object]:
 
 
 def concerted_table(trajectories: pd.DataFrame) -> pd.DataFrame:
-    """Concerted jumps by temperature, all x and replicas together, each share with that of random times beside it.
+    """Concerted jumps by temperature, over all x and replicas, with the chance level of each share.
 
-    By the 3 Å rule, then between sites: within the window, neighbours too, and in exchanges. Binomial errors of shares.
+    Counts are by the 3 Å rule and between sites: within the window, of neighbours, and in exchanges. Errors of shares
+    are binomial.
     """
     counted = trajectories.assign(delay_sum=trajectories["exchange_delay_fs"] * trajectories["n_exchanges"])
-    orders = ["n_leaving_first", "n_entering_first", "n_together", "delay_sum"]
+    order_columns = ["n_leaving_first", "n_entering_first", "n_together", "delay_sum"]
     columns = ["n_jumps", "n_concerted", "n_concerted_chance", "n_site_jumps"]
-    columns += [f"{name}{suffix}" for name in COMPANY for suffix in ("", "_chance")] + orders
+    columns += [f"{name}{suffix}" for name in CONCERTED_COUNTS for suffix in ("", "_chance")] + order_columns
     table = counted.groupby("temperature_K", as_index=False)[columns].sum(min_count=1)
     table["exchange_delay_fs"] = table.pop("delay_sum") / table["n_exchanges"].where(table["n_exchanges"] > 0)
     _shares(table, "n_concerted", "n_jumps", "concerted")
     _shares(table, "n_sites_concerted", "n_site_jumps", "sites_concerted")
     _shares(table, "n_neighbouring", "n_site_jumps", "neighbouring")
-    # Two jumps to an exchange.
+    # An exchange consists of two jumps.
     _shares(table, "n_exchanges", "n_site_jumps", "exchange", members=2)
     return table
 
 
-def _shares(table: pd.DataFrame, counts: str, of: str, name: str, members: int = 1) -> None:
-    total = table[of].where(table[of] > 0)
+def _shares(table: pd.DataFrame, counts: str, jumps: str, name: str, members: int = 1) -> None:
+    total = table[jumps].where(table[jumps] > 0)
     share = members * table[counts] / total
     table[f"{name}_fraction"] = share
     table[f"{name}_error"] = np.sqrt(share * (1 - share) / total)

@@ -1,4 +1,4 @@
-"""Reference sites of the mobile ion: those of the source cell with their kinds, or a tree to look any points up in."""
+"""Reference sites of the mobile ion with their kinds, and the search for the nearest site of a position."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from redoxmd.structures.request import parse_name
 from redoxmd.structures.source import FRAMEWORK, source_cell
 
 NONE = -1
-# A lattice vector and a site in one integer: 16 bits for each component, the rest for the site.
+# A key encodes a lattice vector and a site in one integer: 16 bits per component, the remaining bits for the site.
 SHIFT_BITS = 16
 CHUNK_POINTS = 200_000
 # Ligands of a site are the atoms up to this multiple of the shortest distance: 6 O around Na(1) and 8 around Na(2).
@@ -30,14 +30,14 @@ LIGAND_SEARCH_A = 8.0
 
 @dataclass(frozen=True)
 class SiteMap:
-    """Where the mobile ion may sit in a trajectory's cell.
+    """Sites of the mobile ion in the cell of a trajectory.
 
     Attributes:
-        fractional: (s, 3), in the frame of the trajectory with its drift removed.
-        kind: (s,) names.
-        coordination: (s,) ligands around each; 0 without a framework.
+        fractional: (s, 3), in the coordinates of the trajectory with its drift removed.
+        kind: (s,) names of the kinds.
+        coordination: (s,) number of ligands; 0 without a framework.
         cell_A: (3, 3).
-        origin: "source" (cell) or "visited" (positions).
+        origin: "source" for sites of the source cell, "visited" for maxima of the visit density.
     """
 
     fractional: np.ndarray
@@ -55,76 +55,76 @@ class SiteMap:
         return sorted(set(self.kind.tolist()))
 
     def distances_A(self) -> np.ndarray:
-        """(s, s) shortest distances between sites."""
-        places = self.fractional @ self.cell_A
-        return PeriodicCell(self.cell_A).distances_A(places, places)
+        """Minimum-image distances (s, s) between sites."""
+        sites_A = self.fractional @ self.cell_A
+        return PeriodicCell(self.cell_A).distances_A(sites_A, sites_A)
 
 
 class SiteTree:
-    """Points of a periodic cell of any shape, with the images that lie within a radius of it, as a KD-tree.
+    """KD-tree of the points of a periodic cell of any shape, with their images within a radius of the cell.
 
     Args:
         fractional: (s, 3) points.
         cell_A: (3, 3).
-        radius_A: farthest a point may be to count as the nearest.
+        radius_A: largest distance at which a point counts as the nearest.
     """
 
     def __init__(self, fractional: np.ndarray, cell_A: np.ndarray, radius_A: float) -> None:
         self.fractional, self.cell_A, self.radius_A = np.asarray(fractional), np.asarray(cell_A), radius_A
         self._inverse = np.linalg.inv(self.cell_A)
-        home = np.floor(self.fractional)
-        # Distance between lattice planes, not the edge, says how many images a radius reaches.
+        lattice_shift = np.floor(self.fractional)
+        # The distance between lattice planes, not the edge length, determines the images within a radius.
         margin = radius_A * np.linalg.norm(self._inverse, axis=0)
         shifts = np.array(list(itertools.product(*(range(-n, n + 1) for n in np.ceil(margin).astype(int)))))
-        images = (self.fractional - home)[:, None] + shifts
+        images = (self.fractional - lattice_shift)[:, None] + shifts
         near = ((images >= -margin) & (images <= 1 + margin)).all(axis=2)
-        self._site, which = np.nonzero(near)
-        self._shift = shifts[which] - home[self._site].astype(int)
+        self._site, image = np.nonzero(near)
+        self._shift = shifts[image] - lattice_shift[self._site].astype(int)
         self._tree = cKDTree(images[near] @ self.cell_A)
 
     def keys(self, positions_A: np.ndarray) -> np.ndarray:
-        """Unwrapped nearest site of every position (T, m, 3) as keys (T, m), −1 beyond the radius; by blocks of frames.
+        """Keys (T, m) of the nearest unwrapped site of each position (T, m, 3), −1 beyond the radius.
 
-        The same site in another image of the cell has another key, so unwrapped paths keep their length.
+        Images of one site have different keys, so unwrapped paths keep their length. Frames are processed in blocks.
         """
         frames, ions = positions_A.shape[:2]
         keys = np.full((frames, ions), NONE, dtype=np.int64)
         block = max(1, CHUNK_POINTS // max(ions, 1))
         for start in range(0, frames, block):
-            part = positions_A[start : start + block]
-            keys[start : start + block] = self._keys(part.reshape(-1, 3)).reshape(part.shape[:2])
+            block_A = positions_A[start : start + block]
+            keys[start : start + block] = self._keys(block_A.reshape(-1, 3)).reshape(block_A.shape[:2])
         return keys
 
     def _keys(self, points_A: np.ndarray) -> np.ndarray:
         fractional = points_A @ self._inverse
         cell = np.floor(fractional)
         distance, image = self._tree.query((fractional - cell) @ self.cell_A, distance_upper_bound=self.radius_A)
-        found = np.isfinite(distance)
+        within = np.isfinite(distance)
         keys = np.full(len(points_A), NONE, dtype=np.int64)
-        shift = cell[found].astype(np.int64) + self._shift[image[found]]
-        keys[found] = _encode(self._site[image[found]], shift)
+        shift = cell[within].astype(np.int64) + self._shift[image[within]]
+        keys[within] = _encode(self._site[image[within]], shift)
         return keys
 
-    def places_A(self, keys: np.ndarray) -> np.ndarray:
-        """Unwrapped positions (…, 3) of sites by key."""
-        places: np.ndarray = (self.fractional[site_of(keys)] + _shift_of(keys)) @ self.cell_A
-        return places
+    def site_positions_A(self, keys: np.ndarray) -> np.ndarray:
+        """Unwrapped positions (…, 3) of the sites of keys."""
+        positions: np.ndarray = (self.fractional[site_of(keys)] + _shift_of(keys)) @ self.cell_A
+        return positions
 
     def closest(self) -> tuple[float, int, int]:
-        """Distance (Å) and numbers of the two points that are nearest to each other; infinite with one point."""
-        places = (self.fractional - np.floor(self.fractional)) @ self.cell_A
-        distance, image = self._tree.query(places, k=2)
-        one = int(distance[:, 1].argmin())
-        if not np.isfinite(distance[one, 1]):
-            return float("inf"), one, one
-        return float(distance[one, 1]), one, int(self._site[image[one, 1]])
+        """Distance (Å) and indices of the closest pair of points; infinite distance for a single point."""
+        points_A = (self.fractional - np.floor(self.fractional)) @ self.cell_A
+        distance, image = self._tree.query(points_A, k=2)
+        site = int(distance[:, 1].argmin())
+        if not np.isfinite(distance[site, 1]):
+            return float("inf"), site, site
+        return float(distance[site, 1]), site, int(self._site[image[site, 1]])
 
-    def numbers_within(self, centres_A: np.ndarray, reach: float) -> np.ndarray:
-        """Points (images counted apart) around each centre, up to `reach` times the shortest distance."""
+    def numbers_within(self, centres_A: np.ndarray, distance_factor: float) -> np.ndarray:
+        """Number of points, images included, within `distance_factor` times the shortest distance of each centre."""
         fractional = centres_A @ self._inverse
         centres = (fractional - np.floor(fractional)) @ self.cell_A
         shortest, _ = self._tree.query(centres)
-        counts: np.ndarray = self._tree.query_ball_point(centres, reach * shortest, return_length=True)
+        counts: np.ndarray = self._tree.query_ball_point(centres, distance_factor * shortest, return_length=True)
         return counts
 
 
@@ -137,20 +137,20 @@ def _encode(site: np.ndarray, shift: np.ndarray) -> np.ndarray:
 
 
 def site_of(keys: np.ndarray) -> np.ndarray:
-    """Index of the site behind a key, whatever the image of the cell."""
+    """Site index of a key, regardless of the image of the cell."""
     sites: np.ndarray = keys >> (3 * SHIFT_BITS)
     return sites
 
 
 def _shift_of(keys: np.ndarray) -> np.ndarray:
     mask, half = (1 << SHIFT_BITS) - 1, 1 << (SHIFT_BITS - 1)
-    return np.stack([((keys >> (SHIFT_BITS * place)) & mask) - half for place in (2, 1, 0)], axis=-1)
+    return np.stack([((keys >> (SHIFT_BITS * position)) & mask) - half for position in (2, 1, 0)], axis=-1)
 
 
 def coordination(
     sites_A: np.ndarray, framework_A: np.ndarray, framework_symbols: np.ndarray, cell_A: np.ndarray
 ) -> np.ndarray:
-    """Ligands (s,) of each site: atoms of its nearest element within 1.25 of the shortest distance to that element.
+    """Coordination numbers (s,): atoms of the nearest element within 1.25 times the shortest distance to it.
 
     Na(1) of NASICON has 6 O, Na(2) has 8 (paper, section 1).
     """
@@ -163,42 +163,42 @@ def coordination(
     for symbol in set(nearest.tolist()):
         ligands = framework_A[framework_symbols == symbol]
         tree = SiteTree(ligands @ inverse, cell_A, LIGAND_SEARCH_A)
-        around = nearest == symbol
-        counts[around] = tree.numbers_within(sites_A[around], LIGAND_SHELL)
+        of_element = nearest == symbol
+        counts[of_element] = tree.numbers_within(sites_A[of_element], LIGAND_SHELL)
     return counts
 
 
 def source_sites(trajectory: Trajectory, structures: Structures, diffusing: Sequence[str] = ()) -> SiteMap:
-    """The sites of the source cell, repeated as the trajectory's structure says, where its framework is.
+    """Sites of the source cell, repeated as the trajectory's structure and aligned with its framework.
 
     Args:
-        trajectory: in whose cell.
-        structures: with the source cell.
-        diffusing: elements besides the mobile ion that do not stay at their places.
+        trajectory: trajectory whose cell and framework are used.
+        structures: section with the source cell.
+        diffusing: elements besides the mobile ion that do not belong to the framework.
 
     Raises:
-        StructureError: the trajectory does not say which structure it is of, or its framework is another one.
+        StructureError: the trajectory does not name its structure, or its framework differs from the source cell.
     """
     name = str(trajectory.metadata.get("structure", ""))
     source, repeats = source_cell(structures).atoms, parse_name(name).supercell
-    full = source.repeat(repeats)
+    supercell = source.repeat(repeats)
     symbols = np.array(chemical_symbols)[trajectory.numbers]
     mobile = symbols == structures.mobile_ion
-    fixed = full.arrays["site"] == FRAMEWORK
-    if not np.array_equal(symbols[~mobile], np.array(full.get_chemical_symbols())[fixed]):
+    framework = supercell.arrays["site"] == FRAMEWORK
+    if not np.array_equal(symbols[~mobile], np.array(supercell.get_chemical_symbols())[framework]):
         raise StructureError(
             f"{name}: its framework is not that of structures.source {structures.source}; name the cell it was made "
             "from, or set diffusion.site_reference: visited"
         )
-    sites, cell_A = Sites.of(full, diffusing), np.asarray(trajectory.cell_A)
+    sites, cell_A = Sites.of(supercell, diffusing), np.asarray(trajectory.cell_A)
     drift = framework_drift(trajectory.positions_A[:1, ~mobile], sites, PeriodicCell(cell_A))[0]
     counts = np.tile(_source_coordination(source, cell_A / np.array(repeats)[:, None]), int(np.prod(repeats)))
-    places = sites.mobile + drift @ np.linalg.inv(cell_A)
-    return SiteMap(places, full.arrays["site"][~fixed], counts, cell_A, "source")
+    fractional = sites.mobile + drift @ np.linalg.inv(cell_A)
+    return SiteMap(fractional, supercell.arrays["site"][~framework], counts, cell_A, "source")
 
 
 def _source_coordination(source: Atoms, cell_A: np.ndarray) -> np.ndarray:
-    """Ligands of the sites of one source cell, of the size it has in the trajectory."""
+    """Coordination numbers of the sites of the source cell, scaled to its size in the trajectory."""
     sites = Sites.of(source)
     symbols = np.array(source.get_chemical_symbols())[source.arrays["site"] == FRAMEWORK]
     return coordination(sites.mobile @ cell_A, sites.framework @ cell_A, symbols, cell_A)

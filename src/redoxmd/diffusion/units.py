@@ -1,22 +1,22 @@
-"""Units of every variable of an analysis, by its name."""
+"""Units of the variables of an analysis by name."""
 
 from __future__ import annotations
 
 import xarray as xr
 
 COEFFICIENTS = [
-    *(f"D_{name}{part}_cm2_s" for name in ("jumps", "sites") for part in ("", "_error", "_limit")),
+    *(f"D_{name}{suffix}_cm2_s" for name in ("jumps", "sites") for suffix in ("", "_error", "_limit")),
     *(
-        f"D_{name}_{part}cm2_s"
+        f"D_{name}_{prefix}cm2_s"
         for name in ("msd", "sigma")
-        for part in ("", "error_", "low_", "high_", "limit_", "line_", "floor_")
+        for prefix in ("", "error_", "low_", "high_", "limit_", "line_", "floor_")
     ),
     *(f"D_{name}_axis_cm2_s" for name in ("jumps", "msd")),
     "D_jumps_axis_error_cm2_s",
 ]
 NAMES: dict[str, list[str]] = {
     "cm2/s": COEFFICIENTS,
-    "1/ps": [f"site_rate_{part}per_ps" for part in ("", "error_", "limit_")],
+    "1/ps": [f"site_rate_{prefix}per_ps" for prefix in ("", "error_", "limit_")],
     "ps": ["duration_ps"],
     "fs": [
         "start_fs",
@@ -40,7 +40,7 @@ VARIANCE = "variance of D as v0 + v1*D + v2*D^2: v0 in (cm2/s)^2, v1 in cm2/s, v
 
 
 def with_units(dataset: xr.Dataset) -> xr.Dataset:
-    """The dataset with `units` on every variable that has one; the others are numbers, names or counts."""
+    """Set the attribute `units` of every variable with a unit; the others are numbers, names or counts."""
     for name, variable in dataset.variables.items():
         if str(name) in UNITS:
             variable.attrs["units"] = UNITS[str(name)]

@@ -1,4 +1,4 @@
-"""Sites found where the ions have been, for structures whose sites nobody knows."""
+"""Sites from the density of visits of the mobile ions, for structures without known sites."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from redoxmd.structures.periodic_cell import PeriodicCell
 
 SPACING_A = 0.4
 SMOOTHING_A = 0.5
-# Ions that vibrate by 0.6 Å along each axis are within 1.5 Å of their site for 90 % of the time; those of a liquid are
-# within it of the densest places for 50 to 75 %.
+# Ions that vibrate by 0.6 Å along each axis are within 1.5 Å of their site 90 % of the time; ions of a liquid are
+# within 1.5 Å of the densest positions 50 to 75 % of the time.
 MIN_TIME_AT_SITES = 0.8
 
 
@@ -26,36 +26,36 @@ def visited_sites(
     radius_A: float,
     window: int,
 ) -> SiteMap:
-    """Maxima of the density of visits at which an ion has stayed; kinds by the number of ligands ("6-fold").
+    """Sites at maxima of the visit density where an ion has stayed; kinds by coordination number ("6-fold").
 
     Args:
         positions_A: (T, m, 3) mobile ions, drift removed, unwrapped.
         framework_A: (f, 3) mean positions of the other atoms.
         framework_numbers: (f,) atomic numbers.
         cell_A: (3, 3).
-        radius_A: maxima closer than this are one site; an ion within it is there.
-        window: frames of a stay.
+        radius_A: maxima closer than this are one site; an ion within this distance is at the site.
+        window: minimum length of a stay in frames.
 
     Raises:
-        StructureError: there are fewer such places than ions, or the ions are not at them often enough, as in a liquid.
+        StructureError: there are fewer sites than ions, or the ions are at sites too rarely, as in a liquid.
     """
     centres = _maxima(positions_A, cell_A, radius_A)
     tree = SiteTree(centres, cell_A, radius_A)
     keys = tree.keys(positions_A)
     held = np.unique(site_of(find_stays(keys, window).key))
     _refuse(len(held), positions_A.shape[1], float((keys != NONE).mean()) if keys.size else 0.0)
-    fractional = _refined(positions_A, keys, tree, held)
+    fractional = _mean_positions(positions_A, keys, tree, held)
     counts = coordination(fractional @ cell_A, framework_A, np.array(chemical_symbols)[framework_numbers], cell_A)
     return SiteMap(fractional, np.array([f"{count}-fold" for count in counts]), counts, cell_A, "visited")
 
 
 def visit_density(positions_A: np.ndarray, cell_A: np.ndarray, smoothing_A: float = SMOOTHING_A) -> np.ndarray:
-    """Probability density (1/Å³) of an ion, averaged over ions and frames, on a grid of the cell; integrates to one.
+    """Probability density (1/Å³) of an ion on a grid of the cell, averaged over ions and frames; it integrates to one.
 
-    A histogram smoothed by a Gaussian across the periodic faces; the first bin begins at the origin.
+    The histogram is smoothed by a Gaussian with periodic boundaries; its first bin begins at the origin.
 
     Args:
-        positions_A: (T, m, 3), anywhere.
+        positions_A: (T, m, 3), wrapped or unwrapped.
         cell_A: (3, 3), any shape.
         smoothing_A: standard deviation of the Gaussian.
     """
@@ -66,19 +66,19 @@ def visit_density(positions_A: np.ndarray, cell_A: np.ndarray, smoothing_A: floa
 
 
 def _maxima(positions_A: np.ndarray, cell_A: np.ndarray, radius_A: float) -> np.ndarray:
-    """Fractional maxima of the smoothed density of visits, the highest first, none within the radius of a higher."""
+    """Fractional maxima of the visit density, highest first; none lies within the radius of a higher maximum."""
     density = visit_density(positions_A, cell_A)
     shape = np.array(density.shape)
     peak = (density == maximum_filter(density, size=3, mode="wrap")) & (density > 0)
-    places = np.argwhere(peak)
-    places = places[np.argsort(-density[peak], kind="stable")]
-    fractional = (places + 0.5) / shape
+    voxels = np.argwhere(peak)
+    voxels = voxels[np.argsort(-density[peak], kind="stable")]
+    fractional = (voxels + 0.5) / shape
     near = PeriodicCell(cell_A).distances_A(fractional @ cell_A, fractional @ cell_A) < radius_A
-    kept: list[int] = []
-    for place in range(len(fractional)):
-        if not near[place, kept].any():
-            kept.append(place)
-    return fractional[kept]
+    separate: list[int] = []
+    for maximum in range(len(fractional)):
+        if not near[maximum, separate].any():
+            separate.append(maximum)
+    return fractional[separate]
 
 
 def _visits(positions_A: np.ndarray, cell_A: np.ndarray, shape: np.ndarray) -> np.ndarray:
@@ -100,15 +100,15 @@ def _refuse(sites: int, ions: int, time_at_sites: float) -> None:
         )
 
 
-def _refined(positions_A: np.ndarray, keys: np.ndarray, tree: SiteTree, held: np.ndarray) -> np.ndarray:
-    """Mean position of the visits to each site that is held, fractional."""
+def _mean_positions(positions_A: np.ndarray, keys: np.ndarray, tree: SiteTree, held: np.ndarray) -> np.ndarray:
+    """Mean fractional position of the visits to each occupied site."""
     count, total = np.zeros(len(tree.fractional)), np.zeros((len(tree.fractional), 3))
     block = max(1, CHUNK_POINTS // max(positions_A.shape[1], 1))
     for start in range(0, len(keys), block):
-        part = keys[start : start + block]
-        there = part != NONE
-        offset = positions_A[start : start + block][there] - tree.places_A(part[there])
-        number = site_of(part[there])
+        block_keys = keys[start : start + block]
+        at_site = block_keys != NONE
+        offset = positions_A[start : start + block][at_site] - tree.site_positions_A(block_keys[at_site])
+        number = site_of(block_keys[at_site])
         count += np.bincount(number, minlength=len(count))
         total += np.stack([np.bincount(number, offset[:, axis], minlength=len(count)) for axis in range(3)], axis=1)
     refined: np.ndarray = tree.fractional[held] + total[held] / count[held, None] @ np.linalg.inv(tree.cell_A)

@@ -115,7 +115,7 @@ def _distances(axis: Axes, event: Event, settings: Figures) -> None:
         )
     axis.set_xlim(elapsed_fs[0], elapsed_fs[-1])
     axis.set_ylim(bottom=0)
-    conditions = f"x = {event.about['x']:g}, {event.about['temperature_K']:g} K"
+    conditions = f"x = {event.metadata['x']:g}, {event.metadata['temperature_K']:g} K"
     label(
         axis,
         settings,

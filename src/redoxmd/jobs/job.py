@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from redoxmd.errors import Interrupted, RedoxmdError, system_errno
 from redoxmd.jobs.memory import keep_freed_memory
 from redoxmd.jobs.walltime import requeue_at_the_end
-from redoxmd.runs.job_records import forget_record, write_record
+from redoxmd.runs.job_records import remove_record, write_record
 
 logger = logging.getLogger("redoxmd")
 
@@ -42,7 +42,7 @@ def job(name: str, log: str, threads: int = 1, ranks: int = 1) -> Iterator[None]
     script = getattr(sys.modules["__main__"], "snakemake", None)
     try:
         if script is not None:
-            forget_record(script)
+            remove_record(script)
         if "torch" in sys.modules:
             sys.modules["torch"].set_num_threads(threads)
         yield

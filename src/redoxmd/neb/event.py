@@ -11,7 +11,7 @@ from ase import Atoms
 from ase.data import atomic_numbers
 
 from redoxmd.config.sections import Diffusion, NebEvent, NebPath, Structures
-from redoxmd.diffusion.mechanism import Event, find_event, why_none
+from redoxmd.diffusion.mechanism import Event, find_event, no_event_reason
 from redoxmd.errors import ConfigError
 from redoxmd.files.layout import supercell_of
 from redoxmd.files.trajectory import Trajectory
@@ -49,7 +49,7 @@ def frames_of_event(event: Event, structures: Structures) -> list[Atoms]:
 
     Array `site` names the kind of site of each mobile ion; the framework does not drift.
     """
-    name = str(event.about["structure"])
+    name = str(event.metadata["structure"])
     full = full_cell(structures, supercell_of(name))
     mobile = event.numbers == atomic_numbers[structures.mobile_ion]
     window = slice(event.before, event.after + 1)
@@ -73,7 +73,7 @@ def event_record(path: NebPath, event: Event | None, analyses: Sequence[xr.Datas
     """
     if event is None:
         where = "" if path.x is None else f" of x = {path.x:g}"
-        return {"path": path.name, "reason": why_none(analyses) + where}
+        return {"path": path.name, "reason": no_event_reason(analyses) + where}
     moves = [
         {
             "ion": move.ion,
@@ -84,4 +84,4 @@ def event_record(path: NebPath, event: Event | None, analyses: Sequence[xr.Datas
         }
         for move in event.moves
     ]
-    return {"path": path.name, "reason": "", "kind": event.kind, **event.about, "moves": moves}
+    return {"path": path.name, "reason": "", "kind": event.kind, **event.metadata, "moves": moves}

@@ -1,5 +1,5 @@
-"""A run over weeks: who drives it, what is stale, what was killed, what a number was made from.
+"""Management of a run: its driver, staleness, recovery after a kill, and provenance of results.
 
-Import from the modules. At every start of Snakemake: `driver`, `mixing`, `versions`, `profiles`. When asked for, by
-`commands`: `changes`, `recover`, `retry`, `provenance`.
+Import from the modules. Every start of Snakemake uses `driver`, `mixing`, `versions` and `profiles`; the commands in
+`commands` use `changes`, `recover`, `retry` and `provenance`.
 """

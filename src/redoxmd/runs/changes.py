@@ -1,4 +1,4 @@
-"""What the next start of a run would do, why, and what it costs in reference calculations: a dry run, digested."""
+"""Summary of a dry run: jobs of the next start, their reasons and the number of reference calculations."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from redoxmd.errors import RedoxmdError
 
 JOB = re.compile(r"^(?:local)?(?:rule|checkpoint) (\w+):\n((?:    .*\n)+)", re.MULTILINE)
 PARAMETERS = re.compile(r"before: (.*?) now: (.*?)\s*$")
-UNKNOWN_YET = "<TBD>"
-BY_ANOTHER = "Input files updated by another job"
+UNDETERMINED_INPUT = "<TBD>"
+UPDATED_BY_JOB = "Input files updated by another job"
 
 
 @dataclass
@@ -26,11 +26,11 @@ class PlannedJob:
     """A job of a dry run.
 
     Attributes:
-        rule: its name.
-        reason: Snakemake's.
-        inputs: files it reads.
-        outputs: files it makes.
-        pending: whether it waits for a decision of the gate: it runs again only if that turns out differently.
+        rule: name of the rule.
+        reason: reason that Snakemake gives.
+        inputs: input files.
+        outputs: output files.
+        pending: whether it depends on a decision of the gate; it runs again only if the decision changes.
     """
 
     rule: str
@@ -40,40 +40,40 @@ class PlannedJob:
     pending: bool = False
 
     @property
-    def cause(self) -> bool:
-        """Whether it runs for a reason of its own, not for a job before it."""
-        return not self.reason.startswith(BY_ANOTHER)
+    def has_own_reason(self) -> bool:
+        """Whether it runs for a reason of its own, not because of an earlier job."""
+        return not self.reason.startswith(UPDATED_BY_JOB)
 
 
 class DryRunFailed(RedoxmdError):
-    """Snakemake refused the dry run; the message holds its words."""
+    """Snakemake refused the dry run; the message contains its output."""
 
 
 def dry_run(config: Path) -> str:
-    """Snakemake's account of what it would do with a config in this folder.
+    """Output of `snakemake --dry-run` for a config in the working directory.
 
     Raises:
-        DryRunFailed: it refused.
+        DryRunFailed: Snakemake refused.
     """
     command = [sys.executable, "-m", "snakemake", "--dry-run", "--configfile", str(config)]
     environment = {**os.environ, "NO_COLOR": "1"}
     result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if result.returncode:
-        raise DryRunFailed(f"snakemake --dry-run refuses:\n{last_words(result.stderr + result.stdout)}")
+        raise DryRunFailed(f"snakemake --dry-run refuses:\n{last_lines(result.stderr + result.stdout)}")
     return result.stdout + result.stderr
 
 
 def planned_jobs(text: str) -> list[PlannedJob]:
-    """Jobs in the account of a dry run, without the target `all`, those that wait for the gate marked."""
+    """Jobs in the output of a dry run, without target rules; jobs that depend on the gate are marked `pending`."""
     jobs = [_job(name, body) for name, body in JOB.findall(text) if name not in ("all", "loop")]
-    unknown = {output for job in jobs if job.pending for output in job.outputs}
-    grown = True
-    while grown:
-        grown = False
+    undetermined = {output for job in jobs if job.pending for output in job.outputs}
+    changed = True
+    while changed:
+        changed = False
         for job in jobs:
-            if not job.pending and not job.cause and _only_by(job, unknown, jobs):
-                job.pending = grown = True
-                unknown.update(job.outputs)
+            if not job.pending and not job.has_own_reason and _depends_only_on(job, undetermined, jobs):
+                job.pending = changed = True
+                undetermined.update(job.outputs)
     return jobs
 
 
@@ -81,19 +81,19 @@ def _job(rule: str, body: str) -> PlannedJob:
     lines = dict(line.strip().split(": ", 1) for line in body.splitlines() if ": " in line)
     inputs, outputs = (lines.get(key, "").split(", ") for key in ("input", "output"))
     reason = lines.get("reason", "")
-    pending = UNKNOWN_YET in inputs and reason.startswith(BY_ANOTHER)
+    pending = UNDETERMINED_INPUT in inputs and reason.startswith(UPDATED_BY_JOB)
     return PlannedJob(rule, reason, inputs, outputs, pending)
 
 
-def _only_by(job: PlannedJob, unknown: set[str], jobs: Sequence[PlannedJob]) -> bool:
-    """Whether all the planned files a job reads come from jobs that wait."""
-    made = {output for other in jobs for output in other.outputs}
-    read = set(job.inputs) & made
-    return bool(read) and read <= unknown
+def _depends_only_on(job: PlannedJob, undetermined: set[str], jobs: Sequence[PlannedJob]) -> bool:
+    """Whether all planned inputs of a job are undetermined outputs."""
+    planned_outputs = {output for planned in jobs for output in planned.outputs}
+    planned_inputs = set(job.inputs) & planned_outputs
+    return bool(planned_inputs) and planned_inputs <= undetermined
 
 
-def why(reason: str) -> str:
-    """A reason in few words: for parameters, the keys that changed with their values before and now."""
+def describe_reason(reason: str) -> str:
+    """Short form of a reason; for parameters, the changed keys with their previous and present values."""
     match = PARAMETERS.search(reason)
     if match is None:
         return re.sub(r"^(Missing output|Updated input|Incomplete output) files: .*", r"\1", reason).lower()
@@ -106,32 +106,32 @@ def why(reason: str) -> str:
 
 def _differences(before: Sequence[object], now: Sequence[object]) -> list[str]:
     pairs = [(a, b) for a in before for b in now if isinstance(a, dict) and isinstance(b, dict) and set(a) & set(b)]
-    words = []
+    differences = []
     for a, b in pairs:
-        words += [f"{key} {a.get(key)} → {b.get(key)}" for key in {**a, **b} if a.get(key) != b.get(key)]
+        differences += [f"{key} {a.get(key)} → {b.get(key)}" for key in {**a, **b} if a.get(key) != b.get(key)]
     if not pairs and len(before) == len(now) == 1:
-        words.append(f"{before[0]} → {now[0]}")
-    return words
+        differences.append(f"{before[0]} → {now[0]}")
+    return differences
 
 
 def describe_changes(jobs: Sequence[PlannedJob], config: Config) -> str:
-    """What would run, why, and the price, in words."""
+    """Text with the jobs that would run, their reasons and the number of reference calculations."""
     if not jobs:
         return "nothing would run: every result is up to date"
-    sure = [job for job in jobs if not job.pending]
-    lines = ["would run", *_counts(sure), "", "because"]
-    reasons = Counter((job.rule, why(job.reason)) for job in sure if job.cause)
+    certain = [job for job in jobs if not job.pending]
+    lines = ["would run", *_counts(certain), "", "because"]
+    reasons = Counter((job.rule, describe_reason(job.reason)) for job in certain if job.has_own_reason)
     lines += [f"  {rule}: {reason} ({count} jobs)" for (rule, reason), count in reasons.items()]
     if waiting := [job for job in jobs if job.pending]:
         lines += ["", "after the gate has decided, where its decision changes what they read", *_counts(waiting)]
-    return "\n".join([*lines, "", "reference calculations", *_price(sure, config)])
+    return "\n".join([*lines, "", "reference calculations", *_reference_cost(certain, config)])
 
 
 def _counts(jobs: Sequence[PlannedJob]) -> list[str]:
     return [f"  {rule:20} {count:>6}" for rule, count in Counter(job.rule for job in jobs).items()]
 
 
-def _price(jobs: Sequence[PlannedJob], config: Config) -> list[str]:
+def _reference_cost(jobs: Sequence[PlannedJob], config: Config) -> list[str]:
     counts = Counter(job.rule for job in jobs)
     steps = {"aimd": config.aimd.steps, "label": config.label.steps}
     lines = [
@@ -145,7 +145,7 @@ def _price(jobs: Sequence[PlannedJob], config: Config) -> list[str]:
     return lines or ["  none"]
 
 
-def last_words(text: str) -> str:
-    """The last lines of what a program said, indented."""
+def last_lines(text: str) -> str:
+    """Last lines of the output of a program, indented."""
     lines = [line for line in text.splitlines() if line.strip()]
     return "\n".join(f"  {line}" for line in lines[-8:])

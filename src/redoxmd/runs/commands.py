@@ -1,40 +1,36 @@
-"""The command line around a run: `redoxmd recover`, `retry`, `trace`, and `check --changes`."""
+"""Command line for runs: `redoxmd recover`, `retry`, `trace`, and `check --changes` and `--profile`."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-DEFAULT = Path("config/config.yaml")
+DEFAULT_CONFIG = Path("config/config.yaml")
 
 
 def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add `recover`, `retry` and `trace`."""
+    """Add the commands `recover`, `retry` and `trace`."""
     _add_retry(commands)
-    text = "mend what a killed driver left: locks, jobs that run on, half-done outputs, temporary files"
+    text = "clean up after a killed driver: locks, jobs that still run, incomplete outputs, temporary files"
     recover = commands.add_parser("recover", help=text, description=text)
-    recover.add_argument("config", type=Path, metavar="CONFIG", nargs="?", default=DEFAULT)
-    recover.add_argument("--dry-run", action="store_true", help="only name what is found")
-    recover.add_argument(
-        "--jobs-gone", action="store_true", help="do not ask Slurm: no job of the run is in its queue any more"
-    )
+    recover.add_argument("config", type=Path, metavar="CONFIG", nargs="?", default=DEFAULT_CONFIG)
+    recover.add_argument("--dry-run", action="store_true", help="only list the leftovers")
+    recover.add_argument("--jobs-gone", action="store_true", help="do not ask Slurm: no job of the run is in its queue")
     recover.set_defaults(command=_recover)
-    text = "print the chain of files behind a figure (or any file), with checksums and versions"
+    text = "print the files from which a figure (or any file) was made, with checksums and versions"
     trace = commands.add_parser("trace", help=text, description=text)
     trace.add_argument("figure", metavar="FIGURE", help="a figure's name, or a file of the run")
-    trace.add_argument("config", type=Path, metavar="CONFIG", nargs="?", default=DEFAULT)
-    trace.add_argument("--all", action="store_true", help="name every file, however many a rule made")
+    trace.add_argument("config", type=Path, metavar="CONFIG", nargs="?", default=DEFAULT_CONFIG)
+    trace.add_argument("--all", action="store_true", help="list every file of every rule")
     trace.set_defaults(command=_trace)
 
 
 def _add_retry(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    text = "take refused labels out of the results, so that the next run does them again"
+    text = "remove refused labels from the results, so that the next run repeats them"
     command = commands.add_parser("retry", help=text, description=text)
-    command.add_argument("config", type=Path, metavar="CONFIG", nargs="?", default=DEFAULT)
-    command.add_argument("--anyway", action="store_true", help="also where the engine section has not changed")
-    command.add_argument(
-        "--partial", action="store_true", help="also runs that ended early; their earlier frames are lost"
-    )
+    command.add_argument("config", type=Path, metavar="CONFIG", nargs="?", default=DEFAULT_CONFIG)
+    command.add_argument("--anyway", action="store_true", help="also if the engine section has not changed")
+    command.add_argument("--partial", action="store_true", help="also runs that ended early; their frames are lost")
     command.set_defaults(command=_retry)
 
 
@@ -43,50 +39,50 @@ def _retry(options: argparse.Namespace) -> int:
     from redoxmd.runs.retry import retry_refused
 
     config = load_config(options.config)
-    found = retry_refused(Path("results") / config.run, config, anyway=options.anyway, partial=options.partial)
-    for line in found.again:
-        print(f"again: {line}")
-    for line in found.unchanged:
-        print(f"left, the engine section is what it was: {line}")
-    print(f"{len(found.again)} to be done again by the next run, {len(found.unchanged)} left")
-    if found.records:
-        files = " ".join(map(str, found.records))
-        print(f"where the run has gone on from them:\nsnakemake --configfile {options.config} --forcerun {files}")
+    report = retry_refused(Path("results") / config.run, config, anyway=options.anyway, partial=options.partial)
+    for line in report.removed:
+        print(f"removed: {line}")
+    for line in report.unchanged:
+        print(f"not removed, the engine section has not changed: {line}")
+    print(f"{len(report.removed)} removed, to be repeated by the next run; {len(report.unchanged)} not removed")
+    if report.records:
+        files = " ".join(map(str, report.records))
+        print(f"if later stages have used them:\nsnakemake --configfile {options.config} --forcerun {files}")
     return 0
 
 
 def _recover(options: argparse.Namespace) -> int:
     from redoxmd.config import load_config
-    from redoxmd.runs.recover import find_leftovers, mend
+    from redoxmd.runs.recover import clean_up, find_leftovers
 
     run = load_config(options.config).run
-    found = find_leftovers(run, jobs_gone=options.jobs_gone)
-    lines = found.lines()
+    leftovers = find_leftovers(run, jobs_gone=options.jobs_gone)
+    lines = leftovers.lines()
     print("\n".join(lines or ["nothing left over"]))
     if options.dry_run:
-        print(f"`redoxmd recover {options.config}` mends this" if lines else "nothing to mend")
+        print(f"`redoxmd recover {options.config}` cleans this up" if lines else "nothing to clean up")
         return 0
-    mend(found)
-    print(f"{len(lines)} mended; start Snakemake again" if lines else "nothing to mend")
+    clean_up(leftovers)
+    print(f"{len(lines)} cleaned up; start Snakemake again" if lines else "nothing to clean up")
     return 0
 
 
 def _trace(options: argparse.Namespace) -> int:
     from redoxmd.config import load_config
     from redoxmd.files.records import read_json
-    from redoxmd.runs.provenance import NAMED, describe_chain
+    from redoxmd.runs.provenance import MAX_FILES_PER_RULE, describe_chain
 
     results = Path("results") / load_config(options.config).run
     name = options.figure
     if "/" not in name:
         name = f"{results}/figures/{Path(name).stem}.csv"
     manifest = read_json(results / "manifest.json")
-    print(describe_chain(manifest, name, named=len(manifest["files"]) if options.all else NAMED))
+    print(describe_chain(manifest, name, named=len(manifest["files"]) if options.all else MAX_FILES_PER_RULE))
     return 0
 
 
 def check_changes(config_path: Path) -> int:
-    """Print what the next start would do; `redoxmd check --changes`."""
+    """Print the jobs of the next start and their reasons (`redoxmd check --changes`)."""
     from redoxmd.config import load_config
     from redoxmd.runs.changes import describe_changes, dry_run, planned_jobs
     from redoxmd.runs.mixing import refuse_mixing
@@ -97,13 +93,14 @@ def check_changes(config_path: Path) -> int:
     return 0
 
 
-def site_problems(config_path: Path, profile: str) -> int:
-    """Print what would fail at a site, and return how much that is; `redoxmd check --profile`."""
+def report_site_problems(config_path: Path, profile: str) -> int:
+    """Print the problems at a site and return their number (`redoxmd check --profile`)."""
     from redoxmd.runs.site_check import check_site
 
     lines = check_site(config_path, profile)
     print(f"\nprofile {profile}")
     print(
-        "\n".join(f"  ! {line}" for line in lines) or "  every kind of job is accepted, and a node has what they need"
+        "\n".join(f"  ! {line}" for line in lines)
+        or "  every kind of job is accepted, and the nodes have all that jobs need"
     )
     return len(lines)

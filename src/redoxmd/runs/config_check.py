@@ -1,4 +1,4 @@
-"""Faults of a config that a run would meet late, or never notice; one function for each kind."""
+"""Checks for errors in a config that a run would find late or never; one function for each kind."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from redoxmd.structures.source import SourceCell, source_cell
 from redoxmd.train.split import label_generation
 
 WITH_DENSITY = ("gpaw", "toy", "vasp")
-# 100 times what MD of an ensemble is run for; a typing error is far beyond it.
+# 100 times the usual size of ensemble MD; typing errors exceed it by far.
 LARGEST_CELL_ATOMS = 1_000_000
-# Beyond it, plane-wave DFT takes hours for each MD step.
+# In larger cells, plane-wave DFT takes hours per MD step.
 LARGEST_REFERENCE_CELL_ATOMS = 2000
-# Bond lengths change by the third root: 6 % and 14 %.
-WORTH_A_WORD, IMPOSSIBLE = 1.2, 1.5
-CONFIGURATIONS_NAMED = 8
+# Volume ratios that are noted and refused; bond lengths then change by 6 % and 14 %.
+VOLUME_RATIO_NOTE, VOLUME_RATIO_ERROR = 1.2, 1.5
+MAX_NAMES = 8
 
 
 def inspect_names(config: Config, root: Path) -> Inspection:
-    """Datasets that the config names, of this run's reference settings, and configurations with densities."""
+    """Problems of datasets (missing, other reference settings) and of density.test_configurations."""
     from redoxmd.engines import settings_hash
     from redoxmd.train.dataset import check_dataset_files
 
@@ -46,7 +46,7 @@ def inspect_names(config: Config, root: Path) -> Inspection:
 
 
 def _unknown_test_densities(config: Config, root: Path) -> list[str]:
-    """Configurations that density.test_configurations names and no density will be of."""
+    """Configurations in density.test_configurations for which the run will have no density."""
     if not config.density.enabled or not config.density.test_configurations:
         return []
     from redoxmd.density.store import density_keys, split_key
@@ -56,25 +56,28 @@ def _unknown_test_densities(config: Config, root: Path) -> list[str]:
     for folder in (root / name for name in config.train.datasets):
         stores += [folder / name for name in read_dataset_card(folder)["files"] if name.endswith(".h5")]
     try:
-        known = [split_key(key)[0] for store in stores if store.exists() for key in density_keys(store)]
+        available = [split_key(key)[0] for store in stores if store.exists() for key in density_keys(store)]
     except (RedoxmdError, OSError) as error:
         return [f"density.stores: {error}"]
-    known += layout.aimd_structures(config.aimd) if config.aimd.density_every else []
+    available += layout.aimd_structures(config.aimd) if config.aimd.density_every else []
     named = config.density.test_configurations
-    missing = [name for name in named if name not in known and label_generation(name) is None]
+    missing = [name for name in named if name not in available and label_generation(name) is None]
     if not missing:
         return []
-    return [f"density.test_configurations: no densities of {', '.join(missing)}; there will be some of {_some(known)}"]
+    return [
+        f"density.test_configurations: no densities of {', '.join(missing)}; there will be some of "
+        f"{_shorten_list(available)}"
+    ]
 
 
-def _some(names: list[str]) -> str:
-    different = list(dict.fromkeys(names))
-    more = len(different) - CONFIGURATIONS_NAMED
-    return ", ".join(different[:CONFIGURATIONS_NAMED]) + (f" and {more} more" if more > 0 else "")
+def _shorten_list(names: list[str]) -> str:
+    unique = list(dict.fromkeys(names))
+    more = len(unique) - MAX_NAMES
+    return ", ".join(unique[:MAX_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
 def inspect_orderings(config: Config, root: Path) -> Inspection:
-    """Problems of test and validation configurations, and what there is to say about repeated orderings."""
+    """Problems of test and validation configurations, and notes on orderings that repeat up to symmetry."""
     from redoxmd.engines import settings_hash
     from redoxmd.train.dataset import load_datasets
     from redoxmd.train.split import find_configurations, held_out_groups, require_known
@@ -85,12 +88,14 @@ def inspect_orderings(config: Config, root: Path) -> Inspection:
         for frame in frames:
             frame.info |= {"config_id": frame.info["structure"], "step": 0}
         frames += load_datasets([root / folder for folder in config.train.datasets], settings_hash(config.engine))
-        kept = [frame for frame in frames if frame.info["config_id"] not in config.train.exclude]
-        configurations = find_configurations(kept, config.structures)
+        used_frames = [frame for frame in frames if frame.info["config_id"] not in config.train.exclude]
+        configurations = find_configurations(used_frames, config.structures)
         held_out_groups(configurations, config.train)
         require_known(config.train.validation_configurations, configurations, "train.validation_configurations")
         if configurations and not set(configurations) - set(config.train.test_configurations):
-            raise ConfigError("train.test_configurations: all there is, so nothing is left to train on; name fewer")
+            raise ConfigError(
+                "train.test_configurations: names all configurations, so none remains for training; name fewer"
+            )
     except RedoxmdError as error:
         return Inspection([str(error)])
     first: dict[str, str] = {}
@@ -107,21 +112,21 @@ def inspect_orderings(config: Config, root: Path) -> Inspection:
 
 
 def inspect_sizes(config: Config, atoms_of: Mapping[str, int], disk_gb: Mapping[str, float], root: Path) -> Inspection:
-    """Cells too large to be meant, and disk that is not there."""
-    found = Inspection()
+    """Problems of very large cells, and a note if the disk space does not suffice."""
+    inspection = Inspection()
     for key, names in _structures_by_key(config):
         largest = max((name for name in names if name in atoms_of), key=lambda name: atoms_of[name], default=None)
         if largest is None:
             continue
         words = f"{key}: {list(layout.supercell_of(largest))} of the source cell has {atoms_of[largest]} atoms"
         if atoms_of[largest] > LARGEST_CELL_ATOMS:
-            found.problems.append(f"{words}, more than {LARGEST_CELL_ATOMS}; give fewer repeats")
+            inspection.problems.append(f"{words}, more than {LARGEST_CELL_ATOMS}; give fewer repeats")
         elif not key.startswith("production") and atoms_of[largest] > LARGEST_REFERENCE_CELL_ATOMS:
-            found.notes.append(f"{words}, many for a reference method that labels them")
+            inspection.notes.append(f"{words}, many for a reference method that labels them")
     needed_gb, free_gb = sum(disk_gb.values()), shutil.disk_usage(root).free / 1e9
     if needed_gb > free_gb:
-        found.notes.append(f"disk: about {needed_gb:.3g} GB expected, {free_gb:.3g} GB free here; not enough")
-    return found
+        inspection.notes.append(f"disk: about {needed_gb:.3g} GB expected, {free_gb:.3g} GB free here; not enough")
+    return inspection
 
 
 def _structures_by_key(config: Config) -> Iterator[tuple[str, list[str]]]:
@@ -133,34 +138,34 @@ def _structures_by_key(config: Config) -> Iterator[tuple[str, list[str]]]:
 
 
 def inspect_volumes(config: Config, source: SourceCell) -> Inspection:
-    """Volumes per formula unit far from that of the source cell."""
-    given = config.structures.volume_A3_per_fu
-    if given is None:
+    """Volumes per formula unit that differ strongly from that of the source cell."""
+    volumes_per_fu = config.structures.volume_A3_per_fu
+    if volumes_per_fu is None:
         return Inspection()
     own_A3 = source.atoms.get_volume() / source.formula_units
-    (x1, v1), (x2, v2) = sorted(given.items())
+    (x1, v1), (x2, v2) = sorted(volumes_per_fu.items())
     contents = sorted({parse_name(name).x for name in layout.all_structures(config)})
     volumes_A3 = {x: v1 + (v2 - v1) * (x - x1) / (x2 - x1) for x in contents}
     ratios = {x: volume / own_A3 for x, volume in volumes_A3.items()}
     worst = max(ratios, key=lambda x: max(ratios[x], 1 / ratios[x]) if ratios[x] > 0 else float("inf"))
-    far = max(ratios[worst], 1 / ratios[worst]) if ratios[worst] > 0 else float("inf")
+    largest_ratio = max(ratios[worst], 1 / ratios[worst]) if ratios[worst] > 0 else float("inf")
     words = (
         f"structures.volume_A3_per_fu: {volumes_A3[worst]:.4g} Å3 at x = {worst:g}, {ratios[worst]:.3g} times the "
         f"{own_A3:.4g} Å3 of the source cell (x = {source.x_max:g})"
     )
-    if far > IMPOSSIBLE:
+    if largest_ratio > VOLUME_RATIO_ERROR:
         return Inspection([f"{words}; give volumes per formula unit, of which the cell has {source.formula_units}"])
-    return Inspection(notes=[f"{words}; is that meant?"] if far > WORTH_A_WORD else [])
+    return Inspection(notes=[f"{words}; is that meant?"] if largest_ratio > VOLUME_RATIO_NOTE else [])
 
 
 def inspect_elements(config: Config, source: SourceCell) -> Inspection:
-    """Units that may not be meant, a U of no element, and defaults of Na_xV2(PO4)3 that hold for another material."""
-    found, structures = Inspection(), config.structures
+    """Doubtful formula units, a U for an absent element, and defaults of Na_xV2(PO4)3 in use for another material."""
+    inspection, structures = Inspection(), config.structures
     counts = source.framework_counts()
     units = math.gcd(*counts.values())
     if source.formula_units != units:
         unit = formula({element: count // units for element, count in counts.items()})
-        found.notes.append(
+        inspection.notes.append(
             f"structures.formula_units: {source.formula_units}, though the cell holds {units} × {unit}; x then counts "
             f"{structures.mobile_ion} for each {units / source.formula_units:g} of these"
         )
@@ -170,26 +175,26 @@ def inspect_elements(config: Config, source: SourceCell) -> Inspection:
     corrected = getattr(chosen, "hubbard", None)
     if corrected is not None and "hubbard" in chosen.model_fields_set:
         unknown = [element for element in corrected if element not in symbols]
-        found.problems += [
+        inspection.problems += [
             f"{key}: {element!r} is not in the cell, which holds {', '.join(symbols)}" for element in unknown
         ]
     if structures.source == "nvp":
-        return found
+        return inspection
     if corrected is not None and "hubbard" not in chosen.model_fields_set:
-        found.notes.append(f"{key}: left out, so no U on {structures.redox_element}; give {{}} if that is meant")
+        inspection.notes.append(f"{key}: left out, so no U on {structures.redox_element}; give {{}} if that is meant")
     if structures.moments_muB and "moment_per_ion_muB" not in structures.model_fields_set:
-        found.notes.append(
+        inspection.notes.append(
             f"structures.moment_per_ion_muB: left out, so each {structures.mobile_ion} adds "
             f"{structures.moment_per_ion_muB:+g} μB"
         )
     if config.density.enabled and "states" not in config.charges.model_fields_set:
         low, high = config.charges.states
-        found.notes.append(f"charges.states: left out, so {structures.redox_element} is {low}+ or {high}+")
-    return found
+        inspection.notes.append(f"charges.states: left out, so {structures.redox_element} is {low}+ or {high}+")
+    return inspection
 
 
 def inspect_overlaps(config: Config, source: SourceCell, atoms_of: Mapping[str, int]) -> Inspection:
-    """Sites that exclude each other, and structures whose ions find no place for it."""
+    """Sites too close to be occupied together, and structures whose ions then do not fit."""
     if not overlapping_sites(source.atoms):
         return Inspection()
     overlap = describe_overlap(source.atoms)
@@ -205,30 +210,30 @@ def inspect_overlaps(config: Config, source: SourceCell, atoms_of: Mapping[str, 
 
 
 def inspect_engine_settings(config: Config) -> Inspection:
-    """Whether the engine is found, and what it finds itself for the elements and the cell of the structures."""
+    """Availability of the engine, and its own checks of the elements and the source cell."""
     from redoxmd.engines import engine_available, inspect_engine
 
     available, message = engine_available(config.engine)
     words = [f"engine {config.engine.name}: {message}"]
-    found = Inspection(notes=words) if available else Inspection(words)
+    inspection = Inspection(notes=words) if available else Inspection(words)
     try:
         cell = source_cell(config.structures).atoms
     except RedoxmdError:
-        return found
+        return inspection
     elements = sorted(set(cell.get_chemical_symbols()))
-    own = inspect_engine(config.engine, {"the source cell": cell.cell.lengths().tolist()}, elements)
-    return Inspection(found.problems + own.problems, found.notes + own.notes)
+    engine_checks = inspect_engine(config.engine, {"the source cell": cell.cell.lengths().tolist()}, elements)
+    return Inspection(inspection.problems + engine_checks.problems, inspection.notes + engine_checks.notes)
 
 
 def inspect_kpoints(config: Config) -> Inspection:
-    """The k-point grid of each cell with labels, and whether all sample the same points under one settings hash."""
+    """k-point grids of all labelled cells; a problem if they do not sample the same points."""
     kpoints = getattr(getattr(config.engine, config.engine.name), "kpoints", None)
     if kpoints is None:
         return Inspection()
     key, cells = f"engine.{config.engine.name}.kpoints", label_cells(config.aimd, config.explore, config.neb)
     grids = {cell: supercell_kpoints(kpoints, cell) for cell in cells}
     words = ", ".join(f"{list(grid)} in {list(cell)}" for cell, grid in grids.items())
-    # Of the source cell, the grids that sample the same points.
+    # Grids of the source cell that sample the same points as the grids of the supercells.
     sampled = {tuple(k * r for k, r in zip(grid, cell, strict=True)) for cell, grid in grids.items()}
     if len(sampled) == 1:
         return Inspection(notes=[f"{key}: {list(kpoints)} of the source cell, {words}"])
@@ -242,12 +247,16 @@ def inspect_kpoints(config: Config) -> Inspection:
 
 
 def inspect_densities(config: Config, root: Path) -> Inspection:
-    """Why there would be no density to learn from, or a store that is not there."""
+    """Reasons why the density model would have no training data, and density stores that do not exist."""
     if not config.density.enabled:
         return Inspection()
     missing = [f"density.stores: no file {path}" for path in config.density.stores if not (root / path).exists()]
-    kept = config.aimd.density_every or config.label.density_every
-    if (config.engine.name in WITH_DENSITY and kept) or config.density.stores or _dataset_stores(config, root):
+    stores_densities = config.aimd.density_every or config.label.density_every
+    if (
+        (config.engine.name in WITH_DENSITY and stores_densities)
+        or config.density.stores
+        or _dataset_stores(config, root)
+    ):
         return Inspection(missing)
     return Inspection(
         [

@@ -1,6 +1,6 @@
-"""Who drives a run: a record with a heartbeat, so that a second driver is refused and a dead one is known as such.
+"""Record of the driver of a run with a heartbeat: a second driver is refused, and a killed one is recognised.
 
-Snakemake locks the files of a run, but its lock outlives kill -9, and another run in the folder removes it when done.
+Snakemake locks the files of a run, but its lock survives kill -9, and another run in the folder removes it at its end.
 """
 
 from __future__ import annotations
@@ -24,16 +24,22 @@ from redoxmd.errors import DataError, DriverAlive
 from redoxmd.files.records import content_hash, plain, read_json, write_text
 
 HEARTBEAT_S = 30.0
-# Of a driver on another host, whose process cannot be looked at.
+# A driver on another host counts as dead after this time without heartbeat; its process cannot be inspected.
 SILENCE_S = 300.0
-PASSED_ON = "REDOXMD_CONFIG"
-# Options of Snakemake that remove what a run at work needs, without taking its lock.
-REMOVING = ("--unlock", "--delete-all-output", "--delete-temp-output", "--cleanup-metadata", "--cleanup-shadow")
+CONFIG_VARIABLE = "REDOXMD_CONFIG"
+# Snakemake options that remove files of an active run without taking its lock.
+DESTRUCTIVE_OPTIONS = (
+    "--unlock",
+    "--delete-all-output",
+    "--delete-temp-output",
+    "--cleanup-metadata",
+    "--cleanup-shadow",
+)
 
 
 @dataclass(frozen=True)
 class Driver:
-    """A process that drives a run; `started` is its creation time, which tells it from a later one of that pid."""
+    """Process that drives a run; its creation time `started` distinguishes it from later processes of that pid."""
 
     pid: int
     host: str
@@ -43,60 +49,60 @@ class Driver:
         return f"process {self.pid} on {self.host}"
 
 
-def pass_on(results: Path, config: Mapping[str, Any]) -> None:
-    """Give the config as this driver read it to its jobs: one on a cluster would read the file again, edited or not.
+def export_config(results: Path, config: Mapping[str, Any]) -> None:
+    """Pass the config as this driver read it to its jobs; a job on a cluster would otherwise reread an edited file.
 
-    By a file named after its content, for the environment takes no more than 128 KiB.
+    The config is written to a file named by its content hash, because the environment is limited to 128 KiB.
     """
     path = results / f"configs/{content_hash(config)}.json"
     if not path.exists():
-        # In the order of the file: Snakemake compares parameters as they are printed.
+        # The key order of the file is preserved: Snakemake compares parameters as they are printed.
         write_text(path, json.dumps(plain(config)))
-    os.environ[PASSED_ON] = str(path.absolute())
+    os.environ[CONFIG_VARIABLE] = str(path.absolute())
 
 
-def passed_on(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The config of a job's driver; what the job read itself where its environment does not reach it.
+def exported_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Config of the driver of this job; the config that the job read itself if the environment variable is not set.
 
     Raises:
-        DataError: the driver's config is not there.
+        DataError: the exported config does not exist.
     """
-    return dict(read_json(os.environ[PASSED_ON])) if PASSED_ON in os.environ else dict(config)
+    return dict(read_json(os.environ[CONFIG_VARIABLE])) if CONFIG_VARIABLE in os.environ else dict(config)
 
 
 def record_path(results: Path) -> Path:
-    """Where the driver of a run says that it is at work."""
+    """Path of the driver record of a run."""
     return results / "driver.json"
 
 
-def recorded(results: Path) -> Driver | None:
-    """The driver on record, living or dead."""
+def recorded_driver(results: Path) -> Driver | None:
+    """Driver in the record, active or dead; None without a record."""
     try:
         return Driver(**json.loads(record_path(results).read_text(encoding="utf-8")))
     except (FileNotFoundError, ValueError, TypeError):
         return None
 
 
-def living(results: Path) -> Driver | None:
-    """The driver on record if it is at work: here its process runs, on another host its heart beat lately."""
-    driver = recorded(results)
+def active_driver(results: Path) -> Driver | None:
+    """Driver in the record if active: its process runs on this host, or its heartbeat on another host is recent."""
+    driver = recorded_driver(results)
     if driver is None:
         return None
     if driver.host == socket.gethostname():
-        return driver if _runs(driver) else None
-    return driver if _silence_s(record_path(results)) < SILENCE_S else None
+        return driver if _is_running(driver) else None
+    return driver if _heartbeat_age_s(record_path(results)) < SILENCE_S else None
 
 
-def begin(results: Path) -> None:
-    """Take the run for this process until it exits.
+def acquire_run(results: Path) -> None:
+    """Register this process as the driver of the run until it exits.
 
     Raises:
-        DriverAlive: another driver is at work on it.
-        DataError: nothing can be written there.
+        DriverAlive: another driver is active.
+        DataError: the folder of the run cannot be written.
     """
-    other = living(results)
-    if other is not None:
-        raise DriverAlive(already(results, other))
+    active = active_driver(results)
+    if active is not None:
+        raise DriverAlive(already_running_message(results, active))
     path = record_path(results)
     own = Driver(os.getpid(), socket.gethostname(), psutil.Process().create_time())
     try:
@@ -109,43 +115,43 @@ def begin(results: Path) -> None:
         raise DriverAlive(f"{results}: another driver began at the same moment; start one of them again") from error
     except OSError as error:
         raise DataError(f"{results}: cannot be written ({error.strerror}); no job was started") from error
-    atexit.register(_end, path, own)
-    threading.Thread(target=_beat, args=(path,), daemon=True).start()
+    atexit.register(_release_run, path, own)
+    threading.Thread(target=_write_heartbeats, args=(path,), daemon=True).start()
 
 
-def already(results: Path, driver: Driver) -> str:
-    """The sentence for whoever starts a second driver."""
+def already_running_message(results: Path, driver: Driver) -> str:
+    """Message that refuses a second driver of a run."""
     return (
         f"{results} is being driven by {driver}; a second driver is refused. Wait for it, or stop it "
         f"(kill {driver.pid}); it stops after the running jobs, and writes their state"
     )
 
 
-def announce(run: str, configs: Sequence[str] = (), root: Path = Path()) -> None:
-    """Say on stderr, before Snakemake's own words on locks, that a driver is at work on a run, or that one was killed.
+def report_driver(run: str, configs: Sequence[str] = (), root: Path = Path()) -> None:
+    """Report an active or killed driver of the run on stderr, before Snakemake reports its locks.
 
     Raises:
-        DriverAlive: locks, outputs or records of a run at work would be removed.
+        DriverAlive: a command-line option would remove locks, outputs or records of an active run.
     """
     results = root / "results" / run
-    driver = recorded(results)
+    driver = recorded_driver(results)
     if driver is None:
         return
-    if living(results) is not None:
-        if removal := next((word for word in sys.argv if _removes(word)), None):
-            raise DriverAlive(f"{removal} is refused: {already(results, driver)}")
-        print(f"redoxmd: {already(results, driver)}", file=sys.stderr)
+    if active_driver(results) is not None:
+        if removal := next((word for word in sys.argv if _is_destructive(word)), None):
+            raise DriverAlive(f"{removal} is refused: {already_running_message(results, driver)}")
+        print(f"redoxmd: {already_running_message(results, driver)}", file=sys.stderr)
         return
     command = f"redoxmd recover {configs[0]}" if configs else "redoxmd recover"
-    print(f"redoxmd: {results}: its driver ({driver}) was killed; `{command}` mends what it left", file=sys.stderr)
+    print(f"redoxmd: {results}: its driver ({driver}) was killed; `{command}` cleans up after it", file=sys.stderr)
 
 
-def _removes(word: str) -> bool:
-    """Whether a word of the command line is an option that removes something; Snakemake takes shortened ones too."""
-    return len(word) > len("--") and any(option.startswith(word.partition("=")[0]) for option in REMOVING)
+def _is_destructive(word: str) -> bool:
+    """Whether a command-line word is one of `DESTRUCTIVE_OPTIONS`; Snakemake accepts abbreviated options too."""
+    return len(word) > len("--") and any(option.startswith(word.partition("=")[0]) for option in DESTRUCTIVE_OPTIONS)
 
 
-def _runs(driver: Driver) -> bool:
+def _is_running(driver: Driver) -> bool:
     try:
         process = psutil.Process(driver.pid)
         return abs(process.create_time() - driver.started) < 2.0 and process.status() != psutil.STATUS_ZOMBIE
@@ -153,19 +159,19 @@ def _runs(driver: Driver) -> bool:
         return False
 
 
-def _silence_s(path: Path) -> float:
-    """Seconds since the last heartbeat by the clock of the file system, which both hosts share."""
+def _heartbeat_age_s(path: Path) -> float:
+    """Seconds since the last heartbeat by the clock of the file system, which all hosts share."""
     with tempfile.NamedTemporaryFile(dir=path.parent) as probe:
         return Path(probe.name).stat().st_mtime - path.stat().st_mtime
 
 
-def _beat(path: Path) -> None:
-    waiting = threading.Event()
-    while not waiting.wait(HEARTBEAT_S):
+def _write_heartbeats(path: Path) -> None:
+    timer = threading.Event()
+    while not timer.wait(HEARTBEAT_S):
         with contextlib.suppress(OSError):
             os.utime(path)
 
 
-def _end(path: Path, own: Driver) -> None:
-    if recorded(path.parent) == own:
+def _release_run(path: Path, own: Driver) -> None:
+    if recorded_driver(path.parent) == own:
         path.unlink(missing_ok=True)

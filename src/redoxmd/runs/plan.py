@@ -1,4 +1,4 @@
-"""What a config would do: jobs per stage, reference calls, disk; and whether it can."""
+"""Plan of a run from its config: jobs per stage, reference calculations, disk space, and problems."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from redoxmd.files import layout
 from redoxmd.structures.request import parse_name
 from redoxmd.units import FS_PER_PS
 
-# The rest is imported late: the workflow asks this module for its figures at every parse.
+# Further imports are local, to keep the import of this module fast.
 if TYPE_CHECKING:
     from redoxmd.structures.source import SourceCell
 
 FRAME_BYTES_PER_ATOM = 180
 TRAJECTORY_BYTES_PER_ATOM = 12
-# Charge, moment and position.
+# Charge, moment and position of an atom.
 CHARGES_BYTES_PER_ATOM = 5 * 8
 GRID_SPACING_A = 0.11
 # Total and spin in single precision; an 80³ grid of GPAW compresses to 1.83 MB.
@@ -30,15 +30,15 @@ DENSITY_BYTES_PER_POINT = 2 * 4 * 0.45
 
 @dataclass(frozen=True)
 class Plan:
-    """A run before it starts.
+    """Plan of a run.
 
     Attributes:
         jobs: stage → number of jobs; those of the loop are per generation.
         reference_calls: stage → reference calculations (MD steps of the engine).
         disk_gb: kind → expected size.
-        material: lines on what was understood of the material.
-        problems: sentences about what would stop the run.
-        notes: sentences about what was found.
+        material: description of the material as read from the config, in lines.
+        problems: problems that would stop the run.
+        notes: observations that do not stop the run.
     """
 
     jobs: dict[str, int]
@@ -50,14 +50,14 @@ class Plan:
 
 
 def make_plan(config: Config, root: Path = Path()) -> Plan:
-    """Count jobs, reference calls and bytes, and look for what would stop the run.
+    """Plan of a run: numbers of jobs and reference calculations, disk space, and problems that would stop it.
 
-    Checks that every structure can be built, that what the config names is there and that the engine is found; starts
-    nothing.
+    Checks that every structure can be built, that the files named in the config exist and that the engine is available.
+    No calculation is started.
     """
     from redoxmd.engines import settings_hash
     from redoxmd.engines.base import Inspection
-    from redoxmd.runs import config_check as preflight
+    from redoxmd.runs import config_check
     from redoxmd.structures.source import source_cell
 
     problems: list[str] = []
@@ -74,20 +74,20 @@ def make_plan(config: Config, root: Path = Path()) -> Plan:
             atoms_of[name] = _count_atoms(name, source, problems)
         material = _material(config, source, atoms_of)
         inspections += [
-            preflight.inspect_volumes(config, source),
-            preflight.inspect_elements(config, source),
-            preflight.inspect_overlaps(config, source, atoms_of) if not problems else Inspection(),
+            config_check.inspect_volumes(config, source),
+            config_check.inspect_elements(config, source),
+            config_check.inspect_overlaps(config, source, atoms_of) if not problems else Inspection(),
         ]
     disk_gb = _disk_gb(config, atoms_of)
     inspections += [
-        preflight.inspect_names(config, root),
-        preflight.inspect_sizes(config, atoms_of, disk_gb, root),
-        preflight.inspect_densities(config, root),
+        config_check.inspect_names(config, root),
+        config_check.inspect_sizes(config, atoms_of, disk_gb, root),
+        config_check.inspect_densities(config, root),
         Inspection(_neb_problems(config, atoms_of, root)),
     ]
     if not problems and not any(inspection.problems for inspection in inspections):
-        inspections.append(preflight.inspect_orderings(config, root))
-    inspections += [preflight.inspect_engine_settings(config), preflight.inspect_kpoints(config)]
+        inspections.append(config_check.inspect_orderings(config, root))
+    inspections += [config_check.inspect_engine_settings(config), config_check.inspect_kpoints(config)]
     for inspection in inspections:
         problems += inspection.problems
         notes += inspection.notes
@@ -100,7 +100,7 @@ def make_plan(config: Config, root: Path = Path()) -> Plan:
 
 
 def _material(config: Config, source: SourceCell, atoms_of: Mapping[str, int]) -> list[str]:
-    """What was understood of the material."""
+    """Description of the material as read from the config."""
     from redoxmd.runs.config_check import LARGEST_CELL_ATOMS
     from redoxmd.structures.describe import describe_material
 
@@ -109,7 +109,7 @@ def _material(config: Config, source: SourceCell, atoms_of: Mapping[str, int]) -
 
 
 def _neb_problems(config: Config, atoms_of: Mapping[str, int], root: Path) -> list[str]:
-    """Paths whose ends cannot be built: their jobs come last, so they are looked at first."""
+    """Problems of NEB paths whose ends cannot be built; checked early because their jobs come last."""
     if not config.neb.paths:
         return []
     from redoxmd.neb.ends import path_ends
@@ -180,7 +180,7 @@ def _production_jobs(config: Config) -> int:
 
 
 def _neb_jobs(config: Config) -> dict[str, int]:
-    """A band for each path, its event and its reference where these are asked for, and the table of all."""
+    """Number of NEB jobs: a band per path, its event and reference calculation if requested, and the table."""
     paths = len(config.neb.paths)
     events = sum(path.event is not None for path in config.neb.paths)
     return {"neb": paths * (2 if config.neb.reference else 1) + events + 1} if paths else {}
@@ -202,14 +202,20 @@ def _disk_gb(config: Config, atoms_of: dict[str, int]) -> dict[str, float]:
     source = 40
     label_names = [name for phase in config.explore.phases for name in layout.phase_structures(phase, 0)]
     label_names += layout.neb_structures(config.neb).values() if config.neb.train_phases else []
-    # Labels are made in the cells that are explored.
+    # Labels have the cells of the exploration.
     largest = max((atoms_of.get(name, source) for name in label_names), default=source)
     aimd_names = layout.aimd_structures(config.aimd)
     aimd_atoms = [atoms_of.get(name, source) for name in aimd_names]
     label_frames = config.select.budget * config.label.steps
     frames = sum(aimd_atoms) * config.aimd.steps + largest * label_frames
-    densities = sum(_density_bytes(n) * _kept(config.aimd.steps, config.aimd.density_every) for n in aimd_atoms)
-    densities += config.select.budget * _density_bytes(largest) * _kept(config.label.steps, config.label.density_every)
+    densities = sum(
+        _density_bytes(n) * _stored_densities(config.aimd.steps, config.aimd.density_every) for n in aimd_atoms
+    )
+    densities += (
+        config.select.budget
+        * _density_bytes(largest)
+        * _stored_densities(config.label.steps, config.label.density_every)
+    )
     runs = [(n, config.aimd.steps) for n in aimd_atoms] + [(largest, config.label.steps)] * config.select.budget
     lengths_fs = [
         (atoms_of.get(name, source), length_ps * FS_PER_PS)
@@ -229,7 +235,7 @@ def _disk_gb(config: Config, atoms_of: dict[str, int]) -> dict[str, float]:
     }
 
 
-def _kept(steps: int, every: int) -> int:
+def _stored_densities(steps: int, every: int) -> int:
     return -(-steps // every) if every else 0
 
 
@@ -239,7 +245,7 @@ def _density_bytes(atoms: int) -> float:
 
 
 def describe_plan(config: Config, plan: Plan) -> str:
-    """The plan in words."""
+    """Plan as text."""
     sizes = ", ".join(f"{member.features}×{member.layers}" for member in config.train.members)
     lines = [
         f"run {config.run}: {config.structures.source} with engine {config.engine.name}, "

@@ -1,4 +1,4 @@
-"""What Snakemake's profiles compute: limits of this machine, a site's settings on top of the repository's."""
+"""Values for the Snakemake profiles: limits of this machine, and site settings merged over those of the repository."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ MEMORY_SHARE = 0.9
 FILE_NAME = re.compile(r"(?:profile|config)(?:\.v(\d+)\+)?\.yaml")
 
 
-def runs_here(argv: Sequence[str], environ: Mapping[str, str]) -> bool:
-    """Whether jobs run on this machine: neither a profile nor an executor is named."""
-    named = [word.split("=")[0] for word in argv]
-    return not ({"--profile", "--executor", "-e"} & set(named) or environ.get("SNAKEMAKE_PROFILE"))
+def runs_locally(argv: Sequence[str], environ: Mapping[str, str]) -> bool:
+    """Whether jobs run on this machine: the command line selects neither a profile nor an executor."""
+    options = [word.split("=")[0] for word in argv]
+    return not ({"--profile", "--executor", "-e"} & set(options) or environ.get("SNAKEMAKE_PROFILE"))
 
 
 def local_limits() -> dict[str, int]:
-    """Memory (MB) and GPUs that jobs on this machine share."""
+    """Memory (MB) and number of GPUs available to jobs on this machine."""
     memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {"mem_mb": int(MEMORY_SHARE * memory_bytes / 2**20), "gpu": len(_nvidia_devices())}
 
@@ -33,44 +33,50 @@ def _nvidia_devices() -> list[Path]:
 
 
 def status_command() -> str:
-    """How the Slurm plugin asks for the state of jobs: sacct hangs without a word where nothing keeps accounts."""
+    """Command for job states in the Slurm plugin: sacct, or squeue without accounting (sacct would hang)."""
     try:
-        told = subprocess.run(["scontrol", "show", "config"], capture_output=True, text=True, timeout=30, check=False)
+        slurm_config = subprocess.run(
+            ["scontrol", "show", "config"], capture_output=True, text=True, timeout=30, check=False
+        )
     except (OSError, subprocess.TimeoutExpired):
         return "squeue"
-    kept = re.search(r"^AccountingStorageType\s*=\s*accounting_storage/(?!none)", told.stdout, re.MULTILINE)
-    return "sacct" if kept else "squeue"
+    keeps_accounts = re.search(
+        r"^AccountingStorageType\s*=\s*accounting_storage/(?!none)", slurm_config.stdout, re.MULTILINE
+    )
+    return "sacct" if keeps_accounts else "squeue"
 
 
 def site_settings(argv: Sequence[str], environ: Mapping[str, str], folders: Iterable[str]) -> dict[str, Any]:
-    """Settings of the site's profile of the name that was asked for, each mapping completed by ours.
+    """Settings of the site's profile of the selected name, each mapping completed by the repository's profile.
 
-    `--profile slurm` finds `./slurm`, and Snakemake then never looks into the user's and the system's folders. Here
-    their profiles of the same name are laid over ours, the last of `folders` on top. Only keys that they set are
-    returned.
+    With `--profile slurm`, Snakemake reads `./slurm` and ignores the folders of user and system. Here their profiles of
+    the same name override that of the repository, the last of `folders` with the highest precedence. Only keys that
+    they set are returned.
     """
     name = _profile_name(argv, environ)
-    ours = _read(Path(name)) if name else {}
-    if not ours or "/" in name:
+    repository_profile = _read(Path(name)) if name else {}
+    if not repository_profile or "/" in name:
         return {}
     settings: dict[str, Any] = {}
     for folder in folders:
-        settings = lay_over(settings, _read(Path(folder) / name))
-    return {key: lay_over(ours.get(key), value) for key, value in settings.items()}
+        settings = merge_settings(settings, _read(Path(folder) / name))
+    return {key: merge_settings(repository_profile.get(key), value) for key, value in settings.items()}
 
 
 def merged_profile(argv: Sequence[str], environ: Mapping[str, str], folders: Iterable[str]) -> dict[str, Any]:
-    """The whole profile that was asked for, the site's settings on top, as Snakemake will have it."""
-    merged: dict[str, Any] = lay_over(_read(Path(_profile_name(argv, environ))), site_settings(argv, environ, folders))
+    """Complete selected profile with the site's settings merged over it, as Snakemake uses it."""
+    merged: dict[str, Any] = merge_settings(
+        _read(Path(_profile_name(argv, environ))), site_settings(argv, environ, folders)
+    )
     return merged
 
 
-def lay_over(below: Any, above: Any) -> Any:
-    """`above` where the two differ, mapping by mapping; None in it takes a nested key away."""
-    if not (isinstance(below, dict) and isinstance(above, dict)):
-        return above
-    joined = below | {key: lay_over(below.get(key), value) for key, value in above.items()}
-    return {key: value for key, value in joined.items() if value is not None}
+def merge_settings(base: Any, override: Any) -> Any:
+    """Merge `override` over `base`, mapping by mapping; None in `override` removes a nested key."""
+    if not (isinstance(base, dict) and isinstance(override, dict)):
+        return override
+    merged = base | {key: merge_settings(base.get(key), value) for key, value in override.items()}
+    return {key: value for key, value in merged.items() if value is not None}
 
 
 def _profile_name(argv: Sequence[str], environ: Mapping[str, str]) -> str:
@@ -83,18 +89,18 @@ def _profile_name(argv: Sequence[str], environ: Mapping[str, str]) -> str:
 
 
 def _read(folder: Path) -> dict[str, Any]:
-    """A profile as Snakemake reads it: the file for the newest version, names of files beside it made absolute."""
+    """Profile as Snakemake reads it: the file for the newest version, with paths in its folder made absolute."""
     versions = {path: FILE_NAME.fullmatch(path.name) for path in folder.glob("*.yaml")}
-    fitting = {path: int(match[1] or 0) for path, match in versions.items() if match}
-    fitting = {path: version for path, version in fitting.items() if version <= SNAKEMAKE_MAJOR}
-    if not fitting:
+    usable = {path: int(match[1] or 0) for path, match in versions.items() if match}
+    usable = {path: version for path, version in usable.items() if version <= SNAKEMAKE_MAJOR}
+    if not usable:
         return {}
-    text = max(fitting, key=lambda path: fitting[path]).read_text(encoding="utf-8")
+    text = max(usable, key=lambda path: usable[path]).read_text(encoding="utf-8")
     settings = yte.process_yaml(text, require_use_yte=True) or {}
-    return {key: _beside(folder, value) for key, value in settings.items()}
+    return {key: _absolute_path(folder, value) for key, value in settings.items()}
 
 
-def _beside(folder: Path, value: Any) -> Any:
+def _absolute_path(folder: Path, value: Any) -> Any:
     if isinstance(value, str) and value and (folder / value).exists():
         return str((folder / value).absolute())
     return value

@@ -1,7 +1,7 @@
-"""Which file was made from which, by what: a manifest of a run, and the chain behind a figure.
+"""Provenance: the manifest of a run, and the chain of files from which a figure was made.
 
-Snakemake remembers rule, inputs, parameters and times of every output in its own folder; a manifest joins that to
-checksums and versions, in one file that stays with the results.
+Snakemake records rule, inputs, parameters and times of every output in its own folder; the manifest combines them with
+checksums and versions in one file beside the results.
 """
 
 from __future__ import annotations
@@ -20,43 +20,43 @@ from redoxmd.config.sections import Config
 from redoxmd.engines import reference_record
 from redoxmd.errors import DataError
 from redoxmd.files.records import content_hash, file_sha256, read_json, write_json
-from redoxmd.runs.job_records import record_name
+from redoxmd.runs.job_records import decoded_name
 from redoxmd.runs.versions import PACKAGE, code_hash
 
 LIBRARIES = ("redoxmd", "torch", "numpy", "scipy", "ase", "pymatgen", "h5py", "numba", "vesin", "snakemake")
 ENGINE_LIBRARIES = {"gpaw": ("gpaw", "gpaw-data"), "vasp": ("custodian",), "ase": (), "toy": ()}
 FINGERPRINT = ("sha256", "size", "mtime_ns")
-# Files of one rule that `trace` names before it only counts them.
-NAMED = 6
-KEPT = ("rule", "input", "params", "starttime", "endtime")
+# Files of one rule that `trace` lists; further files are only counted.
+MAX_FILES_PER_RULE = 6
+RECORD_KEYS = ("rule", "input", "params", "starttime", "endtime")
 
 
 def write_manifest(path: Path, config: Config, targets: Iterable[str], root: Path = Path()) -> None:
-    """Write the manifest of a run; files unchanged in size and date since the last one are not read again.
+    """Write the manifest of a run; files unchanged in size and date since the last manifest are not read again.
 
-    Their checksums are kept beside it, for Snakemake removes an output before it is made anew.
+    Their checksums are stored in a separate file, because Snakemake removes an output before it is remade.
 
     Args:
         path: results/<run>/manifest.json.
-        config: as used.
-        targets: files whose ancestors belong to the run.
+        config: config of the run.
+        targets: files whose ancestors enter the manifest.
         root: working directory of the workflow.
     """
-    kept = path.with_name("checksums.json")
-    manifest = make_manifest(config, targets, root, read_json(kept) if kept.exists() else {})
-    seen = {name: entry for name, entry in manifest["files"].items() if "sha256" in entry}
-    write_json(kept, {name: {key: entry[key] for key in FINGERPRINT} for name, entry in seen.items()})
+    checksums_path = path.with_name("checksums.json")
+    manifest = make_manifest(config, targets, root, read_json(checksums_path) if checksums_path.exists() else {})
+    hashed = {name: entry for name, entry in manifest["files"].items() if "sha256" in entry}
+    write_json(checksums_path, {name: {key: entry[key] for key in FINGERPRINT} for name, entry in hashed.items()})
     write_json(path, manifest)
 
 
 def make_manifest(
-    config: Config, targets: Iterable[str], root: Path, known: dict[str, dict[str, Any]] | None = None
+    config: Config, targets: Iterable[str], root: Path, previous: dict[str, dict[str, Any]] | None = None
 ) -> dict[str, Any]:
-    """Config, versions, and for every file behind the targets: sha256, size, rule, inputs, parameters, times.
+    """Manifest: config, versions, and sha256, size, rule, inputs, parameters and times of all ancestors of the targets.
 
-    `known` holds sha256, size and mtime_ns of files seen before, taken where size and date are the same.
+    `previous` holds sha256, size and mtime_ns of files hashed before; they are reused if size and date are unchanged.
     """
-    files = dict(sorted(_ancestors(targets, root, known or {})))
+    files = dict(sorted(_ancestors(targets, root, previous or {})))
     return {
         "run": config.run,
         "seed": config.seed,
@@ -68,15 +68,15 @@ def make_manifest(
 
 
 def software(config: Config) -> dict[str, Any]:
-    """Versions of libraries and Python, the kind of machine, the package's source by content and git commit if any."""
-    found = {}
+    """Versions of libraries and Python, the platform, the content hash of the package and its git commit if any."""
+    versions = {}
     for name in (*LIBRARIES, *ENGINE_LIBRARIES[config.engine.name]):
         try:
-            found[name] = version(name)
+            versions[name] = version(name)
         except PackageNotFoundError:
             continue
     return {
-        "versions": found,
+        "versions": versions,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "source": code_hash([PACKAGE]),
@@ -85,7 +85,7 @@ def software(config: Config) -> dict[str, Any]:
 
 
 def _commit(folder: Path) -> str | None:
-    """Of the repository that a folder is in, with "+" where files differ from it."""
+    """Git commit of the repository of a folder, with "+" if tracked files differ from it; None without a repository."""
     try:
         head, changes = (
             subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=True, timeout=60).stdout
@@ -97,28 +97,28 @@ def _commit(folder: Path) -> str | None:
 
 
 def _ancestors(
-    targets: Iterable[str], root: Path, known: dict[str, dict[str, Any]]
+    targets: Iterable[str], root: Path, previous: dict[str, dict[str, Any]]
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     records = _snakemake_records(root)
-    waiting, seen = list(targets), set()
+    waiting, visited = list(targets), set()
     while waiting:
         name = waiting.pop()
-        if name in seen:
+        if name in visited:
             continue
-        seen.add(name)
+        visited.add(name)
         record = records.get(name, {})
-        entry: dict[str, Any] = {key: record[key] for key in KEPT if record.get(key) is not None}
+        entry: dict[str, Any] = {key: record[key] for key in RECORD_KEYS if record.get(key) is not None}
         path = root / name
         if path.is_file():
-            entry |= _fingerprint(path, known.get(name, {}))
+            entry |= _fingerprint(path, previous.get(name, {}))
         yield name, entry
         waiting += entry.get("input", [])
 
 
-def _fingerprint(path: Path, known: dict[str, Any]) -> dict[str, Any]:
+def _fingerprint(path: Path, previous: dict[str, Any]) -> dict[str, Any]:
     state = path.stat()
-    same = known.get("size") == state.st_size and known.get("mtime_ns") == state.st_mtime_ns
-    checksum = known["sha256"] if same and "sha256" in known else file_sha256(path)
+    same = previous.get("size") == state.st_size and previous.get("mtime_ns") == state.st_mtime_ns
+    checksum = previous["sha256"] if same and "sha256" in previous else file_sha256(path)
     return {"sha256": checksum, "size": state.st_size, "mtime_ns": state.st_mtime_ns}
 
 
@@ -128,14 +128,14 @@ def _snakemake_records(root: Path) -> dict[str, dict[str, Any]]:
     for path in folder.rglob("*"):
         if path.is_file():
             try:
-                records[record_name(path, folder)] = json.loads(path.read_text(encoding="utf-8"))
+                records[decoded_name(path, folder)] = json.loads(path.read_text(encoding="utf-8"))
             except ValueError:
                 continue
     return records
 
 
 def chain_of(manifest: dict[str, Any], name: str) -> list[str]:
-    """Files behind a file, itself first, each once and after all that was made from it.
+    """Ancestors of a file, the file itself first, each once and after all files made from it.
 
     Raises:
         DataError: the manifest has no such file.
@@ -154,36 +154,36 @@ def chain_of(manifest: dict[str, Any], name: str) -> list[str]:
     return list(TopologicalSorter(graph).static_order())[::-1]
 
 
-def describe_chain(manifest: dict[str, Any], name: str, root: Path = Path(), named: int = NAMED) -> str:
-    """The chain behind a file in words: rule by rule, each file with its checksum; what differs now is marked.
+def describe_chain(manifest: dict[str, Any], name: str, root: Path = Path(), named: int = MAX_FILES_PER_RULE) -> str:
+    """Ancestors of a file as text, by rule, each with its checksum; files that differ from the manifest are marked.
 
-    Of more than `named` files of a rule the rest are counted, apart from those that differ.
+    Of each rule at most `named` files and all that differ are listed; the others are counted.
     """
     files = manifest["files"]
     by_rule: dict[str, list[str]] = {}
     for file in chain_of(manifest, name):
         by_rule.setdefault(files[file].get("rule", "given"), []).append(file)
     lines = []
-    for rule, made in by_rule.items():
+    for rule, rule_files in by_rule.items():
         lines.append(rule)
-        told = [(file, _changed(root / file, files[file])) for file in made]
-        shown = [(file, change) for number, (file, change) in enumerate(told) if number < named or change]
+        with_changes = [(file, _changed(root / file, files[file])) for file in rule_files]
+        shown = [(file, change) for number, (file, change) in enumerate(with_changes) if number < named or change]
         lines += [f"  {files[file].get('sha256', 'missing')[:16]}  {file}{change}" for file, change in shown]
-        if len(shown) < len(told):
-            lines.append(f"  … and {len(told) - len(shown)} more")
+        if len(shown) < len(with_changes):
+            lines.append(f"  … and {len(with_changes) - len(shown)} more")
     return "\n".join([*lines, "", *_origin(manifest)])
 
 
 def _origin(manifest: dict[str, Any]) -> list[str]:
-    reference, used = manifest["reference"], manifest["software"]
+    reference, software_record = manifest["reference"], manifest["software"]
     words = ", ".join(f"{key} {value}" for key, value in reference["settings"].items())
-    versions = ", ".join(f"{key} {value}" for key, value in used["versions"].items())
+    versions = ", ".join(f"{key} {value}" for key, value in software_record["versions"].items())
     return [
         f"reference  {reference['engine']}, method version {reference['method_version']}, settings "
         f"{reference['settings_hash']}{': ' + words if words else ''}",
         f"config     {content_hash(manifest['config'])}, run {manifest['run']}, seed {manifest['seed']}",
-        f"software   {versions}, Python {used['python']}",
-        f"source     {used['source']}, commit {used['commit'] or 'none'}",
+        f"software   {versions}, Python {software_record['python']}",
+        f"source     {software_record['source']}, commit {software_record['commit'] or 'none'}",
     ]
 
 

@@ -1,7 +1,7 @@
-"""What a killed driver leaves behind, found and mended: locks, jobs that run on, half-done outputs, temporary files.
+"""Clean up after a killed driver: locks, jobs that still run, incomplete outputs, temporary files.
 
-Whole results and restart states are never touched. Snakemake's folder is read as its version 9 writes it; a record it
-keeps of a file lies under the file's name in base64.
+Complete results and restart states are never changed. The folder `.snakemake` is read in the format of version 9, in
+which the record of a file is stored under the base64 form of its name.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ import psutil
 
 from redoxmd.errors import DataError, DriverAlive, SchedulerSilent
 from redoxmd.runs import driver
-from redoxmd.runs.job_records import TEMPORARY, record_name, recorded_since
+from redoxmd.runs.job_records import TEMPORARY, decoded_name, recorded_since
 
 TERMINATE_S = 60.0
 
 
 @dataclass
 class Leftovers:
-    """What was found.
+    """Locks, jobs and files that a killed driver left behind.
 
     Attributes:
         results: folder of the run.
         locks: lock files of Snakemake.
-        slurm: job id → what it is.
+        slurm: job id → comment of the job.
         processes: local jobs that outlived their driver.
-        incomplete: marker of Snakemake → output that was being made.
-        finished: the same for outputs whose jobs came to their end without the driver, by their own records.
-        temporaries: files of writes that never ended.
-        records: of the dead driver itself.
+        incomplete: marker of Snakemake → output that was being written.
+        finished: marker → output of a job that, by its record, completed after the driver was killed.
+        temporaries: temporary files of interrupted writes.
+        records: record of the dead driver.
     """
 
     results: Path
@@ -48,30 +48,34 @@ class Leftovers:
     records: list[Path] = field(default_factory=list)
 
     def lines(self) -> list[str]:
-        """One line for each."""
+        """One line for each leftover."""
         return [
             *(f"stale lock: {path}" for path in self.locks),
             *(f"Slurm job without a driver: {name} ({text})" for name, text in self.slurm.items()),
             *(f"job without a driver: process {process.pid}" for process in self.processes),
-            *(f"half-done output: {path}" for path in self.incomplete.values() if path.exists()),
-            *(f"whole output that no driver saw ending: {path}" for path in self.finished.values() if path.exists()),
+            *(f"incomplete output: {path}" for path in self.incomplete.values() if path.exists()),
+            *(
+                f"complete output whose job ended without a driver: {path}"
+                for path in self.finished.values()
+                if path.exists()
+            ),
             *(f"temporary file: {path}" for path in self.temporaries),
             *(f"record of a dead driver: {path}" for path in self.records),
         ]
 
 
 def find_leftovers(run: str, root: Path = Path(), jobs_gone: bool = False) -> Leftovers:
-    """Look for what a killed driver of a run left behind.
+    """Locks, jobs and files that a killed driver of a run left behind.
 
     Args:
-        run: its name.
+        run: name of the run.
         root: working directory of the workflow, which holds `results` and `.snakemake`.
-        jobs_gone: the user knows that no job of the run is in a queue: Slurm is not asked.
+        jobs_gone: the user states that no job of the run is in a queue; Slurm is not asked.
 
     Raises:
         DataError: there is no such run in this folder.
-        DriverAlive: a driver is at work, so that nothing is left over.
-        SchedulerSilent: jobs were handed to Slurm, and it does not answer.
+        DriverAlive: a driver is active, so there are no leftovers.
+        SchedulerSilent: jobs were submitted to Slurm, and it does not answer.
     """
     results = root / "results" / run
     if not results.is_dir():
@@ -79,17 +83,19 @@ def find_leftovers(run: str, root: Path = Path(), jobs_gone: bool = False) -> Le
             f"{results}: no such folder, so there is nothing to recover here; type the command in the folder in which "
             "snakemake was started"
         )
-    alive = driver.living(results)
-    if alive is not None:
-        raise DriverAlive(f"{results} is being driven by {alive}: nothing to recover; stop it first if it must go")
+    active = driver.active_driver(results)
+    if active is not None:
+        raise DriverAlive(
+            f"{results} is being driven by {active}: nothing to recover; to recover the run, stop it first"
+        )
     prefix = f"results/{run}/"
-    marked = dict(_incomplete(root))
-    incomplete = {marker: root / name for marker, name in marked.items() if name.startswith(prefix)}
+    output_of_marker = dict(_incomplete_markers(root))
+    incomplete = {marker: root / name for marker, name in output_of_marker.items() if name.startswith(prefix)}
     finished = _finished(run, root, incomplete)
     return Leftovers(
         results,
-        [path for path in sorted(root.glob(".snakemake/locks/*.lock")) if _locks(path, prefix)],
-        {} if jobs_gone else _slurm_jobs(run, root, _owners(marked)),
+        [path for path in sorted(root.glob(".snakemake/locks/*.lock")) if _locks_run(path, prefix)],
+        {} if jobs_gone else _slurm_jobs(run, root, _runs_of_slurm_jobs(output_of_marker)),
         _orphans(run, root),
         {marker: output for marker, output in incomplete.items() if marker not in finished},
         finished,
@@ -98,77 +104,77 @@ def find_leftovers(run: str, root: Path = Path(), jobs_gone: bool = False) -> Le
     )
 
 
-def mend(found: Leftovers) -> None:
-    """Cancel, unlock and clear away what was found; jobs first, for they still write.
+def clean_up(leftovers: Leftovers) -> None:
+    """Cancel jobs, then remove locks, incomplete outputs and temporary files.
 
-    Half-done outputs go with their markers, so that the next start makes them again; each job resumes from its state.
-    Whole ones lose the marker alone, and the next start knows them by their records.
+    Incomplete outputs are removed with their markers, so that the next start remakes them; each job resumes from its
+    state. Of complete outputs only the marker is removed; the next start recognises them by their records.
 
     Raises:
-        SchedulerSilent: the jobs could not be cancelled; nothing else was done either.
+        SchedulerSilent: the jobs could not be cancelled; nothing was removed.
     """
-    if found.slurm:
-        _cancel(list(found.slurm))
-    for process in found.processes:
+    if leftovers.slurm:
+        _cancel(list(leftovers.slurm))
+    for process in leftovers.processes:
         process.terminate()
-    _, stubborn = psutil.wait_procs(found.processes, timeout=TERMINATE_S)
-    for process in stubborn:
+    _, still_running = psutil.wait_procs(leftovers.processes, timeout=TERMINATE_S)
+    for process in still_running:
         process.kill()
-    for marker, output in found.incomplete.items():
+    for marker, output in leftovers.incomplete.items():
         output.unlink(missing_ok=True)
         marker.unlink(missing_ok=True)
-    # Looked for again: jobs that were ended just now may have been writing something else by then.
-    for path in [*_temporaries(found.results), *found.locks, *found.records, *found.finished]:
+    # Temporary files are searched again: the jobs ended just now may have started new ones.
+    for path in [*_temporaries(leftovers.results), *leftovers.locks, *leftovers.records, *leftovers.finished]:
         path.unlink(missing_ok=True)
 
 
 def _cancel(jobs: Sequence[str]) -> None:
     result = subprocess.run(["scancel", *jobs], check=False, capture_output=True, text=True, timeout=120)
     if result.returncode:
-        raise SchedulerSilent(f"scancel fails ({result.stderr.strip()}); nothing was mended, try again")
+        raise SchedulerSilent(f"scancel fails ({result.stderr.strip()}); nothing was changed, try again")
 
 
-def _locks(path: Path, prefix: str) -> bool:
+def _locks_run(path: Path, prefix: str) -> bool:
     return any(line.startswith(prefix) for line in path.read_text(encoding="utf-8").splitlines())
 
 
-def _incomplete(root: Path) -> Iterator[tuple[Path, str]]:
+def _incomplete_markers(root: Path) -> Iterator[tuple[Path, str]]:
     folder = root / ".snakemake/incomplete"
     for marker in sorted(folder.rglob("*")):
         if marker.is_file() and marker.name != "migration_underway":
-            yield marker, record_name(marker, folder)
+            yield marker, decoded_name(marker, folder)
 
 
 def _finished(run: str, root: Path, incomplete: dict[Path, Path]) -> dict[Path, Path]:
-    """Those outputs whose job has written its record after Snakemake marked them: it had come to its end."""
-    marked = {marker: marker.stat().st_mtime_ns for marker in incomplete}
-    ended = recorded_since(run, root, min(marked.values(), default=0)) if marked else {}
+    """Incomplete outputs whose job has ended: its record is newer than the marker of Snakemake."""
+    marked_ns = {marker: marker.stat().st_mtime_ns for marker in incomplete}
+    ended = recorded_since(run, root, min(marked_ns.values(), default=0)) if marked_ns else {}
     return {
         marker: output
         for marker, output in incomplete.items()
-        if ended.get(output.relative_to(root).as_posix(), 0) > marked[marker]
+        if ended.get(output.relative_to(root).as_posix(), 0) > marked_ns[marker]
     }
 
 
-def _owners(marked: dict[Path, str]) -> dict[str, str]:
-    """Slurm job → run, as Snakemake noted which output each job makes."""
-    found = {}
-    for marker, name in marked.items():
+def _runs_of_slurm_jobs(output_of_marker: dict[Path, str]) -> dict[str, str]:
+    """Slurm job id → run, from the outputs in the markers of Snakemake."""
+    run_of_job = {}
+    for marker, name in output_of_marker.items():
         try:
             job = json.loads(marker.read_text()).get("external_jobid")
         except ValueError:
             continue
         top, run, *_ = [*Path(name).parts, ""]
         if job is not None and top == "results":
-            found[str(job).split("_")[0]] = run
-    return found
+            run_of_job[str(job).split("_")[0]] = run
+    return run_of_job
 
 
-def _slurm_jobs(run: str, root: Path, owners: dict[str, str]) -> dict[str, str]:
-    """Jobs of this folder and run in Slurm's queue, by Snakemake's markers or else by their comment.
+def _slurm_jobs(run: str, root: Path, run_of_job: dict[str, str]) -> dict[str, str]:
+    """Jobs of this folder and run in the Slurm queue, identified by markers of Snakemake or by their comment.
 
     Raises:
-        SchedulerSilent: jobs of the run were handed to Slurm, and it cannot be asked whether they are still there.
+        SchedulerSilent: jobs of the run were submitted to Slurm, and its queue cannot be read.
     """
     command = ["squeue", "--me", "--noheader", "--format=%i|%Z|%k"]
     try:
@@ -178,28 +184,28 @@ def _slurm_jobs(run: str, root: Path, owners: dict[str, str]) -> dict[str, str]:
         queue, silence = None, "there is no squeue on this machine"
     except subprocess.TimeoutExpired:
         queue, silence = None, "squeue does not answer within 120 s"
-    ids = sorted(job for job, owner in owners.items() if owner == run)
+    ids = sorted(job for job, job_run in run_of_job.items() if job_run == run)
     if silence and ids:
         raise SchedulerSilent(
             f"Slurm does not tell which jobs are left ({silence}), and jobs {', '.join(ids)} of run {run} may "
-            "still write. Nothing was mended: try again where and when squeue works, or, if you know that none of "
+            "still write. Nothing was changed: try again where and when squeue works, or, if you know that none of "
             "them is left (results moved to another machine), with --jobs-gone"
         )
     runs = [path.name for path in (root / "results").iterdir() if path.is_dir()]
-    found = {}
+    jobs = {}
     for line in queue.stdout.splitlines() if queue else []:
         name, folder, comment = line.split("|", 2)
-        owner = owners.get(name.split("_")[0]) or _run_of(comment, runs)
-        if owner == run and os.path.realpath(folder) == os.path.realpath(root):
-            found[name] = comment
-    return found
+        job_run = run_of_job.get(name.split("_")[0]) or _run_of_comment(comment, runs)
+        if job_run == run and os.path.realpath(folder) == os.path.realpath(root):
+            jobs[name] = comment
+    return jobs
 
 
-def _run_of(comment: str, runs: Sequence[str]) -> str | None:
-    """The run, of those in this folder, that a job belongs to, by the comment of Snakemake's executor.
+def _run_of_comment(comment: str, runs: Sequence[str]) -> str | None:
+    """Run of a job among the runs in this folder, from the comment that the executor of Snakemake sets.
 
-    The comment is `rule_NAME_wildcards_RUN_…`. Names of runs may hold underscores too, so that `a_2_…` is of run a_2
-    where there is one, not of run a: the longest name that fits.
+    The comment is `rule_NAME_wildcards_RUN_…`. Run names may contain underscores, so the longest matching name is
+    taken: `a_2_…` belongs to run a_2 if it exists, not to run a.
     """
     _, _, wildcards = comment.partition("_wildcards_") if comment.startswith("rule_") else ("", "", "")
     return max((run for run in runs if f"{wildcards}_".startswith(f"{run}_")), key=len, default=None)
@@ -207,19 +213,19 @@ def _run_of(comment: str, runs: Sequence[str]) -> str | None:
 
 def _orphans(run: str, root: Path) -> list[psutil.Process]:
     """Jobs on this host that a killed driver started in this folder, with their children."""
-    found: dict[int, psutil.Process] = {}
+    orphans: dict[int, psutil.Process] = {}
     for process in psutil.process_iter():
         try:
-            here = os.path.realpath(process.cwd()) == os.path.realpath(root)
-            if here and _is_job_of(run, process.cmdline()):
-                found |= {item.pid: item for item in [process, *process.children(recursive=True)]}
+            in_folder = os.path.realpath(process.cwd()) == os.path.realpath(root)
+            if in_folder and _is_job_of(run, process.cmdline()):
+                orphans |= {item.pid: item for item in [process, *process.children(recursive=True)]}
         except psutil.Error:
             continue
-    return list(found.values())
+    return list(orphans.values())
 
 
 def _is_job_of(run: str, words: Sequence[str]) -> bool:
-    """Whether a command line is a job of a run: Snakemake's own (--target-jobs), or a script that names its files."""
+    """Whether a command line is a job of a run: Snakemake with --target-jobs, or a script that contains its paths."""
     if "--target-jobs" in words:
         return any(re.match(rf"\w+:run={re.escape(run)}(,|$)", word) for word in words)
     scripts = [Path(word) for word in words if "/.snakemake/scripts/" in word]

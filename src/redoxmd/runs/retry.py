@@ -1,4 +1,4 @@
-"""Another go at what the reference refused, once something has changed."""
+"""Repeat refused labels and reference MDs after the engine section has changed."""
 
 from __future__ import annotations
 
@@ -15,33 +15,35 @@ AIMD_FILES = ("record.json", "frames.extxyz", "densities.h5")
 
 
 @dataclass
-class Retry:
-    """What was taken out of the results, and what was left because nothing has changed: names with reasons.
+class RetryReport:
+    """Refused labels and reference MDs that were removed for a repeat, and those that were not.
 
     Attributes:
-        records: those taken out; Snakemake must be told of them where the run has gone on, for it does not miss a file
-            whose successors are there.
+        removed: names and reasons of the removed ones.
+        records: their record files; Snakemake needs `--forcerun` for them if later stages have used them, because it
+            does not remake a missing file whose dependents exist.
+        unchanged: names and reasons of those not removed because the engine section has not changed.
     """
 
-    again: list[str] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
     records: list[Path] = field(default_factory=list)
     unchanged: list[str] = field(default_factory=list)
 
 
-def retry_refused(results: Path, config: Config, *, anyway: bool = False, partial: bool = False) -> Retry:
-    """Remove outputs of refused labels and reference MDs, so that the next run does them again.
+def retry_refused(results: Path, config: Config, *, anyway: bool = False, partial: bool = False) -> RetryReport:
+    """Remove outputs of refused labels and reference MDs, so that the next run repeats them.
 
-    A refusal is final as long as the engine section is the one it happened under. What explains a refusal stays in
+    A refusal stands as long as the engine section is unchanged. The files that explain a refusal stay in
     results/<run>/refused.
 
     Args:
         results: folder of the run.
-        config: of the run, as it is now.
-        anyway: also where nothing has changed.
-        partial: also runs that ended early with frames before the refused one, which are lost with them.
+        config: present config of the run.
+        anyway: also if the engine section has not changed.
+        partial: also runs that ended early; their frames before the refused one are lost.
     """
-    now = attempt_hash(config.engine)
-    found = Retry()
+    current = attempt_hash(config.engine)
+    report = RetryReport()
     labels = [(path, path.stem) for path in sorted(results.glob("label/gen*/g*f*.json"))]
     runs = [(path, path.parent.name) for path in sorted(results.glob("aimd/*/record.json"))]
     for path, name in labels + runs:
@@ -50,14 +52,14 @@ def retry_refused(results: Path, config: Config, *, anyway: bool = False, partia
         if refusal is None or (record["n_frames"] and not partial):
             continue
         line = f"{name}: {refusal['reason']} at step {refusal['step']}, {refusal['detail']}"
-        if record.get("attempt") == now and not anyway:
-            found.unchanged.append(line)
+        if record.get("attempt") == current and not anyway:
+            report.unchanged.append(line)
             continue
-        found.again.append(line)
-        found.records.append(path)
+        report.removed.append(line)
+        report.records.append(path)
         for output in _outputs(path):
             output.unlink(missing_ok=True)
-    return found
+    return report
 
 
 def _outputs(record: Path) -> list[Path]:

@@ -1,4 +1,4 @@
-"""What a run has recorded, as tables for figures and as headline numbers."""
+"""Tables for figures and headline numbers from the records of a run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def error_table(ensembles: list[dict[str, Any]]) -> pd.DataFrame:
 
 
 def run_table(decisions: list[dict[str, Any]]) -> pd.DataFrame:
-    """Every explore run the gate judged, one row each, without its speed, which is no result."""
+    """Explore runs in the gate decisions, one row each; the speed is omitted because it is not a result."""
     rows = [
         {"generation": decision["generation"], "phase": decision["phase"], **run}
         for decision in decisions
@@ -26,7 +26,7 @@ def run_table(decisions: list[dict[str, Any]]) -> pd.DataFrame:
 
 
 def trace_table(paths: Sequence[str]) -> pd.DataFrame:
-    """Traces of explore runs as one table; generation and structure are read off the paths."""
+    """Traces of explore runs as one table; generation and structure are taken from the paths."""
     tables = [
         pd.read_csv(path).assign(generation=int(Path(path).parent.name.removeprefix("gen")), structure=Path(path).stem)
         for path in paths
@@ -61,8 +61,8 @@ def summarise_run(
 ) -> dict[str, Any]:
     """The headline numbers of a finished run: errors, survived times, diffusion coefficients, sites, electrons.
 
-    `left_out` are rows of `redoxmd.train.cross_validation.held_out_errors`, where there are folds; `electrons` is the
-    result of `electron_record`, where the density model is on.
+    `left_out` holds rows of `redoxmd.train.cross_validation.held_out_errors` if there are folds; `electrons` is the
+    result of `electron_record` if the density model is enabled.
     """
     return {
         "errors": [row for row in ensemble["errors"] if row["member"] == -1],
@@ -94,9 +94,9 @@ def electron_record(
     """Headline numbers of the density model and of the redox element's charges.
 
     Args:
-        errors: of `density.evaluation.density_errors`.
-        charges: of `charges.tables.reference_charges`.
-        mixture: of `charges.oxidation.fit_record`.
+        errors: result of `density.evaluation.density_errors`.
+        charges: result of `charges.tables.reference_charges`.
+        mixture: result of `charges.oxidation.fit_record`.
         element: the redox element.
     """
     from redoxmd.charges.states import states_of_predictions, states_of_reference

@@ -1,4 +1,4 @@
-"""Where a run stands, read from what it has written."""
+"""Status of a run, from the files that it has written."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from redoxmd.jobs.progress import duration
 from redoxmd.units import FS_PER_PS, ns_per_day
 
 
-def describe(results: Path, config: Config) -> str:
-    """A run in words: generations, survived times, labels done and refused, trajectories, headline numbers.
+def describe_status(results: Path, config: Config) -> str:
+    """Status as text: generations, survived times, labels done and refused, trajectories, headline numbers.
 
     Args:
-        results: folder of the run; it need not exist yet.
-        config: of the run.
+        results: folder of the run; it may not exist yet.
+        config: config of the run.
     """
     if not results.exists():
         return f"{config.run}: not started (no {results})"
@@ -40,7 +40,7 @@ def describe(results: Path, config: Config) -> str:
 
 
 def _read_record(path: Path) -> Any:
-    """A JSON record with the numbers that JSON has no words for, as `redoxmd.files.records.write_json` spells them."""
+    """JSON record with NaN and infinities restored from the strings that `redoxmd.files.records.write_json` writes."""
     return _with_numbers(read_json(path))
 
 
@@ -87,28 +87,30 @@ def _generation_lines(results: Path, config: Config, generation: int) -> list[st
 
 
 def _audit_lines(folder: Path) -> list[str]:
-    """Labels left out of a training set, those it could not judge, and those its ensemble finds suspect."""
+    """Labels left out of a training set, configurations too short for a check, and suspects of the ensemble."""
     lines = []
     record = folder / "dataset.json"
     audited = _read_record(record) if record.exists() else {}
     if left_out := audited.get("left_out"):
         names = [f"{item['config_id']}/{item['step']} {item['reason']}" for item in left_out]
-        lines.append(f"  left out: {len(names)} frames ({_some(names)})")
+        lines.append(f"  left out: {len(names)} frames ({_shorten_list(names)})")
     for check, names in audited.get("too_short", {}).items():
-        lines.append(f"  too short for the check of {check}: {len(names)} configurations ({_some(names)})")
+        lines.append(f"  too short for the check of {check}: {len(names)} configurations ({_shorten_list(names)})")
     table = folder / "suspects.csv"
     if table.exists():
         from redoxmd.train.audit.parity import read_suspects, suspect_names
 
-        found = read_suspects(table)
-        if names := suspect_names(found):
-            lines.append(f"  suspects: {len(names)} of {len(found)} frames looked at ({_some(names)}), see {table}")
-        if unscored := int(found["force_score"].isna().sum()):
-            lines.append(f"  not scored by the ensemble: {unscored} of {len(found)} frames, too few are like them")
+        suspects = read_suspects(table)
+        if names := suspect_names(suspects):
+            lines.append(
+                f"  suspects: {len(names)} of {len(suspects)} frames checked ({_shorten_list(names)}), see {table}"
+            )
+        if unscored := int(suspects["force_score"].isna().sum()):
+            lines.append(f"  not scored by the ensemble: {unscored} of {len(suspects)} frames, too few are like them")
     return lines
 
 
-def _some(names: list[str], shown: int = 5) -> str:
+def _shorten_list(names: list[str], shown: int = 5) -> str:
     return ", ".join(names[:shown]) + (", …" if len(names) > shown else "")
 
 
@@ -116,10 +118,10 @@ def _decision_lines(decision: dict[str, Any], results: Path, generation: int) ->
     line = f"  gate ({decision['phase']}): {decision['status']}"
     if not decision["label_ids"]:
         return [line]
-    found = [results / f"label/gen{generation}/{name}.json" for name in decision["label_ids"]]
-    records = [_read_record(path) for path in found if path.exists()]
+    paths = [results / f"label/gen{generation}/{name}.json" for name in decision["label_ids"]]
+    records = [_read_record(path) for path in paths if path.exists()]
     refused = [f"{record['label_id']} {record['refusal']['reason']}" for record in records if record["refusal"]]
-    line += f"; labels: {len(records)} of {len(found)} done, {len(refused)} refused or cut short"
+    line += f"; labels: {len(records)} of {len(paths)} done, {len(refused)} refused or cut short"
     return [line + (f" ({', '.join(refused)})" if refused else "")]
 
 
@@ -130,34 +132,36 @@ def _basins_lines(results: Path, config: Config) -> list[str]:
 
 
 def _production_lines(results: Path, config: Config) -> list[str]:
-    wanted = {
+    lengths_ps = {
         f"{name}_T{kelvin}K": config.production.equilibration_ps + length_ps
         for (name, kelvin), length_ps in layout.trajectory_lengths_ps(config.production).items()
     }
-    files = {name: results / f"production/{name}.h5" for name in wanted}
+    files = {name: results / f"production/{name}.h5" for name in lengths_ps}
     done = [path for path in files.values() if path.exists()]
-    waited_for = [name for name, path in files.items() if not path.exists()]
-    on_their_way = [line for name in waited_for if (line := _progress_line(results, config, name, wanted[name]))]
+    unfinished = [name for name, path in files.items() if not path.exists()]
+    unfinished_lines = [
+        line for name in unfinished if (line := _progress_line(results, config, name, lengths_ps[name]))
+    ]
     if not done:
-        return [f"production: 0 of {len(wanted)} trajectories", *on_their_way]
+        return [f"production: 0 of {len(lengths_ps)} trajectories", *unfinished_lines]
     from redoxmd.files.trajectory import read_metadata
 
-    abouts = [read_metadata(path) for path in done]
-    total_ns = sum(about["recorded_ps"] for about in abouts) / 1000
-    speeds = sorted(about["ns_per_day"] for about in abouts)
-    ended = sum(about["end_reason"] != "completed" for about in abouts)
+    metadata = [read_metadata(path) for path in done]
+    total_ns = sum(item["recorded_ps"] for item in metadata) / 1000
+    speeds = sorted(item["ns_per_day"] for item in metadata)
+    ended = sum(item["end_reason"] != "completed" for item in metadata)
     return [
-        f"production: {len(done)} of {len(wanted)} trajectories, {total_ns:.3g} ns, "
+        f"production: {len(done)} of {len(lengths_ps)} trajectories, {total_ns:.3g} ns, "
         f"median {speeds[len(speeds) // 2]:.3g} ns/day, {ended} ended early",
-        *on_their_way,
+        *unfinished_lines,
     ]
 
 
 def _neb_lines(results: Path, config: Config) -> list[str]:
-    """Paths that are done, with their barriers, or why there is none."""
-    found = {path.name: results / f"neb/{path.name}.json" for path in config.neb.paths}
-    done = {name: _read_record(file) for name, file in found.items() if file.exists()}
-    return [f"neb: {len(done)} of {len(found)} paths"] + [
+    """Finished NEB paths with their barriers, or the reason why there is no path."""
+    paths = {path.name: results / f"neb/{path.name}.json" for path in config.neb.paths}
+    done = {name: _read_record(file) for name, file in paths.items() if file.exists()}
+    return [f"neb: {len(done)} of {len(paths)} paths"] + [
         f"  {name}: no path, {record['reason']}"
         if record.get("reason")
         else f"  {name}: barrier {record['barrier_forward_eV']:.3f} ± {record['barrier_forward_spread_eV']:.3f} eV, "
@@ -167,7 +171,7 @@ def _neb_lines(results: Path, config: Config) -> list[str]:
 
 
 def _electron_lines(results: Path, config: Config) -> list[str]:
-    """The density model and the charges along trajectories, as far as they are."""
+    """Status of the density model and of the charges along trajectories."""
     if not (results / "density/model.pt").exists():
         return ["density: no model yet"]
     lines = ["density: model trained"]
@@ -184,25 +188,25 @@ def _electron_lines(results: Path, config: Config) -> list[str]:
 
 
 def _progress_line(results: Path, config: Config, trajectory: str, wanted_ps: float) -> str:
-    """How far an unfinished trajectory had come when its state was last written; "" when there is none."""
+    """Progress of an unfinished trajectory from its last state; "" without a state."""
     state = results / f"state/production/{trajectory}/state.npz"
     try:
         with np.load(state, allow_pickle=False) as record:
             step, spent_s = int(record["step"]), float(record["spent_s"])
     except (OSError, ValueError, KeyError, BadZipFile):
-        # None, or being written: the job that goes on from it says what is wrong with it.
+        # The state is absent or incomplete; the job that resumes from it reports errors.
         return ""
     time_ps = step * config.production.timestep_fs / FS_PER_PS
     line = f"  {trajectory}: {time_ps:.3g} of {wanted_ps:.3g} ps, equilibration included"
     if step == 0 or spent_s <= 0:
         return line
     speed = ns_per_day(config.production.timestep_fs, spent_s / step)
-    left_s = max(wanted_ps - time_ps, 0.0) / time_ps * spent_s
-    return f"{line}, {speed:.3g} ns/day, {duration(left_s)} left"
+    remaining_s = max(wanted_ps - time_ps, 0.0) / time_ps * spent_s
+    return f"{line}, {speed:.3g} ns/day, {duration(remaining_s)} left"
 
 
 def error_lines(record: dict[str, Any]) -> list[str]:
-    """Errors of an ensemble by set, from its record."""
+    """Errors of an ensemble by set, one line each, from its record."""
     rows = [row for row in record["errors"] if row["member"] == -1]
     return [
         f"{row['set']}: force MAE {row['force_mae_eV_A']:.3f} eV/Å, "
@@ -212,7 +216,7 @@ def error_lines(record: dict[str, Any]) -> list[str]:
 
 
 def _left_out_headline(rows: list[dict[str, Any]]) -> list[str]:
-    """Errors of configurations left out in turn: their mean and range."""
+    """Mean and range of the cross-validation errors."""
     if not rows:
         return []
     forces = [row["force_mae_eV_A"] for row in rows]
@@ -224,7 +228,7 @@ def _left_out_headline(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def headline_lines(summary: dict[str, Any]) -> list[str]:
-    """The headline numbers in words."""
+    """Headline numbers as text."""
     summary = _with_numbers(summary)
     lines = ["headline numbers:"]
     lines += [f"  {text}" for text in error_lines({"errors": summary["errors"]})]
@@ -244,19 +248,20 @@ def headline_lines(summary: dict[str, Any]) -> list[str]:
 
 
 def _diffusivity(row: dict[str, Any]) -> str:
-    """D from jumps of a row of diffusivities.csv, or its upper limit."""
+    """D from jumps, or its upper limit, of a row of diffusivities.csv."""
     jumps = f"{row['n_jumps']:.0f} jumps"
     if row["D_jumps_limit_cm2_s"] > 0:
-        why = row.get("jumps_no_transport")
-        return f"< {row['D_jumps_limit_cm2_s']:.1g} cm²/s, {jumps}{f' ({why})' if isinstance(why, str) and why else ''}"
+        reason = row.get("jumps_no_transport")
+        note = f" ({reason})" if isinstance(reason, str) and reason else ""
+        return f"< {row['D_jumps_limit_cm2_s']:.1g} cm²/s, {jumps}{note}"
     if not row["n_jumps"]:
-        # Where nothing could have jumped there is no limit either.
+        # Without ions or time there is no limit either.
         return "no value (no ions or no time)"
     return f"{row['D_jumps_cm2_s']:.2g} ± {row['D_jumps_error_cm2_s']:.1g} cm²/s, {jumps}"
 
 
 def _site_headlines(summary: dict[str, Any]) -> list[str]:
-    """Occupancy of each kind of site, and how many jumps between sites have company, beside chance."""
+    """Occupancy of each kind of site, and numbers of concerted jumps with their chance level."""
     lines = [
         f"  {row['kind']} at x = {row['x']:g}, {row['temperature_K']:g} K: {row['occupancy']:.2f} ions per site"
         for row in summary.get("sites", [])
@@ -273,7 +278,7 @@ def _site_headlines(summary: dict[str, Any]) -> list[str]:
 
 
 def _electron_headlines(electrons: dict[str, Any] | None) -> list[str]:
-    """Errors of the density model, of the charges, and how often the model finds the reference's state."""
+    """Errors of the density model and of charges, and the share of atoms with the oxidation state of the reference."""
     if electrons is None:
         return []
     lines = [f"  oxidation states of the reference: {electrons['states']}"]

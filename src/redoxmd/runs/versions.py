@@ -1,7 +1,7 @@
-"""When new code makes old results stale: on purpose where results cost dear, by content where they are cheap.
+"""Staleness of results after code changes: by version numbers for costly stages, by source content for cheap ones.
 
-Snakemake's own trigger, the date of a script, is switched off (profiles/default): a fresh clone or `git pull` must not
-repeat DFT. The reference method has its own version, `METHOD_VERSION` of each engine, part of the settings hash.
+Snakemake's trigger by script date is switched off (profiles/default): a fresh clone or `git pull` must not repeat DFT.
+The reference method has its own version, `METHOD_VERSION` of each engine, part of the settings hash.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1]
 
-# Raise a number when the stage would give other results from the same inputs and settings, and old ones must go. Every
-# stage of the loop reaches DFT: a new `train` picks new frames to label.
+# Raise a number if the stage gives different results from the same inputs and settings and old results must be remade.
+# Every stage of the loop leads to DFT: a new `train` selects new frames to label.
 STAGE_VERSIONS = {
     "structures": 2,
     "train": 2,
@@ -30,13 +30,13 @@ STAGE_VERSIONS = {
 
 
 def stage_version(stage: str) -> dict[str, int]:
-    """A rule's parameters that say the stage's version; none for the first, so that old results keep theirs."""
+    """Rule parameter with the version of the stage; empty for version 1, so that old results stay valid."""
     version = STAGE_VERSIONS[stage]
     return {"version": version} if version > 1 else {}
 
 
 def code_hash(paths: Iterable[Path]) -> str:
-    """Sixteen hex digits of the content of source files, and of all modules in folders; dates do not matter."""
+    """Hash (16 hex digits) of the content of source files and of all modules in folders; dates are ignored."""
     digest = hashlib.sha256()
     for path in paths:
         for name, content in _sources(path):
@@ -47,6 +47,6 @@ def code_hash(paths: Iterable[Path]) -> str:
 
 @cache
 def _sources(path: Path) -> list[tuple[bytes, bytes]]:
-    """Name and content of a file or of the modules in a folder; read once a process, for each figure asks for them."""
+    """Names and contents of a file or of the modules in a folder; cached because every figure needs them."""
     files = sorted(path.rglob("*.py")) if path.is_dir() else [path]
     return [(file.name.encode(), file.read_bytes()) for file in files]

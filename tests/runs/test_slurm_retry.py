@@ -5,8 +5,8 @@ import subprocess
 import sys
 import time
 
-from redoxmd.runs import patience
-from redoxmd.runs.patience import make_patient, run_patiently
+from redoxmd.runs import slurm_retry
+from redoxmd.runs.slurm_retry import install_retrying_commands, run_with_retries
 
 AWAY = "sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect failure)"
 LOST = "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation"
@@ -26,8 +26,8 @@ def calls(folder):
 
 
 def submit(path, *more):
-    code = "import sys; from redoxmd.runs.patience import run_patiently; "
-    code += "sys.exit(run_patiently(sys.argv[1:], 20.0, 0.2))"
+    code = "import sys; from redoxmd.runs.slurm_retry import run_with_retries; "
+    code += "sys.exit(run_with_retries(sys.argv[1:], 20.0, 0.2))"
     command = [sys.executable, "-c", code, path, "--job-name", "1234", "--comment", "rule_a_wildcards_b", *more]
     return subprocess.run(command, capture_output=True, text=True, check=False, input="a script")
 
@@ -64,7 +64,7 @@ def test_states_are_asked_of_squeue_where_nothing_keeps_accounts(tmp_path, capfd
     """The plugin asks sacct once scontrol has not answered, and would ask it for ever."""
     sacct = program(tmp_path / "bin", "sacct", "echo 'Slurm accounting storage is disabled' >&2; exit 1")
     program(tmp_path / "bin", "squeue", 'echo "12|RUNNING"; echo "$@" >&2')
-    assert run_patiently([sacct, "-X", "--format=JobIdRaw,State", "--name", "1234"], 5.0) == 0
+    assert run_with_retries([sacct, "-X", "--format=JobIdRaw,State", "--name", "1234"], 5.0) == 0
     told = capfd.readouterr()
     assert told.out == "12|RUNNING\n"
     assert "--name=1234" in told.err and "%i|%T" in told.err
@@ -72,7 +72,7 @@ def test_states_are_asked_of_squeue_where_nothing_keeps_accounts(tmp_path, capfd
 
 def test_it_gives_up_in_the_end_with_slurms_own_words(tmp_path, capfd):
     path = program(tmp_path / "bin", "squeue", f"echo '{AWAY}' >&2; exit 1")
-    assert run_patiently([path], 1.0, 0.2) == 1
+    assert run_with_retries([path], 1.0, 0.2) == 1
     assert AWAY in capfd.readouterr().err
 
 
@@ -91,17 +91,17 @@ def test_commands_that_wait_come_first_and_only_for_those_that_are_here(tmp_path
     program(tmp_path / "bin", "sbatch", "echo 5")
     environ = {"PATH": f"{tmp_path}/bin{os.pathsep}/nowhere"}
     for _ in range(2):
-        make_patient(environ, tmp_path / "patient")
+        install_retrying_commands(environ, tmp_path / "patient")
     assert environ["PATH"] == os.pathsep.join([f"{tmp_path}/patient", f"{tmp_path}/bin", "/nowhere"])
     assert [path.name for path in (tmp_path / "patient").iterdir()] == ["sbatch"]
     told = subprocess.run([tmp_path / "patient/sbatch", "--parsable"], capture_output=True, text=True, check=True)
     assert told.stdout == "5\n"
     without = {"PATH": "/nowhere"}
-    make_patient(without, tmp_path / "none")
+    install_retrying_commands(without, tmp_path / "none")
     assert without["PATH"] == "/nowhere" and not (tmp_path / "none").exists()
 
 
 def test_a_question_for_states_ends_before_snakemake_stops_listening():
     """The plugin gives it 60 s; a submission has no such limit."""
-    assert max(patience.PATIENCE_S["squeue"], patience.PATIENCE_S["sacct"]) < 60
-    assert patience.PATIENCE_S["sbatch"] > 3600
+    assert max(slurm_retry.RETRY_PERIOD_S["squeue"], slurm_retry.RETRY_PERIOD_S["sacct"]) < 60
+    assert slurm_retry.RETRY_PERIOD_S["sbatch"] > 3600
