@@ -153,10 +153,10 @@ def set_aside(checkpoint: Checkpoint, folder: Path) -> None:
 
 
 def keep_files(engine: Engine, folder: Path) -> None:
-    """Move the files that an engine keeps by its settings beside the results."""
-    kept = getattr(engine, "kept_files", lambda: None)()
-    if kept is not None:
-        _move(kept, folder)
+    """Move the files that an engine retains by its settings beside the results."""
+    retained = getattr(engine, "retained_files", lambda: None)()
+    if retained is not None:
+        _move(retained, folder)
 
 
 def _move(source: Path, target: Path) -> None:
