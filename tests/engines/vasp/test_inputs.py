@@ -199,7 +199,7 @@ class TestCheck:
             ({"ranks": 6, "incar": {"NCORE": 4}}, "does not divide engine.vasp.ranks 6"),
             ({"ranks": 16, "incar": {"KPAR": 16}}, "KPAR 16 exceeds the 8 k-points"),
             ({"potcars": {"Na": "Na_sv"}}, "no POTCAR Na_sv"),
-            ({"functional": "LDA"}, "does not go with POTCARs of PBE_54"),
+            ({"functional": "LDA"}, "does not match POTCARs of PBE_54"),
             ({"potcar_dir": "/no/such"}, "no folder /no/such"),
         ],
     )

@@ -119,7 +119,7 @@ def inspect(settings: sections.Engine, cells_A: Mapping[str, Sequence[float]], e
             )
     if (chosen.functional == "LDA") != chosen.potcar_family.startswith("LDA"):
         inspection.problems.append(
-            f"engine.vasp.functional {chosen.functional} does not go with POTCARs of {chosen.potcar_family}"
+            f"engine.vasp.functional {chosen.functional} does not match POTCARs of {chosen.potcar_family}"
         )
     for name, lengths in cells_A.items():
         inspection.notes += _kpoint_notes(name, lengths, chosen.kpoints)

@@ -19,7 +19,7 @@ from redoxmd.errors import LabelRefused, system_errno
 FUSED = re.compile(r"(?<=\d)-(?=[\d.])")
 # OUTCAR prints EDIFF with one digit: 1.4e-6 and 1e-6 are indistinguishable.
 EDIFF_ROUNDING = 1.5
-# 5 to 8 displace atoms, 1 to 3 and from 40 on search a minimum or a saddle point; -1 does not move atoms.
+# 5 to 8 displace atoms, 1 to 3 and from 40 on search a minimum or a saddle point; with -1 another code may move atoms.
 IBRION_OF_MD = (-1, 0)
 RESPONSE_TAGS = ("LEPSILON", "LCALCEPS", "LCHIMAG")
 IBRION_OF_RESPONSE = (5, 6, 7, 8)
