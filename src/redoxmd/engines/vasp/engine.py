@@ -238,12 +238,10 @@ class VaspEngine:
 
     def _check_level(self, run: VaspRun) -> None:
         """Refuse another level of theory than requested, unless custodian's changes are recorded already."""
-        inputs, level = run.inputs, run.calculation.level
+        inputs, level, reported = run.inputs, run.calculation.level, run.calculation.settings
         # Of the tags in no table, VASP before 6 does not repeat all that were set, and later versions may list others.
         # The INCAR itself was compared after the run under custodian.
-        requested = requested_level(
-            inputs, self._potcars, lambda tag: tag in TABULATED or tag in run.calculation.settings
-        )
+        requested = requested_level(inputs, self._potcars, lambda tag: tag in TABULATED or tag in reported)
         details = {tag: value for tag, value in level.details.items() if tag in TABULATED or tag in inputs.incar}
         unlike = differences(replace(level, details=details), requested)
         if unlike and not run.outcome.physical:
@@ -266,10 +264,8 @@ class VaspEngine:
             return None
         initial: np.ndarray = atoms.get_initial_magnetic_moments()
         record = next((path for path in (folder / "accepted", folder / "moments.json") if path.exists()), None)
-        accepted_muB = read_json(record)["moments_muB"] if record else None
-        if accepted_muB is None or len(accepted_muB) != len(initial):
-            return initial
-        return np.asarray(accepted_muB, dtype=float)
+        last_muB = read_json(record)["moments_muB"] if record else None
+        return initial if last_muB is None or len(last_muB) != len(initial) else np.asarray(last_muB, dtype=float)
 
     @staticmethod
     def _accepted(folder: Path) -> bool:

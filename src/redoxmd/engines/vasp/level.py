@@ -9,15 +9,7 @@ from typing import Any
 import numpy as np
 
 from redoxmd.engines.calculation import Level
-from redoxmd.engines.vasp.tags import (
-    COMPARED_BY_FIELD,
-    DEFAULTS,
-    DETAILS,
-    EXCESS_ELECTRONS,
-    GGA_SHARES,
-    PAIRWISE,
-    is_harmless,
-)
+from redoxmd.engines.vasp.tags import COMPARED, DEFAULTS, DETAILS, EXCESS_ELECTRONS, GGA_SHARES, PAIRWISE, is_harmless
 from redoxmd.engines.vasp.text import logical, tag_word, typed_value
 
 GGA_NAMES = {"PE": "PBE", "PS": "PBEsol", "RP": "RPBE", "RE": "revPBE", "91": "PW91", "AM": "AM05", "CA": "LDA"}
@@ -188,7 +180,7 @@ def _further_details(settings: Mapping[str, Any], incar: Mapping[str, Any] | Non
     scalars = [tag for tag, default in DEFAULTS.items() if tag not in GGA_SHARES and not isinstance(default, list)]
     details = {tag: typed_value(settings[tag]) for tag in scalars if tag in settings}
     if incar is not None:
-        compared = {*DETAILS, *COMPARED_BY_FIELD}
+        compared = {*DETAILS, *COMPARED}
         set_by_hand = [tag for tag in incar if tag not in compared and (tag in DEFAULTS or not is_harmless(tag))]
         if details.get("I_CONSTRAINED_M") and "RWIGS" in incar:
             # Radii of the spheres in which the moments are constrained.

@@ -104,7 +104,7 @@ DEFAULTS: dict[str, Any] = {
 # With exact exchange VASP reports the remaining shares of GGA and LDA; then these tags count only in an INCAR.
 GGA_SHARES = ("AGGAC", "AGGAX", "ALDAC", "ALDAX")
 # Compared by a field of the level: functional, cutoff, spin, U, k-points, electrons, EDIFF.
-COMPARED_BY_FIELD = frozenset(
+COMPARED = frozenset(
     [
         *("ENCUT", "ENMAX", "GGA", "XC", "METAGGA", "LMETAGGA", "LHFCALC", "AEXX", "HFSCREEN", "ISPIN", "LDAU", "LVDW"),
         *("LDAUTYPE", "LDAUL", "LDAUU", "LDAUJ", "KSPACING", "KGAMMA", "NELECT", "EDIFF"),
@@ -114,7 +114,7 @@ COMPARED_BY_FIELD = frozenset(
 PAIRWISE = ("GGA", "LDAUTYPE")
 EXCESS_ELECTRONS = "excess electrons per atom"
 # Details of a level that are in a table; a level may state further tags.
-TABULATED = frozenset([*DETAILS, *DEFAULTS, *COMPARED_BY_FIELD, EXCESS_ELECTRONS])
+TABULATED = frozenset([*DETAILS, *DEFAULTS, *COMPARED, EXCESS_ELECTRONS])
 _NUMERICAL = frozenset(tag for tags in NUMERICAL.values() for tag in tags)
 _RUN_TAGS = frozenset(tag for tags in RUN_TAGS.values() for tag in tags)
 
