@@ -12,7 +12,7 @@ import numpy as np
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 
-from redoxmd.archive.importing import Demand, import_archive
+from redoxmd.archive.importing import RequiredLevel, import_archive
 from redoxmd.engines.vasp.vasprun import read_vasprun
 from tests.archive.made import TITLES, md, real, vasprun
 
@@ -297,7 +297,7 @@ def run_corpus(folder: Path) -> list[Outcome]:
         place.mkdir(parents=True)
         case.make(place)
     level = read_vasprun(places[0] / "vasprun.xml").level
-    report = import_archive([folder / "archive"], folder / "dataset", Demand(level, HASH))
+    report = import_archive([folder / "archive"], folder / "dataset", RequiredLevel(level, HASH))
     kept = {place: sum(n for name, n in report.accepted.items() if name.startswith(place.name)) for place in places}
     return [
         Outcome(case, {item.step: item.reason for item in report.refused if item.path.parent == place}, kept[place])

@@ -11,7 +11,7 @@ from ase.io import read, write
 
 from redoxmd.archive import reading
 from redoxmd.archive.commands import add_commands
-from redoxmd.archive.importing import Demand, import_archive
+from redoxmd.archive.importing import RequiredLevel, import_archive
 from redoxmd.archive.levels import level_hash
 from redoxmd.config.sections import Train
 from redoxmd.density.exchange.chgcar import write_chgcar
@@ -286,7 +286,7 @@ def test_mixed_levels_are_kept_apart_by_their_hashes(archive, tmp_path):
 def test_a_demanded_level_is_held_to(archive, tmp_path):
     level = read_vasprun(archive / "x1/vasprun.xml").level
     put(archive / "x0", md(5, 3), u_eV=3.0)
-    report = import_archive([archive / "x0", archive / "x1"], tmp_path / "data", Demand(level, "mine"))
+    report = import_archive([archive / "x0", archive / "x1"], tmp_path / "data", RequiredLevel(level, "mine"))
     assert report.counts() == {"wrong_settings": 1}
     assert "U of Cu: 3 eV on d against 4 eV on d" in report.refused[0].detail
     assert {frame.info["settings_hash"] for frame in read(tmp_path / "data/frames.extxyz", ":")} == {"mine"}
@@ -295,9 +295,11 @@ def test_a_demanded_level_is_held_to(archive, tmp_path):
 def test_files_without_a_level_need_trust(archive, tmp_path):
     write(tmp_path / "old.traj", md(7, 3))
     level = read_vasprun(archive / "x1/vasprun.xml").level
-    report = import_archive([archive, tmp_path / "old.traj"], tmp_path / "one", Demand(level, "mine"))
+    report = import_archive([archive, tmp_path / "old.traj"], tmp_path / "one", RequiredLevel(level, "mine"))
     assert [(item.path.name, item.reason) for item in report.refused] == [("old.traj", "wrong_settings")]
-    report = import_archive([archive, tmp_path / "old.traj"], tmp_path / "two", Demand(level, "mine", trust=True))
+    report = import_archive(
+        [archive, tmp_path / "old.traj"], tmp_path / "two", RequiredLevel(level, "mine", trust=True)
+    )
     assert (report.frames, report.refused) == (14, [])
 
 
@@ -360,7 +362,7 @@ def test_an_import_that_dies_leaves_no_dataset(archive, tmp_path, monkeypatch):
     def dies(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("redoxmd.archive.importing.import_beside", dies)
+    monkeypatch.setattr("redoxmd.archive.importing.import_chgcars", dies)
     with pytest.raises(KeyboardInterrupt):
         import_archive([archive], tmp_path / "data")
     assert list((tmp_path / "data").iterdir()) == []
@@ -491,7 +493,7 @@ def test_every_file_is_accounted_for(archive, tmp_path):
     (archive / "x1/INCAR").touch()
     (archive / "x2/OUTCAR").touch()
     report = import_archive([archive], tmp_path / "data")
-    assert (report.files, report.others) == (3, 1)
+    assert (report.files, report.unrelated_files) == (3, 1)
     assert list(report.lines())[-1] == "3 files read, 1 passed over; 11 frames accepted, 0 refused"
 
 

@@ -18,9 +18,9 @@ def set_aside(checkpoint: Checkpoint, folder: Path) -> None:
 
 def keep_files(engine: Engine, folder: Path) -> None:
     """Move the files that an engine keeps by its settings beside the results."""
-    kept = getattr(engine, "kept_files", lambda: None)()
-    if kept is not None:
-        _move(kept, folder)
+    retained = getattr(engine, "retained_files", lambda: None)()
+    if retained is not None:
+        _move(retained, folder)
 
 
 def _move(source: Path, target: Path) -> None:

@@ -1,1 +1,1 @@
-"""An archive of finished calculations into a dataset, and a dataset into the files of other potentials."""
+"""Import of finished calculations into a dataset, and export of a dataset to the files of other potentials."""

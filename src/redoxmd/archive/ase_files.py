@@ -1,4 +1,4 @@
-"""Calculations in the files of ASE and GPAW: extended XYZ, trajectories, .gpw and logs; GPAW itself is not needed."""
+"""Readers of calculations in extended XYZ, ASE trajectories, .gpw files and GPAW logs, without GPAW itself."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from redoxmd.engines.calculation import Calculation, Level, ReadFrame
 from redoxmd.errors import LabelRefusal, LabelRefused
 from redoxmd.files.frames import bare
 
-# What a frame says of itself and keeps through an import; the rest of `info` is left behind.
-KEPT_INFO = ("config_id", "step", "time_fs", "temperature_K", "settings_hash", "md")
+# Keys of `info` that an import copies; it drops all others.
+IMPORTED_INFO = ("config_id", "step", "time_fs", "temperature_K", "settings_hash", "md")
 TRUE_WORDS = ("true", "t", "1")
 
 
 def read_ase(path: Path, kind: str) -> Calculation:
-    """A calculation in a file of ASE or GPAW, its frames unread.
+    """A calculation in a file of ASE or GPAW; its frames are read on iteration.
 
     Raises:
-        LabelRefused: corrupted when the file cannot even be opened, unfinished when it is empty.
+        LabelRefused: corrupted if the file cannot be opened, unfinished if it is empty.
     """
     if path.stat().st_size == 0:
         raise LabelRefused(LabelRefusal.UNFINISHED, f"{path}: empty")
@@ -45,7 +45,7 @@ def _extxyz(path: Path) -> Calculation:
 
 
 def _xyz_frames(path: Path) -> Iterator[Atoms | LabelRefused]:
-    """Frame by frame, a damaged one as its refusal: ASE's own reader gives none of the frames before a cut."""
+    """Frames one at a time, a damaged frame as its refusal; ASE's own reader returns no frame of a cut file."""
     with COMPRESSED.get(path.suffix, open)(path, "rt", encoding="utf-8", errors="replace") as stream:
         step = 0
         while (first := stream.readline()).strip():
@@ -76,10 +76,10 @@ def _xyz_frame(first: str, stream: IO[str], where: str) -> Atoms | LabelRefused:
 
 
 def _info_level(atoms: Atoms) -> Level:
-    """What a frame's `info` says of its method: seldom more than an engine and a hash."""
-    given = atoms.info.get("settings_hash")
+    """Level of theory from the engine and settings hash in a frame's `info`."""
+    settings_hash = atoms.info.get("settings_hash")
     code = str(atoms.info.get("engine", ""))
-    return Level(code, details={} if given is None else {"settings_hash": str(given)})
+    return Level(code, details={} if settings_hash is None else {"settings_hash": str(settings_hash)})
 
 
 def _trajectory(path: Path) -> Calculation:
@@ -89,7 +89,7 @@ def _trajectory(path: Path) -> Calculation:
     except Exception as error:
         raise LabelRefused(LabelRefusal.CORRUPTED, f"{path}: no readable ASE trajectory ({error})") from error
     parameters = getattr(first.calc, "parameters", {})
-    # Results without their calculator are of one called unknown.
+    # ASE names the calculator of results without one "unknown".
     name = (getattr(first.calc, "name", None) or "").replace("unknown", "")
     level = gpaw_level(first, parameters) if name == "gpaw" and parameters else _info_level(first)
     notes: Counter[str] = Counter()
@@ -122,19 +122,19 @@ def _log(path: Path) -> Calculation:
 
 
 def _frame(atoms: Atoms | LabelRefused, step: int, notes: Counter[str], converged: bool | None = None) -> ReadFrame:
-    """A frame with its labels, or with the reason why it has none."""
+    """A frame with its labels, or with its refusal."""
     empty = np.empty((0, 3))
     if isinstance(atoms, LabelRefused):
         return ReadFrame(Atoms(), step, np.nan, empty, refusal=atoms)
     geometry = bare(atoms)
-    geometry.info = {key: atoms.info[key] for key in KEPT_INFO if key in atoms.info}
+    geometry.info = {key: atoms.info[key] for key in IMPORTED_INFO if key in atoms.info}
     if not isinstance(geometry.info.get("step", 0), int | np.integer):
         del geometry.info["step"]
     try:
         labels = read_labels(atoms, notes)
     except LabelRefused as refusal:
         return ReadFrame(geometry, step, np.nan, empty, refusal=refusal)
-    said = atoms.info.get("converged", converged)
+    stated = atoms.info.get("converged", converged)
     return ReadFrame(
         geometry,
         step,
@@ -142,6 +142,6 @@ def _frame(atoms: Atoms | LabelRefused, step: int, notes: Counter[str], converge
         labels.forces_eV_A,
         labels.stress_eV_A3,
         labels.moments_muB,
-        converged=None if said is None else str(said).lower() in TRUE_WORDS,
+        converged=None if stated is None else str(stated).lower() in TRUE_WORDS,
         total_moment_muB=labels.total_moment_muB,
     )

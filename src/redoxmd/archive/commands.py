@@ -1,4 +1,4 @@
-"""The command line of archives: `redoxmd import` and `redoxmd export`."""
+"""Commands `redoxmd import` and `redoxmd export`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import numpy as np
 
-    from redoxmd.archive.importing import Demand
+    from redoxmd.archive.importing import RequiredLevel
     from redoxmd.config.sections import Config
 
 FORMS = ("extxyz", "mace", "nequip", "deepmd")
@@ -23,13 +23,13 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def _add_import(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    text = "read finished VASP, GPAW and ASE calculations into a dataset; what is refused is named with its reason"
+    text = "read finished VASP, GPAW and ASE calculations into a dataset; refusals are listed with their reasons"
     command = commands.add_parser("import", help=text, description=text)
-    command.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="files, or folders to look through")
+    command.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="files, or folders to search")
     command.add_argument("--into", type=Path, required=True, metavar="DATASET", help="the dataset folder to write")
     command.add_argument("--config", type=Path, help="accept only the level of theory of its engine")
-    command.add_argument("--trust", action="store_true", help="files that state no level are of the config's")
-    command.add_argument("--mixed", action="store_true", help="keep other levels too, each under a hash of its own")
+    command.add_argument("--trust", action="store_true", help="assign the config's level to files that state none")
+    command.add_argument("--mixed", action="store_true", help="also keep other levels, each with its own settings hash")
     command.add_argument("--append", action="store_true", help="add to the dataset")
     command.add_argument("--config-id", metavar="ID", help="one configuration for all (default: from folders)")
     command.set_defaults(command=_import)
@@ -50,12 +50,12 @@ def _import(options: argparse.Namespace) -> int:
     from redoxmd.errors import ConfigError
 
     if options.trust and options.config is None:
-        raise ConfigError("--trust: says nothing without --config; name the config whose level the files have")
+        raise ConfigError("--trust: has no effect without --config; name the config whose level the files have")
     config = None if options.config is None else load_config(options.config)
     report = import_archive(
         options.paths,
         options.into,
-        None if config is None else _demand(config, trust=options.trust),
+        None if config is None else _required_level(config, trust=options.trust),
         force_ceiling_eV_A=FORCE_CEILING_EV_A if config is None else config.engine.force_ceiling_eV_A,
         mixed=options.mixed,
         append=options.append,
@@ -65,12 +65,12 @@ def _import(options: argparse.Namespace) -> int:
     return 0 if report.frames else 1
 
 
-def _demand(config: Config, *, trust: bool) -> Demand:
-    """The level and hash of a config's engine; the hash alone where the engine's level cannot be told."""
+def _required_level(config: Config, *, trust: bool) -> RequiredLevel:
+    """Level and hash of a config's engine; the hash alone if the engine cannot state its level."""
     from ase import Atoms
 
-    from redoxmd.archive.importing import Demand
-    from redoxmd.archive.levels import GIVEN
+    from redoxmd.archive.importing import RequiredLevel
+    from redoxmd.archive.levels import STATED_HASH
     from redoxmd.engines import level_of_config, settings_hash
     from redoxmd.engines.calculation import Level
     from redoxmd.errors import ConfigError
@@ -82,12 +82,12 @@ def _demand(config: Config, *, trust: bool) -> Demand:
         return initial_moments(Atoms(symbols), config.structures)
 
     atoms = source_cell(config.structures).atoms
-    known = settings_hash(config.engine)
+    config_hash = settings_hash(config.engine)
     try:
         level = level_of_config(config.engine, list(dict.fromkeys(atoms.symbols)), atoms.cell.lengths().tolist())
     except ConfigError:
-        level = Level(config.engine.name, details={GIVEN: known})
-    return Demand(level, known, trust, lambda frame: expected(tuple(frame.symbols)))
+        level = Level(config.engine.name, details={STATED_HASH: config_hash})
+    return RequiredLevel(level, config_hash, trust, lambda frame: expected(tuple(frame.symbols)))
 
 
 def _export(options: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""DeePMD-kit's folders: one system for each order of atoms, its frames in sets of NumPy files."""
+"""Export to folders of DeePMD-kit: one system for each order of atoms, with its frames in sets of NumPy files."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from ase import Atoms
 from redoxmd.errors import DataError
 from redoxmd.files.records import atomic_path, write_text
 
-# A set is held in memory until it is full.
+# Frames of a set, which is held in memory until it is full.
 SET_FRAMES = 2000
 
 
 @dataclass
 class _System:
-    """Frames of one order of atoms, those of the set that is not yet full."""
+    """Frames with one order of atoms; `rows` holds the set that is not yet full."""
 
     folder: Path
     symbols: list[str]
@@ -77,7 +77,7 @@ def _folder_name(frame: Atoms, systems: dict[tuple[tuple[str, ...], bool], _Syst
 
 
 def _write_types(system: _System, elements: list[str]) -> None:
-    """One type map for all systems, so that a model reads them together."""
+    """Write the same type map for all systems, so that a model can read all of them."""
     for name, words in (
         ("type_map.raw", elements),
         ("type.raw", [str(elements.index(symbol)) for symbol in system.symbols]),

@@ -1,4 +1,4 @@
-"""Densities that lie beside calculations: of the last frame, when that was accepted and is the same structure."""
+"""Import of the densities beside calculations, each of an accepted last frame with the same structure."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from redoxmd.structures.periodic_cell import SAME_POSITION_A, misplacements_A, s
 
 
 @dataclass(frozen=True)
-class DensityJob:
+class PendingChgcar:
     """A CHGCAR to import.
 
     Attributes:
         path: of the CHGCAR.
-        frame: the last of its calculation, None where the file broke off.
-        key: configuration and step it was accepted under, None when refused.
+        frame: last frame of its calculation; None if the file of the calculation ends early.
+        key: configuration and step of the accepted frame; None if it was refused.
     """
 
     path: Path
@@ -32,38 +32,38 @@ class DensityJob:
     key: tuple[str, int] | None
 
 
-def import_beside(jobs: Iterable[DensityJob], store: Path, report: ImportReport) -> Path | None:
-    """Write the sound ones into a store, one at a time in memory; None, and no store, when there are none."""
-    write_densities(store, _accepted(jobs, report))
+def import_chgcars(pending: Iterable[PendingChgcar], store: Path, report: ImportReport) -> Path | None:
+    """Write the accepted densities into a store, one at a time in memory; None, and no store, if there are none."""
+    write_densities(store, _accepted(pending, report))
     if report.densities:
         return store
     store.unlink()
     return None
 
 
-def _accepted(jobs: Iterable[DensityJob], report: ImportReport) -> Iterator[tuple[str, Density]]:
-    for job in jobs:
-        if job.frame is None or job.key is None:
+def _accepted(pending: Iterable[PendingChgcar], report: ImportReport) -> Iterator[tuple[str, Density]]:
+    for chgcar in pending:
+        if chgcar.frame is None or chgcar.key is None:
             report.refused_densities.append(
-                Refusal(job.path, None, LabelRefusal.UNFINISHED, "the last frame beside it was not accepted")
+                Refusal(chgcar.path, None, LabelRefusal.UNFINISHED, "the last frame beside it was not accepted")
             )
             continue
         try:
-            density = read_chgcar(job.path)
-            _check_structure(density, job.frame)
+            density = read_chgcar(chgcar.path)
+            _check_structure(density, chgcar.frame)
         except Exception as error:
-            known = (
+            refused = (
                 error if isinstance(error, DensityRefused) else DensityRefused(DensityRefusal.UNREADABLE, str(error))
             )
-            report.refused_densities.append(Refusal(job.path, job.frame.step, known.reason, known.detail))
+            report.refused_densities.append(Refusal(chgcar.path, chgcar.frame.step, refused.reason, refused.detail))
             continue
-        key = density_key(*job.key)
+        key = density_key(*chgcar.key)
         report.densities.append(key)
         yield key, density
 
 
 def _check_structure(density: Density, frame: ReadFrame) -> None:
-    """Raise wrong_shape when the density belongs to another structure than the frame."""
+    """Raise wrong_shape if the density belongs to another structure than the frame."""
     atoms = frame.atoms
     if not np.array_equal(density.numbers, atoms.numbers):
         raise DensityRefused(DensityRefusal.WRONG_SHAPE, "its atoms are not those of the last frame")

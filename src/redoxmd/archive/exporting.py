@@ -1,4 +1,4 @@
-"""Labelled frames as the files of other machine-learned potentials, one frame in memory at a time."""
+"""Export of labelled frames to the files of other machine-learned potentials, one frame in memory at a time."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from redoxmd.files.frames import frame_text
 from redoxmd.files.records import atomic_path, write_text
 from redoxmd.train.dataset import read_dataset_card
 
-# Our sets and the names of their files.
+# Set → stem of its file.
 SET_FILES = {"train": "train", "validation": "valid", "test": "test"}
 NEQUIP_CUTOFF_A = 5.0
 
@@ -36,7 +36,7 @@ def export_frames(source: str | Path, form: str, to: str | Path) -> list[Path]:
         The files written.
 
     Raises:
-        DataError: nothing to export, a frame without energy and forces, or `to` exists and is in the way.
+        DataError: nothing to export, a frame without energy and forces, or `to` exists already.
     """
     source, to = Path(source), Path(to)
     if to.is_dir() if form == "extxyz" else (to.exists() and (to.is_file() or any(to.iterdir()))):
@@ -48,7 +48,7 @@ def read_labelled(source: Path) -> Iterator[Atoms]:
     """Frames of a dataset folder or file, one at a time.
 
     Raises:
-        DataError: none is there, a file cannot be read, or a frame has no energy and forces.
+        DataError: there are no frames, a file cannot be read, or a frame has no energy and forces.
     """
     if not source.exists():
         raise DataError(f"{source}: no such dataset folder or file of frames")
@@ -85,9 +85,9 @@ def _mace(source: Path, to: Path) -> list[Path]:
 
 
 def _for_mace(frame: Atoms) -> Atoms:
-    """Labels under names that ASE does not take for results, as MACE recommends."""
+    """A copy with labels under REF_ names, which ASE does not read as results, as MACE recommends."""
     results = frame.calc.results
-    renamed = _plain(frame)
+    renamed = _without_labels(frame)
     renamed.info["REF_energy"] = float(results["energy"])
     renamed.arrays["REF_forces"] = np.asarray(results["forces"])
     if "stress" in results:
@@ -95,22 +95,22 @@ def _for_mace(frame: Atoms) -> Atoms:
     return renamed
 
 
-def _plain(frame: Atoms) -> Atoms:
-    plain = Atoms(frame.numbers, frame.positions, cell=frame.cell, pbc=frame.pbc)
-    plain.info = {key: frame.info[key] for key in ("config_id", "step") if key in frame.info}
-    return plain
+def _without_labels(frame: Atoms) -> Atoms:
+    geometry = Atoms(frame.numbers, frame.positions, cell=frame.cell, pbc=frame.pbc)
+    geometry.info = {key: frame.info[key] for key in ("config_id", "step") if key in frame.info}
+    return geometry
 
 
 def _nequip(source: Path, to: Path) -> list[Path]:
     symbols: set[str] = set()
     labels: set[str] = set()
 
-    def noted(frame: Atoms) -> Atoms:
+    def record_labels(frame: Atoms) -> Atoms:
         symbols.update(frame.symbols)
         labels.update({"energy", "forces", "stress"} & frame.calc.results.keys())
         return frame
 
-    files = _by_set(source, to, ".extxyz", noted)
+    files = _by_set(source, to, ".extxyz", record_labels)
     card = {
         "cutoff_radius": NEQUIP_CUTOFF_A,
         "chemical_symbols": sorted(symbols),
@@ -124,7 +124,7 @@ def _nequip(source: Path, to: Path) -> list[Path]:
 
 
 def _nequip_files(files: list[Path]) -> dict[str, Any]:
-    """Paths under NequIP's keys; without a validation file a share of the one there is."""
+    """Paths under NequIP's keys; without a validation file, the training file is split 0.9 to 0.1."""
     names = {path.stem: path.name for path in files}
     if "valid" not in names:
         share: dict[str, Any] = {"file_path": names.get("train", files[0].name), "train": 0.9, "val": 0.1}
@@ -134,7 +134,7 @@ def _nequip_files(files: list[Path]) -> dict[str, Any]:
 
 
 def _by_set(source: Path, to: Path, suffix: str, change: Callable[[Atoms], Atoms]) -> list[Path]:
-    """A file for each set that frames name; frames that name none are for training."""
+    """Write a file for each set; frames without a set go to the training set."""
     streams: dict[str, IO[str]] = {}
     files: list[Path] = []
     with ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""GPAW's own files, read without GPAW: .gpw by ASE's container format, logs by ASE's reader."""
+"""Readers of GPAW's files without GPAW: .gpw by ASE's container format, logs by ASE's reader."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from ase.io.trajectory import read_atoms
 from redoxmd.engines.calculation import Level
 from redoxmd.errors import LabelRefusal, LabelRefused
 
-# ":d,4.2", "paw:d,4.2,0;p,2.0": type, then orbital and U [eV] of each corrected shell.
+# Setups such as ":d,4.2" or "paw:d,4.2,0;p,2.0": type, then orbital and U [eV] of each corrected shell.
 SETUP_U = re.compile(r"[:;]([spdf]),([\d.]+)")
 LOG_U = re.compile(r"^  (\w+):\n(?:    .*\n|      .*\n)*?    Hubbard: \{U: ([\d.]+),[^\n]*\n\s+l: (\d)", re.MULTILINE)
 ORBITALS = "spdf"
-# The settings stand above the first geometry.
+# Length of the head of a log, which holds the settings and the first geometry.
 HEAD_BYTES = 200_000
 
 
@@ -30,7 +30,7 @@ def read_gpw(path: Path) -> tuple[Atoms, Level, bool | None]:
     """Geometry with results, level of theory, and whether its SCF converged.
 
     Raises:
-        LabelRefused: corrupted when the file is cut or no .gpw.
+        LabelRefused: corrupted if the file is cut or no .gpw file.
     """
     try:
         with ulm.open(path) as reader:
@@ -45,7 +45,7 @@ def read_gpw(path: Path) -> tuple[Atoms, Level, bool | None]:
 
 
 def gpaw_level(atoms: Atoms, parameters: Mapping[str, Any]) -> Level:
-    """Level of theory of GPAW's input parameters; what was left to GPAW's defaults stays unsaid."""
+    """Level of theory from GPAW's input parameters; parameters with GPAW's defaults are not stated."""
     mode = parameters.get("mode", {})
     xc = parameters.get("xc", "LDA")
     setups = parameters.get("setups", {})
@@ -62,7 +62,7 @@ def gpaw_level(atoms: Atoms, parameters: Mapping[str, Any]) -> Level:
 
 def _hubbard(setups: Mapping[str, Any]) -> dict[str, tuple[str, float]]:
     shells = {str(element): SETUP_U.findall(str(setup)) for element, setup in setups.items()}
-    return {element: (found[0][0], float(found[0][1])) for element, found in shells.items() if found}
+    return {element: (corrected[0][0], float(corrected[0][1])) for element, corrected in shells.items() if corrected}
 
 
 def _reach(atoms: Atoms, kpts: Any) -> float | None:
@@ -73,23 +73,24 @@ def _reach(atoms: Atoms, kpts: Any) -> float | None:
 
 
 def log_level(path: Path) -> Level:
-    """Level of theory as a log's head states it."""
+    """Level of theory from the head of a log."""
     with path.open(encoding="utf-8", errors="replace") as stream:
         head = stream.read(HEAD_BYTES)
     blocks = _blocks(head.splitlines(keepends=True))
     atoms = next((_image(block, path, last=False) for block, last in blocks), None)
 
-    def said(pattern: str) -> str | None:
+    def first_match(pattern: str) -> str | None:
         match = re.search(pattern, head, re.MULTILINE)
         return match[1] if match else None
 
-    cutoff = said(r"^ *Cutoff energy: ([\d.]+) eV")
+    cutoff = first_match(r"^ *Cutoff energy: ([\d.]+) eV")
     grid = re.search(r"^\d+ k-points?: (\d+) x (\d+) x (\d+)", head, re.MULTILINE)
-    size = [int(number) for number in grid.groups()] if grid else [1, 1, 1] if said(r"^(1) k-point \(Gamma\)") else None
-    spin = said(r"^(Spin-(?:polarized|paired)) calculation")
+    only_gamma = first_match(r"^(1) k-point \(Gamma\)")
+    size = [int(number) for number in grid.groups()] if grid else [1, 1, 1] if only_gamma else None
+    spin = first_match(r"^(Spin-(?:polarized|paired)) calculation")
     return Level(
         code="gpaw",
-        functional=said(r"^ *Using the (\S+) Exchange-Correlation functional") or "",
+        functional=first_match(r"^ *Using the (\S+) Exchange-Correlation functional") or "",
         cutoff_eV=None if cutoff is None else float(cutoff),
         spin=None if spin is None else spin == "Spin-polarized",
         hubbard={element: (ORBITALS[int(shell)], float(u)) for element, u, shell in LOG_U.findall(head)},
@@ -98,11 +99,11 @@ def log_level(path: Path) -> Level:
 
 
 def read_log(path: Path) -> Iterator[tuple[Atoms, bool]]:
-    """Geometries with the results that follow them, and whether the SCF between them converged.
+    """Geometries with their results, and whether the SCF of each converged.
 
     Raises:
-        LabelRefused: did_not_start without a geometry, unfinished where the log ends early, corrupted where ASE cannot
-            read it.
+        LabelRefused: did_not_start without a geometry, unfinished if the log ends early, corrupted if ASE cannot read
+            it.
     """
     empty = True
     with path.open(encoding="utf-8", errors="replace") as stream:
@@ -114,7 +115,7 @@ def read_log(path: Path) -> Iterator[tuple[Atoms, bool]]:
 
 
 def _blocks(lines: Iterable[str]) -> Iterator[tuple[str, bool]]:
-    """From each geometry to the next, and whether it is the last."""
+    """Text from each geometry to the next, and whether it is the last."""
     block: list[str] = []
     for line in lines:
         if line.startswith("Positions:"):

@@ -1,4 +1,4 @@
-"""An archive of calculations into a dataset folder: judged, compared, written frame by frame."""
+"""Import of calculations into a dataset folder: check, comparison of levels, and output frame by frame."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import IO
 import numpy as np
 from ase import Atoms
 
-from redoxmd.archive.densities import DensityJob, import_beside
-from redoxmd.archive.found import Names, Source, find_sources
+from redoxmd.archive.densities import PendingChgcar, import_chgcars
 from redoxmd.archive.levels import Group, group_levels, level_differences
 from redoxmd.archive.reading import Judged, judge_calculation, read_level_of
 from redoxmd.archive.report import ImportReport
+from redoxmd.archive.sources import FrameNames, Source, find_sources
 from redoxmd.archive.target import Target
 from redoxmd.engines.base import Result
 from redoxmd.engines.calculation import Level, ReadFrame
@@ -26,20 +26,20 @@ from redoxmd.files.records import write_text
 from redoxmd.train.dataset import frame_identity
 
 FORCE_CEILING_EV_A = 100.0
-# A vasprun.xml refused for these is no better file than the OUTCAR beside it.
+# Reasons to read the OUTCAR beside a refused vasprun.xml instead.
 NO_HEADER = (LabelRefusal.DID_NOT_START, LabelRefusal.UNFINISHED, LabelRefusal.CORRUPTED)
 CARRIED_INFO = ("time_fs", "temperature_K", "md")
 
 
 @dataclass(frozen=True)
-class Demand:
-    """The level all frames must have.
+class RequiredLevel:
+    """The level of theory that all frames must have.
 
     Attributes:
-        level: None where only the hash is known.
-        settings_hash: what the frames will carry.
-        trust: files that state no level are taken as of this one.
-        initial_moments: of atoms (n,), μB: the spin state that frames must have, see `judge_moments`.
+        level: of theory; states its settings hash only if the rest is unknown.
+        settings_hash: of the imported frames.
+        trust: assign this level to files that state none.
+        initial_moments: atoms → moments (n,), μB: the spin state that frames must have, see `judge_moments`.
     """
 
     level: Level
@@ -51,7 +51,7 @@ class Demand:
 def import_archive(
     paths: Sequence[str | Path],
     into: str | Path,
-    demand: Demand | None = None,
+    required: RequiredLevel | None = None,
     *,
     force_ceiling_eV_A: float = FORCE_CEILING_EV_A,
     mixed: bool = False,
@@ -60,39 +60,40 @@ def import_archive(
 ) -> ImportReport:
     """Import every calculation of these files and folders into a dataset folder.
 
-    The level of theory is the one demanded, else the one of the dataset appended to, else the one that most
-    calculations share; calculations of another are refused whole, or with `mixed` kept under hashes of their own. One
-    calculation, and of a run a window of its frames, is in memory at a time. A file that breaks costs itself only.
-    The card is written last: without it the folder is no dataset.
+    The level of theory is the required one, else that of the dataset appended to, else the most frequent one.
+    Calculations of another level are refused as a whole, or with `mixed` imported under their own hashes. Memory holds
+    one calculation at a time, and a window of frames of a run. A damaged file does not affect others. The card is
+    written last, because without it the folder is no dataset.
 
     Raises:
-        DataError: the dataset exists and is not to be appended to, a path is missing, or nothing is there to import.
+        DataError: the dataset exists and `append` is false, a path is missing, or there is nothing to import.
     """
     target = Target.open(Path(into), append=append)
-    found = find_sources(paths, leave_out=target.folder)
-    files = sum(source.files for source in found.sources) + len(found.lonely) + len(found.unread)
-    report = ImportReport(files=files, others=found.others)
-    for path, why in found.skipped.items():
-        report.note(path, {why: 1})
-    groups = _group(found.sources, target, demand, report)
-    names = Names(target.taken, config_id)
-    initial_moments = None if demand is None else demand.initial_moments
-    run = _Import(target, groups, report, names, force_ceiling_eV_A, mixed, initial_moments)
+    contents = find_sources(paths, leave_out=target.folder)
+    files = sum(source.files for source in contents.sources)
+    files += len(contents.lone_chgcars) + len(contents.lone_vaspouts)
+    report = ImportReport(files=files, unrelated_files=contents.unrelated_files)
+    for path, reason in contents.skipped.items():
+        report.note(path, {reason: 1})
+    groups = _group(contents.sources, target, required, report)
+    names = FrameNames(target.frame_keys, config_id)
+    initial_moments = None if required is None else required.initial_moments
+    frame_import = _FrameImport(target, groups, report, names, force_ceiling_eV_A, mixed, initial_moments)
     target.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.folder, prefix=".import.") as scratch:
         frames = Path(scratch) / "frames.extxyz"
         with frames.open("w", encoding="utf-8") as stream:
-            run.write(found.sources, stream)
-        for path in found.lonely:
+            frame_import.write(contents.sources, stream)
+        for path in contents.lone_chgcars:
             report.refuse(
                 path, None, LabelRefusal.UNFINISHED, "no vasprun.xml or OUTCAR beside it; see `redoxmd density import`"
             )
-        for path in found.unread:
+        for path in contents.lone_vaspouts:
             report.refuse(
                 path, None, "not_read", "vaspout.h5 is not read; put the vasprun.xml or OUTCAR of the run beside it"
             )
         if report.frames:
-            densities = import_beside(run.jobs, Path(scratch) / "densities.h5", report)
+            densities = import_chgcars(frame_import.chgcars, Path(scratch) / "densities.h5", report)
             target.add(frames, densities)
     write_text(target.folder / target.refused_name, report.csv())
     if report.frames:
@@ -100,10 +101,10 @@ def import_archive(
     return report
 
 
-def _group(sources: list[Source], target: Target, demand: Demand | None, report: ImportReport) -> list[Group]:
-    """The levels of the archive, the one all frames must have first.
+def _group(sources: list[Source], target: Target, required: RequiredLevel | None, report: ImportReport) -> list[Group]:
+    """The levels of the archive; the first is the level that all frames must have.
 
-    A vasprun.xml that has no readable header gives its place among the sources to the OUTCAR beside it.
+    In `sources`, the OUTCAR beside a vasprun.xml without readable header replaces it.
     """
     levels: list[Level | None] = []
     for index, source in enumerate(sources):
@@ -112,12 +113,12 @@ def _group(sources: list[Source], target: Target, demand: Demand | None, report:
             sources[index] = replace(source, path=source.outcar, kind="outcar", outcar=None)
             level, _ = _level(sources[index], report)
         levels.append(level)
-    wanted = None if demand is None else Group(demand.level, demand.settings_hash)
-    return group_levels(levels, wanted or target.group, trust=demand is not None and demand.trust)
+    required_group = None if required is None else Group(required.level, required.settings_hash)
+    return group_levels(levels, required_group or target.group, trust=required is not None and required.trust)
 
 
 def _level(source: Source, report: ImportReport) -> tuple[Level | None, str]:
-    """The level of a calculation, or the reason why there is none, which the report has."""
+    """Level of a calculation and "", or None and the reason of the refusal, which goes into the report."""
     try:
         return read_level_of(source), ""
     except LabelRefused as refusal:
@@ -125,15 +126,15 @@ def _level(source: Source, report: ImportReport) -> tuple[Level | None, str]:
         return None, refusal.reason
 
 
-class _Import:
-    """The second pass: every calculation of the level, frame by frame."""
+class _FrameImport:
+    """Second pass of an import: reads every calculation of the level frame by frame."""
 
     def __init__(
         self,
         target: Target,
         groups: list[Group],
         report: ImportReport,
-        names: Names,
+        names: FrameNames,
         ceiling: float,
         mixed: bool,
         initial_moments: Callable[[Atoms], np.ndarray] | None,
@@ -141,11 +142,11 @@ class _Import:
         self._initial_moments = initial_moments
         self._report, self._names, self._ceiling, self._mixed = report, names, ceiling, mixed
         self._groups = groups
-        self._seen = dict(target.identities)
-        self.jobs: list[DensityJob] = []
+        self._identities = dict(target.identities)
+        self.chgcars: list[PendingChgcar] = []
 
     def write(self, sources: Sequence[Source], stream: IO[str]) -> None:
-        """Write what is accepted; the rest goes into the report."""
+        """Write the accepted frames and add refusals to the report."""
         group_of = {index: group for group in self._groups for index in group.members}
         for index, source in enumerate(sources):
             if index not in group_of:
@@ -177,8 +178,8 @@ class _Import:
             try:
                 text = frame_text(_label(last, source, group, *new), source.path.name)
             except DataError as error:
-                # Not accepted, so an equal frame elsewhere is no duplicate.
-                self._seen.pop(_identity(last.frame, group))
+                # The frame is not accepted, so an equal frame of another file is no duplicate.
+                self._identities.pop(_identity(last.frame, group))
                 self._report.refuse(source.path, last.frame.step, LabelRefusal.CORRUPTED, str(error))
                 continue
             key = new
@@ -187,7 +188,7 @@ class _Import:
             yield text
         self._report.note(source.path, notes)
         if source.chgcar is not None:
-            self.jobs.append(DensityJob(source.chgcar, None if last is None else last.frame, key))
+            self.chgcars.append(PendingChgcar(source.chgcar, None if last is None else last.frame, key))
 
     def _refuse(self, source: Source, item: Judged) -> None:
         refusal = item.refusal or LabelRefused(LabelRefusal.CORRUPTED, "no result")
@@ -196,9 +197,9 @@ class _Import:
 
     def _is_duplicate(self, source: Source, frame: ReadFrame, result: Result, group: Group) -> bool:
         identity = _identity(frame, group)
-        place = f"{source.path} step {frame.step}"
-        twin, energy_eV = self._seen.setdefault(identity, (place, result.energy_eV))
-        if twin == place:
+        location = f"{source.path} step {frame.step}"
+        twin, energy_eV = self._identities.setdefault(identity, (location, result.energy_eV))
+        if twin == location:
             return False
         detail = f"the same geometry as {twin}"
         if abs(energy_eV - result.energy_eV) > 1e-3:
@@ -216,7 +217,7 @@ def _label(item: Judged, source: Source, group: Group, config_id: str, step: int
     assert frame is not None and result is not None
     carried = {key: frame.atoms.info[key] for key in CARRIED_INFO if key in frame.atoms.info}
     if source.is_run and not item.md:
-        # Steps of a relaxation follow each other, but not in time.
+        # Steps of a relaxation are not consecutive in time.
         carried["md"] = False
     return result.label(
         frame.atoms,

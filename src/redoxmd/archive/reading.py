@@ -11,7 +11,7 @@ import numpy as np
 from ase import Atoms
 
 from redoxmd.archive.ase_files import read_ase
-from redoxmd.archive.found import Source
+from redoxmd.archive.sources import Source
 from redoxmd.engines.base import Result
 from redoxmd.engines.calculation import NONCOLLINEAR, Calculation, Level, ReadFrame
 from redoxmd.errors import LabelRefusal, LabelRefused

@@ -1,4 +1,4 @@
-"""What became of every file and frame of an archive."""
+"""Report of an import: frames accepted, files and frames refused, notes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Refusal:
     """A file or a frame left out, or a note on one.
 
     Attributes:
-        step: the frame's number in its file, None for what is wrong with the whole file.
+        step: number of the frame in its file; None if the whole file is concerned.
         reason: a `LabelRefusal`, a `DensityRefusal`, duplicate, not_read or note.
     """
 
@@ -30,21 +30,21 @@ class Refusal:
 
 @dataclass
 class ImportReport:
-    """What an import found.
+    """Result of an import of calculations.
 
     Attributes:
-        files: files read.
-        others: files passed over, since they hold no calculation.
-        accepted: frames of each configuration.
+        files: number of files read.
+        unrelated_files: number of files without a calculation.
+        accepted: configuration → number of frames.
         densities: keys of the densities accepted.
-        refused: files and frames.
-        refused_densities: CHGCARs; the frames they belong to stay.
-        notes: what was left out of accepted frames, or assumed of them.
-        spin_unknown: frames accepted whose file gives no moments, though a spin state was asked for.
+        refused: refused files and frames.
+        refused_densities: refused CHGCARs; their frames stay accepted.
+        notes: omissions and assumptions for accepted frames.
+        spin_unknown: number of accepted frames without moments, although a spin state was requested.
     """
 
     files: int = 0
-    others: int = 0
+    unrelated_files: int = 0
     accepted: Counter[str] = field(default_factory=Counter)
     densities: list[str] = field(default_factory=list)
     refused: list[Refusal] = field(default_factory=list)
@@ -54,7 +54,7 @@ class ImportReport:
 
     @property
     def frames(self) -> int:
-        """Frames accepted."""
+        """Number of accepted frames."""
         return self.accepted.total()
 
     def counts(self) -> dict[str, int]:
@@ -62,16 +62,16 @@ class ImportReport:
         return dict(sorted(Counter(str(refusal.reason) for refusal in self.refused).items()))
 
     def refuse(self, path: Path, step: int | None, reason: str, detail: str) -> None:
-        """Note a file or frame left out."""
+        """Record a refused file or frame."""
         self.refused.append(Refusal(path, step, reason, detail))
 
     def note(self, path: Path, sentences: Mapping[str, int]) -> None:
-        """Note what was left out of a file or assumed of it, and of how many frames."""
+        """Record omissions and assumptions for a file, with the number of frames concerned."""
         for sentence, count in sentences.items():
             self.notes.append(Refusal(path, None, "note", sentence + (f" ({count} frames)" if count > 1 else "")))
 
     def csv(self) -> str:
-        """All refusals and notes as a table."""
+        """All refusals and notes as a CSV table."""
         table = io.StringIO()
         writer = csv.writer(table, lineterminator="\n")
         writer.writerow(COLUMNS)
@@ -80,14 +80,14 @@ class ImportReport:
         return table.getvalue()
 
     def lines(self) -> Iterator[str]:
-        """The report as printed: configurations, the first refusals and notes, sums."""
+        """Lines of the printed report: configurations, the first refusals and notes, totals."""
         for config_id, count in self.accepted.items():
             yield f"{config_id}: {count} frames"
         for item in [*self.refused, *self.refused_densities][:SHOWN]:
             yield _line(item)
-        unseen = len(self.refused) + len(self.refused_densities) - SHOWN
-        if unseen > 0:
-            yield f"… and {unseen} more, all in refused.csv"
+        omitted = len(self.refused) + len(self.refused_densities) - SHOWN
+        if omitted > 0:
+            yield f"… and {omitted} more, all in refused.csv"
         for item in self.notes[:SHOWN]:
             yield f"note: {item.path}: {item.detail}"
         if len(self.notes) > SHOWN:
@@ -99,7 +99,7 @@ class ImportReport:
             )
         reasons = ", ".join(f"{reason} {count}" for reason, count in self.counts().items())
         yield (
-            f"{self.files} files read, {self.others} passed over; {self.frames} frames accepted, "
+            f"{self.files} files read, {self.unrelated_files} passed over; {self.frames} frames accepted, "
             f"{len(self.refused)} refused" + (f" ({reasons})" if reasons else "")
         )
         if self.densities or self.refused_densities:
@@ -107,11 +107,11 @@ class ImportReport:
 
 
 def _line(item: Refusal) -> str:
-    """A refusal in a line; readers begin with the file or step already."""
-    place, detail = str(item.path), item.detail
+    """A refusal as one line; a file or step at the start of the detail is not repeated."""
+    location, detail = str(item.path), item.detail
     if item.step is not None:
-        place += f" step {item.step}"
+        location += f" step {item.step}"
         detail = detail.removeprefix(f"step {item.step}: ")
     for start in (f"{item.path}: ", f"{item.path}, ", f"{item.path} "):
         detail = detail.removeprefix(start)
-    return f"refused, {item.reason}: {place}: {detail}"
+    return f"refused, {item.reason}: {location}: {detail}"

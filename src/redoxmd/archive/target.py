@@ -1,4 +1,4 @@
-"""The dataset folder an import writes: new, or added to by files of its own."""
+"""Dataset folder written by an import, which adds its own files to an existing dataset."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ FRAMES, DENSITIES, REFUSED = "frames", "densities", "refused"
 
 @dataclass
 class Target:
-    """Where an import goes.
+    """Dataset folder of an import.
 
     Attributes:
         folder: of the dataset.
-        card: what it says so far; empty for a new one.
-        number: of the import; files of the first carry none.
-        taken: (config_id, step) of the frames that are there.
-        identities: their geometries and levels → (place, energy in eV).
+        card: content of the existing card; empty for a new dataset.
+        number: of the import; part of its file names, except for the first import.
+        frame_keys: (config_id, step) of the existing frames.
+        identities: identity of geometry and level of existing frames → (location, energy in eV).
     """
 
     folder: Path
     card: dict[str, Any] = field(default_factory=dict)
     number: int = 1
-    taken: list[tuple[str, int]] = field(default_factory=list)
+    frame_keys: list[tuple[str, int]] = field(default_factory=list)
     identities: dict[str, tuple[str, float]] = field(default_factory=dict)
 
     @classmethod
     def open(cls, folder: Path, *, append: bool) -> Target:
-        """A new dataset, or one to be added to; a folder without a card may be the rest of an import that died.
+        """A new dataset, or an existing one to append to; a folder without a card counts as new (interrupted import).
 
         Raises:
-            DataError: it exists and is not to be appended to, is no folder, or differs from its checksums.
+            DataError: the dataset exists and `append` is false, is no folder, or differs from its checksums.
         """
         if folder.exists() and not folder.is_dir():
             raise DataError(f"{folder}: a file; a dataset is a folder")
@@ -61,7 +61,7 @@ class Target:
 
     @property
     def group(self) -> Group | None:
-        """The level the dataset has; None for a new one."""
+        """The level of the dataset; None for a new dataset."""
         if not self.card:
             return None
         record = self.card.get("level", {"code": self.card["engine"]})
@@ -73,17 +73,17 @@ class Target:
         return self._name(REFUSED, ".csv")
 
     def add(self, frames: Path, densities: Path | None) -> None:
-        """Move the files of an import into the folder, and note their checksums for the card."""
+        """Move the files of an import into the folder, and add their checksums to the card."""
         files = self.card.setdefault("files", {})
-        for part, name in ((frames, self._name(FRAMES, ".extxyz")), (densities, self._name(DENSITIES, ".h5"))):
-            if part is None:
+        for source, name in ((frames, self._name(FRAMES, ".extxyz")), (densities, self._name(DENSITIES, ".h5"))):
+            if source is None:
                 continue
             with atomic_path(self.folder / name) as temporary:
-                part.replace(temporary)
+                source.replace(temporary)
             files[name] = file_sha256(self.folder / name)
 
     def write_card(self, groups: list[Group], report: ImportReport, *, mixed: bool) -> None:
-        """The card: what makes the files a dataset."""
+        """Write the card, which makes the folder a dataset."""
         first = groups[0]
         card = {
             "title": "imported calculations",
@@ -113,10 +113,10 @@ class Target:
                 raise DataError(f"{path}: missing or not as in its checksum; restore it before adding to the dataset")
         for frame in dataset_frames(self.folder, self.card):
             info = frame.info
-            self.taken.append((str(info["config_id"]), int(info["step"])))
-            place = f"{info['config_id']} step {info['step']} of {self.folder}"
+            self.frame_keys.append((str(info["config_id"]), int(info["step"])))
+            location = f"{info['config_id']} step {info['step']} of {self.folder}"
             identity = f"{frame_identity(frame)} {info.get('settings_hash')}"
-            self.identities[identity] = (place, float(frame.calc.results["energy"]))
+            self.identities[identity] = (location, float(frame.calc.results["energy"]))
 
 
 def dataset_frames(folder: Path, card: dict[str, Any]) -> Iterator[Atoms]:

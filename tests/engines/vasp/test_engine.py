@@ -47,7 +47,7 @@ class TestSinglePoint:
         # Atoms of an element apart from one another, as no POSCAR has them.
         self.atoms = self.atoms[np.random.default_rng(0).permutation(len(self.atoms))]
 
-    def test_in_our_order_of_atoms(self):
+    def test_in_original_order_of_atoms(self):
         result = self.engine.calculate(self.atoms)
         energy, forces, stress = toy.ionic_energy(self.atoms)
         assert result.energy_eV == pytest.approx(energy, abs=ENERGY_EV)
@@ -205,9 +205,9 @@ def test_another_run_s_output_is_stale(standin, tmp_path, monkeypatch):
     good = (tmp_path / "work/run/vasprun.xml").read_bytes()
 
     def instead(folder, command, limits):
-        custody = module_run(folder, command, limits)
+        outcome = module_run(folder, command, limits)
         (folder / "vasprun.xml").write_bytes(good)
-        return custody
+        return outcome
 
     module_run = module.run_under_custodian
     monkeypatch.setattr(module, "run_under_custodian", instead)
@@ -234,11 +234,11 @@ def test_tags_that_no_table_knows_are_compared_where_vasp_shows_them(standin, tm
     original = module.run_under_custodian
 
     def changed(folder, command, limits):
-        custody = original(folder, command, limits)
+        outcome = original(folder, command, limits)
         text = (folder / "vasprun.xml").read_text()
         assert change[0] in text
         (folder / "vasprun.xml").write_text(text.replace(*change, 1))
-        return custody
+        return outcome
 
     monkeypatch.setattr(module, "run_under_custodian", changed)
     engine = get_engine(settings_of(standin, incar={"VDW_CNRADIUS": 20.0}), (1, 1, 1), tmp_path / "work")
@@ -296,10 +296,10 @@ class TestInternalMD:
 
         def dies(folder, command, limits):
             starts.append(folder.name)
-            custody = original(folder, command, limits)
+            outcome = original(folder, command, limits)
             if len(starts) == killed_at:
                 raise KeyboardInterrupt
-            return custody
+            return outcome
 
         monkeypatch.setattr(module, "run_under_custodian", dies)
         with pytest.raises(KeyboardInterrupt):

@@ -6,9 +6,9 @@ from pymatgen.io.vasp.inputs import Incar, Kpoints, Poscar, Potcar
 
 from redoxmd.config.sections import Engine, Hubbard, Vasp, VaspFiles
 from redoxmd.engines import engine_disk_gb, inspect_engine, level_of_config
-from redoxmd.engines.vasp.disk import file_bytes, kept_bytes
+from redoxmd.engines.base import supercell_kpoints
+from redoxmd.engines.vasp.disk import file_bytes, retained_bytes
 from redoxmd.engines.vasp.inputs import (
-    divided_kpoints,
     internal_md,
     poscar_text,
     read_end_state,
@@ -69,7 +69,7 @@ def test_order_and_back():
     changes = np.count_nonzero(np.diff(atoms.numbers[order]))
     assert changes == len(set(atoms.numbers)) - 1
     inputs = single_point(Vasp(), atoms, None, (1, 1, 1), restart=False)
-    np.testing.assert_array_equal(inputs.in_our_order(atoms.positions[order]), atoms.positions)
+    np.testing.assert_array_equal(inputs.in_original_order(atoms.positions[order]), atoms.positions)
 
 
 def test_own_tags_go_before_all_others(settings, tmp_path):
@@ -121,7 +121,7 @@ def test_thermostats():
 
 @pytest.mark.parametrize(("repeats", "grid"), [((1, 1, 1), (2, 3, 4)), ((2, 2, 2), (1, 2, 2)), ((3, 1, 4), (1, 3, 1))])
 def test_kpoints_of_supercells(repeats, grid):
-    assert divided_kpoints((2, 3, 4), repeats) == grid
+    assert supercell_kpoints((2, 3, 4), repeats) == grid
 
 
 def test_the_token_names_the_run():
@@ -169,7 +169,7 @@ class TestPotcars:
             other = settings.model_copy(update={"potcars": {"V": "V_pv"}})
             (folder / label / "POTCAR").write_text(load_potcars([source], other)[source].text)
         wrong = settings.model_copy(update={"potcar_dir": str(folder)})
-        with pytest.raises(EngineMissing, match=r"its title is 'PAW_PBE O .*wanted is PAW_PBE Na_pv"):
+        with pytest.raises(EngineMissing, match=r"its title is 'PAW_PBE O .*expected PAW_PBE Na_pv"):
             load_potcars(["Na"], wrong)
         assert load_potcars(["V"], wrong)["V"].label == "V_pv"
 
@@ -199,7 +199,7 @@ class TestCheck:
             ({"ranks": 6, "incar": {"NCORE": 4}}, "does not divide engine.vasp.ranks 6"),
             ({"ranks": 16, "incar": {"KPAR": 16}}, "KPAR 16 exceeds the 8 k-points"),
             ({"potcars": {"Na": "Na_sv"}}, "no POTCAR Na_sv"),
-            ({"functional": "LDA"}, "does not go with POTCARs of PBE_54"),
+            ({"functional": "LDA"}, "does not match POTCARs of PBE_54"),
             ({"potcar_dir": "/no/such"}, "no folder /no/such"),
         ],
     )
@@ -211,7 +211,7 @@ class TestCheck:
         [
             ((8.7, 8.7, 8.7), (1, 1, 1), None),
             ((5.0, 8.7, 8.7), (1, 2, 2), "reaches 5.0 Å"),
-            ((8.7, 8.7, 8.7), (8, 8, 8), "more than energies notice"),
+            ((8.7, 8.7, 8.7), (8, 8, 8), "denser than needed for converged energies"),
             ((5.0, 20.0, 20.0), (4, 3, 3), "uneven"),
         ],
     )
@@ -245,8 +245,8 @@ def test_disk():
     size = file_bytes(settings, 40, 40)
     # An NVP cell of 480 Å³ has a fine grid of about 84³ points at 400 eV, two numbers of 18 bytes each.
     assert size["chgcar"] == pytest.approx(84**3 * 36, rel=0.25)
-    assert kept_bytes(settings, 40, 40) == 0
+    assert retained_bytes(settings, 40, 40) == 0
     kept = settings.model_copy(update={"files": VaspFiles(chgcar="keep", wavecar="keep")})
-    assert kept_bytes(kept, 40, 40) == pytest.approx(size["chgcar"] + size["wavecar"])
+    assert retained_bytes(kept, 40, 40) == pytest.approx(size["chgcar"] + size["wavecar"])
     # A supercell divides the k-points and multiplies bands and plane waves.
     assert file_bytes(settings, 320, 40)["wavecar"] == pytest.approx(size["wavecar"] * 64 / 4, rel=0.01)

@@ -8,7 +8,7 @@ from pymatgen.io.vasp import Vasprun
 
 from redoxmd.archive.importing import import_archive
 from redoxmd.engines.vasp.outcar import read_outcar
-from redoxmd.engines.vasp.tags import COMPARED, DEFAULTS, DETAILS, NUMERICAL, OF_THE_RUN
+from redoxmd.engines.vasp.tags import COMPARED, DEFAULTS, DETAILS, NUMERICAL, RUN_TAGS
 from redoxmd.engines.vasp.vasprun import read_vasprun
 from redoxmd.errors import LabelRefused
 from redoxmd.train.dataset import read_dataset_card
@@ -179,7 +179,7 @@ class TestTags:
         assert "AGGAC" not in read_vasprun(put("reported", reported)).level.details
 
     def test_every_tag_has_one_place(self):
-        tables = [DETAILS, DEFAULTS, COMPARED, *NUMERICAL.values(), *OF_THE_RUN.values()]
+        tables = [DETAILS, DEFAULTS, COMPARED, *NUMERICAL.values(), *RUN_TAGS.values()]
         tags = [tag for table in tables for tag in table]
         assert sorted(tags) == sorted(set(tags))
 

@@ -1,4 +1,4 @@
-"""VASP: what the config must have for it, and the identity of its method."""
+"""VASP engine: identity of its method, and checks of its settings before a run."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from typing import TYPE_CHECKING, Any
 from redoxmd.config import sections
 from redoxmd.engines.base import Inspection, method_hash
 from redoxmd.engines.calculation import Level
-from redoxmd.engines.vasp.tags import EXCESS, is_numerical
+from redoxmd.engines.vasp.tags import EXCESS_ELECTRONS, is_numerical
 from redoxmd.errors import EngineMissing
 
 if TYPE_CHECKING:
     from redoxmd.engines.vasp.engine import VaspEngine
 
 METHOD_VERSION = 1
-# A smaller reach of the k-points than this is coarse even for a wide-gap oxide; beyond the other they cost for nothing.
+# Below the first reach the k-points are coarse even for a wide-gap oxide; beyond the second they only cost time.
 KPOINT_REACH_A = (8.0, 60.0)
-# Divisions × length should be alike along the axes.
+# Largest ratio of divisions × length between two axes.
 KPOINT_SKEW = 2.0
 
 
 def physical_settings(settings: sections.Engine) -> dict[str, Any]:
-    """What changes energies and forces: method, POTCARs, k-points, and those of the free tags that do."""
+    """Settings that change energies and forces: method, POTCARs, k-points, and the free tags that are not numerical."""
     chosen = settings.vasp
     return {
         "functional": chosen.functional,
@@ -44,7 +44,7 @@ def physical_settings(settings: sections.Engine) -> dict[str, Any]:
 def available(settings: sections.Engine) -> tuple[bool, str]:
     """Whether the program of `engine.vasp.command` is on PATH."""
     words = shlex.split(settings.vasp.command)
-    # With an MPI launcher the program is the last word, and the launcher must be there too.
+    # With an MPI launcher the program is the last word; the launcher must be on PATH as well.
     missing = [word for word in (words[-1:] + words[:1]) if shutil.which(word) is None]
     if not words or missing:
         program = missing[0] if missing else "vasp_std"
@@ -61,8 +61,8 @@ def create(settings: sections.Engine, repeats: Sequence[int], workdir: Path | No
     Raises:
         EngineMissing: no program, or no folder to run it in.
     """
-    found, message = available(settings)
-    if not found:
+    is_available, message = available(settings)
+    if not is_available:
         raise EngineMissing(message)
     if workdir is None:
         raise EngineMissing("vasp needs a folder to run in")
@@ -72,7 +72,9 @@ def create(settings: sections.Engine, repeats: Sequence[int], workdir: Path | No
 
 
 def level_of_config(settings: sections.Engine, elements: Sequence[str], cell_lengths_A: Sequence[float]) -> Level:
-    """The level of theory that calculations of these settings have; POTCAR titles where the files are at hand."""
+    """The level of theory of calculations with these settings; without POTCAR titles if the files are missing."""
+    import numpy as np
+
     from redoxmd.engines.vasp.inputs import electronic_tags
     from redoxmd.engines.vasp.level import level_of
     from redoxmd.engines.vasp.potcars import load_potcars
@@ -83,58 +85,60 @@ def level_of_config(settings: sections.Engine, elements: Sequence[str], cell_len
     except EngineMissing:
         titles = {}
     tags = electronic_tags(chosen, list(elements), None) | {key.upper(): value for key, value in chosen.incar.items()}
-    # Spin comes with the moments of a structure, which the settings do not know.
-    level = level_of(tags, list(elements), titles, _cell(cell_lengths_A), chosen.kpoints, incar=tags)
-    # A number of electrons goes with a cell; without one cells are neutral.
-    excess = {} if "NELECT" in tags else {EXCESS: 0.0}
+    # Spin polarisation depends on the moments of a structure, not on the settings.
+    cell = np.diag(np.asarray(cell_lengths_A, dtype=float))
+    level = level_of(tags, list(elements), titles, cell, chosen.kpoints, incar=tags)
+    # NELECT belongs to one cell; without it cells are neutral.
+    excess = {} if "NELECT" in tags else {EXCESS_ELECTRONS: 0.0}
     return replace(level, spin=None, details=level.details | excess)
 
 
 def inspect(settings: sections.Engine, cells_A: Mapping[str, Sequence[float]], elements: Sequence[str]) -> Inspection:
-    """POTCARs, k-points and parallel settings, before anything starts.
+    """Problems and notes on POTCARs, k-points and parallel settings, before a run.
 
     Args:
         settings: section `engine`.
-        cells_A: name → lengths a, b, c of the source cell, and of others if k-points differ.
-        elements: that the structures hold.
+        cells_A: name → lengths a, b, c of the source cell, and of other cells with other k-points.
+        elements: of the structures.
     """
     from redoxmd.engines.vasp.potcars import load_potcars
 
     chosen = settings.vasp
-    found = Inspection()
+    inspection = Inspection()
     try:
         potcars = load_potcars(elements, chosen)
     except EngineMissing as error:
-        found.problems.append(str(error))
+        inspection.problems.append(str(error))
     else:
         titles = ", ".join(f"{potcar.title} ({potcar.sha256[:8]})" for potcar in potcars.values())
-        found.notes.append(f"POTCARs: {titles}")
-        hungry = [potcar.label for potcar in potcars.values() if potcar.cutoff_eV > chosen.cutoff_eV]
-        if hungry:
-            found.notes.append(
-                f"engine.vasp.cutoff_eV: {chosen.cutoff_eV:g} is below the ENMAX of {', '.join(hungry)}; raise it"
+        inspection.notes.append(f"POTCARs: {titles}")
+        above_cutoff = [potcar.label for potcar in potcars.values() if potcar.cutoff_eV > chosen.cutoff_eV]
+        if above_cutoff:
+            inspection.notes.append(
+                f"engine.vasp.cutoff_eV: {chosen.cutoff_eV:g} is below the ENMAX of {', '.join(above_cutoff)}; raise it"
             )
     if (chosen.functional == "LDA") != chosen.potcar_family.startswith("LDA"):
-        found.problems.append(
-            f"engine.vasp.functional {chosen.functional} does not go with POTCARs of {chosen.potcar_family}"
+        inspection.problems.append(
+            f"engine.vasp.functional {chosen.functional} does not match POTCARs of {chosen.potcar_family}"
         )
-    found.notes += [line for name, lengths in cells_A.items() for line in _kpoint_notes(name, lengths, chosen.kpoints)]
-    found.problems += _parallel_problems(chosen)
-    return found
+    for name, lengths in cells_A.items():
+        inspection.notes += _kpoint_notes(name, lengths, chosen.kpoints)
+    inspection.problems += _parallel_problems(chosen)
+    return inspection
 
 
 def disk_gb(settings: sections.Engine, runs: Sequence[tuple[int, int]], source_atoms: int) -> dict[str, float]:
-    """Files of a running job, and those that the policy keeps, of runs of (atoms, steps)."""
-    from redoxmd.engines.vasp.disk import file_bytes, kept_bytes
+    """Disk space in GB: files of a running job, and files retained from runs of (atoms, steps)."""
+    from redoxmd.engines.vasp.disk import file_bytes, retained_bytes
 
     chosen = settings.vasp
-    # Internal MD writes one file of each kind a piece, not a step.
+    # Internal MD writes one file of each kind per segment, not per step.
     per_run = chosen.md_chunk_steps if chosen.md == "internal" else 1
     largest = max((atoms for atoms, _ in runs), default=source_atoms)
-    kept = sum(kept_bytes(chosen, atoms, source_atoms) * -(-steps // per_run) for atoms, steps in runs)
+    retained = sum(retained_bytes(chosen, atoms, source_atoms) * -(-steps // per_run) for atoms, steps in runs)
     return {
         "VASP's files, each running job": sum(file_bytes(chosen, largest, source_atoms).values()) / 1e9,
-        "VASP's files, kept (engine.vasp.files)": kept / 1e9,
+        "VASP's files, kept (engine.vasp.files)": retained / 1e9,
     }
 
 
@@ -145,14 +149,17 @@ def _kpoint_notes(name: str, lengths_A: Sequence[float], kpoints: Sequence[int])
     if min(reaches) < low:
         return [f"engine.vasp.kpoints: {grid} reaches {min(reaches):.1f} Å in {name}, coarse; {low:g} Å is a minimum"]
     if max(reaches) > high:
-        return [f"engine.vasp.kpoints: {grid} reaches {max(reaches):.0f} Å in {name}, more than energies notice"]
+        return [
+            f"engine.vasp.kpoints: {grid} reaches {max(reaches):.0f} Å in {name}, denser than needed for converged "
+            "energies"
+        ]
     if max(reaches) > KPOINT_SKEW * min(reaches):
         return [f"engine.vasp.kpoints: {grid} is uneven in {name}: {', '.join(f'{r:.0f}' for r in reaches)} Å"]
     return []
 
 
 def _parallel_problems(chosen: sections.Vasp) -> list[str]:
-    """KPAR and NCORE must divide the ranks, and k-point groups beyond the k-points idle."""
+    """Problems of the parallel layout: KPAR × NCORE must divide the ranks, KPAR must not exceed the k-points."""
     tags = {tag.upper(): value for tag, value in chosen.incar.items()}
     kpar, ncore = int(tags.get("KPAR", 1)), int(tags.get("NCORE", 1))
     a, b, c = chosen.kpoints
@@ -164,9 +171,3 @@ def _parallel_problems(chosen: sections.Vasp) -> list[str]:
     if kpar > a * b * c:
         problems.append(f"engine.vasp.incar: KPAR {kpar} exceeds the {a * b * c} k-points of the source cell")
     return problems
-
-
-def _cell(lengths_A: Sequence[float]) -> Any:
-    import numpy as np
-
-    return np.diag(np.asarray(lengths_A, dtype=float))

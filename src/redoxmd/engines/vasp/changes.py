@@ -1,4 +1,4 @@
-"""What of the inputs changed while a run was mended, and whether that moves energies."""
+"""Changes that custodian made to the inputs of a run, and whether they alter energies."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from pymatgen.util.coord import pbc_diff
 
 from redoxmd.engines.vasp.tags import is_numerical
 
-# Rewriting a POSCAR rounds it.
+# A rewritten POSCAR has rounded numbers.
 SAME_FRACTION = 1e-7
 SAME_VELOCITY_A_FS = 1e-9
-# VASP's defaults, to tell tighter from looser.
+# VASP's defaults, for comparison with tags that are set.
 DEFAULT_SYMPREC = 1e-5
 DEFAULT_EDIFF_EV = 1e-4
 
 
 @dataclass(frozen=True)
 class InputFiles:
-    """INCAR, KPOINTS and POSCAR of a folder as read; KPOINTS is None where there is no such file."""
+    """INCAR, KPOINTS and POSCAR of a folder as read; KPOINTS is None if the file is missing."""
 
     incar: dict[str, Any]
     kpoints: Kpoints | None
@@ -30,7 +30,7 @@ class InputFiles:
 
 
 def read_inputs(folder: Path) -> InputFiles:
-    """Read what custodian may change."""
+    """Read the input files that custodian may change."""
     kpoints = folder / "KPOINTS"
     return InputFiles(
         dict(Incar.from_file(folder / "INCAR")),
@@ -40,7 +40,7 @@ def read_inputs(folder: Path) -> InputFiles:
 
 
 def changed_inputs(intended: InputFiles, final: InputFiles) -> dict[str, tuple[Any, Any]]:
-    """INCAR tag, KPOINTS or POSCAR → (intended, final), where they differ; None for a tag that is not there."""
+    """INCAR tag, KPOINTS or POSCAR → (intended, final), for those that differ; None for a missing tag."""
     tags = sorted(set(intended.incar) | set(final.incar))
     pairs = {tag: (intended.incar.get(tag), final.incar.get(tag)) for tag in tags}
     changed = {tag: pair for tag, pair in pairs.items() if pair[0] != pair[1]}
@@ -52,11 +52,12 @@ def changed_inputs(intended: InputFiles, final: InputFiles) -> dict[str, tuple[A
     return changed
 
 
-def moves_energies(name: str, intended: Any, final: Any) -> bool:
+def alters_energies(name: str, intended: Any, final: Any) -> bool:
     """Whether a change alters converged energies or forces.
 
-    Beyond `tags.is_numerical`: less symmetry and a tighter tolerance are harmless, their opposites are not; ICHARG from
-    10 on is no self-consistent run; another ALGO or mixing may end in another magnetic state, which the moments show.
+    In addition to `tags.is_numerical`: less symmetry and a tighter tolerance are harmless, more symmetry and a looser
+    tolerance are not; a run with ICHARG from 10 on is not self-consistent; another ALGO or mixing may end in another
+    magnetic state, which the check of the moments detects.
     """
     if name == "ISYM":
         return final not in (0, -1)
@@ -72,17 +73,17 @@ def moves_energies(name: str, intended: Any, final: Any) -> bool:
 
 
 def _mesh(kpoints: Kpoints | None) -> str | None:
-    """The points of a regular mesh in words, alike for the two names of the same mesh; else the whole file."""
+    """Divisions and shift of a regular mesh, equal for both names of the same mesh; else the text of the file."""
     if kpoints is None:
         return None
     style = kpoints.style
     if style not in (Kpoints.supported_modes.Gamma, Kpoints.supported_modes.Monkhorst) or kpoints.num_kpts > 0:
         return str(kpoints)
     divisions = [int(n) for n in kpoints.kpts[0]]
-    # A Monkhorst–Pack mesh of even divisions lies half a step beside Γ.
-    beside = style == Kpoints.supported_modes.Monkhorst
+    # A Monkhorst–Pack mesh with even divisions is shifted by half a step from Γ.
+    monkhorst = style == Kpoints.supported_modes.Monkhorst
     shifts = [
-        (shift + 0.5 * (beside and n % 2 == 0)) % 1 for n, shift in zip(divisions, kpoints.kpts_shift, strict=True)
+        (shift + 0.5 * (monkhorst and n % 2 == 0)) % 1 for n, shift in zip(divisions, kpoints.kpts_shift, strict=True)
     ]
     return f"{'×'.join(map(str, divisions))} shifted by {' '.join(f'{shift:g}' for shift in shifts)}"
 

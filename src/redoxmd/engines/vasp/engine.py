@@ -1,4 +1,4 @@
-"""VASP as a reference engine: every run under custodian, every result judged from the file with the forces."""
+"""VASP as a reference engine: every run under custodian, every result checked as read from its files."""
 
 from __future__ import annotations
 
@@ -14,24 +14,23 @@ from ase import Atoms
 
 from redoxmd.config import sections
 from redoxmd.density.grid import Density
-from redoxmd.engines.base import MDSegment, ReferenceMDSettings, Result
+from redoxmd.engines.base import MDSegment, ReferenceMDSettings, Result, supercell_kpoints
 from redoxmd.engines.calculation import Calculation, ReadFrame
-from redoxmd.engines.vasp.custody import Custody, run_under_custodian
+from redoxmd.engines.vasp.custodian_run import CustodianOutcome, run_under_custodian
 from redoxmd.engines.vasp.handlers import Limits
 from redoxmd.engines.vasp.inputs import (
     Inputs,
-    divided_kpoints,
     internal_md,
-    level_asked,
     read_end_state,
+    requested_level,
     single_point,
     write_inputs,
 )
-from redoxmd.engines.vasp.kept import KeptFiles
 from redoxmd.engines.vasp.level import differences
 from redoxmd.engines.vasp.outcar import read_spins
 from redoxmd.engines.vasp.potcars import Potcar, load_potcars
-from redoxmd.engines.vasp.tags import KNOWN
+from redoxmd.engines.vasp.retained_files import RetainedFiles
+from redoxmd.engines.vasp.tags import TABULATED
 from redoxmd.engines.vasp.vasprun import read_vasprun
 from redoxmd.engines.verdict import judge_electrons, judge_frame
 from redoxmd.errors import LabelRefusal, LabelRefused, system_errno
@@ -39,25 +38,25 @@ from redoxmd.files.records import read_json, write_json
 from redoxmd.structures.periodic_cell import PeriodicCell
 
 RESTART_FILES = ("WAVECAR", "CHGCAR")
-# What explains a refusal, small enough to keep.
+# Files that explain a refusal and are small enough to be copied.
 EVIDENCE = ("INCAR", "KPOINTS", "POSCAR", "OSZICAR", "vasp.out", "vasp.err", "custodian.json", "OUTCAR", "vasprun.xml")
 
 
 @dataclass(frozen=True)
 class VaspRun:
-    """A run that ended, and what it was asked."""
+    """A finished run: inputs, outcome under custodian, calculation and spins as read."""
 
     inputs: Inputs
-    custody: Custody
+    outcome: CustodianOutcome
     calculation: Calculation
     spins: list[tuple[np.ndarray | None, float | None]]
 
 
 class VaspEngine:
-    """PBE+U, or what the config says, in VASP.
+    """Labels by VASP with PBE+U or another functional of the config.
 
-    In its folder: `run` for the frames of an MD, `static` for densities of internal MD. A run starts from the wave
-    functions of the run before where that one was accepted, else from the moments of the last accepted frame.
+    Folder `run` holds the frames of an MD, folder `static` the densities of internal MD. A run starts from the wave
+    functions of the previous run if that was accepted, else from the moments of the last accepted frame.
     """
 
     name = "vasp"
@@ -65,23 +64,23 @@ class VaspEngine:
     def __init__(self, settings: sections.Engine, repeats: Sequence[int], workdir: Path, settings_hash: str) -> None:
         self.settings = settings
         self.settings_hash = settings_hash
-        self.kpoints = divided_kpoints(settings.vasp.kpoints, repeats)
+        self.kpoints = supercell_kpoints(settings.vasp.kpoints, repeats)
         self.chunk_steps = settings.vasp.md_chunk_steps
-        own = {"md"} if settings.vasp.md == "internal" else set()
-        self.capabilities = frozenset({"energy", "forces", "stress", "moments", "density"} | own)
+        optional = {"md"} if settings.vasp.md == "internal" else set()
+        self.capabilities = frozenset({"energy", "forces", "stress", "moments", "density"} | optional)
         self._workdir = workdir
         self._folder = workdir / "run"
         self._potcars: dict[str, Potcar] = {}
         self._labelled: Inputs | None = None
         self._program = ""
-        self._kept = KeptFiles(workdir / "files", settings.vasp.files)
+        self._retained = RetainedFiles(workdir / "files", settings.vasp.files)
 
     def calculate(self, atoms: Atoms) -> Result:
         """Label a structure by a single point; see `Engine` for refusals."""
         return self._single_point(atoms, self._folder)
 
     def static(self, atoms: Atoms) -> Result:
-        """A single point for the density alone, beside an MD."""
+        """Label a structure of an MD by a single point, for its density."""
         return self._single_point(atoms, self._workdir / "static")
 
     def _single_point(self, atoms: Atoms, folder: Path) -> Result:
@@ -89,15 +88,15 @@ class VaspEngine:
         restart = self._accepted(folder) and (folder / "WAVECAR").exists()
         inputs = single_point(self.settings.vasp, atoms, self._moments(atoms, folder), self.kpoints, restart=restart)
         run = self._run(inputs, folder)
-        (result,) = self._judged(run, 1, [atoms])
+        (result,) = self._labels(run, 1, [atoms])
         self._accept(folder, result.moments_muB)
         self._labelled = inputs
         return result
 
     def run_segment(self, atoms: Atoms, settings: ReferenceMDSettings, steps: int, seed: int) -> MDSegment:
-        """VASP's own Langevin MD from the positions and velocities of `atoms`; frames up to the first refused one.
+        """A segment of VASP's internal MD from the positions and velocities of `atoms`, up to the first refused frame.
 
-        The end state is None when a frame was refused.
+        The end state is None if a frame was refused.
         """
         folder = self._folder = self._workdir / "run"
         restart = self._accepted(folder) and (folder / "WAVECAR").exists()
@@ -115,7 +114,7 @@ class VaspEngine:
         )
         segment = MDSegment()
         try:
-            self._harvest(self._run(inputs, folder), atoms, steps, segment)
+            self._fill_segment(self._run(inputs, folder), atoms, steps, segment)
         except LabelRefused as refused:
             segment.refusal = refused
             return segment
@@ -129,16 +128,18 @@ class VaspEngine:
             )
             return segment
         last = segment.positions_A[-1]
-        segment.end_positions_A = PeriodicCell(atoms.cell.array).nearest_image(inputs.in_our_order(positions), last)
-        segment.end_velocities_A_fs = inputs.in_our_order(velocities)
+        segment.end_positions_A = PeriodicCell(atoms.cell.array).nearest_image(
+            inputs.in_original_order(positions), last
+        )
+        segment.end_velocities_A_fs = inputs.in_original_order(velocities)
         self._accept(folder, segment.results[-1].moments_muB)
         return segment
 
-    def _harvest(self, run: VaspRun, atoms: Atoms, steps: int, segment: MDSegment) -> None:
-        """Fill a segment frame by frame; the first refused one is raised."""
+    def _fill_segment(self, run: VaspRun, atoms: Atoms, steps: int, segment: MDSegment) -> None:
+        """Append the accepted frames to a segment; raises the refusal of the first refused frame."""
         before, cell = atoms.positions, PeriodicCell(atoms.cell.array)
         for frame, result in self._frames(run, [atoms]):
-            before = cell.nearest_image(run.inputs.in_our_order(frame.atoms.positions), before)
+            before = cell.nearest_image(run.inputs.in_original_order(frame.atoms.positions), before)
             segment.results.append(result)
             segment.positions_A.append(before)
         _require_steps(run, len(segment.results), steps)
@@ -155,27 +156,27 @@ class VaspEngine:
 
         inputs = self._labelled
         valence = {element: potcar.valence_e for element, potcar in self._potcars.items()}
-        found = read_chgcar(self._folder / "CHGCAR", valence, spin_optional=inputs.incar["ISPIN"] == 1)
+        density = read_chgcar(self._folder / "CHGCAR", valence, spin_optional=inputs.incar["ISPIN"] == 1)
         return replace(
-            found,
+            density,
             positions_A=inputs.atoms.positions.copy(),
             numbers=inputs.atoms.numbers.copy(),
-            valence_e=inputs.in_our_order(found.valence_e),
+            valence_e=inputs.in_original_order(density.valence_e),
             source=f"vasp {self.settings_hash}",
         )
 
     def evidence(self) -> list[Path]:
-        """Files of the last run that explain what happened."""
+        """Files of the last run that explain its result."""
         return [path for name in EVIDENCE if (path := self._folder / name).is_file()]
 
     def provenance(self) -> dict[str, Any]:
-        """Title and SHA-256 of each POTCAR, and what VASP called itself."""
+        """Title and SHA-256 of each POTCAR, and VASP's name and version as printed."""
         potcars = {element: {"title": p.title, "sha256": p.sha256} for element, p in sorted(self._potcars.items())}
         return {"potcars": potcars, "program": self._program}
 
-    def kept_files(self) -> Path | None:
-        """Folder of the files that `engine.vasp.files` keeps; None when there are none."""
-        return self._kept.folder if self._kept.folder.exists() else None
+    def retained_files(self) -> Path | None:
+        """Folder of the files that `engine.vasp.files` retains; None if there are none."""
+        return self._retained.folder if self._retained.folder.exists() else None
 
     def _run(self, inputs: Inputs, folder: Path) -> VaspRun:
         types = set(inputs.atoms.get_chemical_symbols())
@@ -186,14 +187,14 @@ class VaspEngine:
             for name in RESTART_FILES:
                 (folder / name).unlink(missing_ok=True)
         write_inputs(folder, inputs, self._potcars)
-        custody = run_under_custodian(folder, self.settings.vasp.command, self._limits(inputs))
-        self._refuse_early(custody)
+        outcome = run_under_custodian(folder, self.settings.vasp.command, self._limits(inputs))
+        self._refuse_failed_run(outcome)
         path = folder / "vasprun.xml"
         calculation = read_vasprun(path)
         self._program = str(calculation.settings.get("program", ""))
         spins = read_spins(folder / "OUTCAR") if inputs.incar["ISPIN"] == 2 else []
-        self._kept.add(folder)
-        return VaspRun(inputs, custody, calculation, spins)
+        self._retained.add(folder)
+        return VaspRun(inputs, outcome, calculation, spins)
 
     def _limits(self, inputs: Inputs) -> Limits:
         chosen = self.settings.vasp
@@ -204,31 +205,30 @@ class VaspEngine:
             molecular_dynamics=inputs.incar["IBRION"] == 0,
         )
 
-    def _refuse_early(self, custody: Custody) -> None:
-        """What the running shows already; a run that custodian gave up on is judged by its files where it has any."""
-        if custody.failure is not None:
-            raise LabelRefused(*custody.failure)
-        if custody.physical and self.settings.vasp.refuse_changed:
+    def _refuse_failed_run(self, outcome: CustodianOutcome) -> None:
+        """Refuse a run that failed, or whose inputs custodian changed so that energies differ."""
+        if outcome.failure is not None:
+            raise LabelRefused(*outcome.failure)
+        if outcome.physical and self.settings.vasp.refuse_changed:
             raise LabelRefused(
                 LabelRefusal.WRONG_SETTINGS,
-                f"custodian left other settings than asked for: {_changes(custody.physical)}; "
-                "engine.vasp.refuse_changed: false takes such results, marked",
+                f"custodian changed settings that alter energies: {_changes_text(outcome.physical)}; "
+                "engine.vasp.refuse_changed: false accepts such results and marks them",
             )
 
-    def _judged(self, run: VaspRun, count: int, expected: list[Atoms]) -> list[Result]:
+    def _labels(self, run: VaspRun, count: int, expected: list[Atoms]) -> list[Result]:
         results = [result for _, result in islice(self._frames(run, expected), count)]
         _require_steps(run, len(results), count)
         return results
 
     def _frames(self, run: VaspRun, expected: list[Atoms]) -> Any:
-        """Judged frames, in our order of atoms; the geometries that are known beforehand are held to `expected`."""
+        """Frames with their labels in the original order of atoms; the first geometries must match `expected`."""
         inputs, calculation = run.inputs, run.calculation
         system = str(calculation.settings.get("SYSTEM", "")).strip()
         if system != inputs.token:
-            raise LabelRefused(
-                LabelRefusal.STALE_OUTPUT, f"{calculation.path.name} is of {system or 'no'} run, not of this one"
-            )
-        self._same_level(run)
+            detail = f"{calculation.path.name} is of {system or 'no'} run, not of this one"
+            raise LabelRefused(LabelRefusal.STALE_OUTPUT, detail)
+        self._check_level(run)
         judge_electrons(calculation.electrons, float(inputs.incar.get("NELECT", inputs.valence_e(self._potcars))))
         wanted = [structure[inputs.order] for structure in expected]
         for index, frame in enumerate(calculation.frames):
@@ -237,39 +237,39 @@ class VaspEngine:
             reference = wanted[index] if index < len(wanted) else None
             result = judge_frame(frame, self.settings.force_ceiling_eV_A, reference, inputs.initial_moments_muB)
             if reference is None:
-                _same_atoms(frame, inputs)
-            yield frame, self._in_our_order(result, inputs, run.custody)
+                _check_atoms(frame, inputs)
+            yield frame, self._in_original_order(result, inputs, run.outcome)
 
-    def _same_level(self, run: VaspRun) -> None:
-        """Hold what the output says of its method against what was asked for; custodian's marks are known already."""
-        inputs, found = run.inputs, run.calculation.level
-        # Of the tags that no table knows, VASP before 6 does not repeat all that were set, and a later one may list
-        # others; the INCAR itself was compared when custodian ended.
-        asked = level_asked(inputs, self._potcars, lambda tag: tag in KNOWN or tag in run.calculation.settings)
-        details = {tag: value for tag, value in found.details.items() if tag in KNOWN or tag in inputs.incar}
-        unlike = differences(replace(found, details=details), asked)
-        if unlike and not run.custody.physical:
+    def _check_level(self, run: VaspRun) -> None:
+        """Refuse another level of theory than requested, unless custodian's changes are recorded already."""
+        inputs, level, reported = run.inputs, run.calculation.level, run.calculation.settings
+        # Of the tags in no table, VASP before 6 does not repeat all that were set, and later versions may list others.
+        # The INCAR itself was compared after the run under custodian.
+        requested = requested_level(inputs, self._potcars, lambda tag: tag in TABULATED or tag in reported)
+        details = {tag: value for tag, value in level.details.items() if tag in TABULATED or tag in inputs.incar}
+        unlike = differences(replace(level, details=details), requested)
+        if unlike and not run.outcome.physical:
             raise LabelRefused(LabelRefusal.WRONG_SETTINGS, f"VASP ran with {'; '.join(unlike)}")
 
     @staticmethod
-    def _in_our_order(result: Result, inputs: Inputs, custody: Custody) -> Result:
+    def _in_original_order(result: Result, inputs: Inputs, outcome: CustodianOutcome) -> Result:
         remarks = {}
-        if custody.corrections:
-            remarks["corrections"] = _sentences(custody.corrections)
-        if custody.physical:
-            remarks["changed_settings"] = _changes(custody.physical)
-        moments = None if result.moments_muB is None else inputs.in_our_order(np.asarray(result.moments_muB))
-        forces = inputs.in_our_order(np.asarray(result.forces_eV_A))
+        if outcome.corrections:
+            remarks["corrections"] = _corrections_text(outcome.corrections)
+        if outcome.physical:
+            remarks["changed_settings"] = _changes_text(outcome.physical)
+        moments = None if result.moments_muB is None else inputs.in_original_order(np.asarray(result.moments_muB))
+        forces = inputs.in_original_order(np.asarray(result.forces_eV_A))
         return replace(result, forces_eV_A=forces, moments_muB=moments, remarks=remarks)
 
     def _moments(self, atoms: Atoms, folder: Path) -> np.ndarray | None:
-        """Moments to start from: those of the last accepted frame, else the initial ones; None without spin."""
+        """Starting moments (n,): those of the last accepted frame, else the initial moments; None without spin."""
         if not atoms.has("initial_magmoms"):
             return None
         initial: np.ndarray = atoms.get_initial_magnetic_moments()
         record = next((path for path in (folder / "accepted", folder / "moments.json") if path.exists()), None)
-        known = read_json(record)["moments_muB"] if record else None
-        return initial if known is None or len(known) != len(initial) else np.asarray(known, dtype=float)
+        last_muB = read_json(record)["moments_muB"] if record else None
+        return initial if last_muB is None or len(last_muB) != len(initial) else np.asarray(last_muB, dtype=float)
 
     @staticmethod
     def _accepted(folder: Path) -> bool:
@@ -277,24 +277,24 @@ class VaspEngine:
 
     @staticmethod
     def _accept(folder: Path, moments_muB: np.ndarray | None) -> None:
-        """Mark the run in a folder as one to start from."""
+        """Mark the run in a folder as accepted, so that the next run starts from it."""
         for name in ("moments.json", "accepted"):
             write_json(folder / name, {"moments_muB": moments_muB})
 
 
-def _require_steps(run: VaspRun, found: int, wanted: int) -> None:
-    if found < wanted:
-        raise LabelRefused(LabelRefusal.UNFINISHED, f"{found} of {wanted} steps in {run.calculation.path.name}")
+def _require_steps(run: VaspRun, steps: int, requested: int) -> None:
+    if steps < requested:
+        raise LabelRefused(LabelRefusal.UNFINISHED, f"{steps} of {requested} steps in {run.calculation.path.name}")
 
 
-def _same_atoms(frame: ReadFrame, inputs: Inputs) -> None:
+def _check_atoms(frame: ReadFrame, inputs: Inputs) -> None:
     if frame.atoms.numbers.tolist() != inputs.sorted_atoms.numbers.tolist():
         raise LabelRefused(LabelRefusal.WRONG_STRUCTURE, f"step {frame.step} has other atoms than the POSCAR")
 
 
-def _changes(changes: dict[str, tuple[Any, Any]]) -> str:
+def _changes_text(changes: dict[str, tuple[Any, Any]]) -> str:
     return ", ".join(f"{tag} {before} → {after}" for tag, (before, after) in sorted(changes.items()))
 
 
-def _sentences(corrections: Sequence[dict[str, Any]]) -> str:
+def _corrections_text(corrections: Sequence[dict[str, Any]]) -> str:
     return "; ".join(f"{item['handler']}: {', '.join(map(str, item['errors']))}" for item in corrections)

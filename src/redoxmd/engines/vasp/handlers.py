@@ -1,4 +1,4 @@
-"""Which failures custodian mends, and which limits it keeps."""
+"""Failures that custodian corrects, and the limits of a run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pymatgen.io.vasp.inputs import Incar
 
 from redoxmd.engines.vasp.job import OUT, VaspJob
 
-# Errors of custodian's VaspErrorHandler that may be mended in an MD; `md_errors` says why not the others.
+# Errors of custodian's VaspErrorHandler that may be corrected in an MD; `md_errors` explains why others may not.
 MD_ERRORS = (
     *("brmix", "amin", "coef", "pssyevx", "pdsyevx", "grad_not_orth", "too_few_bands", "nbands_not_sufficient"),
     *("elf_kpar", "dfpt_ncore", "inv_rot_mat", "ibzkpt", "pricel", "pricelv", "posmap", "point_group"),
@@ -31,16 +31,16 @@ MD_ERRORS = (
 
 @dataclass(frozen=True)
 class Limits:
-    """When to stop a run.
+    """Limits of a run.
 
     Attributes:
-        timeout_s: of the whole, restarts included, also for a job that writes steadily.
-        frozen_s: without a new line in vasp.out.
-        max_errors: errors custodian may meet; the run is given up at the last of them, so 1 mends nothing.
-        molecular_dynamics: an MD, whose geometry, time step and length no correction may touch.
-        grace_s: between SIGTERM and SIGKILL.
-        wall_time_s: VASP is asked to stop by STOPCAR before so much has passed; None: never.
-        poll_s: the longest time between two looks at the job.
+        timeout_s: longest total time, restarts included, even if the job writes steadily.
+        frozen_s: longest time without a new line in vasp.out.
+        max_errors: number of errors at which the run is abandoned; with 1, no error is corrected.
+        molecular_dynamics: an MD, whose geometry, time step and length no correction may change.
+        grace_s: time between SIGTERM and SIGKILL.
+        wall_time_s: STOPCAR asks VASP to stop before this time has passed; None: never.
+        poll_s: longest polling interval.
     """
 
     timeout_s: float = 86400.0
@@ -53,28 +53,29 @@ class Limits:
 
 
 def md_errors() -> list[str]:
-    """Errors that may be mended in an MD.
+    """Errors that may be corrected in an MD.
 
-    Left out, by what custodian would do:
+    Excluded, by the correction that custodian would make:
 
     - another time step, minimiser or cell: brions, zbrent, fexcf, eddrmm (POTIM, IBRION), zpotrf (POTIM, cell);
-    - CONTCAR over POSCAR, so that a run of other length starts elsewhere: edddav, eddrmm, zheev, eddiag, fexcf, zbrent;
+    - CONTCAR over POSCAR, so that a run of another length starts from other positions: edddav, eddrmm,
+      zheev, eddiag, fexcf, zbrent;
     - other axes: triple_product;
     - another energy: tet, dentet, algo_tet (smearing), subspacematrix, rspher, real_optlay, nicht_konv (LREAL, PREC),
       tetirr, incorrect_shift, rot_matrix (k-points);
     - nothing, it is a warning: elf_ncl, auto_nbands.
 
-    What is left changes mixing, ALGO, bands, symmetry or the parallel layout, or gives up at once; `physical` of
-    `Custody` has the k-points that brmix and inv_rot_mat may reach in the end.
+    The remaining corrections change mixing, ALGO, bands, symmetry or the parallel layout, or abandon the run at once.
+    The last corrections of brmix and inv_rot_mat may change k-points, which `CustodianOutcome.physical` lists.
     """
     return list(MD_ERRORS)
 
 
 class UnconvergedElectrons(UnconvergedErrorHandler):
-    """Mends the electrons alone: a label has no ions to relax, and an MD that stopped early is no failed relaxation."""
+    """Corrects electronic convergence only: neither a label nor an MD is a relaxation that can fail."""
 
     def check(self, directory: str = "./") -> bool:
-        """Whether the last self-consistency used up its steps; what cannot be read is for the validators."""
+        """Whether the last electronic loop did not converge; False for unreadable files (see the validators)."""
         try:
             return not load_vasprun(str(Path(directory) / self.output_filename)).converged_electronic
         except Exception:
@@ -82,10 +83,10 @@ class UnconvergedElectrons(UnconvergedErrorHandler):
 
 
 class FrozenJob(FrozenJobErrorHandler):
-    """Tries another ALGO, but never goes on from CONTCAR: that would be another run under the same name."""
+    """Tries another ALGO but never continues from CONTCAR, which would make another run of the same name."""
 
     def correct(self, directory: str = "./") -> dict[str, Any]:
-        """Fast becomes Normal; otherwise the run is given up."""
+        """Replace ALGO = Fast by Normal; abandon a run with any other ALGO."""
         incar = Incar.from_file(Path(directory) / "INCAR")
         if str(incar.get("ALGO", "Normal")).lower().startswith("f"):
             return super().correct(directory)
@@ -93,7 +94,7 @@ class FrozenJob(FrozenJobErrorHandler):
 
 
 class TotalTime(ErrorHandler):
-    """Ends a job that writes steadily but takes too long; custodian knows only frozen ones."""
+    """Ends a job that writes steadily but takes too long; custodian itself detects frozen jobs only."""
 
     is_monitor = True
 
@@ -103,20 +104,20 @@ class TotalTime(ErrorHandler):
         self._begun = time.monotonic()
 
     def check(self, directory: str = "./") -> bool:
-        """Whether the job still runs after its time."""
+        """Whether the job still runs after its time limit."""
         return self.job.running and time.monotonic() - self._begun > self.timeout_s
 
     def correct(self, directory: str = "./") -> dict[str, Any]:
-        """Nothing can be done."""
+        """Abandon the run."""
         return {"errors": [f"not finished after {self.timeout_s:g} s"], "actions": None}
 
 
 def handlers_for(job: VaspJob, limits: Limits) -> list[ErrorHandler]:
-    """Handlers in the order they are asked; those that monitor are asked while the job runs, too."""
+    """Handlers in the order in which custodian calls them; monitors are called while the job runs, too."""
     # auto_nbands corrects nothing and reads OUTCAR while it is being written.
-    known = [error for error in VaspErrorHandler.error_msgs if error != "auto_nbands"]
+    static_errors = [error for error in VaspErrorHandler.error_msgs if error != "auto_nbands"]
     handlers: list[ErrorHandler] = [
-        VaspErrorHandler(OUT, md_errors() if limits.molecular_dynamics else known),
+        VaspErrorHandler(OUT, md_errors() if limits.molecular_dynamics else static_errors),
         UnconvergedElectrons(),
         FrozenJob(output_filename=OUT, timeout=limits.frozen_s),
         TotalTime(job, limits.timeout_s),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,14 +30,14 @@ LARGEST_SEED = 900_000_000
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a VASP run is asked to do.
+    """Inputs of a VASP run.
 
     Attributes:
-        atoms: in our order.
-        order: (n,) indices into `atoms`: VASP wants the atoms of an element together.
+        atoms: in the original order.
+        order: (n,) indices into `atoms`, in VASP's order, which groups the atoms of an element.
         incar: tags and values.
         kpoints: divisions of a Γ-centred grid.
-        token: stands in SYSTEM, so that an output of another run is known as such.
+        token: value of SYSTEM, by which the output of another run is recognised.
     """
 
     atoms: Atoms
@@ -47,15 +46,15 @@ class Inputs:
     kpoints: tuple[int, int, int]
     token: str
 
-    def in_our_order(self, per_atom: np.ndarray) -> np.ndarray:
-        """Values (n, …) in VASP's order of atoms, back in ours."""
+    def in_original_order(self, per_atom: np.ndarray) -> np.ndarray:
+        """Values (n, …), given in VASP's order of atoms, in the original order."""
         values = np.empty_like(per_atom)
         values[self.order] = per_atom
         return values
 
     @property
     def initial_moments_muB(self) -> np.ndarray:
-        """The spin state asked for, (n,) in VASP's order; MAGMOM may start from the moments of the frame before."""
+        """Requested spin state, (n,) in VASP's order; MAGMOM may instead hold the moments of the previous frame."""
         moments: np.ndarray = self.atoms.get_initial_magnetic_moments()[self.order]
         return moments
 
@@ -65,20 +64,14 @@ class Inputs:
 
     @property
     def sorted_atoms(self) -> Atoms:
-        """The atoms as VASP has them."""
+        """The atoms in VASP's order."""
         return self.atoms[self.order]
 
 
 def vasp_order(numbers: np.ndarray) -> np.ndarray:
-    """Indices (n,) that bring atoms of an element together: elements by first appearance, atoms as they came."""
+    """Indices (n,) that group atoms by element: elements by first appearance, atoms in their original order."""
     elements = list(dict.fromkeys(numbers.tolist()))
     return np.array(sorted(range(len(numbers)), key=lambda atom: elements.index(numbers[atom])), dtype=int)
-
-
-def divided_kpoints(kpoints: Sequence[int], repeats: Sequence[int]) -> tuple[int, int, int]:
-    """The grid of the source cell, divided by the repeats of a supercell and rounded up."""
-    a, b, c = (math.ceil(k / r) for k, r in zip(kpoints, repeats, strict=True))
-    return a, b, c
 
 
 def electronic_tags(settings: sections.Vasp, symbols: Sequence[str], moments_muB: np.ndarray | None) -> dict[str, Any]:
@@ -100,7 +93,7 @@ def electronic_tags(settings: sections.Vasp, symbols: Sequence[str], moments_muB
         "ISPIN": 1,
     }
     if moments_muB is not None:
-        # VASP's local moments come out smaller than what they started from; it finds its way down, seldom up.
+        # Converged local moments are smaller than the starting ones; VASP often lowers moments and seldom raises them.
         tags |= {"ISPIN": 2, "MAGMOM": [round(float(moment), 3) for moment in moments_muB], "LORBIT": 10}
     corrected = [settings.hubbard.get(element) for element in types]
     if any(corrected):
@@ -123,7 +116,7 @@ def single_point(
     *,
     restart: bool,
 ) -> Inputs:
-    """Energy, forces, moments and density of one geometry; `restart` starts from the WAVECAR that is there."""
+    """Energy, forces, moments and density of one geometry; `restart` starts from the existing WAVECAR."""
     tags = {
         "NSW": 0,
         "IBRION": -1,
@@ -149,7 +142,7 @@ def internal_md(
     seed: int,
     restart: bool,
 ) -> Inputs:
-    """A piece of VASP's own MD at constant temperature, starting with the velocities of `atoms`."""
+    """A segment of VASP's internal MD at constant temperature, starting with the velocities of `atoms`."""
     types = list(dict.fromkeys(atoms.get_chemical_symbols()))
     tags: dict[str, Any] = {
         "NSW": steps,
@@ -168,7 +161,7 @@ def internal_md(
     if settings.thermostat == "nose":
         tags |= {"MDALGO": 2, "SMASS": settings.nose_mass}
     else:
-        # In 1/ps, one for each element.
+        # Friction in 1/ps, one value for each element.
         tags |= {"MDALGO": 3, "LANGEVIN_GAMMA": [round(1000 * friction_per_fs, 6) for _ in types]}
     return _inputs(settings, atoms, moments_muB, kpoints, tags)
 
@@ -190,17 +183,17 @@ def _inputs(
     return Inputs(atoms, order, {"SYSTEM": token, **incar}, kpoints, token)
 
 
-def level_asked(inputs: Inputs, potcars: Mapping[str, Potcar], taken: Callable[[str], bool]) -> Level:
-    """The level of theory of a run by those tags of its INCAR that are `taken`."""
+def requested_level(inputs: Inputs, potcars: Mapping[str, Potcar], include: Callable[[str], bool]) -> Level:
+    """The level of theory of a run, from the tags of its INCAR that `include` selects."""
     symbols = inputs.sorted_atoms.get_chemical_symbols()
-    incar = {tag: value for tag, value in inputs.incar.items() if taken(tag)}
+    incar = {tag: value for tag, value in inputs.incar.items() if include(tag)}
     titles = {element: potcar.title for element, potcar in potcars.items() if element in symbols}
     valence_e, cell = inputs.valence_e(potcars), np.asarray(inputs.atoms.cell)
     return level_of(incar, symbols, titles, cell, inputs.kpoints, incar=incar, valence_e=valence_e, atoms=len(symbols))
 
 
 def write_inputs(folder: Path, inputs: Inputs, potcars: Mapping[str, Potcar]) -> None:
-    """Write the four files."""
+    """Write INCAR, KPOINTS, POSCAR and POTCAR."""
     from pymatgen.io.vasp.inputs import Incar, Kpoints
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -230,7 +223,7 @@ def read_end_state(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Positions (n, 3) in Å and velocities (n, 3) in Å/fs of a CONTCAR, in its order.
 
     Raises:
-        ValueError: it is empty, cut, or has no velocities.
+        ValueError: the file is empty or cut, or has no velocities.
     """
     from pymatgen.io.vasp.inputs import Poscar
 

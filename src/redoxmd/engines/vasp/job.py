@@ -1,4 +1,4 @@
-"""One VASP command, started clean and ended whole."""
+"""One VASP command: started without old outputs, ended with all its processes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from redoxmd.errors import Interrupted
 OUT, ERR = "vasp.out", "vasp.err"
 LOG = "custodian.json"
 MOVED_ASIDE = "previous"
-# What a run writes; WAVECAR and CHGCAR are left for the next one to start from.
+# Files that a run writes, without WAVECAR and CHGCAR, from which the next run starts.
 OUTPUTS = (
     *("vasprun.xml", "OUTCAR", "OSZICAR", "CONTCAR", "XDATCAR", "REPORT", "IBZKPT", "EIGENVAL", "DOSCAR", "PCDAT"),
     *("PROCAR", "STOPCAR", OUT, ERR),
@@ -28,12 +28,12 @@ OUTPUTS = (
 
 
 def move_aside(folder: Path) -> None:
-    """Move the outputs of an earlier run to `previous/`, in place of what is there."""
-    found = [folder / name for name in (*OUTPUTS, LOG) if (folder / name).exists()]
-    if found:
+    """Move the outputs of an earlier run to `previous/`, replacing its content."""
+    outputs = [folder / name for name in (*OUTPUTS, LOG) if (folder / name).exists()]
+    if outputs:
         shutil.rmtree(folder / MOVED_ASIDE, ignore_errors=True)
         (folder / MOVED_ASIDE).mkdir()
-    for path in found:
+    for path in outputs:
         path.replace(folder / MOVED_ASIDE / path.name)
 
 
@@ -42,11 +42,11 @@ class NotStarted(Exception):
 
 
 class Stopped(BaseException):
-    """SIGTERM came; custodian catches every Exception of a handler, so it is none."""
+    """SIGTERM was received; a BaseException, because custodian catches every Exception of a handler."""
 
 
 class VaspJob(Job):
-    """One VASP command in a session of its own, with its output in vasp.out and vasp.err."""
+    """One VASP command in its own session; its printed output goes to vasp.out and vasp.err."""
 
     def __init__(self, command: str, grace_s: float) -> None:
         self.command = command
@@ -54,15 +54,15 @@ class VaspJob(Job):
         self.started_at_s = 0.0
         self.starts = 0
         self.starting = False
-        self.stop_asked = False
+        self.stop_requested = False
         self._process: subprocess.Popen[bytes] | None = None
         self._begun = time.monotonic()
 
     def setup(self, directory: str = "./") -> None:
-        """Nothing: the inputs are there."""
+        """Do nothing: the inputs exist already."""
 
     def run(self, directory: str = "./") -> subprocess.Popen[bytes]:
-        """Start it without the outputs of the attempt before, which custodian has in error.N.tar.gz."""
+        """Start VASP without the outputs of the previous attempt, which custodian has archived in error.N.tar.gz."""
         self.terminate()
         folder = Path(directory)
         for name in OUTPUTS:
@@ -71,7 +71,7 @@ class VaspJob(Job):
         self._begun = time.monotonic()
         with (folder / OUT).open("wb") as out, (folder / ERR).open("wb") as err:
             self.started_at_s = (folder / OUT).stat().st_mtime
-            # Between fork and assignment a SIGTERM would lose the process: it waits until then.
+            # A SIGTERM between fork and assignment would lose the process, so its exception is delayed until then.
             self.starting = True
             try:
                 self._process = subprocess.Popen(
@@ -81,12 +81,12 @@ class VaspJob(Job):
                 raise NotStarted(f"{self.command}: {error.strerror}; correct engine.vasp.command") from error
             finally:
                 self.starting = False
-        if self.stop_asked:
+        if self.stop_requested:
             raise Stopped
         return self._process
 
     def postprocess(self, directory: str = "./") -> None:
-        """Nothing: the caller reads the files."""
+        """Do nothing: the caller reads the files."""
 
     def terminate(self, directory: str = "./") -> None:
         """End every process of the session: SIGTERM, after `grace_s` SIGKILL."""
@@ -100,37 +100,37 @@ class VaspJob(Job):
 
     @property
     def returncode(self) -> int | None:
-        """Of the last start that returned."""
+        """Exit code of the last start; None while it runs or if there was none."""
         return None if self._process is None else self._process.poll()
 
     @property
     def elapsed_s(self) -> float:
-        """Since the last start."""
+        """Seconds since the last start."""
         return time.monotonic() - self._begun
 
 
 @contextmanager
-def sigterm_ends(job: VaspJob, folder: Path) -> Iterator[None]:
-    """Turn SIGTERM into an exception, so that the job is ended first; outside the main thread nothing is changed."""
+def end_on_sigterm(job: VaspJob, folder: Path) -> Iterator[None]:
+    """Turn SIGTERM into an exception, so that the job is ended first; without effect outside the main thread."""
 
-    def ask(signum: int, frame: FrameType | None) -> None:
-        # A second one must not cut the ending short.
+    def request_stop(signum: int, frame: FrameType | None) -> None:
+        # A second SIGTERM must not interrupt the end of the job.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        job.stop_asked = True
+        job.stop_requested = True
         if not job.starting:
             raise Stopped
 
     try:
-        previous = signal.signal(signal.SIGTERM, ask)
+        previous = signal.signal(signal.SIGTERM, request_stop)
     except ValueError:
         yield
         return
     try:
         yield
-        if job.stop_asked:
+        if job.stop_requested:
             raise Stopped
     except Stopped:
-        # It may have come while the job was being ended.
+        # SIGTERM may have arrived while the job was being ended.
         job.terminate()
         if callable(previous):
             previous(signal.SIGTERM, None)

@@ -1,6 +1,6 @@
-"""OUTCAR alone, line by line: for runs that left no vasprun.xml, and for the local moments, which that file lacks.
+"""Reader of OUTCAR, line by line: for runs without vasprun.xml, and for the local moments, which vasprun.xml lacks.
 
-ASE's reader skips what it cannot read, gives a cut last step as a whole one, and knows no electronic steps.
+ASE's reader skips unreadable lines, returns a cut last step as a complete one, and does not read electronic steps.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ MARKS = re.compile(
     r"-- Iteration|total energy-change|number of electron |EDIFF was not reached|magnetization \(x\)|  in kB"
     r"|direct lattice vectors|TOTAL-FORCE|(?<!ML )energy\(sigma->0\)|General timing and accounting|executed on"
 )
-# xx, yy, zz, xy, yz, zx of VASP in a (3, 3).
+# Indices of VASP's components xx, yy, zz, xy, yz, zx in a (3, 3) tensor.
 TENSOR = np.array([[0, 3, 5], [3, 1, 4], [5, 4, 2]])
 
 
@@ -59,33 +59,33 @@ class _Step:
 
 
 def read_outcar(path: str | Path) -> Calculation:
-    """Level of theory at once, frames as they are asked for; memory for one ionic step. Also .gz, .bz2, .xz.
+    """Calculation of an OUTCAR (also .gz, .bz2, .xz): level of theory at once, frames one at a time in memory.
 
     Energy is energy(sigma->0) below the forces, eV. Positions (n, 3) have five decimals, forces six, cells nine. Stress
-    (3, 3) in eV/Å³ with ASE's sign. Moments (n,) in μB are column tot of "magnetization (x)", from the ionic step or
-    behind it; None without LORBIT or with noncollinear spins. The total moment is that of the last electronic step. A
-    step is converged if its loop ended below EDIFF, both in energy and in the sum of eigenvalues, whatever the sentence
-    on EDIFF says (5.4.4 says it at NELM too).
+    (3, 3) in eV/Å³ with ASE's sign. Moments (n,) in μB are column tot of "magnetization (x)", in the ionic step or
+    after it; None without LORBIT or with noncollinear spins. The total moment is that of the last electronic step. A
+    step is converged if its loop ended below EDIFF, both in energy and in the sum of eigenvalues; the sentence on EDIFF
+    is not used, because version 5.4.4 prints it at NELM, too.
 
-    NWRITE of 0 or 1 leaves these changes out behind the first ionic step: a loop shorter than NELM is believed then.
-    NWRITE of 0 also leaves out forces of all steps but the first and the last; these are refused one by one.
+    With NWRITE = 0 or 1 these changes are missing after the first ionic step; a loop shorter than NELM is then accepted
+    with unknown convergence. With NWRITE = 0 the forces of all steps but the first and the last are missing, too; each
+    of these steps is refused.
 
-    Steps that VASP's own force field predicted are left out, as are loops of linear response behind the ground state
-    and the stress of ISIF below 2; `notes` says so. Without the INCAR in it (before VASP 6) the file does not
-    tell a meta-GGA from a GGA, so the functional is not known.
+    Steps that VASP's own force field predicted, loops of linear response after the ground state, and the stress for
+    ISIF below 2 are left out; `notes` lists them. Without the INCAR (before VASP 6) the file does not distinguish a
+    meta-GGA from a GGA, so the functional is unknown.
 
     Raises:
-        LabelRefused: did_not_start for no file or an empty one; unfinished or corrupted for a header that is cut or
-            unreadable; not_self_consistent. The frames raise unfinished where the file ends without its timing or a
-            step lacks forces or energy; corrupted for numbers of stars, unreadable tables, and another run behind the
-            first.
+        LabelRefused: did_not_start for a missing or empty file; unfinished or corrupted for a cut or unreadable header;
+            not_self_consistent. The frames raise unfinished if the file ends without its timing or a step lacks forces
+            or energy; corrupted for stars instead of numbers, unreadable tables, and a second run after the first.
     """
     path = Path(path)
     lines = _lines(path)
     header, first = read_header(lines, path)
     settings = header.settings
     refuse_fixed_density(settings, path)
-    # Only with the INCAR in the file does a tag that is absent have VASP's default.
+    # An absent tag has VASP's default only if the file contains the INCAR.
     unknown = {} if header.incar else {"METAGGA": None} | {tag: None for tag in DETAILS if tag not in settings}
     titles = joined_titles(list(zip(header.elements, header.titles, strict=True)))
     level = level_of(
@@ -104,12 +104,12 @@ def read_outcar(path: str | Path) -> Calculation:
 
 
 def read_moments(path: str | Path) -> list[np.ndarray | None]:
-    """Local moments (n,) in μB of every ionic step, None where a step has none; see `read_spins`."""
+    """Local moments (n,) in μB of every ionic step, None for a step without moments; see `read_spins`."""
     return [moments for moments, _ in read_spins(path)]
 
 
 def read_spins(path: str | Path) -> list[tuple[np.ndarray | None, float | None]]:
-    """Local moments (n,) and total moment, μB, of every ionic step before the end of a cut file; None where not there.
+    """Local moments (n,) and total moment, μB, of every ionic step, up to the end of a cut file; None if missing.
 
     Raises:
         LabelRefused: did_not_start or corrupted, see `read_outcar`.
@@ -125,7 +125,7 @@ def read_spins(path: str | Path) -> list[tuple[np.ndarray | None, float | None]]
 
 
 def _lines(path: Path) -> Iterator[str]:
-    """Whole lines; a last one without its end is left out, as its numbers may be cut."""
+    """Complete lines; a last line without line end is left out, because its numbers may be cut."""
     with opened(path) as stream:
         for line in stream:
             if line.endswith(b"\n"):
@@ -140,16 +140,16 @@ def _frames(lines: Iterator[str], first: str, header: Header, path: Path, notes:
     for index, step in enumerate(steps):
         table, stress = step.table, step.stress_eV_A3
         if table is None or step.energy_eV is None:
-            what = f"{path}, ionic step {index} from 0: no {'forces' if table is None else 'energy'}"
+            problem = f"{path}, ionic step {index} from 0: no {'forces' if table is None else 'energy'}"
             if verbosity >= FULL_OUTPUT:
-                raise LabelRefused(LabelRefusal.UNFINISHED, what)
-            cure = f"NWRITE = {verbosity} leaves them out; take the vasprun.xml, or repeat with NWRITE = 2"
+                raise LabelRefused(LabelRefusal.UNFINISHED, problem)
+            remedy = f"NWRITE = {verbosity} leaves them out; take the vasprun.xml, or repeat with NWRITE = 2"
             yield ReadFrame(
                 Atoms(),
                 index,
                 np.nan,
                 np.empty((0, 3)),
-                refusal=LabelRefused(LabelRefusal.UNFINISHED, f"{what}; {cure}"),
+                refusal=LabelRefused(LabelRefusal.UNFINISHED, f"{problem}; {remedy}"),
             )
             continue
         if stress is not None and partial is not None:
@@ -157,7 +157,7 @@ def _frames(lines: Iterator[str], first: str, header: Header, path: Path, notes:
             stress = None
         converged: bool | None = loop_converged(step.loops, step.change_eV, settings, 0.0)
         if verbosity < FULL_OUTPUT and index > 0 and step.change_eV is None and step.loops < settings.get("NELM", 60):
-            notes[f"convergence not stated (NWRITE = {verbosity}): loops shorter than NELM are believed"] += 1
+            notes[f"convergence not stated (NWRITE = {verbosity}): loops shorter than NELM are accepted"] += 1
             converged = None
         noncollinear = settings.get("LNONCOLLINEAR") is True
         if noncollinear and step.moments_muB is not None:
@@ -176,7 +176,10 @@ def _frames(lines: Iterator[str], first: str, header: Header, path: Path, notes:
 
 
 def _steps(lines: Iterator[str], first: str, header: Header, path: Path, notes: Counter[str]) -> Iterator[_Step]:
-    """Ionic steps and loops of response, each given when the next begins or the run ends, as moments may come late."""
+    """Ionic steps and loops of response, each yielded at the start of the next or the end of the run.
+
+    The moments of a step may follow its forces and energy.
+    """
     step, ended, index = _Step(*_iteration(first, path)), False, 0
     cell, stress, predictions = header.cell, None, 0
     response = bool(response_tags(header.settings))
@@ -199,7 +202,7 @@ def _steps(lines: Iterator[str], first: str, header: Header, path: Path, notes: 
         elif mark == "TOTAL-FORCE":
             next(lines, None)
             table = read_rows(lines, len(header.symbols), 6, where)
-            # Of VASP's own force field (ML) there are further tables; of steps it predicts, nothing else.
+            # VASP's own force field (ML) prints further tables; a step that it predicts has no other output.
             if "(ML)" in line:
                 predictions += 1
             elif step.table is None:
@@ -218,7 +221,7 @@ def _steps(lines: Iterator[str], first: str, header: Header, path: Path, notes: 
             moments = _moments(lines, len(header.symbols), where)
             step.moments_muB = moments if step.moments_muB is None else step.moments_muB
         else:
-            _take(step, mark, line, where)
+            _read_marked_line(step, mark, line, where)
     if predictions > index + 1:
         notes["steps that VASP's own force field predicted (ML_LMLFF) are left out"] = 1
     if not ended:
@@ -228,13 +231,16 @@ def _steps(lines: Iterator[str], first: str, header: Header, path: Path, notes: 
 
 
 def _without_response(steps: Iterator[_Step], response: str, notes: Counter[str]) -> Iterator[_Step]:
-    """Ionic steps; loops of a response follow them, under the same or an earlier number, or without forces."""
-    done = 0
+    """Ionic steps without loops of response.
+
+    These follow an ionic step with the same or an earlier number, or without forces and energy.
+    """
+    last_number = 0
     for step in steps:
-        if response and done and (step.number <= done or (step.table is None and step.energy_eV is None)):
+        if response and last_number and (step.number <= last_number or (step.table is None and step.energy_eV is None)):
             notes[f"loops of a response ({response}) behind the ground state are left out"] = 1
             continue
-        done = step.number
+        last_number = step.number
         yield step
 
 
@@ -246,13 +252,13 @@ def _iteration(line: str, path: Path) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def _take(step: _Step, mark: str, line: str, where: str) -> None:
-    """What a marked line says of a step."""
+def _read_marked_line(step: _Step, mark: str, line: str, where: str) -> None:
+    """Store the values of a marked line in the step."""
     if mark == "total energy-change":
         match = CHANGE.search(line)
-        step.change_eV = max(_size(word) for word in match.groups()) if match else None
+        step.change_eV = max(_magnitude(word) for word in match.groups()) if match else None
     elif mark == "number of electron ":
-        # Nothing without spin, three numbers with noncollinear ones.
+        # No number without spin, three numbers with noncollinear spins.
         words = line.partition("magnetization")[2].split()
         step.total_moment_muB = numbers(words[0], 1, where)[0] if len(words) == 1 else None
     elif mark == "EDIFF was not reached":
@@ -262,8 +268,8 @@ def _take(step: _Step, mark: str, line: str, where: str) -> None:
         step.energy_eV = numbers(match[1] if match else "", 1, where)[0]
 
 
-def _size(word: str) -> float:
-    """Size of a number; infinite for one without end or meaning."""
+def _magnitude(word: str) -> float:
+    """Absolute value of a number; infinite for an infinite number, NaN or an unreadable word."""
     try:
         return float(np.nan_to_num(abs(float(word)), nan=np.inf))
     except ValueError:
@@ -271,7 +277,7 @@ def _size(word: str) -> float:
 
 
 def _moments(lines: Iterator[str], count: int, where: str) -> np.ndarray:
-    """Last column of a table that begins behind its line of dashes."""
+    """Last column (n,) of a table that begins after its line of dashes."""
     for line in islice(lines, 5):
         if line.startswith("---"):
             break

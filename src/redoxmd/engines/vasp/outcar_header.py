@@ -1,4 +1,4 @@
-"""What stands in an OUTCAR above its first electronic step."""
+"""Header of an OUTCAR: everything above its first electronic step."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from redoxmd.errors import LabelRefusal, LabelRefused
 
 TAG = re.compile(r"\b([A-Z][A-Z0-9_]+)\s*=\s*([^\s;]+)")
 VALENCE = re.compile(r"POMASS =\s*[\d.]+; ZVAL\s*=\s*([\d.]+)")
-# "3*0.0" of an INCAR.
+# Repeated values of an INCAR, such as "3*0.0".
 REPEATED = re.compile(r"(\d+)\*(\S+)")
 SPECIES_TAG = re.compile(r"for each species (LDAU[LUJ])\s*=(.*)")
 ELEMENT = re.compile(r"VRHFIN\s*=\s*([A-Z][a-z]?)")
 TITLE_ELEMENT = re.compile(r"\S+\s+([A-Z][a-z]?)(?![a-z])")
-# The header rounds these, or says F or T; where the INCAR is repeated above it (VASP 6), that has them in full.
+# The header rounds these, or prints F or T; the INCAR above the header (VASP 6) has the full values.
 SHORTENED = ("EDIFF", "SIGMA", "LDAUU", "LDAUJ", "METAGGA", "LREAL")
 
 
@@ -31,15 +31,15 @@ class Header:
     """Tags, atoms and cell.
 
     Attributes:
-        incar: tags of the INCAR, if it is repeated.
+        incar: tags of the INCAR; empty if the file does not contain it.
         tags: tags as VASP uses them.
         elements: of every type.
         titles: POTCAR titles of every type.
-        listed: the same titles as listed before the potentials, some files list them twice.
-        valences: electrons that an atom of every type brings.
-        counts: atoms of every type.
+        listed: the same titles as listed above the potentials, in some files twice.
+        valences: valence electrons per atom of every type.
+        counts: number of atoms of every type.
         cell: (3, 3), Å.
-        divisions: of the k-point grid, if they are said, or of Γ alone.
+        divisions: of the k-point grid if stated, (1, 1, 1) for Γ alone, else None.
     """
 
     incar: dict[str, Any] = field(default_factory=dict)
@@ -54,12 +54,12 @@ class Header:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Every tag: what VASP uses, else what the INCAR says."""
+        """Every tag with the value that VASP uses, else the value in the INCAR."""
         return {**self.incar, **self.tags, **{tag: self.incar[tag] for tag in SHORTENED if tag in self.incar}}
 
     @property
     def valence_e(self) -> float | None:
-        """Electrons of the neutral cell; None where a POTCAR does not say."""
+        """Electrons of the neutral cell; None if a POTCAR does not state its valence."""
         if len(self.valences) != len(self.counts):
             return None
         return sum(valence * count for valence, count in zip(self.valences, self.counts, strict=True))
@@ -84,7 +84,7 @@ def read_header(lines: Iterator[str], path: Path) -> tuple[Header, str]:
 
 def _read(lines: Iterator[str], path: Path) -> tuple[Header, str]:
     header = Header()
-    part, runs, predicted = "start", 0, False
+    section, runs, predicted = "start", 0, False
     for line in lines:
         if "-- Iteration" in line:
             _check_header(header, path)
@@ -94,10 +94,10 @@ def _read(lines: Iterator[str], path: Path) -> tuple[Header, str]:
         if runs > 1:
             raise second_run(path)
         if line.startswith((" INCAR:", " POTCAR:", " Dimension of arrays:")):
-            part = line.split()[0]
-        elif part == "INCAR:":
+            section = line.split()[0]
+        elif section == "INCAR:":
             _incar_line(line, header)
-        elif part == "Dimension":
+        elif section == "Dimension":
             _tag_line(line, header)
         _structure_line(line, lines, header, path)
     if predicted:
@@ -112,13 +112,13 @@ def _read(lines: Iterator[str], path: Path) -> tuple[Header, str]:
 def _incar_line(line: str, header: Header) -> None:
     tag, equals, value = line.partition("=")
     if equals:
-        words = [word for part in value.split() for word in _repeated(part)]
+        words = [word for item in value.split() for word in _repeated(item)]
         header.incar[tag.strip().upper()] = tag_value(value) if len(words) < 2 else [tag_value(word) for word in words]
 
 
 def _repeated(word: str) -> list[str]:
-    found = REPEATED.fullmatch(word)
-    return [found[2]] * int(found[1]) if found else [word]
+    match = REPEATED.fullmatch(word)
+    return [match[2]] * int(match[1]) if match else [word]
 
 
 def _tag_line(line: str, header: Header) -> None:
@@ -145,7 +145,7 @@ def _structure_line(line: str, lines: Iterator[str], header: Header, path: Path)
     elif "generate k-points for:" in line:
         header.divisions = [int(word) for word in line.partition(":")[2].split()]
     elif "k-points in units of 2pi/SCALE" in line and header.divisions is None and header.tags.get("NKPTS") == 1:
-        # A list that has Γ alone.
+        # The k-point list has one point, possibly Γ.
         only = read_rows(lines, 1, 4, f"{path}, header")[0, :3]
         header.divisions = None if only.any() else [1, 1, 1]
     elif "direct lattice vectors" in line:
@@ -172,12 +172,12 @@ def _check_header(header: Header, path: Path) -> None:
 
 
 def _elements_of_titles(header: Header) -> None:
-    """Elements from the titles that a file with NWRITE below 2 still lists, "PAW_PBE Na_pv 19Sep2006"."""
+    """Set the elements from the POTCAR titles, which files with NWRITE below 2 still list."""
     types = len(header.counts)
     listed = header.titles or header.listed
     header.titles = listed[:types] if listed == 2 * listed[:types] else listed
-    found = [TITLE_ELEMENT.match(title) for title in header.titles]
-    header.elements = [match[1] if match else title for match, title in zip(found, header.titles, strict=True)]
+    matches = [TITLE_ELEMENT.match(title) for title in header.titles]
+    header.elements = [match[1] if match else title for match, title in zip(matches, header.titles, strict=True)]
 
 
 def read_rows(lines: Iterator[str], count: int, columns: int, where: str) -> np.ndarray:
@@ -193,5 +193,5 @@ def read_rows(lines: Iterator[str], count: int, columns: int, where: str) -> np.
 
 
 def second_run(path: Path) -> LabelRefused:
-    """The refusal of a file that two runs wrote."""
+    """The refusal of a file with the output of two runs."""
     return LabelRefused(LabelRefusal.CORRUPTED, f"{path} has another run behind the first; keep one of them")

@@ -1,4 +1,4 @@
-"""POTCARs: found in any of the usual layouts, held to the stated family, known by their hashes."""
+"""POTCARs: search in the usual folder layouts, check of the stated family, identification by hash."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from redoxmd.config import sections
 from redoxmd.errors import EngineMissing
 
 FOLDER_VARIABLES = ("PMG_VASP_PSP_DIR", "VASP_PP_PATH")
-# Layouts met in the wild: pymatgen's, VASP's own tar files, ASE's; "" is a folder of one release.
+# Folder names of pymatgen, of VASP's own tar files and of ASE; the folder of a single release is searched as well.
 FAMILY_FOLDERS = {
     "PBE": ("POT_GGA_PAW_PBE", "potpaw_PBE"),
     "PBE_52": ("POT_GGA_PAW_PBE_52", "potpaw_PBE.52", "potpaw_PBE_52"),
@@ -31,12 +31,12 @@ class Potcar:
     """One element's POTCAR.
 
     Attributes:
-        label: as in `Na_pv`.
-        title: TITEL, "PAW_PBE Na_pv 19Sep2006".
+        label: such as `Na_pv`.
+        title: TITEL, such as "PAW_PBE Na_pv 19Sep2006".
         valence_e: ZVAL.
-        cutoff_eV: ENMAX, the cutoff it asks for.
-        text: the file.
-        families: releases that pymatgen knows it to belong to; empty where it knows none.
+        cutoff_eV: ENMAX, the recommended cutoff.
+        text: content of the file.
+        families: releases to which it belongs according to pymatgen; empty if pymatgen does not know it.
     """
 
     path: Path
@@ -54,7 +54,7 @@ class Potcar:
 
 
 def label_of(element: str, settings: sections.Vasp) -> str:
-    """The POTCAR label the config asks for."""
+    """The POTCAR label that the config names for an element."""
     return settings.potcars.get(element, element)
 
 
@@ -62,7 +62,7 @@ def load_potcars(elements: Iterable[str], settings: sections.Vasp) -> dict[str, 
     """POTCAR of each element, checked: element, label, and that it is of the stated family.
 
     Raises:
-        EngineMissing: no folder is set, a file is not there, or it is another than its place says.
+        EngineMissing: no folder is set, a file is missing, or its content is not that of its folder and name.
     """
     folder = potcar_folder(settings)
     return {element: _load(folder, element, settings) for element in elements}
@@ -86,18 +86,18 @@ def potcar_folder(settings: sections.Vasp) -> Path:
     return folder
 
 
-def _places(folder: Path, family: str, label: str) -> list[Path]:
+def _candidate_paths(folder: Path, family: str, label: str) -> list[Path]:
     releases = [folder / name for name in FAMILY_FOLDERS.get(family, (family,))] + [folder]
     return [
-        place / name
-        for place in releases
+        release / name
+        for release in releases
         for name in (f"{label}/POTCAR", f"{label}/POTCAR.gz", f"POTCAR.{label}.gz", f"POTCAR.{label}")
     ]
 
 
 def _load(folder: Path, element: str, settings: sections.Vasp) -> Potcar:
     label, family = label_of(element, settings), settings.potcar_family
-    path = next((place for place in _places(folder, family, label) if place.is_file()), None)
+    path = next((path for path in _candidate_paths(folder, family, label) if path.is_file()), None)
     if path is None:
         raise EngineMissing(
             f"engine.vasp.potcars: no POTCAR {label} of {family} in {folder} (looked for "
@@ -115,7 +115,7 @@ def _parse(path: Path, label: str, text: str) -> Potcar:
 
     try:
         with warnings.catch_warnings():
-            # It warns of every file it does not know; `families` says the same.
+            # pymatgen warns of every unknown file; `families` holds the same information.
             warnings.simplefilter("ignore")
             single = PotcarSingle(text)
             families = single.identify_potcar(mode="data")[0]
@@ -132,7 +132,7 @@ def _check(potcar: Potcar, element: str, family: str) -> None:
     name = words[1] if len(words) > 1 else ""
     if words[:1] != [wanted] or name.partition("_")[0].partition(".")[0] != element or name != potcar.label:
         raise EngineMissing(
-            f"{potcar.path}: its title is {potcar.title!r}, wanted is {wanted} {potcar.label}; correct "
+            f"{potcar.path}: its title is {potcar.title!r}, expected {wanted} {potcar.label}; correct "
             f"engine.vasp.potcars.{element} or potcar_family"
         )
     if potcar.families and family not in potcar.families:

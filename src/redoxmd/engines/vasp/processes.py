@@ -1,4 +1,4 @@
-"""The end of every process of a session: launchers put their children into groups of their own."""
+"""End of all processes of a session, because MPI launchers put their children into separate process groups."""
 
 from __future__ import annotations
 
@@ -9,33 +9,33 @@ from contextlib import suppress
 
 import psutil
 
-# How long a killed process may take to vanish; longer only where the kernel waits for a dead file system.
+# Longest wait for a killed process; only a process that waits for a dead file system takes longer.
 KILLED_S = 10.0
 CHECK_S = 0.02
 
 
 def end_session(leader: subprocess.Popen[bytes], grace_s: float) -> None:
-    """End all processes of a session and reap its leader: SIGTERM, and SIGKILL for those left after `grace_s`.
+    """End all processes of a session and reap its leader: SIGTERM, then SIGKILL for those that remain after `grace_s`.
 
     Args:
         leader: started with `start_new_session`.
-        grace_s: between the two.
+        grace_s: time between the two signals.
     """
-    # Those that left the session are known by their parents, as long as these live.
+    # Processes that left the session are found by their parents, as long as the parents live.
     strayed = _children(leader.pid) if leader.poll() is None else []
     _signal(_members(leader, strayed), kill=False)
-    if not _gone(leader, strayed, grace_s):
+    if not _wait_for_end(leader, strayed, grace_s):
         _signal(_members(leader, strayed), kill=True)
-        _gone(leader, strayed, KILLED_S)
+        _wait_for_end(leader, strayed, KILLED_S)
 
 
 def _members(leader: subprocess.Popen[bytes], strayed: list[psutil.Process]) -> list[psutil.Process]:
     leader.poll()
-    found = [process for process in psutil.process_iter() if _session(process.pid) == leader.pid]
-    return [process for process in {*found, *strayed} if _lives(process)]
+    members = [process for process in psutil.process_iter() if _session(process.pid) == leader.pid]
+    return [process for process in {*members, *strayed} if _is_alive(process)]
 
 
-def _gone(leader: subprocess.Popen[bytes], strayed: list[psutil.Process], within_s: float) -> bool:
+def _wait_for_end(leader: subprocess.Popen[bytes], strayed: list[psutil.Process], within_s: float) -> bool:
     end = time.monotonic() + within_s
     while _members(leader, strayed):
         if time.monotonic() > end:
@@ -64,8 +64,8 @@ def _session(pid: int) -> int | None:
         return None
 
 
-def _lives(process: psutil.Process) -> bool:
-    """A zombie has ended; whoever started it may never ask."""
+def _is_alive(process: psutil.Process) -> bool:
+    """Whether a process runs; a zombie has ended, even if its parent never reaps it."""
     try:
         return process.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:

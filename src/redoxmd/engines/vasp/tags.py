@@ -1,17 +1,17 @@
-"""INCAR tags: which do not change energies and forces of a geometry, and why; the defaults of those that do."""
+"""INCAR tags that do not change energies and forces of a geometry, with the reasons; defaults of the tags that do."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-# A converged result is the same, to its tolerance. No part of the settings hash.
+# Converged results agree to their tolerance whatever these tags say. Not part of the settings hash.
 NUMERICAL: Mapping[str, tuple[str, ...]] = {
     "electronic minimisation and its limits: a loop that does not converge is refused": (
         *("ALGO", "IALGO", "ISEARCH", "NELM", "NELMIN", "NELMDL", "TIME", "LDIAG", "LSUBROT", "EFERMI", "INIWAV"),
         "NBANDS",
     ),
-    "mixing: it moves the path to self-consistency, not its end": (
+    "mixing: it changes the path to self-consistency, not its result": (
         *("IMIX", "INIMIX", "MIXPRE", "MAXMIX", "AMIX", "BMIX", "AMIX_MAG", "BMIX_MAG", "AMIN", "WC"),
     ),
     "start of the electrons; ICHARG from 10 on is refused, and moments are judged": ("ISTART", "ICHARG", "MAGMOM"),
@@ -23,9 +23,9 @@ NUMERICAL: Mapping[str, tuple[str, ...]] = {
     "parallel layout": (*("NCORE", "NPAR", "KPAR", "NSIM", "LPLANE", "LSCALU", "LSCALAPACK", "LSCAAWARE", "LASYNC"),),
     "masses: they move the atoms, not the electrons": ("POMASS",),
 }
-# Frames agree although a run is another one, or takes longer. Part of the settings hash.
-OF_THE_RUN: Mapping[str, tuple[str, ...]] = {
-    "which geometries are visited, not their energies (pV of PSTRESS is taken off)": (
+# Frames agree, although the run visits other geometries or takes longer. Part of the settings hash.
+RUN_TAGS: Mapping[str, tuple[str, ...]] = {
+    "which geometries are visited, not their energies (pV of PSTRESS is subtracted)": (
         *("NSW", "IBRION", "ISIF", "POTIM", "TEBEG", "TEEND", "SMASS", "MDALGO", "RANDOM_SEED", "PSTRESS", "PMASS"),
         *("LANGEVIN_GAMMA", "LANGEVIN_GAMMA_L", "ANDERSEN_PROB", "CSVR_PERIOD", "NHC_NCHAINS", "NHC_PERIOD"),
         *("NHC_NRESPA", "NHC_NS", "NSUBSYS", "TSUBSYS", "PSUBSYS", "LATTICE_CONSTRAINTS", "SHAKETOL", "SHAKEMAXITER"),
@@ -35,17 +35,17 @@ OF_THE_RUN: Mapping[str, tuple[str, ...]] = {
         *("LMAXMIX", "LMIXTAU", "MIXFIRST", "MREMOVE", "EBREAK", "DEPER", "WEIMIN", "NRMM", "ENINI", "NELMHF"),
         *("LFOCKACE", "NBLK", "LORBITALREAL", "MAXMEM", "NCSHMEM", "LUSENCCL", "NCORE_IN_IMAGE1"),
     ),
-    "read out after self-consistency: spectra, projections, band paths": (
+    "evaluation after self-consistency: spectra, projections, band paths": (
         *("NEDOS", "EMIN", "EMAX", "RWIGS", "LOPTICS", "CSHIFT", "LEFG", "LCALCPOL", "LHYPERFINE", "LORBMOM"),
         *("LEPSILON", "LCALCEPS", "LCHIMAG", "LPEAD", "LNABLA", "LVEL", "LRPA", "OMEGAMAX"),
         *("KPOINT_BSE", "LKPOINTS_OPT", "KPOINTS_OPT_MODE", "LDAUPRINT", "LDOWNSAMPLE", "IDIOT", "LCHARGH5"),
         *("LWAVEH5", "LKPROJ", "QUAD_EFG", "NGYROMAG", "LBLUEOUT"),
     ),
-    "VASP sets it itself, from LASPH and the potentials": ("LMAXTAU",),
+    "set by VASP itself, from LASPH and the potentials": ("LMAXTAU",),
 }
-# The force field chooses the steps that DFT does; frames that it predicts are refused.
-PREFIX_OF_THE_RUN = "ML_"
-# Further tags that move energies by more than meV/atom, with VASP's defaults; every level states them.
+# VASP's force field (ML_LMLFF) selects the steps computed by DFT; frames that it predicts are refused.
+RUN_TAG_PREFIX = "ML_"
+# Further tags that change energies by more than meV/atom, with VASP's defaults; every level states them.
 DETAILS: dict[str, Any] = {
     "ISMEAR": 1,
     "SIGMA": 0.2,
@@ -60,8 +60,8 @@ DETAILS: dict[str, Any] = {
     "LDIPOL": False,
     "LSOL": False,
 }
-# Tags with another default than "off", or that VASP reports whether they are set or not; a level states those that
-# differ from the default. A tag that stands in no table here counts where an INCAR has it, unless it is harmless.
+# Tags with another default than "off", or that VASP reports even if they are not set; a level states those that differ
+# from the default. A tag in none of these tables is compared if an INCAR has it, unless it is harmless.
 DEFAULTS: dict[str, Any] = {
     "ADDGRID": False,
     "AGGAC": 1.0,
@@ -101,29 +101,29 @@ DEFAULTS: dict[str, Any] = {
     "VOSKOWN": 0,
     "ZAB_VDW": -0.8491,
 }
-# With exact exchange VASP reports the shares of the GGA and LDA that are left; then only an INCAR counts.
-SHARES = ("AGGAC", "AGGAX", "ALDAC", "ALDAX")
-# Compared under another name: functional, cutoff, spin, U, k-points, electrons, EDIFF.
+# With exact exchange VASP reports the remaining shares of GGA and LDA; then these tags count only in an INCAR.
+GGA_SHARES = ("AGGAC", "AGGAX", "ALDAC", "ALDAX")
+# Compared by a field of the level: functional, cutoff, spin, U, k-points, electrons, EDIFF.
 COMPARED = frozenset(
     [
         *("ENCUT", "ENMAX", "GGA", "XC", "METAGGA", "LMETAGGA", "LHFCALC", "AEXX", "HFSCREEN", "ISPIN", "LDAU", "LVDW"),
         *("LDAUTYPE", "LDAUL", "LDAUU", "LDAUJ", "KSPACING", "KGAMMA", "NELECT", "EDIFF"),
     ]
 )
-# Compared only where both levels state them.
+# Compared only if both levels state them.
 PAIRWISE = ("GGA", "LDAUTYPE")
-EXCESS = "excess electrons per atom"
-# What a level may state besides the tags that no table knows.
-KNOWN = frozenset([*DETAILS, *DEFAULTS, *COMPARED, EXCESS])
+EXCESS_ELECTRONS = "excess electrons per atom"
+# Details of a level that are in a table; a level may state further tags.
+TABULATED = frozenset([*DETAILS, *DEFAULTS, *COMPARED, EXCESS_ELECTRONS])
 _NUMERICAL = frozenset(tag for tags in NUMERICAL.values() for tag in tags)
-_OF_THE_RUN = frozenset(tag for tags in OF_THE_RUN.values() for tag in tags)
+_RUN_TAGS = frozenset(tag for tags in RUN_TAGS.values() for tag in tags)
 
 
 def is_numerical(tag: str) -> bool:
-    """Whether a converged result is the same, to its tolerance, whatever the tag says."""
+    """Whether a converged result is independent of the tag, to its tolerance."""
     return tag.upper() in _NUMERICAL
 
 
 def is_harmless(tag: str) -> bool:
-    """Whether frames may be trained on together that differ in this tag; False for a tag that is not known."""
-    return is_numerical(tag) or tag.upper() in _OF_THE_RUN or tag.upper().startswith(PREFIX_OF_THE_RUN)
+    """Whether frames that differ in this tag may be trained on together; False for an unknown tag."""
+    return is_numerical(tag) or tag.upper() in _RUN_TAGS or tag.upper().startswith(RUN_TAG_PREFIX)

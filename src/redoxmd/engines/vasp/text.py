@@ -1,4 +1,4 @@
-"""What VASP's two output files have in common: opening, numbers, tags, and when an electronic loop converged."""
+"""Common parts of the readers of OUTCAR and vasprun.xml: opening, numbers, tags, convergence of electronic loops."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ import numpy as np
 from redoxmd.density.exchange.text import COMPRESSED
 from redoxmd.errors import LabelRefusal, LabelRefused, system_errno
 
-# Fortran leaves no blank before a negative number that fills its field.
+# Fortran prints no blank before a negative number that fills its field.
 FUSED = re.compile(r"(?<=\d)-(?=[\d.])")
-# OUTCAR prints EDIFF with one digit: 1.4e-6 and 1e-6 look the same.
+# OUTCAR prints EDIFF with one digit: 1.4e-6 and 1e-6 are indistinguishable.
 EDIFF_ROUNDING = 1.5
-# 5 to 8 displace atoms, 1 to 3 and 40 on look for a minimum or a saddle; -1 is moved from outside, if at all.
+# 5 to 8 displace atoms, 1 to 3 and from 40 on search a minimum or a saddle point; with -1 another code may move atoms.
 IBRION_OF_MD = (-1, 0)
 RESPONSE_TAGS = ("LEPSILON", "LCALCEPS", "LCHIMAG")
 IBRION_OF_RESPONSE = (5, 6, 7, 8)
 FULL_OUTPUT = 2
-WORDS_OF_TRUTH = {"T": True, "TRUE": True, "F": False, "FALSE": False}
-# Values of ALGO and IALGO that do not minimise the energy of density functional theory: nothing at all, bands of a
-# given density, excitations and correlation on top of it.
+LOGICAL_WORDS = {"T": True, "TRUE": True, "F": False, "FALSE": False}
+# Values of ALGO and IALGO that do not minimise the energy of density functional theory: no minimisation, bands of a
+# fixed density, excitations, correlation energies.
 NO_GROUND_STATE = frozenset(["NONE", "NOTHING", "EIGENVAL", "EXACT", "SUBROT", "CHI", "BSE", "TDHF", "TIMEEV"])
 BEYOND_DFT = re.compile(r"GW|ACFDT|RPA|MP2")
 NO_GROUND_STATE_NUMBERS = (2, 3, 4)
-# ICHARG + 10 keeps the density it starts from.
+# ICHARG from 10 on keeps the initial density.
 FIXED_DENSITY = 10
 
 
@@ -39,8 +39,8 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
     """Bytes of a file, decompressed as its suffix says (.gz, .bz2, .xz).
 
     Raises:
-        LabelRefused: did_not_start where there is no file or nothing in it; unfinished where a compressed file is cut,
-            which is what a cut file in it would be too; corrupted where it cannot be decompressed otherwise.
+        LabelRefused: did_not_start if the file is missing or empty; unfinished if a compressed file is cut, as for an
+            uncompressed file; corrupted if it cannot be decompressed for another reason.
     """
     try:
         with COMPRESSED.get(path.suffix, open)(path, "rb") as stream:
@@ -60,7 +60,7 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
 
 
 def numbers(text: str, count: int, where: str) -> list[float]:
-    """`count` numbers of a text; NaN and Infinity are numbers.
+    """`count` numbers from a text; NaN and Infinity count as numbers.
 
     Raises:
         LabelRefused: corrupted, for stars (a number too large for its field), other words, or another count.
@@ -69,29 +69,29 @@ def numbers(text: str, count: int, where: str) -> list[float]:
     try:
         if len(words) == count:
             return [float(word) for word in words]
-        found = [float(word) for word in FUSED.sub(" -", text).split()]
+        values = [float(word) for word in FUSED.sub(" -", text).split()]
     except ValueError as error:
         cause = "a number too large for its field" if "*" in text else "no numbers"
         raise LabelRefused(LabelRefusal.CORRUPTED, f"{where}: {text.strip()[:60]!r} is {cause}") from error
-    if len(found) != count:
+    if len(values) != count:
         raise LabelRefused(
-            LabelRefusal.CORRUPTED, f"{where}: {len(found)} numbers where {count} belong: {text.strip()[:60]!r}"
+            LabelRefusal.CORRUPTED, f"{where}: {len(values)} numbers where {count} belong: {text.strip()[:60]!r}"
         )
-    return found
+    return values
 
 
-def truth(word: Any) -> bool | None:
-    """A Fortran logical (T, .TRUE., …); None for any other word."""
+def logical(word: Any) -> bool | None:
+    """Value of a Fortran logical (T, .TRUE., …); None for any other word."""
     if isinstance(word, bool):
         return word
-    return WORDS_OF_TRUTH.get(str(word).strip().strip(".").upper())
+    return LOGICAL_WORDS.get(str(word).strip().strip(".").upper())
 
 
 def tag_value(text: str) -> Any:
     """A tag's value: bool, int, float or the text."""
     text = text.strip()
-    if (answer := truth(text)) is not None:
-        return answer
+    if (value := logical(text)) is not None:
+        return value
     for kind in (int, float):
         try:
             return kind(text.replace("D", "E"))
@@ -101,7 +101,7 @@ def tag_value(text: str) -> Any:
 
 
 def typed_value(value: Any) -> Any:
-    """A tag as VASP takes it: without comment, words in capitals, one number for a vector of one."""
+    """Value of a tag as VASP reads it: without comment, words in capitals, a vector of one element as a number."""
     if isinstance(value, list | tuple | np.ndarray):
         items = [typed_value(item) for item in value]
         return items[0] if len(items) == 1 else items
@@ -109,24 +109,24 @@ def typed_value(value: Any) -> Any:
 
 
 def tag_word(value: Any) -> str:
-    """Text of a tag in capitals, without the comment that <incar> repeats."""
+    """Text of a tag in capitals, without the comment that <incar> contains."""
     return str(value).partition("!")[0].partition("#")[0].strip().upper()
 
 
 def is_md(settings: dict[str, Any]) -> bool:
-    """Whether ionic steps follow each other in time: not those of relaxations and of displaced atoms (IBRION)."""
+    """Whether ionic steps are consecutive in time, by IBRION; false for relaxations and displaced atoms."""
     return int(settings.get("IBRION", 0)) in IBRION_OF_MD
 
 
 def response_tags(settings: dict[str, Any]) -> str:
-    """The tags that add loops of linear response, fields or NMR to the ground state's, as text; "" without any."""
-    found = [f"{tag} = T" for tag in RESPONSE_TAGS if truth(settings.get(tag))]
+    """Tags that add loops of linear response, fields or NMR after the ground state, as text; "" if none is set."""
+    logicals = [f"{tag} = T" for tag in RESPONSE_TAGS if logical(settings.get(tag))]
     ibrion = int(settings.get("IBRION", 0))
-    return ", ".join(([f"IBRION = {ibrion}"] if ibrion in IBRION_OF_RESPONSE else []) + found)
+    return ", ".join(([f"IBRION = {ibrion}"] if ibrion in IBRION_OF_RESPONSE else []) + logicals)
 
 
 def partial_stress_note(settings: dict[str, Any]) -> str | None:
-    """Why the stress of a run must not be used: VASP calculates all of it from ISIF = 2 on; None where it may."""
+    """Note on why the stress of a run is not used; None if VASP calculates all of it (ISIF from 2 on)."""
     isif = int(settings.get("ISIF", 2))
     if isif >= 2:
         return None
@@ -136,26 +136,27 @@ def partial_stress_note(settings: dict[str, Any]) -> str | None:
 def loop_converged(steps: int, change_eV: float | None, settings: dict[str, Any], resolution_eV: float) -> bool:
     """Whether an electronic loop ended because it had converged.
 
-    VASP stops at NELM steps as it stops at convergence, and some versions then say that EDIFF was reached. So a loop of
-    NELM steps counts only if its last change is below EDIFF for certain; a shorter one must not contradict EDIFF, for
-    STOPCAR ends loops too. No steps at all are a prediction of VASP's own force field, not DFT.
+    VASP ends a loop at NELM steps as well as at convergence, and some versions then print that EDIFF was reached. A
+    loop of NELM steps therefore counts as converged only if its last change is certainly below EDIFF. The last change
+    of a shorter loop must not contradict EDIFF, because STOPCAR ends loops too. A step without electronic steps is a
+    prediction of VASP's own force field, not DFT.
 
     Args:
         steps: electronic steps.
-        change_eV: size of the last change of the energy; None where it is not known.
+        change_eV: magnitude of the last change of the energy; None if unknown.
         settings: with NELM and EDIFF (eV).
-        resolution_eV: to which the file prints the change.
+        resolution_eV: resolution of the printed change.
     """
-    most, tolerance_eV = int(settings.get("NELM", 60)), float(settings.get("EDIFF", 0.0))
+    max_steps, tolerance_eV = int(settings.get("NELM", 60)), float(settings.get("EDIFF", 0.0))
     if steps == 0 or change_eV is None:
         return False
-    if steps >= most:
+    if steps >= max_steps:
         return change_eV + resolution_eV < tolerance_eV
     return change_eV <= EDIFF_ROUNDING * tolerance_eV + 2 * resolution_eV
 
 
 def refuse_fixed_density(settings: Mapping[str, Any], path: Path) -> None:
-    """Refuse a run whose density is not that of its own orbitals: its energy and forces are no label.
+    """Refuse a run that is not self-consistent, whose energy and forces are no label.
 
     Raises:
         LabelRefused: not_self_consistent.

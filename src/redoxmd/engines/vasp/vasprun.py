@@ -1,7 +1,7 @@
-"""vasprun.xml, one ionic step at a time.
+"""Reader of vasprun.xml, one ionic step at a time.
 
-pymatgen and ASE hold the whole tree of the file, gigabytes for a long MD, and judge electronic convergence for the last
-step or not at all; they are the oracles of the tests.
+pymatgen and ASE hold the whole tree of the file in memory, gigabytes for a long MD, and check electronic convergence of
+the last step or not at all; the tests compare with both.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from redoxmd.engines.vasp.text import (
 )
 from redoxmd.errors import LabelRefusal, LabelRefused
 
-# Minus, as VASP's stress is the pressure the cell exerts, ASE's the derivative of the energy.
+# Negative, because VASP's stress is the pressure of the cell, ASE's stress the strain derivative of the energy.
 EV_A3_PER_KBAR = -0.1 * GPa
 # Energies have eight decimals.
 RESOLUTION_eV = 1e-8
 SAME_ENERGY_eV = 1e-6
 BLOCK_BYTES = 1 << 16
-# What <parameters> gives cut to the first species (VASP 5.2 to 6), as a bare T, or under the same name for something
-# else (LAMBDA); <incar> has it as it was set.
+# Tags that <parameters> cuts to the first species (VASP 5.2 to 6), gives as a bare T, or uses for another quantity
+# (LAMBDA); <incar> has them as set.
 AS_SET = ("LDAUTYPE", "LDAUL", "LDAUU", "LDAUJ", "LREAL", "LAMBDA")
 HEADER = frozenset(("generator", "incar", "parameters", "kpoints", "atominfo", "structure"))
 CUT_SHORT = frozenset(
@@ -52,24 +52,25 @@ SECOND_RUN = frozenset(
 
 
 def read_vasprun(path: str | Path) -> Calculation:
-    """Level of theory at once, frames as they are asked for; memory for one ionic step. Also .gz, .bz2, .xz.
+    """Calculation of a vasprun.xml (also .gz, .bz2, .xz): level of theory at once, frames one at a time in memory.
 
     Energy: E = F + (E₀ − F)ₛ − pV in eV, where F is e_fr_energy of the ionic step, (E₀ − F)ₛ the entropy correction of
-    its last electronic step, pV that of PSTRESS. This is ASE's way, and pymatgen's but for pV: some versions (5.4.4)
-    write the entropy as e_0_energy of an ionic step, and e_0_energy of an electronic step lacks van der Waals terms.
+    its last electronic step, and pV that of PSTRESS. ASE does the same, and so does pymatgen except for pV. e_0_energy
+    itself is not used: that of an ionic step is the entropy in some versions (5.4.4), and that of an electronic step
+    lacks van der Waals terms.
     Positions (n, 3) in Å are not wrapped. Stress (3, 3) in eV/Å³, symmetrised. Moments are not in the file (see
     `redoxmd.engines.vasp.outcar.read_moments`).
 
-    ISIF below 2 leaves the stress out. Loops of linear response behind that of the ground state are passed over.
+    For ISIF below 2 the stress is left out. Loops of linear response after the ground state are skipped.
 
-    EDIFF and energies have eight decimals here. A loop of NELM steps therefore counts as converged only if its last
-    change is below EDIFF by more than 1e-8 eV; with EDIFF of 1e-8 or less it never does, though OUTCAR may.
+    EDIFF and energies have eight decimals in this file. A loop of NELM steps therefore counts as converged only if its
+    last change is below EDIFF by more than 1e-8 eV; for EDIFF of 1e-8 or less it never does, although it may in OUTCAR.
 
     Raises:
-        LabelRefused: did_not_start for no file or an empty one; unfinished or corrupted for a header that is cut or
-            unreadable; not_self_consistent (see `refuse_fixed_density`). The frames raise unfinished where the file (or
-            its compression) ends too soon, or a step lacks forces or energies; corrupted where it is no XML, has
-            another run behind the first or numbers of stars.
+        LabelRefused: did_not_start for a missing or empty file; unfinished or corrupted for a cut or unreadable header;
+            not_self_consistent (see `refuse_fixed_density`). The frames raise unfinished if the file (or its
+            compression) ends too early, or a step lacks forces or energies; corrupted for invalid XML, a second run
+            after the first, or stars instead of numbers.
     """
     path = Path(path)
     elements = _elements(path)
@@ -95,8 +96,8 @@ def _header(elements: Iterator[Element], path: Path) -> tuple[Level, list[str], 
         elif element.tag == "parameters":
             settings |= incar | _tags(element) | {tag: incar[tag] for tag in AS_SET if tag in incar}
         elif element.tag == "generator":
-            said = [element.findtext(f"i[@name='{name}']", "") for name in ("program", "version")]
-            settings["program"] = " ".join(" ".join(said).split())
+            texts = [element.findtext(f"i[@name='{name}']", "") for name in ("program", "version")]
+            settings["program"] = " ".join(" ".join(texts).split())
         elif element.tag == "atominfo":
             symbols, types = _symbols(element, path), _types(element)
         elif element.tag == "kpoints":
@@ -106,7 +107,7 @@ def _header(elements: Iterator[Element], path: Path) -> tuple[Level, list[str], 
             refuse_fixed_density(settings, path)
             titles = joined_titles([(symbol, title) for symbol, title, _ in types])
             valence_e = sum(valence for _, _, valence in types)
-            # The file lists the INCAR, so what it lacks has VASP's default.
+            # The file contains the INCAR, so absent tags have VASP's default.
             level = level_of(
                 settings,
                 [symbol for symbol, _, _ in types],
@@ -122,7 +123,7 @@ def _header(elements: Iterator[Element], path: Path) -> tuple[Level, list[str], 
 
 
 def _elements(path: Path) -> Iterator[Element]:
-    """Parts of the header, then ionic steps, each emptied once it has been used."""
+    """Elements of the header, then ionic steps; each element is cleared after use."""
     parser: Any = XMLPullParser(["end"])
     header = True
     with opened(path) as stream:
@@ -136,7 +137,7 @@ def _elements(path: Path) -> Iterator[Element]:
                         yield element
                         element.clear()
                     elif not header and tag == "set":
-                        # Eigenvalues, densities of states and projections: larger than all else.
+                        # Eigenvalues, densities of states and projections are the largest elements.
                         element.clear()
             parser.close()
         except ParseError as error:
@@ -157,7 +158,7 @@ def _tags(element: Element) -> dict[str, Any]:
     tags: dict[str, Any] = {}
     for item in element.iter():
         name = (item.get("name") or "").upper()
-        # Some names come twice; the first is the one of the section that it belongs to.
+        # Some names occur twice; the first occurrence is in the section of the tag.
         if item.tag in ("i", "v") and name and name not in tags:
             tags[name] = _value(item)
     return tags
@@ -188,10 +189,10 @@ def _types(atominfo: Element) -> list[tuple[str, str, float]]:
 
 
 def _divisions(kpoints: Element) -> list[int] | None:
-    """Of the grid, one for a list that has Γ alone; of other lists they are not known."""
-    found = kpoints.find("generation/v[@name='divisions']")
-    if found is not None:
-        return [int(word) for word in (found.text or "").split()]
+    """Divisions of the k-point grid, [1, 1, 1] for a list with Γ alone; None for other lists."""
+    grid = kpoints.find("generation/v[@name='divisions']")
+    if grid is not None:
+        return [int(word) for word in (grid.text or "").split()]
     points = [(item.text or "").split() for item in kpoints.findall("varray[@name='kpointlist']/v")]
     return [1, 1, 1] if len(points) == 1 and not any(map(float, points[0])) else None
 
@@ -247,10 +248,10 @@ def _frame(element: Element, symbols: list[str], settings: dict[str, Any], step:
 
 
 def _ground_state_loop(loops: list[Element], free_eV: float, settings: dict[str, Any], where: str) -> list[Element]:
-    """Electronic steps of the ground state; linear response adds others behind them.
+    """Electronic steps of the ground state, without the later steps of linear response.
 
-    The last has the energy of the ionic step or, where that has a van der Waals term besides, is the first to change by
-    EDIFF at most.
+    The last of them has the energy of the ionic step. If that energy has an additional van der Waals term, the last is
+    the first step with a change of at most EDIFF.
     """
     if not response_tags(settings):
         return loops
@@ -270,8 +271,8 @@ def _stress(varray: Element, where: str) -> np.ndarray:
 
 def _energies(element: Element, where: str) -> tuple[float, float]:
     """e_fr_energy and e_0_energy of an ionic or electronic step, eV."""
-    found = [element.find(f"energy/i[@name='{name}']") for name in ("e_fr_energy", "e_0_energy")]
-    free, extrapolated = (item.text or "" if item is not None else "" for item in found)
+    items = [element.find(f"energy/i[@name='{name}']") for name in ("e_fr_energy", "e_0_energy")]
+    free, extrapolated = (item.text or "" if item is not None else "" for item in items)
     if not free.strip():
         raise LabelRefused(LabelRefusal.UNFINISHED, f"{where}: no energy")
     free_eV = numbers(free, 1, where)[0]

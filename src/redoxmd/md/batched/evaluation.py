@@ -105,7 +105,7 @@ class DeviceEvaluator:
                 per_atom = _atom_energies(member, species, basis, directed, rows) * there
                 by_basis, by_direction = torch.autograd.grad(per_atom.sum(), (basis, directed))
             gradient = pairs.gradient(by_basis, by_direction)
-            # Of a pair both ways: a place and its reverse.
+            # The force of a pair has two terms, from the pair and its reverse.
             forces = (gradient - opposite(gradient, rows.reverse)).sum(dim=1)
             return per_atom.detach().double() + pairs.core_eV, forces.view(positions_A.shape)
 
@@ -115,7 +115,7 @@ class DeviceEvaluator:
         return Evaluation(total.view(self.n_members, systems, -1).sum(dim=2), forces, contact)
 
     def _all(self, of: Callable[[Painn], tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]]:
-        """One after the other; in a CUDA graph side by side, for one alone leaves most of a GPU idle."""
+        """Results of all members, in sequence; in a CUDA graph in parallel, because one member uses little of a GPU."""
         if self.device.type != "cuda" or not torch.cuda.is_current_stream_capturing():
             return [of(member) for member in self.members]
         results, here = [], torch.cuda.current_stream()
@@ -128,7 +128,7 @@ class DeviceEvaluator:
         return results
 
     def _pairs(self, vectors_A: Tensor, species: Tensor, rows: PairRows) -> _Pairs:
-        """What all members share of the pairs, with the slopes in r."""
+        """Quantities of the pairs that all members share, with their derivatives in r."""
         distance = vectors_A.norm(dim=-1)
         radial = self.members[0].radial
         shape = (*distance.shape, -1)
@@ -148,7 +148,7 @@ class DeviceEvaluator:
 
 
 class _Pairs(NamedTuple):
-    """What members share of the pairs of B·A rows.
+    """Quantities of the pairs of B·A rows that all members share.
 
     Attributes:
         distance_A: r (B·A, J).
@@ -180,7 +180,7 @@ class _Pairs(NamedTuple):
 
 
 def _with_slope(function: Callable[[Tensor], Tensor], distance_A: Tensor) -> tuple[Tensor, Tensor]:
-    """f(r) and f′(r) of a function that takes every distance by itself."""
+    """f(r) and f′(r) of a function that acts on each distance separately."""
     value, slope = jvp(function, (distance_A,), (torch.ones_like(distance_A),))[:2]
     return value, slope
 
@@ -199,7 +199,7 @@ def _atom_energies(member: Painn, species: Tensor, basis: Tensor, directed: Tens
 def _message(
     interaction: Interaction, scalars: Tensor, vectors: Tensor | None, basis: Tensor, directed: Tensor, rows: PairRows
 ) -> tuple[Tensor, Tensor]:
-    """As `Interaction.forward`."""
+    """Changes of scalars and vectors, as in `Interaction.forward`."""
     width = interaction.features
     phi_s, phi_v, phi_r = interaction.phi(scalars).split(width, dim=1)
     w_s, w_v, w_r = interaction.filters.split(width, dim=1)

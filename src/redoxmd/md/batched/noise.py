@@ -1,4 +1,4 @@
-"""Normal deviates that depend on trajectory, step and atom alone.
+"""Normal deviates that depend only on trajectory, step and atom.
 
 Philox4x32-10 (Salmon et al., SC 2011) in tensor operations.
 """
@@ -21,7 +21,7 @@ WORD = 0xFFFFFFFF
 
 
 def noise_key(rng: np.random.Generator) -> tuple[int, int]:
-    """Two 32-bit words from the state of a generator, which is left as it is: the same key at every restart."""
+    """Two 32-bit words from the state of a generator, which does not advance: the same key at every restart."""
     digest = hashlib.sha256(rng_text(rng).encode()).digest()
     return int.from_bytes(digest[:4], "big"), int.from_bytes(digest[4:8], "big")
 
@@ -39,20 +39,21 @@ def philox(counter: Tensor, key: Tensor) -> Tensor:
     a, b, c, d = counter.unbind(dim=-1)
     first, second = key.unbind(dim=-1)
     for _ in range(ROUNDS):
-        # Products wrap at 64 bits; masked after the shift, their upper words are right all the same.
-        one, two = a * MULTIPLIERS[0], c * MULTIPLIERS[1]
-        a, b, c, d = (two >> 32 & WORD) ^ b ^ first, two & WORD, (one >> 32 & WORD) ^ d ^ second, one & WORD
+        # Products overflow at 64 bits; after the shift and the mask their upper words are still correct.
+        product_a, product_c = a * MULTIPLIERS[0], c * MULTIPLIERS[1]
+        high_a, high_c = product_a >> 32 & WORD, product_c >> 32 & WORD
+        a, b, c, d = high_c ^ b ^ first, product_c & WORD, high_a ^ d ^ second, product_a & WORD
         first, second = (first + WEYL[0]) & WORD, (second + WEYL[1]) & WORD
     return torch.stack([a, b, c, d], dim=-1)
 
 
 def normals(key: Tensor, step: Tensor, n_atoms: int) -> Tensor:
-    """Standard normal deviates by Box and Muller, none beyond 6.8.
+    """Standard normal deviates by the Box–Muller transform; the largest magnitude is 6.8.
 
     Args:
         key: (B, 2) of each trajectory.
         step: (B,) its MD step.
-        n_atoms: A; an atom's deviates do not depend on it.
+        n_atoms: A; the deviates of an atom do not depend on it.
 
     Returns:
         (B, A, 3) in double precision.

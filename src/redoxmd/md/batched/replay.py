@@ -1,4 +1,4 @@
-"""The same work over the same buffers again and again: as a CUDA graph where there is a GPU."""
+"""Repeated calls of a function on fixed buffers, on a GPU by replay of a CUDA graph."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ logger = logging.getLogger("redoxmd")
 
 
 class Replay:
-    """Calls a function that works in place on buffers that stay; on a GPU it is captured and replayed.
+    """Calls a function that works in place on fixed buffers; on a GPU it is captured and replayed.
 
-    The first calls run as they are, on a stream of their own, which is what a capture wants before it; whatever cannot
-    be captured goes on like that, with a warning. Elsewhere, or if `captured` is refused, all calls are plain.
+    The first calls run uncaptured on a separate stream, as a capture requires. A function that cannot be captured is
+    called directly, with a warning. Without a GPU, or if `captured` is false, all calls are direct.
     """
 
     def __init__(self, work: Callable[[], None], device: torch.device | None, captured: bool = True) -> None:
@@ -24,7 +24,7 @@ class Replay:
         self._warm = False
 
     def __call__(self, times: int) -> None:
-        """Do the work so many times."""
+        """Call the function `times` times."""
         if self._graph is None and self._warm:
             self._capture()
         if self._graph is not None:
@@ -41,12 +41,12 @@ class Replay:
             self._plainly(times)
 
     def forget(self) -> None:
-        """The buffers were exchanged: capture anew."""
+        """Discard the graph, because the buffers were replaced; the next calls capture a new one."""
         self._graph, self._warm = None, False
 
     @property
     def captured(self) -> bool:
-        """Whether a graph is what runs."""
+        """Whether calls replay a graph."""
         return self._graph is not None
 
     def _plainly(self, times: int) -> None:

@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from redoxmd.archive.found import Names, find_sources
+from redoxmd.archive.sources import FrameNames, find_sources
 from redoxmd.errors import DataError
 from tests.archive.made import DATA
 
@@ -34,7 +34,7 @@ def test_files_of_a_folder_belong_together_by_their_numbers(tmp_path):
         ("x2_2", "vasprun", "vasprun_2.xml", "OUTCAR_2", None),
         ("x2_10", "vasprun", "vasprun_10.xml", None, None),
     ]
-    assert found.others == 2
+    assert found.unrelated_files == 2
 
 
 def test_files_of_a_run_belong_together_by_what_stands_before(tmp_path):
@@ -47,7 +47,7 @@ def test_files_of_a_run_belong_together_by_what_stands_before(tmp_path):
         ("kept_run000001", "vasprun", "run000001.vasprun.xml", None, "run000001.CHGCAR.gz"),
         ("kept_run000002", "vasprun", "run000002.vasprun.xml", None, "run000002.CHGCAR.gz"),
     ]
-    assert found.others == 3
+    assert found.unrelated_files == 3
 
 
 def test_words_around_the_names_tell_calculations_apart(tmp_path):
@@ -62,7 +62,7 @@ def test_words_around_the_names_tell_calculations_apart(tmp_path):
         ("b_run1", "vasprun", "run1_vasprun.xml", "run1_OUTCAR", "run1_CHGCAR.gz"),
         ("b_run2", "vasprun", "run2.vasprun.xml.xz", None, None),
     ]
-    assert found.others == 5
+    assert found.unrelated_files == 5
     assert summary(find_sources([tmp_path / "b/run1_vasprun.xml"]))[0][3:] == ("run1_OUTCAR", "run1_CHGCAR.gz")
 
 
@@ -94,9 +94,9 @@ def test_vaspout_alone_is_named_and_told_of(tmp_path):
     put(tmp_path / "alone", "vaspout.h5")
     put(tmp_path / "beside", "vaspout.h5", "OUTCAR")
     found = find_sources([tmp_path])
-    assert [path.parent.name for path in found.unread] == ["alone"]
+    assert [path.parent.name for path in found.lone_vaspouts] == ["alone"]
     assert [source.name for source in found.sources] == ["beside"]
-    assert [path.name for path in find_sources([tmp_path / "alone/vaspout.h5"]).unread] == ["vaspout.h5"]
+    assert [path.name for path in find_sources([tmp_path / "alone/vaspout.h5"]).lone_vaspouts] == ["vaspout.h5"]
 
 
 def test_files_of_ase_and_gpaw(tmp_path):
@@ -111,7 +111,7 @@ def test_files_of_ase_and_gpaw(tmp_path):
         "last.gpw": "gpw",
         "gpaw.txt": "gpaw log",
     }
-    assert found.others == 1
+    assert found.unrelated_files == 1
     assert {source.path.name for source in found.sources if source.is_run} == {"gpaw.txt"}
 
 
@@ -132,7 +132,7 @@ def test_a_folder_named_itself_gives_its_name(tmp_path):
 
 def test_a_density_alone_is_accounted_for(tmp_path):
     put(tmp_path / "a", "CHGCAR")
-    assert [path.name for path in find_sources([tmp_path]).lonely] == ["CHGCAR"]
+    assert [path.name for path in find_sources([tmp_path]).lone_chgcars] == ["CHGCAR"]
 
 
 def test_what_cannot_be_walked_through_is_told(tmp_path, monkeypatch):
@@ -156,7 +156,7 @@ def test_what_cannot_be_walked_through_is_told(tmp_path, monkeypatch):
     } == {
         "linked": "a link to a folder",
         "locked": "cannot be read (Permission denied)",
-        "a/vasprun.xml": "a link to nothing",
+        "a/vasprun.xml": "a broken link",
     }
 
 
@@ -174,7 +174,7 @@ def test_real_files_are_found():
 
 
 def test_names_stay_unique():
-    names = Names([("a", 0), ("a", 7)])
+    names = FrameNames([("a", 0), ("a", 7)])
     assert [names.configuration(name) for name in ("a", "b", "b")] == ["a-2", "b", "b-2"]
     assert names.frame("b", 3) == ("b", 3)
     assert names.frame("b", 3) == ("b", 4)
@@ -183,7 +183,7 @@ def test_names_stay_unique():
 
 
 def test_one_configuration_counts_through():
-    names = Names([("all", 4)], "all")
+    names = FrameNames([("all", 4)], "all")
     assert names.configuration("b") == "all"
     assert [names.frame("all", step, own="x") for step in (0, 1, 0)] == [("all", 5), ("all", 6), ("all", 7)]
 

@@ -14,8 +14,8 @@ import pytest
 from custodian.vasp.handlers import VaspErrorHandler
 from pymatgen.io.vasp.inputs import Incar, Kpoints
 
-from redoxmd.engines.vasp.changes import changed_inputs, moves_energies, read_inputs
-from redoxmd.engines.vasp.custody import Limits, run_under_custodian
+from redoxmd.engines.vasp.changes import alters_energies, changed_inputs, read_inputs
+from redoxmd.engines.vasp.custodian_run import Limits, run_under_custodian
 from redoxmd.engines.vasp.handlers import md_errors
 from redoxmd.engines.vasp.job import MOVED_ASIDE
 from redoxmd.errors import Interrupted, LabelRefusal
@@ -89,60 +89,60 @@ def test_the_table_has_every_word():
 @pytest.mark.parametrize("word", SINGLE)
 def test_each_behaviour_alone(run, standin, word):
     reason, limits = SINGLE[word]
-    custody = run(word, **limits)
-    assert (custody.failure and custody.failure[0]) == reason
+    outcome = run(word, **limits)
+    assert (outcome.failure and outcome.failure[0]) == reason
     assert reason is None or reason in set(LabelRefusal)
-    assert custody.starts == len(standin.starts())
-    assert custody.seconds < WAIT_S
+    assert outcome.starts == len(standin.starts())
+    assert outcome.seconds < WAIT_S
 
 
 def test_a_failed_mixing_is_mended_without_touching_the_physics(run, standin):
-    custody = run("brmix", "fine")
-    assert custody.failure is None
-    (correction,) = custody.corrections
+    outcome = run("brmix", "fine")
+    assert outcome.failure is None
+    (correction,) = outcome.corrections
     assert (correction["handler"], correction["errors"]) == ("VaspErrorHandler", ["brmix"])
-    assert custody.changed == {"ISTART": (None, 1)}
-    assert custody.physical == {}
+    assert outcome.changed == {"ISTART": (None, 1)}
+    assert outcome.physical == {}
     assert [start["word"] for start in standin.starts()] == ["brmix", "fine"]
 
 
 def test_electrons_that_do_not_converge_get_another_algorithm(run):
-    custody = run("nelm", "fine")
-    assert custody.failure is None
-    assert [item["errors"] for item in custody.corrections] == [["Unconverged"]]
-    assert custody.changed == {"ALGO": ("Normal", "All"), "ISEARCH": (None, 1)}
-    assert custody.physical == {}
+    outcome = run("nelm", "fine")
+    assert outcome.failure is None
+    assert [item["errors"] for item in outcome.corrections] == [["Unconverged"]]
+    assert outcome.changed == {"ALGO": ("Normal", "All"), "ISEARCH": (None, 1)}
+    assert outcome.physical == {}
 
 
 def test_two_failures_of_different_kinds_are_both_mended(run):
-    custody = run("brmix", "nelm", "fine")
-    assert custody.failure is None and custody.starts == 3
-    assert [item["handler"] for item in custody.corrections] == ["VaspErrorHandler", "UnconvergedElectrons"]
+    outcome = run("brmix", "nelm", "fine")
+    assert outcome.failure is None and outcome.starts == 3
+    assert [item["handler"] for item in outcome.corrections] == ["VaspErrorHandler", "UnconvergedElectrons"]
 
 
 def test_a_mended_run_that_then_hangs_is_timed_out(run):
-    custody = run("nelm", "hang", frozen_s=3.0)
-    assert custody.failure[0] == "timed_out"
-    assert custody.starts == 2
+    outcome = run("nelm", "hang", frozen_s=3.0)
+    assert outcome.failure[0] == "timed_out"
+    assert outcome.starts == 2
 
 
 def test_a_frozen_job_with_algo_fast_is_tried_with_normal(run):
-    custody = run("hang", "fine", tags=STATIC | {"ALGO": "Fast"}, frozen_s=3.5)
-    assert custody.failure is None
-    assert custody.changed == {"ALGO": ("Fast", "Normal")}
+    outcome = run("hang", "fine", tags=STATIC | {"ALGO": "Fast"}, frozen_s=3.5)
+    assert outcome.failure is None
+    assert outcome.changed == {"ALGO": ("Fast", "Normal")}
 
 
 def test_another_smearing_is_seen_as_physics(run):
-    custody = run("tet", "fine", tags=STATIC | {"ISMEAR": -5})
-    assert custody.failure is None
-    assert set(custody.physical) == {"ISMEAR"}
-    assert custody.physical["ISMEAR"] == (-5, 0)
+    outcome = run("tet", "fine", tags=STATIC | {"ISMEAR": -5})
+    assert outcome.failure is None
+    assert set(outcome.physical) == {"ISMEAR"}
+    assert outcome.physical["ISMEAR"] == (-5, 0)
 
 
 def test_outputs_of_the_attempt_before_do_not_count(run, tmp_path):
     """The second start writes nothing; what the first wrote must not pass for its result."""
-    custody = run("nelm", "stale")
-    assert custody.failure[0] == "did_not_start"
+    outcome = run("nelm", "stale")
+    assert outcome.failure[0] == "did_not_start"
     assert not (tmp_path / "run/vasprun.xml").exists()
 
 
@@ -150,8 +150,8 @@ def test_killed_twice_then_fine(run, tmp_path):
     """A kill is no error that custodian mends: the caller starts again, in the same folder."""
     reasons = []
     for word in ("killed", "killed", "fine"):
-        custody = run(word)
-        reasons.append(custody.failure and custody.failure[0])
+        outcome = run(word)
+        reasons.append(outcome.failure and outcome.failure[0])
     assert reasons == ["unfinished", "unfinished", None]
     assert (tmp_path / "run" / MOVED_ASIDE / "OUTCAR").exists()
 
@@ -162,57 +162,57 @@ def test_old_outputs_are_moved_aside_and_restart_files_kept(run, tmp_path):
     assert (folder / "WAVECAR").exists()
     old = (folder / "vasprun.xml").read_text()
     (folder / "STOPCAR").write_text("LSTOP = .TRUE.\n")
-    custody = run("stale")
-    assert custody.failure[0] == "did_not_start"
+    outcome = run("stale")
+    assert outcome.failure[0] == "did_not_start"
     assert (folder / MOVED_ASIDE / "vasprun.xml").read_text() == old
     assert not (folder / "vasprun.xml").exists()
     assert not (folder / "STOPCAR").exists()
     assert (folder / "WAVECAR").exists() and (folder / "CHGCAR").exists()
-    assert (folder / "CHGCAR").stat().st_mtime < custody.started_at_s
+    assert (folder / "CHGCAR").stat().st_mtime < outcome.started_at_s
 
 
 @pytest.mark.parametrize("command", ["no_such_program_here", "{folder}/no_permission"])
 def test_a_command_that_cannot_be_started(run, tmp_path, standin, command):
     write_example(tmp_path / "run", standin, STATIC)
     (tmp_path / "no_permission").write_text("")
-    custody = run_under_custodian(tmp_path / "run", command.format(folder=tmp_path), Limits(**LIMITS))
-    assert custody.failure[0] == "did_not_start"
-    assert "engine.vasp.command" in custody.failure[1]
+    outcome = run_under_custodian(tmp_path / "run", command.format(folder=tmp_path), Limits(**LIMITS))
+    assert outcome.failure[0] == "did_not_start"
+    assert "engine.vasp.command" in outcome.failure[1]
 
 
 def test_a_wrong_input_is_reported_as_vasp_reports_it(run):
-    custody = run("fine", tags=STATIC | {"MAGMOM": "3*1.0"})
-    assert custody.failure[0] == "unfinished"
-    assert "read_error" in custody.failure[1]
+    outcome = run("fine", tags=STATIC | {"MAGMOM": "3*1.0"})
+    assert outcome.failure[0] == "unfinished"
+    assert "read_error" in outcome.failure[1]
 
 
 class TestMolecularDynamics:
     def test_fine(self, run):
-        custody = run("fine", tags=DYNAMIC)
-        assert custody.failure is None and custody.corrections == [] and custody.changed == {}
+        outcome = run("fine", tags=DYNAMIC)
+        assert outcome.failure is None and outcome.corrections == [] and outcome.changed == {}
 
     def test_electrons_are_mended(self, run):
-        custody = run("nelm", "fine", tags=DYNAMIC)
-        assert custody.failure is None
-        assert set(custody.changed) == {"ALGO", "ISEARCH"}
+        outcome = run("nelm", "fine", tags=DYNAMIC)
+        assert outcome.failure is None
+        assert set(outcome.changed) == {"ALGO", "ISEARCH"}
 
     def test_a_frozen_one_does_not_go_on_from_its_contcar(self, run, tmp_path):
-        custody = run("hang", tags=DYNAMIC, frozen_s=3.0)
+        outcome = run("hang", tags=DYNAMIC, frozen_s=3.0)
         assert (tmp_path / "run/CONTCAR").exists()
-        assert custody.failure[0] == "timed_out"
-        assert custody.changed == {}
+        assert outcome.failure[0] == "timed_out"
+        assert outcome.changed == {}
 
     def test_an_error_whose_mending_changes_the_time_step_is_left_alone(self, run):
-        custody = run("zpotrf", tags=DYNAMIC)
-        assert custody.failure[0] == "unfinished"
-        assert custody.corrections == [] and custody.changed == {}
+        outcome = run("zpotrf", tags=DYNAMIC)
+        assert outcome.failure[0] == "unfinished"
+        assert outcome.corrections == [] and outcome.changed == {}
 
     def test_it_stops_by_stopcar_before_its_wall_time(self, run, tmp_path):
         """Custodian asks VASP to stop 300 s before the end: at once, here."""
         tags = DYNAMIC | {"NSW": 40, "NELM": 30}
-        custody = run("slow:20", tags=tags, wall_time_s=200.0, max_errors=99)
-        assert custody.failure[0] == "timed_out"
-        assert custody.starts == 1
+        outcome = run("slow:20", tags=tags, wall_time_s=200.0, max_errors=99)
+        assert outcome.failure[0] == "timed_out"
+        assert outcome.starts == 1
         assert "soft stop encountered" in (tmp_path / "run/OUTCAR").read_text()
         assert "CUSTODIAN_WALLTIME_START" not in os.environ
 
@@ -311,7 +311,7 @@ class TestEnding:
         standin.behave("children")
         program = (
             "from pathlib import Path\n"
-            "from redoxmd.engines.vasp.custody import Limits, run_under_custodian\n"
+            "from redoxmd.engines.vasp.custodian_run import Limits, run_under_custodian\n"
             f"run_under_custodian(Path({str(tmp_path / 'run')!r}), {standin.command!r}, Limits(grace_s=0.3))\n"
         )
         process = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE, cwd=ROOT, text=True)
@@ -354,8 +354,8 @@ class TestChanges:
             ("POSCAR", "as written", "another structure, cell or velocities", True),
         ],
     )
-    def test_what_moves_energies(self, name, intended, final, physical):
-        assert moves_energies(name, intended, final) is physical
+    def test_what_alters_energies(self, name, intended, final, physical):
+        assert alters_energies(name, intended, final) is physical
 
     def test_a_rewritten_file_is_no_change(self, tmp_path, standin):
         write_example(tmp_path, standin, STATIC)

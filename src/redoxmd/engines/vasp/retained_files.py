@@ -1,4 +1,4 @@
-"""VASP's large files, put aside as the config says before the next run overwrites them."""
+"""Copies of VASP's large files, made before the next run overwrites them."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ NAMES = {
 }
 
 
-class KeptFiles:
-    """A folder of the files that `engine.vasp.files` keeps, numbered by run.
+class RetainedFiles:
+    """A folder of the files that `engine.vasp.files` retains, numbered by run.
 
     Args:
-        folder: made with its first file.
-        policy: what to do with each kind.
+        folder: created with its first file.
+        policy: delete, keep or compress, for each kind of file.
     """
 
     def __init__(self, folder: Path, policy: VaspFiles) -> None:
@@ -33,7 +33,7 @@ class KeptFiles:
         self._runs = max((int(path.name.split(".")[0][-6:]) for path in folder.glob("*")), default=0)
 
     def add(self, run: Path) -> None:
-        """Copy what a finished run leaves and the policy keeps."""
+        """Copy the files of a finished run that the policy retains."""
         self._runs += 1
         for kind, names in NAMES.items():
             for name in names:
