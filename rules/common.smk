@@ -32,7 +32,9 @@ REFERENCE = settings_hash(CFG.engine)
 FIGURES = figures_of(CFG)
 RESULTS = Path("results") / CFG.run
 SITE_OPTIONS = (workflow.resource_settings.default_resources or {}).get("slurm_extra")
-RULES = Rules(CFG, Path(str(workflow.current_basedir)).parent, without_signal(getattr(SITE_OPTIONS, "raw", SITE_OPTIONS)))
+RULES = Rules(
+    CFG, Path(str(workflow.current_basedir)).parent, without_signal(getattr(SITE_OPTIONS, "raw", SITE_OPTIONS))
+)
 cores, resources_for, code = RULES.cores, RULES.resources_for, RULES.code
 refuse_mixing(RESULTS, CFG)
 if workflow.is_main_process:
