@@ -99,6 +99,21 @@ def test_a_wrong_config_stops_before_any_job(text, message, tmp_path):
     assert "Job stats" not in result.stdout
 
 
+def test_another_workflow_uses_it_as_a_module(tmp_path):
+    """As the workflow catalog deploys it: a Snakefile and a config of its own, nothing else beside them."""
+    module = (
+        f'module redoxmd:\n    snakefile: "{ROOT / "Snakefile"}"\n    config: config\n\n\nuse rule * from redoxmd\n'
+    )
+    (tmp_path / "Snakefile").write_text('configfile: "config/config.yaml"\n\n\n' + module)
+    (tmp_path / "config").mkdir()
+    shutil.copyfile(TOY, tmp_path / "config/config.yaml")
+    result = snakemake(tmp_path, "--dry-run", "--cores", "1", "--quiet", "rules")
+    assert result.returncode == 0, result.stderr[-2000:]
+    alone = snakemake(repository(tmp_path / "alone"), "--dry-run", "--configfile", str(TOY), "--quiet", "rules")
+    totals = [re.search(r"^total +(\d+)$", run.stdout, re.MULTILINE)[1] for run in (result, alone)]
+    assert totals[0] == totals[1]
+
+
 def test_rules_have_logs_and_costly_ones_state_their_needs():
     needs = yaml.safe_load((ROOT / "config/resources.yaml").read_text())
     for path in sorted((ROOT / "rules").glob("*.smk")):
