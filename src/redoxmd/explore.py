@@ -48,7 +48,7 @@ class ExploreRun:
     steps_per_s: float
 
     def record(self) -> dict[str, Any]:
-        """What the gate reads."""
+        """The record that the gate reads."""
         return {
             "structure": self.structure,
             "end_reason": self.end_reason,
@@ -184,7 +184,7 @@ class _Recorder:
         self._sound = rest[0] if rest else None
 
     def take(self, result: StepResult, md: TrajectoryMD) -> None:
-        """Record what is due."""
+        """Record the step if a trace row, a candidate or a precursor is due."""
         time_fs = md.state.step * self.settings.timestep_fs
         collect = result.outcome is GateOutcome.CANDIDATE and time_fs >= self._next_candidate_fs
         if collect:

@@ -68,7 +68,7 @@ def decide(
     next phase begins, and the selected frames are still labelled and trained on.
 
     Raises:
-        NotConverged: this was the last generation allowed; the message says what was still failing.
+        NotConverged: this was the last generation allowed; the message lists the unmet criteria.
     """
     names = [item.name for item in explore.phases]
     reasons = _shortcomings(runs, gate) + [text for band in bands for text in _unsure(band)]

@@ -110,7 +110,7 @@ class InternalMD(ReferenceMD):
             self._run_segment(stop)
 
     def _calculate_density(self, frame: Atoms, stop: StopRequest) -> None:
-        """The density of a frame; its `info` says what was corrected for it."""
+        """The density of a frame; its `info` names the corrections of the calculation."""
         try:
             remarks = self.engine.static(bare(frame)).remarks
         except LabelRefused as refused:

@@ -55,7 +55,7 @@ def open_calculation(source: Source) -> Calculation:
 
 
 def _as_refusal(error: Exception, path: Path) -> LabelRefused:
-    """What a reader did not foresee, as a refusal: a damaged file costs itself, never the import."""
+    """An unexpected error of a reader as a refusal, so that a damaged file never ends the import."""
     if isinstance(error, LabelRefused):
         return error
     if isinstance(error, MemoryError):
@@ -96,7 +96,7 @@ def judge_calculation(
         source: the calculation.
         settings_hash: of its group; a frame that itself says another is refused.
         force_ceiling_eV_A: larger components are refused.
-        notes: takes what was left out or assumed, a sentence each, and of how many frames.
+        notes: collects omissions and assumptions, one sentence each, with the number of frames.
         initial_moments: of atoms (n,), μB, whose sum the total moment must be; None where no spin state is asked for.
     """
     from redoxmd.engines.vasp.text import is_md

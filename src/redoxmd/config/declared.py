@@ -23,7 +23,7 @@ SomeSection = TypeVar("SomeSection", bound=Section)
 
 
 def settings_for(rule: str, section: Section) -> dict[str, Any]:
-    """Settings of a section that enter the results of a rule, as plain values: what the rule declares."""
+    """Settings of a section that enter the results of a rule, as plain values: the params of the rule."""
     return {name: plain(getattr(section, name)) for name in declared_keys(rule, type(section))}
 
 

@@ -73,7 +73,7 @@ def frame_text(frame: Atoms, name: str = "frame") -> str:
 
     Args:
         frame: with any calculator that holds its results.
-        name: what a message calls it.
+        name: of the frame in error messages.
 
     Raises:
         DataError: a value does not read back equal: None, an empty text, a type or a shape that the format lacks.

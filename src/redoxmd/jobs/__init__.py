@@ -1,1 +1,1 @@
-"""What every job of the workflow does: logs, restart files, interruption, progress, memory."""
+"""Services for every job of the workflow: logs, restart files, interruption, progress, memory."""

@@ -1,4 +1,4 @@
-"""Restart files of long jobs: outside the declared outputs, written whole, bound to what made them."""
+"""Restart files of long jobs: outside the declared outputs, written atomically, identified by a fingerprint."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Checkpoint:
             return False
 
     def save(self, name: str, record: dict[str, Any]) -> None:
-        """Write arrays under a name, replacing what was there."""
+        """Write arrays under a name, replacing earlier ones."""
         with atomic_path(self.folder / f"{name}.npz") as temporary:
             np.savez(temporary, **record)
 
@@ -88,7 +88,7 @@ class Checkpoint:
         new.unlink(missing_ok=True)
 
     def keep(self, names: Iterable[str]) -> None:
-        """The job is done and may be made longer one day: remove all but what that takes, given by name."""
+        """Remove all files of a finished job except those, by name, that are needed to extend it later."""
         self._remove_all_but({*names, "fingerprint"})
 
     def clear(self) -> None:

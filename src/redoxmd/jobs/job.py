@@ -1,4 +1,4 @@
-"""What every job of the workflow does first: log to its file and to the terminal, mind its threads, fail plainly."""
+"""Start of every job: log to its file and to the terminal, limit its threads, report failures in one line."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def job(name: str, log: str, threads: int = 1, ranks: int = 1) -> Iterator[None]
 
     A full disk, a folder that cannot be written and memory that is not there are said in one line as well. Numerical
     libraries loaded inside the body use `threads` threads; the cores of a parallel job are for its `ranks`, not for
-    threads of each. A script of Snakemake leaves the record of what the job was made from (`upkeep.job_records`).
+    threads of each. A script of Snakemake also writes the record of its inputs and settings (`runs.job_records`).
     """
     threads = max(1, threads // ranks)
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
@@ -75,7 +75,7 @@ PASSING = {
 
 
 def _shortage(error: BaseException, name: str) -> str | None:
-    """What the machine lacks, in a sentence; None for another failure.
+    """A sentence on the exhausted resource of the machine; None for another failure.
 
     Libraries hide the system's word: h5py writes its number into the text, torch says that writing failed while the
     OSError is the context.
@@ -104,7 +104,7 @@ def _shortage(error: BaseException, name: str) -> str | None:
 
 
 def _slurm_words(environ: Mapping[str, str]) -> str:
-    """What the log says of a job that Slurm may kill without a word."""
+    """Lines for the log of a job that Slurm may kill without a message."""
     job, node = environ["SLURM_JOB_ID"], environ.get("SLURMD_NODENAME", "?")
     of_node, of_core = environ.get("SLURM_MEM_PER_NODE"), environ.get("SLURM_MEM_PER_CPU")
     memory = f", memory {of_node} MB" if of_node else f", memory {of_core} MB a core" if of_core else ""

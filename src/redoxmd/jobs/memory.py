@@ -1,4 +1,4 @@
-"""What the C library does with memory that is given back."""
+"""Tuning of glibc's malloc, so that freed memory is reused."""
 
 from __future__ import annotations
 

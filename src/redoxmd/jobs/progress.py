@@ -14,10 +14,10 @@ class Progress:
     """Log `name: done/total unit, rate, time left` at most every `interval_s` seconds.
 
     Args:
-        name: what is going on.
+        name: of the task.
         total: how many units there are.
         done: how many were done before this start.
-        unit: what a unit is called.
+        unit: name of a unit of work.
         timestep_fs: of MD, whose units are steps: the speed is then said in ns/day as well.
     """
 

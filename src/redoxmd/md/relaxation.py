@@ -1,4 +1,4 @@
-"""Structures relaxed with the ensemble, and whether what comes out is to be believed."""
+"""Relaxation of structures with the ensemble, and gate and guards on the result."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OPTIMIZERS = {"FIRE": FIRE, "LBFGS": LBFGS}
 
 @dataclass(frozen=True)
 class Judged:
-    """What is known of a structure.
+    """Outcome of gate and guards for a structure.
 
     Attributes:
         energy_eV: of the ensemble's mean.
@@ -40,7 +40,7 @@ def relax(atoms: Atoms, settings: Relaxation, interrupt: Callable[[], None]) -> 
     Args:
         atoms: with a calculator.
         settings: optimizer, tolerance, limit.
-        interrupt: called before every step; what it raises ends the relaxation.
+        interrupt: called before every step; an exception from it ends the relaxation.
 
     Returns:
         Whether every force is below the tolerance; false as well where a force is no number.

@@ -29,7 +29,7 @@ Evaluation = Literal["auto", "plain"]
 
 @dataclass(frozen=True)
 class Prediction:
-    """What an ensemble of M members says of one structure of n atoms.
+    """Prediction of an ensemble of M members for one structure of n atoms.
 
     Attributes:
         energies_eV: (M,) energy of each member.
@@ -116,7 +116,7 @@ class Ensemble:
 
     @property
     def identity(self) -> str:
-        """Hash of all weights: what a calibration belongs to."""
+        """Hash of all weights, by which a calibration is matched to its ensemble."""
         digest = hashlib.sha256()
         for member in self.members:
             for name, value in member.state_dict().items():
@@ -250,7 +250,7 @@ def load_ensemble(path: str | Path, device: str = "auto", evaluation: Evaluation
 
 
 def ensemble_identity(path: str | Path) -> str:
-    """Checksum of an ensemble file: what trajectories record."""
+    """Checksum of an ensemble file, recorded in trajectories."""
     return file_sha256(path)[:16]
 
 

@@ -19,7 +19,7 @@ from redoxmd.model.radial import RadialBasis
 
 @dataclass(frozen=True)
 class PairTensors:
-    """What the layers need of the pairs: basis and directions, as they are or scattered into blocks.
+    """Basis functions and directions of the pairs, one row per pair or scattered into blocks.
 
     Attributes:
         basis: (E, K) R_k(r_ij), or (B, C, R·K) in blocks.
@@ -164,7 +164,7 @@ class Representation(nn.Module):
                 interaction.compiled = wanted
 
     def pair_tensors(self, graph: Graph) -> PairTensors:
-        """Evaluate what depends on the pairs alone: shared by all layers, and by members with the same basis."""
+        """Evaluate the functions of the pairs, which all layers and all members with the same basis share."""
         distance = graph.vectors_A.norm(dim=1)
         basis = self.radial(distance)
         unit = graph.vectors_A / distance[:, None]
@@ -176,7 +176,7 @@ class Representation(nn.Module):
         )
 
     def _core_energy(self, graph: Graph, distance_A: Tensor) -> Tensor | None:
-        """What a potential adds that depends on the pairs alone; nothing here."""
+        """Pair energy that a potential adds; none here."""
         return None
 
     def node_states(self, graph: Graph, pairs: PairTensors) -> list[tuple[Tensor, Tensor]]:

@@ -228,7 +228,7 @@ class _Band:
         self._optimizer: FIRE
 
     def start(self, images: list[Atoms]) -> None:
-        """Take the interpolated images, or what an earlier start made of them."""
+        """Take the interpolated images or, after a restart, the saved ones."""
         self.images = images
         record = self.checkpoint.load("band")
         if record is not None:

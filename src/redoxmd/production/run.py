@@ -128,7 +128,7 @@ def produce(spec: TrajectorySpec, evaluator: ForceEvaluator) -> ProductionSummar
     """Run equilibration and production MD and write one H5MD trajectory (paper, section 4.1).
 
     The trajectory ends early, with the reason in its metadata, when the spread exceeds `stop_above_eV_A` or a guard
-    trips; what was recorded until then stays. Restart files and finished segments are kept in `checkpoint`; the
+    trips; the frames recorded until then are kept. Restart files and finished segments are kept in `checkpoint`; the
     same run, stopped and continued, gives the same numbers on a CPU. They stay when it is done: with a larger
     `length_ps` the next call runs the added part only, with a smaller one it cuts.
     """
@@ -195,7 +195,7 @@ class ProductionRun:
 
     @property
     def end_reason(self) -> str:
-        """What ended it: completed, or the gate's or a guard's word if that came before the length asked for."""
+        """Reason for the end: completed, or the reason of the gate or a guard before the requested length."""
         return self._stopped if self._stopped and self.steps_done <= self.total else "completed"
 
     def advance(self) -> None:
@@ -224,7 +224,7 @@ class ProductionRun:
         self._save_state()
 
     def finish(self) -> ProductionSummary:
-        """Write the trajectory and what a longer one goes on from."""
+        """Write the trajectory and the state from which a longer one continues."""
         self.save(last=True)
         speed = ns_per_day(self.settings.timestep_fs, self.spent_s / max(self.steps_done, 1))
         summary = ProductionSummary(self.end_reason, self.time_ps, speed)
@@ -278,5 +278,5 @@ class ProductionRun:
 
 
 def metadata_name(atoms: Atoms, temperature_K: float) -> str:
-    """What a trajectory is called in the log."""
+    """Name of a trajectory in the log."""
     return f"{atoms.get_chemical_formula(empirical=False)} at {temperature_K:g} K"

@@ -1,4 +1,4 @@
-"""What the rules of figures declare: modules whose code they depend on, and the values in their captions."""
+"""Declarations of the figure rules: modules whose code they depend on, and the values in their captions."""
 
 from __future__ import annotations
 

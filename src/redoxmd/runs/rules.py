@@ -88,7 +88,7 @@ class Rules:
         return code_hash([self.root / f"workflow/scripts/{script}.py", *(PACKAGE / name for name in modules)])
 
     def figure_params(self, figure: str) -> dict[str, Any]:
-        """Parameters of a figure's rule: its code, where it is written, the style, and what its caption says."""
+        """Parameters of a figure's rule: its code, its path, the style and the values of its caption."""
         return {
             "code": self.code(figure, *modules_of(figure)),
             "stem": "results/{run}/figures/{figure}",

@@ -1,4 +1,4 @@
-"""What surrounds an atom, in a periodic cell of any shape: ligands, and sites that the mobile ion has left."""
+"""Surroundings of an atom in a periodic cell: ligands, and vacant sites of the mobile ion."""
 
 from __future__ import annotations
 

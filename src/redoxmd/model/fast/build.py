@@ -93,7 +93,7 @@ def cache_folder() -> Path:
 
 
 def _processor() -> str:
-    """What the compiler's `native` depends on."""
+    """Identification of the processor, on which the compiler's `native` depends."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -1,6 +1,7 @@
 """The ensemble in compiled code: the energies and forces of `redoxmd.model.painn`, each member on one core.
 
-What is computed is the plain path's; tests hold the two to 1e-5 of the forces. Pairs are kept once for both directions.
+The results are those of the plain path, with forces equal within 1e-5 (tested). Each pair is stored once for both
+directions.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ class HalfPairs:
 
 
 def _along_a_curve(atoms: Atoms) -> np.ndarray:
-    """Atoms in Morton order of boxes of about BOX_A: what an atom's pairs need then stays in the cache."""
+    """Atoms in Morton order of boxes of about BOX_A, so that the data of an atom's pairs stay in the cache."""
     lengths = np.maximum(np.asarray(atoms.cell.lengths()), 1.0)
     fractional = np.linalg.solve(atoms.cell.complete().T, atoms.positions.T).T
     boxes = np.clip(
