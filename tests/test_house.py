@@ -81,6 +81,22 @@ def test_every_definition_is_held_by_a_test():
         assert any(re.search(rf"^ *(def|class) {name}\b", source, re.MULTILINE) for source in sources), row[:60]
 
 
+def test_every_definition_names_code_that_exists():
+    """The column `where` of the table of definitions: a module of the package, and a name in it."""
+    package = ROOT / "src/redoxmd"
+    (table,) = re.findall(
+        r"^\| quantity .*\n\|---.*\n((?:\|.*\n)+)", (ROOT / "docs/definitions.md").read_text(), re.MULTILINE
+    )
+    for row in table.splitlines():
+        for name in re.findall(r"`([a-z_]+(?:\.[A-Za-z_]+)+)`", row.split(" | ")[-2]):
+            parts = name.split(".")
+            files = [package.joinpath(*parts[:count]).with_suffix(".py") for count in range(len(parts), 0, -1)]
+            file = next((file for file in files if file.exists()), package.joinpath(*parts) / "__init__.py")
+            assert file.exists(), name
+            rest = parts[len(file.relative_to(package).parts) :]
+            assert all(re.search(rf"\b{word}\b", file.read_text()) for word in rest), name
+
+
 def test_starter_data_is_what_its_card_says():
     from redoxmd.files.records import file_sha256
     from redoxmd.train.dataset import read_dataset_card
