@@ -7,36 +7,10 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[1] / "src/redoxmd"
 TREES = {path: ast.parse(path.read_text()) for path in sorted(PACKAGE.rglob("*.py"))}
 # Names that do not say what they hold.
-VAGUE = set(
-    [
-        "found",
-        "seen",
-        "kept",
-        "place",
-        "part",
-        "parts",
-        "one",
-        "ones",
-        "thing",
-        "things",
-        "way",
-        "gone",
-        "left",
-        "given",
-        "said",
-        "known",
-        "about",
-        "here",
-        "there",
-        "what",
-        "who",
-        "these",
-        "those",
-        "rest",
-        "others",
-        "other",
-    ]
-)
+VAGUE = {
+    *("found", "seen", "kept", "place", "part", "parts", "one", "ones", "thing", "things", "way", "gone", "left"),
+    *("given", "said", "known", "about", "here", "there", "what", "who", "these", "those", "rest", "others", "other"),
+}
 # Shares in percent, as in other well-kept packages of the field: at most 0.7 and 1.1.
 MAX_VAGUE = 0.7
 MAX_WHAT = 1.1
