@@ -24,7 +24,7 @@ from redoxmd.diffusion.analysis import analyse_trajectory
 from redoxmd.files.frames import read_frames
 from redoxmd.files.trajectory import Trajectory
 from redoxmd.md.ensemble import READ_EVERY_STEPS, BatchMD, ensemble_md
-from redoxmd.md.forces import force_evaluator
+from redoxmd.md.evaluators import force_evaluator
 from redoxmd.md.frame_gate import GateSettings
 from redoxmd.md.langevin import Langevin
 from redoxmd.model.ensemble import Ensemble, Evaluation

@@ -10,7 +10,7 @@ from redoxmd.errors import Interrupted
 from redoxmd.explore import explore
 from redoxmd.jobs.checkpoint import Checkpoint
 from redoxmd.md.ensemble import TrajectoryMD, ensemble_md
-from redoxmd.md.forces import HostEvaluator
+from redoxmd.md.evaluators import HostEvaluator
 from redoxmd.md.frame_gate import GateOutcome, GateSettings
 from redoxmd.md.langevin import Langevin
 from redoxmd.model.ensemble import Ensemble

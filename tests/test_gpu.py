@@ -6,7 +6,7 @@ from redoxmd.density.predict import predict_density
 from redoxmd.md.batched.evaluation import DeviceEvaluator
 from redoxmd.md.batched.pairs import PairRows, search
 from redoxmd.md.ensemble import BatchMD, ensemble_md
-from redoxmd.md.forces import HostEvaluator
+from redoxmd.md.evaluators import HostEvaluator
 from redoxmd.md.frame_gate import GateOutcome, GateSettings
 from redoxmd.md.langevin import Langevin
 from redoxmd.model.ensemble import Ensemble

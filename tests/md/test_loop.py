@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from redoxmd.md.ensemble import BatchMD, ensemble_md
-from redoxmd.md.forces import HostEvaluator
+from redoxmd.md.evaluators import HostEvaluator
 from redoxmd.md.frame_gate import GateOutcome, GateSettings
 from redoxmd.md.langevin import Langevin
 from redoxmd.model.ensemble import Ensemble

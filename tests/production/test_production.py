@@ -9,7 +9,7 @@ from redoxmd.errors import Interrupted
 from redoxmd.files.trajectory import read_trajectory
 from redoxmd.jobs.checkpoint import Checkpoint
 from redoxmd.md.ensemble import TrajectoryMD
-from redoxmd.md.forces import HostEvaluator
+from redoxmd.md.evaluators import HostEvaluator
 from redoxmd.model.ensemble import Ensemble
 from redoxmd.production import ProductionRun, TrajectorySpec, produce
 from tests.conftest import rock

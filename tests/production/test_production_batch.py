@@ -18,7 +18,7 @@ from redoxmd.files.trajectory import read_trajectory
 from redoxmd.jobs.checkpoint import Checkpoint
 from redoxmd.md.batched.evaluation import DeviceEvaluator
 from redoxmd.md.ensemble import BatchMD, TrajectoryMD
-from redoxmd.md.forces import force_evaluator
+from redoxmd.md.evaluators import force_evaluator
 from redoxmd.model.ensemble import Ensemble
 from redoxmd.production import TrajectorySpec, produce, run_batch, trajectory_spec
 from tests.conftest import rock

@@ -5,7 +5,7 @@ from redoxmd.files.frames import read_frames, write_frames
 from redoxmd.files.records import atomic_path, file_sha256, write_json
 from redoxmd.jobs.checkpoint import Checkpoint
 from redoxmd.jobs.job import job, logger
-from redoxmd.md.forces import force_evaluator
+from redoxmd.md.evaluators import force_evaluator
 from redoxmd.model.ensemble import ensemble_identity, load_ensemble
 from redoxmd.seeds import derive_rng
 

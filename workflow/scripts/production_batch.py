@@ -3,7 +3,7 @@ from pathlib import Path
 from redoxmd.config.declared import read_settings, runtime_settings
 from redoxmd.config.sections import Production
 from redoxmd.jobs.job import job, logger
-from redoxmd.md.forces import force_evaluator
+from redoxmd.md.evaluators import force_evaluator
 from redoxmd.model.ensemble import ensemble_identity, load_ensemble
 from redoxmd.production import run_batch, trajectory_spec
 

@@ -9,7 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from redoxmd.md.batched.evaluation import DeviceEvaluator
 from redoxmd.md.batched.noise import noise_key, normals
 from redoxmd.md.ensemble import BatchMD, ensemble_md
-from redoxmd.md.forces import HostEvaluator
+from redoxmd.md.evaluators import HostEvaluator
 from redoxmd.md.frame_gate import GateOutcome, GateSettings
 from redoxmd.md.langevin import Langevin
 from redoxmd.model.ensemble import Ensemble

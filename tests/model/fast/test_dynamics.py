@@ -14,7 +14,7 @@ from redoxmd.config.sections import Member, Train
 from redoxmd.files.frames import read_frames
 from redoxmd.jobs.checkpoint import Checkpoint
 from redoxmd.md.ensemble import ensemble_md
-from redoxmd.md.forces import HostEvaluator
+from redoxmd.md.evaluators import HostEvaluator
 from redoxmd.md.frame_gate import GateSettings
 from redoxmd.md.langevin import Langevin
 from redoxmd.model.ensemble import Ensemble

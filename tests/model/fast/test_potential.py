@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from redoxmd.md.ensemble import ensemble_md
-from redoxmd.md.forces import HostEvaluator
+from redoxmd.md.evaluators import HostEvaluator
 from redoxmd.md.frame_gate import GateSettings
 from redoxmd.md.langevin import Langevin
 from redoxmd.model.ensemble import Ensemble

@@ -1,0 +1,102 @@
+"""Force evaluators for MD: on the host by compiled kernels or PyTorch, and the choice between host and device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import numpy as np
+from ase import Atoms
+from ase.data import covalent_radii
+
+from redoxmd.arrays import Arrays
+from redoxmd.md.forces import SKIN_A, Evaluation, ForceEvaluator
+from redoxmd.md.frame_gate import closest_contact
+from redoxmd.model.ensemble import Ensemble, Prediction
+from redoxmd.model.graph import species_index
+from redoxmd.model.neighbours import find_pairs
+
+Backend = Literal["host", "device"]
+
+
+class HostEvaluator:
+    """Evaluation in NumPy arrays: compiled kernels or plain PyTorch, as `Ensemble.evaluation` says."""
+
+    arrays = Arrays()
+    searches_during_steps = True
+    generation = 0
+
+    def __init__(self, ensemble: Ensemble, skin_A: float = SKIN_A) -> None:
+        self.ensemble, self.skin_A = ensemble, skin_A
+        self.n_members = len(ensemble.members)
+        self._systems: dict[int, _HostSystem] = {}
+
+    @property
+    def description(self) -> str:
+        """The kind of evaluation, for logs."""
+        return self.ensemble.path
+
+    def allocate(self, systems: int, atoms: int) -> None:
+        """Empty all slots."""
+        self._systems = {}
+
+    def enter(self, slot: int, atoms: Atoms) -> np.ndarray:
+        """Put a system into a slot and return the species (n,) of its atoms."""
+        self._systems[slot] = _HostSystem(self.ensemble, atoms.copy(), self.skin_A)
+        return species_index(atoms.numbers, self.ensemble.elements)
+
+    def leave(self, slot: int) -> None:
+        """Empty a slot."""
+        self._systems.pop(slot, None)
+
+    def search(self, slots: Sequence[int], positions_A: np.ndarray) -> None:
+        """Search the pairs of some systems at unwrapped positions (b, A, 3)."""
+        for slot, positions in zip(slots, positions_A, strict=True):
+            self._systems[slot].search(positions)
+
+    def __call__(self, positions_A: np.ndarray, species: np.ndarray) -> Evaluation:
+        """Evaluate all systems at unwrapped positions (B, A, 3) with species (B, A)."""
+        slots, atoms = species.shape
+        result = Evaluation(
+            np.zeros((self.n_members, slots)),
+            np.zeros((self.n_members, slots, atoms, 3)),
+            np.full(slots, np.inf),
+        )
+        for slot, system in self._systems.items():
+            n = len(system.atoms)
+            prediction, result.contact[slot] = system.evaluate(positions_A[slot, :n], species[slot, :n])
+            result.energies_eV[:, slot] = prediction.energies_eV
+            result.member_forces_eV_A[:, slot, :n] = prediction.member_forces_eV_A
+        return result
+
+
+class _HostSystem:
+    """One system of a `HostEvaluator` with the pairs of its last search."""
+
+    def __init__(self, ensemble: Ensemble, atoms: Atoms, skin_A: float) -> None:
+        self.ensemble, self.atoms, self.skin_A = ensemble, atoms, skin_A
+        self._predict: Callable[[np.ndarray, np.ndarray], Prediction]
+
+    def search(self, positions_A: np.ndarray) -> None:
+        """Search the pairs at positions of which the first n are used."""
+        atoms = self.atoms
+        cell, radii = np.asarray(atoms.cell), covalent_radii[atoms.numbers]
+        pairs = find_pairs(positions_A[: len(atoms)], cell, atoms.pbc, self.ensemble.cutoff_A + self.skin_A)
+        self._pairs, self._offsets_A = pairs, pairs.shift @ cell
+        self._radius_sums_A = radii[pairs.receiver] + radii[pairs.sender]
+        self._predict = self.ensemble.bind(atoms, pairs)
+
+    def evaluate(self, positions_A: np.ndarray, species: np.ndarray) -> tuple[Prediction, float]:
+        """Prediction and closest contact."""
+        vectors = positions_A[self._pairs.sender] - positions_A[self._pairs.receiver] + self._offsets_A
+        return self._predict(positions_A, species), float(closest_contact(vectors, self._radius_sums_A))
+
+
+def force_evaluator(ensemble: Ensemble, backend: Backend = "host") -> ForceEvaluator:
+    """Evaluator for MD step by step on the host, or on the device of the ensemble (`compute.md`)."""
+    if backend == "host":
+        return HostEvaluator(ensemble)
+    # Imported late: a job on the host does not need it.
+    from redoxmd.md.batched.evaluation import DeviceEvaluator
+
+    return DeviceEvaluator(ensemble)
