@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
+
+if TYPE_CHECKING:  # reference MD uses the integrator without loading torch
+    import torch
 
 # A NumPy array or a tensor.
 Array = Any
-DTYPES = {float: torch.float64, int: torch.long, bool: torch.bool}
+DTYPES = {float: "float64", int: "int64", bool: "bool"}
 
 
 def namespace(array: Array) -> Any:
     """The module, numpy or torch, whose functions take this array."""
-    return torch if isinstance(array, torch.Tensor) else np
+    if not type(array).__module__.startswith("torch"):
+        return np
+    import torch
+
+    return torch
 
 
 @dataclass(frozen=True)
@@ -28,12 +34,18 @@ class Arrays:
         """A buffer of zeros."""
         if self.device is None:
             return np.zeros(shape, dtype)
-        return torch.zeros(shape, dtype=DTYPES[dtype], device=self.device)
+        import torch
+
+        return torch.zeros(shape, dtype=getattr(torch, DTYPES[dtype]), device=self.device)
 
     def array(self, values: Any) -> Array:
         """Values of the host as an array."""
         values = np.ascontiguousarray(values)
-        return values if self.device is None else torch.from_numpy(values).to(self.device)
+        if self.device is None:
+            return values
+        import torch
+
+        return torch.from_numpy(values).to(self.device)
 
     def to_numpy(self, array: Array) -> np.ndarray:
         """A copy on the host."""

@@ -19,7 +19,6 @@ from tests.train import test_train
 
 # h5py tells of its objects on the full disk once more when it lets go of them.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-calm = test_production._calm
 
 
 def files(folder):
@@ -40,7 +39,7 @@ def test_full_while_training(disk, tmp_path, stopped_with):
     assert torch.equal(test_train.weights(test_train.trained(disk.folder)), test_train.weights(whole))
 
 
-def test_full_in_production(disk, tmp_path, stopped_with, monkeypatch, calm):
+def test_full_in_production(disk, tmp_path, stopped_with, monkeypatch):
     _, whole = test_production.make(tmp_path / "whole")
     with monkeypatch.context() as patch:
         test_production.stop_at(patch, 37)
@@ -117,7 +116,7 @@ def test_full_when_a_driver_starts(disk):
         driver.acquire_run(disk.folder / "results/a")
 
 
-def test_read_only_results(disk, tmp_path, stopped_with, calm):
+def test_read_only_results(disk, tmp_path, stopped_with):
     results = disk.folder / "results"
     test_production.make(results)
     before = files(disk.folder)
@@ -132,7 +131,7 @@ def test_read_only_results(disk, tmp_path, stopped_with, calm):
         disk.read_only(False)
 
 
-def test_the_tail_of_a_full_disk_is_no_trajectory(disk, tmp_path, calm):
+def test_the_tail_of_a_full_disk_is_no_trajectory(disk, tmp_path):
     """Whatever the moment at which the disk becomes full: a whole trajectory or none."""
     _, whole = test_production.make(tmp_path / "whole")
     size = (tmp_path / "whole/t.h5").stat().st_size

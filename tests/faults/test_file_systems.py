@@ -22,7 +22,6 @@ from tests.aimd import test_aimd
 from tests.production import test_production
 from tests.train import test_train
 
-calm = test_production._calm
 # Reading its first bytes gives EIO, whoever asks: what a failing disk answers.
 FAILING = Path("/proc/self/mem")
 
@@ -74,7 +73,7 @@ def test_a_state_of_a_reference_run_that_is_not_delivered(tmp_path, answer, stop
     assert engine.calls == 2
 
 
-def test_a_state_of_a_trajectory_that_is_not_delivered(tmp_path, monkeypatch, calm, stopped_with):
+def test_a_state_of_a_trajectory_that_is_not_delivered(tmp_path, monkeypatch, stopped_with):
     _, whole = test_production.make(tmp_path / "whole")
     with monkeypatch.context() as patch:
         test_production.stop_at(patch, 37)
@@ -131,7 +130,7 @@ def test_a_charge_density_that_is_not_delivered_is_not_refused(tmp_path):
         read_bytes(tmp_path / "none")
 
 
-def test_a_file_that_another_process_has_locked_is_read(tmp_path, calm):
+def test_a_file_that_another_process_has_locked_is_read(tmp_path):
     """As where the file system has no locks: HDF5 cannot get one, and files that are renamed into place need none."""
     test_production.make(tmp_path)
     write_dataset(tmp_path / "table.nc", xr.Dataset({"a": ("x", np.arange(3.0))}))
@@ -141,7 +140,7 @@ def test_a_file_that_another_process_has_locked_is_read(tmp_path, calm):
             read(tmp_path / name)
 
 
-def test_a_trajectory_that_is_open_in_a_viewer_is_not_called_damaged(tmp_path, calm):
+def test_a_trajectory_that_is_open_in_a_viewer_is_not_called_damaged(tmp_path):
     """MDAnalysis holds its file open, with other locks than ours: HDF5 refuses the second opening without a number."""
     test_production.make(tmp_path)
     refused = pytest.raises(DataError, match=r"t\.h5: open elsewhere .*close it there, and keep the file")

@@ -26,8 +26,6 @@ from tests.aimd import test_aimd
 from tests.production import test_production
 from tests.train import test_train
 
-calm = test_production._calm
-
 
 def cut(path, share=0.5):
     content = path.read_bytes()
@@ -42,7 +40,7 @@ def stopped_production(folder, monkeypatch, step=37):
 
 
 @pytest.mark.parametrize("damage", ["cut", "garbage", "empty"])
-def test_damaged_state_of_an_md(tmp_path, monkeypatch, calm, damage):
+def test_damaged_state_of_an_md(tmp_path, monkeypatch, damage):
     _, whole = test_production.make(tmp_path / "whole")
     stopped_production(tmp_path / "part", monkeypatch)
     state = tmp_path / "part/state/state.npz"
@@ -63,7 +61,7 @@ def test_damaged_state_of_a_training(tmp_path):
     assert torch.equal(test_train.weights(test_train.trained(tmp_path, "part")), test_train.weights(whole))
 
 
-def test_corrupt_tail_of_a_segment(tmp_path, monkeypatch, calm, stopped_with):
+def test_corrupt_tail_of_a_segment(tmp_path, monkeypatch, stopped_with):
     monkeypatch.setattr("redoxmd.production.run.SEGMENT_FRAMES", 2)
     stopped_production(tmp_path, monkeypatch)
     segments = sorted((tmp_path / "state").glob("segment*.h5"))
@@ -75,14 +73,14 @@ def test_corrupt_tail_of_a_segment(tmp_path, monkeypatch, calm, stopped_with):
     assert len(sorted((tmp_path / "state").glob("segment*.h5"))) > len(segments)
 
 
-def test_trajectory_with_a_corrupt_tail(tmp_path, calm):
+def test_trajectory_with_a_corrupt_tail(tmp_path):
     test_production.make(tmp_path)
     cut(tmp_path / "t.h5", 0.8)
     with pytest.raises(DataError, match=r"t\.h5: not a readable trajectory .*delete it and run production again"):
         read_trajectory(tmp_path / "t.h5")
 
 
-def test_trajectory_with_parts_of_different_length(tmp_path, calm):
+def test_trajectory_with_parts_of_different_length(tmp_path):
     test_production.make(tmp_path)
     with h5py.File(tmp_path / "t.h5", "r+") as file:
         file["observables/spread/value"].resize(3, axis=0)
@@ -145,7 +143,7 @@ def test_killed_in_the_middle_of_a_write(tmp_path):
     assert len(left) == 1 and left[0].name.startswith(".frames.")
 
 
-def test_a_date_in_the_future_stops_no_job(tmp_path, monkeypatch, calm):
+def test_a_date_in_the_future_stops_no_job(tmp_path, monkeypatch):
     _, whole = test_production.make(tmp_path / "whole")
     stopped_production(tmp_path / "part", monkeypatch)
     for path in (tmp_path / "part/state").iterdir():

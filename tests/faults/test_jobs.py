@@ -12,6 +12,7 @@ import torch
 
 from redoxmd.errors import NotConverged, TrainingDiverged
 from redoxmd.explore import explore
+from redoxmd.md.evaluators import HostEvaluator
 from redoxmd.model.ensemble import Ensemble
 from redoxmd.model.files import choose_device
 from redoxmd.select import select
@@ -22,7 +23,6 @@ from tests.model.test_ensemble import members
 from tests.production import test_production
 from tests.train import test_train
 
-calm = test_production._calm
 store = test_training.store
 
 
@@ -75,7 +75,7 @@ def test_a_training_at_the_end_of_its_walltime(tmp_path, step):
     assert again.history == whole.history
 
 
-def test_a_trajectory_that_is_killed(tmp_path, monkeypatch, calm):
+def test_a_trajectory_that_is_killed(tmp_path, monkeypatch):
     """Anywhere between two states: here an exception that nothing catches stands for SIGKILL."""
     _, whole = test_production.make(tmp_path / "whole")
     monkeypatch.setattr("redoxmd.production.run.SEGMENT_FRAMES", 3)
@@ -126,7 +126,8 @@ def test_all_candidates_above_the_ceiling(tmp_path):
 
     settings = test_explore.SETTINGS.model_copy(update={"low_eV_A": 1e-9, "high_eV_A": 1e-8})
     rng = np.random.default_rng(0)
-    run = explore(rock(2), Ensemble(members()), settings, 0.01, rng, "x3.000_random0_1x1x1", Checkpoint(tmp_path, "f"))
+    evaluator, checkpoint = HostEvaluator(Ensemble(members())), Checkpoint(tmp_path, "f")
+    run = explore(rock(2), evaluator, settings, 0.01, rng, "x3.000_random0_1x1x1", checkpoint)
     assert (run.end_reason, run.candidates) == ("spread_above_high", [])
     decision = test_gate.judged([run.record()], labels=())
     assert decision.status == "go_on"
@@ -147,7 +148,7 @@ def test_an_empty_selection(tmp_path):
     assert test_gate.judged([test_gate.ran()], labels=()).label_ids == []
 
 
-def test_a_stop_in_the_middle_of_a_write_waits_for_it(tmp_path, monkeypatch, calm):
+def test_a_stop_in_the_middle_of_a_write_waits_for_it(tmp_path, monkeypatch):
     """SIGTERM while a segment is written: the file is finished first."""
     import redoxmd.production.run as production
 

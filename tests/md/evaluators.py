@@ -14,15 +14,16 @@ class FakeEvaluator:
         force: positions (B, A, 3) and masses (B, A, 1) → forces.
         spreads: spread of each call, in order; 1 for ever without.
         device: torch there, or NumPy for None.
+        skin_A: an atom that moves half of it asks for a search.
     """
 
     n_members = 2
-    skin_A = 0.5
     generation = 0
     searches_during_steps = True
     description = "a test"
 
-    def __init__(self, force, spreads=None, device=None):
+    def __init__(self, force, spreads=None, device=None, skin_A=0.5):
+        self.skin_A = skin_A
         self.arrays = Arrays(None if device is None else torch.device(device))
         self.force, self.spreads = force, None if spreads is None else iter(spreads)
         self.searches_during_steps = device is None

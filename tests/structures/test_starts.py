@@ -9,7 +9,18 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 NEED_TORCH = {
-    *("train", "fold", "ensemble", "explore", "select", "basins", "neb", "neb_explore", "production"),
+    *(
+        "train",
+        "fold",
+        "ensemble",
+        "explore",
+        "select",
+        "basins",
+        "neb",
+        "neb_explore",
+        "production",
+        "production_batch",
+    ),
     *("density", "density_evaluation", "reference_charges", "charges"),
 }
 SCRIPTS = {path.stem: path for path in sorted((ROOT / "workflow/scripts").glob("*.py"))}

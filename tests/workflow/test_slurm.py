@@ -152,7 +152,7 @@ class TestSite:
     def test_a_sound_one(self, slurm, tmp_path, monkeypatch, capsys):
         # The GPUs of this Slurm are invented.
         status, told = self.checked(slurm, tmp_path, monkeypatch, capsys, resources={"gpu": 0})
-        assert (status, told) == (0, ["every kind of job is accepted, and a node has what they need"])
+        assert (status, told) == (0, ["every kind of job is accepted, and the nodes have all that jobs need"])
 
     def test_each_mistake_is_told_once_with_its_remedy(self, slurm, tmp_path, monkeypatch, capsys):
         wrong = {"train": {"gres": "gpu:a100:1"}, "select": {"mem_mb": 999_000}, "jumps": {"mem_mb": 999_000}}

@@ -78,7 +78,7 @@ def test_a_refusal_is_tried_again_only_when_something_has_changed(campaign, caps
     monkeypatch.chdir(folder)
     before = records(results)
     assert main(["retry", str(path), "--partial"]) == 0
-    assert "0 to be done again" in capsys.readouterr().out
+    assert "0 removed" in capsys.readouterr().out
     config = yaml.safe_load(path.read_text())
     config["engine"]["vasp"]["max_iterations"] = 200
     changed = folder / "changed.yaml"

@@ -11,6 +11,7 @@ import yaml
 
 from redoxmd.archive.commands import _import
 from redoxmd.config import parse_config
+from redoxmd.config.declared import settings_for
 from redoxmd.engines import settings_hash, toy
 from redoxmd.files.frames import read_frames, write_frames
 from redoxmd.structures.build import build
@@ -21,6 +22,12 @@ SCRIPTS = Path(__file__).parents[3] / "workflow/scripts"
 # Eight digits of fractional coordinates of 9 Å, times the stiffest spring of the toy, 300 eV/Å².
 FORCE_EV_A = 3e-5
 STRUCTURE = "x2.500_random1_1x1x1"
+
+
+class Named(dict):
+    """Values by name or key, as Snakemake hands them to a script."""
+
+    __getattr__ = dict.__getitem__
 
 
 class Workplace:
@@ -56,13 +63,14 @@ class Workplace:
         params = further.pop("params", {}) | {"reference": settings_hash(self.config.engine), "seed": 0}
         wildcards = SimpleNamespace(**further)
         snakemake = SimpleNamespace(
+            rule=name,
             config=self.raw,
             log=[str(self.folder / f"{name}.log")],
             threads=1,
             resources={},
             wildcards=wildcards,
-            params=SimpleNamespace(**params),
-            **{key: SimpleNamespace(**value) for key, value in names.items()},
+            params=Named(params),
+            **{key: Named(value) for key, value in names.items()},
         )
         runpy.run_path(str(SCRIPTS / f"{name}.py"), {"snakemake": snakemake})
 
@@ -73,7 +81,7 @@ class Workplace:
             {"atoms": str(self.folder / "start.extxyz")},
             {"frames": "aimd/frames.extxyz", "densities": "aimd/densities.h5", "record": "aimd/record.json"},
             structure=STRUCTURE,
-            params={"aimd": self.raw["aimd"], "state": str(self.folder / "state/aimd/one")},
+            params={"aimd": settings_for("aimd", self.config.aimd), "state": str(self.folder / "state/aimd/one")},
         )
 
     def label(self):
@@ -88,7 +96,10 @@ class Workplace:
             {"frames": "label/g0f000.extxyz", "densities": "label/g0f000.h5", "record": "label/g0f000.json"},
             label="g0f000",
             gen="0",
-            params={"label": self.raw["label"], "state": str(self.folder / "state/label/gen0_g0f000")},
+            params={
+                "label": settings_for("label", self.config.label),
+                "state": str(self.folder / "state/label/gen0_g0f000"),
+            },
         )
 
     def dataset(self):
@@ -97,6 +108,10 @@ class Workplace:
             {"frames": [str(self.folder / "aimd/frames.extxyz"), str(self.folder / "label/g0f000.extxyz")]},
             {"frames": "train/dataset.extxyz", "record": "train/dataset.json"},
             gen="1",
+            params={
+                **settings_for("dataset", self.config.train),
+                "structures": settings_for("dataset", self.config.structures),
+            },
         )
 
 

@@ -260,7 +260,9 @@ def test_each_slot_has_its_temperature_and_the_right_distribution(device):
     atoms = rock(1).repeat((2, 1, 1))
     atoms.positions *= 0
     # A harmonic well for every atom, deeper for heavier ones: the total momentum stays.
-    wells = FakeEvaluator(lambda positions, masses: -0.2 * masses * positions, itertools.repeat(0.0), device)
+    wells = FakeEvaluator(
+        lambda positions, masses: -0.2 * masses * positions, itertools.repeat(0.0), device, skin_A=1e6
+    )
     batch = BatchMD(wells, len(kelvins), len(atoms), read_every=None if device is None else 50)
     tenants = []
     for slot, kelvin in enumerate(kelvins):
@@ -269,8 +271,9 @@ def test_each_slot_has_its_temperature_and_the_right_distribution(device):
         tenants[-1].start(np.random.default_rng(slot))
     temperatures = [[], [], []]
     for number in range(80):
-        for slot, md in enumerate(tenants):
-            seen = [md.step() for _ in range(50)][-1]
+        # The batch goes on only after every trajectory has read its steps.
+        steps = [[md.step() for md in tenants] for _ in range(50)]
+        for slot, (md, seen) in enumerate(zip(tenants, steps[-1], strict=True)):
             if number >= 8:
                 temperatures[slot].append(seen.temperature_K)
             momentum = atoms.get_masses() @ md.state.velocities_A_fs
