@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,15 +14,15 @@ from ase import Atoms
 
 from redoxmd.config.sections import Explore
 from redoxmd.jobs.checkpoint import Checkpoint
-from redoxmd.jobs.interrupt import stop_on_sigterm
+from redoxmd.jobs.interrupt import StopRequest
 from redoxmd.jobs.progress import Progress
+from redoxmd.jobs.resumable import run_resumable
 from redoxmd.md.ensemble import StepResult, TrajectoryMD, ensemble_md
 from redoxmd.md.forces import ForceEvaluator
 from redoxmd.md.frame_gate import GateOutcome, GateSettings
 from redoxmd.md.langevin import Langevin
 from redoxmd.units import FS_PER_PS
 
-SAVE_EVERY_S = 60.0
 # Guards that see what the spread did not.
 UNFORESEEN = ("close_contact", "temperature_runaway")
 
@@ -106,23 +107,24 @@ def explore(
         spent_s = float(record["spent_s"])
     progress = Progress(f"explore {structure}", steps, done=md.state.step, timestep_fs=settings.timestep_fs)
 
-    def save() -> float:
-        now = time.monotonic()
-        last = {**asdict(result), "outcome": result.outcome.value}
-        more = {"seen": json.dumps(last), "spent_s": spent_s + now - started}
-        checkpoint.save("state", {**md.state_record(), **recorder.record(), **more})
-        return now
-
-    saved_at = started
-    with stop_on_sigterm() as stop:
+    def advance(stop: StopRequest) -> Iterator[str]:
+        nonlocal result
+        yield f"at step {md.state.step} of {steps}"
         while result.outcome is not GateOutcome.STOP and md.state.step < steps:
             result = md.step()
             recorder.take(result, md)
             progress.update(md.state.step, f"spread {result.spread_eV_A:.2f} eV/Å, {result.temperature_K:.0f} K")
-            if stop.asked or time.monotonic() - saved_at > SAVE_EVERY_S:
-                saved_at = save()
-                stop.check(f"at step {md.state.step} of {steps}")
-    spent_s += save() - started
+            yield f"at step {md.state.step} of {steps}"
+
+    def save() -> None:
+        last = {**asdict(result), "outcome": result.outcome.value}
+        more = {"seen": json.dumps(last), "spent_s": spent_s + time.monotonic() - started}
+        checkpoint.save("state", {**md.state_record(), **recorder.record(), **more})
+
+    run_resumable(advance, save)
+    # A run that ends at its start makes no step, and its state is needed all the same.
+    save()
+    spent_s += time.monotonic() - started
     recorder.finish(result)
     time_ps = md.state.step * settings.timestep_fs / FS_PER_PS
     return ExploreRun(

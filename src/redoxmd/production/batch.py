@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from redoxmd.jobs.interrupt import stop_on_sigterm
+from redoxmd.jobs.interrupt import StopRequest
+from redoxmd.jobs.resumable import run_resumable
 from redoxmd.md.ensemble import BatchMD, TrajectoryMD
 from redoxmd.md.forces import ForceEvaluator
 from redoxmd.production.run import ProductionRun, ProductionSummary, TrajectorySpec
@@ -48,14 +49,22 @@ def run_batch(specs: Sequence[TrajectorySpec], evaluator: ForceEvaluator, slots:
                 else:
                     running[slot] = number, run, md
 
-    with stop_on_sigterm() as stop:
+    def position() -> str:
+        steps = sum(run.steps_done for _, run, _ in running.values())
+        return f"at {steps} steps of those under way, with {len(summaries)} of {len(specs)} trajectories done"
+
+    def advance(stop: StopRequest) -> Iterator[str]:
         process_steps()
+        yield position()
         while running:
             batch.advance()
             process_steps()
-            for _, run, _ in running.values():
-                if stop.asked or run.due:
-                    run.save()
             if running:
-                stop.check(f"with {len(summaries)} of {len(specs)} trajectories done")
+                yield position()
+
+    def save() -> None:
+        for _, run, _ in running.values():
+            run.save()
+
+    run_resumable(advance, save, min(spec.settings.checkpoint_every_s for spec in specs))
     return [summaries[number] for number in range(len(specs))]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,8 +17,9 @@ from redoxmd.files.frames import read_frames
 from redoxmd.files.records import file_sha256
 from redoxmd.files.trajectory import Trajectory, join_segments, write_segment
 from redoxmd.jobs.checkpoint import Checkpoint
-from redoxmd.jobs.interrupt import stop_on_sigterm
+from redoxmd.jobs.interrupt import StopRequest
 from redoxmd.jobs.progress import Progress
+from redoxmd.jobs.resumable import run_resumable
 from redoxmd.md.ensemble import StepResult, TrajectoryMD, ensemble_md
 from redoxmd.md.forces import ForceEvaluator
 from redoxmd.md.frame_gate import GateOutcome, GateSettings
@@ -133,12 +134,14 @@ def produce(spec: TrajectorySpec, evaluator: ForceEvaluator) -> ProductionSummar
     `length_ps` the next call runs the added part only, with a smaller one it cuts.
     """
     run = ProductionRun(spec, ensemble_md(evaluator, spec.atoms, spec.langevin, spec.gate))
-    with stop_on_sigterm() as stop:
+
+    def advance(stop: StopRequest) -> Iterator[str]:
+        yield run.position
         while not run.ended:
             run.advance()
-            if stop.asked or run.due:
-                run.save()
-                stop.check(f"at {run.time_ps:.3g} ps")
+            yield run.position
+
+    run_resumable(advance, run.save, spec.settings.checkpoint_every_s)
     return run.finish()
 
 
@@ -166,7 +169,6 @@ class ProductionRun:
             self.segments = [self.checkpoint.path(name) for name in json.loads(str(record["segments"]))]
         name = metadata_name(spec.atoms, spec.temperature_K)
         self.progress = Progress(name, self.total, done=self.steps_done, timestep_fs=settings.timestep_fs)
-        self.saved_at = time.monotonic()
 
     @property
     def steps_done(self) -> int:
@@ -189,9 +191,9 @@ class ProductionRun:
         return bool(self._stopped) or self.steps_done >= self.total
 
     @property
-    def due(self) -> bool:
-        """Whether restart files are to be written again."""
-        return time.monotonic() - self.saved_at > self.settings.checkpoint_every_s
+    def position(self) -> str:
+        """How far the trajectory has come."""
+        return f"at {self.time_ps:.3g} ps (step {self.steps_done})"
 
     @property
     def end_reason(self) -> str:
@@ -258,7 +260,6 @@ class ProductionRun:
     def _save_state(self) -> None:
         more = {"segments": json.dumps([path.name for path in self.segments]), "stopped": self._stopped}
         self.checkpoint.save("state", {**self.md.state_record(), **more, "spent_s": self.spent_s})
-        self.saved_at = time.monotonic()
 
     def _trajectory(self) -> Trajectory:
         atoms = self.md.atoms
