@@ -6,10 +6,10 @@ for number, batch in enumerate(layout.trajectory_batches(CFG.production, CFG.com
         name:
             f"production_batch{number}"
         input:
-            atoms=sorted(set(RULES.batch_files(RULES.production_start(), batch))),
+            atoms=sorted(set(RULES.trajectory_files(RULES.production_start(), batch))),
             ensemble=converged_ensemble,
         output:
-            trajectories=RULES.batch_files("results/{run}/production/{structure}_T{temperature}K.h5", batch),
+            trajectories=RULES.trajectory_files("results/{run}/production/{structure}_T{temperature}K.h5", batch),
         log:
             f"results/{CFG.run}/logs/production/batch{number}.log",
         benchmark:

@@ -34,9 +34,8 @@ def captions_of(config: Config) -> dict[str, dict[str, Any]]:
         config.structures.preferred_site,
     )
     diffusion, production, engine = config.diffusion, config.production, config.engine.name
-    of_density = config.density.test_configurations
     test = ", ".join(config.train.test_configurations) or "none"
-    density_test = ", ".join(config.train.test_configurations if of_density is None else of_density) or "none"
+    density_test = ", ".join(config.density_test_configurations) or "none"
     paths = ", ".join(f"{number}: {path.name}" for number, path in enumerate(config.neb.paths, start=1))
     return {
         "learning_curve": {"members": len(config.train.members), "test": test},

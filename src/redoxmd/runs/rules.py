@@ -93,8 +93,12 @@ class Rules:
             "code": self.code(figure, *modules_of(figure)),
             "stem": "results/{run}/figures/{figure}",
             "style": plain(self.config.figures),
-            "caption": captions_of(self.config)[figure],
+            "caption": self._captions[figure],
         }
+
+    @cached_property
+    def _captions(self) -> dict[str, dict[str, Any]]:
+        return captions_of(self.config)
 
     def member_size(self, wildcards: Wildcards) -> dict[str, Any]:
         """Hyperparameters of the member that a job trains."""
@@ -124,7 +128,7 @@ class Rules:
     def density_test_configurations(self) -> dict[str, Any]:
         """Configurations on which the density model is tested; {"ids", "demanded"}."""
         own = self.config.density.test_configurations
-        return {"ids": list(self.config.train.test_configurations if own is None else own), "demanded": own is not None}
+        return {"ids": list(self.config.density_test_configurations), "demanded": own is not None}
 
     def aimd_files(self, name: str) -> list[str]:
         """A file of every reference MD."""
@@ -158,17 +162,14 @@ class Rules:
 
     def all_trajectories(self, pattern: str) -> list[str]:
         """A file of every production trajectory."""
-        return self._files(pattern, self.lengths_ps)
+        return self.trajectory_files(pattern, self.lengths_ps)
 
     def grid_trajectories(self, pattern: str) -> list[str]:
         """A file of every production trajectory in the cell of the grid."""
-        return self._files(pattern, layout.grid_trajectories(self.config.production))
+        return self.trajectory_files(pattern, layout.grid_trajectories(self.config.production))
 
-    def batch_files(self, pattern: str, batch: Iterable[tuple[str, str]]) -> list[str]:
-        """A file of each trajectory of a batch."""
-        return self._files(pattern, batch)
-
-    def _files(self, pattern: str, trajectories: Iterable[tuple[str, str]]) -> list[str]:
+    def trajectory_files(self, pattern: str, trajectories: Iterable[tuple[str, str]]) -> list[str]:
+        """A file of each of some (structure, temperature)."""
         return [
             pattern.format(run=self.config.run, structure=name, temperature=kelvin) for name, kelvin in trajectories
         ]
@@ -195,7 +196,9 @@ class Rules:
     def event_trajectories(self, pattern: str) -> Callable[[Wildcards], list[str]]:
         """Input function: a file of each trajectory in which the event of a path is looked for."""
         production = self.config.production
-        return lambda wildcards: self._files(pattern, layout.event_trajectories(production, self._path(wildcards.path)))
+        return lambda wildcards: self.trajectory_files(
+            pattern, layout.event_trajectories(production, self._path(wildcards.path))
+        )
 
     def generation_neb_settings(self, phase: str) -> dict[str, Any]:
         """Settings with which a generation of a phase finds paths, those of the paths among them; {} where none are."""

@@ -64,6 +64,12 @@ class Config(Section):
         default=Compute(), description="how results are computed"
     )
 
+    @property
+    def density_test_configurations(self) -> tuple[str, ...]:
+        """Configurations on which the density model is tested: its own, or those of the potentials."""
+        own = self.density.test_configurations
+        return self.train.test_configurations if own is None else own
+
     @model_validator(mode="after")
     def _across_sections(self) -> Config:
         if len(self.train.members) < 2:
