@@ -61,18 +61,18 @@ def _site_moves(source: SourceCell, supercell: Sequence[int], target: Sequence[i
 
     One array for each symmetry operation that turns the one supercell into the other.
     """
-    repeats, there = np.asarray(supercell), np.asarray(target)
+    repeats, target_repeats = np.asarray(supercell), np.asarray(target)
     cells = np.array(list(product(*map(range, repeats))))
-    shifted = np.array(list(product(*map(range, there))))
+    translations = np.array(list(product(*map(range, target_repeats))))
     for rotation, images, shifts in _site_operations(source):
-        scaled = rotation * repeats / there[:, None]
+        scaled = rotation * repeats / target_repeats[:, None]
         if np.any(np.abs(scaled - np.round(scaled)) > 1e-9):
             continue
         # Site i of cell m goes to site images[i] of cell R m + shifts[i] + t, for every lattice translation t.
         turned = cells @ rotation.T
-        cell = (turned[None, :, None] + shifts[None, None] + shifted[:, None, None]) % there
-        place = (cell[..., 0] * there[1] + cell[..., 1]) * there[2] + cell[..., 2]
-        yield (place * len(images) + images).reshape(len(shifted), -1)
+        cell = (turned[None, :, None] + shifts[None, None] + translations[:, None, None]) % target_repeats
+        cell_index = (cell[..., 0] * target_repeats[1] + cell[..., 1]) * target_repeats[2] + cell[..., 2]
+        yield (cell_index * len(images) + images).reshape(len(translations), -1)
 
 
 def _site_operations(source: SourceCell) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
@@ -158,7 +158,8 @@ def ordering_class(frame: Atoms, settings: Structures) -> str | None:
         frame: a frame of MD, at any orientation and strained by up to `STRAIN_TOLERANCE`.
         settings: section `structures`.
     """
-    source = _source(settings.model_dump_json())
+    settings_json = settings.model_dump_json()
+    source = _source(settings_json)
     repeats = _repeats(frame, source)
     if repeats is None:
         return None
@@ -178,8 +179,9 @@ def ordering_class(frame: Atoms, settings: Structures) -> str | None:
     placed = frame.get_scaled_positions(wrap=False)[ions] - origin
     distances_A = PeriodicCell(cell_A).distances_A(placed @ cell_A, ideal[mobile] @ cell_A)
     _, occupied = linear_sum_assignment(distances_A**2)
-    supercell, occupied = _standard_supercell(source, *_smallest_repeat(repeats, occupied, mobile.sum()))
-    return f"{'x'.join(map(str, supercell))}:{site_symmetry(settings, supercell).key(occupied)}"
+    smallest, occupied = _smallest_repeat(repeats, occupied, mobile.sum())
+    supercell, site = _standard_supercell(settings_json, smallest)
+    return f"{'x'.join(map(str, supercell))}:{_symmetry(settings_json, supercell).key(site[occupied])}"
 
 
 def _smallest_repeat(
@@ -195,14 +197,13 @@ def _smallest_repeat(
     return filled.shape[:3], np.flatnonzero(filled)
 
 
-def _standard_supercell(
-    source: SourceCell, supercell: tuple[int, ...], occupied: np.ndarray
-) -> tuple[tuple[int, ...], np.ndarray]:
-    """Of the supercells that differ by the order of equivalent axes the one that is longest along the first."""
+@cache
+def _standard_supercell(settings_json: str, supercell: tuple[int, ...]) -> tuple[tuple[int, ...], np.ndarray]:
+    """The supercell with the longest of the equivalent axes first, and the site (s,) of it that each site goes to."""
     for target in sorted(set(permutations(supercell)), reverse=True):
-        move = next(_site_moves(source, supercell, target), None)
-        if move is not None:
-            return target, move[0][occupied]
+        moves = next(_site_moves(_source(settings_json), supercell, target), None)
+        if moves is not None:
+            return target, moves[0]
     raise AssertionError("the identity turns a supercell into itself")
 
 
@@ -210,11 +211,11 @@ def _repeats(frame: Atoms, source: SourceCell) -> tuple[int, int, int] | None:
     """Repeats of the source cell that make the cell of a frame."""
     if not frame.pbc.all():
         return None
-    found, single = frame.cell.cellpar(), source.atoms.cell.cellpar()
-    ratio = found[:3] / single[:3]
+    cell, single = frame.cell.cellpar(), source.atoms.cell.cellpar()
+    ratio = cell[:3] / single[:3]
     repeats = np.maximum(np.round(ratio), 1)
     strained = np.abs(ratio / repeats - 1) > STRAIN_TOLERANCE
-    if strained.any() or np.any(np.abs(found[3:] - single[3:]) > ANGLE_TOLERANCE_DEG):
+    if strained.any() or np.any(np.abs(cell[3:] - single[3:]) > ANGLE_TOLERANCE_DEG):
         return None
     a, b, c = repeats.astype(int).tolist()
     return a, b, c
