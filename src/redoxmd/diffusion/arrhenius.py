@@ -200,10 +200,8 @@ def fit_msd(
         squared_jump_A2: ⟨d²⟩ of the jumps; at least the squared threshold length is used.
     """
     regimes = [line.regime for line in lines]
-    usable = np.array([regime in MEASURED_REGIMES for regime in regimes], dtype=bool)
-    left_out = _describe_exclusions(
-        temperature_K, [("" if regime in MEASURED_REGIMES else regime) for regime in regimes]
-    )
+    usable = np.isin(regimes, MEASURED_REGIMES)
+    left_out = _describe_exclusions(temperature_K, np.where(usable, "", regimes).tolist())
     points, moved = int(usable.sum()), regimes.count("diffusive")
     if points < settings.min_temperatures_to_fit or moved < 2:
         return _refused(
@@ -212,9 +210,10 @@ def fit_msd(
             points,
             left_out,
         )
-    measured = [line for line in lines if line.regime in MEASURED_REGIMES]
+    measured = [line for line, is_measured in zip(lines, usable, strict=True) if is_measured]
+    variances = [_variance(line, squared_jump_A2, settings) for line in measured]
     inverse = 1 / (BOLTZMANN_EV_PER_K * temperature_K[usable])
-    log_likelihoods = [_quasi_likelihood(line, _variance(line, squared_jump_A2, settings)) for line in measured]
+    log_likelihoods = [_quasi_likelihood(*pair) for pair in zip(measured, variances, strict=True)]
     peaks = [(np.log(line.D_cm2_s), beta) for line, beta in zip(measured, inverse, strict=True) if line.moved]
 
     def total(log_D0: np.ndarray | float, Ea_eV: float) -> np.ndarray:
@@ -239,11 +238,9 @@ def fit_msd(
         _interval_end(lambda value: likeliest(value)[1] - least - DEVIANCE_RISE_95, Ea, end) for end in (-1, 1)
     )
     D = np.exp(log_D0 - Ea * inverse)
-    variances = np.array(
-        [_variance(line, squared_jump_A2, settings) @ [1, d, d**2] for line, d in zip(measured, D, strict=True)]
-    )
+    variance_of_D = (np.array(variances) * np.stack([np.ones(points), D, D**2], axis=1)).sum(axis=1)
     design = np.stack([np.ones(points), -inverse], axis=1)
-    errors = np.sqrt(np.diag(np.linalg.inv(design.T @ ((D**2 / variances)[:, None] * design))))
+    errors = np.sqrt(np.diag(np.linalg.inv(design.T @ ((D**2 / variance_of_D)[:, None] * design))))
     return ArrheniusFit(
         Ea,
         float(errors[1]),
