@@ -1,4 +1,4 @@
-"""Ensemble MD under the uncertainty gate: how far it gets, and which frames it is unsure about."""
+"""Ensemble MD under the uncertainty gate: survived time and candidates."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def explore(
         checkpoint.save("state", {**md.state_record(), **recorder.record(), **more})
 
     run_resumable(advance, save)
-    # A run that ends at its start makes no step, and its state is needed all the same.
+    # A run that ends at its start makes no step, and `run_resumable` does not save its state.
     save()
     spent_s += time.monotonic() - started
     recorder.finish(result)

@@ -1,4 +1,4 @@
-"""Reference molecular dynamics, each frame saved as it comes: the training set of `aimd` and of `label`."""
+"""Reference MD for `aimd` and `label`, with every frame saved as soon as it is labelled."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ class Refusal:
 
 
 class ReferenceMD(ABC):
-    """One reference MD, resumable, and its results; `aimd.drivers` has the two ways to advance it.
+    """A resumable reference MD and its results; `aimd.drivers` has its two drivers.
 
-    It goes on from the frames, densities and MD state in its checkpoint.
+    It continues from the frames, densities and MD state in its checkpoint.
 
     Args:
-        atoms: the start; its momenta are continued where it has any.
+        atoms: starting structure; the MD continues with its momenta if it has any.
         engine: labels the frames.
         settings: of the MD.
         rng: for velocities and thermostat.
@@ -65,8 +65,8 @@ class ReferenceMD(ABC):
     Attributes:
         frames: accepted frames, in order.
         densities: stores with the kept densities (every k-th frame), in order.
-        refused_densities: densities left out, whose frames are kept.
-        refusal: of the frame that ended the run early; None when it ran to its end.
+        refused_densities: refusals of densities; the frames are kept.
+        refusal: of the frame that ended the run early; None otherwise.
         state: the MD state of the last frame; None before the first.
     """
 
@@ -90,7 +90,7 @@ class ReferenceMD(ABC):
         self.state: MDState | None = None
         self._density_keys: set[str] = set()
         self._saved = self._file_start = 0
-        # Whether the state on disk is of a longer run, of which these are the first frames.
+        # Whether the state on disk belongs to a longer run that begins with these frames.
         self._beyond = False
         self._restore()
 
@@ -98,7 +98,7 @@ class ReferenceMD(ABC):
         record = self.checkpoint.load("state")
         files = sorted(self.checkpoint.folder.glob("frames*.extxyz"))
         if record is None:
-            # A run that starts anew, its state being damaged, would write over frames that cost days.
+            # If the state is damaged, a new run would overwrite frames that took days.
             for path in [*files, *self.checkpoint.folder.glob("density*.h5")]:
                 keep_damaged(path)
             return
@@ -106,7 +106,7 @@ class ReferenceMD(ABC):
         starts = [int(path.stem.removeprefix("frames")) for path in files]
         for start, path in zip(starts, files, strict=True):
             self.frames[start:] = read_frames(path)
-        # Frames are written before the state: one more than the state knows is the frame to be done again.
+        # Frames are written before the state; a frame that the state does not count is calculated again.
         self.frames = self.frames[: min(known, self.settings.steps)]
         count = len(self.frames)
         if count < min(known, self.settings.steps):
@@ -117,7 +117,7 @@ class ReferenceMD(ABC):
         self.state = MDState.from_record(record)
         self._beyond = known > self.settings.steps
         self._saved, self._file_start = count, min(starts[-1], count)
-        # The store of the finished run, then those of single frames it lacks.
+        # The store of the finished run, then those of single frames that are not in it.
         joined = self.checkpoint.path(JOINED)
         for path in [*([joined] if joined.exists() else []), *self._density_files(".h5")]:
             keys = set(density_keys(path))
@@ -135,7 +135,7 @@ class ReferenceMD(ABC):
 
     @property
     def finished(self) -> bool:
-        """Whether all frames are there, or one was refused."""
+        """Whether all frames are labelled, or one was refused."""
         return len(self.frames) >= self.settings.steps or self.refusal is not None
 
     @property
@@ -144,7 +144,7 @@ class ReferenceMD(ABC):
         return f"in {self.config_id}, frame {len(self.frames)} of {self.settings.steps}"
 
     def run(self, stop: StopRequest) -> Iterator[str]:
-        """All that is left to do; yields the position after every advance."""
+        """Do the remaining steps; yields the position after every advance."""
         progress = Progress(self.config_id, self.settings.steps, done=len(self.frames), unit="frames", interval_s=5.0)
         yield self.position
         while not self.finished:
@@ -197,12 +197,12 @@ class ReferenceMD(ABC):
         self.frames.append(frame)
 
     def wants_density(self, step: int) -> bool:
-        """Whether the density of a step is one of every k-th that are kept."""
+        """Whether the density of a step is requested (every k-th step)."""
         every = self.settings.density_every
         return bool(every) and step % every == 0 and "density" in self.engine.capabilities
 
     def keep_density(self, frame: Atoms) -> None:
-        """Write the density of the structure labelled last, in a file of its own, or the reason of its refusal."""
+        """Write the density of the last labelled structure, or the reason of its refusal, to a separate file."""
         step = int(frame.info["step"])
         try:
             density = self.engine.density()
@@ -224,7 +224,7 @@ class ReferenceMD(ABC):
         logger.warning("density of frame %d refused, %s", step, refused)
 
     def refuse_frame(self, refused: LabelRefused) -> None:
-        """End the run at a refused frame; the files that explain it are copied into the checkpoint."""
+        """End the run at a refused frame and copy the files that explain the refusal into the checkpoint."""
         step = len(self.frames)
         self.refusal = Refusal(refused.reason, refused.detail, step)
         logger.warning("%s: frame %d refused, %s", self.config_id, step, refused)
@@ -235,14 +235,14 @@ class ReferenceMD(ABC):
         write_json(aside / "refusal.json", {"config_id": self.config_id, **asdict(self.refusal)})
 
     def pending_densities(self) -> Sequence[Atoms]:
-        """Frames whose density is wanted and neither kept nor refused."""
+        """Frames whose density is requested and neither written nor refused."""
         refused = {refusal.step for refusal in self.refused_densities}
         steps = [step for step in range(len(self.frames)) if self.wants_density(step) and step not in refused]
         return [self.frames[step] for step in steps if _key(self.frames[step]) not in self._density_keys]
 
     @property
     def corrections(self) -> list[dict[str, Any]]:
-        """Corrections made on the way: {"step", and the remarks of that frame}."""
+        """Corrections of the engine by frame: {"step", remarks}."""
         remarks = [{key: frame.info[key] for key in REMARKS if key in frame.info} for frame in self.frames]
         return [
             {"step": frame.info["step"], **found} for frame, found in zip(self.frames, remarks, strict=True) if found
@@ -259,9 +259,9 @@ class ReferenceMD(ABC):
             raise DataError(f"aimd of {self.config_id} gave no frame{why}; change the start or the engine settings")
 
     def provenance(self) -> dict[str, Any]:
-        """Origin of the labels; entries that this start did not need are those of the start before."""
-        kept = self.checkpoint.path(PROVENANCE)
-        return (read_json(kept) if kept.exists() else {}) | {
+        """Origin of the labels; entries that this start did not produce are those of the previous start."""
+        path = self.checkpoint.path(PROVENANCE)
+        return (read_json(path) if path.exists() else {}) | {
             key: value for key, value in self.engine.provenance().items() if value
         }
 
@@ -271,7 +271,7 @@ class ReferenceMD(ABC):
         join_densities(densities, self.densities, {_key(frame) for frame in self.frames})
 
     def retain(self, frames: str | Path, densities: str | Path) -> None:
-        """Keep the state that a longer run goes on from, once all is written; nothing of one that a refusal ended."""
+        """Keep the state from which a longer run continues, after the results are written; none after a refusal."""
         if self.refusal is not None:
             self.checkpoint.clear()
         elif not self._beyond:

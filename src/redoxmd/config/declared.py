@@ -1,6 +1,6 @@
-"""Settings of jobs: those that a rule declares, so that its results are stale when they change, and those it may not.
+"""Settings of jobs: those that a rule declares, whose change makes its results stale, and those read undeclared.
 
-Which is which stands in the sections themselves: `Section.read_by` and the mark `Use` of a setting.
+The sections mark both kinds by `Section.read_by` and by `Use` at single settings.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ def settings_for(rule: str, section: Section) -> dict[str, Any]:
 def read_settings(
     model: type[SomeSection], rule: str, declared: Mapping[str, Any], runtime: SomeSection | None = None
 ) -> SomeSection:
-    """A section with the settings that a rule declares, validated; it has no others.
+    """A section with only the settings that a rule declares, validated.
 
     Args:
         model: the section.
         rule: the rule's name.
-        declared: its parameters of that section. One that is missing, as in the settings that an earlier version kept
-            of a labelled generation, has its default.
+        declared: its parameters of that section. A missing one, as in the settings that an earlier version recorded
+            for a labelled generation, has its default.
         runtime: the section of `runtime_settings`, whose settings are added to the declared ones.
 
     Raises:
-        ConfigError: a parameter is none of the rule's settings, or its value is refused.
+        ConfigError: the rule has no such setting, or the value is refused.
     """
     keys = declared_keys(rule, model)
     added = [] if runtime is None else [key for key in type(runtime).model_fields if key not in keys]
@@ -52,10 +52,9 @@ def read_settings(
 
 
 def runtime_settings(raw: Mapping[str, Any]) -> Config:
-    """Settings that jobs read without declaring them: no result is stale when one of these changes.
+    """The config with only the settings that jobs read undeclared, because no result becomes stale when they change.
 
-    The config with these settings and no others; `runtime_keys` lists them. GPAW's k-points are rounded up as in
-    `parse_config`.
+    `runtime_keys` lists them. GPAW's k-points are rounded up as in `parse_config`.
 
     Args:
         raw: the config of the run, `snakemake.config` in a script.
@@ -70,7 +69,7 @@ def runtime_settings(raw: Mapping[str, Any]) -> Config:
 
 
 def runtime_keys() -> dict[str, str]:
-    """Full key of each setting of `runtime_settings`, or name of a whole section → why no result is stale for it."""
+    """Key of each setting of `runtime_settings`, or name of a whole section → why its change makes no result stale."""
     whole = {name: use.runtime for name in Config.model_fields if (use := _use(Config, name)) and use.runtime}
     single = {
         f"{name}.{key}": cast(Use, _use(_section(name), key)).runtime
@@ -112,7 +111,7 @@ def _use(model: type[BaseModel], name: str) -> Use | None:
 
 @cache
 def _part(model: type[SomeSection], keys: tuple[str, ...]) -> type[SomeSection]:
-    """A section with some of its settings only: to read another is an error."""
+    """A section with some of its settings; reading another one is an error."""
     if set(keys) == set(model.model_fields):
         return model
     fields: dict[str, Any] = {key: (model.model_fields[key].annotation, copy(model.model_fields[key])) for key in keys}

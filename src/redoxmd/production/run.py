@@ -146,7 +146,7 @@ def produce(spec: TrajectorySpec, evaluator: ForceEvaluator) -> ProductionSummar
 
 
 class ProductionRun:
-    """One trajectory in the making: the MD, frames not yet written, segments already written."""
+    """A trajectory under way: its MD, the frames not yet written and the written segments."""
 
     def __init__(self, spec: TrajectorySpec, md: TrajectoryMD) -> None:
         self.spec, self.md = spec, md
@@ -177,7 +177,7 @@ class ProductionRun:
 
     @property
     def time_ps(self) -> float:
-        """Recorded time, as far as it was asked for."""
+        """Recorded time within the requested length."""
         return max(min(self.steps_done, self.total) - self.skip, 0) * self.settings.timestep_fs / FS_PER_PS
 
     @property
@@ -187,12 +187,12 @@ class ProductionRun:
 
     @property
     def ended(self) -> bool:
-        """Whether there is nothing left to do."""
+        """Whether the trajectory is complete or was ended by the gate or a guard."""
         return bool(self._stopped) or self.steps_done >= self.total
 
     @property
     def position(self) -> str:
-        """How far the trajectory has come."""
+        """Recorded time and MD step, for messages."""
         return f"at {self.time_ps:.3g} ps (step {self.steps_done})"
 
     @property

@@ -27,7 +27,7 @@ def modules_of(figure: str) -> tuple[str, ...]:
 
 
 def captions_of(config: Config) -> dict[str, dict[str, Any]]:
-    """Figure → values that its caption (`workflow/report`) tells; part of what makes a figure stale."""
+    """Figure → values in its caption (`workflow/report`); a figure is stale when they change."""
     ion, element, site = (
         config.structures.mobile_ion,
         config.structures.redox_element,

@@ -1,4 +1,4 @@
-"""Files, settings and resources of the rules, as far as they do not depend on a decision of the gate.
+"""Files, settings and resources of the rules that do not depend on a decision of the gate.
 
 Files are patterns with the wildcards of the rules; `Wildcards` are those of a job.
 """
@@ -61,7 +61,7 @@ class Rules:
         return int(getattr(getattr(engine, engine.name), "ranks", 1) if cpus == "ranks" else cpus)
 
     def resources_for(self, rule: str) -> dict[str, Any]:
-        """Resources of a rule; memory and, where a job starts anew, time grow with each attempt."""
+        """Resources of a rule; memory, and time if a job starts anew, grow with each attempt."""
         row = self.table[rule]
         ranks = self.cores(rule) if row["cpus"] == "ranks" else 1
         device = (self.config.density if rule in DENSITY_RULES else self.config.train).device
@@ -136,10 +136,10 @@ class Rules:
         return [f"results/{self.config.run}/aimd/{structure}/{name}" for structure in structures]
 
     def previous_member(self, wildcards: Wildcards) -> str | list[str]:
-        """The same member of the generation before, where training starts from it; none elsewhere."""
+        """The same member of the previous generation if training starts from it, else none."""
         if int(wildcards.gen) == 0 or not self.config.train.warm_start:
             return []
-        # A file, no list of one: the script reads it by name.
+        # A single file instead of a list, because the script reads it by name.
         return f"results/{wildcards.run}/train/gen{int(wildcards.gen) - 1}/member{wildcards.member}.pt"
 
     def members(self) -> list[str]:
@@ -169,17 +169,17 @@ class Rules:
         return self.trajectory_files(pattern, layout.grid_trajectories(self.config.production))
 
     def trajectory_files(self, pattern: str, trajectories: Iterable[tuple[str, str]]) -> list[str]:
-        """A file of each of some (structure, temperature)."""
+        """A file of each of the given trajectories (structure, temperature)."""
         return [
             pattern.format(run=self.config.run, structure=name, temperature=kelvin) for name, kelvin in trajectories
         ]
 
     def electrons(self, *names: str) -> dict[str, str]:
-        """Some of the files about the electrons, by name; none without a density model."""
+        """Files about the electrons by name; none without a density model."""
         return {name: ELECTRON_FILES[name] for name in names} if self.config.density.enabled else {}
 
     def all_paths(self, pattern: str, wanted: bool = True) -> list[str]:
-        """A file of every path of the config; none where it is not wanted."""
+        """A file of every path of the config, if wanted."""
         return [pattern.format(run=self.config.run, path=path.name) for path in self.config.neb.paths if wanted]
 
     def neb_path(self, wildcards: Wildcards) -> dict[str, Any]:
@@ -194,14 +194,14 @@ class Rules:
         return path_ends(path_settings(path), self.config.neb.supercell, wildcards.run)
 
     def event_trajectories(self, pattern: str) -> Callable[[Wildcards], list[str]]:
-        """Input function: a file of each trajectory in which the event of a path is looked for."""
+        """Input function: a file of each trajectory that is searched for the event of a path."""
         production = self.config.production
         return lambda wildcards: self.trajectory_files(
             pattern, layout.event_trajectories(production, self._path(wildcards.path))
         )
 
     def generation_neb_settings(self, phase: str) -> dict[str, Any]:
-        """Settings with which a generation of a phase finds paths, those of the paths among them; {} where none are."""
+        """Settings of the path search in the generations of a phase, with those of the paths; {} without any."""
         neb = self.config.neb
         if phase not in neb.train_phases:
             return {}
@@ -213,7 +213,7 @@ class Rules:
 
 
 def path_settings(path: NebPath) -> dict[str, Any]:
-    """Settings of a path; without `event` where it has none, so that paths from before that key existed stay."""
+    """Settings of a path; `event` is omitted if empty, so that paths of versions without that key stay valid."""
     return {key: value for key, value in plain(path).items() if key != "event" or value}
 
 
@@ -225,9 +225,9 @@ def path_ends(path: dict[str, Any], supercell: Iterable[int], run: str) -> list[
 
 
 def without_signal(slurm_extra: Any) -> str:
-    """Options for Slurm without a signal ahead of time, for jobs of several ranks.
+    """Options for Slurm without --signal, for jobs of several ranks.
 
-    Such a job stands outside Slurm's steps, which are for its ranks; the signal would reach them alone.
+    Such a job runs outside Slurm's steps, which hold its ranks; the signal would reach only these.
     """
     words = str(slurm_extra or "").strip().strip("'\"")
     return re.sub(r"\s*--signal[= ]\S+", "", words).strip()
