@@ -43,9 +43,9 @@ class Use:
         object.__setattr__(self, "runtime", runtime)
 
 
-LIMIT = "a limit beyond which a stage stops: what is done stays, and what stopped goes on"
-PROCESSOR = "where a network is evaluated: the same numbers within rounding"
-COMMON_KPOINTS = "enters the k-point grid that all cells share, which the settings hash holds"
+LIMIT = "a limit at which a stage stops: finished results stay valid, and stopped jobs resume"
+PROCESSOR = "selects the processor: equal numbers within rounding"
+COMMON_KPOINTS = "determines the common k-point grid, which the settings hash contains"
 
 
 class Section(BaseModel):

@@ -42,10 +42,11 @@ class Config(Section):
     seed: int = Field(default=1, ge=0, description="root of every random choice")
     structures: Annotated[
         Structures,
-        Use(runtime="stages behind the rule structure are stale through the structures that they start from"),
+        Use(runtime="later stages are stale through the structures from which they start"),
     ] = Field(default=Structures(), description="stage structures")
     engine: Annotated[
-        Engine, Use(runtime="the settings hash, parameter `reference`, holds what changes energies and forces")
+        Engine,
+        Use(runtime="the settings hash, parameter `reference`, contains all settings that change energies and forces"),
     ] = Field(default=Engine(), description="reference method")
     aimd: Aimd = Field(default=Aimd(), description="stage aimd")
     train: Train = Field(default=Train(), description="stage train")
@@ -60,8 +61,8 @@ class Config(Section):
     charges: Charges = Field(default=Charges(), description="stage charges")
     diffusion: Diffusion = Field(default=Diffusion(), description="stage diffusion")
     figures: Figures = Field(default=Figures(), description="stage figures")
-    compute: Annotated[Compute, Use(runtime="how results are computed, within rounding")] = Field(
-        default=Compute(), description="how results are computed"
+    compute: Annotated[Compute, Use(runtime="selects the method of computation: equal numbers within rounding")] = (
+        Field(default=Compute(), description="how results are computed")
     )
 
     @property

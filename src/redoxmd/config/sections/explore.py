@@ -30,7 +30,7 @@ class Explore(Section):
 
     phases: Annotated[
         tuple[Phase, ...],
-        Use(runtime="the gate reads their order; generations of a phase are stale through its structures"),
+        Use(runtime="the gate reads the order of phases; generations are stale through the structures of their phase"),
     ] = Field(
         default=(Phase(), Phase(name="large", supercell=(2, 2, 2))),
         min_length=1,

@@ -53,7 +53,7 @@ class Production(Section):
     friction_per_fs: Positive = Field(default=0.002, description="Langevin friction")
     save_every_fs: Positive = Field(default=50.0, description="interval of the saved frames")
     stop_above_eV_A: Positive = Field(default=5.0, description="force spread that ends a trajectory")
-    checkpoint_every_s: Annotated[Positive, Use(runtime="how often a restart state is written")] = Field(
+    checkpoint_every_s: Annotated[Positive, Use(runtime="the interval between restart states")] = Field(
         default=300.0, description="wall time between restart files"
     )
 

@@ -39,7 +39,8 @@ class Train(Section):
         default=(), description="configuration ids held out of training altogether, for honest errors"
     )
     exclude: Annotated[
-        tuple[str, ...], Use("dataset", runtime="the rule dataset declares those that its generation can have")
+        tuple[str, ...],
+        Use("dataset", runtime="the rule dataset declares the exclusions that its generation can contain"),
     ] = Field(
         default=(),
         description="never trained on: frames as CONFIG_ID/STEP (suspects of train/gen*/suspects.csv found wrong), or "
