@@ -462,37 +462,37 @@ def document(undisturbed, trials):
     resumed = [trial for trial in rules if trial.resumed]
     equal = [sum(not trial.faults for trial in group) for group in (drivers, rules)]
     lines = [
-        "# Killed and started again",
+        "# Killed campaigns",
         "",
-        "A campaign of the toy engine that has every rule, two generations and all electrons "
-        f"(`tests/workflow/kills.yaml`, {len(undisturbed.jobs)} jobs) is killed with `kill -9`, cleaned up with "
-        "`redoxmd recover`, and started again with the same command. Its datasets, models, trajectories, densities, "
-        "charges, decisions, tables and figures are then held against those of a campaign nobody disturbed: bit by "
-        "bit, but for the speed that a trajectory records. Only what was interrupted may run again, and a job that "
-        "had a state must go on from it.",
+        "This page reports a test of kills. A campaign of the toy engine with every rule, two generations and all "
+        f"electrons (`tests/workflow/kills.yaml`, {len(undisturbed.jobs)} jobs) is killed with `kill -9`, cleaned up "
+        "with `redoxmd recover`, and started again with the same command. Its datasets, models, trajectories, "
+        "densities, charges, decisions, tables and figures are then compared bit for bit with those of an "
+        "uninterrupted campaign, except the speed that a trajectory records. Only interrupted jobs may run again, and "
+        "a job with a state must resume from it.",
         "",
         "```",
-        ".venv/bin/python -m pytest -m slow tests/workflow/test_kills.py    # goes on where it was stopped",
-        ".venv/bin/python -m tests.workflow.kills > docs/kills.md           # this page",
+        ".venv/bin/python -m pytest -m slow tests/workflow/test_kills.py    # can be stopped and resumed",
+        ".venv/bin/python -m tests.workflow.kills > docs/kills.md           # writes this page",
         "```",
         "",
-        "## The driver",
-        f"{equal[0]} of {len(drivers)} trials equal. Moments are drawn with a seed, uniform over the "
-        f"{undisturbed.duration_s:.0f} s of the undisturbed campaign; the driver alone is killed, its jobs live on. Of "
-        f"{cuts} jobs cut short, {saved} went on from a state, and {whole} had by then made all their outputs, which "
-        "Snakemake, without a driver to record them, has made again.",
+        "## Kills of the driver",
+        f"{equal[0]} of {len(drivers)} trials gave equal results. The times of the kills are random (seeded), uniform "
+        f"over the {undisturbed.duration_s:.0f} s of the uninterrupted campaign. Only the driver is killed; its jobs "
+        f"continue. Of {cuts} interrupted jobs, {saved} resumed from a state, and {whole} had already written all "
+        "outputs, marked *whole*; Snakemake repeats these, because no driver recorded them.",
         "",
-        "| trial | killed at (s) | jobs done | interrupted | went on from a state | jobs run after | equal |",
+        "| trial | killed at (s) | jobs finished | interrupted | resumed from a state | jobs run afterwards | equal |",
         "|---|---|---|---|---|---|---|",
         *(_driver_row(trial) for trial in drivers),
         "",
-        "## One job of every rule",
-        f"{equal[1]} of {len(rules)} rules equal. The first job of each is killed after a random part of its work; "
-        "one that can go on from a state has written one by then. Snakemake (`--retries 1`) starts it once more, and "
-        f"nothing else; {len(resumed)} went on from their states. `redoxmd recover` then clears away what the killed "
-        "writes left.",
+        "## Kills of one job of every rule",
+        f"{equal[1]} of {len(rules)} rules gave equal results. The first job of each rule is killed after a random "
+        "part of its work; a job that can resume has written a state by then. Snakemake (`--retries 1`) starts this "
+        f"job again and no other; {len(resumed)} jobs resumed from their states. `redoxmd recover` then removes the "
+        "temporary files.",
         "",
-        "| rule | killed after (s of CPU) | job | went on from a state | equal |",
+        "| rule | killed after (s of CPU) | job | resumed from a state | equal |",
         "|---|---|---|---|---|",
         *(_rule_row(trial) for trial in rules),
     ]
