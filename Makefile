@@ -1,4 +1,4 @@
-# Two commands do everything: `make run` (the quickstart) and `make test`.
+# Main targets: `make run` (the quickstart) and `make test`. `make help` lists all.
 # Settings: CONFIG=config/other.yaml CORES=8 PYTHON=python3.12 TORCH=torch==2.13.0
 PYTHON ?= python3
 CONFIG ?= config/config.yaml
@@ -15,27 +15,27 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 .PHONY: help env env-test run test test-slow lint bench bench-peers bench-scaling schema clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-13s %s\n", $$1, $$2}'
 
-env: $(VENV)/.run ## set up .venv for running
+env: $(VENV)/.run ## install .venv for runs
 
-env-test: $(VENV)/.test ## set up .venv for testing as well
+env-test: $(VENV)/.test ## install .venv for runs and tests
 
 $(VENV)/.run: pyproject.toml envs/constraints.txt envs/gpaw_siteconfig.py
 	@command -v gcc >/dev/null || { echo "redoxmd needs gcc to build GPAW: install your system's gcc package"; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit("redoxmd needs Python 3.11 or newer; set PYTHON=" if sys.version_info < (3, 11) else 0)'
-	@echo "[1/4] making $(VENV)"
+	@echo "[1/4] creating $(VENV)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "[2/4] installing torch"
 	@$(PIP) $(TORCH)
-	@echo "[3/4] installing what GPAW builds with"
+	@echo "[3/4] installing the build requirements of GPAW"
 	@$(PIP) -c envs/constraints.txt setuptools wheel numpy
 	@echo "[4/4] installing redoxmd and building GPAW"
 	@$(PIP) -c envs/constraints.txt -e '.[gpaw]'
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.run
-	@echo "[+] installing what the tests need"
+	@echo "[+] installing the requirements of the tests"
 	@$(PIP) -c envs/constraints.txt -e '.[gpaw,test,lint]'
 	@touch $@
 
@@ -47,33 +47,33 @@ run: $(VENV)/.run ## run CONFIG (the quickstart) and write its report
 	@$(BIN)/redoxmd status $(CONFIG)
 	@echo "report: $$($(BIN)/redoxmd path $(CONFIG))/report.html"
 
-test: $(VENV)/.test ## lint and run the tests (slow and GPU tests are left out)
+test: $(VENV)/.test ## lint and run the tests, except slow and GPU tests
 	@$(MAKE) --no-print-directory lint
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $$(($(CORES) + 1)) --dist loadscope --no-loadscope-reorder \
 		-m "not slow and not gpu" tests
 
-test-slow: $(VENV)/.test ## run the slow tests, real DFT among them
+test-slow: $(VENV)/.test ## run the slow tests, including real DFT
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m slow tests
 
-lint: $(VENV)/.test ## check style, types and rule format
+lint: $(VENV)/.test ## check style, types and the format of rules
 	@$(BIN)/ruff check src tests workflow benchmarks
 	@$(BIN)/ruff format --check src tests workflow benchmarks
 	@$(BIN)/mypy
 	@$(BIN)/snakefmt --check Snakefile rules
 
-bench: $(VENV)/.run ## time MD, training and densities on this machine
+bench: $(VENV)/.run ## time MD, training, densities and analysis on this machine
 	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks
 
-bench-peers: $(VENV)/.run ## the same with schnetpack beside it, in an environment of its own
+bench-peers: $(VENV)/.run ## the same, compared with schnetpack in its own environment
 	@test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
 	@.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check -r envs/peers.txt
 	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks
 
-bench-scaling: $(VENV)/.run ## time per atom and per structure over their number, drawn into docs/performance
+bench-scaling: $(VENV)/.run ## draw time per atom and per structure into docs/performance
 	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks --scaling docs/performance
 
-schema: $(VENV)/.run ## regenerate the config schema and the documented defaults
+schema: $(VENV)/.run ## write the config schema and the documented defaults
 	@$(BIN)/redoxmd schema
 
-clean: ## remove the environment (results stay)
+clean: ## remove the environment; results are kept
 	rm -rf $(VENV)

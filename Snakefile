@@ -1,5 +1,5 @@
 # redoxmd: from DFT molecular dynamics to nanosecond dynamics with electrons.
-# The rule files below read in the order of the paper's loop; each holds one stage.
+# The rule files are in the order of the paper's loop, one stage each.
 
 import sys
 
@@ -10,7 +10,7 @@ from redoxmd.runs.job_records import lost_results, refuse_unrecorded
 
 min_version("9.0")
 
-# Another run: `snakemake --configfile config/nvp.yaml`. It replaces this file rather than mixing with it.
+# For another run: `snakemake --configfile config/nvp.yaml`, which replaces this file completely.
 if not workflow.configfiles:
 
     configfile: "config/config.yaml"
@@ -65,19 +65,19 @@ rule loop:
     localrule: True
 
 
-# A local rule takes seconds of one core on small tables. Beside the driver of a cluster its jobs take one of the places
-# that the profile gives (`local`): Snakemake 9.27 reads --local-cores and does not use it.
+# A local rule takes seconds of one core on small tables. Beside the driver of a cluster its jobs use the resource `local` of
+# the profile, because Snakemake 9.27 reads --local-cores but does not use it.
 if not workflow.local_exec:
     for own in filter(workflow.is_local, workflow.rules):
         own.resources["local"] = 1
 
 
-# Results that nobody knows the settings of are not taken for those of this config.
+# Results without a record are refused, because their settings are unknown.
 if workflow.is_main_process:
     refuse_unrecorded(CFG.run, workflow.rules, " ".join(map(str, workflow.configfiles)), sys.argv)
 
 
-# One driver a run; a run's own process, not its jobs', comes here.
+# Only one driver per run is allowed; the driver executes this, its jobs do not.
 onstart:
     acquire_run(RESULTS)
     export_config(RESULTS, config)

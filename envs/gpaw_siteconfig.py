@@ -1,4 +1,4 @@
-# GPAW build settings: serial, with native PBE and bundled linear algebra, so that gcc alone suffices.
+# GPAW build settings: serial, with native PBE and bundled linear algebra, so that only gcc is needed.
 mpi = False
 nolibxc = True
 noblas = True

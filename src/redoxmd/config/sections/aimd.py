@@ -25,7 +25,7 @@ class Aimd(Section):
     read_by: ClassVar = ("aimd",)
 
     starts: Annotated[tuple[Start, ...], Use()] = Field(
-        default=(Start(x=3.0),), min_length=1, description="one run for each"
+        default=(Start(x=3.0),), min_length=1, description="one run for each structure"
     )
     supercell: Annotated[Repeats, Use(runtime=COMMON_KPOINTS)] = Field(
         default=(1, 1, 1), description="repeats of the source cell"

@@ -16,11 +16,14 @@ class Basins(Relaxation):
     read_by: ClassVar = ("basins",)
 
     enabled: Annotated[bool, Use()] = Field(
-        default=False, description="true: production starts from what it finds; false: as built"
+        default=False,
+        description="true: production starts from the lowest structures found; false: from the structures as built",
     )
-    steps: Count = Field(default=100, description="hops tried from each structure")
+    steps: Count = Field(default=100, description="steps of basin hopping from each structure")
     hop_fraction: Fraction = Field(
         default=0.5, description="share of steps that move one ion to an empty site; the others displace all ions"
     )
-    displacement_A: Positive = Field(default=0.5, description="how far each ion is displaced, in a random direction")
-    temperature_K: TemperatureK = Field(default=1000.0, description="of the Metropolis rule between relaxed structures")
+    displacement_A: Positive = Field(default=0.5, description="displacement of each ion, in a random direction")
+    temperature_K: TemperatureK = Field(
+        default=1000.0, description="temperature of the Metropolis criterion between relaxed structures"
+    )

@@ -21,15 +21,19 @@ class Charges(Section):
         default=1000.0, ge=0.0, description="interval of frames along a trajectory; 0: none"
     )
     max_jumps: Annotated[int, FRAMES] = Field(
-        default=4, ge=0, description="jumps of each trajectory that are looked at frame by frame"
+        default=4, ge=0, description="jumps of each trajectory that are analysed frame by frame"
     )
     jump_window_fs: Positive = Field(default=500.0, description="time before and after such a jump")
     spacing_A: Annotated[float, FRAMES] = Field(
-        default=0.15, gt=0.02, le=0.4, description="grid of predicted densities; beyond 0.2 Å shallow basins are lost"
+        default=0.15,
+        gt=0.02,
+        le=0.4,
+        description="grid spacing of predicted densities; above 0.2 Å shallow basins are lost",
     )
     region_radius_A: Positive | None = Field(
         default=2.0,
-        description="ask the network this close to the redox element, superposed atoms elsewhere; null: everywhere",
+        description="the network is evaluated within this distance of the redox element, elsewhere atoms are "
+        "superposed; null: everywhere",
     )
     exact_moment: bool = Field(
         default=False, description="scale the spin to the total moment that structures.moments_* give"
@@ -38,21 +42,22 @@ class Charges(Section):
         default=(3, 4), description="the two oxidation states of the redox element"
     )
     ligand: Annotated[str, STATES] = Field(default="O", description="element bonded to the redox element")
-    n_ligands: Annotated[Count, STATES] = Field(default=6, description="how many of them")
+    n_ligands: Annotated[Count, STATES] = Field(default=6, description="number of bonded ligands")
     low: Annotated[Fraction, STATES] = Field(
-        default=0.2, description="probability of the higher state below which an atom turns lower"
+        default=0.2, description="probability of the higher state below which an atom changes to the lower state"
     )
     high: Annotated[Fraction, STATES] = Field(
-        default=0.8, description="probability above which it turns higher; between, nothing changes"
+        default=0.8,
+        description="probability above which an atom changes to the higher state; in between the state is kept",
     )
     persistence_fs: Annotated[float, STATES] = Field(
-        default=40.0, ge=0.0, description="time a new state must last to count"
+        default=40.0, ge=0.0, description="shortest duration of a new state"
     )
     pair_window_fs: Annotated[Positive, STATES] = Field(
-        default=200.0, description="largest time between both sides of an electron hop"
+        default=200.0, description="longest time between the two changes of state of an electron hop"
     )
     hop_window_fs: Annotated[Positive, STATES] = Field(
-        default=1000.0, description="largest time between a hop and its jump"
+        default=1000.0, description="longest time between a hop and its jump"
     )
 
     @model_validator(mode="after")

@@ -14,13 +14,14 @@ class Compute(Section):
 
     evaluation: Literal["auto", "plain"] = Field(
         default="auto",
-        description="auto: compiled kernels wherever they apply; plain: PyTorch only, what they are tested against",
+        description="auto: compiled kernels where possible; plain: PyTorch only",
     )
     md: Literal["host", "device"] = Field(
         default="host",
-        description="of explore and production; device: pairs, integrator and gate beside the model, for a GPU",
+        description="MD of explore and production; device: pairs, integrator and gate on the processor of "
+        "the model, for a GPU",
     )
     batch: Count = Field(
         default=1,
-        description="with md: device, trajectories that a production job runs side by side",
+        description="with md: device, number of trajectories that a production job runs in parallel",
     )

@@ -37,9 +37,9 @@ class Config(Section):
     run: str = Field(
         default="quickstart",
         pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$",
-        description="name of the run; everything lands in results/<run>/",
+        description="name of the run; all results are in results/<run>/",
     )
-    seed: int = Field(default=1, ge=0, description="root of every random choice")
+    seed: int = Field(default=1, ge=0, description="seed of all random numbers")
     structures: Annotated[
         Structures,
         Use(runtime="later stages are stale through the structures from which they start"),

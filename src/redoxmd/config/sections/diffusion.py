@@ -16,25 +16,26 @@ class Diffusion(Section):
 
     read_by: ClassVar = ("jumps", "diffusion", "cell_sizes", "fig5_exchange", "neb_event")
 
-    jump_distance_A: Positive = Field(default=3.0, description="an ion farther than this from its site has jumped")
-    persistence_fs: float = Field(default=100.0, ge=0.0, description="time it must stay there to count")
-    concerted_window_ps: Positive = Field(default=1.0, description="two jumps within this are concerted")
+    jump_distance_A: Positive = Field(default=3.0, description="distance from its site beyond which an ion has jumped")
+    persistence_fs: float = Field(default=100.0, ge=0.0, description="shortest time that it stays there")
+    concerted_window_ps: Positive = Field(default=1.0, description="longest time between two concerted jumps")
     concerted_distance_A: Positive = Field(
-        default=4.0, description="concerted jumps are neighbours when sites of theirs are this close"
+        default=4.0, description="largest distance between sites of neighbouring concerted jumps"
     )
     site_reference: Literal["source", "visited"] = Field(
-        default="source", description="sites are those of the source cell, or found where the ions have been"
+        default="source", description="source: sites of the source cell; visited: sites from the density of visits"
     )
     site_radius_A: Positive = Field(
         default=1.5,
-        description="an ion this close to its nearest site is there, and has changed to it after persistence_fs",
+        description="an ion within this distance of its nearest site is at the site, after persistence_fs",
     )
     return_fs: float = Field(
-        default=1000.0, ge=0.0, description="a change of site taken back within this is rattling, not transport"
+        default=1000.0, ge=0.0, description="a site change that is reversed within this time is rattling"
     )
     msd_fit: tuple[Fraction, Fraction] = Field(
         default=(0.1, 0.5),
-        description="part of the trajectory length over which the MSD is fitted, from where it grows as time does",
+        description="range of lags in which the MSD is fitted, as fractions of the trajectory length; start "
+        "where the MSD grows linearly",
     )
     van_hove_lags_ps: tuple[Positive, ...] = Field(
         default=(1.0, 10.0, 100.0),
@@ -42,9 +43,11 @@ class Diffusion(Section):
         description="lag times of the van Hove functions; limited to half of a trajectory",
     )
     min_jumps_to_fit: Annotated[Count, FITS] = Field(
-        default=2, description="points with fewer jumps are drawn as limits"
+        default=2, description="points with fewer jumps become upper limits"
     )
-    min_temperatures_to_fit: Annotated[int, FITS] = Field(default=3, ge=2, description="fewer refuse the Arrhenius fit")
+    min_temperatures_to_fit: Annotated[int, FITS] = Field(
+        default=3, ge=2, description="smallest number of temperatures for an Arrhenius fit"
+    )
 
     @model_validator(mode="after")
     def _fit_window(self) -> Diffusion:

@@ -24,7 +24,7 @@ def common_kpoints(kpoints: Sequence[int], cells: Sequence[Sequence[int]]) -> tu
 class Hubbard(Section):
     """A Hubbard correction of one element (Dudarev)."""
 
-    orbital: Literal["s", "p", "d", "f"] = Field(default="d", description="the shell it acts on")
+    orbital: Literal["s", "p", "d", "f"] = Field(default="d", description="orbital with the correction")
     U_eV: float = Field(default=4.2, gt=0.0, le=20.0, description="U − J in eV")
 
 
@@ -39,8 +39,8 @@ class GpawConvergence(Section):
 class GpawMixer(Section):
     """GPAW's density mixer for spin-polarised systems (MixerDif)."""
 
-    beta: float = Field(default=0.1, gt=0.0, le=1.0, description="share of the new density")
-    history: Count = Field(default=5, description="densities remembered")
+    beta: float = Field(default=0.1, gt=0.0, le=1.0, description="fraction of the new density")
+    history: Count = Field(default=5, description="number of densities in the history")
     weight: Positive = Field(default=100.0, description="damping of long-wavelength changes")
 
 
@@ -69,10 +69,10 @@ class VaspFiles(Section):
 
     wavecar: Literal["delete", "keep"] = Field(default="delete", description="wave functions of the last step")
     chgcar: Literal["delete", "keep", "compress"] = Field(
-        default="delete", description="CHGCAR of every step; its density is in the store already"
+        default="delete", description="CHGCAR of every step; its density is always in the store"
     )
     aeccar: Literal["delete", "keep", "compress"] = Field(
-        default="delete", description="core and valence densities, written where engine.vasp.incar sets LAECHG"
+        default="delete", description="core and valence densities, written if engine.vasp.incar sets LAECHG"
     )
     vasprun: Literal["delete", "keep", "compress"] = Field(default="delete", description="vasprun.xml of every run")
 
@@ -85,8 +85,12 @@ class Vasp(Section):
     potcar_dir: str | None = Field(
         default=None, description="folder of the POTCARs; null: environment PMG_VASP_PSP_DIR or VASP_PP_PATH"
     )
-    potcar_family: str = Field(default="PBE_54", description="their release, in pymatgen's words (PBE, PBE_52, PBE_54)")
-    potcars: dict[str, str] = Field(default={}, description="POTCAR by element (Na: Na_pv); others as the element")
+    potcar_family: str = Field(
+        default="PBE_54", description="release of the POTCARs, as named by pymatgen (PBE, PBE_52, PBE_54)"
+    )
+    potcars: dict[str, str] = Field(
+        default={}, description="POTCAR by element (Na: Na_pv); by default the name of the element"
+    )
     functional: Literal["PBE", "PBEsol", "LDA", "SCAN", "R2SCAN"] = Field(default="PBE", description="GGA or METAGGA")
     cutoff_eV: float = Field(default=400.0, ge=100.0, le=2000.0, description="ENCUT")
     hubbard: dict[str, Hubbard] = Field(default={"V": Hubbard()}, description="LDAUU by element (Dudarev)")
@@ -95,8 +99,10 @@ class Vasp(Section):
     )
     precision: Literal["Normal", "Accurate"] = Field(default="Normal", description="PREC")
     smearing_eV: Positive = Field(default=0.05, description="width SIGMA of the Gaussian smearing (ISMEAR = 0)")
-    energy_tolerance_eV: Positive = Field(default=1e-5, description="EDIFF, where the electronic steps end")
-    max_iterations: Count = Field(default=100, description="NELM; a step that takes as many counts as unconverged")
+    energy_tolerance_eV: Positive = Field(
+        default=1e-5, description="EDIFF, convergence criterion of the electronic steps"
+    )
+    max_iterations: Count = Field(default=100, description="NELM; a step that needs this many is unconverged")
     incar: dict[str, Any] = Field(
         default={}, description="further INCAR tags, used unchanged; they override all generated tags"
     )
@@ -112,15 +118,18 @@ class Vasp(Section):
     )
     nose_mass: float = Field(default=0.0, ge=0.0, description="SMASS of nose; 0: a period of 40 steps")
     md_chunk_steps: Count = Field(
-        default=50, description="steps of one VASP run of internal MD: what a killed job loses at most"
+        default=50, description="steps of one VASP run of internal MD; a killed job repeats at most these"
     )
     timeout_s: Positive = Field(default=86_400.0, description="one VASP run that takes longer is refused (timed_out)")
-    frozen_s: Positive = Field(default=3600.0, description="no output for so long counts as hanging")
-    max_corrections: int = Field(default=3, ge=0, description="times custodian may mend and restart one run")
-    refuse_changed: bool = Field(
-        default=True, description="refuse a result whose final INCAR differs from ours in a tag that moves energies"
+    frozen_s: Positive = Field(default=3600.0, description="a run without output for this long is taken as hanging")
+    max_corrections: int = Field(
+        default=3, ge=0, description="number of times that custodian may correct and restart one run"
     )
-    files: VaspFiles = Field(default=VaspFiles(), description="what is kept of each run")
+    refuse_changed: bool = Field(
+        default=True,
+        description="refuse a result whose final INCAR differs from the requested one in a tag that changes energies",
+    )
+    files: VaspFiles = Field(default=VaspFiles(), description="files kept of each run")
 
 
 class AseEngine(Section):
@@ -131,7 +140,7 @@ class AseEngine(Section):
     )
     keywords: dict[str, Any] = Field(default={}, description="keyword arguments of the calculator")
     requires: str | None = Field(
-        default="-e '.[chgnet]'", description="arguments of pip install, told when the import fails"
+        default="-e '.[chgnet]'", description="arguments of pip install, shown if the import fails"
     )
 
 
@@ -139,17 +148,17 @@ class Toy(Section):
     """An analytic ionic potential with a known redox density: seconds instead of days, for tests."""
 
     refuse_fraction: Fraction = Field(
-        default=0.0, description="share of labels that pretend not to converge, chosen by geometry"
+        default=0.0, description="share of labels that are reported as unconverged, chosen by geometry (for tests)"
     )
-    delay_s: float = Field(default=0.0, ge=0.0, description="wait per call, to look expensive")
-    ranks: Count = Field(default=1, description="MPI ranks to ask for, to look parallel")
+    delay_s: float = Field(default=0.0, ge=0.0, description="waiting time per call (for tests)")
+    ranks: Count = Field(default=1, description="MPI ranks to request (for tests)")
 
 
 class Engine(Section):
     """The reference method and the settings of each engine; only the named one is used."""
 
-    name: Literal["gpaw", "vasp", "ase", "toy"] = Field(default="gpaw", description="which engine")
-    force_ceiling_eV_A: Positive = Field(default=100.0, description="a larger force component refuses the label")
+    name: Literal["gpaw", "vasp", "ase", "toy"] = Field(default="gpaw", description="engine of all labels")
+    force_ceiling_eV_A: Positive = Field(default=100.0, description="a label with a larger force component is refused")
     gpaw: Gpaw = Field(default=Gpaw(), description="settings of the engine gpaw")
     vasp: Vasp = Field(default=Vasp(), description="settings of the engine vasp")
     ase: AseEngine = Field(default=AseEngine(), description="settings of the engine ase")

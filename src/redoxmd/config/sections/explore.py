@@ -18,9 +18,9 @@ class Phase(Section):
     starts: tuple[Start, ...] = Field(
         default=tuple(Start(x=x) for x in (1.0, 1.5, 2.0, 2.5, 3.0)),
         min_length=1,
-        description="one run for each",
+        description="one run for each structure",
     )
-    length_ps: Positive = Field(default=50.0, description="length of a run; a run that reaches it has survived")
+    length_ps: Positive = Field(default=50.0, description="length of a run; a run that reaches it is complete")
 
 
 class Explore(Section):
@@ -34,9 +34,9 @@ class Explore(Section):
     ] = Field(
         default=(Phase(), Phase(name="large", supercell=(2, 2, 2))),
         min_length=1,
-        description="in this order; a phase ends when the gate says converged",
+        description="phases in order; a phase ends when the gate finds it converged",
     )
-    low_eV_A: Positive = Field(default=1.0, description="force spread from which a frame is a candidate")
+    low_eV_A: Positive = Field(default=1.0, description="force spread above which a frame is a candidate")
     high_eV_A: Positive = Field(default=5.0, description="force spread above which the run ends")
     statistic: Literal["max", "mean"] = Field(
         default="max", description="spread of a frame: the largest or the mean spread of its atoms"
@@ -46,10 +46,10 @@ class Explore(Section):
     friction_per_fs: Positive = Field(default=0.02, description="Langevin friction")
     candidate_every_fs: Positive = Field(default=10.0, description="at most one candidate per interval")
     min_distance_fraction: float = Field(
-        default=0.6, gt=0.0, lt=1.0, description="closer than this fraction of the covalent radii ends the run"
+        default=0.6, gt=0.0, lt=1.0, description="atoms closer than this fraction of their covalent radii end the run"
     )
     max_temperature_factor: float = Field(
-        default=4.0, gt=1.0, description="hotter than this times the set temperature ends the run"
+        default=4.0, gt=1.0, description="a temperature above this multiple of the set temperature ends the run"
     )
     trace_every_fs: Positive = Field(default=10.0, description="interval of the recorded spread and temperature")
     keep_labelled: Annotated[bool, Use()] = Field(

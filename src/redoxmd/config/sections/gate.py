@@ -15,13 +15,16 @@ class Gate(Section):
     read_by: ClassVar = ("gate",)
 
     max_generations: Annotated[int, Use(runtime=LIMIT)] = Field(
-        default=10, ge=1, le=1000, description="generations after which a loop that has not converged is an error"
+        default=10,
+        ge=1,
+        le=1000,
+        description="largest number of generations; a loop that has not converged by then ends with an error",
     )
     min_generations: int = Field(
-        default=1, ge=1, description="label at least in this many generations minus one before converging"
+        default=1, ge=1, description="smallest number of generations; all but the last are labelled"
     )
     max_candidates_per_ps: float = Field(
-        default=1.0, ge=0.0, description="candidates per ps of explored time that convergence tolerates"
+        default=1.0, ge=0.0, description="largest number of candidates per ps of explored time for convergence"
     )
 
     @model_validator(mode="after")

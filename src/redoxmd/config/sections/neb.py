@@ -25,10 +25,10 @@ from redoxmd.config.sections.relaxation import Relaxation
 class NebEvent(Section):
     """A change of site in a production trajectory, as `diffusion/events.csv` lists them."""
 
-    x: Content = Field(description="concentration of the trajectory")
-    temperature_K: TemperatureK = Field(description="its temperature")
-    replica: int = Field(default=0, ge=0, description="its replica")
-    number: int = Field(ge=0, description="of the change of site, column number of diffusion/events.csv")
+    x: Content = Field(description="x of the trajectory")
+    temperature_K: TemperatureK = Field(description="temperature of the trajectory")
+    replica: int = Field(default=0, ge=0, description="replica of the trajectory")
+    number: int = Field(ge=0, description="number of the site change, column number of diffusion/events.csv")
 
 
 # Tagged, so that a refusal is reported for the intended form only.
@@ -45,13 +45,17 @@ class NebPath(Section):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", description="short name, used in file names")
     x: Content | None = Field(
         default=None,
-        description="mobile ions per formula unit; with event: auto, of the trajectories looked at, null: of all",
+        description="mobile ions per formula unit; with event: auto, only trajectories with this x are "
+        "searched, null: all",
     )
-    ordering: Literal["random", "preferred"] = Field(default="preferred", description="as in starts")
-    seed: int = Field(default=0, description="of the ordering")
+    ordering: Literal["random", "preferred"] = Field(
+        default="preferred", description="ordering of the initial structure, as in explore.phases"
+    )
+    seed: int = Field(default=0, description="seed of the ordering")
     moves: tuple[tuple[str, str], ...] = Field(
         default=(),
-        description="[from, to] for each ion that moves, all at once; sites are Na2:3, the fourth Na2 of the cell",
+        description="[from, to] for each ion that moves, all at the same time; Na2:3 is the fourth Na2 site "
+        "of the cell",
     )
     final: Path | None = Field(
         default=None, description="instead of moves: extended XYZ with the final structure, atoms in the same order"
@@ -79,18 +83,18 @@ class Neb(Relaxation):
     read_by: ClassVar = ("neb", "neb_explore")
 
     paths: Annotated[tuple[NebPath, ...], Use()] = Field(
-        default=(), description="one band for each; none: no such stage"
+        default=(), description="one band for each path; empty: the stage is skipped"
     )
     supercell: Annotated[Repeats, Use("neb_explore", runtime=COMMON_KPOINTS)] = Field(
         default=(1, 1, 1), description="repeats of the source cell; paths of an event are in the cell of production"
     )
     images: int = Field(default=9, ge=3, le=99, description="structures along a path, both ends included")
-    spring_eV_A2: Positive = Field(default=0.1, description="between neighbouring images")
+    spring_eV_A2: Positive = Field(default=0.1, description="spring constant between neighbouring images")
     max_band_steps: Annotated[Count, Use("neb_explore", runtime=LIMIT)] = Field(
-        default=1000, description="steps of the band after which it has not converged"
+        default=1000, description="largest number of steps of the band; a band that needs more has not converged"
     )
     reference: Annotated[bool, Use()] = Field(
-        default=True, description="also a single point of the reference method on every image"
+        default=True, description="also calculate a single point of the reference method on every image"
     )
     train_phases: Annotated[tuple[str, ...], Use(runtime=COMMON_KPOINTS)] = Field(
         default=(),
@@ -99,7 +103,7 @@ class Neb(Relaxation):
     )
     max_candidate_images: Annotated[Fraction, Use("neb_explore")] = Field(
         default=0.0,
-        description="share of a path's images in such a generation that convergence tolerates as candidates",
+        description="largest share of a path's images that may be candidates at convergence",
     )
 
     @field_validator("paths")

@@ -23,8 +23,8 @@ class Trajectories(Section):
     """Trajectories beside those of the grid, in another cell (to test its size) or of another length."""
 
     x: Contents = Field(description="mobile ions per formula unit")
-    temperatures_K: TemperaturesK = Field(description="one trajectory for each")
-    replicas: Count = Field(default=1, description="starting orderings per x and temperature")
+    temperatures_K: TemperaturesK = Field(description="one trajectory for each temperature")
+    replicas: Count = Field(default=1, description="number of starting orderings per x and temperature")
     supercell: Repeats = Field(description="repeats of the source cell")
     length_ps: Positive | None = Field(default=None, description="null: production.length_ps")
 
@@ -38,17 +38,21 @@ class Production(Section):
         default=tuple(1.0 + i / 8 for i in range(17)), description="mobile ions per formula unit"
     )
     temperatures_K: Annotated[TemperaturesK, Use()] = Field(
-        default=(300.0, 400.0, 500.0, 600.0), description="one trajectory for each"
+        default=(300.0, 400.0, 500.0, 600.0), description="one trajectory for each temperature"
     )
-    replicas: Annotated[Count, Use()] = Field(default=3, description="starting orderings per x and temperature")
-    ordering: Literal["random", "preferred"] = Field(default="preferred", description="as in starts")
+    replicas: Annotated[Count, Use()] = Field(
+        default=3, description="number of starting orderings per x and temperature"
+    )
+    ordering: Literal["random", "preferred"] = Field(
+        default="preferred", description="ordering of the starts, as in explore.phases"
+    )
     supercell: Repeats = Field(default=(2, 2, 2), description="repeats of the source cell")
     length_ps: Positive = Field(default=1000.0, description="trajectory length after equilibration")
     more: Annotated[tuple[Trajectories, ...], Use()] = Field(
         default=(),
-        description="trajectories beside that grid: [{x, temperatures_K, replicas, supercell, length_ps}, …]",
+        description="trajectories in addition to this grid: [{x, temperatures_K, replicas, supercell, length_ps}, …]",
     )
-    equilibration_ps: float = Field(default=5.0, ge=0.0, description="MD before the recorded trajectory")
+    equilibration_ps: float = Field(default=5.0, ge=0.0, description="length of the MD before the recorded trajectory")
     timestep_fs: TimestepFs = Field(default=0.5, description="MD time step")
     friction_per_fs: Positive = Field(default=0.002, description="Langevin friction")
     save_every_fs: Positive = Field(default=50.0, description="interval of the saved frames")

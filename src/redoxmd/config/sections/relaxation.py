@@ -13,9 +13,9 @@ class Relaxation(Section):
     """Relaxation of structures with the ensemble, at constant cell."""
 
     optimizer: Literal["FIRE", "LBFGS"] = Field(
-        default="FIRE", description="ASE's; LBFGS takes fewer steps, FIRE bears rougher starts"
+        default="FIRE", description="optimiser of ASE; LBFGS needs fewer steps, FIRE tolerates worse starts"
     )
     force_tolerance_eV_A: Positive = Field(default=0.05, description="largest force on an atom of a relaxed structure")
     max_relax_steps: Annotated[Count, Use("basins", "neb_explore", runtime=LIMIT)] = Field(
-        default=500, description="steps after which a structure counts as not relaxed"
+        default=500, description="largest number of steps; a structure that needs more is not relaxed"
     )

@@ -14,7 +14,7 @@ class Select(Section):
 
     read_by: ClassVar = ("select", "gate")
 
-    budget: Count = Field(default=214, description="labels per generation at most")
+    budget: Count = Field(default=214, description="largest number of labels per generation")
     duplicate_tolerance_A: Positive = Field(
-        default=0.05, description="same geometry when all interatomic distances agree to about this"
+        default=0.05, description="geometries are equal if all interatomic distances agree within about this"
     )

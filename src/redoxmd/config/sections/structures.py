@@ -18,9 +18,9 @@ class Start(Section):
     x: Content = Field(description="mobile ions per formula unit: 2.5, or a fraction as text, 2/3")
     ordering: Literal["random", "preferred"] = Field(
         default="random",
-        description="random: over all sites; preferred: fill the preferred site first, the rest at random",
+        description="random: over all sites; preferred: the preferred site is filled first, the other sites at random",
     )
-    seeds: tuple[int, ...] = Field(default=(0,), min_length=1, description="one structure for each ordering seed")
+    seeds: tuple[int, ...] = Field(default=(0,), min_length=1, description="one structure for each seed of an ordering")
 
 
 class Structures(Section):
@@ -36,24 +36,25 @@ class Structures(Section):
         description="nvp (built in), or a CIF/POSCAR file with every site of the mobile ion; a file needs mobile_ion, "
         "redox_element, formula_units, preferred_site, moments_muB and moments_x, of which the defaults are nvp's",
     )
-    mobile_ion: str = Field(default="Na", description="element whose content x varies")
+    mobile_ion: str = Field(default="Na", description="element with variable x")
     redox_element: str = Field(default="V", description="element that changes its oxidation state")
     formula_units: Count = Field(default=2, description="formula units in the source cell")
     sites: dict[str, tuple[int | str, ...]] | None = Field(
         default=None,
-        description="named mobile-ion sites as atom indices (from 0) or CIF labels; null: by symmetry, as Na1, Na2, …",
+        description="sites of the mobile ion as atom indices (from 0) or CIF labels; null: by symmetry, "
+        "named Na1, Na2, …",
     )
     preferred_site: str = Field(default="Na1", description="site that the ordering `preferred` fills first")
     volume_A3_per_fu: dict[float, Positive] | None = Field(
         default=None,
-        description="cell volume per formula unit at two values of x, linear between; null: the source cell",
+        description="cell volume per formula unit at two values of x, linear in between; null: that of the source cell",
     )
     moments_muB: dict[str, float] = Field(
         default={"V": 2.0},
         description="initial magnetic moment by element, ferromagnetic start; zeros of ions that are low-spin at "
         "moments_x keep the spin, {}: no spin at all",
     )
-    moments_x: Content = Field(default=3.0, description="value of x at which moments_muB holds")
+    moments_x: Content = Field(default=3.0, description="value of x at which moments_muB apply")
     moment_per_ion_muB: float = Field(
         default=1.0, description="change of the total moment for each mobile ion added to the cell"
     )

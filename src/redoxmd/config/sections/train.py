@@ -13,7 +13,7 @@ from redoxmd.config.sections.base import PROCESSOR, Count, Fraction, Section, Us
 class Member(Section):
     """Size of one ensemble member (paper, Table 1)."""
 
-    features: int = Field(default=128, ge=4, le=1024, description="width F of the node states")
+    features: int = Field(default=128, ge=4, le=1024, description="number of features F")
     layers: int = Field(default=3, ge=1, le=12, description="interaction layers L")
 
 
@@ -33,10 +33,11 @@ class Train(Section):
         description="hyperparameters of each member; the spread needs at least two",
     )
     datasets: Annotated[tuple[Path, ...], Use("dataset")] = Field(
-        default=(), description="folders with dataset.yaml joined to what the run computes (same settings only)"
+        default=(),
+        description="dataset folders (with dataset.yaml) to add to the labels of the run; same settings only",
     )
     test_configurations: Annotated[tuple[str, ...], Use("dataset")] = Field(
-        default=(), description="configuration ids held out of training altogether, for honest errors"
+        default=(), description="configuration ids of the test set, excluded from training and validation"
     )
     exclude: Annotated[
         tuple[str, ...],
@@ -63,28 +64,28 @@ class Train(Section):
         description="folds of a cross-validation by configuration of the last training set, one training of the first "
         "member for each; with as many folds as configurations it is leave-one-out; 0: none",
     )
-    cutoff_A: float = Field(default=5.0, gt=1.0, le=12.0, description="neighbours within this distance")
-    radial_functions: int = Field(default=20, ge=3, le=64, description="radial basis size")
+    cutoff_A: float = Field(default=5.0, gt=1.0, le=12.0, description="cutoff radius of neighbours")
+    radial_functions: int = Field(default=20, ge=3, le=64, description="number of radial basis functions")
     core_repulsion: bool = Field(
-        default=True, description="add the screened nuclear repulsion between atoms closer than bonds"
+        default=True, description="add the screened nuclear repulsion at distances below bond lengths"
     )
     rho_initial: Fraction = Field(default=0.99, description="weight ρ of the forces in the loss of generation 0")
     rho_active: Fraction = Field(default=0.9, description="weight ρ of the forces from generation 1 on")
-    learning_rate: float = Field(default=1e-3, gt=0.0, lt=1.0, description="Adam, at the start")
+    learning_rate: float = Field(default=1e-3, gt=0.0, lt=1.0, description="initial learning rate of Adam")
     learning_rate_active: float = Field(
-        default=1e-3, gt=0.0, lt=1.0, description="Adam, at the start of later generations"
+        default=1e-3, gt=0.0, lt=1.0, description="initial learning rate of Adam in later generations"
     )
     batch_size: Count = Field(default=4, description="structures per gradient step")
-    max_steps: Count = Field(default=1_000_000, description="gradient steps at most, generation 0")
-    max_steps_active: Count = Field(default=300_000, description="gradient steps at most, later generations")
+    max_steps: Count = Field(default=1_000_000, description="largest number of gradient steps, generation 0")
+    max_steps_active: Count = Field(default=300_000, description="largest number of gradient steps, later generations")
     validate_every: Count = Field(default=1000, description="gradient steps between validations")
     patience: Count = Field(default=50, description="validations without improvement before stopping")
-    decay_factor: float = Field(default=0.5, gt=0.0, lt=1.0, description="learning rate factor on a plateau")
+    decay_factor: float = Field(default=0.5, gt=0.0, lt=1.0, description="factor of the learning rate on a plateau")
     decay_patience: Count = Field(default=10, description="validations without improvement before a decay")
     ema_decay: float = Field(
         default=0.999, ge=0.0, lt=1.0, description="exponential moving average of the weights; 0: none"
     )
-    warm_start: bool = Field(default=True, description="start from the previous generation's weights")
+    warm_start: bool = Field(default=True, description="start from the weights of the previous generation")
     device: Annotated[Literal["auto", "cpu", "cuda"], Use("train", "fold", runtime=PROCESSOR)] = Field(
-        default="auto", description="auto: a GPU when there is one"
+        default="auto", description="auto: a GPU if there is one"
     )
