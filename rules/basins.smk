@@ -1,4 +1,4 @@
-# Basin hopping with the converged ensemble: where production starts, when basins.enabled says so.
+# Basin hopping with the converged ensemble: the starts of production if basins.enabled is true.
 
 
 rule basins:

@@ -1,4 +1,4 @@
-# Bader charges of the reference and along trajectories, oxidation states, electrons on the move.
+# Bader charges of the reference and along trajectories, oxidation states, electron hops.
 
 
 rule reference_charges:

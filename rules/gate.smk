@@ -1,4 +1,4 @@
-# The one checkpoint: converged, go on with these label jobs, or stop.
+# The only checkpoint: converged, continue with these label jobs, or stop.
 
 
 checkpoint gate:

@@ -1,4 +1,4 @@
-# Barriers along paths of the mobile ions: bands of the converged ensemble, the reference method beside them.
+# Barriers along paths of the mobile ions: bands of the converged ensemble, and reference energies of their images.
 
 
 rule neb_event:
@@ -46,7 +46,7 @@ rule neb:
         "../workflow/scripts/neb.py"
 
 
-# In the generations of neb.train_phases: images that the ensemble is unsure about stand beside the frames of explore.
+# In the generations of neb.train_phases: images with a large spread become candidates, like the frames of explore.
 rule neb_explore:
     input:
         ends=generation_path_ends,

@@ -108,13 +108,13 @@ class Vasp(Section):
     )
     md: Literal["ase", "internal"] = Field(
         default="ase",
-        description="ase: driven from outside, a single point per step, every density at hand (the paper); internal: "
-        "VASP's own Langevin MD, cheaper by its extrapolated wave functions, densities by static runs",
+        description="ase: MD by ASE, a single point per step, with the density of every step (the paper); internal: "
+        "MD by VASP, cheaper because wave functions are extrapolated, densities from static runs",
     )
     thermostat: Literal["langevin", "nose"] = Field(
         default="langevin",
-        description="of internal MD: MDALGO 3, with the friction of aimd and label, or 2, whose variable starts anew "
-        "with each chunk",
+        description="thermostat of internal MD: langevin (MDALGO 3) with the friction of aimd and label, or nose "
+        "(MDALGO 2), whose variable is reset at each chunk",
     )
     nose_mass: float = Field(default=0.0, ge=0.0, description="SMASS of nose; 0: a period of 40 steps")
     md_chunk_steps: Count = Field(

@@ -54,8 +54,8 @@ class Explore(Section):
     trace_every_fs: Positive = Field(default=10.0, description="interval of the recorded spread and temperature")
     keep_labelled: Annotated[bool, Use()] = Field(
         default=True,
-        description="a generation whose labels are done keeps the explore, select and gate settings it had, new ones "
-        "hold from the next on; false: explore, select and label every generation anew where they differ",
+        description="true: labelled generations keep their explore, select and gate settings, and changed settings "
+        "apply from the next generation on; false: every generation whose settings differ is explored again",
     )
 
     @model_validator(mode="after")
