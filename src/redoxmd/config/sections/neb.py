@@ -23,7 +23,7 @@ from redoxmd.config.sections.relaxation import Relaxation
 
 
 class NebEvent(Section):
-    """A change of site in a production trajectory, as `diffusion/events.csv` lists them."""
+    """A site change in a production trajectory, as `diffusion/events.csv` lists them."""
 
     x: Content = Field(description="x of the trajectory")
     temperature_K: TemperatureK = Field(description="temperature of the trajectory")
