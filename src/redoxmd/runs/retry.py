@@ -9,10 +9,6 @@ from redoxmd.config.sections import Config
 from redoxmd.engines import attempt_hash
 from redoxmd.files.records import read_json
 
-# Outputs of a label and of a reference MD, beside their record.
-LABEL_SUFFIXES = (".json", ".extxyz", ".densities.h5")
-AIMD_FILES = ("record.json", "frames.extxyz", "densities.h5")
-
 
 @dataclass
 class RetryReport:
@@ -44,9 +40,15 @@ def retry_refused(results: Path, config: Config, *, anyway: bool = False, partia
     """
     current = attempt_hash(config.engine)
     report = RetryReport()
-    labels = [(path, path.stem) for path in sorted(results.glob("label/gen*/g*f*.json"))]
-    runs = [(path, path.parent.name) for path in sorted(results.glob("aimd/*/record.json"))]
-    for path, name in labels + runs:
+    labels = [
+        (path, path.stem, [path.with_suffix(".extxyz"), path.with_suffix(".densities.h5")])
+        for path in sorted(results.glob("label/gen*/g*f*.json"))
+    ]
+    runs = [
+        (path, path.parent.name, [path.with_name("frames.extxyz"), path.with_name("densities.h5")])
+        for path in sorted(results.glob("aimd/*/record.json"))
+    ]
+    for path, name, data in labels + runs:
         record = read_json(path)
         refusal = record.get("refusal")
         if refusal is None or (record["n_frames"] and not partial):
@@ -57,12 +59,6 @@ def retry_refused(results: Path, config: Config, *, anyway: bool = False, partia
             continue
         report.removed.append(line)
         report.records.append(path)
-        for output in _outputs(path):
+        for output in (path, *data):
             output.unlink(missing_ok=True)
     return report
-
-
-def _outputs(record: Path) -> list[Path]:
-    if record.name == "record.json":
-        return [record.parent / name for name in AIMD_FILES]
-    return [record.with_name(record.stem + suffix) for suffix in LABEL_SUFFIXES]
