@@ -18,7 +18,7 @@ from redoxmd.config.declared import settings_for
 from redoxmd.config.document import plain
 from redoxmd.config.sections import Config, NebPath
 from redoxmd.files import layout
-from redoxmd.runs.captions import captions_of, modules_of
+from redoxmd.runs.captions import MODULES_OF_FIGURE, captions_of
 from redoxmd.runs.versions import PACKAGE, code_hash
 from redoxmd.structures.request import structure_name
 from redoxmd.train.dataset import exclusions
@@ -90,7 +90,7 @@ class Rules:
     def figure_params(self, figure: str) -> dict[str, Any]:
         """Parameters of a figure's rule: its code, its path, the style and the values of its caption."""
         return {
-            "code": self.code(figure, *modules_of(figure)),
+            "code": self.code(figure, "figures", *MODULES_OF_FIGURE.get(figure, ())),
             "stem": "results/{run}/figures/{figure}",
             "style": plain(self.config.figures),
             "caption": self._captions[figure],
