@@ -9,11 +9,10 @@ from pathlib import Path
 from redoxmd import gate
 from redoxmd.config import parse_config, read_config
 from redoxmd.config.declared import settings_for
-from redoxmd.config.document import plain
 from redoxmd.engines import settings_hash
 from redoxmd.figures.catalogue import figures_of
 from redoxmd.files import layout
-from redoxmd.files.records import read_json
+from redoxmd.files.records import plain, read_json
 from redoxmd.runs.captions import captions_of
 from redoxmd.runs.driver import acquire_run, export_config, exported_config, report_driver
 from redoxmd.runs.job_records import update_snakemake_records

@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from redoxmd.errors import Interrupted, RedoxmdError, system_errno
@@ -36,7 +36,13 @@ def job(name: str, log: str, threads: int = 1, ranks: int = 1) -> Iterator[None]
     keep_freed_memory()
     _log_to(log, name)
     if "SLURM_JOB_ID" in os.environ:
-        logger.debug(_slurm_words(os.environ))
+        slurm_job, node = os.environ["SLURM_JOB_ID"], os.environ.get("SLURMD_NODENAME", "?")
+        of_node, of_core = os.environ.get("SLURM_MEM_PER_NODE"), os.environ.get("SLURM_MEM_PER_CPU")
+        memory = f", memory {of_node} MB" if of_node else f", memory {of_core} MB a core" if of_core else ""
+        logger.debug(
+            f"Slurm job {slurm_job} on {node}{memory}. If this log ends without a reason, Slurm has killed the job, "
+            f"mostly for its memory: Slurm's own words are in .snakemake/slurm_logs/…/{slurm_job}.log"
+        )
     started = time.time()
     # In a script of Snakemake, what the job is.
     script = getattr(sys.modules["__main__"], "snakemake", None)
@@ -101,17 +107,6 @@ def _shortage(error: BaseException, name: str) -> str | None:
             f"config/resources.yaml, {kept}"
         )
     return _shortage(error.__context__, name) if error.__context__ is not None else None
-
-
-def _slurm_words(environ: Mapping[str, str]) -> str:
-    """Lines for the log of a job that Slurm may kill without a message."""
-    job, node = environ["SLURM_JOB_ID"], environ.get("SLURMD_NODENAME", "?")
-    of_node, of_core = environ.get("SLURM_MEM_PER_NODE"), environ.get("SLURM_MEM_PER_CPU")
-    memory = f", memory {of_node} MB" if of_node else f", memory {of_core} MB a core" if of_core else ""
-    return (
-        f"Slurm job {job} on {node}{memory}. If this log ends without a reason, Slurm has killed the job, "
-        f"mostly for its memory: Slurm's own words are in .snakemake/slurm_logs/…/{job}.log"
-    )
 
 
 def _log_to(log: str, name: str) -> None:

@@ -1,4 +1,4 @@
-"""The end of a Slurm job's time: known beforehand, and no failure."""
+"""The walltime of a Slurm job: checkpoint before its end and put the job back in the queue."""
 
 from __future__ import annotations
 
@@ -39,12 +39,8 @@ def seconds_left() -> float | None:
     # Snakemake's comment: a driver or an interactive shell in a job of its own is not ours to requeue.
     if state != "RUNNING" or not comment.startswith("rule_"):
         return None
-    return _seconds(left)
-
-
-def _seconds(text: str) -> float | None:
-    """Slurm's [days-][[hours:]minutes:]seconds."""
-    match = re.fullmatch(r"(?:(\d+)-)?(?:(?:(\d+):)?(\d+):)?(\d+)", text)
+    # Slurm's [days-][[hours:]minutes:]seconds, or UNLIMITED.
+    match = re.fullmatch(r"(?:(\d+)-)?(?:(?:(\d+):)?(\d+):)?(\d+)", left)
     if match is None:
         return None
     days, hours, minutes, seconds = (int(part or 0) for part in match.groups())

@@ -16,11 +16,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from redoxmd.config.document import plain
 from redoxmd.config.sections import Config
 from redoxmd.engines import reference_record
 from redoxmd.errors import DataError
-from redoxmd.files.records import content_hash, file_sha256, read_json, write_json
+from redoxmd.files.records import content_hash, file_sha256, plain, read_json, write_json
 from redoxmd.runs.job_records import decoded_name
 from redoxmd.runs.versions import PACKAGE, code_hash
 

@@ -15,9 +15,9 @@ from typing import Any
 import yaml
 
 from redoxmd.config.declared import settings_for
-from redoxmd.config.document import plain
 from redoxmd.config.sections import Config, NebPath
 from redoxmd.files import layout
+from redoxmd.files.records import plain
 from redoxmd.runs.captions import MODULES_OF_FIGURE, captions_of
 from redoxmd.runs.versions import PACKAGE, code_hash
 from redoxmd.structures.request import structure_name
