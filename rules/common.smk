@@ -80,7 +80,8 @@ def phase_of(run, gen):
 
 def phase_settings(run, gen):
     """Settings of the phase that a generation explores."""
-    return layout.phase_named(CFG.explore, phase_of(run, gen))
+    name = phase_of(run, gen)
+    return next(phase for phase in CFG.explore.phases if phase.name == name)
 
 
 def phase(wildcards):

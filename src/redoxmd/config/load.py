@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import difflib
 import typing
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -14,7 +14,6 @@ from pydantic import BaseModel, ValidationError
 from redoxmd.config.sections import MAPPING, WORD, Aimd, Config, Engine, Explore, Neb, common_kpoints, label_cells
 from redoxmd.errors import ConfigError
 
-SomeSection = TypeVar("SomeSection", bound=BaseModel)
 UNIT_SUFFIXES = ("_fs", "_ps", "_K", "_A", "_eV", "_eV_A", "_muB", "_s", "_per_fs", "_per_ps", "_mm", "_pt")
 
 
@@ -101,11 +100,6 @@ def with_common_kpoints(engine: Engine, aimd: Aimd, explore: Explore, neb: Neb) 
     """The engine with GPAW's k-points rounded up until every cell that is labelled divides them."""
     grid = common_kpoints(engine.gpaw.kpoints, label_cells(aimd, explore, neb))
     return engine.model_copy(update={"gpaw": engine.gpaw.model_copy(update={"kpoints": grid})})
-
-
-def with_settings(section: SomeSection, values: Mapping[str, Any]) -> SomeSection:
-    """A section with some values replaced, for example by the parameters of a rule."""
-    return type(section).model_validate({**section.model_dump(), **values})
 
 
 def _explain(item: Any) -> str:

@@ -135,17 +135,17 @@ def inspect_volumes(config: Config, source: SourceCell) -> Inspection:
     own_A3 = source.atoms.get_volume() / source.formula_units
     (x1, v1), (x2, v2) = sorted(volumes_per_fu.items())
     contents = sorted({parse_name(name).x for name in layout.all_structures(config)})
-    volumes_A3 = {x: v1 + (v2 - v1) * (x - x1) / (x2 - x1) for x in contents}
-    ratios = {x: volume / own_A3 for x, volume in volumes_A3.items()}
-    worst = max(ratios, key=lambda x: max(ratios[x], 1 / ratios[x]) if ratios[x] > 0 else float("inf"))
-    largest_ratio = max(ratios[worst], 1 / ratios[worst]) if ratios[worst] > 0 else float("inf")
+    ratios = {x: (v1 + (v2 - v1) * (x - x1) / (x2 - x1)) / own_A3 for x in contents}
+    # Largest factor between both volumes, whichever is the larger; a volume below zero exceeds all limits.
+    factors = {x: max(ratio, 1 / ratio) if ratio > 0 else math.inf for x, ratio in ratios.items()}
+    worst = max(factors, key=lambda x: factors[x])
     words = (
-        f"structures.volume_A3_per_fu: {volumes_A3[worst]:.4g} Å3 at x = {worst:g}, {ratios[worst]:.3g} times the "
+        f"structures.volume_A3_per_fu: {ratios[worst] * own_A3:.4g} Å3 at x = {worst:g}, {ratios[worst]:.3g} times the "
         f"{own_A3:.4g} Å3 of the source cell (x = {source.x_max:g})"
     )
-    if largest_ratio > VOLUME_RATIO_ERROR:
+    if factors[worst] > VOLUME_RATIO_ERROR:
         return Inspection([f"{words}; give volumes per formula unit, of which the cell has {source.formula_units}"])
-    return Inspection(notes=[f"{words}; is that meant?"] if largest_ratio > VOLUME_RATIO_NOTE else [])
+    return Inspection(notes=[f"{words}; is that meant?"] if factors[worst] > VOLUME_RATIO_NOTE else [])
 
 
 def inspect_elements(config: Config, source: SourceCell) -> Inspection:

@@ -142,17 +142,14 @@ def report_driver(run: str, configs: Sequence[str] = (), root: Path = Path()) ->
     if driver is None:
         return
     if active_driver(results) is not None:
-        if removal := next((word for word in sys.argv if _is_destructive(word)), None):
-            raise DriverAlive(f"{removal} is refused: {already_running_message(results, driver)}")
+        for word in sys.argv:
+            # Snakemake accepts abbreviated options too.
+            if len(word) > len("--") and any(name.startswith(word.partition("=")[0]) for name in DESTRUCTIVE_OPTIONS):
+                raise DriverAlive(f"{word} is refused: {already_running_message(results, driver)}")
         print(f"redoxmd: {already_running_message(results, driver)}", file=sys.stderr)
         return
     command = f"redoxmd recover {configs[0]}" if configs else "redoxmd recover"
     print(f"redoxmd: {results}: its driver ({driver}) was killed; `{command}` cleans up after it", file=sys.stderr)
-
-
-def _is_destructive(word: str) -> bool:
-    """Whether a command-line word is one of `DESTRUCTIVE_OPTIONS`; Snakemake accepts abbreviated options too."""
-    return len(word) > len("--") and any(option.startswith(word.partition("=")[0]) for option in DESTRUCTIVE_OPTIONS)
 
 
 def _write_heartbeats(path: Path) -> None:

@@ -66,20 +66,18 @@ class Rules:
         ranks = self.cores(rule) if row["cpus"] == "ranks" else 1
         device = (self.config.density if rule in DENSITY_RULES else self.config.train).device
 
-        def memory_MB(wildcards: Wildcards, attempt: int) -> int:
-            return int(row["mem_mb"] * ranks * min(attempt, 3))
+        def growing(value: float) -> Callable[[Wildcards, int], int]:
+            return lambda wildcards, attempt: int(value * min(attempt, 3))
 
-        def memory_per_core_MB(wildcards: Wildcards, attempt: int) -> int:
-            return int(row["mem_mb"] * min(attempt, 3))
-
-        def minutes(wildcards: Wildcards, attempt: int) -> int:
-            return int(60 * row["hours"]) * (1 if row["goes_on"] else min(attempt, 3))
-
-        resources: dict[str, Any] = {"mem_mb": memory_MB, "runtime": minutes}
+        minutes = int(60 * row["hours"])
+        resources: dict[str, Any] = {
+            "mem_mb": growing(row["mem_mb"] * ranks),
+            "runtime": (lambda wildcards, attempt: minutes) if row["goes_on"] else growing(minutes),
+        }
         if row["gpu"] and device != "cpu":
             resources["gpu"] = row["gpu"]
         if ranks > 1:
-            per_rank = {"tasks": ranks, "cpus_per_task": 1, "mem_mb_per_cpu": memory_per_core_MB}
+            per_rank = {"tasks": ranks, "cpus_per_task": 1, "mem_mb_per_cpu": growing(row["mem_mb"])}
             resources |= per_rank | {"mpi": "srun", "slurm_extra": self.slurm_extra}
         return resources
 

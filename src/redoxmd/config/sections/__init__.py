@@ -5,6 +5,7 @@ Defaults are the paper's (Energy Storage Materials 63, 103023, 2023) wherever it
 """
 
 from redoxmd.config.sections.aimd import Aimd as Aimd
+from redoxmd.config.sections.base import Relaxation as Relaxation
 from redoxmd.config.sections.base import Repeats as Repeats
 from redoxmd.config.sections.base import Section as Section
 from redoxmd.config.sections.basins import Basins as Basins
@@ -34,7 +35,6 @@ from redoxmd.config.sections.neb import Neb as Neb
 from redoxmd.config.sections.neb import NebEvent as NebEvent
 from redoxmd.config.sections.neb import NebPath as NebPath
 from redoxmd.config.sections.production import Production as Production
-from redoxmd.config.sections.relaxation import Relaxation as Relaxation
 from redoxmd.config.sections.select import Select as Select
 from redoxmd.config.sections.structures import Start as Start
 from redoxmd.config.sections.structures import Structures as Structures
