@@ -88,14 +88,15 @@ def _retry(options: argparse.Namespace) -> int:
     from redoxmd.runs.retry import retry_refused
 
     config = load_config(options.config)
-    report = retry_refused(Path("results") / config.run, config, anyway=options.anyway, partial=options.partial)
-    for line in report.removed:
+    results = Path("results") / config.run
+    removed, unchanged = retry_refused(results, config, anyway=options.anyway, partial=options.partial)
+    for line in removed.values():
         print(f"removed: {line}")
-    for line in report.unchanged:
+    for line in unchanged:
         print(f"not removed, the engine section has not changed: {line}")
-    print(f"{len(report.removed)} removed, to be repeated by the next run; {len(report.unchanged)} not removed")
-    if report.records:
-        files = " ".join(map(str, report.records))
+    print(f"{len(removed)} removed, to be repeated by the next run; {len(unchanged)} not removed")
+    if removed:
+        files = " ".join(map(str, removed))
         print(f"if later stages have used them:\nsnakemake --configfile {options.config} --forcerun {files}")
     return 0
 

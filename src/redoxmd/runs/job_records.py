@@ -111,7 +111,7 @@ def update_snakemake_records(run: str, root: Path = Path()) -> None:
         state = path.stat()
         current[name] = [state.st_mtime_ns, state.st_size]
         if current[name] != previous.get(name) or _first_output(run, name) not in in_snakemake:
-            _write_snakemake_record(path, root)
+            _copy_to_snakemake(read_json(path), root)
     # Keep entries of jobs that started again and failed until they succeed (`lost_results`).
     current |= {
         name: date
@@ -157,21 +157,18 @@ def _snakemake_outputs(run: str, root: Path) -> set[str]:
     return {name for name in names if name.startswith(f"results/{run}/")}
 
 
-def _write_snakemake_record(path: Path, root: Path) -> None:
+def _copy_to_snakemake(record: dict[str, Any], root: Path) -> None:
     """Copy a record into the metadata of Snakemake, once for each existing output."""
-    record = read_json(path)
-    outputs = record.pop("outputs")
-    record.pop("settings")
-    for name in outputs:
-        file = root / name
-        if not file.exists():
-            continue
-        target = encoded_path(root / ".snakemake/metadata", name)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        # Without this folder Snakemake takes its metadata for that of version 7.
-        (root / ".snakemake/incomplete").mkdir(exist_ok=True)
-        # Not atomic, for speed, as in Snakemake; an incomplete file is rewritten: it is not yet in `previous`.
-        target.write_text(json.dumps({**record, "incomplete": False}), encoding="utf-8")
+    copied = {key: value for key, value in record.items() if key not in ("outputs", "settings")}
+    metadata = json.dumps({**copied, "incomplete": False})
+    for name in record["outputs"]:
+        if (root / name).exists():
+            target = encoded_path(root / ".snakemake/metadata", name)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            # Without this folder Snakemake takes its metadata for that of version 7.
+            (root / ".snakemake/incomplete").mkdir(exist_ok=True)
+            # Not atomic, for speed, as in Snakemake; an incomplete file is rewritten: it is not yet in `previous`.
+            target.write_text(metadata, encoding="utf-8")
 
 
 def decoded_name(path: Path, folder: Path) -> str:

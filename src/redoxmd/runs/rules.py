@@ -91,12 +91,8 @@ class Rules:
             "code": self.code(figure, "figures", *MODULES_OF_FIGURE.get(figure, ())),
             "stem": "results/{run}/figures/{figure}",
             "style": plain(self.config.figures),
-            "caption": self._captions[figure],
+            "caption": captions_of(self.config)[figure],
         }
-
-    @cached_property
-    def _captions(self) -> dict[str, dict[str, Any]]:
-        return captions_of(self.config)
 
     def member_size(self, wildcards: Wildcards) -> dict[str, Any]:
         """Hyperparameters of the member that a job trains."""
