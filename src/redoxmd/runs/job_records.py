@@ -152,9 +152,7 @@ def _first_output(run: str, name: str) -> str:
 
 def _snakemake_outputs(run: str, root: Path) -> set[str]:
     """Results of a run in the metadata of Snakemake."""
-    folder = root / ".snakemake/metadata"
-    names = (decoded_name(path, folder) for path in folder.rglob("*") if path.is_file())
-    return {name for name in names if name.startswith(f"results/{run}/")}
+    return {name for name in files_by_output(root / ".snakemake/metadata") if name.startswith(f"results/{run}/")}
 
 
 def _copy_to_snakemake(record: dict[str, Any], root: Path) -> None:
@@ -169,6 +167,12 @@ def _copy_to_snakemake(record: dict[str, Any], root: Path) -> None:
             (root / ".snakemake/incomplete").mkdir(exist_ok=True)
             # Not atomic, for speed, as in Snakemake; an incomplete file is rewritten: it is not yet in `previous`.
             target.write_text(metadata, encoding="utf-8")
+
+
+def files_by_output(folder: Path) -> dict[str, Path]:
+    """Output → its record or marker in a folder of Snakemake, whose file names are those of `encoded_path`."""
+    paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != "migration_underway"]
+    return {decoded_name(path, folder): path for path in paths}
 
 
 def decoded_name(path: Path, folder: Path) -> str:

@@ -20,7 +20,7 @@ from redoxmd.config.sections import Config
 from redoxmd.engines import reference_record
 from redoxmd.errors import DataError
 from redoxmd.files.records import content_hash, file_sha256, plain, read_json, write_json
-from redoxmd.runs.job_records import decoded_name
+from redoxmd.runs.job_records import files_by_output
 from redoxmd.runs.versions import PACKAGE, code_hash
 
 LIBRARIES = ("redoxmd", "torch", "numpy", "scipy", "ase", "pymatgen", "h5py", "numba", "vesin", "snakemake")
@@ -51,7 +51,10 @@ def make_manifest(
 
     `previous` holds sha256, size and mtime_ns of files hashed before; they are reused if size and date are unchanged.
     """
-    records = _snakemake_records(root)
+    records: dict[str, dict[str, Any]] = {}
+    for name, path in files_by_output(root / ".snakemake/metadata").items():
+        with suppress(ValueError):
+            records[name] = json.loads(path.read_text(encoding="utf-8"))
     files: dict[str, dict[str, Any]] = {}
     waiting = list(targets)
     while waiting:
@@ -99,16 +102,6 @@ def software(config: Config) -> dict[str, Any]:
         "source": code_hash([PACKAGE]),
         "commit": commit,
     }
-
-
-def _snakemake_records(root: Path) -> dict[str, dict[str, Any]]:
-    """Record of each output in the metadata of Snakemake; unreadable ones are left out."""
-    folder = root / ".snakemake/metadata"
-    records = {}
-    for path in (path for path in folder.rglob("*") if path.is_file()):
-        with suppress(ValueError):
-            records[decoded_name(path, folder)] = json.loads(path.read_text(encoding="utf-8"))
-    return records
 
 
 def chain_of(manifest: dict[str, Any], name: str) -> list[str]:

@@ -18,7 +18,7 @@ import psutil
 
 from redoxmd.errors import DataError, DriverAlive, SchedulerSilent
 from redoxmd.runs import driver
-from redoxmd.runs.job_records import TEMPORARY, decoded_name, recorded_since
+from redoxmd.runs.job_records import TEMPORARY, files_by_output, recorded_since
 
 TERMINATE_S = 60.0
 
@@ -89,9 +89,7 @@ def find_leftovers(run: str, root: Path = Path(), jobs_gone: bool = False) -> Le
             f"{results} is being driven by {active}: nothing to recover; to recover the run, stop it first"
         )
     prefix = f"results/{run}/"
-    folder = root / ".snakemake/incomplete"
-    markers = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != "migration_underway"]
-    output_of_marker = {marker: decoded_name(marker, folder) for marker in markers}
+    output_of_marker = {marker: name for name, marker in files_by_output(root / ".snakemake/incomplete").items()}
     incomplete = {marker: root / name for marker, name in output_of_marker.items() if name.startswith(prefix)}
     # Of a job that has ended, the record is newer than the marker of Snakemake.
     marked_ns = {marker: marker.stat().st_mtime_ns for marker in incomplete}
