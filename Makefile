@@ -1,9 +1,9 @@
 # Main targets: `make run` (the quickstart) and `make test`. `make help` lists all.
-# Settings: CONFIG=config/other.yaml CORES=8 PYTHON=python3.12 TORCH=torch==2.13.0
+# Settings: CONFIG=config/other.yaml CORES=8 PYTHON=python3.12 TORCH=torch (another version or build)
 PYTHON ?= python3
 CONFIG ?= config/config.yaml
 CORES ?= $(shell env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc 2>/dev/null || echo 2)
-TORCH ?= torch==2.13.0
+TORCH ?= $(shell sed -n "s/^\# \(torch==\)/\1/p" envs/constraints.txt)
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
@@ -66,7 +66,8 @@ bench: $(VENV)/.run ## time MD, training, densities and analysis on this machine
 
 bench-peers: $(VENV)/.run ## the same, compared with schnetpack in its own environment
 	@test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
-	@.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check -r envs/peers.txt
+	@grep -E '^(schnetpack|numpy)==' envs/constraints.txt > .venv-peers/requirements.txt # schnetpack brings the torch it asks for
+	@.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check -r .venv-peers/requirements.txt
 	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks
 
 bench-scaling: $(VENV)/.run ## draw time per atom and per structure into docs/performance

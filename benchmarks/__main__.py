@@ -15,7 +15,7 @@ import torch
 
 from benchmarks import roofline, scaling, works
 from benchmarks.timing import Timed, Times, schnetpack_steps, take_turns, timed
-from redoxmd.jobs.memory import keep_freed_memory
+from redoxmd.jobs.job import keep_freed_memory
 from redoxmd.md.ensemble import READ_EVERY_STEPS
 from redoxmd.units import ns_per_day
 

@@ -9,11 +9,10 @@ from pathlib import Path
 from redoxmd import gate
 from redoxmd.config import parse_config, read_config
 from redoxmd.config.declared import settings_for
-from redoxmd.config.document import plain
 from redoxmd.engines import settings_hash
 from redoxmd.figures.catalogue import figures_of
 from redoxmd.files import layout
-from redoxmd.files.records import read_json
+from redoxmd.files.records import plain, read_json
 from redoxmd.runs.captions import captions_of
 from redoxmd.runs.driver import acquire_run, export_config, exported_config, report_driver
 from redoxmd.runs.job_records import update_snakemake_records
@@ -81,7 +80,8 @@ def phase_of(run, gen):
 
 def phase_settings(run, gen):
     """Settings of the phase that a generation explores."""
-    return layout.phase_named(CFG.explore, phase_of(run, gen))
+    name = phase_of(run, gen)
+    return next(phase for phase in CFG.explore.phases if phase.name == name)
 
 
 def phase(wildcards):

@@ -325,7 +325,7 @@ rule manifest:
     resources:
         **resources_for("manifest"),
     params:
-        config=plain(CFG),
+        config=plain(CFG, text_keys=False),
         code=code("manifest", "runs/provenance.py"),
     script:
         "../workflow/scripts/manifest.py"

@@ -7,15 +7,13 @@ import io
 import os
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from redoxmd import __version__
 from redoxmd.archive.commands import add_commands as add_archive_commands
 from redoxmd.charges.commands import add_commands as add_charges_commands
 from redoxmd.density.commands import add_commands as add_density_commands
 from redoxmd.errors import RedoxmdError
-from redoxmd.runs.commands import DEFAULT_CONFIG, check_changes, report_site_problems
-from redoxmd.runs.commands import add_commands as add_upkeep_commands
+from redoxmd.runs.commands import add_commands as add_run_commands
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,7 +22,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # An ASCII terminal shows `?` for Å instead of an encoding error.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
-    options = _parser().parse_args(arguments)
+    parser = argparse.ArgumentParser(prog="redoxmd", description="From DFT MD to nanosecond dynamics with electrons.")
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for add_commands in (add_run_commands, add_archive_commands, add_density_commands, add_charges_commands):
+        add_commands(commands)
+    options = parser.parse_args(arguments)
     command: Callable[[argparse.Namespace], int] = options.command
     try:
         status = command(options)
@@ -42,70 +45,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"redoxmd: {error.filename}: {error.strerror}; the file is kept, mend its access", file=sys.stderr)
         return 1
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="redoxmd", description="From DFT MD to nanosecond dynamics with electrons.")
-    parser.add_argument("--version", action="version", version=__version__)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for name, function, text in (
-        ("check", _check, "validate a config and print its plan"),
-        ("status", _status, "show the progress of a run"),
-        ("path", _path, "print the results folder of a run"),
-    ):
-        command = commands.add_parser(name, help=text, description=text)
-        command.add_argument("config", type=Path, metavar="CONFIG", nargs="?", default=DEFAULT_CONFIG)
-        command.set_defaults(command=function)
-        if name == "check":
-            text = "list instead the jobs that the next start would repeat, with reasons and costs"
-            command.add_argument("--changes", action="store_true", help=text)
-            text = "also test a site profile: ask Slurm about each kind of job and inspect a node in a short job"
-            command.add_argument("--profile", metavar="NAME", help=text)
-    schema = commands.add_parser("schema", help="write the config's schema and documented defaults")
-    schema.add_argument("--root", type=Path, default=Path(), help="the repository")
-    schema.set_defaults(command=_schema)
-    add_archive_commands(commands)
-    add_upkeep_commands(commands)
-    add_density_commands(commands)
-    add_charges_commands(commands)
-    return parser
-
-
-def _check(options: argparse.Namespace) -> int:
-    from redoxmd.config import load_config
-    from redoxmd.runs.plan import describe_plan, make_plan
-
-    if options.changes:
-        return check_changes(options.config)
-    config = load_config(options.config)
-    plan = make_plan(config)
-    print(describe_plan(config, plan))
-    refused = report_site_problems(options.config, options.profile) if options.profile else 0
-    return 1 if plan.problems or refused else 0
-
-
-def _status(options: argparse.Namespace) -> int:
-    from redoxmd.config import load_config
-    from redoxmd.runs.status import describe_status
-
-    config = load_config(options.config)
-    print(describe_status(Path("results") / config.run, config))
-    return 0
-
-
-def _path(options: argparse.Namespace) -> int:
-    from redoxmd.config import load_config
-
-    print(Path("results") / load_config(options.config).run)
-    return 0
-
-
-def _schema(options: argparse.Namespace) -> int:
-    from redoxmd.config.document import write_documents
-
-    for path in write_documents(options.root):
-        print(path)
-    return 0
 
 
 if __name__ == "__main__":

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
+from typing import Generic, TypeVar
+
+Reason = TypeVar("Reason", bound=StrEnum)
 
 
 def system_errno(error: BaseException) -> int | None:
@@ -55,20 +58,6 @@ class LabelRefusal(StrEnum):
     FORCE_CEILING = "force_ceiling"
 
 
-class LabelRefused(RedoxmdError):
-    """A reference result that must never become data.
-
-    Args:
-        reason: kept in the record.
-        detail: for the reader: step or file, and the values found.
-    """
-
-    def __init__(self, reason: LabelRefusal, detail: str) -> None:
-        super().__init__(f"{reason}: {detail}")
-        self.reason = LabelRefusal(reason)
-        self.detail = detail
-
-
 class DensityRefusal(StrEnum):
     """Reasons why a density is refused; the word stands in its record."""
 
@@ -79,18 +68,20 @@ class DensityRefusal(StrEnum):
     WRONG_ELECTRONS = "wrong_electrons"
 
 
-class DensityRefused(RedoxmdError):
-    """A density that must never become data.
+class Refused(RedoxmdError, Generic[Reason]):
+    """A result that must never become data; its reason, and the step or file with the values found, are recorded."""
 
-    Args:
-        reason: kept in the record.
-        detail: for the reader: file or frame, and the values found.
-    """
-
-    def __init__(self, reason: DensityRefusal, detail: str) -> None:
+    def __init__(self, reason: Reason, detail: str) -> None:
         super().__init__(f"{reason}: {detail}")
-        self.reason = DensityRefusal(reason)
-        self.detail = detail
+        self.reason, self.detail = reason, detail
+
+
+class LabelRefused(Refused[LabelRefusal]):
+    """A refused reference result."""
+
+
+class DensityRefused(Refused[DensityRefusal]):
+    """A refused density."""
 
 
 class OneOxidationState(RedoxmdError):

@@ -6,9 +6,10 @@ import yaml
 
 from redoxmd.cli import main
 from redoxmd.config import load_config, parse_config
-from redoxmd.config.document import DEFAULTS_FILE, SCHEMA_FILE, defaults_text, plain, schema_text
+from redoxmd.config.document import DEFAULTS_FILE, SCHEMA_FILE, defaults_text, schema_text
 from redoxmd.config.sections import Config, Section
 from redoxmd.errors import ConfigError
+from redoxmd.files.records import plain
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = ("config", "nvp", "nvp-gpaw", "nvp-rehearsal")

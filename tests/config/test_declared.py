@@ -8,10 +8,10 @@ import yaml
 
 from redoxmd.config import load_config, parse_config
 from redoxmd.config.declared import declared_keys, read_settings, runtime_keys, runtime_settings, settings_for
-from redoxmd.config.document import plain
 from redoxmd.config.sections import Charges, Config, Diffusion, Explore, Neb, Production, Structures, Train
 from redoxmd.config.sections.base import Section, Use
 from redoxmd.errors import ConfigError
+from redoxmd.files.records import plain
 
 ROOT = Path(__file__).parents[2]
 RULES = {path: path.read_text() for path in sorted((ROOT / "rules").glob("*.smk"))}
@@ -93,7 +93,7 @@ def test_declared_settings_are_read_back_from_a_file(rule, section, tmp_path):
     declared = settings_for(rule, getattr(config, section))
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(declared))
     settings = read_settings(SECTIONS[section], rule, yaml.safe_load((tmp_path / "params.yaml").read_text()))
-    assert {key: plain(getattr(settings, key)) for key in declared} == declared
+    assert {key: plain(getattr(settings, key), text_keys=False) for key in declared} == declared
     hidden = set(SECTIONS[section].model_fields) - set(declared)
     assert not any(hasattr(settings, key) for key in hidden)
 

@@ -7,7 +7,7 @@ import pytest
 PROGRAM = """
 import resource, sys
 import torch
-from redoxmd.jobs.memory import keep_freed_memory
+from redoxmd.jobs.job import keep_freed_memory
 torch.set_num_threads(1)
 if "keep" in sys.argv:
     assert keep_freed_memory()

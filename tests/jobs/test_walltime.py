@@ -5,10 +5,9 @@ import time
 import pytest
 
 from redoxmd.errors import DataError, Interrupted
-from redoxmd.jobs import walltime
-from redoxmd.jobs.interrupt import stop_on_sigterm
+from redoxmd.jobs import interrupt
+from redoxmd.jobs.interrupt import margin_s, requeue_at_the_end, seconds_left, stop_on_sigterm
 from redoxmd.jobs.job import job
-from redoxmd.jobs.walltime import margin_s, requeue_at_the_end, seconds_left
 
 
 @pytest.fixture
@@ -27,7 +26,7 @@ def slurm(tmp_path, monkeypatch):
             path.chmod(0o755)
         monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
         monkeypatch.setenv("SLURM_JOB_ID", "42")
-        monkeypatch.setattr(walltime, "TO_BE_KILLED_S", 0.0)
+        monkeypatch.setattr(interrupt, "TO_BE_KILLED_S", 0.0)
         return lambda: told.read_text().splitlines() if told.exists() else []
 
     return commands
@@ -77,7 +76,7 @@ def test_margins():
 
 def test_the_end_of_the_walltime_asks_to_stop(slurm, monkeypatch):
     slurm(left="2")
-    monkeypatch.setattr(walltime, "MARGIN_S", (1.5, 300.0))
+    monkeypatch.setattr(interrupt, "MARGIN_S", (1.5, 300.0))
     with stop_on_sigterm() as stop:
         assert not stop.asked
         deadline = time.monotonic() + 20

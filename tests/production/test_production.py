@@ -86,7 +86,7 @@ def test_stopped_and_continued_equals_uninterrupted(tmp_path, monkeypatch, step)
 def test_many_segments_equal_one(tmp_path, monkeypatch):
     _, whole = make(tmp_path / "whole")
     monkeypatch.setattr("redoxmd.production.run.SEGMENT_FRAMES", 2)
-    monkeypatch.setattr(ProductionRun, "keep", lambda self: None)
+    monkeypatch.setattr(Checkpoint, "keep", lambda self, names: None)
     _, pieces = make(tmp_path / "pieces")
     assert len(list((tmp_path / "pieces/state").glob("segment*.h5"))) == 7
     np.testing.assert_array_equal(pieces.positions_A, whole.positions_A)

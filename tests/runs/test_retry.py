@@ -29,26 +29,26 @@ def left(folder):
 
 def test_nothing_is_tried_twice(tmp_path):
     before = left(results(tmp_path))
-    found = retry_refused(tmp_path, CONFIG, partial=True)
-    assert found.removed == []
-    assert [line.split(":")[0] for line in found.unchanged] == ["g0f001", "g0f002", "x3.000_random0_1x1x1"]
+    removed, unchanged = retry_refused(tmp_path, CONFIG, partial=True)
+    assert removed == {}
+    assert [line.split(":")[0] for line in unchanged] == ["g0f001", "g0f002", "x3.000_random0_1x1x1"]
     assert left(tmp_path) == before
 
 
 def test_after_a_change_the_refused_one_goes(tmp_path):
     before = left(results(tmp_path))
-    found = retry_refused(tmp_path, CHANGED)
-    assert found.removed == ["g0f001: unconverged at step 0, 150 steps"]
+    removed, _ = retry_refused(tmp_path, CHANGED)
+    assert removed == {tmp_path / "label/gen0/g0f001.json": "g0f001: unconverged at step 0, 150 steps"}
     assert set(before) - set(left(tmp_path)) == {"g0f001.json", "g0f001.extxyz", "g0f001.densities.h5"}
 
 
 def test_partial_ones_only_when_asked_for(tmp_path):
     results(tmp_path)
-    assert len(retry_refused(tmp_path, CHANGED, partial=True).removed) == 3
+    assert len(retry_refused(tmp_path, CHANGED, partial=True)[0]) == 3
     assert left(tmp_path / "aimd") == []
     assert read_json(tmp_path / "label/gen0/g0f000.json")["refusal"] is None
 
 
 def test_anyway(tmp_path):
     results(tmp_path)
-    assert len(retry_refused(tmp_path, CONFIG, anyway=True).removed) == 1
+    assert len(retry_refused(tmp_path, CONFIG, anyway=True)[0]) == 1

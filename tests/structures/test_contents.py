@@ -10,10 +10,10 @@ from ase.io import read, write
 
 from redoxmd.cli import main
 from redoxmd.config import load_config, parse_config
-from redoxmd.config.document import plain
 from redoxmd.errors import ConfigError
 from redoxmd.files import layout
 from redoxmd.files.frames import read_frames, write_frames
+from redoxmd.files.records import plain
 from redoxmd.structures.build import build
 from redoxmd.structures.content import content_text, parse_content
 from redoxmd.structures.request import parse_name, structure_name

@@ -9,8 +9,8 @@ import os
 import time
 
 from redoxmd.config import load_config
-from redoxmd.config.document import plain
 from redoxmd.engines import settings_hash
+from redoxmd.files.records import plain
 from redoxmd.runs.job_records import decoded_name
 from tests.workflow.test_workflow import TOY, repository, snakemake
 

@@ -13,18 +13,18 @@ from typing import Any, TypeVar, cast
 
 from pydantic import BaseModel, ValidationError, create_model
 
-from redoxmd.config.document import plain
 from redoxmd.config.load import with_common_kpoints
 from redoxmd.config.sections import Config
 from redoxmd.config.sections.base import Section, Use
 from redoxmd.errors import ConfigError
+from redoxmd.files.records import plain
 
 SomeSection = TypeVar("SomeSection", bound=Section)
 
 
 def settings_for(rule: str, section: Section) -> dict[str, Any]:
     """Settings of a section that enter the results of a rule, as plain values: the params of the rule."""
-    return {name: plain(getattr(section, name)) for name in declared_keys(rule, type(section))}
+    return {name: plain(getattr(section, name), text_keys=False) for name in declared_keys(rule, type(section))}
 
 
 def read_settings(
@@ -70,14 +70,13 @@ def runtime_settings(raw: Mapping[str, Any]) -> Config:
 
 def runtime_keys() -> dict[str, str]:
     """Key of each setting of `runtime_settings`, or name of a whole section → why its change makes no result stale."""
-    whole = {name: use.runtime for name in Config.model_fields if (use := _use(Config, name)) and use.runtime}
-    single = {
-        f"{name}.{key}": cast(Use, _use(_section(name), key)).runtime
-        for name, keys in _runtime_keys().items()
-        if name not in whole
-        for key in keys
-    }
-    return whole | single
+    reasons = {}
+    for name, keys in _runtime_keys().items():
+        if use := _use(Config, name):
+            reasons[name] = use.runtime
+        else:
+            reasons |= {f"{name}.{key}": cast(Use, _use(_section(name), key)).runtime for key in keys}
+    return reasons
 
 
 @cache
@@ -90,15 +89,13 @@ def declared_keys(rule: str, model: type[Section]) -> tuple[str, ...]:
 @cache
 def _runtime_keys() -> dict[str, tuple[str, ...]]:
     """Section → its settings that jobs may read undeclared."""
-    found = {}
+    keys_of_section = {}
     for name, field in Config.model_fields.items():
-        if not (isinstance(field.annotation, type) and issubclass(field.annotation, Section)):
-            continue
-        own, model = _use(Config, name), field.annotation
-        keys = [key for key in model.model_fields if own is not None or ((use := _use(model, key)) and use.runtime)]
-        if keys:
-            found[name] = tuple(keys)
-    return found
+        model = field.annotation
+        if isinstance(model, type) and issubclass(model, Section):
+            uses = {key: _use(Config, name) or _use(model, key) for key in model.model_fields}
+            keys_of_section[name] = tuple(key for key, use in uses.items() if use and use.runtime)
+    return {name: keys for name, keys in keys_of_section.items() if keys}
 
 
 def _section(name: str) -> type[Section]:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import textwrap
 from pathlib import Path
-from typing import Any
 
 import yaml
 from pydantic import BaseModel
 
 from redoxmd.config.sections import Config
-from redoxmd.files.records import write_text
+from redoxmd.files.records import plain, write_text
 
 SCHEMA_FILE = Path("workflow/schemas/config.schema.json")
 DEFAULTS_FILE = Path("config/defaults.yaml")
@@ -44,30 +43,14 @@ def _section_lines(section: BaseModel, depth: int) -> list[str]:
     indent = "  " * depth
     for name, field in type(section).model_fields.items():
         value = getattr(section, name)
-        width = 110 - len(indent) - 2
-        comment = [f"{indent}# {line}" for line in textwrap.wrap(field.description or "", width)]
         if depth == 0:
             lines.append("")
+        lines += [f"{indent}# {line}" for line in textwrap.wrap(field.description or "", 110 - len(indent) - 2)]
         if isinstance(value, BaseModel):
-            lines += [*comment, f"{indent}{name}:", *_section_lines(value, depth + 1)]
-        else:
-            lines += [*comment, *_value_lines(name, value, indent)]
+            lines += [f"{indent}{name}:", *_section_lines(value, depth + 1)]
+            continue
+        value = plain(value)
+        flow = None if isinstance(value, dict | list) and value else False
+        text = yaml.safe_dump({name: value}, default_flow_style=flow, sort_keys=False, allow_unicode=True, width=100)
+        lines += [indent + line for line in text.rstrip().splitlines()]
     return lines
-
-
-def _value_lines(name: str, value: Any, indent: str) -> list[str]:
-    value = plain(value)
-    flow = None if isinstance(value, dict | list) and value else False
-    text = yaml.safe_dump({name: value}, default_flow_style=flow, sort_keys=False, allow_unicode=True, width=100)
-    return [indent + line for line in text.rstrip().splitlines()]
-
-
-def plain(value: Any) -> Any:
-    """A config value as dicts, lists, text and numbers, for YAML and JSON."""
-    if isinstance(value, BaseModel):
-        return {name: plain(getattr(value, name)) for name in type(value).model_fields}
-    if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, tuple | list):
-        return [plain(item) for item in value]
-    return str(value) if isinstance(value, Path) else value

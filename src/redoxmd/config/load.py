@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import difflib
-import types
 import typing
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -15,7 +14,6 @@ from pydantic import BaseModel, ValidationError
 from redoxmd.config.sections import MAPPING, WORD, Aimd, Config, Engine, Explore, Neb, common_kpoints, label_cells
 from redoxmd.errors import ConfigError
 
-SomeSection = TypeVar("SomeSection", bound=BaseModel)
 UNIT_SUFFIXES = ("_fs", "_ps", "_K", "_A", "_eV", "_eV_A", "_muB", "_s", "_per_fs", "_per_ps", "_mm", "_pt")
 
 
@@ -52,15 +50,9 @@ def read_config(path: str | Path) -> dict[str, Any]:
         ) from error
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not valid YAML: {error}") from error
-    except RepeatedKey as error:
-        raise ConfigError(f"{path}: {error}") from error
     if not isinstance(raw, dict):
         raise ConfigError(f"{path}: a config is a mapping of sections, see config/defaults.yaml")
     return raw
-
-
-class RepeatedKey(Exception):
-    """A mapping has a key twice."""
 
 
 class UniqueKeyLoader(yaml.SafeLoader):
@@ -70,7 +62,7 @@ class UniqueKeyLoader(yaml.SafeLoader):
         """A mapping of a YAML node, with distinct keys.
 
         Raises:
-            RepeatedKey: a key occurs twice; the message names both lines.
+            YAMLError: a key occurs twice; the message names both lines.
         """
         lines: dict[Any, int] = {}
         for key_node, _ in node.value:
@@ -81,7 +73,7 @@ class UniqueKeyLoader(yaml.SafeLoader):
             if not isinstance(key, Hashable):
                 continue
             if key in lines:
-                raise RepeatedKey(f"{key} stands twice, in lines {lines[key]} and {line}; keep one of them")
+                raise yaml.YAMLError(f"{key} stands twice, in lines {lines[key]} and {line}; keep one of them")
             lines[key] = line
         mapping: dict[Any, Any] = super().construct_mapping(node, deep=deep)
         return mapping
@@ -110,65 +102,45 @@ def with_common_kpoints(engine: Engine, aimd: Aimd, explore: Explore, neb: Neb) 
     return engine.model_copy(update={"gpaw": engine.gpaw.model_copy(update={"kpoints": grid})})
 
 
-def with_settings(section: SomeSection, values: Mapping[str, Any]) -> SomeSection:
-    """A section with some values replaced, for example by the parameters of a rule."""
-    return type(section).model_validate({**section.model_dump(), **values})
-
-
 def _explain(item: Any) -> str:
+    """A refusal of pydantic in one line: the full key, what is wrong and what to do."""
     location = tuple(key for key in item["loc"] if key not in (WORD, MAPPING))
-    key = _dotted(location)
-    kind = item["type"]
+    key = ""
+    for step in location:
+        key += f"[{step}]" if isinstance(step, int) else f".{step}" if key else str(step)
+    kind, value = item["type"], item.get("input")
+    message = str(item["msg"]).removeprefix("Value error, ")
     if kind == "extra_forbidden":
         return f"{key}: unknown key; {_suggestion(location)}"
     if kind == "missing":
         return f"{key}: missing; add it"
-    message = str(item["msg"]).removeprefix("Value error, ")
     if kind == "value_error":
-        first = message.split()[0].rstrip(":")
         section = _section_at(location)
-        if section and first in section.model_fields:
-            return f"{key}.{message}" if key else message
-        return f"{key}: {message}" if key else message
-    value = item.get("input")
+        separator = "." if section and message.split()[0].rstrip(":") in section.model_fields else ": "
+        return f"{key}{separator}{message}" if key else message
     if value is None and kind in ("tuple_type", "dict_type", "model_type"):
         return f"{key}: empty; give a value (config/defaults.yaml), or remove the key"
     if kind == "tuple_type":
-        return f"{key}: should be a list, got {value!r}; give {_list_example(location, value)}"
+        section = _section_at(location[:-1])
+        field = section.model_fields.get(str(location[-1])) if section else None
+        items = typing.get_args(field.annotation) if field else ()
+        length = len(items) if items and Ellipsis not in items and type(None) not in items else 1
+        example = f"a list{f' of {length}' if length > 1 else ''}: [{', '.join([str(value)] * length)}]"
+        return f"{key}: should be a list, got {value!r}; give {example}"
     if kind in ("dict_type", "model_type"):
         return f"{key}: should be a mapping (key: value), got {value!r}; see config/defaults.yaml"
-    return f"{key}: {message[0].lower()}{message[1:]}, got {value!r}{_advice(key, kind)}"
-
-
-def _list_example(location: tuple[int | str, ...], value: Any) -> str:
-    """Example of a valid list for the key at a location, made from the refused value."""
-    section = _section_at(location[:-1])
-    field = section.model_fields.get(str(location[-1])) if section else None
-    items = typing.get_args(field.annotation) if field else ()
-    length = len(items) if items and Ellipsis not in items and type(None) not in items else 1
-    return f"a list{f' of {length}' if length > 1 else ''}: [{', '.join([str(value)] * length)}]"
-
-
-def _dotted(location: tuple[int | str, ...]) -> str:
-    text = ""
-    for key in location:
-        text += f"[{key}]" if isinstance(key, int) else f".{key}" if text else str(key)
-    return text
-
-
-def _advice(key: str, kind: str) -> str:
     unit = next((suffix[1:] for suffix in sorted(UNIT_SUFFIXES, key=len, reverse=True) if key.endswith(suffix)), "")
+    advice = "; see config/defaults.yaml for the meaning of this key"
     if kind.startswith(("less_than", "greater_than")) and unit:
-        return f" (the unit of this key is {unit.replace('_per_', '/').replace('eV_A', 'eV/Å')})"
-    if kind.endswith(("_parsing", "_type")) and unit:
-        return f"; give a plain number, the unit is in the key ({unit})"
-    return "; see config/defaults.yaml for the meaning of this key"
+        advice = f" (the unit of this key is {unit.replace('_per_', '/').replace('eV_A', 'eV/Å')})"
+    elif kind.endswith(("_parsing", "_type")) and unit:
+        advice = f"; give a plain number, the unit is in the key ({unit})"
+    return f"{key}: {message[0].lower()}{message[1:]}, got {value!r}{advice}"
 
 
 def _suggestion(location: tuple[int | str, ...]) -> str:
-    model = _section_at(location[:-1])
+    model, unknown = _section_at(location[:-1]), str(location[-1])
     fields = list(model.model_fields) if model else []
-    unknown = str(location[-1])
     near = difflib.get_close_matches(unknown, fields, n=1, cutoff=0.6)
     near = near or [name for name in fields if name.startswith(unknown + "_")][:1]
     if near:
@@ -178,23 +150,14 @@ def _suggestion(location: tuple[int | str, ...]) -> str:
 
 def _section_at(location: tuple[int | str, ...]) -> type[BaseModel] | None:
     section: type[BaseModel] | None = Config
-    for key in location:
-        if isinstance(key, int):
-            continue
+    for key in (key for key in location if not isinstance(key, int)):
         field = section.model_fields.get(str(key)) if section else None
         section = _model_in(field.annotation) if field else None
     return section
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:
-    if (
-        isinstance(annotation, type)
-        and not isinstance(annotation, types.GenericAlias)
-        and issubclass(annotation, BaseModel)
-    ):
+    """The first section in a type, such as `Start` in `tuple[Start, ...] | None`."""
+    if isinstance(annotation, type) and not typing.get_args(annotation) and issubclass(annotation, BaseModel):
         return annotation
-    for argument in typing.get_args(annotation):
-        model = _model_in(argument)
-        if model:
-            return model
-    return None
+    return next((model for part in typing.get_args(annotation) if (model := _model_in(part))), None)

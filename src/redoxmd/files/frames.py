@@ -19,6 +19,7 @@ from redoxmd.files.records import atomic_path
 
 # Decimals of the columns (positions, forces, …), as ASE writes them.
 COLUMN_DECIMALS = 8
+TRUTH_VALUES = ("T", "F", "true", "false", "True", "False", "TRUE", "FALSE")
 KEPT_ARRAYS = ("numbers", "positions", "momenta", "initial_magmoms", "site")
 
 
@@ -166,17 +167,11 @@ def _parse(stream: TextIO) -> list[Atoms]:
 def _unambiguous(value: Any) -> Any:
     """Text as JSON if a reader of extended XYZ would take it for numbers or truth values; other values unchanged."""
     words = re.findall(r"[^\s,]+", value) if isinstance(value, str) else []
-    if words and all(map(_is_number_or_truth, words)):
-        return f"_JSON {json.dumps(value, ensure_ascii=False)}"
-    return value
-
-
-def _is_number_or_truth(word: str) -> bool:
     try:
-        float(word)
+        [float(word) for word in words if word not in TRUTH_VALUES]
     except ValueError:
-        return word in ("T", "F", "true", "false", "True", "False", "TRUE", "FALSE")
-    return True
+        return value
+    return f"_JSON {json.dumps(value, ensure_ascii=False)}" if words else value
 
 
 def _contents(frame: Atoms) -> dict[str, dict[str, Any]]:

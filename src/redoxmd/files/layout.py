@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from redoxmd.config.declared import settings_for
-from redoxmd.config.sections import Aimd, Config, Explore, Neb, NebEvent, NebPath, Phase, Production, Repeats, Start
+from redoxmd.config.sections import Aimd, Config, Neb, NebEvent, NebPath, Phase, Production, Repeats, Start
 from redoxmd.structures.request import parse_name, structure_name
 
 
@@ -105,11 +105,6 @@ def phase_structures(phase: Phase, generation: int) -> list[str]:
         shift = generation * (max(start.seeds) - min(start.seeds) + 1)
         moved.append(start.model_copy(update={"seeds": tuple(seed + shift for seed in start.seeds)}))
     return structure_names(moved, phase.supercell)
-
-
-def phase_named(explore: Explore, name: str) -> Phase:
-    """The phase of that name."""
-    return next(phase for phase in explore.phases if phase.name == name)
 
 
 def all_structures(config: Config) -> list[str]:

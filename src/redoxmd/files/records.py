@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import BaseModel
 
 from redoxmd.errors import DataError
 
@@ -83,23 +84,24 @@ def keep_damaged(path: Path) -> Path:
     return path.rename(target)
 
 
-def plain(value: Any) -> Any:
-    """A record as JSON reads it back: string keys, lists, dataclasses as objects; NaN and infinities as strings."""
+def plain(value: Any, text_keys: bool = True) -> Any:
+    """A record as JSON reads it back: models and dataclasses as objects, arrays as lists, NaN and infinities as text.
+
+    Keys become text; without `text_keys` they stay, as in the settings of rules, which Snakemake compares as printed.
+    """
+    if isinstance(value, BaseModel):
+        return {name: plain(getattr(value, name), text_keys) for name in type(value).model_fields}
     if is_dataclass(value) and not isinstance(value, type):
-        return plain(asdict(value))
+        return plain(asdict(value), text_keys)
     if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
+        return {str(key) if text_keys else key: plain(item, text_keys) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if isinstance(value, np.ndarray):
-        return plain(value.tolist())
-    if isinstance(value, np.generic):
-        return plain(value.item())
+        return [plain(item, text_keys) for item in value]
+    if isinstance(value, np.ndarray | np.generic):
+        return plain(value.tolist(), text_keys)
     if isinstance(value, float) and not np.isfinite(value):
         return str(value)
-    if isinstance(value, Path | StrEnum):
-        return str(value)
-    return value
+    return str(value) if isinstance(value, Path | StrEnum) else value
 
 
 def content_hash(record: Any) -> str:

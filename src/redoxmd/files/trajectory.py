@@ -144,11 +144,18 @@ def join_segments(
         for segment, part in _blocks(segments):
             if "h5md" not in file:
                 _create(file, part, {})
-            _check_continuation(segment, last, part.steps)
+            joined = np.array([*last, *part.steps[:2]])
+            if len(set(np.diff(joined))) > 1 or (len(joined) > 1 and joined[-1] <= joined[0]):
+                raise DataError(
+                    f"{segment}: steps {part.steps[:2].tolist()} do not follow {last}; delete the state and run again"
+                )
             last = [*last, *part.steps.tolist()][-2:]
-            kept = part if last_step is None else _until(part, last_step)
-            recorded = float(kept.time_fs[-1]) if len(kept.time_fs) else recorded
-            _append(file, kept)
+            if last_step is not None:
+                count = int(np.searchsorted(part.steps, last_step, side="right"))
+                names = ("positions_A", "steps", "time_fs", *OBSERVABLES)
+                part = replace(part, **{name: getattr(part, name)[:count] for name in names})
+            recorded = float(part.time_fs[-1]) if len(part.time_fs) else recorded
+            _append(file, part)
         file.attrs["redoxmd"] = json.dumps({**metadata, "recorded_ps": recorded / 1000}, sort_keys=True)
 
 
@@ -163,21 +170,6 @@ def _blocks(segments: Sequence[Path]) -> Iterator[tuple[Path, Trajectory]]:
             start += BLOCK_FRAMES
             if len(part.steps) < BLOCK_FRAMES:
                 break
-
-
-def _until(trajectory: Trajectory, last_step: int) -> Trajectory:
-    """Frames up to a step."""
-    count = int(np.searchsorted(trajectory.steps, last_step, side="right"))
-    names = ("positions_A", "steps", "time_fs", *OBSERVABLES)
-    return replace(trajectory, **{name: getattr(trajectory, name)[:count] for name in names})
-
-
-def _check_continuation(segment: Path, last: Sequence[int], steps: np.ndarray) -> None:
-    joined = np.array([*last, *steps[:2]])
-    if len(set(np.diff(joined))) > 1 or (len(joined) > 1 and joined[-1] <= joined[0]):
-        raise DataError(
-            f"{segment}: steps {steps[:2].tolist()} do not follow {list(last)}; delete the state and run again"
-        )
 
 
 def read_trajectory(path: str | Path, stride: int = 1) -> Trajectory:

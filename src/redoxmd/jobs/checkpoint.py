@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from redoxmd.files.records import DAMAGED, atomic_path, content_hash, keep_damaged, read_bytes
+from redoxmd.files.records import DAMAGED, atomic_path, content_hash, keep_damaged, read_bytes, write_text
 
 logger = logging.getLogger("redoxmd")
 
@@ -30,14 +30,12 @@ class Checkpoint:
     def __init__(self, folder: str | Path, fingerprint: Any) -> None:
         self.folder = Path(folder)
         self.fingerprint = content_hash(fingerprint)
-        stamp = self.folder / "fingerprint"
         if self.folder.exists() and not self.fits(folder, fingerprint):
             logger.info("%s: inputs or settings changed, starting anew", self.folder)
             shutil.rmtree(self.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
-        if not stamp.exists():
-            with atomic_path(stamp) as temporary:
-                temporary.write_text(self.fingerprint)
+        if not (self.folder / "fingerprint").exists():
+            write_text(self.folder / "fingerprint", self.fingerprint)
 
     @staticmethod
     def fits(folder: str | Path, fingerprint: Any) -> bool:

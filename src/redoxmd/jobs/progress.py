@@ -43,7 +43,7 @@ class Progress:
         if now - self._last < self.interval_s and done < self.total:
             return
         self._last = now
-        rate = self.per_second(done)
+        rate = (done - self._first_done) / max(now - self._started, 1e-9)
         left = (self.total - done) / rate if rate > 0 else float("inf")
         speed = f"{rate:.3g}/s"
         if self.timestep_fs is not None and rate > 0:
@@ -52,10 +52,6 @@ class Progress:
             "%s: %d/%d %s, %s, %s left%s",
             *(self.name, done, self.total, self.unit, speed, duration(left), f", {note}" if note else ""),
         )
-
-    def per_second(self, done: int) -> float:
-        """Units per second of wall time since this start."""
-        return (done - self._first_done) / max(time.monotonic() - self._started, 1e-9)
 
 
 def duration(seconds: float) -> str:

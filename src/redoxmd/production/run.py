@@ -151,9 +151,8 @@ class ProductionRun:
     def __init__(self, spec: TrajectorySpec, md: TrajectoryMD) -> None:
         self.spec, self.md = spec, md
         self.settings, self.checkpoint = spec.settings, spec.checkpoint
-        settings = self.settings
         self.skip, self.total = spec.skip, spec.total
-        self.every = max(1, round(settings.save_every_fs / settings.timestep_fs))
+        self.every = max(1, round(self.settings.save_every_fs / self.settings.timestep_fs))
         self.frames: list[tuple[int, np.ndarray, StepResult]] = []
         self.segments: list[Path] = []
         self._stopped = ""
@@ -167,8 +166,8 @@ class ProductionRun:
             self._stopped = str(record["stopped"])
             self._spent_s = float(record["spent_s"])
             self.segments = [self.checkpoint.path(name) for name in json.loads(str(record["segments"]))]
-        name = metadata_name(spec.atoms, spec.temperature_K)
-        self.progress = Progress(name, self.total, done=self.steps_done, timestep_fs=settings.timestep_fs)
+        name = f"{spec.atoms.get_chemical_formula(empirical=False)} at {spec.temperature_K:g} K"
+        self.progress = Progress(name, self.total, done=self.steps_done, timestep_fs=self.settings.timestep_fs)
 
     @property
     def steps_done(self) -> int:
@@ -181,11 +180,6 @@ class ProductionRun:
         return max(min(self.steps_done, self.total) - self.skip, 0) * self.settings.timestep_fs / FS_PER_PS
 
     @property
-    def spent_s(self) -> float:
-        """Wall time so far, over all starts."""
-        return self._spent_s + time.monotonic() - self._started
-
-    @property
     def ended(self) -> bool:
         """Whether the trajectory is complete or was ended by the gate or a guard."""
         return bool(self._stopped) or self.steps_done >= self.total
@@ -194,11 +188,6 @@ class ProductionRun:
     def position(self) -> str:
         """Recorded time and MD step, for messages."""
         return f"at {self.time_ps:.3g} ps (step {self.steps_done})"
-
-    @property
-    def end_reason(self) -> str:
-        """Reason for the end: completed, or the reason of the gate or a guard before the requested length."""
-        return self._stopped if self._stopped and self.steps_done <= self.total else "completed"
 
     def advance(self) -> None:
         """One step; notes the frame when one is due and why the run ends when it does."""
@@ -219,17 +208,31 @@ class ProductionRun:
     def save(self, last: bool = False) -> None:
         """Write the frames as a segment, then the state that continues behind it."""
         if self.frames or (last and not self.segments):
+            atoms = self.md.atoms
+            steps = np.array([step for step, _, _ in self.frames], dtype=np.int64)
+            positions = [positions for _, positions, _ in self.frames]
+            results = [result for _, _, result in self.frames]
+            trajectory = Trajectory(
+                numbers=atoms.numbers,
+                positions_A=np.array(positions).reshape(-1, len(atoms), 3),
+                cell_A=np.asarray(atoms.cell),
+                steps=steps,
+                time_fs=steps * self.settings.timestep_fs,
+                temperature_K=np.array([result.temperature_K for result in results]),
+                energy_eV=np.array([result.energy_eV for result in results]),
+                spread_eV_A=np.array([result.spread_eV_A for result in results]),
+            )
             path = self.checkpoint.path(f"segment{len(self.segments):06d}.h5")
-            write_segment(path, self._trajectory())
+            write_segment(path, trajectory)
             self.segments.append(path)
             self.frames = []
         self._save_state()
 
     def finish(self) -> ProductionSummary:
-        """Write the trajectory and the state from which a longer one continues."""
+        """Write the trajectory and the state from which a longer one continues, in the place of the segments."""
         self.save(last=True)
-        speed = ns_per_day(self.settings.timestep_fs, self.spent_s / max(self.steps_done, 1))
-        summary = ProductionSummary(self.end_reason, self.time_ps, speed)
+        speed = ns_per_day(self.settings.timestep_fs, self._wall_time_s() / max(self.steps_done, 1))
+        end_reason = self._stopped if self._stopped and self.steps_done <= self.total else "completed"
         request = parse_name(self.spec.metadata["structure"])
         metadata = {
             **self.spec.metadata,
@@ -238,46 +241,26 @@ class ProductionRun:
             "replica": request.seed,
             "timestep_fs": self.settings.timestep_fs,
             "equilibration_ps": self.settings.equilibration_ps,
-            "end_reason": self.end_reason,
+            "end_reason": end_reason,
             "ns_per_day": speed,
             "evaluation": self.md.batch.description,
         }
         join_segments(self.segments, self.spec.output, metadata, last_step=self.total - self.skip)
-        self.keep()
+        summary = ProductionSummary(end_reason, self.time_ps, speed)
+        # A cut trajectory goes on from its segments, which are longer.
+        if self.steps_done <= self.total:
+            # Named by its end: until the state says otherwise, the segments it was joined from still count.
+            whole = f"whole{self.steps_done:012d}.h5"
+            self.checkpoint.adopt(self.spec.output, whole)
+            self.segments = [self.checkpoint.path(whole)]
+            self._save_state()
+            self.checkpoint.keep(["state.npz", whole])
         return summary
-
-    def keep(self) -> None:
-        """Put the finished trajectory in the place of its segments, for a longer one to go on from."""
-        if self.steps_done > self.total:
-            return
-        # Named by its end: until the state says otherwise, the segments it was joined from still count.
-        whole = f"whole{self.steps_done:012d}.h5"
-        self.checkpoint.adopt(self.spec.output, whole)
-        self.segments = [self.checkpoint.path(whole)]
-        self._save_state()
-        self.checkpoint.keep(["state.npz", whole])
 
     def _save_state(self) -> None:
         more = {"segments": json.dumps([path.name for path in self.segments]), "stopped": self._stopped}
-        self.checkpoint.save("state", {**self.md.state_record(), **more, "spent_s": self.spent_s})
+        self.checkpoint.save("state", {**self.md.state_record(), **more, "spent_s": self._wall_time_s()})
 
-    def _trajectory(self) -> Trajectory:
-        atoms = self.md.atoms
-        steps = np.array([step for step, _, _ in self.frames], dtype=np.int64)
-        positions = [positions for _, positions, _ in self.frames]
-        return Trajectory(
-            numbers=atoms.numbers,
-            positions_A=np.array(positions).reshape(-1, len(atoms), 3),
-            cell_A=np.asarray(atoms.cell),
-            steps=steps,
-            time_fs=steps * self.settings.timestep_fs,
-            temperature_K=np.array([result.temperature_K for _, _, result in self.frames]),
-            energy_eV=np.array([result.energy_eV for _, _, result in self.frames]),
-            spread_eV_A=np.array([result.spread_eV_A for _, _, result in self.frames]),
-            metadata={},
-        )
-
-
-def metadata_name(atoms: Atoms, temperature_K: float) -> str:
-    """Name of a trajectory in the log."""
-    return f"{atoms.get_chemical_formula(empirical=False)} at {temperature_K:g} K"
+    def _wall_time_s(self) -> float:
+        """Wall time so far, over all starts."""
+        return self._spent_s + time.monotonic() - self._started

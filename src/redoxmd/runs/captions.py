@@ -7,8 +7,8 @@ from typing import Any
 from redoxmd.config.sections import Config
 from redoxmd.structures.request import cell_name
 
-# Modules whose code a figure depends on besides those that draw.
-MODULES = {
+# Modules of the package whose code a figure depends on, besides `figures`.
+MODULES_OF_FIGURE = {
     "fig5_exchange": ("diffusion", "structures"),
     "fig6_concerted": ("diffusion/counting.py",),
     "fig7_diffusivity": ("diffusion/counting.py",),
@@ -21,19 +21,11 @@ MODULES = {
 }
 
 
-def modules_of(figure: str) -> tuple[str, ...]:
-    """Modules of the package whose code a figure depends on."""
-    return ("figures", *MODULES.get(figure, ()))
-
-
 def captions_of(config: Config) -> dict[str, dict[str, Any]]:
     """Figure → values in its caption (`workflow/report`); a figure is stale when they change."""
-    ion, element, site = (
-        config.structures.mobile_ion,
-        config.structures.redox_element,
-        config.structures.preferred_site,
-    )
-    diffusion, production, engine = config.diffusion, config.production, config.engine.name
+    structures, diffusion, production = config.structures, config.diffusion, config.production
+    ion, element, site = structures.mobile_ion, structures.redox_element, structures.preferred_site
+    engine = config.engine.name
     test = ", ".join(config.train.test_configurations) or "none"
     density_test = ", ".join(config.density_test_configurations) or "none"
     paths = ", ".join(f"{number}: {path.name}" for number, path in enumerate(config.neb.paths, start=1))

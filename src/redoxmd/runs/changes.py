@@ -8,8 +8,8 @@ import re
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from redoxmd.config.sections import Config
@@ -23,21 +23,16 @@ UPDATED_BY_JOB = "Input files updated by another job"
 
 @dataclass
 class PlannedJob:
-    """A job of a dry run.
+    """A job of a dry run, with the reason that Snakemake gives.
 
-    Attributes:
-        rule: name of the rule.
-        reason: reason that Snakemake gives.
-        inputs: input files.
-        outputs: output files.
-        pending: whether it depends on a decision of the gate; it runs again only if the decision changes.
+    A `pending` job depends on a decision of the gate: it runs again only if the decision changes.
     """
 
     rule: str
     reason: str
-    inputs: list[str] = field(default_factory=list)
-    outputs: list[str] = field(default_factory=list)
-    pending: bool = False
+    inputs: list[str]
+    outputs: list[str]
+    pending: bool
 
     @property
     def has_own_reason(self) -> bool:
@@ -49,13 +44,13 @@ class DryRunFailed(RedoxmdError):
     """Snakemake refused the dry run; the message contains its output."""
 
 
-def dry_run(config: Path) -> str:
+def dry_run(config: Path, *options: str) -> str:
     """Output of `snakemake --dry-run` for a config in the working directory.
 
     Raises:
         DryRunFailed: Snakemake refused.
     """
-    command = [sys.executable, "-m", "snakemake", "--dry-run", "--configfile", str(config)]
+    command = [sys.executable, "-m", "snakemake", "--dry-run", "--configfile", str(config), *options]
     environment = {**os.environ, "NO_COLOR": "1"}
     result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if result.returncode:
@@ -63,33 +58,32 @@ def dry_run(config: Path) -> str:
     return result.stdout + result.stderr
 
 
+def described_jobs(text: str) -> Iterator[tuple[str, dict[str, str]]]:
+    """Rule and properties (input, output, reason, resources, …) of each job in a dry run; target rules are left out."""
+    for rule, body in JOB.findall(text):
+        if rule not in ("all", "loop"):
+            yield rule, dict(line.strip().split(": ", 1) for line in body.splitlines() if ": " in line)
+
+
 def planned_jobs(text: str) -> list[PlannedJob]:
     """Jobs in the output of a dry run, without target rules; jobs that depend on the gate are marked `pending`."""
-    jobs = [_job(name, body) for name, body in JOB.findall(text) if name not in ("all", "loop")]
+    jobs = []
+    for rule, lines in described_jobs(text):
+        inputs, outputs = (lines.get(key, "").split(", ") for key in ("input", "output"))
+        job = PlannedJob(rule, lines.get("reason", ""), inputs, outputs, pending=False)
+        job.pending = UNDETERMINED_INPUT in inputs and not job.has_own_reason
+        jobs.append(job)
+    planned_outputs = {output for job in jobs for output in job.outputs}
     undetermined = {output for job in jobs if job.pending for output in job.outputs}
     changed = True
     while changed:
         changed = False
         for job in jobs:
-            if not job.pending and not job.has_own_reason and _depends_only_on(job, undetermined, jobs):
+            planned_inputs = planned_outputs & set(job.inputs)
+            if not (job.pending or job.has_own_reason) and planned_inputs and planned_inputs <= undetermined:
                 job.pending = changed = True
                 undetermined.update(job.outputs)
     return jobs
-
-
-def _job(rule: str, body: str) -> PlannedJob:
-    lines = dict(line.strip().split(": ", 1) for line in body.splitlines() if ": " in line)
-    inputs, outputs = (lines.get(key, "").split(", ") for key in ("input", "output"))
-    reason = lines.get("reason", "")
-    pending = UNDETERMINED_INPUT in inputs and reason.startswith(UPDATED_BY_JOB)
-    return PlannedJob(rule, reason, inputs, outputs, pending)
-
-
-def _depends_only_on(job: PlannedJob, undetermined: set[str], jobs: Sequence[PlannedJob]) -> bool:
-    """Whether all planned inputs of a job are undetermined outputs."""
-    planned_outputs = {output for planned in jobs for output in planned.outputs}
-    planned_inputs = set(job.inputs) & planned_outputs
-    return bool(planned_inputs) and planned_inputs <= undetermined
 
 
 def describe_reason(reason: str) -> str:
@@ -101,48 +95,37 @@ def describe_reason(reason: str) -> str:
         before, now = (ast.literal_eval(f"[{text}]") for text in match.groups())
     except (ValueError, SyntaxError):
         return "parameters changed"
-    return ", ".join(_differences(before, now)) or "parameters changed"
-
-
-def _differences(before: Sequence[object], now: Sequence[object]) -> list[str]:
     pairs = [(a, b) for a in before for b in now if isinstance(a, dict) and isinstance(b, dict) and set(a) & set(b)]
-    differences = []
-    for a, b in pairs:
-        differences += [f"{key} {a.get(key)} → {b.get(key)}" for key in {**a, **b} if a.get(key) != b.get(key)]
+    differences = [
+        f"{key} {a.get(key)} → {b.get(key)}" for a, b in pairs for key in {**a, **b} if a.get(key) != b.get(key)
+    ]
     if not pairs and len(before) == len(now) == 1:
-        differences.append(f"{before[0]} → {now[0]}")
-    return differences
+        differences = [f"{before[0]} → {now[0]}"]
+    return ", ".join(differences) or "parameters changed"
 
 
 def describe_changes(jobs: Sequence[PlannedJob], config: Config) -> str:
     """Text with the jobs that would run, their reasons and the number of reference calculations."""
     if not jobs:
         return "nothing would run: every result is up to date"
-    certain = [job for job in jobs if not job.pending]
-    lines = ["would run", *_counts(certain), "", "because"]
-    reasons = Counter((job.rule, describe_reason(job.reason)) for job in certain if job.has_own_reason)
+    certain = Counter(job.rule for job in jobs if not job.pending)
+    waiting = Counter(job.rule for job in jobs if job.pending)
+    reasons = Counter((job.rule, describe_reason(job.reason)) for job in jobs if job.has_own_reason)
+    lines = ["would run", *(f"  {rule:20} {count:>6}" for rule, count in certain.items()), "", "because"]
     lines += [f"  {rule}: {reason} ({count} jobs)" for (rule, reason), count in reasons.items()]
-    if waiting := [job for job in jobs if job.pending]:
-        lines += ["", "after the gate has decided, where its decision changes what they read", *_counts(waiting)]
-    return "\n".join([*lines, "", "reference calculations", *_reference_cost(certain, config)])
-
-
-def _counts(jobs: Sequence[PlannedJob]) -> list[str]:
-    return [f"  {rule:20} {count:>6}" for rule, count in Counter(job.rule for job in jobs).items()]
-
-
-def _reference_cost(jobs: Sequence[PlannedJob], config: Config) -> list[str]:
-    counts = Counter(job.rule for job in jobs)
+    if waiting:
+        lines += ["", "after the gate has decided, where its decision changes what they read"]
+        lines += [f"  {rule:20} {count:>6}" for rule, count in waiting.items()]
     steps = {"aimd": config.aimd.steps, "label": config.label.steps}
-    lines = [
-        f"  {rule}: {counts[rule]} jobs, {counts[rule] * each} steps" for rule, each in steps.items() if counts[rule]
+    costs = [
+        f"  {rule}: {certain[rule]} jobs, {certain[rule] * each} steps" for rule, each in steps.items() if certain[rule]
     ]
-    if counts["gate"]:
-        budget = config.select.budget
-        lines.append(
-            f"  label: up to {budget} jobs, {budget * config.label.steps} steps for each generation the gate asks for"
+    if certain["gate"]:
+        labels = config.select.budget
+        costs.append(
+            f"  label: up to {labels} jobs, {labels * steps['label']} steps for each generation the gate asks for"
         )
-    return lines or ["  none"]
+    return "\n".join([*lines, "", "reference calculations", *(costs or ["  none"])])
 
 
 def last_lines(text: str) -> str:

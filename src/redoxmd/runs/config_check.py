@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from redoxmd.config.sections import Config, label_cells
+from redoxmd.density.store import density_keys, split_key
+from redoxmd.engines import engine_available, inspect_engine, settings_hash
 from redoxmd.engines.base import Inspection, supercell_kpoints
 from redoxmd.errors import ConfigError, RedoxmdError
 from redoxmd.files import layout
+from redoxmd.neb.ends import path_ends
 from redoxmd.structures.build import build
 from redoxmd.structures.describe import formula
 from redoxmd.structures.overlap import describe_overlap, overlapping_sites
 from redoxmd.structures.request import parse_name
-from redoxmd.structures.source import SourceCell, source_cell
-from redoxmd.train.split import label_generation
+from redoxmd.structures.source import SourceCell, full_cell, source_cell
+from redoxmd.train.dataset import check_dataset_files, load_datasets, read_dataset_card
+from redoxmd.train.split import find_configurations, held_out_groups, label_generation, require_known
 
 WITH_DENSITY = ("gpaw", "toy", "vasp")
 # 100 times the usual size of ensemble MD; typing errors exceed it by far.
@@ -30,9 +34,6 @@ MAX_NAMES = 8
 
 def inspect_names(config: Config, root: Path) -> Inspection:
     """Problems of datasets (missing, other reference settings) and of density.test_configurations."""
-    from redoxmd.engines import settings_hash
-    from redoxmd.train.dataset import check_dataset_files
-
     problems = []
     for folder in config.train.datasets:
         if not (root / folder / "dataset.yaml").exists():
@@ -49,12 +50,8 @@ def _unknown_test_densities(config: Config, root: Path) -> list[str]:
     """Configurations in density.test_configurations for which the run will have no density."""
     if not config.density.enabled or not config.density.test_configurations:
         return []
-    from redoxmd.density.store import density_keys, split_key
-    from redoxmd.train.dataset import read_dataset_card
 
-    stores = [root / store for store in config.density.stores]
-    for folder in (root / name for name in config.train.datasets):
-        stores += [folder / name for name in read_dataset_card(folder)["files"] if name.endswith(".h5")]
+    stores = [*(root / store for store in config.density.stores), *_dataset_stores(config, root)]
     try:
         available = [split_key(key)[0] for store in stores if store.exists() for key in density_keys(store)]
     except (RedoxmdError, OSError) as error:
@@ -64,24 +61,16 @@ def _unknown_test_densities(config: Config, root: Path) -> list[str]:
     missing = [name for name in named if name not in available and label_generation(name) is None]
     if not missing:
         return []
+    unique = list(dict.fromkeys(available))
+    more = f" and {len(unique) - MAX_NAMES} more" if len(unique) > MAX_NAMES else ""
     return [
         f"density.test_configurations: no densities of {', '.join(missing)}; there will be some of "
-        f"{_shorten_list(available)}"
+        f"{', '.join(unique[:MAX_NAMES])}{more}"
     ]
-
-
-def _shorten_list(names: list[str]) -> str:
-    unique = list(dict.fromkeys(names))
-    more = len(unique) - MAX_NAMES
-    return ", ".join(unique[:MAX_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
 def inspect_orderings(config: Config, root: Path) -> Inspection:
     """Problems of test and validation configurations, and notes on orderings that repeat up to symmetry."""
-    from redoxmd.engines import settings_hash
-    from redoxmd.train.dataset import load_datasets
-    from redoxmd.train.split import find_configurations, held_out_groups, require_known
-
     names = layout.aimd_structures(config.aimd)
     try:
         frames = [build(parse_name(name), config.structures, config.seed) for name in names]
@@ -114,7 +103,16 @@ def inspect_orderings(config: Config, root: Path) -> Inspection:
 def inspect_sizes(config: Config, atoms_of: Mapping[str, int], disk_gb: Mapping[str, float], root: Path) -> Inspection:
     """Problems of very large cells, and a note if the disk space does not suffice."""
     inspection = Inspection()
-    for key, names in _structures_by_key(config):
+    structures = {
+        "aimd.supercell": layout.aimd_structures(config.aimd),
+        **{
+            f"explore.phases, {phase.name}, supercell": layout.phase_structures(phase, 0)
+            for phase in config.explore.phases
+        },
+        "neb.supercell": list(layout.neb_structures(config.neb).values()),
+        "production.supercell": layout.production_structures(config.production),
+    }
+    for key, names in structures.items():
         largest = max((name for name in names if name in atoms_of), key=lambda name: atoms_of[name], default=None)
         if largest is None:
             continue
@@ -129,14 +127,6 @@ def inspect_sizes(config: Config, atoms_of: Mapping[str, int], disk_gb: Mapping[
     return inspection
 
 
-def _structures_by_key(config: Config) -> Iterator[tuple[str, list[str]]]:
-    yield "aimd.supercell", layout.aimd_structures(config.aimd)
-    for phase in config.explore.phases:
-        yield f"explore.phases, {phase.name}, supercell", layout.phase_structures(phase, 0)
-    yield "neb.supercell", list(layout.neb_structures(config.neb).values())
-    yield "production.supercell", layout.production_structures(config.production)
-
-
 def inspect_volumes(config: Config, source: SourceCell) -> Inspection:
     """Volumes per formula unit that differ strongly from that of the source cell."""
     volumes_per_fu = config.structures.volume_A3_per_fu
@@ -145,17 +135,17 @@ def inspect_volumes(config: Config, source: SourceCell) -> Inspection:
     own_A3 = source.atoms.get_volume() / source.formula_units
     (x1, v1), (x2, v2) = sorted(volumes_per_fu.items())
     contents = sorted({parse_name(name).x for name in layout.all_structures(config)})
-    volumes_A3 = {x: v1 + (v2 - v1) * (x - x1) / (x2 - x1) for x in contents}
-    ratios = {x: volume / own_A3 for x, volume in volumes_A3.items()}
-    worst = max(ratios, key=lambda x: max(ratios[x], 1 / ratios[x]) if ratios[x] > 0 else float("inf"))
-    largest_ratio = max(ratios[worst], 1 / ratios[worst]) if ratios[worst] > 0 else float("inf")
+    ratios = {x: (v1 + (v2 - v1) * (x - x1) / (x2 - x1)) / own_A3 for x in contents}
+    # Largest factor between both volumes, whichever is the larger; a volume below zero exceeds all limits.
+    factors = {x: max(ratio, 1 / ratio) if ratio > 0 else math.inf for x, ratio in ratios.items()}
+    worst = max(factors, key=lambda x: factors[x])
     words = (
-        f"structures.volume_A3_per_fu: {volumes_A3[worst]:.4g} Å3 at x = {worst:g}, {ratios[worst]:.3g} times the "
+        f"structures.volume_A3_per_fu: {ratios[worst] * own_A3:.4g} Å3 at x = {worst:g}, {ratios[worst]:.3g} times the "
         f"{own_A3:.4g} Å3 of the source cell (x = {source.x_max:g})"
     )
-    if largest_ratio > VOLUME_RATIO_ERROR:
+    if factors[worst] > VOLUME_RATIO_ERROR:
         return Inspection([f"{words}; give volumes per formula unit, of which the cell has {source.formula_units}"])
-    return Inspection(notes=[f"{words}; is that meant?"] if largest_ratio > VOLUME_RATIO_NOTE else [])
+    return Inspection(notes=[f"{words}; is that meant?"] if factors[worst] > VOLUME_RATIO_NOTE else [])
 
 
 def inspect_elements(config: Config, source: SourceCell) -> Inspection:
@@ -209,10 +199,26 @@ def inspect_overlaps(config: Config, source: SourceCell, atoms_of: Mapping[str, 
     return Inspection(problems, [note])
 
 
+def inspect_paths(config: Config, atoms_of: Mapping[str, int], root: Path) -> Inspection:
+    """Problems of NEB paths whose ends cannot be built; found early because their jobs come last."""
+    problems = []
+    for path in (path for path in config.neb.paths if path.event is None):
+        name = layout.neb_structures(config.neb)[path.name]
+        if atoms_of.get(name, 0) > LARGEST_CELL_ATOMS:
+            continue
+        request = parse_name(name)
+        final = None if path.final is None else root / path.final
+        try:
+            full = full_cell(config.structures, request.supercell)
+            atoms = build(request, config.structures, config.seed)
+            path_ends(atoms, full, path.model_copy(update={"final": final}))
+        except RedoxmdError as error:
+            problems.append(str(error))
+    return Inspection(problems)
+
+
 def inspect_engine_settings(config: Config) -> Inspection:
     """Availability of the engine, and its own checks of the elements and the source cell."""
-    from redoxmd.engines import engine_available, inspect_engine
-
     available, message = engine_available(config.engine)
     words = [f"engine {config.engine.name}: {message}"]
     inspection = Inspection(notes=words) if available else Inspection(words)
@@ -250,25 +256,17 @@ def inspect_densities(config: Config, root: Path) -> Inspection:
     """Reasons why the density model would have no training data, and density stores that do not exist."""
     if not config.density.enabled:
         return Inspection()
-    missing = [f"density.stores: no file {path}" for path in config.density.stores if not (root / path).exists()]
-    stores_densities = config.aimd.density_every or config.label.density_every
-    if (
-        (config.engine.name in WITH_DENSITY and stores_densities)
-        or config.density.stores
-        or _dataset_stores(config, root)
-    ):
-        return Inspection(missing)
-    return Inspection(
-        [
-            *missing,
+    problems = [f"density.stores: no file {path}" for path in config.density.stores if not (root / path).exists()]
+    from_engine = config.engine.name in WITH_DENSITY and (config.aimd.density_every or config.label.density_every)
+    if not (from_engine or config.density.stores or _dataset_stores(config, root)):
+        problems.append(
             f"density: engine {config.engine.name} gives no density here and none is named; set aimd.density_every, "
-            "name density.stores, or set density.enabled: false",
-        ]
-    )
+            "name density.stores, or set density.enabled: false"
+        )
+    return Inspection(problems)
 
 
-def _dataset_stores(config: Config, root: Path) -> bool:
-    from redoxmd.train.dataset import read_dataset_card
-
-    cards = [root / folder for folder in config.train.datasets if (root / folder / "dataset.yaml").exists()]
-    return any(name.endswith(".h5") for folder in cards for name in read_dataset_card(folder)["files"])
+def _dataset_stores(config: Config, root: Path) -> list[Path]:
+    """Density stores of the datasets that exist."""
+    folders = [root / folder for folder in config.train.datasets if (root / folder / "dataset.yaml").exists()]
+    return [folder / name for folder in folders for name in read_dataset_card(folder)["files"] if name.endswith(".h5")]

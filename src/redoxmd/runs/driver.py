@@ -29,11 +29,7 @@ SILENCE_S = 300.0
 CONFIG_VARIABLE = "REDOXMD_CONFIG"
 # Snakemake options that remove files of an active run without taking its lock.
 DESTRUCTIVE_OPTIONS = (
-    "--unlock",
-    "--delete-all-output",
-    "--delete-temp-output",
-    "--cleanup-metadata",
-    "--cleanup-shadow",
+    *("--unlock", "--delete-all-output", "--delete-temp-output", "--cleanup-metadata", "--cleanup-shadow"),
 )
 
 
@@ -89,8 +85,16 @@ def active_driver(results: Path) -> Driver | None:
     if driver is None:
         return None
     if driver.host == socket.gethostname():
-        return driver if _is_running(driver) else None
-    return driver if _heartbeat_age_s(record_path(results)) < SILENCE_S else None
+        try:
+            process = psutil.Process(driver.pid)
+            same_process = abs(process.create_time() - driver.started) < 2.0
+            return driver if same_process and process.status() != psutil.STATUS_ZOMBIE else None
+        except psutil.NoSuchProcess:
+            return None
+    # The age of the heartbeat by the clock of the file system, which all hosts share.
+    with tempfile.NamedTemporaryFile(dir=results) as probe:
+        age_s = Path(probe.name).stat().st_mtime - record_path(results).stat().st_mtime
+    return driver if age_s < SILENCE_S else None
 
 
 def acquire_run(results: Path) -> None:
@@ -138,31 +142,14 @@ def report_driver(run: str, configs: Sequence[str] = (), root: Path = Path()) ->
     if driver is None:
         return
     if active_driver(results) is not None:
-        if removal := next((word for word in sys.argv if _is_destructive(word)), None):
-            raise DriverAlive(f"{removal} is refused: {already_running_message(results, driver)}")
+        for word in sys.argv:
+            # Snakemake accepts abbreviated options too.
+            if len(word) > len("--") and any(name.startswith(word.partition("=")[0]) for name in DESTRUCTIVE_OPTIONS):
+                raise DriverAlive(f"{word} is refused: {already_running_message(results, driver)}")
         print(f"redoxmd: {already_running_message(results, driver)}", file=sys.stderr)
         return
     command = f"redoxmd recover {configs[0]}" if configs else "redoxmd recover"
     print(f"redoxmd: {results}: its driver ({driver}) was killed; `{command}` cleans up after it", file=sys.stderr)
-
-
-def _is_destructive(word: str) -> bool:
-    """Whether a command-line word is one of `DESTRUCTIVE_OPTIONS`; Snakemake accepts abbreviated options too."""
-    return len(word) > len("--") and any(option.startswith(word.partition("=")[0]) for option in DESTRUCTIVE_OPTIONS)
-
-
-def _is_running(driver: Driver) -> bool:
-    try:
-        process = psutil.Process(driver.pid)
-        return abs(process.create_time() - driver.started) < 2.0 and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
-def _heartbeat_age_s(path: Path) -> float:
-    """Seconds since the last heartbeat by the clock of the file system, which all hosts share."""
-    with tempfile.NamedTemporaryFile(dir=path.parent) as probe:
-        return Path(probe.name).stat().st_mtime - path.stat().st_mtime
 
 
 def _write_heartbeats(path: Path) -> None:

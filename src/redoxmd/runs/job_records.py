@@ -31,13 +31,7 @@ FOLDERS_WITHOUT_RESULTS = {FOLDER, "state", "logs", "benchmarks", "configs", "re
 PARAMETER_TYPES = (int, float, bool, str, complex, range, list, tuple, dict, set, frozenset, bytes, type(None))
 # Snakemake options with which no job runs, or with which results are accepted as they are.
 OPTIONS_WITHOUT_JOBS = {
-    "--touch",
-    "-t",
-    "--unlock",
-    "--report",
-    "--cleanup-metadata",
-    "--delete-all-output",
-    "--delete-temp-output",
+    *("--touch", "-t", "--unlock", "--report", "--cleanup-metadata", "--delete-all-output", "--delete-temp-output"),
 }
 
 
@@ -49,15 +43,6 @@ class ScriptJob(Protocol):
     output: Sequence[str]
     params: Any
     log: Sequence[str]
-
-
-class Rule(Protocol):
-    """A rule of Snakemake."""
-
-    name: str
-
-    def is_producer(self, requested_output: str) -> bool:
-        """Whether a file is an output of the rule."""
 
 
 def record_path(output: str) -> Path | None:
@@ -126,7 +111,7 @@ def update_snakemake_records(run: str, root: Path = Path()) -> None:
         state = path.stat()
         current[name] = [state.st_mtime_ns, state.st_size]
         if current[name] != previous.get(name) or _first_output(run, name) not in in_snakemake:
-            _write_snakemake_record(path, root)
+            _copy_to_snakemake(read_json(path), root)
     # Keep entries of jobs that started again and failed until they succeed (`lost_results`).
     current |= {
         name: date
@@ -146,20 +131,18 @@ def lost_results(run: str, root: Path = Path()) -> list[str]:
     """
     previous_path = root / f".snakemake/redoxmd/{run}.json"
     previous = read_json(previous_path) if previous_path.exists() else {}
-    missing = [_first_output(run, name) for name in previous if not (root / _first_output(run, name)).exists()]
-    lost = {name for name in missing if not _matches_snakemake_record(name, root)}
+    lost = set()
+    for name in (_first_output(run, name) for name in previous):
+        if (root / name).exists():
+            continue
+        record, metadata = read_record(root, name), encoded_path(root / ".snakemake/metadata", name)
+        stored = json.loads(metadata.read_text()) if metadata.exists() else {}
+        if record is None or any(stored.get(key) != record[key] for key in ("input", "params", "input_checksums")):
+            lost.add(name)
     if not lost:
         return []
     records = (read_json(path) for path in (root / "results" / run / FOLDER).rglob("*.json"))
     return sorted(lost & {name for record in records for name in record["input"]})
-
-
-def _matches_snakemake_record(name: str, root: Path) -> bool:
-    record, target = read_record(root, name), encoded_path(root / ".snakemake/metadata", name)
-    if record is None or not target.exists():
-        return False
-    metadata = json.loads(target.read_text())
-    return all(metadata.get(key) == record[key] for key in ("input", "params", "input_checksums"))
 
 
 def _first_output(run: str, name: str) -> str:
@@ -169,26 +152,27 @@ def _first_output(run: str, name: str) -> str:
 
 def _snakemake_outputs(run: str, root: Path) -> set[str]:
     """Results of a run in the metadata of Snakemake."""
-    folder = root / ".snakemake/metadata"
-    names = (decoded_name(path, folder) for path in folder.rglob("*") if path.is_file())
-    return {name for name in names if name.startswith(f"results/{run}/")}
+    return {name for name in files_by_output(root / ".snakemake/metadata") if name.startswith(f"results/{run}/")}
 
 
-def _write_snakemake_record(path: Path, root: Path) -> None:
+def _copy_to_snakemake(record: dict[str, Any], root: Path) -> None:
     """Copy a record into the metadata of Snakemake, once for each existing output."""
-    record = read_json(path)
-    outputs = record.pop("outputs")
-    record.pop("settings")
-    for name in outputs:
-        file = root / name
-        if not file.exists():
-            continue
-        target = encoded_path(root / ".snakemake/metadata", name)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        # Without this folder Snakemake takes its metadata for that of version 7.
-        (root / ".snakemake/incomplete").mkdir(exist_ok=True)
-        # Not atomic, for speed, as in Snakemake; an incomplete file is rewritten: it is not yet in `previous`.
-        target.write_text(json.dumps({**record, "incomplete": False}), encoding="utf-8")
+    copied = {key: value for key, value in record.items() if key not in ("outputs", "settings")}
+    metadata = json.dumps({**copied, "incomplete": False})
+    for name in record["outputs"]:
+        if (root / name).exists():
+            target = encoded_path(root / ".snakemake/metadata", name)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            # Without this folder Snakemake takes its metadata for that of version 7.
+            (root / ".snakemake/incomplete").mkdir(exist_ok=True)
+            # Not atomic, for speed, as in Snakemake; an incomplete file is rewritten: it is not yet in `previous`.
+            target.write_text(metadata, encoding="utf-8")
+
+
+def files_by_output(folder: Path) -> dict[str, Path]:
+    """Output → its record or marker in a folder of Snakemake, whose file names are those of `encoded_path`."""
+    paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != "migration_underway"]
+    return {decoded_name(path, folder): path for path in paths}
 
 
 def decoded_name(path: Path, folder: Path) -> str:
@@ -205,41 +189,36 @@ def encoded_path(folder: Path, name: str) -> Path:
     return folder.joinpath(*(f"@{piece}" for piece in pieces[:-1]), pieces[-1])
 
 
-def refuse_unrecorded(run: str, rules: Iterable[Rule], config: str, argv: Sequence[str], root: Path = Path()) -> None:
+def refuse_unrecorded(run: str, rules: Iterable[Any], config: str, argv: Sequence[str], root: Path = Path()) -> None:
     """Raise an error if results have no record; Snakemake would take them for results of the present settings.
+
+    Args:
+        run: name of the run.
+        rules: rules of Snakemake, each with its `name` and `is_producer(file)`; files that none makes are no results.
+        config: path of the config, for the message.
+        argv: command line of Snakemake.
+        root: working directory of the workflow.
 
     Raises:
         DataError: results without record; the message says how to accept or remake them.
     """
     if OPTIONS_WITHOUT_JOBS & set(argv):
         return
-    made_by = {name: _producer(name, rules) for name in _unrecorded(run, root)}
-    unrecorded = {name: rule for name, rule in made_by.items() if rule}
-    if not unrecorded:
+    recorded, incomplete = _snakemake_outputs(run, root), root / ".snakemake/incomplete"
+    producers: dict[str, str] = {}
+    for name in _result_files(run, root):
+        # A file with a marker is being written by a job.
+        if name not in recorded and not encoded_path(incomplete, name).exists():
+            producers |= [(name, rule.name) for rule in rules if rule.is_producer(name)][:1]
+    if not producers:
         return
-    names, producers = sorted(unrecorded), " ".join(sorted(set(unrecorded.values())))
     raise DataError(
-        f"results/{run}: {len(unrecorded)} results have no record of the settings they were made with ({names[0]}, …): "
-        "they came without results/<run>/records or, if an earlier version made them, without .snakemake/metadata. "
-        "Bring those along; or, if you know that they were made with the settings of this config, accept them and what "
-        f"was made from them: snakemake --configfile {config} --touch --forcerun {producers}; or move them away, "
-        "and they are made anew"
+        f"results/{run}: {len(producers)} results have no record of the settings they were made with "
+        f"({min(producers)}, …): they came without results/<run>/records or, if an earlier version made them, without "
+        ".snakemake/metadata. Bring those along; or, if you know that they were made with the settings of this config, "
+        f"accept them and what was made from them: snakemake --configfile {config} --touch --forcerun "
+        f"{' '.join(sorted(set(producers.values())))}; or move them away, and they are made anew"
     )
-
-
-def _producer(name: str, rules: Iterable[Rule]) -> str:
-    return next((rule.name for rule in rules if rule.is_producer(name)), "")
-
-
-def _unrecorded(run: str, root: Path) -> list[str]:
-    """Files of a run that are not in the metadata of Snakemake and are not being written by a job."""
-    recorded = _snakemake_outputs(run, root)
-    incomplete = root / ".snakemake/incomplete"
-    return [
-        name
-        for name in _result_files(run, root)
-        if name not in recorded and not encoded_path(incomplete, name).exists()
-    ]
 
 
 def _result_files(run: str, root: Path) -> Iterator[str]:

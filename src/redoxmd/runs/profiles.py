@@ -25,11 +25,8 @@ def runs_locally(argv: Sequence[str], environ: Mapping[str, str]) -> bool:
 def local_limits() -> dict[str, int]:
     """Memory (MB) and number of GPUs available to jobs on this machine."""
     memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return {"mem_mb": int(MEMORY_SHARE * memory_bytes / 2**20), "gpu": len(_nvidia_devices())}
-
-
-def _nvidia_devices() -> list[Path]:
-    return sorted(Path("/proc/driver/nvidia/gpus").glob("*"))
+    gpus = list(Path("/proc/driver/nvidia/gpus").glob("*"))
+    return {"mem_mb": int(MEMORY_SHARE * memory_bytes / 2**20), "gpu": len(gpus)}
 
 
 def status_command() -> str:
@@ -97,10 +94,5 @@ def _read(folder: Path) -> dict[str, Any]:
         return {}
     text = max(usable, key=lambda path: usable[path]).read_text(encoding="utf-8")
     settings = yte.process_yaml(text, require_use_yte=True) or {}
-    return {key: _absolute_path(folder, value) for key, value in settings.items()}
-
-
-def _absolute_path(folder: Path, value: Any) -> Any:
-    if isinstance(value, str) and value and (folder / value).exists():
-        return str((folder / value).absolute())
-    return value
+    paths = {key: folder / value for key, value in settings.items() if isinstance(value, str) and value}
+    return settings | {key: str(path.absolute()) for key, path in paths.items() if path.exists()}

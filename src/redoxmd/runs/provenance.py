@@ -9,18 +9,18 @@ from __future__ import annotations
 import json
 import platform
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from contextlib import suppress
 from graphlib import TopologicalSorter
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from redoxmd.config.document import plain
 from redoxmd.config.sections import Config
 from redoxmd.engines import reference_record
 from redoxmd.errors import DataError
-from redoxmd.files.records import content_hash, file_sha256, read_json, write_json
-from redoxmd.runs.job_records import decoded_name
+from redoxmd.files.records import content_hash, file_sha256, plain, read_json, write_json
+from redoxmd.runs.job_records import files_by_output
 from redoxmd.runs.versions import PACKAGE, code_hash
 
 LIBRARIES = ("redoxmd", "torch", "numpy", "scipy", "ase", "pymatgen", "h5py", "numba", "vesin", "snakemake")
@@ -34,13 +34,8 @@ RECORD_KEYS = ("rule", "input", "params", "starttime", "endtime")
 def write_manifest(path: Path, config: Config, targets: Iterable[str], root: Path = Path()) -> None:
     """Write the manifest of a run; files unchanged in size and date since the last manifest are not read again.
 
-    Their checksums are stored in a separate file, because Snakemake removes an output before it is remade.
-
-    Args:
-        path: results/<run>/manifest.json.
-        config: config of the run.
-        targets: files whose ancestors enter the manifest.
-        root: working directory of the workflow.
+    Their checksums are stored in a separate file, because Snakemake removes an output before it is remade. The manifest
+    covers all ancestors of the `targets`.
     """
     checksums_path = path.with_name("checksums.json")
     manifest = make_manifest(config, targets, root, read_json(checksums_path) if checksums_path.exists() else {})
@@ -56,82 +51,57 @@ def make_manifest(
 
     `previous` holds sha256, size and mtime_ns of files hashed before; they are reused if size and date are unchanged.
     """
-    files = dict(sorted(_ancestors(targets, root, previous or {})))
+    records: dict[str, dict[str, Any]] = {}
+    for name, path in files_by_output(root / ".snakemake/metadata").items():
+        with suppress(ValueError):
+            records[name] = json.loads(path.read_text(encoding="utf-8"))
+    files: dict[str, dict[str, Any]] = {}
+    waiting = list(targets)
+    while waiting:
+        name = waiting.pop()
+        if name in files:
+            continue
+        record, path = records.get(name, {}), root / name
+        files[name] = {key: record[key] for key in RECORD_KEYS if record.get(key) is not None}
+        if path.is_file():
+            state, earlier = path.stat(), (previous or {}).get(name, {})
+            unchanged = (earlier.get("size"), earlier.get("mtime_ns")) == (state.st_size, state.st_mtime_ns)
+            checksum = earlier["sha256"] if unchanged else file_sha256(path)
+            files[name] |= {"sha256": checksum, "size": state.st_size, "mtime_ns": state.st_mtime_ns}
+        waiting += files[name].get("input", [])
     return {
         "run": config.run,
         "seed": config.seed,
         "config": plain(config),
         "reference": reference_record(config.engine),
         "software": software(config),
-        "files": files,
+        "files": dict(sorted(files.items())),
     }
 
 
 def software(config: Config) -> dict[str, Any]:
-    """Versions of libraries and Python, the platform, the content hash of the package and its git commit if any."""
+    """Versions of libraries and Python, the platform, the content hash of the package and its git commit if any.
+
+    The commit has a "+" if tracked files differ from it.
+    """
     versions = {}
     for name in (*LIBRARIES, *ENGINE_LIBRARIES[config.engine.name]):
-        try:
+        with suppress(PackageNotFoundError):
             versions[name] = version(name)
-        except PackageNotFoundError:
-            continue
+    commit = None
+    with suppress(OSError, subprocess.SubprocessError):
+        head, changes = (
+            subprocess.run(["git", *words], cwd=PACKAGE, capture_output=True, text=True, check=True, timeout=60).stdout
+            for words in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
+        )
+        commit = head.strip() + ("+" if changes.strip() else "")
     return {
         "versions": versions,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "source": code_hash([PACKAGE]),
-        "commit": _commit(PACKAGE),
+        "commit": commit,
     }
-
-
-def _commit(folder: Path) -> str | None:
-    """Git commit of the repository of a folder, with "+" if tracked files differ from it; None without a repository."""
-    try:
-        head, changes = (
-            subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=True, timeout=60).stdout
-            for words in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return head.strip() + ("+" if changes.strip() else "")
-
-
-def _ancestors(
-    targets: Iterable[str], root: Path, previous: dict[str, dict[str, Any]]
-) -> Iterator[tuple[str, dict[str, Any]]]:
-    records = _snakemake_records(root)
-    waiting, visited = list(targets), set()
-    while waiting:
-        name = waiting.pop()
-        if name in visited:
-            continue
-        visited.add(name)
-        record = records.get(name, {})
-        entry: dict[str, Any] = {key: record[key] for key in RECORD_KEYS if record.get(key) is not None}
-        path = root / name
-        if path.is_file():
-            entry |= _fingerprint(path, previous.get(name, {}))
-        yield name, entry
-        waiting += entry.get("input", [])
-
-
-def _fingerprint(path: Path, previous: dict[str, Any]) -> dict[str, Any]:
-    state = path.stat()
-    same = previous.get("size") == state.st_size and previous.get("mtime_ns") == state.st_mtime_ns
-    checksum = previous["sha256"] if same and "sha256" in previous else file_sha256(path)
-    return {"sha256": checksum, "size": state.st_size, "mtime_ns": state.st_mtime_ns}
-
-
-def _snakemake_records(root: Path) -> dict[str, dict[str, Any]]:
-    folder = root / ".snakemake/metadata"
-    records = {}
-    for path in folder.rglob("*"):
-        if path.is_file():
-            try:
-                records[decoded_name(path, folder)] = json.loads(path.read_text(encoding="utf-8"))
-            except ValueError:
-                continue
-    return records
 
 
 def chain_of(manifest: dict[str, Any], name: str) -> list[str]:
@@ -171,20 +141,18 @@ def describe_chain(manifest: dict[str, Any], name: str, root: Path = Path(), nam
         lines += [f"  {files[file].get('sha256', 'missing')[:16]}  {file}{change}" for file, change in shown]
         if len(shown) < len(with_changes):
             lines.append(f"  … and {len(with_changes) - len(shown)} more")
-    return "\n".join([*lines, "", *_origin(manifest)])
-
-
-def _origin(manifest: dict[str, Any]) -> list[str]:
     reference, software_record = manifest["reference"], manifest["software"]
     words = ", ".join(f"{key} {value}" for key, value in reference["settings"].items())
     versions = ", ".join(f"{key} {value}" for key, value in software_record["versions"].items())
-    return [
+    lines += [
+        "",
         f"reference  {reference['engine']}, method version {reference['method_version']}, settings "
         f"{reference['settings_hash']}{': ' + words if words else ''}",
         f"config     {content_hash(manifest['config'])}, run {manifest['run']}, seed {manifest['seed']}",
         f"software   {versions}, Python {software_record['python']}",
         f"source     {software_record['source']}, commit {software_record['commit'] or 'none'}",
     ]
+    return "\n".join(lines)
 
 
 def _changed(path: Path, entry: dict[str, Any]) -> str:

@@ -10,7 +10,7 @@ import json
 import os
 import re
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,7 +18,7 @@ import psutil
 
 from redoxmd.errors import DataError, DriverAlive, SchedulerSilent
 from redoxmd.runs import driver
-from redoxmd.runs.job_records import TEMPORARY, decoded_name, recorded_since
+from redoxmd.runs.job_records import TEMPORARY, files_by_output, recorded_since
 
 TERMINATE_S = 60.0
 
@@ -89,18 +89,25 @@ def find_leftovers(run: str, root: Path = Path(), jobs_gone: bool = False) -> Le
             f"{results} is being driven by {active}: nothing to recover; to recover the run, stop it first"
         )
     prefix = f"results/{run}/"
-    output_of_marker = dict(_incomplete_markers(root))
+    output_of_marker = {marker: name for name, marker in files_by_output(root / ".snakemake/incomplete").items()}
     incomplete = {marker: root / name for marker, name in output_of_marker.items() if name.startswith(prefix)}
-    finished = _finished(run, root, incomplete)
+    # Of a job that has ended, the record is newer than the marker of Snakemake.
+    marked_ns = {marker: marker.stat().st_mtime_ns for marker in incomplete}
+    ended = recorded_since(run, root, min(marked_ns.values())) if marked_ns else {}
+    finished = {marker for marker in incomplete if ended.get(output_of_marker[marker], 0) > marked_ns[marker]}
     return Leftovers(
         results,
-        [path for path in sorted(root.glob(".snakemake/locks/*.lock")) if _locks_run(path, prefix)],
-        {} if jobs_gone else _slurm_jobs(run, root, _runs_of_slurm_jobs(output_of_marker)),
-        _orphans(run, root),
-        {marker: output for marker, output in incomplete.items() if marker not in finished},
-        finished,
-        _temporaries(results),
-        [path for path in [driver.record_path(results)] if path.exists()],
+        locks=[
+            path
+            for path in sorted(root.glob(".snakemake/locks/*.lock"))
+            if any(line.startswith(prefix) for line in path.read_text(encoding="utf-8").splitlines())
+        ],
+        slurm={} if jobs_gone else _slurm_jobs(run, root, output_of_marker),
+        processes=_orphans(run, root),
+        incomplete={marker: output for marker, output in incomplete.items() if marker not in finished},
+        finished={marker: output for marker, output in incomplete.items() if marker in finished},
+        temporaries=_temporaries(results),
+        records=[path for path in [driver.record_path(results)] if path.exists()],
     )
 
 
@@ -114,7 +121,9 @@ def clean_up(leftovers: Leftovers) -> None:
         SchedulerSilent: the jobs could not be cancelled; nothing was removed.
     """
     if leftovers.slurm:
-        _cancel(list(leftovers.slurm))
+        result = subprocess.run(["scancel", *leftovers.slurm], check=False, capture_output=True, text=True, timeout=120)
+        if result.returncode:
+            raise SchedulerSilent(f"scancel fails ({result.stderr.strip()}); nothing was changed, try again")
     for process in leftovers.processes:
         process.terminate()
     _, still_running = psutil.wait_procs(leftovers.processes, timeout=TERMINATE_S)
@@ -128,54 +137,21 @@ def clean_up(leftovers: Leftovers) -> None:
         path.unlink(missing_ok=True)
 
 
-def _cancel(jobs: Sequence[str]) -> None:
-    result = subprocess.run(["scancel", *jobs], check=False, capture_output=True, text=True, timeout=120)
-    if result.returncode:
-        raise SchedulerSilent(f"scancel fails ({result.stderr.strip()}); nothing was changed, try again")
-
-
-def _locks_run(path: Path, prefix: str) -> bool:
-    return any(line.startswith(prefix) for line in path.read_text(encoding="utf-8").splitlines())
-
-
-def _incomplete_markers(root: Path) -> Iterator[tuple[Path, str]]:
-    folder = root / ".snakemake/incomplete"
-    for marker in sorted(folder.rglob("*")):
-        if marker.is_file() and marker.name != "migration_underway":
-            yield marker, decoded_name(marker, folder)
-
-
-def _finished(run: str, root: Path, incomplete: dict[Path, Path]) -> dict[Path, Path]:
-    """Incomplete outputs whose job has ended: its record is newer than the marker of Snakemake."""
-    marked_ns = {marker: marker.stat().st_mtime_ns for marker in incomplete}
-    ended = recorded_since(run, root, min(marked_ns.values(), default=0)) if marked_ns else {}
-    return {
-        marker: output
-        for marker, output in incomplete.items()
-        if ended.get(output.relative_to(root).as_posix(), 0) > marked_ns[marker]
-    }
-
-
-def _runs_of_slurm_jobs(output_of_marker: dict[Path, str]) -> dict[str, str]:
-    """Slurm job id → run, from the outputs in the markers of Snakemake."""
-    run_of_job = {}
-    for marker, name in output_of_marker.items():
-        try:
-            job = json.loads(marker.read_text()).get("external_jobid")
-        except ValueError:
-            continue
-        top, run, *_ = [*Path(name).parts, ""]
-        if job is not None and top == "results":
-            run_of_job[str(job).split("_")[0]] = run
-    return run_of_job
-
-
-def _slurm_jobs(run: str, root: Path, run_of_job: dict[str, str]) -> dict[str, str]:
+def _slurm_jobs(run: str, root: Path, output_of_marker: dict[Path, str]) -> dict[str, str]:
     """Jobs of this folder and run in the Slurm queue, identified by markers of Snakemake or by their comment.
 
     Raises:
         SchedulerSilent: jobs of the run were submitted to Slurm, and its queue cannot be read.
     """
+    run_of_job: dict[str, str] = {}
+    for marker, name in output_of_marker.items():
+        try:
+            job = json.loads(marker.read_text()).get("external_jobid")
+        except ValueError:
+            continue
+        top, job_run, *_ = [*Path(name).parts, ""]
+        if job is not None and top == "results":
+            run_of_job[str(job).split("_")[0]] = job_run
     command = ["squeue", "--me", "--noheader", "--format=%i|%Z|%k"]
     try:
         queue = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
@@ -195,8 +171,8 @@ def _slurm_jobs(run: str, root: Path, run_of_job: dict[str, str]) -> dict[str, s
     jobs = {}
     for line in queue.stdout.splitlines() if queue else []:
         name, folder, comment = line.split("|", 2)
-        job_run = run_of_job.get(name.split("_")[0]) or _run_of_comment(comment, runs)
-        if job_run == run and os.path.realpath(folder) == os.path.realpath(root):
+        run_of_line = run_of_job.get(name.split("_")[0]) or _run_of_comment(comment, runs)
+        if run_of_line == run and os.path.realpath(folder) == os.path.realpath(root):
             jobs[name] = comment
     return jobs
 
@@ -233,12 +209,10 @@ def _is_job_of(run: str, words: Sequence[str]) -> bool:
 
 
 def _temporaries(results: Path) -> list[Path]:
-    return [path for path in _files(results) if TEMPORARY.match(path.name)]
-
-
-def _files(results: Path) -> Iterator[Path]:
-    """Files of a run outside its restart states."""
+    """Temporary files of a run outside its restart states."""
+    temporaries = []
     for folder, folders, names in os.walk(results):
         if Path(folder) == results and "state" in folders:
             folders.remove("state")
-        yield from (Path(folder) / name for name in sorted(names))
+        temporaries += [Path(folder) / name for name in sorted(names) if TEMPORARY.match(name)]
+    return temporaries

@@ -2,35 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from redoxmd.config.sections import Config
 from redoxmd.engines import attempt_hash
 from redoxmd.files.records import read_json
 
-# Outputs of a label and of a reference MD, beside their record.
-LABEL_SUFFIXES = (".json", ".extxyz", ".densities.h5")
-AIMD_FILES = ("record.json", "frames.extxyz", "densities.h5")
 
-
-@dataclass
-class RetryReport:
-    """Refused labels and reference MDs that were removed for a repeat, and those that were not.
-
-    Attributes:
-        removed: names and reasons of the removed ones.
-        records: their record files; Snakemake needs `--forcerun` for them if later stages have used them, because it
-            does not remake a missing file whose dependents exist.
-        unchanged: names and reasons of those not removed because the engine section has not changed.
-    """
-
-    removed: list[str] = field(default_factory=list)
-    records: list[Path] = field(default_factory=list)
-    unchanged: list[str] = field(default_factory=list)
-
-
-def retry_refused(results: Path, config: Config, *, anyway: bool = False, partial: bool = False) -> RetryReport:
+def retry_refused(
+    results: Path, config: Config, *, anyway: bool = False, partial: bool = False
+) -> tuple[dict[Path, str], list[str]]:
     """Remove outputs of refused labels and reference MDs, so that the next run repeats them.
 
     A refusal stands as long as the engine section is unchanged. The files that explain a refusal stay in
@@ -41,28 +22,32 @@ def retry_refused(results: Path, config: Config, *, anyway: bool = False, partia
         config: present config of the run.
         anyway: also if the engine section has not changed.
         partial: also runs that ended early; their frames before the refused one are lost.
+
+    Returns:
+        Removed records → name and reason, and names and reasons of those not removed because the engine section has
+        not changed. Snakemake needs `--forcerun` for the records if later stages have used them, because it does not
+        remake a missing file whose dependents exist.
     """
     current = attempt_hash(config.engine)
-    report = RetryReport()
-    labels = [(path, path.stem) for path in sorted(results.glob("label/gen*/g*f*.json"))]
-    runs = [(path, path.parent.name) for path in sorted(results.glob("aimd/*/record.json"))]
-    for path, name in labels + runs:
+    labels = [
+        (path, path.stem, [path.with_suffix(".extxyz"), path.with_suffix(".densities.h5")])
+        for path in sorted(results.glob("label/gen*/g*f*.json"))
+    ]
+    runs = [
+        (path, path.parent.name, [path.with_name("frames.extxyz"), path.with_name("densities.h5")])
+        for path in sorted(results.glob("aimd/*/record.json"))
+    ]
+    removed, unchanged = {}, []
+    for path, name, data in labels + runs:
         record = read_json(path)
         refusal = record.get("refusal")
         if refusal is None or (record["n_frames"] and not partial):
             continue
         line = f"{name}: {refusal['reason']} at step {refusal['step']}, {refusal['detail']}"
         if record.get("attempt") == current and not anyway:
-            report.unchanged.append(line)
+            unchanged.append(line)
             continue
-        report.removed.append(line)
-        report.records.append(path)
-        for output in _outputs(path):
+        removed[path] = line
+        for output in (path, *data):
             output.unlink(missing_ok=True)
-    return report
-
-
-def _outputs(record: Path) -> list[Path]:
-    if record.name == "record.json":
-        return [record.parent / name for name in AIMD_FILES]
-    return [record.with_name(record.stem + suffix) for suffix in LABEL_SUFFIXES]
+    return removed, unchanged

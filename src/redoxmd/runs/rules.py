@@ -15,10 +15,10 @@ from typing import Any
 import yaml
 
 from redoxmd.config.declared import settings_for
-from redoxmd.config.document import plain
 from redoxmd.config.sections import Config, NebPath
 from redoxmd.files import layout
-from redoxmd.runs.captions import captions_of, modules_of
+from redoxmd.files.records import plain
+from redoxmd.runs.captions import MODULES_OF_FIGURE, captions_of
 from redoxmd.runs.versions import PACKAGE, code_hash
 from redoxmd.structures.request import structure_name
 from redoxmd.train.dataset import exclusions
@@ -66,20 +66,18 @@ class Rules:
         ranks = self.cores(rule) if row["cpus"] == "ranks" else 1
         device = (self.config.density if rule in DENSITY_RULES else self.config.train).device
 
-        def memory_MB(wildcards: Wildcards, attempt: int) -> int:
-            return int(row["mem_mb"] * ranks * min(attempt, 3))
+        def growing(value: float) -> Callable[[Wildcards, int], int]:
+            return lambda wildcards, attempt: int(value * min(attempt, 3))
 
-        def memory_per_core_MB(wildcards: Wildcards, attempt: int) -> int:
-            return int(row["mem_mb"] * min(attempt, 3))
-
-        def minutes(wildcards: Wildcards, attempt: int) -> int:
-            return int(60 * row["hours"]) * (1 if row["goes_on"] else min(attempt, 3))
-
-        resources: dict[str, Any] = {"mem_mb": memory_MB, "runtime": minutes}
+        minutes = int(60 * row["hours"])
+        resources: dict[str, Any] = {
+            "mem_mb": growing(row["mem_mb"] * ranks),
+            "runtime": (lambda wildcards, attempt: minutes) if row["goes_on"] else growing(minutes),
+        }
         if row["gpu"] and device != "cpu":
             resources["gpu"] = row["gpu"]
         if ranks > 1:
-            per_rank = {"tasks": ranks, "cpus_per_task": 1, "mem_mb_per_cpu": memory_per_core_MB}
+            per_rank = {"tasks": ranks, "cpus_per_task": 1, "mem_mb_per_cpu": growing(row["mem_mb"])}
             resources |= per_rank | {"mpi": "srun", "slurm_extra": self.slurm_extra}
         return resources
 
@@ -90,15 +88,11 @@ class Rules:
     def figure_params(self, figure: str) -> dict[str, Any]:
         """Parameters of a figure's rule: its code, its path, the style and the values of its caption."""
         return {
-            "code": self.code(figure, *modules_of(figure)),
+            "code": self.code(figure, "figures", *MODULES_OF_FIGURE.get(figure, ())),
             "stem": "results/{run}/figures/{figure}",
             "style": plain(self.config.figures),
-            "caption": self._captions[figure],
+            "caption": captions_of(self.config)[figure],
         }
-
-    @cached_property
-    def _captions(self) -> dict[str, dict[str, Any]]:
-        return captions_of(self.config)
 
     def member_size(self, wildcards: Wildcards) -> dict[str, Any]:
         """Hyperparameters of the member that a job trains."""

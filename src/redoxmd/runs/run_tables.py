@@ -36,17 +36,15 @@ def trace_table(paths: Sequence[str]) -> pd.DataFrame:
 
 def calibration_tables(ensemble: dict[str, Any]) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, float]]:
     """Reliability curves, binned errors and miscalibration areas of an ensemble's record, by set."""
-    records = {
-        name: ensemble["calibration"][name] for name in ("validation", "test") if name in ensemble["calibration"]
-    }
-    curves = [_columns(record, name, ("expected_fraction", "observed_fraction")) for name, record in records.items()]
-    bins = [_columns(record, name, ("spread_eV_A", "rmse_eV_A", "n")) for name, record in records.items()]
+    calibration = ensemble["calibration"]
+    records = {name: calibration[name] for name in ("validation", "test") if name in calibration}
+
+    def table(*keys: str) -> pd.DataFrame:
+        frames = [pd.DataFrame({"set": name, **{key: record[key] for key in keys}}) for name, record in records.items()]
+        return pd.concat(frames, ignore_index=True)
+
     areas = {name: float(record["miscalibration_area"]) for name, record in records.items()}
-    return pd.concat(curves, ignore_index=True), pd.concat(bins, ignore_index=True), areas
-
-
-def _columns(record: dict[str, Any], name: str, keys: tuple[str, ...]) -> pd.DataFrame:
-    return pd.DataFrame({"set": name, **{key: record[key] for key in keys}})
+    return table("expected_fraction", "observed_fraction"), table("spread_eV_A", "rmse_eV_A", "n"), areas
 
 
 def summarise_run(

@@ -1,7 +1,7 @@
 """Check before a run that a site accepts its jobs: `redoxmd check CONFIG --profile slurm`.
 
 `sbatch --test-only` tests one job of each rule as the Snakemake plugin would submit it, and a short job checks a
-compute node.
+compute node: `python -m redoxmd.runs.site_check REPORT [--gpu]`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shlex
+import socket
 import subprocess
 import sys
 import time
@@ -19,10 +20,9 @@ from typing import Any
 
 from redoxmd.config import load_config
 from redoxmd.errors import DataError
-from redoxmd.files.records import read_json
-from redoxmd.runs.changes import DryRunFailed, last_lines
+from redoxmd.files.records import read_json, write_json
+from redoxmd.runs.changes import described_jobs, dry_run, last_lines
 
-SUBMITTED = re.compile(r"^(?:rule|checkpoint) (\w+):\n((?:    .*\n)+)", re.MULTILINE)
 NODE_WAIT_S = 120.0
 # Pattern in the message of Slurm → remedy at the site.
 REMEDIES = {
@@ -47,7 +47,15 @@ def check_site(config_path: Path, profile: str) -> list[str]:
         raise DataError(
             f"--profile {profile}: no {adapter} in this folder; type the command in the repository's folder"
         )
-    resources = _resources(config_path, profile)
+    # A dry run of the whole run and of one label gives the resources of a job of each rule.
+    label = f"results/{load_config(config_path).run}/label/gen0/g0f0.extxyz"
+    resources: dict[str, dict[str, Any]] = {}
+    for rule, lines in described_jobs(dry_run(config_path, "--forceall", "--profile", profile, "--", "all", label)):
+        pairs = re.findall(r"(\w+)=(.*?)(?=, \w+=|$)", lines.get("resources", ""))
+        requested = {name: int(value) if value.isdigit() else value for name, value in pairs}
+        # Rules with the resource `local` run beside the driver and are not submitted.
+        if "local" not in requested:
+            resources.setdefault(rule, {**requested, "_cores": int(lines.get("threads", 1))})
     result = subprocess.run(
         [sys.executable, str(adapter), profile],
         input=json.dumps(resources),
@@ -59,40 +67,19 @@ def check_site(config_path: Path, profile: str) -> list[str]:
         raise DataError(f"the profile {profile} cannot be used:\n{last_lines(result.stderr)}")
     answers: dict[str, dict[str, str]] = json.loads(result.stdout)
     refused: dict[str, list[str]] = {}
+    accepted = {}
     for rule, answer in answers.items():
         message = answer.get("error") or _refusal(answer["command"])
         if message:
             refused.setdefault(message, []).append(rule)
-    lines = [f"{', '.join(rules)}: {message}{_remedy_note(message)}" for message, rules in refused.items()]
-    accepted = {
-        rule: answer["command"] for rule, answer in answers.items() if not any(rule in r for r in refused.values())
-    }
-    return lines + [line for gpu in (False, True) for line in _node_problems(accepted, resources, gpu)]
-
-
-def _resources(config_path: Path, profile: str) -> dict[str, dict[str, Any]]:
-    """Resources that one job of each rule requests at the site, from a dry run of the whole run and one label."""
-    run = load_config(config_path).run
-    targets = ["all", f"results/{run}/label/gen0/g0f0.extxyz"]
-    command = [sys.executable, "-m", "snakemake", "--dry-run", "--forceall", "--profile", profile]
-    result = subprocess.run(
-        [*command, "--configfile", str(config_path), "--", *targets],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "NO_COLOR": "1"},
-    )
-    if result.returncode:
-        raise DryRunFailed(f"snakemake --dry-run refuses:\n{last_lines(result.stderr + result.stdout)}")
-    resources_of_rule: dict[str, dict[str, Any]] = {}
-    for rule, body in SUBMITTED.findall(result.stdout + result.stderr):
-        lines = dict(line.strip().split(": ", 1) for line in body.splitlines() if ": " in line)
-        pairs = re.findall(r"(\w+)=(.*?)(?=, \w+=|$)", lines.get("resources", ""))
-        requested = {name: int(value) if value.isdigit() else value for name, value in pairs}
-        # Rules with the resource `local` run beside the driver and are not submitted.
-        if "local" not in requested and rule not in ("all", "loop"):
-            resources_of_rule.setdefault(rule, {**requested, "_cores": int(lines.get("threads", 1))})
-    return resources_of_rule
+        else:
+            accepted[rule] = answer["command"]
+    problems = []
+    for message, rules in refused.items():
+        remedies = [remedy for pattern, remedy in REMEDIES.items() if re.search(pattern, message, re.IGNORECASE)]
+        remedy = f" ({remedies[0]}; docs/clusters.md)" if remedies else ""
+        problems.append(f"{', '.join(rules)}: {message}{remedy}")
+    return problems + [line for gpu in (False, True) for line in _node_job_problems(accepted, resources, gpu)]
 
 
 def _refusal(command: str) -> str:
@@ -113,12 +100,7 @@ def _refusal(command: str) -> str:
     return "" if result.returncode == 0 else re.sub(r"^(sbatch: )?(error: )?", "", lines[-1] if lines else "refused")
 
 
-def _remedy_note(message: str) -> str:
-    remedy = next((remedy for pattern, remedy in REMEDIES.items() if re.search(pattern, message, re.IGNORECASE)), "")
-    return f" ({remedy}; docs/clusters.md)" if remedy else ""
-
-
-def _node_problems(commands: Mapping[str, str], resources: Mapping[str, Mapping[str, Any]], gpu: bool) -> list[str]:
+def _node_job_problems(commands: Mapping[str, str], resources: Mapping[str, Mapping[str, Any]], gpu: bool) -> list[str]:
     """Problems of a compute node, found by a short job submitted like one of the run; [] without such a job."""
     rules = [rule for rule in commands if bool(resources[rule].get("gpu")) == gpu and not resources[rule].get("mpi")]
     if not rules:
@@ -126,7 +108,7 @@ def _node_problems(commands: Mapping[str, str], resources: Mapping[str, Mapping[
     kind, report = ("GPU" if gpu else "CPU"), Path(f".snakemake/redoxmd/node-{'gpu' if gpu else 'cpu'}.json")
     report.parent.mkdir(parents=True, exist_ok=True)
     report.unlink(missing_ok=True)
-    words = shlex.join([sys.executable, "-m", "redoxmd.runs.node", str(report), *(["--gpu"] if gpu else [])])
+    words = shlex.join([sys.executable, "-m", "redoxmd.runs.site_check", str(report), *(["--gpu"] if gpu else [])])
     result = subprocess.run(
         [*shlex.split(commands[rules[0]]), "--time=5", f"--wrap={words}"], capture_output=True, text=True, check=False
     )
@@ -144,3 +126,37 @@ def _node_problems(commands: Mapping[str, str], resources: Mapping[str, Mapping[
         ]
     node_report = read_json(report)
     return [f"{kind} node {node_report['node']}: {line}" for line in node_report["problems"]]
+
+
+def node_problems(folder: Path, gpu: bool) -> list[str]:
+    """Requirements of jobs that this machine does not meet, one line each.
+
+    Args:
+        folder: folder on the file system of the results.
+        gpu: whether this machine should have a GPU.
+    """
+    from redoxmd.model.fast import build
+
+    problems = []
+    if build.kernels() is None:
+        problems.append(
+            "no compiled kernels, the potential is about ten times slower: load a module with g++ before the command, "
+            "or set CXX"
+        )
+    if not os.access(build.cache_folder(), os.W_OK) or "redoxmd-" in build.cache_folder().name:
+        problems.append(
+            "the home folder cannot be written, each job compiles its kernels: set XDG_CACHE_HOME to a folder that can"
+        )
+    if gpu:
+        import torch
+
+        if not torch.cuda.is_available():
+            problems.append(
+                "torch sees no GPU: install a CUDA build of torch (make env TORCH=…), or set resources: gpu: 0"
+            )
+    return problems
+
+
+if __name__ == "__main__":
+    report = Path(sys.argv[1])
+    write_json(report, {"node": socket.gethostname(), "problems": node_problems(report.parent, "--gpu" in sys.argv)})

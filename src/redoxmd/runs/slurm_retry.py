@@ -65,9 +65,10 @@ def run_with_retries(command: Sequence[str], retry_period_s: float, first_wait_s
             sys.stdout.buffer.write(result.stdout)
             sys.stderr.buffer.write(result.stderr)
             return result.returncode
-        _print_to_terminal(
-            f"redoxmd: Slurm's controller does not answer {Path(command[0]).name}; asked again in {wait_s:.0f} s"
-        )
+        # To the terminal, if there is one, because Snakemake captures stderr.
+        with contextlib.suppress(OSError), Path("/dev/tty").open("w", encoding="utf-8") as terminal:
+            name = Path(command[0]).name
+            print(f"redoxmd: Slurm's controller does not answer {name}; asked again in {wait_s:.0f} s", file=terminal)
         time.sleep(wait_s)
         wait_s = min(2 * wait_s, LONGEST_WAIT_S)
         # The submission may have succeeded although the answer was lost; a second job would write the same files.
@@ -97,23 +98,11 @@ def _submitted_job(command: Sequence[str]) -> str:
     name, comment = options.get("--job-name"), options.get("--comment")
     if not name or not comment:
         return ""
-    arguments = [
-        _sibling_program(command[0], "squeue"),
-        "--me",
-        "--noheader",
-        f"--name={name}",
-        f"--states={ACTIVE}",
-        "--format=%i|%k",
-    ]
-    queue = subprocess.run(arguments, capture_output=True, text=True, check=False).stdout
+    arguments = ["--me", "--noheader", f"--name={name}", f"--states={ACTIVE}", "--format=%i|%k"]
+    squeue = _sibling_program(command[0], "squeue")
+    queue = subprocess.run([squeue, *arguments], capture_output=True, text=True, check=False).stdout
     jobs = [line.split("|", 1)[0] for line in queue.splitlines() if line.endswith(f"|{comment}")]
     return jobs[0] if jobs else ""
-
-
-def _print_to_terminal(text: str) -> None:
-    """Print to the terminal if there is one; Snakemake captures stderr."""
-    with contextlib.suppress(OSError), Path("/dev/tty").open("w", encoding="utf-8") as terminal:
-        print(text, file=terminal)
 
 
 if __name__ == "__main__":

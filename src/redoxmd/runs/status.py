@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -18,33 +19,37 @@ from redoxmd.units import FS_PER_PS, ns_per_day
 def describe_status(results: Path, config: Config) -> str:
     """Status as text: generations, survived times, labels done and refused, trajectories, headline numbers.
 
-    Args:
-        results: folder of the run; it may not exist yet.
-        config: config of the run.
+    The folder of the run, `results`, may not exist yet.
     """
     if not results.exists():
         return f"{config.run}: not started (no {results})"
-    lines = [f"{config.run} in {results}", *_aimd_lines(results, config)]
+    names = layout.aimd_structures(config.aimd)
+    runs = _read_records(results / f"aimd/{name}/record.json" for name in names)
+    frames = sum(record["n_frames"] for record in runs)
+    lines = [f"{config.run} in {results}", f"aimd: {len(runs)} of {len(names)} runs done, {frames} frames"]
     generation = 0
     while (results / f"train/gen{generation}").exists():
         lines += _generation_lines(results, config, generation)
         generation += 1
-    lines += _basins_lines(results, config) if config.basins.enabled else []
+    if config.basins.enabled:
+        names = layout.production_structures(config.production)
+        done = sum((results / f"basins/{name}.extxyz").exists() for name in names)
+        lines.append(f"basins: {done} of {len(names)} starts for production")
     lines += _production_lines(results, config)
     lines += _neb_lines(results, config) if config.neb.paths else []
     lines += _electron_lines(results, config) if config.density.enabled else []
-    summary = results / "summary.json"
-    if summary.exists():
-        lines += ["", *headline_lines(_read_record(summary))]
+    for summary in _read_records([results / "summary.json"]):
+        lines += ["", *headline_lines(summary)]
     return "\n".join(lines)
 
 
-def _read_record(path: Path) -> Any:
-    """JSON record with NaN and infinities restored from the strings that `redoxmd.files.records.write_json` writes."""
-    return _with_numbers(read_json(path))
+def _read_records(paths: Iterable[Path]) -> list[dict[str, Any]]:
+    """Records of those JSON files that exist, with NaN and infinities as numbers."""
+    return [_with_numbers(read_json(path)) for path in paths if path.exists()]
 
 
 def _with_numbers(value: Any) -> Any:
+    """NaN and infinities restored from the strings that `redoxmd.files.records.write_json` writes."""
     if isinstance(value, dict):
         return {key: _with_numbers(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -52,50 +57,43 @@ def _with_numbers(value: Any) -> Any:
     return float(value) if value in ("nan", "inf", "-inf") else value
 
 
-def _aimd_lines(results: Path, config: Config) -> list[str]:
-    names = layout.aimd_structures(config.aimd)
-    records = [results / f"aimd/{name}/record.json" for name in names]
-    done = [_read_record(path) for path in records if path.exists()]
-    frames = sum(record["n_frames"] for record in done)
-    return [f"aimd: {len(done)} of {len(names)} runs done, {frames} frames"]
-
-
 def _generation_lines(results: Path, config: Config, generation: int) -> list[str]:
     folder = results / f"train/gen{generation}"
     members = len(list(folder.glob("member*.pt")))
     lines = [f"generation {generation}: {members} of {len(config.train.members)} members trained"]
-    record = folder / "ensemble.json"
-    if record.exists():
-        lines += [f"  {text}" for text in error_lines(_read_record(record))]
+    for record in _read_records([folder / "ensemble.json"]):
+        lines += [f"  {text}" for text in error_lines(record)]
     lines += _audit_lines(folder)
-    runs = [_read_record(path) for path in sorted((results / f"explore/gen{generation}").glob("*.json"))]
     lines += [
         f"  explore {run['structure']}: {run['survived_ps']:.3g} of {run['target_ps']:.3g} ps, {run['end_reason']}, "
         f"{run['n_candidates']} candidates"
-        for run in runs
+        for run in _read_records(sorted((results / f"explore/gen{generation}").glob("*.json")))
     ]
-    bands = [_read_record(path) for path in sorted((results / f"neb/gen{generation}").glob("*.json"))]
     lines += [
         f"  path {band['path']}: {band['end_reason']}, {band['n_candidates']} of {band['images']} images candidates, "
         f"{band['n_refused']} refused"
-        for band in bands
+        for band in _read_records(sorted((results / f"neb/gen{generation}").glob("*.json")))
     ]
-    decision = results / f"gate/gen{generation}.json"
-    if decision.exists():
-        lines += _decision_lines(_read_record(decision), results, generation)
+    for decision in _read_records([results / f"gate/gen{generation}.json"]):
+        line = f"  gate ({decision['phase']}): {decision['status']}"
+        if ids := decision["label_ids"]:
+            labels = _read_records(results / f"label/gen{generation}/{name}.json" for name in ids)
+            refused = [f"{label['label_id']} {label['refusal']['reason']}" for label in labels if label["refusal"]]
+            line += f"; labels: {len(labels)} of {len(ids)} done, {len(refused)} refused or cut short"
+            line += f" ({', '.join(refused)})" if refused else ""
+        lines.append(line)
     return lines
 
 
 def _audit_lines(folder: Path) -> list[str]:
     """Labels left out of a training set, configurations too short for a check, and suspects of the ensemble."""
     lines = []
-    record = folder / "dataset.json"
-    audited = _read_record(record) if record.exists() else {}
-    if left_out := audited.get("left_out"):
-        names = [f"{item['config_id']}/{item['step']} {item['reason']}" for item in left_out]
-        lines.append(f"  left out: {len(names)} frames ({_shorten_list(names)})")
-    for check, names in audited.get("too_short", {}).items():
-        lines.append(f"  too short for the check of {check}: {len(names)} configurations ({_shorten_list(names)})")
+    for audited in _read_records([folder / "dataset.json"]):
+        if left_out := audited.get("left_out"):
+            names = [f"{item['config_id']}/{item['step']} {item['reason']}" for item in left_out]
+            lines.append(f"  left out: {len(names)} frames ({_shorten_list(names)})")
+        for check, names in audited.get("too_short", {}).items():
+            lines.append(f"  too short for the check of {check}: {len(names)} configurations ({_shorten_list(names)})")
     table = folder / "suspects.csv"
     if table.exists():
         from redoxmd.train.audit.parity import read_suspects, suspect_names
@@ -114,23 +112,6 @@ def _shorten_list(names: list[str], shown: int = 5) -> str:
     return ", ".join(names[:shown]) + (", …" if len(names) > shown else "")
 
 
-def _decision_lines(decision: dict[str, Any], results: Path, generation: int) -> list[str]:
-    line = f"  gate ({decision['phase']}): {decision['status']}"
-    if not decision["label_ids"]:
-        return [line]
-    paths = [results / f"label/gen{generation}/{name}.json" for name in decision["label_ids"]]
-    records = [_read_record(path) for path in paths if path.exists()]
-    refused = [f"{record['label_id']} {record['refusal']['reason']}" for record in records if record["refusal"]]
-    line += f"; labels: {len(records)} of {len(paths)} done, {len(refused)} refused or cut short"
-    return [line + (f" ({', '.join(refused)})" if refused else "")]
-
-
-def _basins_lines(results: Path, config: Config) -> list[str]:
-    names = layout.production_structures(config.production)
-    done = sum((results / f"basins/{name}.extxyz").exists() for name in names)
-    return [f"basins: {done} of {len(names)} starts for production"]
-
-
 def _production_lines(results: Path, config: Config) -> list[str]:
     lengths_ps = {
         f"{name}_T{kelvin}K": config.production.equilibration_ps + length_ps
@@ -138,30 +119,27 @@ def _production_lines(results: Path, config: Config) -> list[str]:
     }
     files = {name: results / f"production/{name}.h5" for name in lengths_ps}
     done = [path for path in files.values() if path.exists()]
-    unfinished = [name for name, path in files.items() if not path.exists()]
-    unfinished_lines = [
-        line for name in unfinished if (line := _progress_line(results, config, name, lengths_ps[name]))
-    ]
-    if not done:
-        return [f"production: 0 of {len(lengths_ps)} trajectories", *unfinished_lines]
-    from redoxmd.files.trajectory import read_metadata
+    lines = [f"production: 0 of {len(files)} trajectories"]
+    if done:
+        from redoxmd.files.trajectory import read_metadata
 
-    metadata = [read_metadata(path) for path in done]
-    total_ns = sum(item["recorded_ps"] for item in metadata) / 1000
-    speeds = sorted(item["ns_per_day"] for item in metadata)
-    ended = sum(item["end_reason"] != "completed" for item in metadata)
-    return [
-        f"production: {len(done)} of {len(lengths_ps)} trajectories, {total_ns:.3g} ns, "
-        f"median {speeds[len(speeds) // 2]:.3g} ns/day, {ended} ended early",
-        *unfinished_lines,
-    ]
+        metadata = [read_metadata(path) for path in done]
+        total_ns = sum(item["recorded_ps"] for item in metadata) / 1000
+        speeds = sorted(item["ns_per_day"] for item in metadata)
+        ended = sum(item["end_reason"] != "completed" for item in metadata)
+        lines = [
+            f"production: {len(done)} of {len(files)} trajectories, {total_ns:.3g} ns, "
+            f"median {speeds[len(speeds) // 2]:.3g} ns/day, {ended} ended early"
+        ]
+    unfinished = [name for name, path in files.items() if not path.exists()]
+    return lines + [line for name in unfinished if (line := _progress_line(results, config, name, lengths_ps[name]))]
 
 
 def _neb_lines(results: Path, config: Config) -> list[str]:
     """Finished NEB paths with their barriers, or the reason why there is no path."""
-    paths = {path.name: results / f"neb/{path.name}.json" for path in config.neb.paths}
-    done = {name: _read_record(file) for name, file in paths.items() if file.exists()}
-    return [f"neb: {len(done)} of {len(paths)} paths"] + [
+    files = {path.name: results / f"neb/{path.name}.json" for path in config.neb.paths}
+    done = {name: record for name, file in files.items() for record in _read_records([file])}
+    return [f"neb: {len(done)} of {len(files)} paths"] + [
         f"  {name}: no path, {record['reason']}"
         if record.get("reason")
         else f"  {name}: barrier {record['barrier_forward_eV']:.3f} ± {record['barrier_forward_spread_eV']:.3f} eV, "
@@ -215,24 +193,18 @@ def error_lines(record: dict[str, Any]) -> list[str]:
     ]
 
 
-def _left_out_headline(rows: list[dict[str, Any]]) -> list[str]:
-    """Mean and range of the cross-validation errors."""
-    if not rows:
-        return []
-    forces = [row["force_mae_eV_A"] for row in rows]
-    energy = sum(row["energy_mae_meV_atom"] for row in rows) / len(rows)
-    return [
-        f"  {len(rows)} configurations left out in turn: force MAE {sum(forces) / len(forces):.3f} eV/Å "
-        f"({min(forces):.3f} to {max(forces):.3f}), energy MAE {energy:.1f} meV/atom"
-    ]
-
-
 def headline_lines(summary: dict[str, Any]) -> list[str]:
     """Headline numbers as text."""
     summary = _with_numbers(summary)
     lines = ["headline numbers:"]
     lines += [f"  {text}" for text in error_lines({"errors": summary["errors"]})]
-    lines += _left_out_headline(summary.get("left_out", []))
+    if rows := summary.get("left_out", []):
+        forces = [row["force_mae_eV_A"] for row in rows]
+        energy = sum(row["energy_mae_meV_atom"] for row in rows) / len(rows)
+        lines.append(
+            f"  {len(rows)} configurations left out in turn: force MAE {sum(forces) / len(forces):.3f} eV/Å "
+            f"({min(forces):.3f} to {max(forces):.3f}), energy MAE {energy:.1f} meV/atom"
+        )
     for item in summary["generations"]:
         times = ", ".join(f"{value:.3g}" for value in item["survived_ps"].values())
         lines.append(
@@ -244,7 +216,18 @@ def headline_lines(summary: dict[str, Any]) -> list[str]:
     for row in summary["arrhenius"]:
         fit = f"{row['Ea_eV']:.2f} ± {row['Ea_error_eV']:.2f} eV" if row["fitted"] else f"not fitted: {row['reason']}"
         lines.append(f"  Ea at x = {row['x']:g}: {fit}")
-    return lines + _site_headlines(summary) + _electron_headlines(summary.get("electrons"))
+    lines += [
+        f"  {row['kind']} at x = {row['x']:g}, {row['temperature_K']:g} K: {row['occupancy']:.2f} ions per site"
+        for row in summary.get("sites", [])
+    ]
+    lines += [
+        f"  concerted at {row['temperature_K']:g} K: {row['n_neighbouring']:.0f} of {row['n_site_jumps']:.0f} jumps "
+        f"between sites with one of a neighbour ({row['n_neighbouring_chance']:.1f} by chance), "
+        f"{row['n_exchanges']:.0f} exchanges"
+        for row in summary.get("concerted", [])
+        if row["n_site_jumps"] > 0
+    ]
+    return lines + _electron_headlines(summary.get("electrons"))
 
 
 def _diffusivity(row: dict[str, Any]) -> str:
@@ -258,23 +241,6 @@ def _diffusivity(row: dict[str, Any]) -> str:
         # Without ions or time there is no limit either.
         return "no value (no ions or no time)"
     return f"{row['D_jumps_cm2_s']:.2g} ± {row['D_jumps_error_cm2_s']:.1g} cm²/s, {jumps}"
-
-
-def _site_headlines(summary: dict[str, Any]) -> list[str]:
-    """Occupancy of each kind of site, and numbers of concerted jumps with their chance level."""
-    lines = [
-        f"  {row['kind']} at x = {row['x']:g}, {row['temperature_K']:g} K: {row['occupancy']:.2f} ions per site"
-        for row in summary.get("sites", [])
-    ]
-    for row in summary.get("concerted", []):
-        names = ("n_site_jumps", "n_neighbouring", "n_neighbouring_chance", "n_exchanges")
-        jumps, near, chance, exchanges = (row[name] for name in names)
-        if jumps > 0:
-            lines.append(
-                f"  concerted at {row['temperature_K']:g} K: {near:.0f} of {jumps:.0f} jumps between sites with one of "
-                f"a neighbour ({chance:.1f} by chance), {exchanges:.0f} exchanges"
-            )
-    return lines
 
 
 def _electron_headlines(electrons: dict[str, Any] | None) -> list[str]:

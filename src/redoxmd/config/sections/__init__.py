@@ -5,7 +5,7 @@ Defaults are the paper's (Energy Storage Materials 63, 103023, 2023) wherever it
 """
 
 from redoxmd.config.sections.aimd import Aimd
-from redoxmd.config.sections.base import Content, Count, Fraction, Positive, Repeats, Section, TemperatureK, TimestepFs
+from redoxmd.config.sections.base import Relaxation, Repeats, Section
 from redoxmd.config.sections.basins import Basins
 from redoxmd.config.sections.charges import Charges
 from redoxmd.config.sections.compute import Compute
@@ -17,7 +17,6 @@ from redoxmd.config.sections.engine import (
     Engine,
     Gpaw,
     GpawConvergence,
-    GpawMixer,
     Hubbard,
     Toy,
     Vasp,
@@ -28,59 +27,8 @@ from redoxmd.config.sections.explore import Explore, Phase
 from redoxmd.config.sections.figures import Figures
 from redoxmd.config.sections.gate import Gate
 from redoxmd.config.sections.label import Label
-from redoxmd.config.sections.neb import MAPPING, WORD, AutoOrEvent, Neb, NebEvent, NebPath
-from redoxmd.config.sections.production import Contents, Production, TemperaturesK, Trajectories
-from redoxmd.config.sections.relaxation import Relaxation
+from redoxmd.config.sections.neb import MAPPING, WORD, Neb, NebEvent, NebPath
+from redoxmd.config.sections.production import Production
 from redoxmd.config.sections.select import Select
 from redoxmd.config.sections.structures import Start, Structures
 from redoxmd.config.sections.train import Member, Train
-
-__all__ = [
-    "MAPPING",
-    "WORD",
-    "Aimd",
-    "AseEngine",
-    "AutoOrEvent",
-    "Basins",
-    "Charges",
-    "Compute",
-    "Config",
-    "Content",
-    "Contents",
-    "Count",
-    "Density",
-    "Diffusion",
-    "Engine",
-    "Explore",
-    "Figures",
-    "Fraction",
-    "Gate",
-    "Gpaw",
-    "GpawConvergence",
-    "GpawMixer",
-    "Hubbard",
-    "Label",
-    "Member",
-    "Neb",
-    "NebEvent",
-    "NebPath",
-    "Phase",
-    "Positive",
-    "Production",
-    "Relaxation",
-    "Repeats",
-    "Section",
-    "Select",
-    "Start",
-    "Structures",
-    "TemperatureK",
-    "TemperaturesK",
-    "TimestepFs",
-    "Toy",
-    "Train",
-    "Trajectories",
-    "Vasp",
-    "VaspFiles",
-    "common_kpoints",
-    "label_cells",
-]

@@ -1,9 +1,9 @@
-"""Types and the base class of all sections."""
+"""Types and base classes of the sections."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
@@ -56,3 +56,15 @@ class Section(BaseModel):
 
     read_by: ClassVar[tuple[str, ...]] = ()
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
+
+
+class Relaxation(Section):
+    """Relaxation of structures with the ensemble, at constant cell; shared by `basins` and `neb`."""
+
+    optimizer: Literal["FIRE", "LBFGS"] = Field(
+        default="FIRE", description="optimiser of ASE; LBFGS needs fewer steps, FIRE tolerates worse starts"
+    )
+    force_tolerance_eV_A: Positive = Field(default=0.05, description="largest force on an atom of a relaxed structure")
+    max_relax_steps: Annotated[Count, Use("basins", "neb_explore", runtime=LIMIT)] = Field(
+        default=500, description="largest number of steps; a structure that needs more is not relaxed"
+    )

@@ -6,8 +6,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from redoxmd.config.sections.base import Count, Fraction, Positive, TemperatureK, Use
-from redoxmd.config.sections.relaxation import Relaxation
+from redoxmd.config.sections.base import Count, Fraction, Positive, Relaxation, TemperatureK, Use
 
 
 class Basins(Relaxation):

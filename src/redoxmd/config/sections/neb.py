@@ -14,12 +14,12 @@ from redoxmd.config.sections.base import (
     Count,
     Fraction,
     Positive,
+    Relaxation,
     Repeats,
     Section,
     TemperatureK,
     Use,
 )
-from redoxmd.config.sections.relaxation import Relaxation
 
 
 class NebEvent(Section):
