@@ -108,8 +108,7 @@ class GpawEngine(Engine):
                 raise LabelRefused(
                     LabelRefusal.UNCONVERGED, f"SCF not converged in {self.settings.gpaw.max_iterations} steps"
                 ) from error
-        expected = None if self._expected_moment is None else np.array([self._expected_moment])
-        judge_moments(float(np.sum(self._atoms.calc.get_magnetic_moment())), None, expected)
+        self._check_moment(float(np.sum(self._atoms.calc.get_magnetic_moment())))
         return check_result(result, atoms, self.settings.force_ceiling_eV_A)
 
     def _start(self, atoms: Atoms) -> None:
@@ -159,6 +158,10 @@ class GpawEngine(Engine):
         logger.info("spin state found at a fixed moment of %.1f μB, now free", self._expected_moment)
         working.calc.set(occupations=occupations, convergence=final)
         self._atoms = working
+
+    def _check_moment(self, moment_muB: float) -> None:
+        expected = self._expected_moment
+        judge_moments(moment_muB, None, None if expected is None else np.array([expected]))
 
     def evidence(self) -> list[Path]:
         """GPAW's own log."""
