@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from ase import Atoms
 
 from redoxmd.aimd.drivers import run_reference_md
-from redoxmd.aimd.reference_md import ReferenceMD, Refusal
+from redoxmd.aimd.reference_md import ReferenceMD, Refusal, RunRecord
 from redoxmd.config.sections import Label
 from redoxmd.engines.base import Engine
 from redoxmd.errors import DataError, LabelBudgetExceeded
@@ -54,48 +54,31 @@ class LabelStatus(StrEnum):
     REFUSED = "refused"
 
 
-@dataclass(frozen=True)
-class LabelRecord:
+@dataclass(frozen=True, kw_only=True)
+class LabelRecord(RunRecord):
     """A label as its JSON file has it.
 
     Attributes:
         label_id: of the selected frame.
         status: see `LabelStatus`.
-        n_frames: accepted frames.
-        refusal: of the frame that ended the run early.
-        refused_densities: densities left out.
-        corrections: see `ReferenceMD.corrections`.
-        attempt: `engines.attempt_hash` of the engine settings, so that the same is not tried twice.
         structure, time_fs, spread_eV_A: of the explore run that the frame is from.
-        provenance: origin of the labels.
     """
 
     label_id: str
     status: LabelStatus
-    n_frames: int
-    refusal: Refusal | None = None
-    refused_densities: Sequence[Refusal] = ()
-    corrections: Sequence[dict[str, Any]] = ()
-    attempt: str = ""
     structure: str | None = None
     time_fs: float | None = None
     spread_eV_A: float | None = None
-    provenance: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, label_id: str, run: ReferenceMD, frame: Atoms, attempt: str) -> LabelRecord:
         """The record of a run from a selected frame."""
-        status = LabelStatus.PARTIAL if run.frames else LabelStatus.REFUSED
+        stopped = LabelStatus.PARTIAL if run.frames else LabelStatus.REFUSED
         return cls(
-            label_id,
-            LabelStatus.LABELLED if run.refusal is None else status,
-            len(run.frames),
-            run.refusal,
-            run.refused_densities,
-            run.corrections,
-            attempt,
+            label_id=label_id,
+            status=LabelStatus.LABELLED if run.refusal is None else stopped,
             **{key: frame.info.get(key) for key in ("structure", "time_fs", "spread_eV_A")},
-            provenance=run.provenance(),
+            **vars(run.record(attempt)),
         )
 
     @classmethod
@@ -116,8 +99,21 @@ class LabelRecord:
             raise DataError(f"{path}: not the record of a label ({error}); delete it and run again") from error
 
 
-def check_failures(records: Sequence[LabelRecord], settings: Label, generation: int) -> dict[str, Any]:
-    """Counts of a generation's labels.
+@dataclass(frozen=True)
+class LabelSummary:
+    """Counts of a generation's labels by outcome, their frames, and their records."""
+
+    generation: int
+    requested: int
+    labelled: int
+    partial: int
+    refused: int
+    n_frames: int
+    labels: Sequence[LabelRecord]
+
+
+def check_failures(records: Sequence[LabelRecord], settings: Label, generation: int) -> LabelSummary:
+    """Summary of a generation's labels.
 
     Raises:
         LabelBudgetExceeded: refused labels exceed `settings.failure_budget` of those requested; names each one.
@@ -133,12 +129,13 @@ def check_failures(records: Sequence[LabelRecord], settings: Label, generation: 
             f"generation {generation}: {len(refused)} of {len(records)} requested labels were refused, more than "
             f"label.failure_budget {settings.failure_budget:g} allows:\n" + "\n".join(lines)
         )
-    return {
-        "generation": generation,
-        "requested": len(records),
-        "labelled": sum(record.status is LabelStatus.LABELLED for record in records),
-        "partial": sum(record.status is LabelStatus.PARTIAL for record in records),
-        "refused": len(refused),
-        "n_frames": sum(record.n_frames for record in records),
-        "labels": list(records),
-    }
+    counts = Counter(record.status for record in records)
+    return LabelSummary(
+        generation,
+        requested=len(records),
+        labelled=counts[LabelStatus.LABELLED],
+        partial=counts[LabelStatus.PARTIAL],
+        refused=len(refused),
+        n_frames=sum(record.n_frames for record in records),
+        labels=records,
+    )

@@ -211,8 +211,8 @@ class TestLabel:
         assert refused_run.frames == []
         assert refused.refusal.reason == "unconverged"
         counts = check_failures([whole, partial, refused], Label(failure_budget=0.5), 0)
-        assert (counts["requested"], counts["labelled"], counts["partial"], counts["refused"]) == (3, 1, 1, 1)
-        assert counts["n_frames"] == 4
+        assert (counts.requested, counts.labelled, counts.partial, counts.refused) == (3, 1, 1, 1)
+        assert counts.n_frames == 4
 
     def test_velocities_are_drawn_anew(self, tmp_path):
         frame = nvp()
@@ -240,7 +240,7 @@ class TestLabel:
     def test_the_failure_budget_counts_over_requested_labels(self, tmp_path, refused, stops):
         settings = Label(failure_budget=0.2)
         if not stops:
-            assert check_failures(self.records(tmp_path, refused, 10), settings, 1)["refused"] == refused
+            assert check_failures(self.records(tmp_path, refused, 10), settings, 1).refused == refused
             return
         with pytest.raises(LabelBudgetExceeded) as caught:
             check_failures(self.records(tmp_path, refused, 10), settings, 1)

@@ -95,7 +95,7 @@ def test_frames_labels_and_densities(tmp_path):
         assert (frame.info["step"], frame.info["time_fs"]) == (step, step)
         expected = ToyEngine(Engine(name="toy")).calculate(frame)
         np.testing.assert_allclose(frame.get_forces(), expected.forces_eV_A, atol=1e-9)
-    assert [item["step"] for item in made.corrections] == [0, 3, 6]
+    assert [item["step"] for item in made.record("any").corrections] == [0, 3, 6]
 
 
 @pytest.mark.parametrize(

@@ -129,9 +129,8 @@ def _damaged_row(folder: Path) -> None:
 
 
 def _force_field_alone(text: str) -> str:
-    """A real OUTCAR without its electronic steps, its tables those of VASP's own force field."""
-    start, end = text.index("-- Iteration"), text.index("  FORCE on cell")
-    return text[:start] + "\n" + text[end:].replace("TOTAL-FORCE (eV/Angst)", "TOTAL-FORCE (eV/Angst) (ML)")
+    """A vasprun.xml without electronic steps, as VASP's own force field leaves it."""
+    return re.sub(r"(?s)  <scstep>.*?</scstep>\n", "", text)
 
 
 def _without_forces(folder: Path) -> None:
@@ -141,8 +140,8 @@ def _without_forces(folder: Path) -> None:
     write(folder / "frames.extxyz", frame)
 
 
-def _real(folder_name: str, name: str, change: Callable[[str], str] = lambda text: text) -> Callable[[Path], None]:
-    return lambda folder: _write(folder, change(real(folder_name, name)), name)
+def _real(folder_name: str, name: str) -> Callable[[Path], None]:
+    return lambda folder: _write(folder, real(folder_name, name), name)
 
 
 def _gpaw(name: str, change: Callable[[bytes], bytes]) -> Callable[[Path], None]:
@@ -195,7 +194,7 @@ SOUND = (
     Case("compressed, .xz", _changed(5, lambda text: lzma.compress(text.encode()), "vasprun.xml.xz"), {}, FRAMES),
     Case("in two parts, .gz", _parts, {}, FRAMES),
     Case("compressed, .bz2", _changed(7, lambda text: bz2.compress(text.encode()), "vasprun.xml.bz2"), {}, FRAMES),
-    Case("real OUTCAR alone", _real("converged", "OUTCAR"), {}, 1),
+    Case("real vasprun.xml", _real("converged", "vasprun.xml"), {}, 1),
     Case("extended XYZ with the hash of the config", _ase(8), {}, FRAMES),
     Case("hot, frames 4 fs apart", lambda f: _write(f, vasprun(md(9, FRAMES, every=4))), {}, FRAMES),
     Case("ASE trajectory with the hash of the config", _ase(10, name="run.traj"), {}, FRAMES),
@@ -244,9 +243,7 @@ BROKEN = (
     ),
     Case("step 5 ends at NELM", _with(36, unconverged=(5,)), {5: "unconverged"}, FRAMES - 1),
     Case("real vasprun.xml that ends at NELM", _real("elec-unconverged", "vasprun.xml"), {0: "unconverged"}, 0),
-    Case("real OUTCAR that ends at NELM", _real("elec-unconverged", "OUTCAR"), {0: "unconverged"}, 0),
     Case("real vasprun.xml stopped in mid-run", _real("unfinished", "vasprun.xml"), {None: "unfinished"}, 0),
-    Case("real OUTCAR stopped in mid-run", _real("unfinished", "OUTCAR"), {None: "unfinished"}, 0),
     Case("forces left out in step 5", _changed(37, lambda t: _in_step(t, 5, _no_forces)), {None: "unfinished"}, 5),
     Case("cutoff of 400 eV", _with(38, cutoff_eV=400.0), {None: "wrong_settings"}, 0),
     Case("U of 3 eV", _with(39, u_eV=3.0), {None: "wrong_settings"}, 0),
@@ -272,7 +269,10 @@ BROKEN = (
         0,
     ),
     Case("a number of frame 7 damaged", _damaged_row, {7: "corrupted"}, FRAMES - 1),
-    Case("OUTCAR of a force field alone", _real("converged", "OUTCAR", _force_field_alone), {None: "unconverged"}, 0),
+    Case(
+        "steps of a force field alone", _changed(68, _force_field_alone), {n: "unconverged" for n in range(FRAMES)}, 0
+    ),
+    Case("OUTCAR alone", _real("converged", "OUTCAR"), {None: "not_read"}, 0),
     Case("vaspout.h5 alone", lambda folder: _write(folder, b"\x89HDF", "vaspout.h5"), {None: "not_read"}, 0),
     Case("ASE trajectory cut", _ase(64, name="run.traj", share=0.5), {None: "corrupted"}, 9),
     Case("a .gpw of GPAW", _gpaw("LiH.gpw", lambda data: data), {None: "wrong_settings"}, 0),

@@ -140,12 +140,10 @@ def test_moments_of_another_run_are_left_out_and_noted(tmp_path, change, kept):
     assert "note" in (tmp_path / "data/refused.csv").read_text()
 
 
-@pytest.mark.parametrize("beside", [True, False])
-def test_moments_of_noncollinear_spins_are_left_out_and_noted(tmp_path, beside):
-    text = real("spin-relax", "OUTCAR")
-    (tmp_path / "OUTCAR").write_text(re.sub(r"(LNONCOLLINEAR *= *)F", r"\1T", text))
-    if beside:
-        (tmp_path / "vasprun.xml").write_text(real("spin-relax", "vasprun.xml"))
+def test_moments_of_noncollinear_spins_are_left_out_and_noted(tmp_path):
+    (tmp_path / "OUTCAR").write_text(re.sub(r"(LNONCOLLINEAR *= *)F", r"\1T", real("spin-relax", "OUTCAR")))
+    text = real("spin-relax", "vasprun.xml")
+    (tmp_path / "vasprun.xml").write_text(re.sub(r'(name="LNONCOLLINEAR"> *)F', r"\1T", text))
     report = import_archive([tmp_path], tmp_path / "data")
     frames = read(tmp_path / "data/frames.extxyz", ":")
     assert frames
@@ -167,7 +165,7 @@ def test_memory_that_is_not_there_is_no_damaged_file(tmp_path, monkeypatch):
     def short_of_memory(path):
         raise MemoryError("12 GiB")
 
-    monkeypatch.setattr("redoxmd.engines.vasp.vasprun.read_vasprun", short_of_memory)
+    monkeypatch.setattr("redoxmd.archive.reading.read_vasprun", short_of_memory)
     with pytest.raises(MemoryError, match="12 GiB"):
         import_archive([tmp_path / "vasprun.xml"], tmp_path / "data")
 
@@ -269,20 +267,6 @@ def test_most_calculations_decide_and_the_others_are_named(archive, tmp_path):
     assert "potential of Cu: PAW_PBE Cu_pv 06Sep2000 against PAW_PBE Cu 22Jun2005" in refusal.detail
 
 
-def test_mixed_levels_are_kept_apart_by_their_hashes(archive, tmp_path):
-    put(archive / "x0", md(5, 3), cutoff_eV=400.0)
-    report = import_archive([archive], tmp_path / "data", mixed=True)
-    assert (report.frames, report.refused) == (14, [])
-    card = read_dataset_card(tmp_path / "data")
-    hashes = {
-        frame.info["config_id"]: frame.info["settings_hash"] for frame in read(tmp_path / "data/frames.extxyz", ":")
-    }
-    assert hashes["x1"] == hashes["x2"] == card["settings_hash"] != hashes["x0"]
-    assert {key: level["cutoff_eV"] for key, level in card["levels"].items()} == {hashes["x1"]: 300, hashes["x0"]: 400}
-    with pytest.raises(DataError, match="do not mix"):
-        build_dataset(load_datasets([tmp_path / "data"], card["settings_hash"]), Train(), 0, card["settings_hash"])
-
-
 def test_a_demanded_level_is_held_to(archive, tmp_path):
     level = read_vasprun(archive / "x1/vasprun.xml").level
     put(archive / "x0", md(5, 3), u_eV=3.0)
@@ -314,13 +298,14 @@ def test_the_same_geometry_with_another_energy_is_told(tmp_path):
     assert "+0.600 eV from it: another electronic state?" in report.refused[0].detail
 
 
-def test_vaspout_is_refused_by_name_with_what_to_do(tmp_path):
+@pytest.mark.parametrize("name", ["vaspout.h5", "OUTCAR"])
+def test_files_without_their_vasprun_are_refused_by_name_with_the_remedy(name, tmp_path):
     (tmp_path / "runs").mkdir()
-    (tmp_path / "runs/vaspout.h5").write_bytes(b"\x89HDF\r\n")
+    (tmp_path / "runs" / name).write_text(real("converged", "OUTCAR"))
     report = import_archive([tmp_path / "runs"], tmp_path / "data")
     assert (report.files, report.frames) == (1, 0)
-    assert refusals(tmp_path / "data") == [("vaspout.h5", "", "not_read")]
-    assert "put the vasprun.xml or OUTCAR of the run beside it" in report.refused[0].detail
+    assert refusals(tmp_path / "data") == [(name, "", "not_read")]
+    assert "put the vasprun.xml of the run beside it" in report.refused[0].detail
 
 
 def test_densities_of_last_frames(tmp_path):
@@ -422,7 +407,7 @@ def test_a_config_demands_its_level(tmp_path, run, capsys):
 
 def judged(count):
     atoms = md(1, 1)[0]
-    return [reading.Judged(ReadFrame(atoms, n, 0.0, np.zeros((8, 3))), result=object()) for n in range(count)]
+    return [reading.FrameVerdict(ReadFrame(atoms, n, 0.0, np.zeros((8, 3))), result=object()) for n in range(count)]
 
 
 @pytest.mark.parametrize("count", [0, 1, 9, 10, 11, 16, 17, 40])
@@ -447,7 +432,7 @@ def test_what_is_refused_already_says_nothing_of_its_neighbours(monkeypatch):
     seen = []
     monkeypatch.setattr("redoxmd.train.audit.run.check_run", lambda frames: seen.extend(frames) or {})
     items = judged(5)
-    items[2] = reading.Judged(items[2].frame, refusal=LabelRefused("unconverged", "x"))
+    items[2] = reading.FrameVerdict(items[2].frame, refusal=LabelRefused("unconverged", "x"))
     assert list(reading.check_windows(items)) == items
     assert [frame.step for frame in seen] == [0, 1, 3, 4]
 
@@ -458,16 +443,6 @@ def test_levels_of_files_that_only_name_a_code_agree(tmp_path):
     report = import_archive([tmp_path / "a.traj", tmp_path / "b.traj"], tmp_path / "data")
     assert report.frames == 4
     assert read_dataset_card(tmp_path / "data")["settings_hash"] == level_hash(Level(""))
-
-
-def test_an_outcar_stands_in_for_a_vasprun_that_cannot_be_read(tmp_path):
-    folder = tmp_path / "runs/a"
-    folder.mkdir(parents=True)
-    (folder / "vasprun.xml").touch()
-    (folder / "OUTCAR").write_text(real("converged", "OUTCAR"))
-    report = import_archive([tmp_path / "runs"], tmp_path / "data")
-    assert (report.frames, report.counts()) == (1, {"did_not_start": 1})
-    assert read(tmp_path / "data/frames.extxyz").info["source"].endswith("a/OUTCAR")
 
 
 def test_odd_words_in_a_file_stop_nothing(tmp_path):

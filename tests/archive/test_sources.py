@@ -23,27 +23,28 @@ def summary(found):
 
 def test_files_of_a_folder_belong_together_by_their_numbers(tmp_path):
     put(tmp_path / "x1/md", "vasprun.xml.gz", "OUTCAR", "CHGCAR.gz", "INCAR", "XDATCAR")
-    put(tmp_path / "x1/relax", "OUTCAR.relax1", "OUTCAR.relax2", "CHGCAR.relax2")
+    put(tmp_path / "x1/relax", "vasprun.xml.relax1", "vasprun.xml.relax2", "CHGCAR.relax2", "OUTCAR.relax3")
     put(tmp_path / "x2", *(f"vasprun_{n}.xml" for n in (1, 2, 10)), "OUTCAR_2")
     found = find_sources([tmp_path])
     assert summary(found) == [
         ("x1_md", "vasprun", "vasprun.xml.gz", "OUTCAR", "CHGCAR.gz"),
-        ("x1_relax_relax1", "outcar", "OUTCAR.relax1", None, None),
-        ("x1_relax_relax2", "outcar", "OUTCAR.relax2", None, "CHGCAR.relax2"),
+        ("x1_relax_relax1", "vasprun", "vasprun.xml.relax1", None, None),
+        ("x1_relax_relax2", "vasprun", "vasprun.xml.relax2", None, "CHGCAR.relax2"),
         ("x2_1", "vasprun", "vasprun_1.xml", None, None),
         ("x2_2", "vasprun", "vasprun_2.xml", "OUTCAR_2", None),
         ("x2_10", "vasprun", "vasprun_10.xml", None, None),
     ]
     assert found.unrelated_files == 2
+    assert {path.name: reason for path, (reason, _) in found.without_vasprun.items()} == {"OUTCAR.relax3": "not_read"}
 
 
 def test_files_of_a_run_belong_together_by_what_stands_before(tmp_path):
     # As `engine.vasp.files` keeps them.
     put(tmp_path / "kept", *(f"run00000{n}.{name}" for n in (1, 2) for name in ("vasprun.xml", "CHGCAR.gz", "AECCAR0")))
-    put(tmp_path / "kept", "neutral_OUTCAR", "MYOUTCAR")
+    put(tmp_path / "kept", "neutral_vasprun.xml", "MYOUTCAR")
     found = find_sources([tmp_path])
     assert summary(found) == [
-        ("kept_neutral", "outcar", "neutral_OUTCAR", None, None),
+        ("kept_neutral", "vasprun", "neutral_vasprun.xml", None, None),
         ("kept_run000001", "vasprun", "run000001.vasprun.xml", None, "run000001.CHGCAR.gz"),
         ("kept_run000002", "vasprun", "run000002.vasprun.xml", None, "run000002.CHGCAR.gz"),
     ]
@@ -58,12 +59,14 @@ def test_words_around_the_names_tell_calculations_apart(tmp_path):
     assert summary(found) == [
         ("a_relax1", "vasprun", "vasprun.xml.relax1", None, None),
         ("a_relax2", "vasprun", "vasprun.relax2.xml.gz", "OUTCAR.relax2.gz", None),
-        ("a_static", "outcar", "OUTCAR.static", None, None),
         ("b_run1", "vasprun", "run1_vasprun.xml", "run1_OUTCAR", "run1_CHGCAR.gz"),
         ("b_run2", "vasprun", "run2.vasprun.xml.xz", None, None),
     ]
     assert found.unrelated_files == 5
-    assert summary(find_sources([tmp_path / "b/run1_vasprun.xml"]))[0][3:] == ("run1_OUTCAR", "run1_CHGCAR.gz")
+    assert [path.name for path in found.without_vasprun] == ["OUTCAR.static"]
+    for name in ("run1_vasprun.xml", "run1_OUTCAR", "run1_CHGCAR.gz"):
+        (source,) = summary(find_sources([tmp_path / "b" / name]))
+        assert source[2:] == ("run1_vasprun.xml", "run1_OUTCAR", "run1_CHGCAR.gz")
 
 
 def test_packed_files_are_told_of(tmp_path):
@@ -73,8 +76,8 @@ def test_packed_files_are_told_of(tmp_path):
         "vasprun.xml.tar.bz2",
         "vasprun.xml.zst",
         "runs.zip",
-        "OUTCAR",
-        "OUTCAR-001.xz",
+        "vasprun.xml",
+        "vasprun-001.xml.xz",
     )
     found = find_sources([tmp_path])
     assert [source.name for source in found.sources] == ["a", "a_001"]
@@ -90,13 +93,18 @@ def test_packed_files_are_told_of(tmp_path):
         find_sources([tmp_path / "b"])
 
 
-def test_vaspout_alone_is_named_and_told_of(tmp_path):
-    put(tmp_path / "alone", "vaspout.h5")
-    put(tmp_path / "beside", "vaspout.h5", "OUTCAR")
+def test_files_that_need_the_vasprun_of_their_run_are_named_without_it(tmp_path):
+    put(tmp_path / "alone", "vaspout.h5", "OUTCAR", "CHGCAR")
+    put(tmp_path / "beside", "vaspout.h5", "OUTCAR", "CHGCAR", "vasprun.xml")
     found = find_sources([tmp_path])
-    assert [path.parent.name for path in found.lone_vaspouts] == ["alone"]
+    assert {(path.parent.name, path.name, reason) for path, (reason, _) in found.without_vasprun.items()} == {
+        ("alone", "vaspout.h5", "not_read"),
+        ("alone", "OUTCAR", "not_read"),
+        ("alone", "CHGCAR", "unfinished"),
+    }
+    assert all("vasprun.xml" in detail for _, detail in found.without_vasprun.values())
     assert [source.name for source in found.sources] == ["beside"]
-    assert [path.name for path in find_sources([tmp_path / "alone/vaspout.h5"]).lone_vaspouts] == ["vaspout.h5"]
+    assert len(find_sources([tmp_path / "alone/vaspout.h5"]).without_vasprun) == 3
 
 
 def test_files_of_ase_and_gpaw(tmp_path):
@@ -125,22 +133,17 @@ def test_a_file_counts_once_and_the_dataset_is_left_out(tmp_path):
 
 
 def test_a_folder_named_itself_gives_its_name(tmp_path):
-    put(tmp_path / "x2.50", "OUTCAR")
+    put(tmp_path / "x2.50", "vasprun.xml")
     assert [source.name for source in find_sources([tmp_path / "x2.50"]).sources] == ["x2.50"]
-    assert [source.name for source in find_sources([tmp_path / "x2.50/OUTCAR"]).sources] == ["x2.50"]
-
-
-def test_a_density_alone_is_accounted_for(tmp_path):
-    put(tmp_path / "a", "CHGCAR")
-    assert [path.name for path in find_sources([tmp_path]).lone_chgcars] == ["CHGCAR"]
+    assert [source.name for source in find_sources([tmp_path / "x2.50/vasprun.xml"]).sources] == ["x2.50"]
 
 
 def test_what_cannot_be_walked_through_is_told(tmp_path, monkeypatch):
-    put(tmp_path / "runs/a", "OUTCAR")
-    put(tmp_path / "elsewhere", "OUTCAR")
-    put(tmp_path / "runs/locked", "OUTCAR")
+    put(tmp_path / "runs/a", "vasprun.xml")
+    put(tmp_path / "elsewhere", "vasprun.xml")
+    put(tmp_path / "runs/locked", "vasprun.xml")
     (tmp_path / "runs/linked").symlink_to(tmp_path / "elsewhere")
-    (tmp_path / "runs/a/vasprun.xml").symlink_to(tmp_path / "gone/vasprun.xml")
+    (tmp_path / "runs/a/OUTCAR").symlink_to(tmp_path / "gone/OUTCAR")
     scandir = os.scandir
 
     def locked(path):
@@ -156,7 +159,7 @@ def test_what_cannot_be_walked_through_is_told(tmp_path, monkeypatch):
     } == {
         "linked": "a link to a folder",
         "locked": "cannot be read (Permission denied)",
-        "a/vasprun.xml": "a broken link",
+        "a/OUTCAR": "a broken link",
     }
 
 

@@ -90,17 +90,12 @@ def run(job, word, argument):
         if word == "slow":
             writer.flush()
             time.sleep(argument / job.steps)
-        soft_stop = Path("STOPCAR").exists() and "LSTOP" in Path("STOPCAR").read_text()
-        last = soft_stop or step == job.steps - 1
-        writer.ionic(step, frame, converged, last)
+        writer.ionic(step, frame, converged, step == job.steps - 1)
         atoms = dynamics.atoms()
         if job.molecular_dynamics:
             dynamics.advance(step)
             writer.report(step, frame, dynamics.seed)
         writer.contcar(dynamics.positions_A, dynamics.velocities_A_fs if job.molecular_dynamics else None)
-        if soft_stop:
-            writer.say("OUTCAR", "soft stop encountered!  aborting job ...\n")
-            break
     if job.incar.get("LCHARG", True):
         writer.charge(atoms)
     writer.finish(dynamics.positions_A)

@@ -1,5 +1,4 @@
 from redoxmd.aimd.drivers import run_reference_md
-from redoxmd.aimd.side_files import keep_files, set_aside
 from redoxmd.config.declared import read_settings, runtime_settings
 from redoxmd.config.sections import Aimd
 from redoxmd.engines import attempt_hash, get_engine
@@ -22,15 +21,8 @@ with job("aimd", snakemake.log[0], snakemake.threads, snakemake.resources.get("t
     engine = get_engine(runtime.engine, supercell_of(name), checkpoint.folder)
     rng = derive_rng(snakemake.params.seed, "aimd", name)
     run = run_reference_md(atoms, engine, settings, rng, name, checkpoint)
-    set_aside(checkpoint, beside_state(snakemake.params.state, "refused"))
-    keep_files(engine, beside_state(snakemake.params.state, "files"))
+    run.move_side_files(*(beside_state(snakemake.params.state, name) for name in ("refused", "files")))
     run.require_frames()
     run.write(snakemake.output.frames, snakemake.output.densities)
-    record = {"n_frames": len(run.frames), "refusal": run.refusal, "refused_densities": run.refused_densities}
-    record |= {
-        "corrections": run.corrections,
-        "attempt": attempt_hash(runtime.engine),
-        "provenance": run.provenance(),
-    }
-    write_json(snakemake.output.record, {"structure": name, **record})
+    write_json(snakemake.output.record, {"structure": name, **vars(run.record(attempt_hash(runtime.engine)))})
     run.retain(snakemake.output.frames, snakemake.output.densities)

@@ -1,4 +1,3 @@
-from redoxmd.aimd.side_files import keep_files, set_aside
 from redoxmd.config.declared import read_settings, runtime_settings
 from redoxmd.config.sections import Label
 from redoxmd.engines import attempt_hash, get_engine
@@ -25,8 +24,7 @@ with job("label", snakemake.log[0], snakemake.threads, snakemake.resources.get("
     run = label_frame(frame, engine, settings, rng, name, checkpoint)
     record = LabelRecord.of(name, run, frame, attempt_hash(runtime.engine))
     logger.info("%s: %s, %d frames", name, record.status, record.n_frames)
-    set_aside(checkpoint, beside_state(snakemake.params.state, "refused"))
-    keep_files(engine, beside_state(snakemake.params.state, "files"))
+    run.move_side_files(*(beside_state(snakemake.params.state, name) for name in ("refused", "files")))
     run.write(snakemake.output.frames, snakemake.output.densities)
     write_json(snakemake.output.record, record)
     run.retain(snakemake.output.frames, snakemake.output.densities)

@@ -8,7 +8,7 @@ import numpy as np
 from ase import Atoms
 
 from redoxmd.aimd.reference_md import ReferenceMD
-from redoxmd.engines.base import Engine, MDEngine, MDSegment, ReferenceMDSettings, Result
+from redoxmd.engines.base import Engine, ReferenceMDSettings, Result
 from redoxmd.errors import LabelRefused
 from redoxmd.files.frames import bare
 from redoxmd.jobs.checkpoint import Checkpoint
@@ -35,8 +35,8 @@ def run_reference_md(
     Raises:
         Interrupted: SIGTERM; the state is saved.
     """
-    internal = "md" in engine.capabilities and isinstance(engine, MDEngine)
-    md = (InternalMD if internal else StepwiseMD)(atoms, engine, settings, rng, config_id, checkpoint)
+    driver = InternalMD if "md" in engine.capabilities else StepwiseMD
+    md = driver(atoms, engine, settings, rng, config_id, checkpoint)
     run_resumable(md.run, md.save, save_every_s=0)
     return md
 
@@ -81,8 +81,6 @@ class InternalMD(ReferenceMD):
     central differences of positions; those of a segment's first frame are the engine's own.
     """
 
-    engine: MDEngine
-
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         # Drawn first, so that a resumed run has the same.
@@ -104,19 +102,17 @@ class InternalMD(ReferenceMD):
     def advance(self, stop: StopRequest) -> None:
         """One static run for a density, or one segment."""
         pending = self.pending_densities()
-        if pending:
-            self._calculate_density(pending[0], stop)
-        else:
+        if not pending:
             self._run_segment(stop)
-
-    def _calculate_density(self, frame: Atoms, stop: StopRequest) -> None:
-        """The density of a frame; its `info` names the corrections of the calculation."""
+            return
+        frame = pending[0]
         try:
             remarks = self.engine.static(bare(frame)).remarks
         except LabelRefused as refused:
             stop.check(self.position, further=False)
             self.refuse_density(refused, int(frame.info["step"]))
             return
+        # The frame names the corrections of this calculation too.
         frame.info.update({f"density_{key}": text for key, text in remarks.items()})
         self.keep_density(frame)
 
@@ -129,21 +125,18 @@ class InternalMD(ReferenceMD):
         segment = self.engine.run_segment(self.geometry, self.settings, steps, seed)
         if segment.refusal is not None:
             stop.check(self.position, further=False)
-        self._append_segment(segment, self.state.velocities_A_fs)
+        path = list(segment.positions_A)
+        ahead = [*path[1:], segment.end_positions_A]
+        for index, (result, positions) in enumerate(zip(segment.results, path, strict=True)):
+            after, velocities = ahead[index], self.state.velocities_A_fs
+            if index and after is not None:
+                velocities = (after - path[index - 1]) / (2 * self.md.timestep_fs)
+            elif index:
+                velocities = (positions - path[index - 1]) / self.md.timestep_fs
+            self.append(result, positions, velocities)
         if segment.refusal is not None:
             self.refuse_frame(segment.refusal)
         else:
             assert segment.end_positions_A is not None and segment.end_velocities_A_fs is not None
             self.state.positions_A, self.state.velocities_A_fs = segment.end_positions_A, segment.end_velocities_A_fs
             self.state.step += steps
-
-    def _append_segment(self, segment: MDSegment, first_velocities_A_fs: np.ndarray) -> None:
-        path = list(segment.positions_A)
-        ahead = [*path[1:], segment.end_positions_A]
-        for index, (result, positions) in enumerate(zip(segment.results, path, strict=True)):
-            after, velocities = ahead[index], first_velocities_A_fs
-            if index and after is not None:
-                velocities = (after - path[index - 1]) / (2 * self.md.timestep_fs)
-            elif index:
-                velocities = (positions - path[index - 1]) / self.md.timestep_fs
-            self.append(result, positions, velocities)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import shutil
+import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,27 @@ class Refusal:
         """A refusal as `write_json` wrote it."""
         kind = LabelRefusal if record["reason"] in set(LabelRefusal) else DensityRefusal
         return cls(kind(record["reason"]), record["detail"], record["step"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """A reference MD as its JSON file has it.
+
+    Attributes:
+        n_frames: accepted frames.
+        refusal: of the frame that ended the run early.
+        refused_densities: densities left out.
+        corrections: of the engine by frame: {"step", remarks}.
+        attempt: `engines.attempt_hash` of the engine settings, so that the same is not tried twice.
+        provenance: origin of the labels.
+    """
+
+    n_frames: int
+    refusal: Refusal | None = None
+    refused_densities: Sequence[Refusal] = ()
+    corrections: Sequence[dict[str, Any]] = ()
+    attempt: str = ""
+    provenance: dict[str, Any] = field(default_factory=dict)
 
 
 class ReferenceMD(ABC):
@@ -240,13 +262,17 @@ class ReferenceMD(ABC):
         steps = [step for step in range(len(self.frames)) if self.wants_density(step) and step not in refused]
         return [self.frames[step] for step in steps if _key(self.frames[step]) not in self._density_keys]
 
-    @property
-    def corrections(self) -> list[dict[str, Any]]:
-        """Corrections of the engine by frame: {"step", remarks}."""
+    def record(self, attempt: str) -> RunRecord:
+        """The record of the run, by the hash of the engine settings of this attempt."""
         remarks = [{key: frame.info[key] for key in REMARKS if key in frame.info} for frame in self.frames]
-        return [
-            {"step": frame.info["step"], **found} for frame, found in zip(self.frames, remarks, strict=True) if found
-        ]
+        return RunRecord(
+            n_frames=len(self.frames),
+            refusal=self.refusal,
+            refused_densities=self.refused_densities,
+            corrections=[{"step": step} | texts for step, texts in enumerate(remarks) if texts],
+            attempt=attempt,
+            provenance=self.provenance(),
+        )
 
     def require_frames(self) -> None:
         """Refuse a run without a single accepted frame.
@@ -269,6 +295,26 @@ class ReferenceMD(ABC):
         """Write the frames and the densities, as two files."""
         write_frames(frames, self.frames)
         join_densities(densities, self.densities, {_key(frame) for frame in self.frames})
+
+    def move_side_files(self, refused: Path, retained: Path) -> None:
+        """Move the files that explain a refusal, and those that the engine retains, beside the results.
+
+        Each folder is moved whole or not at all, over an older one.
+        """
+        for source, target in (
+            (self.checkpoint.path(REFUSED_FOLDER), refused),
+            (self.engine.retained_files(), retained),
+        ):
+            if source is None or not source.exists():
+                continue
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as temporary:
+                new = Path(temporary) / "new"
+                shutil.copytree(source, new)
+                if target.exists():
+                    target.rename(Path(temporary) / "old")
+                new.rename(target)
+            shutil.rmtree(source)
 
     def retain(self, frames: str | Path, densities: str | Path) -> None:
         """Keep the state from which a longer run continues, after the results are written; none after a refusal."""

@@ -18,24 +18,15 @@ FORMS = ("extxyz", "mace", "nequip", "deepmd")
 
 def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add `import` and `export`."""
-    _add_import(commands)
-    _add_export(commands)
-
-
-def _add_import(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     text = "read finished VASP, GPAW and ASE calculations into a dataset; refusals are listed with their reasons"
     command = commands.add_parser("import", help=text, description=text)
     command.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="files, or folders to search")
     command.add_argument("--into", type=Path, required=True, metavar="DATASET", help="the dataset folder to write")
     command.add_argument("--config", type=Path, help="accept only the level of theory of its engine")
     command.add_argument("--trust", action="store_true", help="assign the config's level to files that state none")
-    command.add_argument("--mixed", action="store_true", help="also keep other levels, each with its own settings hash")
     command.add_argument("--append", action="store_true", help="add to the dataset")
     command.add_argument("--config-id", metavar="ID", help="one configuration for all (default: from folders)")
     command.set_defaults(command=_import)
-
-
-def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     text = "write the frames of a dataset for another code"
     command = commands.add_parser("export", help=text, description=text)
     command.add_argument("dataset", type=Path, metavar="DATASET", help="a dataset folder or a file of labelled frames")
@@ -57,7 +48,6 @@ def _import(options: argparse.Namespace) -> int:
         options.into,
         None if config is None else _required_level(config, trust=options.trust),
         force_ceiling_eV_A=FORCE_CEILING_EV_A if config is None else config.engine.force_ceiling_eV_A,
-        mixed=options.mixed,
         append=options.append,
         config_id=options.config_id,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,16 +23,9 @@ class _System:
 
     folder: Path
     symbols: list[str]
-    labels: frozenset[str]
     rows: dict[str, list[np.ndarray]] = field(default_factory=dict)
     sets: int = 0
     files: list[Path] = field(default_factory=list)
-
-    def add(self, frame: Atoms) -> None:
-        for name, row in _row(frame).items():
-            self.rows.setdefault(name, []).append(row)
-        if len(self.rows["energy"]) >= SET_FRAMES:
-            self.flush()
 
     def flush(self) -> None:
         """Write the set and begin the next."""
@@ -48,52 +42,41 @@ def export_deepmd(frames: Iterable[Atoms], to: Path) -> list[Path]:
     """Write coord [Å], box [Å], energy [eV], force [eV/Å] and virial [eV] of labelled frames.
 
     The virial is −V·σ = −dE/dε with ASE's stress σ (positive under tension): positive where the cell would expand. A
-    frame without stress goes to a system without virial.
+    frame without stress goes to a system without virial. All systems have the same type map, so that a model can read
+    all of them.
 
     Raises:
         DataError: a frame has no cell.
     """
     systems: dict[tuple[tuple[str, ...], bool], _System] = {}
+    formulas: Counter[str] = Counter()
     for count, frame in enumerate(frames):
         if not frame.cell.rank == 3:
             raise DataError(f"frame {count}: has no cell; DeePMD's box needs one")
-        symbols = list(frame.symbols)
-        key = (tuple(symbols), "stress" in frame.calc.results)
+        results = frame.calc.results
+        key = (tuple(frame.symbols), "stress" in results)
         if key not in systems:
-            systems[key] = _System(to / _folder_name(frame, systems, to), symbols, frozenset(frame.calc.results))
-        systems[key].add(frame)
+            formula = frame.get_chemical_formula(mode="metal")
+            formulas[formula] += 1
+            folder = to / (formula if formulas[formula] == 1 else f"{formula}-{formulas[formula]}")
+            systems[key] = _System(folder, list(frame.symbols))
+        row = {
+            "coord": frame.positions.ravel(),
+            "box": np.asarray(frame.cell).ravel(),
+            "energy": np.asarray(float(results["energy"])),
+            "force": np.asarray(results["forces"], float).ravel(),
+        }
+        if "stress" in results:
+            row["virial"] = (-frame.get_volume() * frame.get_stress(voigt=False)).ravel()
+        for name, values in row.items():
+            systems[key].rows.setdefault(name, []).append(values)
+        if len(systems[key].rows["energy"]) >= SET_FRAMES:
+            systems[key].flush()
     elements = sorted({symbol for system in systems.values() for symbol in system.symbols})
     for system in systems.values():
         system.flush()
-        _write_types(system, elements)
+        types = [str(elements.index(symbol)) for symbol in system.symbols]
+        for name, words in (("type_map.raw", elements), ("type.raw", types)):
+            write_text(system.folder / name, "\n".join(words) + "\n")
+            system.files.append(system.folder / name)
     return [path for system in systems.values() for path in system.files]
-
-
-def _folder_name(frame: Atoms, systems: dict[tuple[tuple[str, ...], bool], _System], to: Path) -> str:
-    formula = frame.get_chemical_formula(mode="metal")
-    taken = {system.folder.name for system in systems.values()}
-    candidates = (formula if count == 1 else f"{formula}-{count}" for count in range(1, len(taken) + 2))
-    return next(name for name in candidates if name not in taken)
-
-
-def _write_types(system: _System, elements: list[str]) -> None:
-    """Write the same type map for all systems, so that a model can read all of them."""
-    for name, words in (
-        ("type_map.raw", elements),
-        ("type.raw", [str(elements.index(symbol)) for symbol in system.symbols]),
-    ):
-        write_text(system.folder / name, "\n".join(words) + "\n")
-        system.files.append(system.folder / name)
-
-
-def _row(frame: Atoms) -> dict[str, np.ndarray]:
-    results = frame.calc.results
-    row = {
-        "coord": frame.positions.ravel(),
-        "box": np.asarray(frame.cell).ravel(),
-        "energy": np.asarray(float(results["energy"])),
-        "force": np.asarray(results["forces"], float).ravel(),
-    }
-    if "stress" in results:
-        row["virial"] = (-frame.get_volume() * frame.get_stress(voigt=False)).ravel()
-    return row

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from redoxmd.archive.report import ImportReport, Refusal
+from redoxmd.archive.report import ImportReport, ReportEntry
 from redoxmd.density.exchange.chgcar import read_chgcar
 from redoxmd.density.grid import Density
 from redoxmd.density.store import density_key, write_densities
@@ -45,7 +45,7 @@ def _accepted(pending: Iterable[PendingChgcar], report: ImportReport) -> Iterato
     for chgcar in pending:
         if chgcar.frame is None or chgcar.key is None:
             report.refused_densities.append(
-                Refusal(chgcar.path, None, LabelRefusal.UNFINISHED, "the last frame beside it was not accepted")
+                ReportEntry(chgcar.path, None, LabelRefusal.UNFINISHED, "the last frame beside it was not accepted")
             )
             continue
         try:
@@ -55,7 +55,7 @@ def _accepted(pending: Iterable[PendingChgcar], report: ImportReport) -> Iterato
             refused = (
                 error if isinstance(error, DensityRefused) else DensityRefused(DensityRefusal.UNREADABLE, str(error))
             )
-            report.refused_densities.append(Refusal(chgcar.path, chgcar.frame.step, refused.reason, refused.detail))
+            report.refused_densities.append(ReportEntry(chgcar.path, chgcar.frame.step, refused.reason, refused.detail))
             continue
         key = density_key(*chgcar.key)
         report.densities.append(key)
@@ -65,10 +65,8 @@ def _accepted(pending: Iterable[PendingChgcar], report: ImportReport) -> Iterato
 def _check_structure(density: Density, frame: ReadFrame) -> None:
     """Raise wrong_shape if the density belongs to another structure than the frame."""
     atoms = frame.atoms
-    if not np.array_equal(density.numbers, atoms.numbers):
-        raise DensityRefused(DensityRefusal.WRONG_SHAPE, "its atoms are not those of the last frame")
-    if not same_cell(density.cell_A, atoms.cell):
-        raise DensityRefused(DensityRefusal.WRONG_SHAPE, "its cell is not that of the last frame")
+    if not np.array_equal(density.numbers, atoms.numbers) or not same_cell(density.cell_A, atoms.cell):
+        raise DensityRefused(DensityRefusal.WRONG_SHAPE, "its atoms or its cell are not those of the last frame")
     away_A = misplacements_A(density.positions_A, atoms).max()
     if not away_A <= SAME_POSITION_A:
         raise DensityRefused(

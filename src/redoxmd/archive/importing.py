@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -14,7 +14,7 @@ from ase import Atoms
 
 from redoxmd.archive.densities import PendingChgcar, import_chgcars
 from redoxmd.archive.levels import Group, group_levels, level_differences
-from redoxmd.archive.reading import Judged, judge_calculation, read_level_of
+from redoxmd.archive.reading import FrameVerdict, judge_calculation, open_calculation
 from redoxmd.archive.report import ImportReport
 from redoxmd.archive.sources import FrameNames, Source, find_sources
 from redoxmd.archive.target import Target
@@ -26,8 +26,6 @@ from redoxmd.files.records import write_text
 from redoxmd.train.dataset import frame_identity
 
 FORCE_CEILING_EV_A = 100.0
-# Reasons to read the OUTCAR beside a refused vasprun.xml instead.
-NO_HEADER = (LabelRefusal.DID_NOT_START, LabelRefusal.UNFINISHED, LabelRefusal.CORRUPTED)
 CARRIED_INFO = ("time_fs", "temperature_K", "md")
 
 
@@ -54,76 +52,59 @@ def import_archive(
     required: RequiredLevel | None = None,
     *,
     force_ceiling_eV_A: float = FORCE_CEILING_EV_A,
-    mixed: bool = False,
     append: bool = False,
     config_id: str | None = None,
 ) -> ImportReport:
     """Import every calculation of these files and folders into a dataset folder.
 
     The level of theory is the required one, else that of the dataset appended to, else the most frequent one.
-    Calculations of another level are refused as a whole, or with `mixed` imported under their own hashes. Memory holds
-    one calculation at a time, and a window of frames of a run. A damaged file does not affect others. The card is
-    written last, because without it the folder is no dataset.
+    Calculations of another level are refused as a whole. Memory holds one calculation at a time, and a window of frames
+    of a run. A damaged file does not affect others. The card is written last, because without it the folder is no
+    dataset.
 
     Raises:
         DataError: the dataset exists and `append` is false, a path is missing, or there is nothing to import.
     """
     target = Target.open(Path(into), append=append)
     contents = find_sources(paths, leave_out=target.folder)
-    files = sum(source.files for source in contents.sources)
-    files += len(contents.lone_chgcars) + len(contents.lone_vaspouts)
-    report = ImportReport(files=files, unrelated_files=contents.unrelated_files)
+    report = ImportReport(
+        files=sum(source.files for source in contents.sources) + len(contents.without_vasprun),
+        unrelated_files=contents.unrelated_files,
+    )
     for path, reason in contents.skipped.items():
         report.note(path, {reason: 1})
-    groups = _group(contents.sources, target, required, report)
+    demanded = target.group if required is None else Group(required.level, required.settings_hash)
+    levels = [_level(source, report) for source in contents.sources]
+    groups = group_levels(levels, demanded, trust=required is not None and required.trust)
     names = FrameNames(target.frame_keys, config_id)
     initial_moments = None if required is None else required.initial_moments
-    frame_import = _FrameImport(target, groups, report, names, force_ceiling_eV_A, mixed, initial_moments)
+    frame_import = _FrameImport(target, groups, report, names, force_ceiling_eV_A, initial_moments)
     target.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.folder, prefix=".import.") as scratch:
         frames = Path(scratch) / "frames.extxyz"
         with frames.open("w", encoding="utf-8") as stream:
             frame_import.write(contents.sources, stream)
-        for path in contents.lone_chgcars:
-            report.refuse(
-                path, None, LabelRefusal.UNFINISHED, "no vasprun.xml or OUTCAR beside it; see `redoxmd density import`"
-            )
-        for path in contents.lone_vaspouts:
-            report.refuse(
-                path, None, "not_read", "vaspout.h5 is not read; put the vasprun.xml or OUTCAR of the run beside it"
-            )
+        for path, (reason, detail) in contents.without_vasprun.items():
+            report.refuse(path, None, reason, detail)
         if report.frames:
             densities = import_chgcars(frame_import.chgcars, Path(scratch) / "densities.h5", report)
             target.add(frames, densities)
     write_text(target.folder / target.refused_name, report.csv())
     if report.frames:
-        target.write_card(groups, report, mixed=mixed)
+        target.write_card(groups[0], report)
     return report
 
 
-def _group(sources: list[Source], target: Target, required: RequiredLevel | None, report: ImportReport) -> list[Group]:
-    """The levels of the archive; the first is the level that all frames must have.
-
-    In `sources`, the OUTCAR beside a vasprun.xml without readable header replaces it.
-    """
-    levels: list[Level | None] = []
-    for index, source in enumerate(sources):
-        level, reason = _level(source, report)
-        if reason in NO_HEADER and source.outcar is not None:
-            sources[index] = replace(source, path=source.outcar, kind="outcar", outcar=None)
-            level, _ = _level(sources[index], report)
-        levels.append(level)
-    required_group = None if required is None else Group(required.level, required.settings_hash)
-    return group_levels(levels, required_group or target.group, trust=required is not None and required.trust)
-
-
-def _level(source: Source, report: ImportReport) -> tuple[Level | None, str]:
-    """Level of a calculation and "", or None and the reason of the refusal, which goes into the report."""
+def _level(source: Source, report: ImportReport) -> Level | None:
+    """Level of a calculation, whose file is closed again; None if it is refused, which the report lists."""
     try:
-        return read_level_of(source), ""
+        calculation = open_calculation(source)
     except LabelRefused as refusal:
         report.refuse(source.path, None, refusal.reason, refusal.detail)
-        return None, refusal.reason
+        return None
+    if isinstance(calculation.frames, Generator):
+        calculation.frames.close()
+    return calculation.level
 
 
 class _FrameImport:
@@ -136,11 +117,10 @@ class _FrameImport:
         report: ImportReport,
         names: FrameNames,
         ceiling: float,
-        mixed: bool,
         initial_moments: Callable[[Atoms], np.ndarray] | None,
     ) -> None:
         self._initial_moments = initial_moments
-        self._report, self._names, self._ceiling, self._mixed = report, names, ceiling, mixed
+        self._report, self._names, self._ceiling = report, names, ceiling
         self._groups = groups
         self._identities = dict(target.identities)
         self.chgcars: list[PendingChgcar] = []
@@ -151,35 +131,37 @@ class _FrameImport:
         for index, source in enumerate(sources):
             if index not in group_of:
                 continue
-            group = group_of[index]
-            if group is self._groups[0] or self._mixed:
+            group, wanted = group_of[index], self._groups[0]
+            if group is wanted:
                 stream.writelines(self._accepted(source, group))
-                continue
-            wanted = self._groups[0]
-            differences = level_differences(group.level, wanted.level, wanted.settings_hash)
-            self._report.refuse(source.path, None, LabelRefusal.WRONG_SETTINGS, "; ".join(differences))
+            else:
+                differences = level_differences(group.level, wanted.level, wanted.settings_hash)
+                self._report.refuse(source.path, None, LabelRefusal.WRONG_SETTINGS, "; ".join(differences))
 
     def _accepted(self, source: Source, group: Group) -> Iterator[str]:
         """Accepted labels of one source as extended XYZ."""
         name = self._names.configuration(source.name)
-        last: Judged | None = None
+        last: FrameVerdict | None = None
         key: tuple[str, int] | None = None
         notes: Counter[str] = Counter()
         for last in judge_calculation(source, group.settings_hash, self._ceiling, notes, self._initial_moments):
             key = None
             if last.frame is None or last.result is None:
-                self._refuse(source, last)
+                refusal = last.refusal or LabelRefused(LabelRefusal.CORRUPTED, "no result")
+                step = None if last.frame is None else last.frame.step
+                self._report.refuse(source.path, step, refusal.reason, refusal.detail)
                 continue
-            own = last.frame.atoms.info.get("config_id")
-            step = int(last.frame.atoms.info.get("step", last.frame.step))
-            if self._is_duplicate(source, last.frame, last.result, group):
+            identity = f"{frame_identity(last.frame.atoms)} {group.settings_hash}"
+            if self._is_duplicate(identity, source, last.frame, last.result):
                 continue
-            new = self._names.frame(name, step, None if own is None else str(own))
+            info = last.frame.atoms.info
+            own = info.get("config_id")
+            new = self._names.frame(name, int(info.get("step", last.frame.step)), None if own is None else str(own))
             try:
                 text = frame_text(_label(last, source, group, *new), source.path.name)
             except DataError as error:
                 # The frame is not accepted, so an equal frame of another file is no duplicate.
-                self._identities.pop(_identity(last.frame, group))
+                self._identities.pop(identity)
                 self._report.refuse(source.path, last.frame.step, LabelRefusal.CORRUPTED, str(error))
                 continue
             key = new
@@ -190,13 +172,7 @@ class _FrameImport:
         if source.chgcar is not None:
             self.chgcars.append(PendingChgcar(source.chgcar, None if last is None else last.frame, key))
 
-    def _refuse(self, source: Source, item: Judged) -> None:
-        refusal = item.refusal or LabelRefused(LabelRefusal.CORRUPTED, "no result")
-        step = None if item.frame is None else item.frame.step
-        self._report.refuse(source.path, step, refusal.reason, refusal.detail)
-
-    def _is_duplicate(self, source: Source, frame: ReadFrame, result: Result, group: Group) -> bool:
-        identity = _identity(frame, group)
+    def _is_duplicate(self, identity: str, source: Source, frame: ReadFrame, result: Result) -> bool:
         location = f"{source.path} step {frame.step}"
         twin, energy_eV = self._identities.setdefault(identity, (location, result.energy_eV))
         if twin == location:
@@ -208,11 +184,7 @@ class _FrameImport:
         return True
 
 
-def _identity(frame: ReadFrame, group: Group) -> str:
-    return f"{frame_identity(frame.atoms)} {group.settings_hash}"
-
-
-def _label(item: Judged, source: Source, group: Group, config_id: str, step: int) -> Atoms:
+def _label(item: FrameVerdict, source: Source, group: Group, config_id: str, step: int) -> Atoms:
     frame, result = item.frame, item.result
     assert frame is not None and result is not None
     carried = {key: frame.atoms.info[key] for key in CARRIED_INFO if key in frame.atoms.info}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from ase import Atoms
 from ase.io.extxyz import key_val_str_to_dict
 from ase.stress import voigt_6_to_full_3x3_stress
 
-from redoxmd.engines.calculation import NONCOLLINEAR
+from redoxmd.engines.calculation import NONCOLLINEAR, ReadFrame
 from redoxmd.errors import LabelRefusal, LabelRefused
 
 # Source and quantity of a label: energy, REF_energy, dft_force, forces_ref, …
@@ -36,17 +35,6 @@ STRESS_FLOOR_eV_A3 = 1e-6
 STRESS_CEILING_eV_A3 = 1.0
 
 
-@dataclass(frozen=True)
-class Labels:
-    """Energy in eV, forces (n, 3) in eV/Å, stress (3, 3) in eV/Å³ with ASE's sign, moments (n,) and total in μB."""
-
-    energy_eV: float
-    forces_eV_A: np.ndarray
-    stress_eV_A3: np.ndarray | None = None
-    moments_muB: np.ndarray | None = None
-    total_moment_muB: float | None = None
-
-
 def parse_comment(line: str) -> dict[str, Any]:
     """Keys of the second line of extended XYZ; stress and virial as `plain_stress`, `plain_virial`, of any shape."""
     capitals = CAPITALS.sub(lambda match: match[1] + match[2].capitalize(), line)
@@ -54,14 +42,15 @@ def parse_comment(line: str) -> dict[str, Any]:
     return keys
 
 
-def read_labels(atoms: Atoms, notes: Counter[str]) -> Labels:
-    """Labels of one source: those named REF_ or dft_, else those under ASE's names.
+def read_labels(atoms: Atoms, step: int, notes: Counter[str]) -> ReadFrame:
+    """A frame with the labels of one source: those named REF_ or dft_, else those under ASE's names.
 
     Energy and forces always have the same source. Stress is −virial/V if the frame has a virial only; if stress and
     virial differ, neither is used. Six components of stress are in ASE's order: xx, yy, zz, yz, xz, xy.
 
     Args:
         atoms: with labels in results, `info` or `arrays`.
+        step: number of the frame in its file.
         notes: receives omissions and assumptions.
 
     Raises:
@@ -92,12 +81,14 @@ def read_labels(atoms: Atoms, notes: Counter[str]) -> Labels:
     if total is not None and np.size(total) != 1:
         notes[NONCOLLINEAR] += 1
         total = None
-    return Labels(
-        float(energy.item()),
-        _numbers(*labels["forces"]),
-        stress,
-        None if moments is None else _numbers(*moments),
-        None if total is None else float(_numbers("magmom", total).item()),
+    return ReadFrame(
+        atoms,
+        step,
+        energy_eV=float(energy.item()),
+        forces_eV_A=_numbers(*labels["forces"]),
+        stress_eV_A3=stress,
+        moments_muB=None if moments is None else _numbers(*moments),
+        total_moment_muB=None if total is None else float(_numbers("magmom", total).item()),
     )
 
 

@@ -13,9 +13,12 @@ from ase import Atoms
 from redoxmd.archive.ase_files import read_ase
 from redoxmd.archive.sources import Source
 from redoxmd.engines.base import Result
-from redoxmd.engines.calculation import NONCOLLINEAR, Calculation, Level, ReadFrame
+from redoxmd.engines.calculation import NONCOLLINEAR, Calculation, ReadFrame
+from redoxmd.engines.vasp.outcar import SpinStep, read_spins
+from redoxmd.engines.vasp.vasprun import is_md, read_vasprun
+from redoxmd.engines.verdict import judge_frame
 from redoxmd.errors import LabelRefusal, LabelRefused
-from redoxmd.structures.periodic_cell import SAME_POSITION_A, misplacements_A, same_cell
+from redoxmd.structures.periodic_cell import SAME_POSITION_A, misplacements_A
 
 # Frames of a run held at once; each is judged with at least MARGIN on both sides, where the run has them.
 WINDOW = 256
@@ -24,7 +27,7 @@ SAME_ENERGY_eV = 1e-3
 
 
 @dataclass(frozen=True)
-class Judged:
+class FrameVerdict:
     """A frame and its verdict.
 
     Attributes:
@@ -43,13 +46,13 @@ class Judged:
 
 
 def open_calculation(source: Source) -> Calculation:
-    """The calculation, its frames unread; moments come from the OUTCAR beside a vasprun.xml.
+    """The calculation of a source: its level of theory, and its frames, which are read on iteration.
 
     Raises:
-        LabelRefused: with the reader's reason; corrupted for whatever a reader did not foresee.
+        LabelRefused: with the reader's reason; corrupted for an error that a reader did not foresee.
     """
     try:
-        return _open(source)
+        return read_vasprun(source.path) if source.kind == "vasprun" else read_ase(source.path, source.kind)
     except Exception as error:
         raise _as_refusal(error, source.path) from error
 
@@ -65,31 +68,13 @@ def _as_refusal(error: Exception, path: Path) -> LabelRefused:
     return LabelRefused(reason, f"{path}: {type(error).__name__}: {error}")
 
 
-def _open(source: Source) -> Calculation:
-    from redoxmd.engines.vasp.outcar import read_outcar
-    from redoxmd.engines.vasp.vasprun import read_vasprun
-
-    if source.kind == "vasprun":
-        return read_vasprun(source.path)
-    return read_outcar(source.path) if source.kind == "outcar" else read_ase(source.path, source.kind)
-
-
-def read_level_of(source: Source) -> Level:
-    """Level of a calculation; its file is closed again. See `open_calculation`."""
-    calculation = open_calculation(source)
-    close = getattr(calculation.frames, "close", None)
-    if close is not None:
-        close()
-    return calculation.level
-
-
 def judge_calculation(
     source: Source,
     settings_hash: str,
     force_ceiling_eV_A: float,
     notes: Counter[str],
     initial_moments: Callable[[Atoms], np.ndarray] | None = None,
-) -> Iterator[Judged]:
+) -> Iterator[FrameVerdict]:
     """Every frame with its verdict, in the order of the file; a last one without a frame where the file breaks off.
 
     Args:
@@ -99,75 +84,65 @@ def judge_calculation(
         notes: collects omissions and assumptions, one sentence each, with the number of frames.
         initial_moments: of atoms (n,), μB, whose sum the total moment must be; None where no spin state is asked for.
     """
-    from redoxmd.engines.vasp.text import is_md
-
     try:
         calculation = open_calculation(source)
         md = source.is_run and is_md(calculation.settings)
     except Exception as error:
-        yield Judged(None, refusal=_as_refusal(error, source.path))
+        yield FrameVerdict(None, refusal=_as_refusal(error, source.path))
         return
-    judged = (
-        replace(_judge(frame, settings_hash, force_ceiling_eV_A, initial_moments), md=md)
-        for frame in _frames(calculation, source)
-    )
+
+    def frames() -> Iterator[ReadFrame | LabelRefused]:
+        try:
+            yield from calculation.frames if source.outcar is None else _with_moments(calculation, source.outcar)
+        except Exception as error:
+            yield _as_refusal(error, source.path)
+
+    judged = (replace(_judge(frame, settings_hash, force_ceiling_eV_A, initial_moments), md=md) for frame in frames())
     yield from check_windows(judged) if md else (item for one in judged for item in check_together([one]))
     notes.update(calculation.notes)
 
 
-def _frames(calculation: Calculation, source: Source) -> Iterator[ReadFrame | LabelRefused]:
-    frames = calculation.frames
-    try:
-        yield from frames if source.outcar is None else _with_moments(frames, source.outcar, calculation.notes)
-    except Exception as error:
-        yield _as_refusal(error, source.path)
+def _with_moments(calculation: Calculation, outcar: Path) -> Iterator[ReadFrame]:
+    """Frames with the moments of the OUTCAR beside their vasprun.xml; frames without are counted in the notes.
 
-
-def _with_moments(frames: Iterator[ReadFrame], outcar: Path, notes: Counter[str]) -> Iterator[ReadFrame]:
-    """Frames with the moments of the OUTCAR beside their vasprun.xml; those without are counted in the notes.
-
-    Both files are walked together. Only the vasprun.xml has the steps that VASP's own force field predicted: they have
-    no moments anywhere.
+    Both files are read in parallel. A step of the OUTCAR belongs to a frame with the same energy and positions; steps
+    that VASP's own force field predicted are in the vasprun.xml only, and without moments.
     """
-    from redoxmd.engines.vasp.outcar import read_outcar
+    stated = True
+    missing = f"{outcar.name} ends before the vasprun.xml does: no moments of the steps behind its end"
 
-    stated, why = False, ""
-
-    def read_beside() -> Iterator[ReadFrame]:
-        nonlocal stated, why
+    def complete_steps() -> Iterator[SpinStep]:
+        nonlocal stated, missing
         try:
-            calculation = read_outcar(outcar)
-            for frame in calculation.frames:
-                stated = frame.moments_muB is not None or frame.total_moment_muB is not None
-                if NONCOLLINEAR in calculation.notes:
-                    notes[NONCOLLINEAR] = calculation.notes[NONCOLLINEAR]
-                yield frame
-            why = f"{outcar.name} ends before the vasprun.xml does: no moments of the steps behind its end"
+            for step in read_spins(outcar):
+                stated = step.moments_muB is not None or step.total_moment_muB is not None
+                if step.energy_eV is not None:
+                    yield step
         except Exception as error:
-            refusal = _as_refusal(error, outcar)
-            why, stated = f"no moments from where {outcar.name} cannot be read ({refusal})", True
+            missing = f"no moments from where {outcar.name} cannot be read ({_as_refusal(error, outcar)})"
+            stated = True
 
-    beside = read_beside()
-    other = next(beside, None)
-    for frame in frames:
-        if other is not None and _is_same_step(frame, other):
-            yield replace(frame, moments_muB=other.moments_muB, total_moment_muB=other.total_moment_muB)
-            other = next(beside, None)
-            continue
-        if stated and frame.scf_steps:
-            elsewhere = f"moments of {outcar.name} left out: energy or positions there are of another calculation"
-            notes[why if other is None else elsewhere] += 1
+    steps = complete_steps()
+    step = next(steps, None)
+    for frame in calculation.frames:
+        if calculation.settings.get("LNONCOLLINEAR") is True:
+            calculation.notes[NONCOLLINEAR] += 1
+        elif step is not None and _is_same_step(frame, step):
+            frame = replace(frame, moments_muB=step.moments_muB, total_moment_muB=step.total_moment_muB)
+            step = next(steps, None)
+        elif stated and frame.scf_steps:
+            other = f"moments of {outcar.name} left out: energy or positions there are of another calculation"
+            calculation.notes[missing if step is None else other] += 1
         yield frame
 
 
-def _is_same_step(frame: ReadFrame, other: ReadFrame) -> bool:
-    """Whether two files tell of the same atoms in the same places with the same energy."""
-    one, two = frame.atoms, other.atoms
-    if not np.array_equal(one.numbers, two.numbers) or not abs(frame.energy_eV - other.energy_eV) <= SAME_ENERGY_eV:
+def _is_same_step(frame: ReadFrame, step: SpinStep) -> bool:
+    """Whether a step of an OUTCAR has the frame's energy to 1 meV and its positions to 1e-4 Å."""
+    if step.energy_eV is None or not abs(frame.energy_eV - step.energy_eV) <= SAME_ENERGY_eV:
         return False
-    if not same_cell(one.cell, two.cell):
+    if step.positions_A is None or step.positions_A.shape != frame.atoms.positions.shape:
         return False
-    return bool((misplacements_A(two.positions, one) <= SAME_POSITION_A).all())
+    return bool((misplacements_A(step.positions_A, frame.atoms) <= SAME_POSITION_A).all())
 
 
 def _judge(
@@ -175,13 +150,11 @@ def _judge(
     settings_hash: str,
     force_ceiling_eV_A: float,
     initial_moments: Callable[[Atoms], np.ndarray] | None,
-) -> Judged:
-    from redoxmd.engines.verdict import judge_frame
-
+) -> FrameVerdict:
     if isinstance(frame, LabelRefused):
-        return Judged(None, refusal=frame)
+        return FrameVerdict(None, refusal=frame)
     if frame.refusal is not None:
-        return Judged(frame, refusal=frame.refusal)
+        return FrameVerdict(frame, refusal=frame.refusal)
     try:
         if np.size(frame.forces_eV_A) == 0:
             raise LabelRefused(LabelRefusal.UNFINISHED, "no energy and forces; only a finished calculation is a label")
@@ -195,14 +168,14 @@ def _judge(
         initial_muB = None if initial_moments is None else initial_moments(frame.atoms)
         spin_judged = not np.any(initial_muB) or frame.total_moment_muB is not None or frame.moments_muB is not None
         result = judge_frame(frame, force_ceiling_eV_A, initial_moments_muB=initial_muB)
-        return Judged(frame, result, spin_judged=spin_judged)
+        return FrameVerdict(frame, result, spin_judged=spin_judged)
     except Exception as error:
-        return Judged(frame, refusal=_as_refusal(error, Path(f"step {frame.step}")))
+        return FrameVerdict(frame, refusal=_as_refusal(error, Path(f"step {frame.step}")))
 
 
-def check_windows(items: Iterable[Judged], window: int = WINDOW, margin: int = MARGIN) -> Iterator[Judged]:
+def check_windows(items: Iterable[FrameVerdict], window: int = WINDOW, margin: int = MARGIN) -> Iterator[FrameVerdict]:
     """The verdict of a run on its frames, in windows that overlap, so that memory stays bounded."""
-    held: list[Judged] = []
+    held: list[FrameVerdict] = []
     done = 0
     for item in items:
         held.append(item)
@@ -212,7 +185,7 @@ def check_windows(items: Iterable[Judged], window: int = WINDOW, margin: int = M
     yield from check_together(held)[done:]
 
 
-def check_together(items: list[Judged]) -> list[Judged]:
+def check_together(items: list[FrameVerdict]) -> list[FrameVerdict]:
     """The same frames, those refused that do not go together with their neighbours."""
     from redoxmd.train.audit.run import check_run
 

@@ -14,7 +14,7 @@ COLUMNS = ("file", "step", "reason", "detail")
 
 
 @dataclass(frozen=True)
-class Refusal:
+class ReportEntry:
     """A file or a frame left out, or a note on one.
 
     Attributes:
@@ -47,9 +47,9 @@ class ImportReport:
     unrelated_files: int = 0
     accepted: Counter[str] = field(default_factory=Counter)
     densities: list[str] = field(default_factory=list)
-    refused: list[Refusal] = field(default_factory=list)
-    refused_densities: list[Refusal] = field(default_factory=list)
-    notes: list[Refusal] = field(default_factory=list)
+    refused: list[ReportEntry] = field(default_factory=list)
+    refused_densities: list[ReportEntry] = field(default_factory=list)
+    notes: list[ReportEntry] = field(default_factory=list)
     spin_unknown: int = 0
 
     @property
@@ -63,12 +63,12 @@ class ImportReport:
 
     def refuse(self, path: Path, step: int | None, reason: str, detail: str) -> None:
         """Record a refused file or frame."""
-        self.refused.append(Refusal(path, step, reason, detail))
+        self.refused.append(ReportEntry(path, step, reason, detail))
 
     def note(self, path: Path, sentences: Mapping[str, int]) -> None:
         """Record omissions and assumptions for a file, with the number of frames concerned."""
         for sentence, count in sentences.items():
-            self.notes.append(Refusal(path, None, "note", sentence + (f" ({count} frames)" if count > 1 else "")))
+            self.notes.append(ReportEntry(path, None, "note", sentence + (f" ({count} frames)" if count > 1 else "")))
 
     def csv(self) -> str:
         """All refusals and notes as a CSV table."""
@@ -84,7 +84,14 @@ class ImportReport:
         for config_id, count in self.accepted.items():
             yield f"{config_id}: {count} frames"
         for item in [*self.refused, *self.refused_densities][:SHOWN]:
-            yield _line(item)
+            # A file or step at the start of the detail is not repeated.
+            location, detail = str(item.path), item.detail
+            if item.step is not None:
+                location += f" step {item.step}"
+                detail = detail.removeprefix(f"step {item.step}: ")
+            for start in (f"{item.path}: ", f"{item.path}, ", f"{item.path} "):
+                detail = detail.removeprefix(start)
+            yield f"refused, {item.reason}: {location}: {detail}"
         omitted = len(self.refused) + len(self.refused_densities) - SHOWN
         if omitted > 0:
             yield f"… and {omitted} more, all in refused.csv"
@@ -104,14 +111,3 @@ class ImportReport:
         )
         if self.densities or self.refused_densities:
             yield f"{len(self.densities)} densities accepted, {len(self.refused_densities)} refused"
-
-
-def _line(item: Refusal) -> str:
-    """A refusal as one line; a file or step at the start of the detail is not repeated."""
-    location, detail = str(item.path), item.detail
-    if item.step is not None:
-        location += f" step {item.step}"
-        detail = detail.removeprefix(f"step {item.step}: ")
-    for start in (f"{item.path}: ", f"{item.path}, ", f"{item.path} "):
-        detail = detail.removeprefix(start)
-    return f"refused, {item.reason}: {location}: {detail}"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from redoxmd.density.exchange.text import UNPACK_IT, is_packed, plain_name, vasp_file
-from redoxmd.errors import DataError
+from redoxmd.errors import DataError, LabelRefusal
 
 # Kinds of files, among those of `vasp_file`, that belong to a calculation.
 VASP_KINDS = ("vasprun", "outcar", "chgcar", "vaspout")
@@ -18,7 +18,13 @@ LOG_SUFFIXES = (".txt", ".log", ".out")
 # The banner in the first lines of a GPAW log.
 GPAW_BANNER = b"|__ |  _|___|_____|"
 # Kinds whose frames are consecutive steps.
-RUN_KINDS = ("vasprun", "outcar", "gpaw log")
+RUN_KINDS = ("vasprun", "gpaw log")
+# Kinds that are refused without a vasprun.xml of the same run → reason, detail.
+NEED_VASPRUN = {
+    "outcar": ("not_read", "an OUTCAR alone is not read; put the vasprun.xml of the run beside it"),
+    "vaspout": ("not_read", "vaspout.h5 is not read; put the vasprun.xml of the run beside it"),
+    "chgcar": (LabelRefusal.UNFINISHED, "no vasprun.xml beside it; see `redoxmd density import`"),
+}
 LINK = "a link to a folder, not followed; name that folder as well"
 
 
@@ -28,7 +34,7 @@ class Source:
 
     Attributes:
         path: file with energies and forces.
-        kind: vasprun, outcar, extxyz, traj, gpw or gpaw log.
+        kind: vasprun, extxyz, traj, gpw or gpaw log.
         name: of its configuration, from folder and file names; not yet unique.
         outcar: the OUTCAR beside a vasprun.xml, for the moments.
         chgcar: the density of the last frame.
@@ -57,15 +63,13 @@ class ArchiveContents:
 
     Attributes:
         sources: calculations, folder by folder, numbers in names in numerical order.
-        lone_chgcars: CHGCARs without a calculation beside them.
-        lone_vaspouts: vaspout.h5 files without another file of the calculation.
+        without_vasprun: OUTCAR, CHGCAR, vaspout.h5 without the vasprun.xml of their run → reason, detail.
         skipped: unreadable folders, links to folders, broken links, packed files → reason.
         unrelated_files: number of files of no calculation.
     """
 
     sources: list[Source] = field(default_factory=list)
-    lone_chgcars: list[Path] = field(default_factory=list)
-    lone_vaspouts: list[Path] = field(default_factory=list)
+    without_vasprun: dict[Path, tuple[str, str]] = field(default_factory=dict)
     skipped: dict[Path, str] = field(default_factory=dict)
     unrelated_files: int = 0
 
@@ -88,21 +92,21 @@ def find_sources(paths: Sequence[str | Path], leave_out: Path | None = None) -> 
         for folder, names in folders:
             unvisited = [folder / name for name in names if _is_first_visit(folder / name, visited)]
             _add_sources(unvisited, folder if path.is_file() else path, contents)
-    if not contents.sources and not contents.lone_chgcars and not contents.lone_vaspouts:
+    if not contents.sources and not contents.without_vasprun:
         skipped = "".join(f"; {path}: {reason}" for path, reason in [*contents.skipped.items()][:3])
         raise DataError(
-            f"{', '.join(map(str, paths))}: no calculation there (vasprun.xml, OUTCAR, .extxyz, .xyz, .traj, .gpw, "
-            f"GPAW logs){skipped}"
+            f"{', '.join(map(str, paths))}: no calculation there (vasprun.xml, .extxyz, .xyz, .traj, .gpw, GPAW "
+            f"logs){skipped}"
         )
     return contents
 
 
 def _with_companions(path: Path) -> list[str]:
-    """Name of a file and of its companions in the folder, with moments and density of a VASP run."""
+    """Name of a file; for a file of VASP also those of the other files of its run in its folder."""
     kind, tag = _kind(path)
-    wanted = {"vasprun": ("outcar", "chgcar"), "outcar": ("chgcar",)}.get(kind, ())
-    beside = sorted(path.parent.iterdir()) if wanted else []
-    return [path.name, *(file.name for file in beside if _kind(file) in [(companion, tag) for companion in wanted])]
+    beside = sorted(path.parent.iterdir()) if kind in VASP_KINDS else []
+    companions = [(other, tag) for other in VASP_KINDS if other != kind]
+    return [path.name, *(file.name for file in beside if _kind(file) in companions)]
 
 
 def _walk(top: Path, leave_out: Path | None, contents: ArchiveContents) -> Iterator[tuple[Path, list[str]]]:
@@ -147,16 +151,12 @@ def _add_sources(files: Iterable[Path], root: Path, contents: ArchiveContents) -
         else:
             contents.unrelated_files += 1
     for tag, members in sorted(vasp.items(), key=lambda item: by_number(item[0])):
-        chgcar, vaspout = members.pop("chgcar", None), members.pop("vaspout", None)
-        if not members:
-            # Beside a vasprun.xml or OUTCAR, vaspout.h5 repeats the same results.
-            contents.lone_chgcars += [chgcar] if chgcar else []
-            contents.lone_vaspouts += [vaspout] if vaspout else []
+        vasprun = members.get("vasprun")
+        if vasprun is None:
+            contents.without_vasprun |= {members[kind]: why for kind, why in NEED_VASPRUN.items() if kind in members}
             continue
-        kind = "vasprun" if "vasprun" in members else "outcar"
-        path = members.pop(kind)
-        name = _name(path.parent, root, tag) or _safe(path.parent.resolve().name) or "calculation"
-        contents.sources.append(Source(path, kind, name, members.get("outcar"), chgcar))
+        name = _name(vasprun.parent, root, tag) or _safe(vasprun.parent.resolve().name) or "calculation"
+        contents.sources.append(Source(vasprun, "vasprun", name, members.get("outcar"), members.get("chgcar")))
 
 
 def _kind(path: Path) -> tuple[str, str]:

@@ -82,19 +82,16 @@ class Target:
                 source.replace(temporary)
             files[name] = file_sha256(self.folder / name)
 
-    def write_card(self, groups: list[Group], report: ImportReport, *, mixed: bool) -> None:
+    def write_card(self, group: Group, report: ImportReport) -> None:
         """Write the card, which makes the folder a dataset."""
-        first = groups[0]
         card = {
             "title": "imported calculations",
-            "engine": first.level.code or "unknown",
-            "settings_hash": first.settings_hash,
-            "level": level_record(first.level),
+            "engine": group.level.code or "unknown",
+            "settings_hash": group.settings_hash,
+            "level": level_record(group.level),
             "files": {},
             "source": f"redoxmd import, version {__version__}",
         } | self.card
-        if mixed and len(groups) > 1:
-            card["levels"] = card.get("levels", {}) | {g.settings_hash: level_record(g.level) for g in groups}
         card["frames"] = card.get("frames", 0) + report.frames
         card["densities"] = card.get("densities", 0) + len(report.densities)
         card["configurations"] = sorted({*card.get("configurations", []), *report.accepted})

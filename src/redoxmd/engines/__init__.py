@@ -11,10 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from redoxmd.config import sections
-from redoxmd.engines.base import Engine, Inspection, method_hash
+from redoxmd.engines.base import Engine as Engine
+from redoxmd.engines.base import Inspection, method_hash
+from redoxmd.engines.base import Result as Result
 from redoxmd.engines.calculation import Level
 from redoxmd.errors import ConfigError
 from redoxmd.files.records import content_hash, plain
+
+__all__ = ["Engine", "Result", "attempt_hash", "engine_available", "get_engine", "level_of_config", "settings_hash"]
 
 MODULES = {
     "gpaw": "redoxmd.engines.gpaw",

@@ -15,8 +15,7 @@ from ase.calculators.calculator import CalculatorError, PropertyNotImplementedEr
 from ase.stress import voigt_6_to_full_3x3_stress
 
 from redoxmd.config import sections
-from redoxmd.density.grid import Density
-from redoxmd.engines.base import Result, check_result, method_hash, package_version
+from redoxmd.engines.base import Engine, Result, check_result, method_hash, package_version
 from redoxmd.engines.verdict import judge_moments
 from redoxmd.errors import EngineMissing, LabelRefusal, LabelRefused
 
@@ -56,7 +55,7 @@ def create(settings: sections.Engine, repeats: Sequence[int], workdir: Path | No
     return AseEngine(settings, calculator)
 
 
-class AseEngine:
+class AseEngine(Engine):
     """Labels by an ASE calculator; stress and moments if it has them, no density.
 
     A total moment or local moments are compared with the initial moments (see `judge_moments`).
@@ -98,14 +97,6 @@ class AseEngine:
             return np.array(getter())
         except PropertyNotImplementedError:
             return None
-
-    def density(self) -> Density | None:
-        """None: ASE's calculator interface has no density."""
-        return None
-
-    def evidence(self) -> list[Path]:
-        """None: the files of an ASE calculator are not known."""
-        return []
 
     def provenance(self) -> dict[str, Any]:
         """The package of the calculator and its version."""

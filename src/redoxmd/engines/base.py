@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 import numpy as np
 from ase import Atoms
@@ -67,30 +68,6 @@ class ReferenceMDSettings(Protocol):
     density_every: int
 
 
-class Engine(Protocol):
-    """A reference method that labels structures; `capabilities` lists the quantities it gives."""
-
-    name: str
-    capabilities: frozenset[str]
-    settings_hash: str
-
-    def calculate(self, atoms: Atoms) -> Result:
-        """Label a structure.
-
-        Raises:
-            LabelRefused: the result is never used as data.
-        """
-
-    def density(self) -> Density | None:
-        """Density of the structure labelled last; None if the engine has no density."""
-
-    def evidence(self) -> list[Path]:
-        """Files of the last calculation that explain a refusal."""
-
-    def provenance(self) -> dict[str, Any]:
-        """Origin of the labels beyond the settings: versions, checksums of potentials."""
-
-
 @dataclass
 class MDSegment:
     """A segment of an MD that the engine itself integrated.
@@ -110,21 +87,56 @@ class MDSegment:
     refusal: LabelRefused | None = None
 
 
-@runtime_checkable
-class MDEngine(Engine, Protocol):
-    """An engine with its own MD (capability "md")."""
+class Engine(ABC):
+    """A reference method that labels structures.
 
+    Attributes:
+        name: of its section in the config.
+        capabilities: quantities that it gives; "md" if it integrates MD itself.
+        settings_hash: see `redoxmd.engines.settings_hash`.
+        chunk_steps: steps of a segment of its own MD.
+    """
+
+    name: str
+    capabilities: frozenset[str]
+    settings_hash: str
     chunk_steps: int
+
+    @abstractmethod
+    def calculate(self, atoms: Atoms) -> Result:
+        """Label a structure.
+
+        Raises:
+            LabelRefused: the result is never used as data.
+        """
+
+    @abstractmethod
+    def provenance(self) -> dict[str, Any]:
+        """Origin of the labels beyond the settings: versions, checksums of potentials."""
+
+    def density(self) -> Density | None:
+        """Density of the structure labelled last; None if the engine has no density."""
+        return None
+
+    def evidence(self) -> list[Path]:
+        """Files of the last calculation that explain a refusal."""
+        return []
+
+    def retained_files(self) -> Path | None:
+        """Folder of the files that the engine keeps by its settings; None if there are none."""
+        return None
 
     def run_segment(self, atoms: Atoms, settings: ReferenceMDSettings, steps: int, seed: int) -> MDSegment:
         """A segment of Langevin MD from the positions and velocities of `atoms`, with `steps` steps."""
+        raise NotImplementedError
 
     def static(self, atoms: Atoms) -> Result:
-        """Label of a single-point calculation for the density of an MD frame.
+        """Label of a single-point calculation for the density of a frame of the engine's own MD.
 
         Raises:
             LabelRefused: see `calculate`.
         """
+        raise NotImplementedError
 
 
 def method_hash(name: str, version: int, physical: dict[str, Any]) -> str:

@@ -83,7 +83,6 @@ class Calculation:
         frames: iterator over the frames, once; after the last valid frame it raises `LabelRefused` if the file ends
             early (unfinished) or cannot be read further (corrupted).
         settings: input tag → value, for every tag in the file.
-        electrons: number of valence electrons; None if the file does not state it.
         notes: omissions and assumptions of the reader, a sentence each → number of frames; grows during iteration.
     """
 
@@ -91,5 +90,4 @@ class Calculation:
     level: Level
     frames: Iterator[ReadFrame]
     settings: dict[str, Any] = field(default_factory=dict)
-    electrons: float | None = None
     notes: Counter[str] = field(default_factory=Counter)

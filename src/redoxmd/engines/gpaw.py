@@ -15,7 +15,7 @@ from ase import Atoms
 from redoxmd.config import sections
 from redoxmd.config.sections import common_kpoints
 from redoxmd.density.grid import Density, accept_density
-from redoxmd.engines.base import Result, check_result, method_hash, package_version, supercell_kpoints
+from redoxmd.engines.base import Engine, Result, check_result, method_hash, package_version, supercell_kpoints
 from redoxmd.engines.verdict import judge_moments
 from redoxmd.errors import EngineMissing, LabelRefusal, LabelRefused
 
@@ -65,7 +65,7 @@ def create(settings: sections.Engine, repeats: Sequence[int], workdir: Path | No
     return GpawEngine(settings, repeats, workdir)
 
 
-class GpawEngine:
+class GpawEngine(Engine):
     """PBE+U in plane waves, ferromagnetic start.
 
     For a hot frame an unconstrained SCF from atomic moments often ends in a wrong spin state (a total moment of 2
@@ -98,7 +98,12 @@ class GpawEngine:
                     self._start(atoms)
                 assert self._atoms is not None
                 self._atoms.positions = atoms.positions
-                result = self._results(self._atoms)
+                result = Result(
+                    energy_eV=float(self._atoms.get_potential_energy()),
+                    forces_eV_A=np.array(self._atoms.get_forces()),
+                    moments_muB=np.array(self._atoms.get_magnetic_moments()),
+                    iterations=int(self._atoms.calc.get_number_of_iterations()),
+                )
             except KohnShamConvergenceError as error:
                 raise LabelRefused(
                     LabelRefusal.UNCONVERGED, f"SCF not converged in {self.settings.gpaw.max_iterations} steps"
@@ -127,35 +132,32 @@ class GpawEngine:
             "maxiter": chosen.max_iterations,
             "txt": self._log,
         }
-        final = self._convergence()
+        convergence = chosen.convergence
+        final = {
+            "energy": convergence.energy_eV,
+            "density": convergence.density,
+            "eigenstates": convergence.eigenstates,
+        }
+        occupations = {"name": "fermi-dirac", "width": chosen.fermi_width_eV, "fixmagmom": False}
         working = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=True)
         if not polarised:
-            working.calc = GPAW(**keywords, occupations=self._occupations(False), convergence=final)
+            working.calc = GPAW(**keywords, occupations=occupations, convergence=final)
             self._atoms = working
             return
         working.set_initial_magnetic_moments(moments)
         mixer = MixerDif(chosen.mixer.beta, chosen.mixer.history, chosen.mixer.weight)
         working.calc = GPAW(
-            **keywords, spinpol=True, mixer=mixer, occupations=self._occupations(True), convergence=FIRST_STAGE
+            **keywords,
+            spinpol=True,
+            mixer=mixer,
+            occupations=occupations | {"fixmagmom": True},
+            convergence=FIRST_STAGE,
         )
         logger.info("first SCF, total moment held at %.1f μB", self._expected_moment)
         working.get_potential_energy()
         logger.info("spin state found at a fixed moment of %.1f μB, now free", self._expected_moment)
-        working.calc.set(occupations=self._occupations(False), convergence=final)
+        working.calc.set(occupations=occupations, convergence=final)
         self._atoms = working
-
-    def _convergence(self) -> dict[str, float]:
-        chosen = self.settings.gpaw.convergence
-        return {"energy": chosen.energy_eV, "density": chosen.density, "eigenstates": chosen.eigenstates}
-
-    def _occupations(self, fixed: bool) -> dict[str, Any]:
-        return {"name": "fermi-dirac", "width": self.settings.gpaw.fermi_width_eV, "fixmagmom": fixed}
-
-    def _results(self, atoms: Atoms) -> Result:
-        energy = float(atoms.get_potential_energy())
-        forces = np.array(atoms.get_forces())
-        moments = np.array(atoms.get_magnetic_moments())
-        return Result(energy, forces, None, moments, int(atoms.calc.get_number_of_iterations()))
 
     def _check_moment(self, moment_muB: float) -> None:
         expected = self._expected_moment

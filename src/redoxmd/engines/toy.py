@@ -22,7 +22,7 @@ from ase.data import atomic_numbers
 
 from redoxmd.config import sections
 from redoxmd.density.grid import Density
-from redoxmd.engines.base import Result, check_result, method_hash
+from redoxmd.engines.base import Engine, Result, check_result, method_hash
 from redoxmd.errors import LabelRefusal, LabelRefused
 from redoxmd.model.neighbours import find_pairs
 
@@ -65,7 +65,7 @@ def create(settings: sections.Engine, repeats: Sequence[int], workdir: Path | No
     return ToyEngine(settings)
 
 
-class ToyEngine:
+class ToyEngine(Engine):
     """The toy potential as a reference engine; it refuses the share `refuse_fraction` of labels."""
 
     name = "toy"
@@ -99,10 +99,6 @@ class ToyEngine:
     def density(self) -> Density | None:
         """Density of Gaussians with the charges and moments of `oxidation_states`."""
         return None if self._atoms is None else gaussian_density(self._atoms)
-
-    def evidence(self) -> list[Path]:
-        """None: the toy writes no files."""
-        return []
 
     def provenance(self) -> dict[str, Any]:
         """Version of the toy."""

@@ -53,10 +53,17 @@ def judge_frame(
         raise LabelRefused(LabelRefusal.WRONG_STRUCTURE, f"{where}: stress of shape {np.shape(result.stress_eV_A3)}")
     if expected is not None:
         _check_structure(frame.atoms, expected, where)
-    _check_finite(frame, where)
+    values = {"positions": frame.atoms.positions, "cell": frame.atoms.cell.array}
+    values |= {"stress": frame.stress_eV_A3, "moments": frame.moments_muB}
+    for name, array in values.items():
+        if array is not None and not np.isfinite(array).all():
+            raise LabelRefused(LabelRefusal.NOT_FINITE, f"{where}: {name} with NaN or infinite numbers")
     check_result(result, frame.atoms, np.inf)
     if frame.converged is False:
-        raise LabelRefused(LabelRefusal.UNCONVERGED, f"{where}: {_electrons_text(frame.scf_steps)}")
+        cause = f"the electrons did not converge in {frame.scf_steps} steps; raise NELM, or change ALGO or the mixing"
+        if frame.scf_steps == 0:
+            cause = "no electronic step; a force field (ML_LMLFF) predicted it; label it by a run without ML_LMLFF"
+        raise LabelRefused(LabelRefusal.UNCONVERGED, f"{where}: {cause}")
     judge_moments(frame.total_moment_muB, frame.moments_muB, initial_moments_muB)
     return check_result(result, frame.atoms, force_ceiling_eV_A)
 
@@ -100,54 +107,22 @@ def judge_moments(total_muB: float | None, local_muB: np.ndarray | None, initial
         raise LabelRefused(LabelRefusal.WRONG_MOMENT, f"{name} {moment:.2f} μB, expected {expected:.2f}")
 
 
-def _electrons_text(steps: int | None) -> str:
-    if steps == 0:
-        return "no electronic step; a force field (ML_LMLFF) predicted it; label it by a run without ML_LMLFF"
-    return f"the electrons did not converge in {steps} steps; raise NELM, or change ALGO or the mixing"
-
-
-def _check_finite(frame: ReadFrame, where: str) -> None:
-    optional = {"stress": frame.stress_eV_A3, "moments": frame.moments_muB}
-    values = {"positions": frame.atoms.positions, "cell": frame.atoms.cell.array, **optional}
-    for name, array in values.items():
-        if array is not None and not np.isfinite(array).all():
-            raise LabelRefused(LabelRefusal.NOT_FINITE, f"{where}: {name} with NaN or infinite numbers")
-
-
 def _check_structure(atoms: Atoms, expected: Atoms, where: str) -> None:
+    detail = ""
     if sorted(atoms.numbers) != sorted(expected.numbers):
-        raise LabelRefused(
-            LabelRefusal.WRONG_STRUCTURE, f"{where}: {atoms.symbols} where {expected.symbols} was asked for"
-        )
-    if not same_cell(atoms.cell, expected.cell):
+        detail = f"{atoms.symbols} where {expected.symbols} was asked for"
+    elif not same_cell(atoms.cell, expected.cell):
         lengths = " against ".join(np.array2string(item.cell.lengths(), precision=4) for item in (atoms, expected))
-        raise LabelRefused(LabelRefusal.WRONG_STRUCTURE, f"{where}: another cell, of {lengths} Å")
-    distances = misplacements_A(atoms.positions, expected)
-    # A comparison with NaN is false, so NaN is refused.
-    wrong = (atoms.numbers != expected.numbers) | ~(distances <= SAME_POSITION_A)
-    if wrong.any():
-        raise LabelRefused(
-            LabelRefusal.WRONG_STRUCTURE, f"{where}: {_misplaced(atoms, expected, distances, int(wrong.argmax()))}"
-        )
-
-
-def _misplaced(atoms: Atoms, expected: Atoms, distances: np.ndarray, first: int) -> str:
-    """Message on the first atom that differs; it states whether the atoms are only in another order."""
-    atom = f"atom {first} ({atoms.symbols[first]})"
-    order = _order(atoms, expected)
-    if order is not None:
-        return f"atoms swapped: {atom} is where atom {order[first]} was asked for; the same structure in another order"
-    if atoms.numbers[first] != expected.numbers[first]:
-        return f"{atom} where {expected.symbols[first]} was asked for"
-    return f"{atom} is {distances[first]:.4f} Å from where it was asked for"
-
-
-def _order(atoms: Atoms, expected: Atoms) -> list[int] | None:
-    """Index in `expected` of every atom; None unless it is a permutation."""
-    order = []
-    for number, position in zip(atoms.numbers, atoms.positions, strict=True):
-        near = (misplacements_A(position, expected) <= SAME_POSITION_A) & (expected.numbers == number)
-        if near.sum() != 1:
-            return None
-        order.append(int(near.argmax()))
-    return order if len(set(order)) == len(order) else None
+        detail = f"another cell, of {lengths} Å"
+    else:
+        distances = misplacements_A(atoms.positions, expected)
+        # A comparison with NaN is false, so NaN is refused.
+        wrong = (atoms.numbers != expected.numbers) | ~(distances <= SAME_POSITION_A)
+        if wrong.any():
+            first = int(wrong.argmax())
+            detail = (
+                f"atom {first} ({atoms.symbols[first]}) is {distances[first]:.4f} Å from where atom {first} "
+                f"({expected.symbols[first]}) was asked for: moved, or in another order"
+            )
+    if detail:
+        raise LabelRefused(LabelRefusal.WRONG_STRUCTURE, f"{where}: {detail}")

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from redoxmd.aimd.drivers import run_reference_md
-from redoxmd.aimd.side_files import keep_files, set_aside
 from redoxmd.config.sections import Engine, Label, Vasp, VaspFiles
 from redoxmd.density.store import read_densities
 from redoxmd.engines import attempt_hash, get_engine, settings_hash, toy
@@ -95,8 +94,7 @@ class TestSinglePoint:
         engine = get_engine(settings, (1, 1, 1), tmp_path / "other")
         engine.calculate(self.atoms)
         engine.calculate(self.atoms)
-        keep_files(engine, tmp_path / "kept")
-        names = sorted(path.name for path in (tmp_path / "kept").iterdir())
+        names = sorted(path.name for path in engine.retained_files().iterdir())
         assert names == [f"run{n:06d}.{name}" for n in (1, 2) for name in ("CHGCAR.gz", "vasprun.xml")]
 
 
@@ -165,7 +163,7 @@ def test_every_end_of_a_run_has_its_record(name, standin, tmp_path):
     engine = get_engine(settings, (1, 1, 1), checkpoint.folder)
     run = label_frame(nvp(2.5), engine, TWO_STEPS, np.random.default_rng(1), "g0f000", checkpoint)
     record = LabelRecord.of("g0f000", run, nvp(2.5), attempt_hash(settings))
-    set_aside(checkpoint, tmp_path / "refused")
+    run.move_side_files(tmp_path / "refused", tmp_path / "files")
     checkpoint.clear()
     assert record.n_frames == len(run.frames) == frames
     assert record.status == ("labelled" if reason is None else "partial" if frames else "refused")

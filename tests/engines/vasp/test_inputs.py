@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 from pymatgen.io.vasp.inputs import Incar, Kpoints, Poscar, Potcar
 
-from redoxmd.config.sections import Engine, Hubbard, Vasp, VaspFiles
+from redoxmd.config.sections import Engine, Hubbard, Label, Vasp, VaspFiles
 from redoxmd.engines import engine_disk_gb, inspect_engine, level_of_config
 from redoxmd.engines.base import supercell_kpoints
-from redoxmd.engines.vasp.disk import file_bytes, retained_bytes
 from redoxmd.engines.vasp.inputs import (
     internal_md,
     poscar_text,
@@ -16,6 +15,7 @@ from redoxmd.engines.vasp.inputs import (
     vasp_order,
     write_inputs,
 )
+from redoxmd.engines.vasp.large_files import file_bytes, retained_bytes
 from redoxmd.engines.vasp.potcars import load_potcars
 from redoxmd.errors import EngineMissing
 from redoxmd.units import ASE_TIME_PER_FS
@@ -109,7 +109,8 @@ def test_functionals(functional, tags):
 
 
 def test_thermostats():
-    common = {"steps": 10, "timestep_fs": 0.5, "temperature_K": 900.0, "friction_per_fs": 0.02, "seed": 2**62}
+    md_settings = Label(timestep_fs=0.5, temperature_K=900.0, friction_per_fs=0.02)
+    common = {"md": md_settings, "steps": 10, "seed": 2**62}
     md = internal_md(Vasp(), nvp(2.5), None, (1, 1, 1), restart=True, **common).incar
     assert (md["MDALGO"], md["LANGEVIN_GAMMA"], md["POTIM"], md["TEBEG"]) == (3, [20.0] * 4, 0.5, 900.0)
     assert 0 <= md["RANDOM_SEED"][0] < 900_000_000

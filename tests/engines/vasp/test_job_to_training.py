@@ -156,7 +156,7 @@ def test_vasp_wrote_plus_u_as_vasp_does(finished):
 def test_the_same_files_are_imported_at_the_level_of_the_config(finished, tmp_path, capsys):
     options = SimpleNamespace(
         paths=[finished.folder / "files"], into=tmp_path / "data", config=finished.path, trust=False,
-        mixed=False, append=False, config_id=None,
+        append=False, config_id=None,
     )  # fmt: skip
     assert _import(options) == 0
     shown = capsys.readouterr().out

@@ -3,11 +3,9 @@
 import re
 
 import pytest
-from ase.io import read
 from pymatgen.io.vasp import Vasprun
 
 from redoxmd.archive.importing import import_archive
-from redoxmd.engines.vasp.outcar import read_outcar
 from redoxmd.engines.vasp.tags import COMPARED, DEFAULTS, DETAILS, NUMERICAL, RUN_TAGS
 from redoxmd.engines.vasp.vasprun import read_vasprun
 from redoxmd.errors import LabelRefused
@@ -162,16 +160,6 @@ class TestTags:
         refused = imported(tmp_path)[1]
         assert refused["gamma"] == ("wrong_settings", "k-points that reach 6 against 36 Å")
 
-    def test_a_list_of_gamma_alone_in_an_outcar(self, tmp_path):
-        from tests.archive.made import real
-
-        head, units, rest = real("converged", "OUTCAR").partition("k-points in units of 2pi/SCALE and weight:")
-        head = re.sub(r"NKPTS = +\d+", "NKPTS =      1", head)
-        (tmp_path / "OUTCAR").write_text(f"{head}{units} Γ\n   0.00000000  0.00000000  0.00000000       1.000\n{rest}")
-        level = read_outcar(tmp_path / "OUTCAR").level
-        cell = read(tmp_path / "OUTCAR", index=0, format="vasp-out").cell
-        assert level.kpoint_reach_A == pytest.approx(cell.lengths().min(), abs=1e-6)
-
     def test_shares_reported_with_exact_exchange_are_no_tags(self, put):
         text = vasprun("5.4.4", incar={"LHFCALC": True, "AEXX": 0.25, "AGGAC": 0.5})
         assert read_vasprun(put("set", text)).level.details["AGGAC"] == 0.5
@@ -236,12 +224,3 @@ class TestNotSelfConsistent:
         put("static", vasprun("5.4.4"))
         report = import_archive([tmp_path / "archive"], tmp_path / "data")
         assert [(item.path.name, item.reason) for item in report.refused] == [("vasprun.xml", "not_self_consistent")]
-
-    def test_an_outcar_alone(self, tmp_path):
-        from tests.archive.made import real
-
-        text = real("converged", "OUTCAR")
-        path = tmp_path / "OUTCAR"
-        path.write_text(text.replace("   ICHARG =      2", "   ICHARG =     11", 1))
-        with pytest.raises(LabelRefused, match=r"not_self_consistent: .*ICHARG = 11"):
-            read_outcar(path)

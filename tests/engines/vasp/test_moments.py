@@ -10,10 +10,8 @@ import yaml
 from redoxmd.archive.commands import _import
 from redoxmd.config import load_config
 from redoxmd.engines import get_engine, settings_hash
-from redoxmd.engines.vasp.outcar import read_spins
 from redoxmd.errors import LabelRefused
 from redoxmd.files.frames import labelled, write_frames
-from tests.archive.made import DATA
 from tests.engines.test_engines import nvp
 from tests.standin import install_standin
 
@@ -49,7 +47,7 @@ def run(site, tmp_path, capsys):
             (tmp_path / "archive" / name).write_text(text)
         options = SimpleNamespace(
             paths=[tmp_path / "archive"], into=tmp_path / "data", config=site.config if config else None, trust=False,
-            mixed=False, append=False, config_id=None,
+            append=False, config_id=None,
         )  # fmt: skip
         code = _import(options)
         return code, capsys.readouterr().out
@@ -62,9 +60,8 @@ def test_the_spin_state_asked_for_is_accepted(site, run):
     assert code == 0 and "moments" not in shown
 
 
-@pytest.mark.parametrize("names", [("vasprun.xml", "OUTCAR"), ("OUTCAR",)])
-def test_another_one_is_refused(site, run, names):
-    code, shown = run({name: site.files["wrong_moment"][name] for name in names})
+def test_another_one_is_refused(site, run):
+    code, shown = run(site.files["wrong_moment"])
     assert code == 1
     assert "refused, wrong_moment" in shown and "total moment 0.00 μB, expected 7.00" in shown
 
@@ -111,11 +108,3 @@ def test_local_moments_alone_may_miss_what_lies_between_the_spheres(site, run, t
     code, shown = run({"frames.extxyz": (tmp_path / "frames.extxyz").read_text()})
     assert (code == 0) == accepted, shown
     assert accepted or f"sum of local moments {local_muB:.2f} μB, expected 7.00" in shown
-
-
-def test_total_moments_of_a_real_file():
-    spins = read_spins(next((DATA / "spin-relax").glob("OUTCAR*")))
-    # NUPDOWN = 2 holds the total; the sphere of the one atom holds a third of it.
-    assert [total for _, total in spins] == pytest.approx([2.0] * 5, abs=1e-6)
-    assert [float(local[0]) for local, _ in spins] == [0.781, 0.769, 0.700, 0.660, 0.646]
-    assert read_spins(next((DATA / "converged").glob("OUTCAR*"))) == [(None, None)]

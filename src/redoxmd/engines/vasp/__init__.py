@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import shutil
 from collections.abc import Mapping, Sequence
@@ -9,9 +10,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from redoxmd.config import sections
 from redoxmd.engines.base import Inspection, method_hash
 from redoxmd.engines.calculation import Level
+from redoxmd.engines.vasp.inputs import electronic_tags
+from redoxmd.engines.vasp.large_files import file_bytes, retained_bytes
+from redoxmd.engines.vasp.level import level_of
+from redoxmd.engines.vasp.potcars import load_potcars
 from redoxmd.engines.vasp.tags import EXCESS_ELECTRONS, is_numerical
 from redoxmd.errors import EngineMissing
 
@@ -73,12 +80,6 @@ def create(settings: sections.Engine, repeats: Sequence[int], workdir: Path | No
 
 def level_of_config(settings: sections.Engine, elements: Sequence[str], cell_lengths_A: Sequence[float]) -> Level:
     """The level of theory of calculations with these settings; without POTCAR titles if the files are missing."""
-    import numpy as np
-
-    from redoxmd.engines.vasp.inputs import electronic_tags
-    from redoxmd.engines.vasp.level import level_of
-    from redoxmd.engines.vasp.potcars import load_potcars
-
     chosen = settings.vasp
     try:
         titles = {element: potcar.title for element, potcar in load_potcars(elements, chosen).items()}
@@ -87,7 +88,7 @@ def level_of_config(settings: sections.Engine, elements: Sequence[str], cell_len
     tags = electronic_tags(chosen, list(elements), None) | {key.upper(): value for key, value in chosen.incar.items()}
     # Spin polarisation depends on the moments of a structure, not on the settings.
     cell = np.diag(np.asarray(cell_lengths_A, dtype=float))
-    level = level_of(tags, list(elements), titles, cell, chosen.kpoints, incar=tags)
+    level = level_of(tags, tags, elements, titles, cell, chosen.kpoints)
     # NELECT belongs to one cell; without it cells are neutral.
     excess = {} if "NELECT" in tags else {EXCESS_ELECTRONS: 0.0}
     return replace(level, spin=None, details=level.details | excess)
@@ -101,8 +102,6 @@ def inspect(settings: sections.Engine, cells_A: Mapping[str, Sequence[float]], e
         cells_A: name → lengths a, b, c of the source cell, and of other cells with other k-points.
         elements: of the structures.
     """
-    from redoxmd.engines.vasp.potcars import load_potcars
-
     chosen = settings.vasp
     inspection = Inspection()
     try:
@@ -123,14 +122,19 @@ def inspect(settings: sections.Engine, cells_A: Mapping[str, Sequence[float]], e
         )
     for name, lengths in cells_A.items():
         inspection.notes += _kpoint_notes(name, lengths, chosen.kpoints)
-    inspection.problems += _parallel_problems(chosen)
+    tags = {tag.upper(): value for tag, value in chosen.incar.items()}
+    kpar, ncore, kpoints = int(tags.get("KPAR", 1)), int(tags.get("NCORE", 1)), math.prod(chosen.kpoints)
+    if kpar < 1 or ncore < 1 or chosen.ranks % (kpar * ncore):
+        inspection.problems.append(
+            f"engine.vasp.incar: KPAR {kpar} × NCORE {ncore} does not divide engine.vasp.ranks {chosen.ranks}"
+        )
+    if kpar > kpoints:
+        inspection.problems.append(f"engine.vasp.incar: KPAR {kpar} exceeds the {kpoints} k-points of the source cell")
     return inspection
 
 
 def disk_gb(settings: sections.Engine, runs: Sequence[tuple[int, int]], source_atoms: int) -> dict[str, float]:
     """Disk space in GB: files of a running job, and files retained from runs of (atoms, steps)."""
-    from redoxmd.engines.vasp.disk import file_bytes, retained_bytes
-
     chosen = settings.vasp
     # Internal MD writes one file of each kind per segment, not per step.
     per_run = chosen.md_chunk_steps if chosen.md == "internal" else 1
@@ -156,18 +160,3 @@ def _kpoint_notes(name: str, lengths_A: Sequence[float], kpoints: Sequence[int])
     if max(reaches) > KPOINT_SKEW * min(reaches):
         return [f"engine.vasp.kpoints: {grid} is uneven in {name}: {', '.join(f'{r:.0f}' for r in reaches)} Å"]
     return []
-
-
-def _parallel_problems(chosen: sections.Vasp) -> list[str]:
-    """Problems of the parallel layout: KPAR × NCORE must divide the ranks, KPAR must not exceed the k-points."""
-    tags = {tag.upper(): value for tag, value in chosen.incar.items()}
-    kpar, ncore = int(tags.get("KPAR", 1)), int(tags.get("NCORE", 1))
-    a, b, c = chosen.kpoints
-    problems = []
-    if kpar < 1 or ncore < 1 or chosen.ranks % (kpar * ncore):
-        problems.append(
-            f"engine.vasp.incar: KPAR {kpar} × NCORE {ncore} does not divide engine.vasp.ranks {chosen.ranks}"
-        )
-    if kpar > a * b * c:
-        problems.append(f"engine.vasp.incar: KPAR {kpar} exceeds the {a * b * c} k-points of the source cell")
-    return problems

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -14,7 +14,7 @@ from ase import Atoms
 
 from redoxmd.config import sections
 from redoxmd.density.grid import Density
-from redoxmd.engines.base import MDSegment, ReferenceMDSettings, Result, supercell_kpoints
+from redoxmd.engines.base import Engine, MDSegment, ReferenceMDSettings, Result, supercell_kpoints
 from redoxmd.engines.calculation import Calculation, ReadFrame
 from redoxmd.engines.vasp.custodian_run import CustodianOutcome, run_under_custodian
 from redoxmd.engines.vasp.handlers import Limits
@@ -26,10 +26,10 @@ from redoxmd.engines.vasp.inputs import (
     single_point,
     write_inputs,
 )
+from redoxmd.engines.vasp.large_files import RetainedFiles
 from redoxmd.engines.vasp.level import differences
-from redoxmd.engines.vasp.outcar import read_spins
+from redoxmd.engines.vasp.outcar import SpinStep, read_spins
 from redoxmd.engines.vasp.potcars import Potcar, load_potcars
-from redoxmd.engines.vasp.retained_files import RetainedFiles
 from redoxmd.engines.vasp.tags import TABULATED
 from redoxmd.engines.vasp.vasprun import read_vasprun
 from redoxmd.engines.verdict import judge_electrons, judge_frame
@@ -49,10 +49,10 @@ class VaspRun:
     inputs: Inputs
     outcome: CustodianOutcome
     calculation: Calculation
-    spins: list[tuple[np.ndarray | None, float | None]]
+    spins: list[SpinStep]
 
 
-class VaspEngine:
+class VaspEngine(Engine):
     """Labels by VASP with PBE+U or another functional of the config.
 
     Folder `run` holds the frames of an MD, folder `static` the densities of internal MD. A run starts from the wave
@@ -85,13 +85,14 @@ class VaspEngine:
 
     def _single_point(self, atoms: Atoms, folder: Path) -> Result:
         self._labelled, self._folder = None, folder
-        restart = self._accepted(folder) and (folder / "WAVECAR").exists()
+        restart = _can_restart(folder)
         inputs = single_point(self.settings.vasp, atoms, self._moments(atoms, folder), self.kpoints, restart=restart)
         run = self._run(inputs, folder)
-        (result,) = self._labels(run, 1, [atoms])
-        self._accept(folder, result.moments_muB)
+        results = [result for _, result in islice(self._frames(run, atoms), 1)]
+        _require_steps(run, len(results), 1)
+        self._accept(folder, results[0].moments_muB)
         self._labelled = inputs
-        return result
+        return results[0]
 
     def run_segment(self, atoms: Atoms, settings: ReferenceMDSettings, steps: int, seed: int) -> MDSegment:
         """A segment of VASP's internal MD from the positions and velocities of `atoms`, up to the first refused frame.
@@ -99,22 +100,18 @@ class VaspEngine:
         The end state is None if a frame was refused.
         """
         folder = self._folder = self._workdir / "run"
-        restart = self._accepted(folder) and (folder / "WAVECAR").exists()
+        moments, restart = self._moments(atoms, folder), _can_restart(folder)
         inputs = internal_md(
-            self.settings.vasp,
-            atoms,
-            self._moments(atoms, folder),
-            self.kpoints,
-            steps=steps,
-            timestep_fs=settings.timestep_fs,
-            temperature_K=settings.temperature_K,
-            friction_per_fs=settings.friction_per_fs,
-            seed=seed,
-            restart=restart,
+            self.settings.vasp, atoms, moments, self.kpoints, settings, steps=steps, seed=seed, restart=restart
         )
-        segment = MDSegment()
+        segment, cell, before = MDSegment(), PeriodicCell(atoms.cell.array), atoms.positions
         try:
-            self._fill_segment(self._run(inputs, folder), atoms, steps, segment)
+            run = self._run(inputs, folder)
+            for frame, result in self._frames(run, atoms):
+                before = cell.nearest_image(inputs.in_original_order(frame.atoms.positions), before)
+                segment.results.append(result)
+                segment.positions_A.append(before)
+            _require_steps(run, len(segment.results), steps)
         except LabelRefused as refused:
             segment.refusal = refused
             return segment
@@ -127,22 +124,10 @@ class VaspEngine:
                 LabelRefusal.CORRUPTED, f"{folder.name}/CONTCAR gives no state to go on from ({error})"
             )
             return segment
-        last = segment.positions_A[-1]
-        segment.end_positions_A = PeriodicCell(atoms.cell.array).nearest_image(
-            inputs.in_original_order(positions), last
-        )
+        segment.end_positions_A = cell.nearest_image(inputs.in_original_order(positions), before)
         segment.end_velocities_A_fs = inputs.in_original_order(velocities)
         self._accept(folder, segment.results[-1].moments_muB)
         return segment
-
-    def _fill_segment(self, run: VaspRun, atoms: Atoms, steps: int, segment: MDSegment) -> None:
-        """Append the accepted frames to a segment; raises the refusal of the first refused frame."""
-        before, cell = atoms.positions, PeriodicCell(atoms.cell.array)
-        for frame, result in self._frames(run, [atoms]):
-            before = cell.nearest_image(run.inputs.in_original_order(frame.atoms.positions), before)
-            segment.results.append(result)
-            segment.positions_A.append(before)
-        _require_steps(run, len(segment.results), steps)
 
     def density(self) -> Density | None:
         """Valence density of the structure labelled last, from its CHGCAR.
@@ -187,58 +172,61 @@ class VaspEngine:
             for name in RESTART_FILES:
                 (folder / name).unlink(missing_ok=True)
         write_inputs(folder, inputs, self._potcars)
-        outcome = run_under_custodian(folder, self.settings.vasp.command, self._limits(inputs))
-        self._refuse_failed_run(outcome)
-        path = folder / "vasprun.xml"
-        calculation = read_vasprun(path)
-        self._program = str(calculation.settings.get("program", ""))
-        spins = read_spins(folder / "OUTCAR") if inputs.incar["ISPIN"] == 2 else []
-        self._retained.add(folder)
-        return VaspRun(inputs, outcome, calculation, spins)
-
-    def _limits(self, inputs: Inputs) -> Limits:
         chosen = self.settings.vasp
-        return Limits(
+        limits = Limits(
             timeout_s=chosen.timeout_s,
             frozen_s=chosen.frozen_s,
             max_errors=chosen.max_corrections + 1,
             molecular_dynamics=inputs.incar["IBRION"] == 0,
         )
-
-    def _refuse_failed_run(self, outcome: CustodianOutcome) -> None:
-        """Refuse a run that failed, or whose inputs custodian changed so that energies differ."""
+        outcome = run_under_custodian(folder, chosen.command, limits)
         if outcome.failure is not None:
             raise LabelRefused(*outcome.failure)
-        if outcome.physical and self.settings.vasp.refuse_changed:
+        if outcome.physical and chosen.refuse_changed:
             raise LabelRefused(
                 LabelRefusal.WRONG_SETTINGS,
                 f"custodian changed settings that alter energies: {_changes_text(outcome.physical)}; "
                 "engine.vasp.refuse_changed: false accepts such results and marks them",
             )
+        calculation = read_vasprun(folder / "vasprun.xml")
+        self._program = str(calculation.settings.get("program", ""))
+        spins = list(read_spins(folder / "OUTCAR")) if inputs.incar["ISPIN"] == 2 else []
+        self._retained.add(folder)
+        return VaspRun(inputs, outcome, calculation, spins)
 
-    def _labels(self, run: VaspRun, count: int, expected: list[Atoms]) -> list[Result]:
-        results = [result for _, result in islice(self._frames(run, expected), count)]
-        _require_steps(run, len(results), count)
-        return results
-
-    def _frames(self, run: VaspRun, expected: list[Atoms]) -> Any:
-        """Frames with their labels in the original order of atoms; the first geometries must match `expected`."""
+    def _frames(self, run: VaspRun, start: Atoms) -> Iterator[tuple[ReadFrame, Result]]:
+        """Frames with their labels in the original order of atoms; the first geometry must be `start`."""
         inputs, calculation = run.inputs, run.calculation
         system = str(calculation.settings.get("SYSTEM", "")).strip()
         if system != inputs.token:
             detail = f"{calculation.path.name} is of {system or 'no'} run, not of this one"
             raise LabelRefused(LabelRefusal.STALE_OUTPUT, detail)
         self._check_level(run)
-        judge_electrons(calculation.electrons, float(inputs.incar.get("NELECT", inputs.valence_e(self._potcars))))
-        wanted = [structure[inputs.order] for structure in expected]
+        requested_e = float(inputs.incar.get("NELECT", inputs.valence_e(self._potcars)))
+        judge_electrons(calculation.settings.get("NELECT"), requested_e)
+        remarks = {}
+        if corrections := run.outcome.corrections:
+            texts = (f"{item['handler']}: {', '.join(map(str, item['errors']))}" for item in corrections)
+            remarks["corrections"] = "; ".join(texts)
+        if run.outcome.physical:
+            remarks["changed_settings"] = _changes_text(run.outcome.physical)
         for index, frame in enumerate(calculation.frames):
-            moments, total = run.spins[index] if index < len(run.spins) else (None, None)
-            frame = replace(frame, moments_muB=moments, total_moment_muB=total)
-            reference = wanted[index] if index < len(wanted) else None
+            spins = run.spins[index] if index < len(run.spins) else SpinStep()
+            frame = replace(frame, moments_muB=spins.moments_muB, total_moment_muB=spins.total_moment_muB)
+            reference = None if index else start[inputs.order]
             result = judge_frame(frame, self.settings.force_ceiling_eV_A, reference, inputs.initial_moments_muB)
-            if reference is None:
-                _check_atoms(frame, inputs)
-            yield frame, self._in_original_order(result, inputs, run.outcome)
+            if frame.atoms.numbers.tolist() != inputs.sorted_atoms.numbers.tolist():
+                raise LabelRefused(LabelRefusal.WRONG_STRUCTURE, f"step {index} has other atoms than the POSCAR")
+            moments = result.moments_muB
+            yield (
+                frame,
+                replace(
+                    result,
+                    forces_eV_A=inputs.in_original_order(result.forces_eV_A),
+                    moments_muB=None if moments is None else inputs.in_original_order(moments),
+                    remarks=remarks,
+                ),
+            )
 
     def _check_level(self, run: VaspRun) -> None:
         """Refuse another level of theory than requested, unless custodian's changes are recorded already."""
@@ -251,17 +239,6 @@ class VaspEngine:
         if unlike and not run.outcome.physical:
             raise LabelRefused(LabelRefusal.WRONG_SETTINGS, f"VASP ran with {'; '.join(unlike)}")
 
-    @staticmethod
-    def _in_original_order(result: Result, inputs: Inputs, outcome: CustodianOutcome) -> Result:
-        remarks = {}
-        if outcome.corrections:
-            remarks["corrections"] = _corrections_text(outcome.corrections)
-        if outcome.physical:
-            remarks["changed_settings"] = _changes_text(outcome.physical)
-        moments = None if result.moments_muB is None else inputs.in_original_order(np.asarray(result.moments_muB))
-        forces = inputs.in_original_order(np.asarray(result.forces_eV_A))
-        return replace(result, forces_eV_A=forces, moments_muB=moments, remarks=remarks)
-
     def _moments(self, atoms: Atoms, folder: Path) -> np.ndarray | None:
         """Starting moments (n,): those of the last accepted frame, else the initial moments; None without spin."""
         if not atoms.has("initial_magmoms"):
@@ -272,14 +249,15 @@ class VaspEngine:
         return initial if last_muB is None or len(last_muB) != len(initial) else np.asarray(last_muB, dtype=float)
 
     @staticmethod
-    def _accepted(folder: Path) -> bool:
-        return (folder / "accepted").exists()
-
-    @staticmethod
     def _accept(folder: Path, moments_muB: np.ndarray | None) -> None:
         """Mark the run in a folder as accepted, so that the next run starts from it."""
         for name in ("moments.json", "accepted"):
             write_json(folder / name, {"moments_muB": moments_muB})
+
+
+def _can_restart(folder: Path) -> bool:
+    """Whether the last run in a folder was accepted and left its wave functions."""
+    return (folder / "accepted").exists() and (folder / "WAVECAR").exists()
 
 
 def _require_steps(run: VaspRun, steps: int, requested: int) -> None:
@@ -287,14 +265,5 @@ def _require_steps(run: VaspRun, steps: int, requested: int) -> None:
         raise LabelRefused(LabelRefusal.UNFINISHED, f"{steps} of {requested} steps in {run.calculation.path.name}")
 
 
-def _check_atoms(frame: ReadFrame, inputs: Inputs) -> None:
-    if frame.atoms.numbers.tolist() != inputs.sorted_atoms.numbers.tolist():
-        raise LabelRefused(LabelRefusal.WRONG_STRUCTURE, f"step {frame.step} has other atoms than the POSCAR")
-
-
 def _changes_text(changes: dict[str, tuple[Any, Any]]) -> str:
     return ", ".join(f"{tag} {before} → {after}" for tag, (before, after) in sorted(changes.items()))
-
-
-def _corrections_text(corrections: Sequence[dict[str, Any]]) -> str:
-    return "; ".join(f"{item['handler']}: {', '.join(map(str, item['errors']))}" for item in corrections)

@@ -2,31 +2,37 @@
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from custodian.custodian import ErrorHandler
-from custodian.vasp.handlers import (
-    FrozenJobErrorHandler,
-    UnconvergedErrorHandler,
-    VaspErrorHandler,
-    WalltimeHandler,
-)
+from custodian.vasp.handlers import FrozenJobErrorHandler, UnconvergedErrorHandler, VaspErrorHandler
 from custodian.vasp.io import load_vasprun
 from pymatgen.io.vasp.inputs import Incar
 
 from redoxmd.engines.vasp.job import OUT, VaspJob
 
-# Errors of custodian's VaspErrorHandler that may be corrected in an MD; `md_errors` explains why others may not.
+# Errors of custodian's VaspErrorHandler that may be corrected in an MD: the corrections change mixing, ALGO, bands,
+# symmetry or the parallel layout, or abandon the run at once. The last corrections of brmix and inv_rot_mat may change
+# k-points, which `CustodianOutcome.physical` lists.
 MD_ERRORS = (
     *("brmix", "amin", "coef", "pssyevx", "pdsyevx", "grad_not_orth", "too_few_bands", "nbands_not_sufficient"),
     *("elf_kpar", "dfpt_ncore", "inv_rot_mat", "ibzkpt", "pricel", "pricelv", "posmap", "point_group"),
     *("symprec_noise", "bravais", "ksymm", "hnform", "rhosyg"),
     *("set_core_wf", "read_error", "spin_polarized_harris"),
 )
+# The others, by the correction that custodian would make.
+NOT_IN_MD = {
+    "another time step, minimiser or cell": ("brions", "zbrent", "fexcf", "eddrmm", "zpotrf"),
+    "CONTCAR over POSCAR, so that a run of another length starts from other positions": ("edddav", "zheev", "eddiag"),
+    "other axes": ("triple_product",),
+    "another energy, by smearing": ("tet", "dentet", "algo_tet"),
+    "another energy, by LREAL or PREC": ("subspacematrix", "rspher", "real_optlay", "nicht_konv"),
+    "another energy, by k-points": ("tetirr", "incorrect_shift", "rot_matrix"),
+    "nothing, it is a warning": ("elf_ncl", "auto_nbands"),
+}
 
 
 @dataclass(frozen=True)
@@ -39,8 +45,6 @@ class Limits:
         max_errors: number of errors at which the run is abandoned; with 1, no error is corrected.
         molecular_dynamics: an MD, whose geometry, time step and length no correction may change.
         grace_s: time between SIGTERM and SIGKILL.
-        wall_time_s: STOPCAR asks VASP to stop before this time has passed; None: never.
-        poll_s: longest polling interval.
     """
 
     timeout_s: float = 86400.0
@@ -48,27 +52,6 @@ class Limits:
     max_errors: int = 5
     molecular_dynamics: bool = False
     grace_s: float = 10.0
-    wall_time_s: float | None = None
-    poll_s: float = 10.0
-
-
-def md_errors() -> list[str]:
-    """Errors that may be corrected in an MD.
-
-    Excluded, by the correction that custodian would make:
-
-    - another time step, minimiser or cell: brions, zbrent, fexcf, eddrmm (POTIM, IBRION), zpotrf (POTIM, cell);
-    - CONTCAR over POSCAR, so that a run of another length starts from other positions: edddav, eddrmm,
-      zheev, eddiag, fexcf, zbrent;
-    - other axes: triple_product;
-    - another energy: tet, dentet, algo_tet (smearing), subspacematrix, rspher, real_optlay, nicht_konv (LREAL, PREC),
-      tetirr, incorrect_shift, rot_matrix (k-points);
-    - nothing, it is a warning: elf_ncl, auto_nbands.
-
-    The remaining corrections change mixing, ALGO, bands, symmetry or the parallel layout, or abandon the run at once.
-    The last corrections of brmix and inv_rot_mat may change k-points, which `CustodianOutcome.physical` lists.
-    """
-    return list(MD_ERRORS)
 
 
 class UnconvergedElectrons(UnconvergedErrorHandler):
@@ -116,13 +99,9 @@ def handlers_for(job: VaspJob, limits: Limits) -> list[ErrorHandler]:
     """Handlers in the order in which custodian calls them; monitors are called while the job runs, too."""
     # auto_nbands corrects nothing and reads OUTCAR while it is being written.
     static_errors = [error for error in VaspErrorHandler.error_msgs if error != "auto_nbands"]
-    handlers: list[ErrorHandler] = [
-        VaspErrorHandler(OUT, md_errors() if limits.molecular_dynamics else static_errors),
+    return [
+        VaspErrorHandler(OUT, list(MD_ERRORS) if limits.molecular_dynamics else static_errors),
         UnconvergedElectrons(),
         FrozenJob(output_filename=OUT, timeout=limits.frozen_s),
         TotalTime(job, limits.timeout_s),
     ]
-    if limits.wall_time_s is not None:
-        os.environ.pop("CUSTODIAN_WALLTIME_START", None)
-        handlers.append(WalltimeHandler(wall_time=limits.wall_time_s))
-    return handlers

@@ -11,10 +11,12 @@ import numpy as np
 from ase import Atoms
 
 from redoxmd.config import sections
+from redoxmd.engines.base import ReferenceMDSettings
 from redoxmd.engines.calculation import Level
 from redoxmd.engines.vasp.level import level_of
 from redoxmd.engines.vasp.potcars import Potcar
 from redoxmd.files.records import atomic_path, content_hash, write_text
+from redoxmd.units import ASE_TIME_PER_FS
 
 ORBITALS = "spdf"
 FUNCTIONAL_TAGS: dict[str, dict[str, Any]] = {
@@ -117,16 +119,8 @@ def single_point(
     restart: bool,
 ) -> Inputs:
     """Energy, forces, moments and density of one geometry; `restart` starts from the existing WAVECAR."""
-    tags = {
-        "NSW": 0,
-        "IBRION": -1,
-        "ISIF": 2,
-        "ISTART": 1 if restart else 0,
-        "ICHARG": 1 if restart else 2,
-        "LWAVE": True,
-        "LCHARG": True,
-    }
-    return _inputs(settings, atoms, moments_muB, kpoints, tags)
+    tags = {"NSW": 0, "IBRION": -1, "LCHARG": True}
+    return _inputs(settings, atoms, moments_muB, kpoints, tags, restart)
 
 
 def internal_md(
@@ -134,27 +128,20 @@ def internal_md(
     atoms: Atoms,
     moments_muB: np.ndarray | None,
     kpoints: tuple[int, int, int],
+    md: ReferenceMDSettings,
     *,
     steps: int,
-    timestep_fs: float,
-    temperature_K: float,
-    friction_per_fs: float,
     seed: int,
     restart: bool,
 ) -> Inputs:
     """A segment of VASP's internal MD at constant temperature, starting with the velocities of `atoms`."""
-    types = list(dict.fromkeys(atoms.get_chemical_symbols()))
     tags: dict[str, Any] = {
         "NSW": steps,
         "IBRION": 0,
-        "ISIF": 2,
-        "POTIM": timestep_fs,
-        "TEBEG": temperature_K,
-        "TEEND": temperature_K,
+        "POTIM": md.timestep_fs,
+        "TEBEG": md.temperature_K,
+        "TEEND": md.temperature_K,
         "RANDOM_SEED": [seed % LARGEST_SEED, 0, 0],
-        "ISTART": 1 if restart else 0,
-        "ICHARG": 1 if restart else 2,
-        "LWAVE": True,
         "LCHARG": False,
         "NWRITE": 1,
     }
@@ -162,8 +149,8 @@ def internal_md(
         tags |= {"MDALGO": 2, "SMASS": settings.nose_mass}
     else:
         # Friction in 1/ps, one value for each element.
-        tags |= {"MDALGO": 3, "LANGEVIN_GAMMA": [round(1000 * friction_per_fs, 6) for _ in types]}
-    return _inputs(settings, atoms, moments_muB, kpoints, tags)
+        tags |= {"MDALGO": 3, "LANGEVIN_GAMMA": [round(1000 * md.friction_per_fs, 6)] * len(set(atoms.numbers))}
+    return _inputs(settings, atoms, moments_muB, kpoints, tags, restart)
 
 
 def _inputs(
@@ -172,11 +159,11 @@ def _inputs(
     moments_muB: np.ndarray | None,
     kpoints: tuple[int, int, int],
     run_tags: Mapping[str, Any],
+    restart: bool,
 ) -> Inputs:
     order = vasp_order(atoms.numbers)
-    symbols = [atoms.get_chemical_symbols()[index] for index in order]
-    sorted_moments = None if moments_muB is None else moments_muB[order]
-    incar = electronic_tags(settings, symbols, sorted_moments) | dict(run_tags)
+    incar = electronic_tags(settings, list(atoms.symbols[order]), None if moments_muB is None else moments_muB[order])
+    incar |= {"ISIF": 2, "ISTART": int(restart), "ICHARG": 1 if restart else 2, "LWAVE": True, **run_tags}
     incar |= {tag.upper(): value for tag, value in settings.incar.items()}
     identity = [incar, kpoints, atoms.positions, atoms.numbers, np.asarray(atoms.cell)]
     token = f"redoxmd {content_hash(identity)}"
@@ -189,7 +176,7 @@ def requested_level(inputs: Inputs, potcars: Mapping[str, Potcar], include: Call
     incar = {tag: value for tag, value in inputs.incar.items() if include(tag)}
     titles = {element: potcar.title for element, potcar in potcars.items() if element in symbols}
     valence_e, cell = inputs.valence_e(potcars), np.asarray(inputs.atoms.cell)
-    return level_of(incar, symbols, titles, cell, inputs.kpoints, incar=incar, valence_e=valence_e, atoms=len(symbols))
+    return level_of(incar, incar, symbols, titles, cell, inputs.kpoints, valence_e=valence_e, atoms=len(symbols))
 
 
 def write_inputs(folder: Path, inputs: Inputs, potcars: Mapping[str, Potcar]) -> None:
@@ -207,15 +194,18 @@ def write_inputs(folder: Path, inputs: Inputs, potcars: Mapping[str, Potcar]) ->
 
 def poscar_text(atoms: Atoms, comment: str) -> str:
     """A POSCAR with Cartesian positions (Å) and, where there are momenta, velocities (Å/fs); atoms in VASP's order."""
-    from redoxmd.units import ASE_TIME_PER_FS
-
     symbols = atoms.get_chemical_symbols()
     types = list(dict.fromkeys(symbols))
-    lines = [comment, "1.0", *(_row(vector) for vector in np.asarray(atoms.cell))]
-    lines += [" ".join(types), " ".join(str(symbols.count(element)) for element in types), "Cartesian"]
-    lines += [_row(position) for position in atoms.positions]
+    vectors = [[*atoms.cell.array], [*atoms.positions]]
     if "momenta" in atoms.arrays:
-        lines += ["", *(_row(velocity) for velocity in atoms.get_velocities() * ASE_TIME_PER_FS)]
+        vectors.append([*(atoms.get_velocities() * ASE_TIME_PER_FS)])
+    cell, positions, *velocities = (
+        [" ".join(f"{value:20.14f}" for value in vector) for vector in block] for block in vectors
+    )
+    lines = [comment, "1.0", *cell, " ".join(types), " ".join(str(symbols.count(element)) for element in types)]
+    lines += ["Cartesian", *positions]
+    for block in velocities:
+        lines += ["", *block]
     return "\n".join(lines) + "\n"
 
 
@@ -236,7 +226,3 @@ def read_end_state(path: Path) -> tuple[np.ndarray, np.ndarray]:
     if velocities.shape != positions.shape:
         raise ValueError(f"{len(positions)} positions and {len(velocities)} velocities")
     return positions, velocities
-
-
-def _row(values: np.ndarray) -> str:
-    return " ".join(f"{value:20.14f}" for value in values)

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
+import psutil
 from custodian.custodian import Job
 
-from redoxmd.engines.vasp.processes import end_session
 from redoxmd.errors import Interrupted
 
 OUT, ERR = "vasp.out", "vasp.err"
 LOG = "custodian.json"
 MOVED_ASIDE = "previous"
+# Longest wait for a killed process; only a process that waits for a dead file system takes longer.
+KILLED_S = 10.0
+CHECK_S = 0.02
 # Files that a run writes, without WAVECAR and CHGCAR, from which the next run starts.
 OUTPUTS = (
     *("vasprun.xml", "OUTCAR", "OSZICAR", "CONTCAR", "XDATCAR", "REPORT", "IBZKPT", "EIGENVAL", "DOSCAR", "PCDAT"),
@@ -137,3 +141,42 @@ def end_on_sigterm(job: VaspJob, folder: Path) -> Iterator[None]:
         raise Interrupted(f"asked to stop while VASP ran in {folder}; start again to go on") from None
     finally:
         signal.signal(signal.SIGTERM, previous or signal.SIG_DFL)
+
+
+def end_session(leader: subprocess.Popen[bytes], grace_s: float) -> None:
+    """End all processes of a session and reap its leader: SIGTERM, then SIGKILL for those that remain after `grace_s`.
+
+    MPI launchers put their children into separate process groups, but not into separate sessions.
+
+    Args:
+        leader: started with `start_new_session`.
+        grace_s: time between the two signals.
+    """
+    strayed: list[psutil.Process] = []
+    if leader.poll() is None:
+        # Processes that left the session are found by their parents, as long as the parents live.
+        with suppress(psutil.Error):
+            strayed = psutil.Process(leader.pid).children(recursive=True)
+    for signal_number, wait_s in ((signal.SIGTERM, grace_s), (signal.SIGKILL, KILLED_S)):
+        for process in _living_members(leader, strayed):
+            with suppress(psutil.Error):
+                process.send_signal(signal_number)
+        end = time.monotonic() + wait_s
+        while _living_members(leader, strayed):
+            if time.monotonic() > end:
+                break
+            time.sleep(CHECK_S)
+        else:
+            return
+
+
+def _living_members(leader: subprocess.Popen[bytes], strayed: list[psutil.Process]) -> list[psutil.Process]:
+    """Processes of a session and those that left it, without zombies, which have ended even if never reaped."""
+    leader.poll()
+    living = []
+    for process in {*psutil.process_iter(), *strayed}:
+        with suppress(psutil.Error, OSError):
+            is_member = process in strayed or os.getsid(process.pid) == leader.pid
+            if is_member and process.status() != psutil.STATUS_ZOMBIE:
+                living.append(process)
+    return living

@@ -34,24 +34,24 @@ DENSE_A = 25.0
 
 def level_of(
     settings: Mapping[str, Any],
+    incar: Mapping[str, Any],
     symbols: Sequence[str],
     potential_titles: Mapping[str, str],
     cell: np.ndarray,
     divisions: Sequence[int] | None,
     *,
-    incar: Mapping[str, Any] | None = None,
     valence_e: float | None = None,
     atoms: int = 0,
 ) -> Level:
-    """The level of theory given by the tags of an INCAR, or by the tags that VASP reports.
+    """The level of theory given by the tags that were set and those that VASP reports.
 
     Args:
-        settings: tag → value; an absent tag has VASP's default, None means unknown.
+        settings: tag → value as used or reported; an absent tag has VASP's default.
+        incar: the tags that were set.
         symbols: element of every type in POTCAR's order, or of every atom in POSCAR's order.
         potential_titles: element → POTCAR title, as far as known.
         cell: (3, 3) in Å.
         divisions: of the k-point grid; None if unknown.
-        incar: the tags that were set; None if unknown. With it the level is complete.
         valence_e: electrons of the neutral cell; None if unknown.
         atoms: number of atoms in the cell; 0 if unknown.
 
@@ -59,20 +59,22 @@ def level_of(
         ValueError: +U is given for some types only.
     """
     cutoff = settings.get("ENMAX", settings.get("ENCUT"))
-    spin = settings.get("ISPIN", 1)
+    gga = _gga(settings, potential_titles)
     return Level(
         code="vasp",
-        functional=_functional(settings, potential_titles),
+        functional=_functional(settings, gga),
         cutoff_eV=None if cutoff is None else float(cutoff),
-        spin=None if spin is None else int(spin) == 2 or bool(logical(settings.get("LNONCOLLINEAR"))),
+        spin=int(settings.get("ISPIN", 1)) == 2 or bool(logical(settings.get("LNONCOLLINEAR"))),
         hubbard=_hubbard(settings, symbols),
         potentials={element: potential_titles.get(element, "") for element in dict.fromkeys(symbols)},
-        kpoint_reach_A=_kpoint_reach_A(cell, divisions),
+        kpoint_reach_A=None
+        if divisions is None
+        else float(np.min(np.asarray(divisions) * np.linalg.norm(np.asarray(cell, dtype=float), axis=1))),
         details=_details(settings, incar)
-        | {"GGA": _gga(settings, potential_titles)}
+        | {"GGA": gga}
         | _further_details(settings, incar)
         | _details_per_atom(settings, valence_e, atoms),
-        complete=incar is not None,
+        complete=True,
     )
 
 
@@ -93,31 +95,28 @@ def joined_titles(titles: Sequence[tuple[str, str]]) -> dict[str, str]:
     return {element: " and ".join(distinct) for element, distinct in joined.items()}
 
 
-def _functional(settings: Mapping[str, Any], titles: Mapping[str, str]) -> str:
+def _functional(settings: Mapping[str, Any], gga: str) -> str:
     meta = settings.get("METAGGA", "--")
-    if meta is None or logical(meta) or logical(settings.get("LMETAGGA")):
-        # It is unknown whether a meta-GGA was used, or which one.
+    if logical(meta) or logical(settings.get("LMETAGGA")):
+        # VASP reports a meta-GGA, but not which one.
         return ""
     name = tag_word(meta)
-    base = name if logical(meta) is None and name not in UNSET else _gga(settings, titles)
-    return _hybrid(settings, base) if logical(settings.get("LHFCALC")) else base
+    base = name if logical(meta) is None and name not in UNSET else gga
+    if not logical(settings.get("LHFCALC")):
+        return base
+    exchange, screening = float(settings.get("AEXX", 0.25)), float(settings.get("HFSCREEN", 0.0))
+    name = HYBRIDS.get((base, round(exchange, 4), round(screening, 2)), "")
+    return name or f"{base} with {exchange:g} exact exchange, screened by {screening:g} 1/Å"
 
 
 def _gga(settings: Mapping[str, Any], titles: Mapping[str, str]) -> str:
+    """Base functional by XC or GGA, else that of the POTCARs; "" if these have several or unknown ones."""
     words = (tag_word(settings.get(tag) or "") for tag in ("XC", "GGA"))
     name = next((word for word in words if word not in UNSET), "")
-    return XC_NAMES.get(name, GGA_NAMES.get(name, name)) or _functional_of_titles(titles)
-
-
-def _functional_of_titles(titles: Mapping[str, str]) -> str:
+    if name:
+        return XC_NAMES.get(name, GGA_NAMES.get(name, name))
     names = {TITLE_NAMES.get(title.split()[0], "") for title in titles.values() if title.split()}
     return names.pop() if len(names) == 1 else ""
-
-
-def _hybrid(settings: Mapping[str, Any], base: str) -> str:
-    exchange, screening = float(settings.get("AEXX", 0.25)), float(settings.get("HFSCREEN", 0.0))
-    name = HYBRIDS.get((base, round(exchange, 4), round(screening, 2)))
-    return name or f"{base} with {exchange:g} exact exchange, screened by {screening:g} 1/Å"
 
 
 def _hubbard(settings: Mapping[str, Any], symbols: Sequence[str]) -> dict[str, tuple[str, float]]:
@@ -154,17 +153,11 @@ def _ldau_type(settings: Mapping[str, Any]) -> int:
     return int(np.atleast_1d(settings.get("LDAUTYPE", 2))[0])
 
 
-def _kpoint_reach_A(cell: np.ndarray, divisions: Sequence[int] | None) -> float | None:
-    if divisions is None:
-        return None
-    return float(np.min(np.asarray(divisions) * np.linalg.norm(np.asarray(cell, dtype=float), axis=1)))
-
-
-def _details(settings: Mapping[str, Any], incar: Mapping[str, Any] | None) -> dict[str, Any]:
+def _details(settings: Mapping[str, Any], incar: Mapping[str, Any]) -> dict[str, Any]:
     details = {tag: _normalised(tag, settings.get(tag, default)) for tag, default in DETAILS.items()}
-    if details["LREAL"] is True and "LREAL" in (incar or {}):
+    if details["LREAL"] is True and "LREAL" in incar:
         details["LREAL"] = "on"
-    if details["ISMEAR"] is not None and details["ISMEAR"] <= -4:
+    if details["ISMEAR"] <= -4:
         details["SIGMA"] = None
     if logical(settings.get("LDAU")):
         details["LDAUTYPE"] = _ldau_type(settings)
@@ -174,19 +167,19 @@ def _details(settings: Mapping[str, Any], incar: Mapping[str, Any] | None) -> di
     return details
 
 
-def _further_details(settings: Mapping[str, Any], incar: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Tags beyond `DETAILS` that differ from VASP's default; all stated tags if the INCAR is unknown."""
-    # An OUTCAR gives only the first number of a vector.
+def _further_details(settings: Mapping[str, Any], incar: Mapping[str, Any]) -> dict[str, Any]:
+    """Tags beyond `DETAILS` that differ from VASP's default."""
+    # Shares of a functional and vectors count only if they were set.
     scalars = [tag for tag, default in DEFAULTS.items() if tag not in GGA_SHARES and not isinstance(default, list)]
     details = {tag: typed_value(settings[tag]) for tag in scalars if tag in settings}
-    if incar is not None:
-        compared = {*DETAILS, *COMPARED}
-        set_by_hand = [tag for tag in incar if tag not in compared and (tag in DEFAULTS or not is_harmless(tag))]
-        if details.get("I_CONSTRAINED_M") and "RWIGS" in incar:
-            # Radii of the spheres in which the moments are constrained.
-            set_by_hand.append("RWIGS")
-        details |= {tag: value for tag in set_by_hand if not _same_value(value := typed_value(incar[tag]), False)}
-    return details if incar is None else without_defaults(details)
+    set_by_hand = [
+        tag for tag in incar if tag not in DETAILS and tag not in COMPARED and (tag in DEFAULTS or not is_harmless(tag))
+    ]
+    if details.get("I_CONSTRAINED_M") and "RWIGS" in incar:
+        # Radii of the spheres in which the moments are constrained.
+        set_by_hand.append("RWIGS")
+    details |= {tag: value for tag in set_by_hand if not _same_value(value := typed_value(incar[tag]), False)}
+    return without_defaults(details)
 
 
 def _details_per_atom(settings: Mapping[str, Any], valence_e: float | None, atoms: int) -> dict[str, Any]:
@@ -210,8 +203,6 @@ def _same_value(first: Any, second: Any) -> bool:
 
 
 def _normalised(tag: str, value: Any) -> Any:
-    if value is None:
-        return None
     if tag == "IVDW" and int(value) == 10:
         return 1
     if tag == "PREC":
@@ -235,45 +226,33 @@ def differences(a: Level, b: Level) -> list[str]:
     """
     if a.code != b.code:
         return [f"code {a.code} against {b.code}"]
-    return [*_scalar_differences(a, b), *_element_differences(a, b), *_tag_differences(a, b)]
-
-
-def _scalar_differences(a: Level, b: Level) -> Iterator[str]:
+    found: list[str] = []
     if a.functional and b.functional and a.functional != b.functional:
-        yield f"functional {a.functional} against {b.functional}"
+        found.append(f"functional {a.functional} against {b.functional}")
     if a.cutoff_eV and b.cutoff_eV and abs(a.cutoff_eV - b.cutoff_eV) > CUTOFF_TOLERANCE_eV:
-        yield f"cutoff {a.cutoff_eV:g} against {b.cutoff_eV:g} eV"
+        found.append(f"cutoff {a.cutoff_eV:g} against {b.cutoff_eV:g} eV")
     if a.spin is not None and b.spin is not None and a.spin != b.spin:
-        yield "spin-polarised against not" if a.spin else "not spin-polarised against spin-polarised"
+        found.append("spin-polarised against not" if a.spin else "not spin-polarised against spin-polarised")
     if a.kpoint_reach_A and b.kpoint_reach_A:
         low, high = sorted((a.kpoint_reach_A, b.kpoint_reach_A))
         if low <= DENSE_A and high > KPOINT_RATIO * low:
-            yield f"k-points that reach {a.kpoint_reach_A:.0f} against {b.kpoint_reach_A:.0f} Å"
-
-
-def _element_differences(a: Level, b: Level) -> Iterator[str]:
+            found.append(f"k-points that reach {a.kpoint_reach_A:.0f} against {b.kpoint_reach_A:.0f} Å")
     for element in sorted(set(a.potentials) & set(b.potentials)):
         title_a, title_b = a.potentials[element], b.potentials[element]
         if title_a and title_b and title_a != title_b:
-            yield f"potential of {element}: {title_a} against {title_b}"
-        if not _same_hubbard(a.hubbard.get(element), b.hubbard.get(element)):
-            yield f"U of {element}: {_hubbard_text(a, element)} against {_hubbard_text(b, element)}"
-
-
-def _same_hubbard(a: tuple[str, float] | None, b: tuple[str, float] | None) -> bool:
-    if a is None or b is None:
-        return a == b
-    return a[0] == b[0] and abs(a[1] - b[1]) <= TAG_TOLERANCE
-
-
-def _hubbard_text(level: Level, element: str) -> str:
-    shell = level.hubbard.get(element)
-    return f"{shell[1]:g} eV on {shell[0]}" if shell else "none"
+            found.append(f"potential of {element}: {title_a} against {title_b}")
+        (shell_a, u_a), (shell_b, u_b) = (level.hubbard.get(element, ("", 0.0)) for level in (a, b))
+        if shell_a != shell_b or abs(u_a - u_b) > TAG_TOLERANCE:
+            texts = (f"{u:g} eV on {shell}" if shell else "none" for shell, u in ((shell_a, u_a), (shell_b, u_b)))
+            found.append(f"U of {element}: {' against '.join(texts)}")
+    return [*found, *_tag_differences(a, b)]
 
 
 def _tag_differences(a: Level, b: Level) -> Iterator[str]:
     for tag in sorted(set(a.details) | set(b.details)):
-        value_a, value_b = (_stated_value(level, tag) for level in (a, b))
+        # An absent tag has VASP's default in a complete level and is unknown in others.
+        default = None if tag in PAIRWISE else DEFAULTS.get(tag, NOT_STATED.get(tag, "not set"))
+        value_a, value_b = (level.details.get(tag, default if level.complete else None) for level in (a, b))
         if value_a in (None, "") or value_b in (None, ""):
             continue
         if tag == "GGA" and a.functional and b.functional:
@@ -284,10 +263,3 @@ def _tag_differences(a: Level, b: Level) -> Iterator[str]:
             continue
         if not _same_value(value_a, value_b):
             yield f"{tag} {value_a} against {value_b}"
-
-
-def _stated_value(level: Level, tag: str) -> Any:
-    """A tag's value in a level; if not stated, VASP's default for a complete level and None for others."""
-    if tag in level.details or not level.complete or tag in PAIRWISE or tag == EXCESS_ELECTRONS:
-        return level.details.get(tag)
-    return DEFAULTS.get(tag, NOT_STATED.get(tag, "not set"))

@@ -39,7 +39,6 @@ class Potcar:
         families: releases to which it belongs according to pymatgen; empty if pymatgen does not know it.
     """
 
-    path: Path
     label: str
     title: str
     valence_e: float
@@ -51,11 +50,6 @@ class Potcar:
     def sha256(self) -> str:
         """Hash of the file's text."""
         return hashlib.sha256(self.text.encode()).hexdigest()
-
-
-def label_of(element: str, settings: sections.Vasp) -> str:
-    """The POTCAR label that the config names for an element."""
-    return settings.potcars.get(element, element)
 
 
 def load_potcars(elements: Iterable[str], settings: sections.Vasp) -> dict[str, Potcar]:
@@ -86,57 +80,44 @@ def potcar_folder(settings: sections.Vasp) -> Path:
     return folder
 
 
-def _candidate_paths(folder: Path, family: str, label: str) -> list[Path]:
-    releases = [folder / name for name in FAMILY_FOLDERS.get(family, (family,))] + [folder]
-    return [
-        release / name
-        for release in releases
-        for name in (f"{label}/POTCAR", f"{label}/POTCAR.gz", f"POTCAR.{label}.gz", f"POTCAR.{label}")
-    ]
-
-
 def _load(folder: Path, element: str, settings: sections.Vasp) -> Potcar:
-    label, family = label_of(element, settings), settings.potcar_family
-    path = next((path for path in _candidate_paths(folder, family, label) if path.is_file()), None)
+    label, family = settings.potcars.get(element, element), settings.potcar_family
+    releases = FAMILY_FOLDERS.get(family, (family,))
+    names = (f"{label}/POTCAR", f"{label}/POTCAR.gz", f"POTCAR.{label}.gz", f"POTCAR.{label}")
+    candidates = [release / name for release in [*(folder / name for name in releases), folder] for name in names]
+    path = next((path for path in candidates if path.is_file()), None)
     if path is None:
         raise EngineMissing(
             f"engine.vasp.potcars: no POTCAR {label} of {family} in {folder} (looked for "
-            f"{FAMILY_FOLDERS.get(family, (family,))[0]}/{label}/POTCAR, {label}/POTCAR and their .gz); correct "
+            f"{releases[0]}/{label}/POTCAR, {label}/POTCAR and their .gz); correct "
             "engine.vasp.potcars, potcar_family or potcar_dir"
         )
-    text = gzip.decompress(path.read_bytes()).decode() if path.suffix == ".gz" else path.read_text()
-    potcar = _parse(path, label, text)
-    _check(potcar, element, family)
+    potcar = _read(path, label)
+    words = potcar.title.split()
+    wanted = TITLES["LDA" if family.startswith("LDA") else "PBE"]
+    if words[:2] != [wanted, label] or label.partition("_")[0].partition(".")[0] != element:
+        raise EngineMissing(
+            f"{path}: its title is {potcar.title!r}, expected {wanted} {label}; correct "
+            f"engine.vasp.potcars.{element} or potcar_family"
+        )
+    if potcar.families and family not in potcar.families:
+        raise EngineMissing(
+            f"{path}: belongs to {', '.join(sorted(potcar.families))}, not to {family}; correct "
+            "engine.vasp.potcar_family or potcar_dir"
+        )
     return potcar
 
 
-def _parse(path: Path, label: str, text: str) -> Potcar:
+def _read(path: Path, label: str) -> Potcar:
     from pymatgen.io.vasp.inputs import PotcarSingle
 
+    text = gzip.decompress(path.read_bytes()).decode() if path.suffix == ".gz" else path.read_text()
     try:
         with warnings.catch_warnings():
             # pymatgen warns of every unknown file; `families` holds the same information.
             warnings.simplefilter("ignore")
             single = PotcarSingle(text)
-            families = single.identify_potcar(mode="data")[0]
-        return Potcar(
-            path, label, str(single.TITEL).strip(), float(single.ZVAL), float(single.ENMAX), text, tuple(families)
-        )
+            families = tuple(single.identify_potcar(mode="data")[0])
+        return Potcar(label, str(single.TITEL).strip(), float(single.ZVAL), float(single.ENMAX), text, families)
     except Exception as error:
         raise EngineMissing(f"{path}: not readable as a POTCAR ({error}); copy it again") from error
-
-
-def _check(potcar: Potcar, element: str, family: str) -> None:
-    words = potcar.title.split()
-    wanted = TITLES["LDA" if family.startswith("LDA") else "PBE"]
-    name = words[1] if len(words) > 1 else ""
-    if words[:1] != [wanted] or name.partition("_")[0].partition(".")[0] != element or name != potcar.label:
-        raise EngineMissing(
-            f"{potcar.path}: its title is {potcar.title!r}, expected {wanted} {potcar.label}; correct "
-            f"engine.vasp.potcars.{element} or potcar_family"
-        )
-    if potcar.families and family not in potcar.families:
-        raise EngineMissing(
-            f"{potcar.path}: belongs to {', '.join(sorted(potcar.families))}, not to {family}; correct "
-            "engine.vasp.potcar_family or potcar_dir"
-        )

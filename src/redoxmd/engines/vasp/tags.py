@@ -110,9 +110,9 @@ COMPARED = frozenset(
         *("LDAUTYPE", "LDAUL", "LDAUU", "LDAUJ", "KSPACING", "KGAMMA", "NELECT", "EDIFF"),
     ]
 )
-# Compared only if both levels state them.
-PAIRWISE = ("GGA", "LDAUTYPE")
 EXCESS_ELECTRONS = "excess electrons per atom"
+# Compared only if both levels state them.
+PAIRWISE = ("GGA", "LDAUTYPE", EXCESS_ELECTRONS)
 # Details of a level that are in a table; a level may state further tags.
 TABULATED = frozenset([*DETAILS, *DEFAULTS, *COMPARED, EXCESS_ELECTRONS])
 _NUMERICAL = frozenset(tag for tags in NUMERICAL.values() for tag in tags)

@@ -6,8 +6,9 @@ the last step or not at all; the tests compare with both.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,15 +22,7 @@ from ase.units import GPa
 
 from redoxmd.engines.calculation import Calculation, Level, ReadFrame
 from redoxmd.engines.vasp.level import joined_titles, level_of
-from redoxmd.engines.vasp.text import (
-    loop_converged,
-    numbers,
-    opened,
-    partial_stress_note,
-    refuse_fixed_density,
-    response_tags,
-    tag_value,
-)
+from redoxmd.engines.vasp.text import logical, numbers, opened, tag_value
 from redoxmd.errors import LabelRefusal, LabelRefused
 
 # Negative, because VASP's stress is the pressure of the cell, ASE's stress the strain derivative of the energy.
@@ -41,6 +34,19 @@ BLOCK_BYTES = 1 << 16
 # Tags that <parameters> cuts to the first species (VASP 5.2 to 6), gives as a bare T, or uses for another quantity
 # (LAMBDA); <incar> has them as set.
 AS_SET = ("LDAUTYPE", "LDAUL", "LDAUU", "LDAUJ", "LREAL", "LAMBDA")
+# The last change of the energy may exceed EDIFF by half.
+EDIFF_ROUNDING = 1.5
+# 5 to 8 displace atoms, 1 to 3 and from 40 on search a minimum or a saddle point; with -1 another code may move atoms.
+IBRION_OF_MD = (-1, 0)
+RESPONSE_TAGS = ("LEPSILON", "LCALCEPS", "LCHIMAG")
+IBRION_OF_RESPONSE = (5, 6, 7, 8)
+# Values of ALGO and IALGO that do not minimise the energy of density functional theory: no minimisation, bands of a
+# fixed density, excitations, correlation energies.
+NO_GROUND_STATE = frozenset(["NONE", "NOTHING", "EIGENVAL", "EXACT", "SUBROT", "CHI", "BSE", "TDHF", "TIMEEV"])
+BEYOND_DFT = re.compile(r"GW|ACFDT|RPA|MP2")
+NO_GROUND_STATE_NUMBERS = (2, 3, 4)
+# ICHARG from 10 on keeps the initial density.
+FIXED_DENSITY = 10
 HEADER = frozenset(("generator", "incar", "parameters", "kpoints", "atominfo", "structure"))
 CUT_SHORT = frozenset(
     expat.codes[message]
@@ -59,18 +65,18 @@ def read_vasprun(path: str | Path) -> Calculation:
     itself is not used: that of an ionic step is the entropy in some versions (5.4.4), and that of an electronic step
     lacks van der Waals terms.
     Positions (n, 3) in Å are not wrapped. Stress (3, 3) in eV/Å³, symmetrised. Moments are not in the file (see
-    `redoxmd.engines.vasp.outcar.read_moments`).
+    `redoxmd.engines.vasp.outcar.read_spins`).
 
     For ISIF below 2 the stress is left out. Loops of linear response after the ground state are skipped.
 
     EDIFF and energies have eight decimals in this file. A loop of NELM steps therefore counts as converged only if its
-    last change is below EDIFF by more than 1e-8 eV; for EDIFF of 1e-8 or less it never does, although it may in OUTCAR.
+    last change is below EDIFF by more than 1e-8 eV; for EDIFF of 1e-8 or less it never does.
 
     Raises:
         LabelRefused: did_not_start for a missing or empty file; unfinished or corrupted for a cut or unreadable header;
-            not_self_consistent (see `refuse_fixed_density`). The frames raise unfinished if the file (or its
-            compression) ends too early, or a step lacks forces or energies; corrupted for invalid XML, a second run
-            after the first, or stars instead of numbers.
+            not_self_consistent for a fixed density or an ALGO that seeks no ground state. The frames raise unfinished
+            if the file (or its compression) ends too early, or a step lacks forces or energies; corrupted for invalid
+            XML, a second run after the first, or stars instead of numbers.
     """
     path = Path(path)
     elements = _elements(path)
@@ -80,7 +86,7 @@ def read_vasprun(path: str | Path) -> Calculation:
         raise LabelRefused(LabelRefusal.CORRUPTED, f"{path}: a header that cannot be read ({error})") from error
     notes: Counter[str] = Counter()
     frames = _frames(elements, symbols, settings, path, notes)
-    return Calculation(path, level, frames, settings, settings.get("NELECT"), notes)
+    return Calculation(path, level, frames, settings, notes)
 
 
 def _header(elements: Iterator[Element], path: Path) -> tuple[Level, list[str], dict[str, Any]]:
@@ -104,18 +110,15 @@ def _header(elements: Iterator[Element], path: Path) -> tuple[Level, list[str], 
             divisions = _divisions(element)
         elif symbols and settings and element.get("name") == "initialpos":
             cell = _vectors(element.find("crystal/varray[@name='basis']"), f"{path}, header")
-            refuse_fixed_density(settings, path)
-            titles = joined_titles([(symbol, title) for symbol, title, _ in types])
-            valence_e = sum(valence for _, _, valence in types)
-            # The file contains the INCAR, so absent tags have VASP's default.
+            _refuse_fixed_density(settings, path)
             level = level_of(
                 settings,
+                incar,
                 [symbol for symbol, _, _ in types],
-                titles,
+                joined_titles([(symbol, title) for symbol, title, _ in types]),
                 cell,
                 divisions,
-                incar=incar,
-                valence_e=valence_e,
+                valence_e=sum(valence for _, _, valence in types),
                 atoms=len(symbols),
             )
             return level, symbols, settings
@@ -160,17 +163,12 @@ def _tags(element: Element) -> dict[str, Any]:
         name = (item.get("name") or "").upper()
         # Some names occur twice; the first occurrence is in the section of the tag.
         if item.tag in ("i", "v") and name and name not in tags:
-            tags[name] = _value(item)
+            text = (item.text or "").strip()
+            if item.get("type") == "string":
+                tags[name] = text
+            else:
+                tags[name] = [tag_value(word) for word in text.split()] if item.tag == "v" else tag_value(text)
     return tags
-
-
-def _value(item: Element) -> Any:
-    kind, text = item.get("type"), (item.text or "").strip()
-    if kind == "string":
-        return text
-    if item.tag == "v":
-        return [tag_value(word) for word in text.split()]
-    return tag_value(text)
 
 
 def _symbols(atominfo: Element, path: Path) -> list[str]:
@@ -207,13 +205,12 @@ def _vectors(varray: Element | None, where: str) -> np.ndarray:
 def _frames(
     elements: Iterator[Element], symbols: list[str], settings: dict[str, Any], path: Path, notes: Counter[str]
 ) -> Iterator[ReadFrame]:
-    step = 0
+    step, isif = 0, int(settings.get("ISIF", 2))
     for element in elements:
         if element.tag == "calculation":
             frame = _frame(element, symbols, settings, step, f"{path}, ionic step {step} from 0")
-            partial = partial_stress_note(settings)
-            if partial is not None and frame.stress_eV_A3 is not None:
-                notes[partial] += 1
+            if isif < 2 and frame.stress_eV_A3 is not None:
+                notes[f"stress left out: with ISIF = {isif} VASP calculates its trace at most; ISIF = 2 gives all"] += 1
                 frame = replace(frame, stress_eV_A3=None)
             yield frame
             step += 1
@@ -235,15 +232,20 @@ def _frame(element: Element, symbols: list[str], settings: dict[str, Any], step:
     entropy_eV = last[-1][1] - last[-1][0] if last else 0.0
     pressure_eV_A3 = float(settings.get("PSTRESS", 0.0)) * abs(EV_A3_PER_KBAR)
     change_eV = abs(last[-1][0] - last[-2][0]) if len(last) == 2 else None
-    stress = element.find("varray[@name='stress']")
+    stress: np.ndarray | None = None
+    if (varray := element.find("varray[@name='stress']")) is not None:
+        stress = _vectors(varray, where)
+        if stress.shape != (3, 3):
+            raise LabelRefused(LabelRefusal.CORRUPTED, f"{where}: stress of shape {stress.shape}")
+        stress = EV_A3_PER_KBAR * 0.5 * (stress + stress.T)
     return ReadFrame(
         atoms=Atoms(symbols, positions=fractional @ cell, cell=cell, pbc=True),
         step=step,
         energy_eV=round(free_eV + entropy_eV - pressure_eV_A3 * abs(float(np.linalg.det(cell))), 8),
         forces_eV_A=forces,
-        stress_eV_A3=None if stress is None else _stress(stress, where),
+        stress_eV_A3=stress,
         scf_steps=len(loops),
-        converged=loop_converged(len(loops), change_eV, settings, RESOLUTION_eV),
+        converged=_loop_converged(len(loops), change_eV, settings),
     )
 
 
@@ -253,20 +255,13 @@ def _ground_state_loop(loops: list[Element], free_eV: float, settings: dict[str,
     The last of them has the energy of the ionic step. If that energy has an additional van der Waals term, the last is
     the first step with a change of at most EDIFF.
     """
-    if not response_tags(settings):
+    if settings.get("IBRION") not in IBRION_OF_RESPONSE and not any(logical(settings.get(t)) for t in RESPONSE_TAGS):
         return loops
     energies = np.array([_energies(loop, where)[0] for loop in loops])
     same = np.flatnonzero(np.abs(energies - free_eV) <= SAME_ENERGY_eV)
     settled = 1 + np.flatnonzero(np.abs(np.diff(energies)) <= settings.get("EDIFF", 0.0))
     ends = [*same[-1:], *settled[:1]]
     return loops[: int(ends[0]) + 1] if ends else loops
-
-
-def _stress(varray: Element, where: str) -> np.ndarray:
-    stress = _vectors(varray, where)
-    if stress.shape != (3, 3):
-        raise LabelRefused(LabelRefusal.CORRUPTED, f"{where}: stress of shape {stress.shape}")
-    return EV_A3_PER_KBAR * 0.5 * (stress + stress.T)
 
 
 def _energies(element: Element, where: str) -> tuple[float, float]:
@@ -277,3 +272,39 @@ def _energies(element: Element, where: str) -> tuple[float, float]:
         raise LabelRefused(LabelRefusal.UNFINISHED, f"{where}: no energy")
     free_eV = numbers(free, 1, where)[0]
     return free_eV, numbers(extrapolated, 1, where)[0] if extrapolated.strip() else free_eV
+
+
+def is_md(settings: Mapping[str, Any]) -> bool:
+    """Whether ionic steps are consecutive in time, by IBRION; false for relaxations and displaced atoms."""
+    return int(settings.get("IBRION", 0)) in IBRION_OF_MD
+
+
+def _loop_converged(steps: int, change_eV: float | None, settings: Mapping[str, Any]) -> bool:
+    """Whether an electronic loop ended because it had converged, by its steps and the last change of the energy.
+
+    VASP ends a loop at NELM steps as well as at convergence, and some versions then print that EDIFF was reached. A
+    loop of NELM steps therefore counts as converged only if its last change is certainly below EDIFF. The last change
+    of a shorter loop must not contradict EDIFF, because STOPCAR ends loops too. A step without electronic steps is a
+    prediction of VASP's own force field, not DFT.
+    """
+    max_steps, tolerance_eV = int(settings.get("NELM", 60)), float(settings.get("EDIFF", 0.0))
+    if steps == 0 or change_eV is None:
+        return False
+    if steps >= max_steps:
+        return change_eV + RESOLUTION_eV < tolerance_eV
+    return change_eV <= EDIFF_ROUNDING * tolerance_eV + 2 * RESOLUTION_eV
+
+
+def _refuse_fixed_density(settings: Mapping[str, Any], path: Path) -> None:
+    """Refuse a run that is not self-consistent, whose energy and forces are no label."""
+    charge, number = settings.get("ICHARG"), settings.get("IALGO")
+    word = str(settings.get("ALGO", "")).upper().split()[:1]
+    if isinstance(charge, int) and charge >= FIXED_DENSITY:
+        cause = f"ICHARG = {charge} keeps the density fixed (bands, densities of states)"
+    elif word and (word[0] in NO_GROUND_STATE or BEYOND_DFT.search(word[0])):
+        cause = f"ALGO = {word[0]} seeks no self-consistent ground state"
+    elif number in NO_GROUND_STATE_NUMBERS:
+        cause = f"IALGO = {number} seeks no self-consistent ground state"
+    else:
+        return
+    raise LabelRefused(LabelRefusal.NOT_SELF_CONSISTENT, f"{path}: {cause}; import the self-consistent run before it")

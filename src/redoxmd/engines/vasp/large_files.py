@@ -1,11 +1,21 @@
-"""Expected sizes of VASP's files."""
+"""VASP's large files: their expected sizes, and copies made before the next run overwrites them."""
 
 from __future__ import annotations
 
+import gzip
 import math
+import shutil
+from pathlib import Path
 
 from redoxmd.config import sections
+from redoxmd.files.records import atomic_path
 
+NAMES = {
+    "wavecar": ("WAVECAR",),
+    "chgcar": ("CHGCAR",),
+    "aeccar": ("AECCAR0", "AECCAR1", "AECCAR2"),
+    "vasprun": ("vasprun.xml",),
+}
 VOLUME_PER_ATOM_A3 = 12.0
 ELECTRONS_PER_ATOM = 7.0
 # ħ²/2m in eV Å².
@@ -50,3 +60,32 @@ def retained_bytes(settings: sections.Vasp, atoms: int, source_atoms: int) -> fl
         size * (COMPRESSED[kind] if policy[kind] == "compress" else share[policy[kind]])
         for kind, size in file_bytes(settings, atoms, source_atoms).items()
     )
+
+
+class RetainedFiles:
+    """A folder of the files that `engine.vasp.files` retains, numbered by run.
+
+    Args:
+        folder: created with its first file.
+        policy: delete, keep or compress, for each kind of file.
+    """
+
+    def __init__(self, folder: Path, policy: sections.VaspFiles) -> None:
+        self.folder = folder
+        self._policy = policy.model_dump()
+        self._runs = max((int(path.name.split(".")[0][-6:]) for path in folder.glob("*")), default=0)
+
+    def add(self, run: Path) -> None:
+        """Copy the files of a finished run that the policy retains."""
+        self._runs += 1
+        for kind, names in NAMES.items():
+            for name in names:
+                if self._policy[kind] != "delete" and (run / name).is_file():
+                    compress = self._policy[kind] == "compress"
+                    target = self.folder / f"{run.name}{self._runs:06d}.{name}{'.gz' if compress else ''}"
+                    with (
+                        atomic_path(target) as temporary,
+                        (run / name).open("rb") as content,
+                        gzip.open(temporary, "wb") if compress else temporary.open("wb") as stream,
+                    ):
+                        shutil.copyfileobj(content, stream)
