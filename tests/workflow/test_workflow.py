@@ -21,6 +21,7 @@ from redoxmd.files.trajectory import read_trajectory
 from redoxmd.runs.job_records import decoded_name, encoded_path
 from redoxmd.runs.plan import make_plan
 from tests.browser import browser, errors, needs_browser, results_of_report
+from tests.workflow.dry_runs import dry_run_in_fork
 
 __all__ = ["browser"]
 
@@ -30,6 +31,8 @@ PARTS = ("Snakefile", "rules", "workflow", "config", "resources", "envs", "profi
 # A hang, not a slow machine: alone on two cores it takes five minutes.
 LIMIT_S = 1800
 FIGURES = figures_of(load_config(TOY))
+CONTENTS, TEMPERATURES = 2, 3
+TRAJECTORIES = CONTENTS * TEMPERATURES
 
 pytestmark = pytest.mark.workflow
 
@@ -49,10 +52,13 @@ def snakemake_environment(folder, **environment):
 
 
 def snakemake(folder, *arguments, **environment):
+    environment = snakemake_environment(folder, **environment)
+    if "--dry-run" in arguments:
+        return dry_run_in_fork(arguments, folder, environment)
     return subprocess.run(
         [sys.executable, "-m", "snakemake", *arguments],
         cwd=folder,
-        env=snakemake_environment(folder, **environment),
+        env=environment,
         capture_output=True,
         text=True,
         check=False,
@@ -193,15 +199,15 @@ class TestToyCampaign:
     def test_every_trajectory_and_figure_is_there(self, campaign):
         _, results, _ = campaign
         trajectories = sorted((results / "production").glob("*.h5"))
-        assert len(trajectories) == 9
+        assert len(trajectories) == TRAJECTORIES
         assert all(read_trajectory(path).metadata["end_reason"] for path in trajectories)
         for figure in FIGURES:
             for suffix in ("pdf", "svg", "png", "csv"):
                 assert (results / f"figures/{figure}.{suffix}").stat().st_size > 0
         assert "viewer" in (results / "figures/jump_view.html").read_text()
         summary = json.loads((results / "summary.json").read_text())
-        assert len(summary["diffusivities"]) == 9
-        assert len(pd.read_csv(results / "figures/fig7_diffusivity.csv")) == 9
+        assert len(summary["diffusivities"]) == TRAJECTORIES
+        assert len(pd.read_csv(results / "figures/fig7_diffusivity.csv")) == TRAJECTORIES
 
     def test_no_temporary_file_stays_and_no_state_but_of_what_can_be_made_longer(self, campaign):
         _, results, _ = campaign
@@ -331,23 +337,23 @@ class TestToyCampaign:
 
     def test_a_new_temperature_runs_only_its_trajectories(self, campaign, tmp_path):
         planned = dry_run(campaign[0], self.changed(tmp_path, "production", temperatures_K=[600, 900, 1200, 1500]))
-        assert (planned["production"], planned["jumps"], planned["diffusion"]) == (3, 3, 1)
+        assert (planned["production"], planned["jumps"], planned["diffusion"]) == (CONTENTS, CONTENTS, 1)
         assert not {"aimd", "train", "explore", "label", "structure"} & set(planned)
 
     def test_a_new_replica_runs_only_its_trajectories(self, campaign, tmp_path):
         planned = dry_run(campaign[0], self.changed(tmp_path, "production", replicas=2))
-        assert planned["production"] == 9
+        assert planned["production"] == TRAJECTORIES
         assert not {"aimd", "train", "explore", "label"} & set(planned)
 
     def test_a_jump_rule_reanalyses_without_new_dynamics(self, campaign, tmp_path):
         planned = dry_run(campaign[0], self.changed(tmp_path, "diffusion", jump_distance_A=2.5))
-        assert planned["jumps"] == 9
+        assert planned["jumps"] == TRAJECTORIES
         assert not {"aimd", "train", "explore", "label", "production"} & set(planned)
 
     def test_the_electrons_are_followed(self, campaign):
         _, results, _ = campaign
         tables = [xr.load_dataset(path, engine="h5netcdf") for path in sorted((results / "charges").glob("*.nc"))]
-        assert len(tables) == 9
+        assert len(tables) == TRAJECTORIES
         assert all(table["charge_e"].dims == ("frame", "atom") for table in tables)
         mixture = json.loads((results / "charges/oxidation.json").read_text())
         assert mixture["fitted"]
@@ -355,7 +361,7 @@ class TestToyCampaign:
         assert mixture["mean"][1][1] == pytest.approx(1.0, abs=0.1)
         reference = pd.read_csv(results / "charges/reference.csv")
         assert set(reference["set"]) == {"train", "validation", "test"}
-        assert len(pd.read_csv(results / "charges/redox.csv")) == 9
+        assert len(pd.read_csv(results / "charges/redox.csv")) == TRAJECTORIES
         summary = json.loads((results / "summary.json").read_text())
         assert summary["electrons"]["nmae_percent"]["test"]["nmae_total_percent"] < 5
 
@@ -366,7 +372,7 @@ class TestToyCampaign:
 
     def test_another_density_model_leaves_the_dynamics_alone(self, campaign, tmp_path):
         planned = dry_run(campaign[0], self.changed(tmp_path, "density", max_steps=90))
-        assert planned["charges"] == 9
+        assert planned["charges"] == TRAJECTORIES
         assert not {"aimd", "train", "explore", "label", "production", "jumps", "density_dataset"} & set(planned)
 
     @pytest.fixture(scope="class")
