@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 from redoxmd.diffusion.concerted import disjoint_pairs
 from redoxmd.diffusion.jumps import Jumps
@@ -67,11 +68,19 @@ def find_hops(
     change = np.where((states[1:] >= 0) & (states[:-1] >= 0), np.diff(states, axis=0), 0)
     oxidations, reductions = (np.argwhere(change == sign) + np.array([1, 0]) for sign in (1, -1))
     pairs = _pairs(oxidations, reductions, time_fs, positions_A, periodic, pair_window_fs)
-    paired_oxidations, paired_reductions = {i for i, _ in pairs}, {j for _, j in pairs}
-    events = [(oxidations[i], reductions[j]) for i, j in pairs]
-    events += [(event, None) for i, event in enumerate(oxidations) if i not in paired_oxidations]
-    events += [(None, event) for j, event in enumerate(reductions) if j not in paired_reductions]
-    rows = [_hop(donor, acceptor, time_fs, positions_A, periodic) for donor, acceptor in events]
+    rows: list[tuple[float, int, int, np.ndarray, np.ndarray]] = []
+    for i, j in pairs:
+        donor, acceptor = oxidations[i], reductions[j]
+        frame = max(donor[0], acceptor[0])
+        start, end = positions_A[frame, donor[1]], positions_A[frame, acceptor[1]]
+        vector = periodic.minimum_image(end - start)
+        time = float(time_fs[[donor[0], acceptor[0]]].mean())
+        rows.append((time, int(donor[1]), int(acceptor[1]), vector, start + vector / 2))
+    for side, changes in enumerate((oxidations, reductions)):
+        paired = {pair[side] for pair in pairs}
+        for frame, atom in (changes[i].tolist() for i in range(len(changes)) if i not in paired):
+            atoms = (NONE, atom) if side else (atom, NONE)
+            rows.append((float(time_fs[frame]), *atoms, np.full(3, np.nan), positions_A[frame, atom]))
     rows.sort(key=lambda row: row[:3])
     times, donors, acceptors, vectors, middles = zip(*rows, strict=True) if rows else ((),) * 5
     return Hops(
@@ -105,27 +114,6 @@ def _pairs(
     return disjoint_pairs(possible[order].tolist())
 
 
-Row = tuple[float, int, int, np.ndarray, np.ndarray]
-
-
-def _hop(
-    donor: np.ndarray | None,
-    acceptor: np.ndarray | None,
-    time_fs: np.ndarray,
-    positions_A: np.ndarray,
-    periodic: PeriodicCell,
-) -> Row:
-    if donor is None or acceptor is None:
-        frame, atom = (donor if acceptor is None else acceptor).tolist()  # type: ignore[union-attr]
-        sides = (atom, NONE) if acceptor is None else (NONE, atom)
-        return float(time_fs[frame]), *sides, np.full(3, np.nan), positions_A[frame, atom]
-    frame = max(donor[0], acceptor[0])
-    start, end = positions_A[frame, donor[1]], positions_A[frame, acceptor[1]]
-    vector = periodic.minimum_image(end - start)
-    time = float(time_fs[[donor[0], acceptor[0]]].mean())
-    return time, int(donor[1]), int(acceptor[1]), vector, start + vector / 2
-
-
 @dataclass(frozen=True)
 class HopJumps:
     """The ion jump nearest in time to each hop; −1 and NaN for a hop without a jump in the window.
@@ -153,34 +141,13 @@ def relate_to_jumps(hops: Hops, jumps: Jumps, periodic: PeriodicCell, window_fs:
     lag_fs = lag[np.arange(count), nearest]
     path = (jumps.end_A - jumps.start_A)[nearest]
     middle = (jumps.end_A + jumps.start_A)[nearest] / 2
-    values = np.stack(
-        [lag_fs, _cosine(hops.vector_A, path), np.linalg.norm(periodic.minimum_image(middle - hops.middle_A), axis=1)]
-    )
+    length = np.linalg.norm(hops.vector_A, axis=1) * np.linalg.norm(path, axis=1)
+    cosine = np.divide((hops.vector_A * path).sum(axis=1), length, out=np.full(count, np.nan), where=length > 0)
+    distance_A = np.linalg.norm(periodic.minimum_image(middle - hops.middle_A), axis=1)
+    values = np.stack([lag_fs, cosine, distance_A])
     outside = np.abs(lag_fs) > window_fs
     values[:, outside] = np.nan
     return HopJumps(np.where(outside, NONE, nearest), *values)
-
-
-def _cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    length = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-    return np.divide((a * b).sum(axis=1), length, out=np.full(len(a), np.nan), where=length > 0)
-
-
-@dataclass(frozen=True)
-class Coincidence:
-    """Coincidence of hops and jumps, and the values expected for unrelated events.
-
-    Attributes:
-        share: share of the hops with a jump in the window; NaN without hops.
-        share_by_chance: `share` for jumps at random times.
-        cosine: mean cosine over the hops with a jump; NaN without such hops.
-        cosine_by_chance: `cosine` for jumps at random times.
-    """
-
-    share: float
-    share_by_chance: float
-    cosine: float
-    cosine_by_chance: float
 
 
 def coincidence(
@@ -190,8 +157,8 @@ def coincidence(
     window_fs: float,
     frames_fs: np.ndarray,
     rng: np.random.Generator,
-) -> Coincidence:
-    """Share of hops with a jump in the window and their mean cosine, observed and by chance.
+) -> dict[str, float]:
+    """Share of hops with a jump in the window and their mean cosine, observed and by chance; NaN without such hops.
 
     The chance level is the mean over 200 shuffles, in which the jumps keep their paths and take the times of random
     frames.
@@ -203,20 +170,28 @@ def coincidence(
         window_fs: largest time between a hop and its jump.
         frames_fs: times of the frames in which jumps were detected.
         rng: random generator of the shuffles.
+
+    Returns:
+        share_with_jump, share_with_jump_chance, mean_cosine, mean_cosine_chance.
     """
-    share, cosine = _share_and_cosine(relate_to_jumps(hops, jumps, periodic, window_fs))
-    if not len(jumps) or not len(hops):
-        return Coincidence(share, share, cosine, np.nan)
-    shuffled = []
-    for _ in range(SHUFFLES):
-        random_jumps = Jumps(jumps.ion, rng.choice(frames_fs, len(jumps)), jumps.start_A, jumps.end_A)
-        shuffled.append(_share_and_cosine(relate_to_jumps(hops, random_jumps, periodic, window_fs)))
-    shares, cosines = np.array(shuffled).T
-    return Coincidence(share, float(shares.mean()), cosine, finite_mean(cosines))
 
+    def share_and_cosine(paths: Jumps) -> tuple[float, float]:
+        relation = relate_to_jumps(hops, paths, periodic, window_fs)
+        return finite_mean(relation.jump != NONE), finite_mean(relation.cosine)
 
-def _share_and_cosine(relation: HopJumps) -> tuple[float, float]:
-    return finite_mean(relation.jump != NONE), finite_mean(relation.cosine)
+    share, cosine = share_and_cosine(jumps)
+    share_by_chance, cosine_by_chance = share, float("nan")
+    if len(jumps) and len(hops):
+        times = (rng.choice(frames_fs, len(jumps)) for _ in range(SHUFFLES))
+        shuffled = [share_and_cosine(Jumps(jumps.ion, time, jumps.start_A, jumps.end_A)) for time in times]
+        shares, cosines = np.array(shuffled).T
+        share_by_chance, cosine_by_chance = float(shares.mean()), finite_mean(cosines)
+    return {
+        "share_with_jump": share,
+        "share_with_jump_chance": share_by_chance,
+        "mean_cosine": cosine,
+        "mean_cosine_chance": cosine_by_chance,
+    }
 
 
 def finite_mean(values: np.ndarray) -> float:
@@ -224,6 +199,32 @@ def finite_mean(values: np.ndarray) -> float:
     numbers = np.asarray(values, dtype=float)
     finite = numbers[np.isfinite(numbers)]
     return float(finite.mean()) if len(finite) else float("nan")
+
+
+def hop_table(
+    hops: Hops, relation: HopJumps, jumps: Jumps, redox_atom: np.ndarray, metadata: dict[str, float | str]
+) -> pd.DataFrame:
+    """One row per hop, after the columns of `metadata`; unknown donor, acceptor, jump and ion are missing values.
+
+    Atoms have the indices of the trajectory (`redox_atom`), ions their index among the mobile ions.
+    """
+
+    def lookup(index: np.ndarray, values: np.ndarray) -> pd.Series:
+        return pd.Series(values, dtype="Int64").reindex(index).reset_index(drop=True)
+
+    columns = {
+        "time_fs": hops.time_fs,
+        "donor": lookup(hops.donor, redox_atom),
+        "acceptor": lookup(hops.acceptor, redox_atom),
+        **{f"electron_{axis}_A": hops.vector_A[:, d] for d, axis in enumerate("xyz")},
+        "electron_A": np.linalg.norm(hops.vector_A, axis=1),
+        "jump": lookup(relation.jump, np.arange(len(jumps))),
+        "ion": lookup(relation.jump, jumps.ion),
+        "lag_fs": relation.lag_fs,
+        "cosine": relation.cosine,
+        "distance_A": relation.distance_A,
+    }
+    return pd.DataFrame({**metadata, **columns})
 
 
 def rank_jumps(jumps: Jumps, hops: Hops, window_fs: float, concerted_fs: float = FS_PER_PS) -> list[Rank]:
