@@ -211,7 +211,13 @@ def fit_msd(
             left_out,
         )
     measured = [line for line, is_measured in zip(lines, usable, strict=True) if is_measured]
-    variances = [_variance(line, squared_jump_A2, settings) for line in measured]
+    # v₁ is at least that of the jumps of all temperatures.
+    jump_lengths = max(1.0, squared_jump_A2 / settings.jump_distance_A**2)
+    least_v1 = [jump_lengths * line.floor_cm2_s / ZERO_COUNT_LIMIT for line in measured]
+    variances = [
+        np.array([line.variance[0], max(line.variance[1], least), line.variance[2]])
+        for line, least in zip(measured, least_v1, strict=True)
+    ]
     inverse = 1 / (BOLTZMANN_EV_PER_K * temperature_K[usable])
     log_likelihoods = [_quasi_likelihood(*pair) for pair in zip(measured, variances, strict=True)]
     peaks = [(np.log(line.D_cm2_s), beta) for line, beta in zip(measured, inverse, strict=True) if line.moved]
@@ -255,12 +261,6 @@ def fit_msd(
         points,
         left_out,
     )
-
-
-def _variance(line: LineFit, squared_jump_A2: float, settings: Diffusion) -> np.ndarray:
-    """Coefficients (3,) of σ²(D) of an MSD slope, with v₁ from the jumps of all temperatures."""
-    jumps = max(1.0, squared_jump_A2 / settings.jump_distance_A**2) * line.floor_cm2_s / ZERO_COUNT_LIMIT
-    return np.array([line.variance[0], max(line.variance[1], jumps), line.variance[2]])
 
 
 def _quasi_likelihood(line: LineFit, variance: np.ndarray) -> Callable[[np.ndarray | float], np.ndarray]:

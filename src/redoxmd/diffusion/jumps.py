@@ -134,30 +134,22 @@ def _first_run(flags: np.ndarray, length: int) -> int | None:
     return int(full[0]) if len(full) else None
 
 
-@dataclass(frozen=True)
-class Diffusivity:
-    """Diffusion coefficient with standard error; `limit_cm2_s` is the 95 % upper limit if no ion jumped."""
-
-    value_cm2_s: float
-    error_cm2_s: float
-    limit_cm2_s: float = float("nan")
-
-
-def diffusion_from_jumps(jumps: Jumps, n_ions: int, duration_fs: float, jump_distance_A: float) -> Diffusivity:
-    """D = ⟨d²⟩ Γ / 6 (eq. 2 of the paper), with Γ jumps per ion and time.
+def diffusion_from_jumps(
+    jumps: Jumps, n_ions: int, duration_fs: float, jump_distance_A: float
+) -> tuple[float, float, float]:
+    """D = ⟨d²⟩ Γ / 6 (eq. 2 of the paper), with Γ jumps per ion and time; standard error, 95 % upper limit; cm²/s.
 
     The error assumes independent jumps (compound Poisson): σ_D/D = √(Σ d⁴)/Σ d², which is 1/√J for equal lengths.
-    Without jumps D is 0 and the limit is D of three jumps of the threshold length.
+    Without jumps D is 0 and the limit is D of three jumps of the threshold length; with jumps the limit is NaN.
     """
     exposure = n_ions * duration_fs
     if exposure <= 0:
-        return Diffusivity(float("nan"), float("nan"))
+        return float("nan"), float("nan"), float("nan")
     unit = CM2_PER_S_PER_A2_PER_FS / (6 * exposure)
-    limit = ZERO_COUNT_LIMIT * jump_distance_A**2 * unit
     if len(jumps) == 0:
-        return Diffusivity(0.0, 0.0, limit)
+        return 0.0, 0.0, ZERO_COUNT_LIMIT * jump_distance_A**2 * unit
     squared = jumps.distance_A**2
-    return Diffusivity(float(squared.sum() * unit), float(np.sqrt((squared**2).sum()) * unit))
+    return float(squared.sum() * unit), float(np.sqrt((squared**2).sum()) * unit), float("nan")
 
 
 def diffusion_by_axis(jumps: Jumps, n_ions: int, duration_fs: float) -> tuple[np.ndarray, np.ndarray]:

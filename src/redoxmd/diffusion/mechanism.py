@@ -134,8 +134,10 @@ def choose_event(analyses: Sequence[xr.Dataset], window_fs: float) -> EventChoic
     clearest = [choice for choice in choices if choice.kind == KINDS[best]]
 
     def rank(choice: EventChoice) -> tuple[int, float, int, tuple[int, ...]]:
-        ambiguity = _ambiguity(analyses[choice.trajectory], choice.jumps, window_fs)
-        return (*ambiguity, choice.trajectory, choice.jumps)
+        time_fs, jumps = analyses[choice.trajectory]["event_time_fs"].to_numpy(), choice.jumps
+        lag = np.abs(time_fs[:, None] - time_fs[list(jumps)]).min(axis=1)
+        others = int((lag <= window_fs).sum()) - len(jumps)
+        return others, float(np.ptp(time_fs[list(jumps)])), choice.trajectory, jumps
 
     return min(clearest, key=rank, default=None)
 
@@ -160,13 +162,6 @@ def _events_of(analysis: xr.Dataset, trajectory: int) -> list[EventChoice]:
         "single": [[int(jump)] for jump in not_returned],
     }
     return [EventChoice(trajectory, kind, tuple(jumps)) for kind in KINDS for jumps in jumps_by_kind[kind]]
-
-
-def _ambiguity(analysis: xr.Dataset, jumps: tuple[int, ...], window_fs: float) -> tuple[int, float]:
-    """Number of other site changes within the window, and the time between the given ones."""
-    time_fs = analysis["event_time_fs"].to_numpy()
-    lag = np.abs(time_fs[:, None] - time_fs[list(jumps)]).min(axis=1)
-    return int((lag <= window_fs).sum()) - len(jumps), float(np.ptp(time_fs[list(jumps)]))
 
 
 def find_event(
@@ -225,7 +220,11 @@ def describe_event(choice: EventChoice, analysis: xr.Dataset, trajectory: Trajec
         0,
         0,
     )
-    return _with_end_frames(event)
+    distance = event.distances_A().sum(axis=0)
+    early = np.flatnonzero(event.time_fs <= moves[0].left_fs)
+    late = np.flatnonzero(event.time_fs >= max(move.arrived_fs for move in moves))
+    before, after = int(early[distance[0, early].argmin()]), int(late[distance[1, late].argmin()])
+    return replace(event, before=before, after=after)
 
 
 def _move(
@@ -247,14 +246,6 @@ def _move(
     departed = int(at_old_site[-1]) if len(at_old_site) else max(arrived - 1, 0)
     start, end = path[departed] - offsets[0][departed], path[arrived] - offsets[1][arrived]
     return Move(ion, labels[old], labels[new], start, end, float(time_fs[departed]), float(time_fs[arrived]))
-
-
-def _with_end_frames(event: Event) -> Event:
-    distance = event.distances_A().sum(axis=0)
-    early = np.flatnonzero(event.time_fs <= event.moves[0].left_fs)
-    late = np.flatnonzero(event.time_fs >= max(move.arrived_fs for move in event.moves))
-    before, after = int(early[distance[0, early].argmin()]), int(late[distance[1, late].argmin()])
-    return replace(event, before=before, after=after)
 
 
 def event_frames(event: Event | None) -> pd.DataFrame:

@@ -156,19 +156,12 @@ def occupancy(held: np.ndarray, sites: SiteMap) -> np.ndarray:
     return filled
 
 
-@dataclass(frozen=True)
-class Rate:
-    """Jump rate per ion with standard error; the 95 % upper limit if there was no jump."""
+def rate_of(jumps: int, n_ions: int, duration_ps: float) -> tuple[float, float, float]:
+    """Rate Γ = J/(N t) per ion with Poisson error √J/(N t) (paper, eq. 2), and 95 % upper limit, 1/ps.
 
-    per_ps: float
-    error_per_ps: float
-    limit_per_ps: float
-
-
-def rate_of(jumps: int, n_ions: int, duration_ps: float) -> Rate:
-    """Rate Γ = J/(N t) with Poisson error √J/(N t) (paper, eq. 2); without jumps the limit is the rate of three."""
+    Without jumps the limit is the rate of three; with jumps it is NaN.
+    """
     exposure = n_ions * duration_ps
     if exposure <= 0:
-        return Rate(*[float("nan")] * 3)
-    limit = float("nan") if jumps else ZERO_COUNT_LIMIT / exposure
-    return Rate(jumps / exposure, float(np.sqrt(jumps)) / exposure, limit)
+        return float("nan"), float("nan"), float("nan")
+    return jumps / exposure, float(np.sqrt(jumps)) / exposure, float("nan") if jumps else ZERO_COUNT_LIMIT / exposure
