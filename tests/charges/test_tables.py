@@ -179,7 +179,7 @@ class TestReferenceCharges:
 class TestSummary:
     def test_the_table_tells_the_story(self, story):
         _, analysis, charges = story
-        summary = summarise_redox([charges], [analysis], MIXTURE, Structures(), SETTINGS, 1)
+        summary = summarise_redox([charges], [analysis], MIXTURE, Structures(), SETTINGS)
         (row,) = summary.table.to_dict("records")
         assert list(summary.table.columns) == list(TABLE_COLUMNS)
         assert (row["n_hops"], row["n_high_mean"], row["n_high_expected"]) == (1, 1, 1)
@@ -195,7 +195,7 @@ class TestSummary:
         record = fit_record(redox_rows(np.full(8, 2.0), np.full(8, 2.0)), (3, 4))
         assert not record["fitted"]
         assert "one oxidation state only" in record["summary"]
-        summary = summarise_redox([charges], [analysis], record, Structures(), SETTINGS, 1)
+        summary = summarise_redox([charges], [analysis], record, Structures(), SETTINGS)
         assert summary.table.empty and summary.hops.empty and summary.states.empty
 
 

@@ -16,7 +16,6 @@ from redoxmd.units import FS_PER_PS
 Rank = tuple[bool, bool, float]
 
 NONE = -1
-SHUFFLES = 200
 
 
 @dataclass(frozen=True)
@@ -148,50 +147,6 @@ def relate_to_jumps(hops: Hops, jumps: Jumps, periodic: PeriodicCell, window_fs:
     outside = np.abs(lag_fs) > window_fs
     values[:, outside] = np.nan
     return HopJumps(np.where(outside, NONE, nearest), *values)
-
-
-def coincidence(
-    hops: Hops,
-    jumps: Jumps,
-    periodic: PeriodicCell,
-    window_fs: float,
-    frames_fs: np.ndarray,
-    rng: np.random.Generator,
-) -> dict[str, float]:
-    """Share of hops with a jump in the window and their mean cosine, observed and by chance; NaN without such hops.
-
-    The chance level is the mean over 200 shuffles, in which the jumps keep their paths and take the times of random
-    frames.
-
-    Args:
-        hops: electron hops.
-        jumps: ion jumps.
-        periodic: cell of the trajectory.
-        window_fs: largest time between a hop and its jump.
-        frames_fs: times of the frames in which jumps were detected.
-        rng: random generator of the shuffles.
-
-    Returns:
-        share_with_jump, share_with_jump_chance, mean_cosine, mean_cosine_chance.
-    """
-
-    def share_and_cosine(paths: Jumps) -> tuple[float, float]:
-        relation = relate_to_jumps(hops, paths, periodic, window_fs)
-        return finite_mean(relation.jump != NONE), finite_mean(relation.cosine)
-
-    share, cosine = share_and_cosine(jumps)
-    share_by_chance, cosine_by_chance = share, float("nan")
-    if len(jumps) and len(hops):
-        times = (rng.choice(frames_fs, len(jumps)) for _ in range(SHUFFLES))
-        shuffled = [share_and_cosine(Jumps(jumps.ion, time, jumps.start_A, jumps.end_A)) for time in times]
-        shares, cosines = np.array(shuffled).T
-        share_by_chance, cosine_by_chance = float(shares.mean()), finite_mean(cosines)
-    return {
-        "share_with_jump": share,
-        "share_with_jump_chance": share_by_chance,
-        "mean_cosine": cosine,
-        "mean_cosine_chance": cosine_by_chance,
-    }
 
 
 def finite_mean(values: np.ndarray) -> float:

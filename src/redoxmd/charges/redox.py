@@ -12,12 +12,11 @@ import pandas as pd
 import xarray as xr
 from ase.data import atomic_numbers
 
-from redoxmd.charges.hops import NONE, Hops, coincidence, find_hops, finite_mean, hop_table, relate_to_jumps
+from redoxmd.charges.hops import NONE, find_hops, finite_mean, hop_table, relate_to_jumps
 from redoxmd.charges.oxidation import OxidationModel, assign_states
 from redoxmd.config.sections import Charges, Structures
 from redoxmd.diffusion.jumps import Jumps
 from redoxmd.errors import DataError
-from redoxmd.seeds import derive_rng
 from redoxmd.structures.geometry import Sites, bond_lengths, framework_drift, vacancy_distances
 from redoxmd.structures.periodic_cell import PeriodicCell
 from redoxmd.units import FS_PER_PS
@@ -63,8 +62,6 @@ def analyse_redox(
     structures: Structures,
     settings: Charges,
     expected_high: float,
-    seed: int,
-    jump_frames_fs: np.ndarray,
 ) -> tuple[dict[str, float | str], pd.DataFrame]:
     """Row of one trajectory (states, bonds and vacancy distances by state, hops), and its `hop_table`.
 
@@ -74,8 +71,6 @@ def analyse_redox(
         sites: all sites in the (repeated) cell of the trajectory.
         structures, settings: sections of the config.
         expected_high: number of atoms in the higher state that follows from the composition.
-        seed: seed of the shuffles for the chance levels.
-        jump_frames_fs: times of the frames in which jumps were detected.
 
     Raises:
         DataError: the sites belong to another cell.
@@ -97,17 +92,20 @@ def analyse_redox(
     relation = relate_to_jumps(hops, jumps, periodic, settings.hop_window_fs)
     defined = np.isfinite(table["probability"].to_numpy())
     disagree = defined & ~table["agrees"].to_numpy()
+    interval_fs = np.diff(time_fs)
+    # Hops are detected only between frames that are close enough to pair donor and acceptor.
+    resolved_ps = float(interval_fs[interval_fs <= settings.pair_window_fs].sum()) / FS_PER_PS
     row: dict[str, float | str] = {
         **metadata,
         "n_frames": len(time_fs),
-        "n_redox": len(redox),
         "n_high": finite_mean((level == 1).sum(axis=1)),
         "n_high_expected": expected_high,
         "share_disagreeing": float(disagree.sum() / defined.sum()) if defined.any() else float("nan"),
-        "share_unknown": finite_mean(~defined),
         **_by_state("bond", bond_lengths(redox_A, ligands_A, periodic, settings.n_ligands), level),
         **_by_state("vacancy", vacancy_distances(redox_A, aligned[:, mobile], sites, periodic), level),
-        **_hop_row(hops, jumps, time_fs, periodic, settings, seed, jump_frames_fs),
+        "n_hops": int(hops.paired.sum()),
+        "resolved_ps": resolved_ps,
+        "mean_cosine": finite_mean(relation.cosine),
     }
     return row, hop_table(hops, relation, jumps, redox, metadata)
 
@@ -117,36 +115,6 @@ def trajectory_metadata(table: xr.Dataset) -> dict[str, float | str]:
     return {
         "structure": table.attrs.get("structure", ""),
         **{name: table[name].item() for name in METADATA_COLUMNS[1:]},
-    }
-
-
-def _hop_row(
-    hops: Hops,
-    jumps: Jumps,
-    time_fs: np.ndarray,
-    periodic: PeriodicCell,
-    settings: Charges,
-    seed: int,
-    jump_frames_fs: np.ndarray,
-) -> dict[str, float]:
-    first, last = (float(time_fs[0]), float(time_fs[-1])) if len(time_fs) else (0.0, 0.0)
-    interval_fs = np.diff(time_fs)
-    # Hops are detected only between frames that are close enough to pair donor and acceptor.
-    resolved_ps = float(interval_fs[interval_fs <= settings.pair_window_fs].sum()) / FS_PER_PS
-    window = settings.hop_window_fs
-    near, frames_near = (
-        (times >= first - window) & (times <= last + window) for times in (jumps.time_fs, jump_frames_fs)
-    )
-    near_jumps = Jumps(jumps.ion[near], jumps.time_fs[near], jumps.start_A[near], jumps.end_A[near])
-    n_hops = int(hops.paired.sum())
-    return {
-        "duration_ps": (last - first) / FS_PER_PS,
-        "resolved_ps": resolved_ps,
-        "n_hops": n_hops,
-        "n_unpaired": len(hops) - n_hops,
-        "hops_per_ps": n_hops / resolved_ps if resolved_ps else float("nan"),
-        "n_jumps": len(near_jumps),
-        **coincidence(hops, near_jumps, periodic, window, jump_frames_fs[frames_near], derive_rng(seed, "hops")),
     }
 
 

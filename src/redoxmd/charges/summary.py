@@ -15,9 +15,8 @@ from redoxmd.charges.hops import finite_mean
 from redoxmd.charges.oxidation import OxidationModel
 from redoxmd.charges.redox import METADATA_COLUMNS, analyse_redox, oxidation_table, trajectory_metadata
 from redoxmd.config.sections import Charges, Structures
-from redoxmd.diffusion.jumps import frame_times_fs, recorded_jumps
+from redoxmd.diffusion.jumps import recorded_jumps
 from redoxmd.diffusion.posterior import weighted_mean
-from redoxmd.seeds import derive_seed
 from redoxmd.structures.geometry import Sites
 from redoxmd.structures.request import parse_name
 from redoxmd.structures.source import source_cell
@@ -76,7 +75,6 @@ def summarise_redox(
     mixture: dict[str, Any],
     structures: Structures,
     settings: Charges,
-    seed: int,
 ) -> RedoxSummary:
     """Hops, bonds and vacancies of every trajectory, and their averages over replicas; see `RedoxSummary`.
 
@@ -96,8 +94,6 @@ def summarise_redox(
             structures,
             settings,
             float(np.clip(removed, 0, table.sizes["redox"])),
-            derive_seed(seed, "redox", table.attrs["structure"], float(table["temperature_K"])),
-            frame_times_fs(analysis),
         )
         charge = table["charge_e"].to_numpy()[:, table["redox_atom"].to_numpy()]
         low, high = (

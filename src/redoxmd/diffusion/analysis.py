@@ -101,7 +101,7 @@ def analyse_trajectory(
     """Jumps, D from jumps and MSD, concerted jumps, van Hove functions and sites of one trajectory.
 
     Coordinates are x, temperature_K and replica; `jump_*` list the jumps. Further variables come from
-    `msd_analysis.msd_variables`, `van_hove_table.van_hove_variables` and `site_analysis.site_variables`; the source
+    `msd_analysis.msd_variables`, `van_hove.van_hove_variables` and `site_analysis.site_variables`; the source
     cell of `structures` defines the sites.
     """
     refuse_unfit(trajectory)

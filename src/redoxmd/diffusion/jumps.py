@@ -47,14 +47,6 @@ def recorded_jumps(analysis: xr.Dataset) -> Jumps:
     return Jumps(ion.astype(int), time_fs, start_A.reshape(-1, 3), end_A.reshape(-1, 3))
 
 
-def frame_times_fs(analysis: xr.Dataset) -> np.ndarray:
-    """Times (T,) of the frames of the analysed trajectory."""
-    frames: np.ndarray = float(analysis["start_fs"]) + float(analysis["frame_interval_fs"]) * np.arange(
-        int(analysis["n_frames"])
-    )
-    return frames
-
-
 def without_drift(
     positions_A: np.ndarray, not_framework: np.ndarray, masses_amu: np.ndarray, selected: np.ndarray | None = None
 ) -> np.ndarray:

@@ -20,7 +20,7 @@ def draw(table: pd.DataFrame, settings: Figures) -> Figure:
     """D from jumps (circles) and from the MSD (squares) by cell, at every x and temperature of the largest cell.
 
     Args:
-        table: result of `redoxmd.diffusion.cells.diffusivities_by_cell`.
+        table: result of `redoxmd.diffusion.analysis.diffusivities_by_cell`.
         settings: section `figures` of the config.
     """
     figure, axes = new_figure(settings, height_ratio=0.7, width=1.2)
