@@ -66,7 +66,17 @@ def find_hops(
     """
     change = np.where((states[1:] >= 0) & (states[:-1] >= 0), np.diff(states, axis=0), 0)
     oxidations, reductions = (np.argwhere(change == sign) + np.array([1, 0]) for sign in (1, -1))
-    pairs = _pairs(oxidations, reductions, time_fs, positions_A, periodic, pair_window_fs)
+    lag = np.abs(time_fs[oxidations[:, 0]][:, None] - time_fs[reductions[:, 0]])
+    changes = (oxidations, reductions)
+    resolved = [time_fs[events[:, 0]] - time_fs[events[:, 0] - 1] <= pair_window_fs for events in changes]
+    # An atom that changes back and forth is not its own partner.
+    different_atoms = oxidations[:, 1][:, None] != reductions[:, 1]
+    possible = np.argwhere((lag <= pair_window_fs) & np.logical_and.outer(*resolved) & different_atoms)
+    donors_A, acceptors_A = (positions_A[events[:, 0], events[:, 1]] for events in changes)
+    vectors = periodic.minimum_image(acceptors_A[possible[:, 1]] - donors_A[possible[:, 0]])
+    distance = np.linalg.norm(vectors, axis=-1)
+    order = np.lexsort((possible[:, 1], possible[:, 0], distance, lag[tuple(possible.T)]))
+    pairs = disjoint_pairs(possible[order].tolist())
     rows: list[tuple[float, int, int, np.ndarray, np.ndarray]] = []
     for i, j in pairs:
         donor, acceptor = oxidations[i], reductions[j]
@@ -75,9 +85,9 @@ def find_hops(
         vector = periodic.minimum_image(end - start)
         time = float(time_fs[[donor[0], acceptor[0]]].mean())
         rows.append((time, int(donor[1]), int(acceptor[1]), vector, start + vector / 2))
-    for side, changes in enumerate((oxidations, reductions)):
+    for side, events in enumerate(changes):
         paired = {pair[side] for pair in pairs}
-        for frame, atom in (changes[i].tolist() for i in range(len(changes)) if i not in paired):
+        for frame, atom in (events[i].tolist() for i in range(len(events)) if i not in paired):
             atoms = (NONE, atom) if side else (atom, NONE)
             rows.append((float(time_fs[frame]), *atoms, np.full(3, np.nan), positions_A[frame, atom]))
     rows.sort(key=lambda row: row[:3])
@@ -89,28 +99,6 @@ def find_hops(
         np.array(vectors, dtype=float).reshape(-1, 3),
         np.array(middles, dtype=float).reshape(-1, 3),
     )
-
-
-def _pairs(
-    oxidations: np.ndarray,
-    reductions: np.ndarray,
-    time_fs: np.ndarray,
-    positions_A: np.ndarray,
-    periodic: PeriodicCell,
-    window_fs: float,
-) -> list[tuple[int, int]]:
-    """Index pairs of oxidations and reductions (frame, atom), greedily by time and then by distance."""
-    lag = np.abs(time_fs[oxidations[:, 0]][:, None] - time_fs[reductions[:, 0]])
-    changes = (oxidations, reductions)
-    resolved = [time_fs[events[:, 0]] - time_fs[events[:, 0] - 1] <= window_fs for events in changes]
-    # An atom that changes back and forth is not its own partner.
-    different_atoms = oxidations[:, 1][:, None] != reductions[:, 1]
-    possible = np.argwhere((lag <= window_fs) & np.logical_and.outer(*resolved) & different_atoms)
-    donors_A, acceptors_A = (positions_A[events[:, 0], events[:, 1]] for events in changes)
-    vectors = periodic.minimum_image(acceptors_A[possible[:, 1]] - donors_A[possible[:, 0]])
-    distance = np.linalg.norm(vectors, axis=-1)
-    order = np.lexsort((possible[:, 1], possible[:, 0], distance, lag[tuple(possible.T)]))
-    return disjoint_pairs(possible[order].tolist())
 
 
 @dataclass(frozen=True)

@@ -102,8 +102,11 @@ def summarise_redox(
         rows.append({**row, "charge_low_e": low, "charge_high_e": high})
         hops.append(hops_of_trajectory)
     states = [redox_series(table).assign(**trajectory_metadata(table))[list(STATE_COLUMNS)] for table in tables]
+    # One row per x and T: counts summed, means over replicas weighted by frames.
+    groups = pd.DataFrame(rows).groupby(["x", "temperature_K"]) if rows else ()
+    table = pd.DataFrame([_group(group) for _, group in groups], columns=list(TABLE_COLUMNS))
     return RedoxSummary(
-        _average(rows),
+        table.astype({"n_frames": "Int64", "n_hops": "Int64"}) if rows else table,
         pd.concat(hops, ignore_index=True) if hops else pd.DataFrame(columns=[*METADATA_COLUMNS, "time_fs"]),
         pd.concat(states, ignore_index=True) if states else pd.DataFrame(columns=list(STATE_COLUMNS)),
     )
@@ -123,14 +126,6 @@ def redox_series(table: xr.Dataset) -> pd.DataFrame:
         "state": state.where(state >= 0),
     }
     return pd.DataFrame(columns)
-
-
-def _average(rows: Sequence[dict[str, float | str]]) -> pd.DataFrame:
-    """One row per x and T: counts summed, means over replicas weighted by frames."""
-    if not rows:
-        return pd.DataFrame(columns=list(TABLE_COLUMNS))
-    groups = [_group(group) for _, group in pd.DataFrame(rows).groupby(["x", "temperature_K"])]
-    return pd.DataFrame(groups, columns=list(TABLE_COLUMNS)).astype({"n_frames": "Int64", "n_hops": "Int64"})
 
 
 def _group(group: pd.DataFrame) -> dict[str, float]:

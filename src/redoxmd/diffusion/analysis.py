@@ -26,7 +26,7 @@ from redoxmd.diffusion.jumps import (
     without_drift,
 )
 from redoxmd.diffusion.msd_analysis import TRACER, coefficients_of_replicas, mean_fit, msd_variables
-from redoxmd.diffusion.posterior import NAN, LineFit, weighted_mean
+from redoxmd.diffusion.posterior import NAN, weighted_mean
 from redoxmd.diffusion.site_analysis import site_variables
 from redoxmd.diffusion.site_tables import (
     SITE_SCALARS,
@@ -167,15 +167,14 @@ def analyse_trajectory(
 def summarise(datasets: Sequence[xr.Dataset], settings: Diffusion) -> Summary:
     """Tables of all trajectories (`Summary`): averages over replicas, Arrhenius fits over temperatures."""
     trajectories, diffusivities = averages(datasets, settings)
-    fits = [
-        {
-            "x": x,
-            **fits_by_method(
-                group, [_msd_fit(datasets, *row) for row in group[CONDITION_COLUMNS].to_numpy()], settings
-            ),
-        }
-        for x, group in diffusivities.groupby("x")
-    ]
+    fits = []
+    for x, group in diffusivities.groupby("x"):
+        of_x = [dataset for dataset in datasets if dataset["x"] == x]
+        lines = [
+            mean_fit([dataset for dataset in of_x if dataset["temperature_K"] == kelvin], TRACER)
+            for kelvin in group["temperature_K"]
+        ]
+        fits.append({"x": x, **fits_by_method(group, lines, settings)})
     return Summary(
         with_integer_counts(trajectories),
         with_integer_counts(diffusivities),
@@ -186,12 +185,6 @@ def summarise(datasets: Sequence[xr.Dataset], settings: Diffusion) -> Summary:
         occupancy_table(datasets),
         van_hove_table(datasets),
     )
-
-
-def _msd_fit(datasets: Sequence[xr.Dataset], x: float, temperature_K: float) -> LineFit:
-    """Mean MSD fit of the replicas at one x and T."""
-    replicas = [dataset for dataset in datasets if (dataset["x"], dataset["temperature_K"]) == (x, temperature_K)]
-    return mean_fit(replicas, TRACER)
 
 
 def averages(datasets: Sequence[xr.Dataset], settings: Diffusion) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -90,7 +90,17 @@ def find_jumps(positions_A: np.ndarray, time_fs: np.ndarray, settings: Diffusion
     window = frames_to_persist(time_fs, settings.persistence_fs)
     events: list[tuple[float, int, np.ndarray, np.ndarray]] = []
     for ion in range(positions_A.shape[1]):
-        events += _jumps_of_ion(ion, positions_A[:, ion], time_fs, window, settings.jump_distance_A)
+        path_A, start = positions_A[:, ion], 0
+        site = path_A[:window].mean(axis=0) if len(path_A) else np.zeros(3)
+        while True:
+            away = np.linalg.norm(path_A[start:] - site, axis=1) > settings.jump_distance_A
+            first = _first_run(away, window)
+            if first is None:
+                break
+            departure = start + first
+            new_site = path_A[departure : departure + window].mean(axis=0)
+            events.append((float(time_fs[departure]), ion, site, new_site))
+            site, start = new_site, departure + window
     events.sort(key=lambda event: (event[0], event[1]))
     return Jumps(
         np.array([event[1] for event in events], dtype=int),
@@ -98,23 +108,6 @@ def find_jumps(positions_A: np.ndarray, time_fs: np.ndarray, settings: Diffusion
         np.array([event[2] for event in events]).reshape(-1, 3),
         np.array([event[3] for event in events]).reshape(-1, 3),
     )
-
-
-def _jumps_of_ion(
-    ion: int, path_A: np.ndarray, time_fs: np.ndarray, window: int, distance_A: float
-) -> list[tuple[float, int, np.ndarray, np.ndarray]]:
-    events: list[tuple[float, int, np.ndarray, np.ndarray]] = []
-    site = path_A[:window].mean(axis=0) if len(path_A) else np.zeros(3)
-    start = 0
-    while True:
-        away = np.linalg.norm(path_A[start:] - site, axis=1) > distance_A
-        first = _first_run(away, window)
-        if first is None:
-            return events
-        departure = start + first
-        new_site = path_A[departure : departure + window].mean(axis=0)
-        events.append((float(time_fs[departure]), ion, site, new_site))
-        site, start = new_site, departure + window
 
 
 def _first_run(flags: np.ndarray, length: int) -> int | None:

@@ -167,7 +167,9 @@ def _events_of(analysis: xr.Dataset, trajectory: int) -> list[EventChoice]:
 def find_event(
     analyses: Sequence[xr.Dataset], read: Callable[[int], Trajectory], settings: Diffusion, jump: int | None = None
 ) -> Event | None:
-    """Least ambiguous event of the trajectories, with its frames; None if no ion changed its site.
+    """Least ambiguous event of the trajectories, with its frames from `MARGIN_FS` before to `MARGIN_FS` after it.
+
+    None if no ion changed its site.
 
     Args:
         analyses: datasets of the trajectories.
@@ -179,42 +181,40 @@ def find_event(
     choice = choose_event(analyses, window_fs) if jump is None else event_with_jump(analyses[0], jump)
     if choice is None:
         return None
-    return describe_event(choice, analyses[choice.trajectory], read(choice.trajectory), settings)
-
-
-def no_event_reason(analyses: Sequence[xr.Dataset]) -> str:
-    """Reason why the trajectories have no event."""
-    without_sites = [str(analysis.attrs.get("no_sites", "")) for analysis in analyses if "event" not in analysis.dims]
-    if without_sites and len(without_sites) == len(analyses):
-        return f"no sites are known in any trajectory: {without_sites[0]}"
-    return f"no ion changed its site in {len(analyses)} trajector{'y' if len(analyses) == 1 else 'ies'}"
-
-
-def describe_event(choice: EventChoice, analysis: xr.Dataset, trajectory: Trajectory, settings: Diffusion) -> Event:
-    """Frames of an event with `MARGIN_FS` before and after it, and the move of each ion."""
+    analysis, trajectory = analyses[choice.trajectory], read(choice.trajectory)
     metadata, time_fs = trajectory.metadata, trajectory.time_fs
     mobile = trajectory.numbers == atomic_numbers[str(metadata["mobile_ion"])]
     arrivals = analysis["event_time_fs"].to_numpy()[list(choice.jumps)]
-    window_fs = settings.concerted_window_ps * FS_PER_PS + MARGIN_FS
-    near_event = np.flatnonzero((time_fs >= arrivals.min() - window_fs) & (time_fs <= arrivals.max() + MARGIN_FS))
+    near_event = np.flatnonzero(
+        (time_fs >= arrivals.min() - (window_fs + MARGIN_FS)) & (time_fs <= arrivals.max() + MARGIN_FS)
+    )
     all_atoms = np.ones(len(mobile), dtype=bool)
     # Drift is measured from the first frame, as for the sites.
     frames = trajectory.positions_A[[0, *near_event]]
     not_framework = moving_atoms(trajectory, analysis)
     positions = without_drift(frames, not_framework, atomic_masses[trajectory.numbers], selected=all_atoms)[1:]
-    ions = np.flatnonzero(mobile)
-    moves = [
-        _move(analysis, jump, ions, time_fs[near_event], positions, trajectory.cell_A, settings)
-        for jump in choice.jumps
-    ]
+    ions, near_fs, periodic = np.flatnonzero(mobile), time_fs[near_event], PeriodicCell(trajectory.cell_A)
+    labels, fractional = site_labels(analysis["site_kind"].to_numpy().tolist()), analysis["site_fractional"].to_numpy()
+    moves = []
+    for change in choice.jumps:
+        ion = int(ions[int(analysis["event_ion"][change])])
+        old, new = int(analysis["event_from_site"][change]), int(analysis["event_to_site"][change])
+        path = positions[:, ion]
+        offsets = [periodic.minimum_image(path - fractional[site] @ periodic.cell_A) for site in (old, new)]
+        arrived = int(np.searchsorted(near_fs, float(analysis["event_time_fs"][change])))
+        at_old_site = np.flatnonzero(np.linalg.norm(offsets[0][:arrived], axis=1) <= settings.site_radius_A)
+        departed = int(at_old_site[-1]) if len(at_old_site) else max(arrived - 1, 0)
+        start, end = path[departed] - offsets[0][departed], path[arrived] - offsets[1][arrived]
+        times_fs = (float(near_fs[departed]), float(near_fs[arrived]))
+        moves.append(Move(ion, labels[old], labels[new], start, end, *times_fs))
     moves.sort(key=lambda move: (move.left_fs, move.arrived_fs))
-    shown = time_fs[near_event] >= moves[0].left_fs - MARGIN_FS
+    shown = near_fs >= moves[0].left_fs - MARGIN_FS
     event = Event(
         choice.kind,
         {key: metadata[key] for key in ("structure", "x", "temperature_K", "replica") if key in metadata},
         trajectory.numbers,
         np.asarray(trajectory.cell_A),
-        time_fs[near_event][shown],
+        near_fs[shown],
         positions[shown],
         tuple(moves),
         0,
@@ -227,25 +227,12 @@ def describe_event(choice: EventChoice, analysis: xr.Dataset, trajectory: Trajec
     return replace(event, before=before, after=after)
 
 
-def _move(
-    analysis: xr.Dataset,
-    jump: int,
-    ions: np.ndarray,
-    time_fs: np.ndarray,
-    positions_A: np.ndarray,
-    cell_A: np.ndarray,
-    settings: Diffusion,
-) -> Move:
-    ion = int(ions[int(analysis["event_ion"][jump])])
-    labels, fractional = site_labels(analysis["site_kind"].to_numpy().tolist()), analysis["site_fractional"].to_numpy()
-    old, new = int(analysis["event_from_site"][jump]), int(analysis["event_to_site"][jump])
-    periodic, path = PeriodicCell(cell_A), positions_A[:, ion]
-    offsets = [periodic.minimum_image(path - fractional[site] @ periodic.cell_A) for site in (old, new)]
-    arrived = int(np.searchsorted(time_fs, float(analysis["event_time_fs"][jump])))
-    at_old_site = np.flatnonzero(np.linalg.norm(offsets[0][:arrived], axis=1) <= settings.site_radius_A)
-    departed = int(at_old_site[-1]) if len(at_old_site) else max(arrived - 1, 0)
-    start, end = path[departed] - offsets[0][departed], path[arrived] - offsets[1][arrived]
-    return Move(ion, labels[old], labels[new], start, end, float(time_fs[departed]), float(time_fs[arrived]))
+def no_event_reason(analyses: Sequence[xr.Dataset]) -> str:
+    """Reason why the trajectories have no event."""
+    without_sites = [str(analysis.attrs.get("no_sites", "")) for analysis in analyses if "event" not in analysis.dims]
+    if without_sites and len(without_sites) == len(analyses):
+        return f"no sites are known in any trajectory: {without_sites[0]}"
+    return f"no ion changed its site in {len(analyses)} trajector{'y' if len(analyses) == 1 else 'ies'}"
 
 
 def event_frames(event: Event | None) -> pd.DataFrame:

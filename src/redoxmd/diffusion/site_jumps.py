@@ -83,25 +83,18 @@ def jumps_between(stays: Stays, time_fs: np.ndarray, tree: SiteTree, return_fs: 
     after = after[np.lexsort((stays.ion[after], stays.frame[after]))]
     ion, time = stays.ion[after], time_fs[stays.frame[after]]
     old, new = stays.key[after - 1], stays.key[after]
-    returned = _returned_moves(ion, time, old, new, return_fs)
-    return SiteJumps(
-        ion, time, tree.site_positions_A(old), tree.site_positions_A(new), site_of(old), site_of(new), returned
-    )
-
-
-def _returned_moves(
-    ion: np.ndarray, time_fs: np.ndarray, old: np.ndarray, new: np.ndarray, return_fs: float
-) -> np.ndarray:
-    """Mask (J,) of moves A→B and their reversals B→A within `return_fs`; each move pairs once: the net path stays."""
+    # Moves A→B and their reversals B→A within `return_fs`; each move pairs once, so that the net path stays.
     returned = np.zeros(len(ion), dtype=bool)
     open_moves: dict[int, list[int]] = defaultdict(list)
     for event in range(len(ion)):
         earlier = open_moves[int(ion[event])]
-        if earlier and new[event] == old[earlier[-1]] and time_fs[event] - time_fs[earlier[-1]] <= return_fs:
+        if earlier and new[event] == old[earlier[-1]] and time[event] - time[earlier[-1]] <= return_fs:
             returned[[event, earlier.pop()]] = True
         else:
             earlier.append(event)
-    return returned
+    return SiteJumps(
+        ion, time, tree.site_positions_A(old), tree.site_positions_A(new), site_of(old), site_of(new), returned
+    )
 
 
 def held_keys(keys: np.ndarray, stays: Stays, max_absence: int) -> np.ndarray:

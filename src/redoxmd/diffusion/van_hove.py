@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -74,27 +75,19 @@ def distinct_part(positions_A: np.ndarray, lags: np.ndarray, cell_A: np.ndarray,
     edges = np.append(distances_A - width / 2, distances_A[-1] + width / 2)
     shell = 4 / 3 * np.pi * np.diff(edges**3)
     expected = ions * (ions - 1) * shell / abs(np.linalg.det(cell_A))
-    periodic, ratios = PeriodicCell(cell_A), []
+    periodic, ratios, step = PeriodicCell(cell_A), [], max(1, BLOCK_PAIRS // ions)
     for lag in lags:
         origins = _evenly_spaced_origins(frames, lag, MOST_PAIRS // ions**2)
         counts = np.zeros(len(distances_A))
-        for origin in origins:
-            counts += _pair_counts(positions_A[origin], positions_A[origin + lag], periodic, edges)
+        for origin, first in product(origins, range(0, ions, step)):
+            # Distances from the earlier position of each ion of a block to the later positions of the others.
+            block = np.arange(first, min(first + step, ions))
+            vectors = positions_A[origin + lag][None] - positions_A[origin][block, None]
+            lengths = np.linalg.norm(periodic.minimum_image(vectors), axis=-1)
+            counts += np.histogram(lengths[block[:, None] != np.arange(ions)], edges)[0]
         ratios.append(counts / (len(origins) * expected))
     inside = edges[1:] <= periodic.inscribed_radius_A
     return np.where(inside, np.array(ratios), np.nan)
-
-
-def _pair_counts(before_A: np.ndarray, after_A: np.ndarray, periodic: PeriodicCell, edges: np.ndarray) -> np.ndarray:
-    """Histogram (R,) of distances from the earlier position of each ion to the later positions of the others."""
-    ions, counts = len(before_A), np.zeros(len(edges) - 1)
-    step = max(1, BLOCK_PAIRS // ions)
-    for first in range(0, ions, step):
-        block = np.arange(first, min(first + step, ions))
-        vectors = after_A[None] - before_A[block, None]
-        lengths = np.linalg.norm(periodic.minimum_image(vectors), axis=-1)
-        counts += np.histogram(lengths[block[:, None] != np.arange(ions)], edges)[0]
-    return counts
 
 
 def van_hove_variables(
