@@ -248,28 +248,30 @@ class TestEvent:
 def test_from_stores_to_charges_on_the_command_line(tmp_path, capsys):
     """Train on an archive, fit the states, follow a trajectory of one's own."""
     densities = {}
-    for number, x in enumerate((2.0, 2.5, 3.0, 2.0, 2.5)):
+    for number, x in enumerate((2.0, 2.5, 2.0, 2.5)):
         atoms = build(parse_name(f"x{x:.3f}_random{number}_1x1x1"), Structures(), 1)
         densities[f"c{number}/step00000"] = toy.gaussian_density(atoms)
     frames = [build(parse_name("x2.500_random9_1x1x1"), Structures(), 1) for _ in range(3)]
     write_densities(tmp_path / "s.h5", densities)
     write(tmp_path / "mine.extxyz", frames)
     config = tmp_path / "config.json"
-    section = {"features": 8, "layers": 1, "max_steps": 2, "points_per_density": 500, "points_per_structure": 50}
+    section = {"features": 8, "layers": 1, "cutoff_A": 3.0, "max_steps": 2}
+    section |= {"points_per_density": 500, "points_per_structure": 50}
     config.write_text(json.dumps({"density": section, "charges": {"spacing_A": 0.4, "region_radius_A": 1.5}}))
     model = str(tmp_path / "model")
     options = ["--config", str(config)]
-    assert main(["density", "train", str(tmp_path / "s.h5"), "--into", model, "--test", "c4", *options]) == 0
+    assert main(["density", "train", str(tmp_path / "s.h5"), "--into", model, "--test", "c3", *options]) == 0
     assert "test: NMAE" in capsys.readouterr().out
     assert main(["charges", "reference", model, *options]) == 0
     assert "3+ at" in capsys.readouterr().out
     target = tmp_path / "mine.nc"
-    assert main(["charges", "along", model, str(tmp_path / "mine.extxyz"), "--to", str(target), *options]) == 0
+    arguments = [model, str(tmp_path / "mine.extxyz"), "--to", str(target), "--every", "2", *options]
+    assert main(["charges", "along", *arguments]) == 0
     assert "2 frames" in capsys.readouterr().out
     table = xr.load_dataset(target, engine="h5netcdf")
     assert table["state"].dims == ("frame", "redox")
     store = tmp_path / "predicted.h5"
-    arguments = [f"{model}/model.pt", str(tmp_path / "mine.extxyz"), "--into", str(store), "--spacing", "0.4"]
+    arguments = [f"{model}/model.pt", str(tmp_path / "mine.extxyz"), "--into", str(store), "--spacing", "0.8"]
     assert main(["density", "predict", *arguments, "--every", "2"]) == 0
     assert density_keys(store) == ["mine/step00000", "mine/step00002"]
     assert pd.read_csv(f"{model}/errors.csv")["set"].tolist().count("test") == 1

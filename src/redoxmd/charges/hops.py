@@ -73,8 +73,8 @@ def find_hops(
     different_atoms = oxidations[:, 1][:, None] != reductions[:, 1]
     possible = np.argwhere((lag <= pair_window_fs) & np.logical_and.outer(*resolved) & different_atoms)
     donors_A, acceptors_A = (positions_A[events[:, 0], events[:, 1]] for events in changes)
-    vectors = periodic.minimum_image(acceptors_A[possible[:, 1]] - donors_A[possible[:, 0]])
-    distance = np.linalg.norm(vectors, axis=-1)
+    apart_A = periodic.minimum_image(acceptors_A[possible[:, 1]] - donors_A[possible[:, 0]])
+    distance = np.linalg.norm(apart_A, axis=-1)
     order = np.lexsort((possible[:, 1], possible[:, 0], distance, lag[tuple(possible.T)]))
     pairs = disjoint_pairs(possible[order].tolist())
     rows: list[tuple[float, int, int, np.ndarray, np.ndarray]] = []
