@@ -76,6 +76,5 @@ rule redox:
         code=code("redox", "charges", "structures/geometry.py", "structures/periodic_cell.py"),
         charges=settings_for("redox", CFG.charges),
         structures=settings_for("redox", CFG.structures),
-        seed=CFG.seed,
     script:
         "../workflow/scripts/redox.py"

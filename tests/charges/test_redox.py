@@ -4,10 +4,10 @@ import xarray as xr
 from ase import Atoms
 
 from redoxmd.charges.bader import partition
-from redoxmd.charges.hops import coincidence, find_hops, rank_jumps, relate_to_jumps
+from redoxmd.charges.hops import find_hops, rank_jumps, relate_to_jumps
 from redoxmd.charges.oxidation import fit_oxidation
-from redoxmd.charges.redox import RedoxSettings, analyse_redox, difference_error, oxidation_table
-from redoxmd.config.sections import Structures
+from redoxmd.charges.redox import analyse_redox, difference_error, oxidation_table
+from redoxmd.config.sections import Charges, Structures
 from redoxmd.diffusion.jumps import Jumps
 from redoxmd.engines import toy
 from redoxmd.errors import DataError
@@ -18,10 +18,10 @@ from tests.engines.test_engines import nvp
 
 CUBE = PeriodicCell(10.0 * np.eye(3))
 TRICLINIC = PeriodicCell(np.array([[8.0, 0.0, 0.0], [3.0, 8.5, 0.0], [-2.5, 3.5, 9.0]]))
-SETTINGS = RedoxSettings(persistence_fs=0.0, pair_window_fs=25.0)
+NVP = Structures()
+SETTINGS = Charges(persistence_fs=0.0, pair_window_fs=25.0)
 MOVES = 5
 STEP_FS = 20.0
-FRAMES_FS = np.arange(0.0, 1000.0, STEP_FS)
 
 
 def jumps(*rows):
@@ -134,15 +134,6 @@ class TestJumpsBesideHops:
             assert found.jump.tolist() == [-1]
             assert np.isnan([found.lag_fs, found.cosine, found.distance_A]).all()
 
-    def test_chance_is_that_of_random_times(self):
-        rng = np.random.default_rng(0)
-        near = jumps((0, 21.0, [0, 0, 0], [-3, 0, 0]))
-        found = coincidence(self.HOPS, near, CUBE, 10.0, np.arange(0, 200.0, 1.0), rng)
-        assert found.share == 1.0
-        assert found.share_by_chance == pytest.approx(0.1, abs=0.07)  # 21 of 200 fs; 200 shuffles
-        assert found.cosine == pytest.approx(-1.0)
-        assert np.isnan(coincidence(self.HOPS, jumps(), CUBE, 10.0, np.arange(200.0), rng).cosine_by_chance)
-
 
 class TestChoice:
     HOPS = hops_of([0, 0, 1], [1, 1, 0], [0, 0, 0])
@@ -253,6 +244,7 @@ def charges_of(frames):
             "charge_e": (dims, [part.charge_e for part in parts]),
             "moment_muB": (dims, [part.moment_muB for part in parts]),
             "positions_A": ((*dims, "axis"), [frame.positions for frame in frames]),
+            "cell_A": (("vector", "axis"), np.asarray(frames[0].cell)),
         },
         coords={
             "time_fs": ("frame", np.arange(len(frames)) * STEP_FS),
@@ -297,7 +289,7 @@ class TestToy:
             ((t + 1) * STEP_FS, d, int(np.flatnonzero(np.diff(levels, axis=0)[t] == -1)[0])) for t, d in changes
         ]
         assert len(expected) >= 3
-        table = oxidation_table(charges, model, SETTINGS)
+        table = oxidation_table(charges, model, NVP, SETTINGS)
         np.testing.assert_array_equal(table["state"], levels + 3)
         redox = table["redox_atom"].to_numpy()
         places = charges["positions_A"].to_numpy()[:, redox]
@@ -312,51 +304,52 @@ class TestToy:
 
     def test_the_tables(self, story, sites):
         frames, charges, model = story
-        table = oxidation_table(charges, model, SETTINGS)
+        table = oxidation_table(charges, model, NVP, SETTINGS)
         ion = jumps((0, 40.0, [0, 0, 0], [3, 0, 0]))
-        found = analyse_redox(table, ion, sites, np.asarray(frames[0].cell), SETTINGS, 1.0, 1, FRAMES_FS)
-        row = found.trajectory.iloc[0]
+        row, hops = analyse_redox(table, ion, sites, NVP, SETTINGS, 1.0)
         assert row["n_frames"] == len(frames)
         assert row["n_high"] == row["n_high_expected"] == 1.0
-        assert row["share_disagreeing"] == row["share_unknown"] == 0.0
-        assert row["n_hops"] == len(found.hops) >= 3
-        assert row["hops_per_ps"] == pytest.approx(row["n_hops"] / (STEP_FS * (len(frames) - 1) / 1000))
+        assert row["share_disagreeing"] == 0.0
+        assert row["n_hops"] == len(hops) >= 3
+        assert row["resolved_ps"] == pytest.approx(STEP_FS * (len(frames) - 1) / 1000)
         assert row["bond_high_A"] == pytest.approx(row["bond_low_A"], abs=0.01)  # the framework does not move
         assert row["vacancy_high_A"] < row["vacancy_low_A"]
-        assert set(found.hops["donor"]) <= set(table["redox_atom"].to_numpy())
-        assert found.hops["x"].eq(2.5).all()
-        assert found.hops["ion"].eq(0).all()
+        assert set(hops["donor"]) <= set(table["redox_atom"].to_numpy())
+        assert hops["x"].eq(2.5).all()
+        assert hops["ion"].eq(0).all()
 
     def test_without_jumps_or_frames(self, story, sites):
-        frames, charges, model = story
-        cell_A = np.asarray(frames[0].cell)
+        _, charges, model = story
         thin = charges.isel(frame=slice(0, None, 20))
-        hops = analyse_redox(
-            oxidation_table(thin, model, SETTINGS), jumps(), sites, cell_A, SETTINGS, 1.0, 1, FRAMES_FS
+        row, _ = analyse_redox(
+            oxidation_table(thin, model, NVP, SETTINGS),
+            jumps(),
+            sites,
+            Structures(),
+            SETTINGS,
+            1.0,
         )
-        assert hops.trajectory["resolved_ps"].item() == 0 and np.isnan(hops.trajectory["hops_per_ps"].item())
+        assert row["resolved_ps"] == 0
         for part in (charges, charges.isel(frame=slice(0, 1)), charges.isel(frame=slice(0, 0))):
-            table = oxidation_table(part, model, SETTINGS)
-            found = analyse_redox(table, jumps(), sites, cell_A, SETTINGS, 1.0, 1, FRAMES_FS)
-            assert len(found.trajectory) == 1
-            assert np.isnan(found.trajectory["mean_cosine"].iloc[0])
+            table = oxidation_table(part, model, NVP, SETTINGS)
+            row, _ = analyse_redox(table, jumps(), sites, NVP, SETTINGS, 1.0)
+            assert np.isnan(row["mean_cosine"])
 
     def test_it_survives_a_file(self, story, sites, tmp_path):
-        frames, charges, model = story
-        table = oxidation_table(charges, model, SETTINGS)
+        _, charges, model = story
+        table = oxidation_table(charges, model, NVP, SETTINGS)
         table.to_netcdf(tmp_path / "table.nc", engine="h5netcdf")
         with xr.open_dataset(tmp_path / "table.nc", engine="h5netcdf") as back:
-            cell_A = np.asarray(frames[0].cell)
-            one = analyse_redox(back.load(), jumps(), sites, cell_A, SETTINGS, 1.0, 1, FRAMES_FS)
-            other = analyse_redox(table, jumps(), sites, cell_A, SETTINGS, 1.0, 1, FRAMES_FS)
-        assert one.hops.equals(other.hops)
+            _, one = analyse_redox(back.load(), jumps(), sites, NVP, SETTINGS, 1.0)
+            _, other = analyse_redox(table, jumps(), sites, NVP, SETTINGS, 1.0)
+        assert one.equals(other)
 
     def test_sites_of_another_cell_are_refused(self, story):
-        frames, charges, model = story
-        table = oxidation_table(charges, model, SETTINGS)
+        _, charges, model = story
+        table = oxidation_table(charges, model, NVP, SETTINGS)
         other = Sites.of(source_cell(Structures()).atoms.repeat((2, 1, 1)))
         with pytest.raises(DataError, match="supercell"):
-            analyse_redox(table, jumps(), other, np.asarray(frames[0].cell), SETTINGS, 1.0, 1, FRAMES_FS)
+            analyse_redox(table, jumps(), other, NVP, SETTINGS, 1.0)
 
 
 def test_sites_of_a_full_cell():

@@ -73,7 +73,7 @@ class TestEmpty:
             "n_atoms": 9,
             "error_covariance": np.zeros((2, 2)),
         }
-        summary = summarise_redox([charges], [analysis], mixture, NVP, Charges(), 1)
+        summary = summarise_redox([charges], [analysis], mixture, NVP, Charges())
         assert summary.table["n_frames"].tolist() == [0] and summary.hops.empty and summary.states.empty
 
     def test_beside_a_long_replica_a_dead_one_changes_nothing(self, tmp_path):

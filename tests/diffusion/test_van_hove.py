@@ -8,8 +8,7 @@ import pytest
 import xarray as xr
 
 from redoxmd.config.sections import Diffusion
-from redoxmd.diffusion.van_hove import distinct_part, lags_within, self_part
-from redoxmd.diffusion.van_hove_table import van_hove_table, van_hove_variables
+from redoxmd.diffusion.van_hove import distinct_part, lags_within, self_part, van_hove_table, van_hove_variables
 from tests.diffusion.walkers import INTERVAL_FS, SITE_A, brownian, hoppers, times
 
 D_A2_FS = 1e-3

@@ -74,6 +74,7 @@ def diffusivities(xs=(2.0, 2.5, 3.0), kelvins=(800.0, 1000.0, 1200.0), still=3.0
                     "D_msd_low_cm2_s": 0.6 * D if jumps else 0.0,
                     "D_msd_high_cm2_s": 2 * D if jumps else 2e-6,
                     "D_msd_limit_cm2_s": np.nan if jumps else 1e-6,
+                    "correlation_factor": np.nan,
                     "msd_regime": ("diffusive" if x > 2 else "subdiffusive") if jumps else "not told from zero",
                 }
             )
@@ -249,7 +250,7 @@ def drawn(name, kind):
         ),
         "fig4_neb": lambda: neb_figure(*(paths() if full else paths(("single",), 3) if one else paths(()))),
         "fig5_exchange": lambda: fig5_exchange.draw(event(full) if full or one else None, STYLE),
-        "fig6_concerted": lambda: fig6_concerted.draw(concerted((0, 5, 20) if full else (1,) * one), STYLE),
+        "fig6_concerted": lambda: fig6_concerted.draw(concerted((0, 5, 20) if full else (1,) * one), STYLE, 1.0),
         "fig7_diffusivity": lambda: fig7_diffusivity.draw(table, STYLE),
         "fig8_arrhenius": lambda: fig8_arrhenius.draw(table, fits(table), STYLE),
         "fig9_jumps_vs_msd": lambda: fig9_jumps_vs_msd.draw(table, STYLE),
@@ -329,11 +330,6 @@ def test_bars_of_jumps_are_those_of_a_poisson_count():
     assert table["D_jumps_high_cm2_s"].to_numpy() == pytest.approx(8.7673e-6, rel=1e-4)
 
 
-def test_intervals_in_the_table_are_taken_as_they_are():
-    table = diffusivities((2.0,)).assign(D_jumps_low_cm2_s=1e-7, D_jumps_high_cm2_s=1e-4)
-    assert with_intervals(table) is table
-
-
 def test_a_bar_that_reaches_zero_ends_below_the_axis():
     table = diffusivities((2.0, 2.5)).assign(D_msd_low_cm2_s=0.0)
     axis = fig9_jumps_vs_msd.draw(table, STYLE).axes[0]
@@ -384,7 +380,12 @@ def test_every_symbol_is_explained():
         "fig8_arrhenius": ["bars and brackets: 95 % intervals", "95 % upper limit"],
         "fig9_jumps_vs_msd": ["bars: 95 % intervals", "95 % upper limit", "MSD not diffusive", "MSD diffusive"],
         "fig6_concerted": ["the same jumps at random times", "bars: 95 % intervals"],
-        "fig5_exchange": ["from Na1:0, which it leaves", "from Na2:1, where it goes", "between the two"],
+        "fig5_exchange": [
+            "time since the first ion left (fs)",
+            "from Na1:0, which it leaves",
+            "from Na2:1, where it goes",
+            "between the two",
+        ],
         "gate_timeline": ["candidate for labelling", "run stopped", "thresholds of the gate"],
         "calibration": ["perfect", "equal"],
         "site_occupancy": ["x = 2", "x = 2.5", "one ion per site"],
@@ -453,13 +454,13 @@ def test_points_without_a_jump_are_limits():
 
 def test_shares_of_jumps_between_sites_have_one_denominator():
     table = concerted()
-    share = fig6_concerted.draw(table, STYLE).axes[1]
+    share = fig6_concerted.draw(table, STYLE, 1.0).axes[1]
     drawn_shares = [container[0].get_ydata().tolist() for container in share.containers]
     within, near, exchange = (np.array(values) for values in drawn_shares[1:])
     assert within.tolist() == [2 / 5, 10 / 20] and near.tolist() == [1 / 5, 5 / 20]
     assert (near <= within).all() and exchange.tolist() == [0.0, 4 / 20]
     # Where all sites are neighbours, the criterion says nothing.
-    merged = fig6_concerted.draw(table.assign(n_neighbouring=table["n_sites_concerted"]), STYLE)
+    merged = fig6_concerted.draw(table.assign(n_neighbouring=table["n_sites_concerted"]), STYLE, 1.0)
     assert len(merged.axes[1].containers) == 3 and "all sites are neighbours" in texts(merged)
 
 
@@ -479,7 +480,7 @@ def test_bars_of_shares_are_wilsons():
 
 def test_concerted_shares_without_sites_are_those_of_the_distance_rule():
     nothing = dict.fromkeys(("n_site_jumps", "n_sites_concerted", "n_neighbouring", "n_exchanges"), np.nan)
-    share = fig6_concerted.draw(concerted().assign(**nothing), STYLE).axes[1]
+    share = fig6_concerted.draw(concerted().assign(**nothing), STYLE, 1.0).axes[1]
     assert [len(container[0].get_xdata()) for container in share.containers] == [2]
 
 
@@ -487,6 +488,7 @@ def test_the_order_of_an_exchange_is_told():
     words = texts(drawn("fig5_exchange", "full"))
     assert "x = 2.5, 900 K: exchange, Na1:0 is left first, Na2:0 100 fs later" in words
     assert "ion 1: from Na1:0, which it leaves" in words and "before, −200 fs" in words
+    assert "time since the first ion left (fs)" in words
     alone = texts(drawn("fig5_exchange", "single"))
     assert "one jump (no concerted ones in any trajectory), Na1:0 → Na2:1" in alone
     pictures = [axis for axis in drawn("fig5_exchange", "full").axes if not axis.axison]

@@ -48,6 +48,8 @@ def tables(**changes):
             "fitted": [True, False],
             "Ea_eV": [0.5, np.nan],
             "Ea_error_eV": [0.02, np.nan],
+            "Ea_low_eV": [0.46, np.nan],
+            "Ea_high_eV": [0.54, np.nan],
             "reason": ["", "1 of 3 temperatures"],
         }
     )

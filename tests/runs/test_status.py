@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from redoxmd.charges.states import fit_record
+from redoxmd.charges.oxidation import fit_record
 from redoxmd.cli import main
 from redoxmd.config import parse_config
 from redoxmd.files.records import write_json

@@ -1,6 +1,6 @@
 from redoxmd.config.declared import read_settings
 from redoxmd.config.sections import Diffusion, Figures
-from redoxmd.diffusion.cells import diffusivities_by_cell
+from redoxmd.diffusion.analysis import diffusivities_by_cell
 from redoxmd.figures.cell_sizes import draw
 from redoxmd.figures.save import save_figure
 from redoxmd.files.hdf5 import read_dataset

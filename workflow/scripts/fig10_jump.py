@@ -25,6 +25,6 @@ with job("figures", snakemake.log[0]):
         structures,
         settings,
     )
-    figure = draw(event.series, event.displacements, event.snapshots, style, event.events)
+    figure = draw(event, style)
     data = pd.concat([event.series.assign(kind="redox"), event.displacements.assign(kind="ion")], ignore_index=True)
     save_figure(figure, data, snakemake.params.stem, style)

@@ -1,6 +1,6 @@
 import pandas as pd
 
-from redoxmd.charges.states import fit_record
+from redoxmd.charges.oxidation import fit_record
 from redoxmd.files.records import write_json
 from redoxmd.jobs.job import job, logger
 

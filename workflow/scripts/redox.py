@@ -12,7 +12,7 @@ with job("charges", snakemake.log[0], snakemake.threads):
         [read_dataset(path) for path in paths] for paths in (snakemake.input.charges, snakemake.input.jumps)
     )
     mixture = read_json(snakemake.input.mixture)
-    summary = summarise_redox(charges, jumps, mixture, structures, settings, snakemake.params.seed)
+    summary = summarise_redox(charges, jumps, mixture, structures, settings)
     for name in ("table", "hops", "states"):
         with atomic_path(snakemake.output[name]) as temporary:
             getattr(summary, name).to_csv(temporary, index=False, float_format="%.8g")

@@ -1,6 +1,16 @@
-"""Bader charges, oxidation states and electron hops from densities.
+"""Bader charges, oxidation states and electron hops from densities."""
 
-Import from the modules: `bader` (charges and moments of a density), `oxidation` and `states` (oxidation states of
-atoms), `hops` (electron hops and ion jumps), `redox` (tables of one trajectory), `summary` (of all trajectories),
-`event` (one jump with its hop). These modules do not need torch.
-"""
+from redoxmd.faces import lazy_names
+
+__getattr__, __dir__, __all__ = lazy_names(
+    __name__,
+    {
+        "bader": ("Partition", "partition"),
+        "event": ("JumpEvent", "describe_best_jump"),
+        "hops": ("Hops", "find_hops", "relate_to_jumps"),
+        "oxidation": ("OxidationModel", "assign_states", "fit_oxidation", "fit_record"),
+        "redox": ("analyse_redox", "oxidation_table"),
+        "summary": ("RedoxSummary", "summarise_redox"),
+        "tables": ("frames_to_charge", "reference_charges", "trajectory_charges"),
+    },
+)

@@ -11,28 +11,20 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     text = "Bader charges and oxidation states of reference densities and along a trajectory"
     group = commands.add_parser("charges", help=text, description=text)
     group_commands = group.add_subparsers(required=True, metavar="COMMAND")
-    _add_reference(group_commands)
-    _add_along(group_commands)
-
-
-def _add_reference(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     text = "charges of the training, validation and test densities of a model: reference.csv and oxidation.json"
-    command = commands.add_parser("reference", help=text, description=text)
-    command.add_argument("folder", type=Path, metavar="FOLDER", help="folder written by `redoxmd density train`")
-    command.add_argument("--config", type=Path, help="sections charges and structures are read; default: all defaults")
-    command.set_defaults(command=_reference)
-
-
-def _add_along(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    reference = group_commands.add_parser("reference", help=text, description=text)
     text = "charges, moments and oxidation states of the redox element along a trajectory, as NetCDF"
-    command = commands.add_parser("along", help=text, description=text)
-    command.add_argument("folder", type=Path, metavar="FOLDER", help="folder written by `redoxmd density train`")
-    command.add_argument("frames", type=Path, metavar="FRAMES", help="a trajectory of redoxmd or a file that ASE reads")
-    command.add_argument("--to", type=Path, required=True, metavar="FILE", help="NetCDF to write")
-    command.add_argument("--config", type=Path, help="sections charges and structures are read; default: all defaults")
-    command.add_argument("--every", type=int, default=1, metavar="N", help="every N-th frame")
-    command.add_argument("--frame-fs", type=float, metavar="fs", help="time between frames if the file has none (1)")
-    command.set_defaults(command=_along)
+    along = group_commands.add_parser("along", help=text, description=text)
+    for command in (reference, along):
+        command.add_argument("folder", type=Path, metavar="FOLDER", help="folder written by `redoxmd density train`")
+        text = "sections charges and structures are read; default: all defaults"
+        command.add_argument("--config", type=Path, help=text)
+    along.add_argument("frames", type=Path, metavar="FRAMES", help="a trajectory of redoxmd or a file that ASE reads")
+    along.add_argument("--to", type=Path, required=True, metavar="FILE", help="NetCDF to write")
+    along.add_argument("--every", type=int, default=1, metavar="N", help="every N-th frame")
+    along.add_argument("--frame-fs", type=float, metavar="fs", help="time between frames if the file has none (1)")
+    reference.set_defaults(command=_reference)
+    along.set_defaults(command=_along)
 
 
 def _reference(options: argparse.Namespace) -> int:

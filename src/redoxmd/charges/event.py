@@ -12,8 +12,8 @@ import xarray as xr
 from ase.data import atomic_masses, atomic_numbers
 
 from redoxmd.charges.hops import Hops, Rank, find_hops, rank_jumps
-from redoxmd.charges.redox import RedoxSettings, state_levels
-from redoxmd.charges.summary import oxidation_tables
+from redoxmd.charges.redox import state_levels
+from redoxmd.charges.summary import oxidation_tables, redox_series
 from redoxmd.config.sections import Charges, Structures
 from redoxmd.diffusion.framework import moving_atoms
 from redoxmd.diffusion.jumps import Jumps, recorded_jumps, without_drift
@@ -22,28 +22,51 @@ from redoxmd.structures.periodic_cell import PeriodicCell
 
 
 @dataclass(frozen=True)
+class Snapshot:
+    """One frame: positions_A (n, 3), and the probability of the higher state of each redox atom."""
+
+    title: str
+    time_fs: float
+    positions_A: np.ndarray
+    probability: np.ndarray
+
+
+@dataclass(frozen=True)
 class JumpEvent:
     """Charges, displacements and structures around one jump, the input of `figures.fig10_jump`.
 
     Attributes:
-        series: time_fs, atom, charge_e, moment_muB, probability, state of every redox atom.
-        displacements: time_fs, ion, displacement_A, jumps.
-        snapshots: before, during, after: title, time_fs, numbers, positions_A, cell_A, redox, probability, jumping,
-            arrows.
-        events: jump_time_fs, hop_times_fs, text.
+        series: time_fs, atom, charge_e, moment_muB, probability (of the higher state), state of every redox atom.
+        displacements: time_fs, ion, displacement_A (of jumping ions from the site that they leave, of other ions from
+            their mean position), jumps (bool: the ion jumps).
+        snapshots: before, during, after; fewer if there are fewer frames.
+        numbers, cell_A: (n,) atomic numbers and (3, 3) cell of the snapshots.
+        redox, jumping: indices of the redox atoms and of the ions that jump.
+        arrows: start and end of each jump, Å.
+        jump_time_fs: time of the jump; NaN without one.
+        hop_times_fs: times of the electron hops.
+        text: conditions, number and lengths of the jumps, number of changes of state.
     """
 
     series: pd.DataFrame
     displacements: pd.DataFrame
-    snapshots: list[dict[str, Any]]
-    events: dict[str, Any]
+    snapshots: Sequence[Snapshot]
+    numbers: np.ndarray
+    cell_A: np.ndarray
+    redox: np.ndarray
+    jumping: np.ndarray
+    arrows: Sequence[tuple[np.ndarray, np.ndarray]]
+    jump_time_fs: float = float("nan")
+    hop_times_fs: Sequence[float] = ()
+    text: str = ""
 
 
 NO_JUMP = JumpEvent(
     pd.DataFrame(columns=["time_fs", "atom", "charge_e", "moment_muB", "probability", "state"]),
     pd.DataFrame(columns=["time_fs", "ion", "displacement_A", "jumps"]),
-    [],
-    {"hop_times_fs": []},
+    (),
+    *(np.zeros(0, dtype=int), np.eye(3), np.zeros(0, dtype=int), np.zeros(0, dtype=int)),
+    (),
 )
 
 
@@ -55,106 +78,83 @@ def describe_best_jump(
     structures: Structures,
     settings: Charges,
 ) -> JumpEvent:
-    """Describe the jump of all trajectories with the electron hop nearest in time; NO_JUMP without jumps or states.
+    """The best jump of all trajectories by `rank_jumps`; NO_JUMP if no ion jumped while charges are known.
 
     Args:
         charges: charges of each trajectory (`tables.trajectory_charges`).
         analyses: jumps of each trajectory (`diffusion.analysis`), in the same order.
         read: function that returns the trajectory of an index.
-        mixture: record of `states.fit_record`.
+        mixture: record of `oxidation.fit_record`.
         structures, settings: sections of the config.
     """
-    redox_settings = RedoxSettings.of(structures, settings)
-    tables = oxidation_tables(charges, mixture, redox_settings)
-    best = best_jump(tables, analyses[: len(tables)], redox_settings, settings.jump_window_fs)
-    if best is None:
-        return NO_JUMP
-    number, jump = best
-    return describe_jump(tables[number], analyses[number], read(number), jump, redox_settings, settings.jump_window_fs)
-
-
-def hops_from_table(table: xr.Dataset, settings: RedoxSettings) -> Hops:
-    """Electron hops of an oxidation table."""
-    redox = table["redox_atom"].to_numpy()
-    periodic = PeriodicCell(table["cell_A"].to_numpy())
-    positions = table["positions_A"].to_numpy()[:, redox]
-    return find_hops(state_levels(table), table["time_fs"].to_numpy(), positions, periodic, settings.pair_window_fs)
-
-
-def best_jump(
-    tables: Sequence[xr.Dataset], analyses: Sequence[xr.Dataset], settings: RedoxSettings, window_fs: float
-) -> tuple[int, int] | None:
-    """Indices (trajectory, jump) of the best jump by `rank_jumps`; None if no ion jumped while charges are known."""
+    tables = oxidation_tables(charges, mixture, structures, settings)
     ranked: list[tuple[Rank, int, int]] = []
-    for number, (table, analysis) in enumerate(zip(tables, analyses, strict=True)):
+    for number, (table, analysis) in enumerate(zip(tables, analyses[: len(tables)], strict=True)):
         times = table["time_fs"].to_numpy()
         if not len(times):
             continue
-        jumps, hops = recorded_jumps(analysis), hops_from_table(table, settings)
+        jumps = recorded_jumps(analysis)
         with_charges = (jumps.time_fs >= times[0]) & (jumps.time_fs <= times[-1])
-        ranks = rank_jumps(jumps, hops, window_fs)
+        ranks = rank_jumps(jumps, _hops_of(table, settings), settings.jump_window_fs)
         ranked += [(ranks[jump], number, int(jump)) for jump in np.flatnonzero(with_charges)]
     if not ranked:
-        return None
+        return NO_JUMP
     _, number, jump = min(ranked)
-    return number, jump
+    return _describe_jump(tables[number], analyses[number], read(number), jump, structures, settings)
 
 
-def describe_jump(
+def _hops_of(table: xr.Dataset, settings: Charges) -> Hops:
+    """Electron hops of an oxidation table."""
+    periodic = PeriodicCell(table["cell_A"].to_numpy())
+    positions = table["positions_A"].to_numpy()[:, table["redox_atom"].to_numpy()]
+    return find_hops(state_levels(table), table["time_fs"].to_numpy(), positions, periodic, settings.pair_window_fs)
+
+
+def _describe_jump(
     table: xr.Dataset,
     analysis: xr.Dataset,
     trajectory: Trajectory,
     jump: int,
-    settings: RedoxSettings,
-    window_fs: float,
+    structures: Structures,
+    settings: Charges,
 ) -> JumpEvent:
-    """Charges, displacements and structures of a jump from `window_fs` before to `window_fs` after it.
-
-    Args:
-        table: oxidation table of the trajectory.
-        analysis: jumps of the trajectory (`diffusion.analysis`).
-        trajectory: frames of the trajectory.
-        jump: index among the jumps.
-        settings: settings of states and hops.
-        window_fs: half the length of the window.
-    """
-    jumps, hops = recorded_jumps(analysis), hops_from_table(table, settings)
-    centre = float(jumps.time_fs[jump])
-    nearby = np.abs(jumps.time_fs - centre) <= window_fs
-    movers = np.unique(jumps.ion[nearby])
-    redox = table["redox_atom"].to_numpy()
-    inside = np.flatnonzero(np.abs(table["time_fs"].to_numpy() - centre) <= window_fs)
-    mobile = np.flatnonzero(trajectory.numbers == atomic_numbers[settings.mobile_ion])
-    arrows = [(jumps.start_A[i], jumps.end_A[i]) for i in np.flatnonzero(nearby)]
+    """Charges, displacements and structures from `jump_window_fs` before to `jump_window_fs` after a jump."""
+    jumps, window_fs = recorded_jumps(analysis), settings.jump_window_fs
+    centre, hop_times_fs = float(jumps.time_fs[jump]), _hops_of(table, settings).time_fs
+    nearby = np.flatnonzero(np.abs(jumps.time_fs - centre) <= window_fs)
+    mobile = np.flatnonzero(trajectory.numbers == atomic_numbers[structures.mobile_ion])
+    table = table.isel(frame=np.abs(table["time_fs"].to_numpy() - centre) <= window_fs)
+    time_fs = table["time_fs"].to_numpy()
+    moments: dict[int, str] = {}
+    if len(time_fs):
+        during = int(np.abs(time_fs - centre).argmin())
+        moments = {0: "before", len(time_fs) - 1: "after", during: "during"}
     snapshots = [
-        _snapshot(title, table, inside[position], redox, mobile[movers], arrows)
-        for title, position in _snapshot_positions(table["time_fs"].to_numpy()[inside], centre)
+        Snapshot(
+            moments[frame],
+            float(time_fs[frame]),
+            table["positions_A"].to_numpy()[frame],
+            table["probability"].to_numpy()[frame],
+        )
+        for frame in sorted(moments)
     ]
-    hop_times = hops.time_fs[np.abs(hops.time_fs - centre) <= window_fs]
+    hop_times_fs = hop_times_fs[np.abs(hop_times_fs - centre) <= window_fs]
     lengths = ", ".join(f"{length:.1f} Å" for length in jumps.distance_A[nearby])
+    count = f"{len(nearby)} jump{'s' if len(nearby) > 1 else ''}"
     conditions = f"x = {float(table['x']):g}, {float(table['temperature_K']):g} K"
-    count = f"{nearby.sum()} jump{'s' if nearby.sum() > 1 else ''}"
-    text = f"{conditions}: {count} ({lengths}), {len(hop_times)} changes of state"
     return JumpEvent(
-        _series(table, inside, redox),
-        _displacements(
-            trajectory, moving_atoms(trajectory, analysis), mobile, jumps, np.flatnonzero(nearby), centre, window_fs
-        ),
+        redox_series(table),
+        _displacements(trajectory, moving_atoms(trajectory, analysis), mobile, jumps, nearby, centre, window_fs),
         snapshots,
-        {"jump_time_fs": centre, "hop_times_fs": hop_times.tolist(), "text": text},
+        table["number"].to_numpy(),
+        table["cell_A"].to_numpy(),
+        table["redox_atom"].to_numpy(),
+        mobile[np.unique(jumps.ion[nearby])],
+        [(jumps.start_A[i], jumps.end_A[i]) for i in nearby],
+        centre,
+        hop_times_fs.tolist(),
+        f"{conditions}: {count} ({lengths}), {len(hop_times_fs)} changes of state",
     )
-
-
-def _series(table: xr.Dataset, inside: np.ndarray, redox: np.ndarray) -> pd.DataFrame:
-    names = ("charge_e", "moment_muB", "probability", "state")
-    by_name = {name: table[name].to_numpy()[inside] for name in names}
-    by_name = {name: values[:, redox] if values.shape[1] != len(redox) else values for name, values in by_name.items()}
-    columns: dict[str, Any] = {
-        "time_fs": np.repeat(table["time_fs"].to_numpy()[inside], len(redox)),
-        "atom": np.tile(redox, len(inside)),
-    }
-    table = pd.DataFrame(columns | {name: values.ravel() for name, values in by_name.items()})
-    return table.assign(state=table["state"].astype("Int64").where(table["state"] >= 0))
 
 
 def _displacements(
@@ -175,43 +175,12 @@ def _displacements(
     origin = positions.mean(axis=0)
     movers, first = np.unique(jumps.ion[shown], return_index=True)
     origin[movers] = jumps.start_A[shown[first]]
-    moved = np.linalg.norm(positions - origin, axis=2)
     ions = np.arange(len(mobile))
     return pd.DataFrame(
         {
             "time_fs": np.repeat(trajectory.time_fs[frames], len(mobile)),
             "ion": np.tile(ions, len(frames)),
-            "displacement_A": moved.ravel(),
+            "displacement_A": np.linalg.norm(positions - origin, axis=2).ravel(),
             "jumps": np.tile(np.isin(ions, movers), len(frames)),
         }
     )
-
-
-def _snapshot_positions(time_fs: np.ndarray, centre_fs: float) -> list[tuple[str, int]]:
-    """Titles and indices of the frames before, during and after; fewer if there are fewer frames."""
-    if not len(time_fs):
-        return []
-    during = int(np.abs(time_fs - centre_fs).argmin())
-    frames = [("before", 0), ("during", during), ("after", len(time_fs) - 1)]
-    return [frames[i] for i in range(3) if i == 1 or frames[i][1] != during]
-
-
-def _snapshot(
-    title: str,
-    table: xr.Dataset,
-    frame: int,
-    redox: np.ndarray,
-    jumping: np.ndarray,
-    arrows: list[tuple[np.ndarray, np.ndarray]],
-) -> dict[str, Any]:
-    return {
-        "title": title,
-        "time_fs": float(table["time_fs"].to_numpy()[frame]),
-        "numbers": table["number"].to_numpy(),
-        "positions_A": table["positions_A"].to_numpy()[frame],
-        "cell_A": table["cell_A"].to_numpy(),
-        "redox": redox,
-        "probability": table["probability"].to_numpy()[frame],
-        "jumping": jumping,
-        "arrows": arrows,
-    }

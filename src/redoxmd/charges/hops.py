@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 from redoxmd.diffusion.concerted import disjoint_pairs
 from redoxmd.diffusion.jumps import Jumps
@@ -15,7 +16,6 @@ from redoxmd.units import FS_PER_PS
 Rank = tuple[bool, bool, float]
 
 NONE = -1
-SHUFFLES = 200
 
 
 @dataclass(frozen=True)
@@ -66,12 +66,30 @@ def find_hops(
     """
     change = np.where((states[1:] >= 0) & (states[:-1] >= 0), np.diff(states, axis=0), 0)
     oxidations, reductions = (np.argwhere(change == sign) + np.array([1, 0]) for sign in (1, -1))
-    pairs = _pairs(oxidations, reductions, time_fs, positions_A, periodic, pair_window_fs)
-    paired_oxidations, paired_reductions = {i for i, _ in pairs}, {j for _, j in pairs}
-    events = [(oxidations[i], reductions[j]) for i, j in pairs]
-    events += [(event, None) for i, event in enumerate(oxidations) if i not in paired_oxidations]
-    events += [(None, event) for j, event in enumerate(reductions) if j not in paired_reductions]
-    rows = [_hop(donor, acceptor, time_fs, positions_A, periodic) for donor, acceptor in events]
+    lag = np.abs(time_fs[oxidations[:, 0]][:, None] - time_fs[reductions[:, 0]])
+    changes = (oxidations, reductions)
+    resolved = [time_fs[events[:, 0]] - time_fs[events[:, 0] - 1] <= pair_window_fs for events in changes]
+    # An atom that changes back and forth is not its own partner.
+    different_atoms = oxidations[:, 1][:, None] != reductions[:, 1]
+    possible = np.argwhere((lag <= pair_window_fs) & np.logical_and.outer(*resolved) & different_atoms)
+    donors_A, acceptors_A = (positions_A[events[:, 0], events[:, 1]] for events in changes)
+    apart_A = periodic.minimum_image(acceptors_A[possible[:, 1]] - donors_A[possible[:, 0]])
+    distance = np.linalg.norm(apart_A, axis=-1)
+    order = np.lexsort((possible[:, 1], possible[:, 0], distance, lag[tuple(possible.T)]))
+    pairs = disjoint_pairs(possible[order].tolist())
+    rows: list[tuple[float, int, int, np.ndarray, np.ndarray]] = []
+    for i, j in pairs:
+        donor, acceptor = oxidations[i], reductions[j]
+        frame = max(donor[0], acceptor[0])
+        start, end = positions_A[frame, donor[1]], positions_A[frame, acceptor[1]]
+        vector = periodic.minimum_image(end - start)
+        time = float(time_fs[[donor[0], acceptor[0]]].mean())
+        rows.append((time, int(donor[1]), int(acceptor[1]), vector, start + vector / 2))
+    for side, events in enumerate(changes):
+        paired = {pair[side] for pair in pairs}
+        for frame, atom in (events[i].tolist() for i in range(len(events)) if i not in paired):
+            atoms = (NONE, atom) if side else (atom, NONE)
+            rows.append((float(time_fs[frame]), *atoms, np.full(3, np.nan), positions_A[frame, atom]))
     rows.sort(key=lambda row: row[:3])
     times, donors, acceptors, vectors, middles = zip(*rows, strict=True) if rows else ((),) * 5
     return Hops(
@@ -81,49 +99,6 @@ def find_hops(
         np.array(vectors, dtype=float).reshape(-1, 3),
         np.array(middles, dtype=float).reshape(-1, 3),
     )
-
-
-def _pairs(
-    oxidations: np.ndarray,
-    reductions: np.ndarray,
-    time_fs: np.ndarray,
-    positions_A: np.ndarray,
-    periodic: PeriodicCell,
-    window_fs: float,
-) -> list[tuple[int, int]]:
-    """Index pairs of oxidations and reductions (frame, atom), greedily by time and then by distance."""
-    lag = np.abs(time_fs[oxidations[:, 0]][:, None] - time_fs[reductions[:, 0]])
-    changes = (oxidations, reductions)
-    resolved = [time_fs[events[:, 0]] - time_fs[events[:, 0] - 1] <= window_fs for events in changes]
-    # An atom that changes back and forth is not its own partner.
-    different_atoms = oxidations[:, 1][:, None] != reductions[:, 1]
-    possible = np.argwhere((lag <= window_fs) & np.logical_and.outer(*resolved) & different_atoms)
-    donors_A, acceptors_A = (positions_A[events[:, 0], events[:, 1]] for events in changes)
-    vectors = periodic.minimum_image(acceptors_A[possible[:, 1]] - donors_A[possible[:, 0]])
-    distance = np.linalg.norm(vectors, axis=-1)
-    order = np.lexsort((possible[:, 1], possible[:, 0], distance, lag[tuple(possible.T)]))
-    return disjoint_pairs(possible[order].tolist())
-
-
-Row = tuple[float, int, int, np.ndarray, np.ndarray]
-
-
-def _hop(
-    donor: np.ndarray | None,
-    acceptor: np.ndarray | None,
-    time_fs: np.ndarray,
-    positions_A: np.ndarray,
-    periodic: PeriodicCell,
-) -> Row:
-    if donor is None or acceptor is None:
-        frame, atom = (donor if acceptor is None else acceptor).tolist()  # type: ignore[union-attr]
-        sides = (atom, NONE) if acceptor is None else (NONE, atom)
-        return float(time_fs[frame]), *sides, np.full(3, np.nan), positions_A[frame, atom]
-    frame = max(donor[0], acceptor[0])
-    start, end = positions_A[frame, donor[1]], positions_A[frame, acceptor[1]]
-    vector = periodic.minimum_image(end - start)
-    time = float(time_fs[[donor[0], acceptor[0]]].mean())
-    return time, int(donor[1]), int(acceptor[1]), vector, start + vector / 2
 
 
 @dataclass(frozen=True)
@@ -153,70 +128,13 @@ def relate_to_jumps(hops: Hops, jumps: Jumps, periodic: PeriodicCell, window_fs:
     lag_fs = lag[np.arange(count), nearest]
     path = (jumps.end_A - jumps.start_A)[nearest]
     middle = (jumps.end_A + jumps.start_A)[nearest] / 2
-    values = np.stack(
-        [lag_fs, _cosine(hops.vector_A, path), np.linalg.norm(periodic.minimum_image(middle - hops.middle_A), axis=1)]
-    )
+    length = np.linalg.norm(hops.vector_A, axis=1) * np.linalg.norm(path, axis=1)
+    cosine = np.divide((hops.vector_A * path).sum(axis=1), length, out=np.full(count, np.nan), where=length > 0)
+    distance_A = np.linalg.norm(periodic.minimum_image(middle - hops.middle_A), axis=1)
+    values = np.stack([lag_fs, cosine, distance_A])
     outside = np.abs(lag_fs) > window_fs
     values[:, outside] = np.nan
     return HopJumps(np.where(outside, NONE, nearest), *values)
-
-
-def _cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    length = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-    return np.divide((a * b).sum(axis=1), length, out=np.full(len(a), np.nan), where=length > 0)
-
-
-@dataclass(frozen=True)
-class Coincidence:
-    """Coincidence of hops and jumps, and the values expected for unrelated events.
-
-    Attributes:
-        share: share of the hops with a jump in the window; NaN without hops.
-        share_by_chance: `share` for jumps at random times.
-        cosine: mean cosine over the hops with a jump; NaN without such hops.
-        cosine_by_chance: `cosine` for jumps at random times.
-    """
-
-    share: float
-    share_by_chance: float
-    cosine: float
-    cosine_by_chance: float
-
-
-def coincidence(
-    hops: Hops,
-    jumps: Jumps,
-    periodic: PeriodicCell,
-    window_fs: float,
-    frames_fs: np.ndarray,
-    rng: np.random.Generator,
-) -> Coincidence:
-    """Share of hops with a jump in the window and their mean cosine, observed and by chance.
-
-    The chance level is the mean over 200 shuffles, in which the jumps keep their paths and take the times of random
-    frames.
-
-    Args:
-        hops: electron hops.
-        jumps: ion jumps.
-        periodic: cell of the trajectory.
-        window_fs: largest time between a hop and its jump.
-        frames_fs: times of the frames in which jumps were detected.
-        rng: random generator of the shuffles.
-    """
-    share, cosine = _share_and_cosine(relate_to_jumps(hops, jumps, periodic, window_fs))
-    if not len(jumps) or not len(hops):
-        return Coincidence(share, share, cosine, np.nan)
-    shuffled = []
-    for _ in range(SHUFFLES):
-        random_jumps = Jumps(jumps.ion, rng.choice(frames_fs, len(jumps)), jumps.start_A, jumps.end_A)
-        shuffled.append(_share_and_cosine(relate_to_jumps(hops, random_jumps, periodic, window_fs)))
-    shares, cosines = np.array(shuffled).T
-    return Coincidence(share, float(shares.mean()), cosine, finite_mean(cosines))
-
-
-def _share_and_cosine(relation: HopJumps) -> tuple[float, float]:
-    return finite_mean(relation.jump != NONE), finite_mean(relation.cosine)
 
 
 def finite_mean(values: np.ndarray) -> float:
@@ -224,6 +142,32 @@ def finite_mean(values: np.ndarray) -> float:
     numbers = np.asarray(values, dtype=float)
     finite = numbers[np.isfinite(numbers)]
     return float(finite.mean()) if len(finite) else float("nan")
+
+
+def hop_table(
+    hops: Hops, relation: HopJumps, jumps: Jumps, redox_atom: np.ndarray, metadata: dict[str, float | str]
+) -> pd.DataFrame:
+    """One row per hop, after the columns of `metadata`; unknown donor, acceptor, jump and ion are missing values.
+
+    Atoms have the indices of the trajectory (`redox_atom`), ions their index among the mobile ions.
+    """
+
+    def lookup(index: np.ndarray, values: np.ndarray) -> pd.Series:
+        return pd.Series(values, dtype="Int64").reindex(index).reset_index(drop=True)
+
+    columns = {
+        "time_fs": hops.time_fs,
+        "donor": lookup(hops.donor, redox_atom),
+        "acceptor": lookup(hops.acceptor, redox_atom),
+        **{f"electron_{axis}_A": hops.vector_A[:, d] for d, axis in enumerate("xyz")},
+        "electron_A": np.linalg.norm(hops.vector_A, axis=1),
+        "jump": lookup(relation.jump, np.arange(len(jumps))),
+        "ion": lookup(relation.jump, jumps.ion),
+        "lag_fs": relation.lag_fs,
+        "cosine": relation.cosine,
+        "distance_A": relation.distance_A,
+    }
+    return pd.DataFrame({**metadata, **columns})
 
 
 def rank_jumps(jumps: Jumps, hops: Hops, window_fs: float, concerted_fs: float = FS_PER_PS) -> list[Rank]:

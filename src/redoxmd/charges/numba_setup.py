@@ -1,4 +1,9 @@
-"""Import numba with a persistent cache and at most the threads of the job."""
+"""`numba.njit` with a persistent cache and at most the threads of the job.
+
+Compiled code is cached in NUMBA_CACHE_DIR, by default $XDG_CACHE_HOME/redoxmd/numba. The number of threads is
+NUMBA_NUM_THREADS, by default OMP_NUM_THREADS. Numba reads both at import; if it is already imported, only the cache
+folder changes.
+"""
 
 from __future__ import annotations
 
@@ -6,24 +11,6 @@ import os
 import sys
 import tempfile
 from pathlib import Path
-from types import ModuleType
-
-
-def load_numba() -> ModuleType:
-    """Import numba; compiled code is cached in NUMBA_CACHE_DIR, by default $XDG_CACHE_HOME/redoxmd/numba.
-
-    The number of threads is NUMBA_NUM_THREADS, by default OMP_NUM_THREADS. Numba reads both at import; if it is already
-    imported, only the cache folder changes.
-    """
-    os.environ.setdefault("NUMBA_CACHE_DIR", str(_cache_folder()))
-    if os.environ.get("OMP_NUM_THREADS", "").isdigit():
-        os.environ.setdefault("NUMBA_NUM_THREADS", os.environ["OMP_NUM_THREADS"])
-    already_imported = "numba" in sys.modules
-    import numba
-
-    if already_imported and not numba.config.CACHE_DIR:
-        numba.config.CACHE_DIR = os.environ["NUMBA_CACHE_DIR"]
-    return numba
 
 
 def _cache_folder() -> Path:
@@ -37,4 +24,12 @@ def _cache_folder() -> Path:
     return folder if writable else Path(tempfile.gettempdir()) / f"redoxmd-numba-{os.getuid()}"
 
 
-njit = load_numba().njit
+os.environ.setdefault("NUMBA_CACHE_DIR", str(_cache_folder()))
+if os.environ.get("OMP_NUM_THREADS", "").isdigit():
+    os.environ.setdefault("NUMBA_NUM_THREADS", os.environ["OMP_NUM_THREADS"])
+_already_imported = "numba" in sys.modules
+import numba  # noqa: E402
+
+if _already_imported and not numba.config.CACHE_DIR:
+    numba.config.CACHE_DIR = os.environ["NUMBA_CACHE_DIR"]
+njit = numba.njit

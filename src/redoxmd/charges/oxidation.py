@@ -7,10 +7,11 @@ small constant background for errors of the partition.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from redoxmd.errors import OneOxidationState
 
@@ -23,6 +24,8 @@ BACKGROUND_WIDTH = 6.0
 MIN_ATOMS = 2
 DEEPEST_SHARE = 0.25
 NO_MOMENT_MUB = 0.05
+# Minimum number of atoms of validation densities for an estimate of the error of the model.
+FEWEST_ATOMS = 3
 ITERATIONS = 500
 TOLERANCE = 1e-9
 
@@ -77,10 +80,6 @@ class OxidationModel:
         same: np.ndarray = (high == high[..., :1]).all(axis=-1) & np.isfinite(data).all(axis=-1)
         return same
 
-    def broadened(self, error_covariance: np.ndarray) -> OxidationModel:
-        """The model for charges with an additional error of covariance (d, d)."""
-        return replace(self, covariance=self.covariance + error_covariance)
-
     def record(self) -> dict[str, Any]:
         """Plain data for JSON."""
         return {
@@ -93,16 +92,16 @@ class OxidationModel:
         }
 
     @classmethod
-    def from_record(cls, record: Mapping[str, Any]) -> OxidationModel:
-        """Rebuild a model from `record`."""
+    def from_record(cls, record: Mapping[str, Any], predicted: bool = False) -> OxidationModel:
+        """Rebuild a model from `record`; for predicted charges, broadened by the error of the density model."""
         low, high = record["states"]
         mean, covariance, weight = (np.asarray(record[name], float) for name in ("mean", "covariance", "weight"))
+        if predicted:
+            covariance = covariance + np.array(record["error_covariance"])
         return cls((int(low), int(high)), mean, covariance, weight, float(record["background"]), int(record["n_atoms"]))
 
 
-def fit_oxidation(
-    charge_e: np.ndarray, moment_muB: np.ndarray, states: tuple[int, int] = (3, 4), x: Sequence[float] = ()
-) -> OxidationModel:
+def fit_oxidation(charge_e: np.ndarray, moment_muB: np.ndarray, states: tuple[int, int] = (3, 4)) -> OxidationModel:
     """Fit the two states to the reference charges of the redox element.
 
     Expectation–maximisation starts from several splits of the data, and the fit of highest likelihood is returned. No
@@ -113,7 +112,6 @@ def fit_oxidation(
         charge_e: (N,) Bader charges of all redox atoms of all reference densities.
         moment_muB: (N,) their moments, of either sign.
         states: oxidation states (lower, higher).
-        x: contents of the mobile ion in the reference, for the error message.
 
     Raises:
         OneOxidationState: the charges show only one state.
@@ -121,14 +119,22 @@ def fit_oxidation(
     with_spin = bool((np.abs(np.nan_to_num(moment_muB)) > NO_MOMENT_MUB).any())
     data = _features(np.ravel(charge_e), np.ravel(moment_muB), 2 if with_spin else 1)
     data = data[np.isfinite(data).all(axis=1)]
-    if len(data) < 2 * MIN_ATOMS:
-        raise OneOxidationState(_advice(data, states, x, f"{len(data)} atoms are too few"))
-    background = _background(data)
-    _, likelihood_single = _maximise(data, np.ones((1, len(data))), background)
-    fits = [_maximise(data, split, background) for split in _splits(data)]
-    mixture, likelihood = max(fits, key=lambda fit: fit[1])
+    reason = f"{len(data)} atoms are too few" if len(data) < 2 * MIN_ATOMS else ""
+    if not reason:
+        spread = np.maximum(data.std(axis=0), FLOOR[: data.shape[1]])
+        background = float(BACKGROUND_SHARE / np.prod(BACKGROUND_WIDTH * spread))
+        _, likelihood_single = _maximise(data, np.ones((1, len(data))), background)
+        fits = [_maximise(data, split, background) for split in _splits(data)]
+        mixture, likelihood = max(fits, key=lambda fit: fit[1])
+        reason = _one_state_reason(data, mixture, 2 * (likelihood - likelihood_single))
+    if reason:
+        lower, higher = states
+        centre = f"; median {np.median(data[:, 0]):.2f} e" if len(data) else ""
+        raise OneOxidationState(
+            f"{len(data)} reference charges show one oxidation state only ({reason}{centre}); add reference densities "
+            f"at contents x that hold both {lower}+ and {higher}+: fewer mobile ions make more {higher}+"
+        )
     mean, covariance, weight = mixture
-    _refuse_one_state(data, mixture, 2 * (likelihood - likelihood_single), states, x)
     order = np.argsort(mean[:, 0])
     return OxidationModel(states, mean[order], covariance[order], weight[order], background, len(data))
 
@@ -140,11 +146,6 @@ def _features(charge_e: np.ndarray, moment_muB: np.ndarray, d: int) -> np.ndarra
     """Features (…, d): charge, and |moment| for d = 2."""
     columns = (np.asarray(charge_e, dtype=float), np.abs(np.asarray(moment_muB, dtype=float)))
     return np.stack(columns[:d], axis=-1)
-
-
-def _background(data: np.ndarray) -> float:
-    spread = np.maximum(data.std(axis=0), FLOOR[: data.shape[1]])
-    return float(BACKGROUND_SHARE / np.prod(BACKGROUND_WIDTH * spread))
 
 
 def _densities(data: np.ndarray, mean: np.ndarray, covariance: np.ndarray, weight: np.ndarray) -> np.ndarray:
@@ -200,40 +201,58 @@ def _component_moments(data: np.ndarray, members: np.ndarray) -> Mixture:
     return mean, covariance, (1 - BACKGROUND_SHARE) * count / count.sum()
 
 
-def _valley_depth(mixture: Mixture) -> float:
-    """Lowest density on the line between the two means, as a share of the lower peak."""
-    mean = mixture[0]
-    fraction = np.linspace(0, 1, 101)[:, None]
-    density = _densities(mean[0] + fraction * (mean[1] - mean[0]), *mixture).sum(axis=0)
-    return float(density.min() / min(density[0], density[-1]))
+def _one_state_reason(data: np.ndarray, mixture: Mixture, likelihood_ratio: float) -> str:
+    """Why the data show one state only; "" if they show two.
 
-
-def _refuse_one_state(
-    data: np.ndarray, mixture: Mixture, likelihood_ratio: float, states: tuple[int, int], x: Sequence[float]
-) -> None:
-    """Raise unless two components have a better BIC than one, a valley between them and MIN_ATOMS atoms each.
-
-    `likelihood_ratio` is twice the gain of the log-likelihood over one component.
+    Two components have a better BIC than one, a valley between them and `MIN_ATOMS` atoms each. `likelihood_ratio` is
+    twice the gain of the log-likelihood over one component.
     """
-    d = data.shape[1]
-    extra_parameters = 1 + d + d * (d + 1) / 2
+    mean, d = mixture[0], data.shape[1]
     atoms = float(mixture[2].min() * len(data))
     if atoms < MIN_ATOMS - 0.5:
-        raise OneOxidationState(_advice(data, states, x, f"the second state would hold {atoms:.1f} atoms"))
+        return f"the second state would hold {atoms:.1f} atoms"
+    extra_parameters = 1 + d + d * (d + 1) / 2
     if likelihood_ratio < extra_parameters * np.log(len(data)):
-        raise OneOxidationState(_advice(data, states, x, "two states describe them no better than one"))
-    if not _valley_depth(mixture) < DEEPEST_SHARE:
-        raise OneOxidationState(_advice(data, states, x, "two groups would run into each other"))
+        return "two states describe them no better than one"
+    fraction = np.linspace(0, 1, 101)[:, None]
+    density = _densities(mean[0] + fraction * (mean[1] - mean[0]), *mixture).sum(axis=0)
+    lowest_share = float(density.min() / min(density[0], density[-1]))
+    return "" if lowest_share < DEEPEST_SHARE else "two groups would run into each other"
 
 
-def _advice(data: np.ndarray, states: tuple[int, int], x: Sequence[float], reason: str) -> str:
-    lower, higher = states
-    contents = f" at x = {', '.join(f'{value:g}' for value in sorted(set(x)))}" if len(x) else ""
-    centre = f"; median {np.median(data[:, 0]):.2f} e" if len(data) else ""
-    return (
-        f"{len(data)} reference charges{contents} show one oxidation state only ({reason}{centre}); add reference "
-        f"densities at contents x that hold both {lower}+ and {higher}+: fewer mobile ions make more {higher}+"
+def fit_record(charges: pd.DataFrame, states: Sequence[int]) -> dict[str, Any]:
+    """Fit the two states to the reference charges of the redox element and return plain data.
+
+    Args:
+        charges: rows of the redox element from `tables.reference_charges`.
+        states: lower and higher oxidation state.
+
+    Returns:
+        fitted, summary (text), states. If fitted, also the entries of `OxidationModel.record` and error_covariance, the
+        diagonal matrix of the mean squared errors of predicted charge and |moment| on validation densities, or zero if
+        there are too few atoms. The few atoms of validation densities give no reliable correlation.
+    """
+    charge, moment = (charges[name].to_numpy() for name in ("reference_charge_e", "reference_moment_muB"))
+    lower, higher = (int(state) for state in states)
+    try:
+        model = fit_oxidation(charge, moment, (lower, higher))
+    except OneOxidationState as error:
+        return {"fitted": False, "states": [lower, higher], "summary": str(error)}
+    means = [" e, ".join(f"{value:.2f}" for value in mean) for mean in model.mean]
+    words = f"{lower}+ at {means[0]}, {higher}+ at {means[1]} (charge, moment), {model.separation:.1f} σ apart"
+    rows, d = charges[charges["set"] == "validation"], model.mean.shape[1]
+    predicted, reference = (
+        _features(rows[f"{side}_charge_e"].to_numpy(), rows[f"{side}_moment_muB"].to_numpy(), d)
+        for side in ("predicted", "reference")
     )
+    errors = (predicted - reference)[np.isfinite(predicted - reference).all(axis=1)]
+    mean_squares = (errors**2).mean(axis=0) if len(errors) >= FEWEST_ATOMS else np.zeros(d)
+    return {
+        "fitted": True,
+        **model.record(),
+        "error_covariance": np.diag(mean_squares).tolist(),
+        "summary": words,
+    }
 
 
 def assign_states(
@@ -249,9 +268,7 @@ def assign_states(
         probability: (T, m) probability of the higher state.
         time_fs: (T,) increasing, at any spacing.
     """
-    columns = [
-        _atom_states(column, np.asarray(time_fs), low, high, persistence_fs) for column in np.transpose(probability)
-    ]
+    columns = [_atom_states(atom, np.asarray(time_fs), low, high, persistence_fs) for atom in np.transpose(probability)]
     return np.array(columns, dtype=int).reshape(np.shape(probability)[::-1]).T
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from redoxmd.charges.redox import RedoxSettings, oxidation_table
-from redoxmd.charges.states import fit_record, states_of_predictions
+from redoxmd.charges.oxidation import OxidationModel, fit_record
+from redoxmd.charges.redox import oxidation_table
 from redoxmd.charges.tables import reference_charges, trajectory_charges
 from redoxmd.density.dataset import DensitySet
 from redoxmd.density.model import load_density_model
@@ -47,8 +47,8 @@ def charges_along(
     mixture = folder / "oxidation.json"
     record = read_json(mixture) if mixture.exists() else {"fitted": False}
     if record["fitted"]:
-        redox_settings = RedoxSettings.of(settings.structures, settings.charges)
-        table = oxidation_table(table, states_of_predictions(record), redox_settings)
+        states_of_predictions = OxidationModel.from_record(record, predicted=True)
+        table = oxidation_table(table, states_of_predictions, settings.structures, settings.charges)
     write_dataset(target, table)
     checkpoint.clear()
     states = "with oxidation states" if record["fitted"] else "without oxidation states (no fitted oxidation.json)"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,11 @@ import pandas as pd
 import xarray as xr
 
 from redoxmd.charges.hops import finite_mean
-from redoxmd.charges.redox import METADATA_COLUMNS, RedoxSettings, analyse_redox, oxidation_table, trajectory_metadata
-from redoxmd.charges.states import states_of_predictions
+from redoxmd.charges.oxidation import OxidationModel
+from redoxmd.charges.redox import METADATA_COLUMNS, analyse_redox, oxidation_table, trajectory_metadata
 from redoxmd.config.sections import Charges, Structures
-from redoxmd.diffusion.jumps import frame_times_fs, recorded_jumps
+from redoxmd.diffusion.jumps import recorded_jumps
 from redoxmd.diffusion.posterior import weighted_mean
-from redoxmd.seeds import derive_seed
 from redoxmd.structures.geometry import Sites
 from redoxmd.structures.request import parse_name
 from redoxmd.structures.source import source_cell
@@ -60,13 +60,13 @@ class RedoxSummary:
 
 
 def oxidation_tables(
-    charges: Sequence[xr.Dataset], mixture: dict[str, Any], settings: RedoxSettings
+    charges: Sequence[xr.Dataset], mixture: dict[str, Any], structures: Structures, settings: Charges
 ) -> list[xr.Dataset]:
     """Oxidation tables of all trajectories; an empty list if the mixture could not be fitted."""
     if not mixture["fitted"]:
         return []
-    model = states_of_predictions(mixture)
-    return [oxidation_table(dataset, model, settings) for dataset in charges]
+    model = OxidationModel.from_record(mixture, predicted=True)
+    return [oxidation_table(dataset, model, structures, settings) for dataset in charges]
 
 
 def summarise_redox(
@@ -75,61 +75,49 @@ def summarise_redox(
     mixture: dict[str, Any],
     structures: Structures,
     settings: Charges,
-    seed: int,
 ) -> RedoxSummary:
     """Hops, bonds and vacancies of every trajectory, and their averages over replicas; see `RedoxSummary`.
 
     The expected number of atoms in the higher state is (moments_x − x) per formula unit: each removed mobile ion
     oxidises one atom.
     """
-    redox_settings = RedoxSettings.of(structures, settings)
-    tables = oxidation_tables(charges, mixture, redox_settings)
+    tables = oxidation_tables(charges, mixture, structures, settings)
     rows, hops = [], []
     for table, analysis in zip(tables, jumps, strict=False):
-        analysed = analyse_redox(
+        supercell = parse_name(table.attrs["structure"]).supercell
+        diffusing = str(analysis.attrs.get("diffusing_framework", "")).split()
+        removed = (structures.moments_x - float(table["x"])) * (structures.formula_units * prod(supercell))
+        row, hops_of_trajectory = analyse_redox(
             table,
             recorded_jumps(analysis),
-            _sites(table.attrs["structure"], structures, str(analysis.attrs.get("diffusing_framework", "")).split()),
-            table["cell_A"].to_numpy(),
-            redox_settings,
-            _expected_high(table, structures),
-            derive_seed(seed, "redox", table.attrs["structure"], float(table["temperature_K"])),
-            frame_times_fs(analysis),
+            Sites.of(source_cell(structures).atoms.repeat(supercell), diffusing),
+            structures,
+            settings,
+            float(np.clip(removed, 0, table.sizes["redox"])),
         )
-        rows.append(analysed.trajectory.assign(**_mean_charges(table)))
-        hops.append(analysed.hops)
-    states = [_states(table) for table in tables]
+        charge = table["charge_e"].to_numpy()[:, table["redox_atom"].to_numpy()]
+        low, high = (
+            finite_mean(charge[table["state"].to_numpy() == state]) for state in table["state"].attrs["states"]
+        )
+        rows.append({**row, "charge_low_e": low, "charge_high_e": high})
+        hops.append(hops_of_trajectory)
+    states = [redox_series(table).assign(**trajectory_metadata(table))[list(STATE_COLUMNS)] for table in tables]
+    # One row per x and T: counts summed, means over replicas weighted by frames.
+    groups = pd.DataFrame(rows).groupby(["x", "temperature_K"]) if rows else ()
+    table = pd.DataFrame([_group(group) for _, group in groups], columns=list(TABLE_COLUMNS))
     return RedoxSummary(
-        _average(rows),
+        table.astype({"n_frames": "Int64", "n_hops": "Int64"}) if rows else table,
         pd.concat(hops, ignore_index=True) if hops else pd.DataFrame(columns=[*METADATA_COLUMNS, "time_fs"]),
         pd.concat(states, ignore_index=True) if states else pd.DataFrame(columns=list(STATE_COLUMNS)),
     )
 
 
-def _sites(structure: str, structures: Structures, diffusing: Sequence[str]) -> Sites:
-    return Sites.of(source_cell(structures).atoms.repeat(parse_name(structure).supercell), diffusing)
-
-
-def _expected_high(table: xr.Dataset, structures: Structures) -> float:
-    a, b, c = parse_name(table.attrs["structure"]).supercell
-    units = structures.formula_units * a * b * c
-    holes = (structures.moments_x - float(table["x"])) * units
-    return float(np.clip(holes, 0, table.sizes["redox"]))
-
-
-def _mean_charges(table: xr.Dataset) -> dict[str, float]:
-    charge = table["charge_e"].to_numpy()[:, table["redox_atom"].to_numpy()]
-    state = table["state"].to_numpy()
-    low, high = (finite_mean(charge[state == value]) for value in table["state"].attrs["states"])
-    return {"charge_low_e": low, "charge_high_e": high}
-
-
-def _states(table: xr.Dataset) -> pd.DataFrame:
+def redox_series(table: xr.Dataset) -> pd.DataFrame:
+    """Rows of an oxidation table by redox atom and frame: time_fs, atom, charge_e, moment_muB, probability, state."""
     redox = table["redox_atom"].to_numpy()
     charge, moment = (table[name].to_numpy()[:, redox] for name in ("charge_e", "moment_muB"))
     state = pd.Series(table["state"].to_numpy().ravel(), dtype="Int64")
     columns = {
-        **trajectory_metadata(table),
         "time_fs": np.repeat(table["time_fs"].to_numpy(), len(redox)),
         "atom": np.tile(redox, len(charge)),
         "charge_e": charge.ravel(),
@@ -137,16 +125,7 @@ def _states(table: xr.Dataset) -> pd.DataFrame:
         "probability": table["probability"].to_numpy().ravel(),
         "state": state.where(state >= 0),
     }
-    return pd.DataFrame(columns, columns=list(STATE_COLUMNS))
-
-
-def _average(rows: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """One row per x and T: counts summed, means over replicas weighted by frames."""
-    if not rows:
-        return pd.DataFrame(columns=list(TABLE_COLUMNS))
-    replicas = pd.concat(rows, ignore_index=True)
-    groups = [_group(group) for _, group in replicas.groupby(["x", "temperature_K"])]
-    return pd.DataFrame(groups, columns=list(TABLE_COLUMNS)).astype({"n_frames": "Int64", "n_hops": "Int64"})
+    return pd.DataFrame(columns)
 
 
 def _group(group: pd.DataFrame) -> dict[str, float]:

@@ -85,9 +85,11 @@ def trajectory_charges(
         dims (frame, atom, axis): charge_e, moment_muB, positions_A; coords time_fs, step, number, x, temperature_K,
         replica.
     """
-    frames = np.asarray(frames, dtype=int)
-    redox = trajectory.numbers == atomic_numbers[structures.redox_element]
-    values = np.full((len(frames), len(trajectory.numbers), 2), np.nan)
+    frames, numbers = np.asarray(frames, dtype=int), trajectory.numbers
+    redox = numbers == atomic_numbers[structures.redox_element]
+    shape, radius_A = grid_shape(trajectory.cell_A, settings.spacing_A), settings.region_radius_A
+    region = None if radius_A is None else Region(np.flatnonzero(redox), radius_A)
+    values = np.full((len(frames), len(numbers), 2), np.nan)
     saved = checkpoint.load("charges")
     done = 0 if saved is None else int(saved["done"])
     if saved is not None:
@@ -98,7 +100,11 @@ def trajectory_charges(
         nonlocal done
         yield f"at frame {done} of {len(frames)}"
         while done < len(frames):
-            values[done] = _frame_charges(trajectory, int(frames[done]), redox, model, settings, structures)
+            atoms = Atoms(numbers, trajectory.positions_A[frames[done]], cell=trajectory.cell_A, pbc=True)
+            moment = float(initial_moments(atoms, structures).sum()) if settings.exact_moment else None
+            bader = partition(predict_density(model, atoms, shape, region, moment_muB=moment))
+            in_region = redox if region is not None else slice(None)
+            values[done, in_region] = np.stack([bader.charge_e, bader.moment_muB], axis=1)[in_region]
             done += 1
             progress.update(done)
             yield f"at frame {done} of {len(frames)}"
@@ -106,34 +112,6 @@ def trajectory_charges(
     run_resumable(
         partition_frames, lambda: checkpoint.save("charges", {"done": np.asarray(done), "values": values[:done]})
     )
-    return _dataset(trajectory, frames, values)
-
-
-def _frame_charges(
-    trajectory: Trajectory,
-    frame: int,
-    redox: np.ndarray,
-    model: DensityModel,
-    settings: Charges,
-    structures: Structures,
-) -> np.ndarray:
-    """Charge and moment (n, 2) of the atoms in one frame."""
-    atoms = Atoms(trajectory.numbers, trajectory.positions_A[frame], cell=trajectory.cell_A, pbc=True)
-    region = None
-    if settings.region_radius_A is not None:
-        region = Region(np.flatnonzero(redox), settings.region_radius_A)
-    moment = float(initial_moments(atoms, structures).sum()) if settings.exact_moment else None
-    density = predict_density(
-        model, atoms, grid_shape(trajectory.cell_A, settings.spacing_A), region, moment_muB=moment
-    )
-    bader = partition(density)
-    values = np.stack([bader.charge_e, bader.moment_muB], axis=1)
-    if region is not None:
-        values[~redox] = np.nan
-    return values
-
-
-def _dataset(trajectory: Trajectory, frames: np.ndarray, values: np.ndarray) -> xr.Dataset:
     metadata = trajectory.metadata
     dataset = xr.Dataset(
         {
@@ -145,10 +123,10 @@ def _dataset(trajectory: Trajectory, frames: np.ndarray, values: np.ndarray) -> 
         coords={
             "time_fs": ("frame", trajectory.time_fs[frames], {"units": "fs"}),
             "step": ("frame", trajectory.steps[frames]),
-            "number": ("atom", trajectory.numbers),
+            "number": ("atom", numbers),
             **{key: metadata.get(key, np.nan) for key in ("x", "temperature_K", "replica")},
         },
     )
     dataset.attrs = {key: str(metadata[key]) for key in ("structure", "model") if key in metadata}
-    dataset.attrs["elements"] = " ".join(chemical_symbols[z] for z in sorted(set(trajectory.numbers.tolist())))
+    dataset.attrs["elements"] = " ".join(chemical_symbols[z] for z in sorted(set(numbers.tolist())))
     return dataset

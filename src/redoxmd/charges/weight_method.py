@@ -46,24 +46,18 @@ def basin_integrals(reference: np.ndarray, grids: np.ndarray, cell_A: np.ndarray
 
 
 def _facets(steps_A: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Offsets (m, 3) of the points that share a facet with the central point, and A/l (m,)."""
+    """Offsets (m, 3) of the points that share a Voronoi facet with the central point, and A/l (m,)."""
     offsets = np.array(list(itertools.product(range(-2, 3), repeat=3)))
     points_A = offsets @ steps_A
-    areas = _facet_areas(points_A, centre=len(offsets) // 2)
-    real = areas > SMALL_FACET * areas.max()
-    return offsets[real], areas[real] / np.linalg.norm(points_A[real], axis=1)
-
-
-def _facet_areas(points_A: np.ndarray, centre: int) -> np.ndarray:
-    """Area (m,) of the Voronoi facet between the central point and every other point."""
-    voronoi = Voronoi(points_A)
-    areas = np.zeros(len(points_A))
+    centre = len(offsets) // 2
+    voronoi, areas = Voronoi(points_A), np.zeros(len(points_A))
     for pair, corners in zip(voronoi.ridge_points, voronoi.ridge_vertices, strict=True):
         if centre in pair and -1 not in corners:
             spokes = voronoi.vertices[corners[1:]] - voronoi.vertices[corners[0]]
             neighbour = pair[0] if pair[1] == centre else pair[1]
             areas[neighbour] = 0.5 * np.linalg.norm(np.cross(spokes[:-1], spokes[1:]).sum(axis=0))
-    return areas
+    real = areas > SMALL_FACET * areas.max()
+    return offsets[real], areas[real] / np.linalg.norm(points_A[real], axis=1)
 
 
 @njit(cache=True)

@@ -26,7 +26,7 @@ from redoxmd.diffusion.jumps import (
     without_drift,
 )
 from redoxmd.diffusion.msd_analysis import TRACER, coefficients_of_replicas, mean_fit, msd_variables
-from redoxmd.diffusion.posterior import NAN, LineFit, weighted_mean
+from redoxmd.diffusion.posterior import NAN, weighted_mean
 from redoxmd.diffusion.site_analysis import site_variables
 from redoxmd.diffusion.site_tables import (
     SITE_SCALARS,
@@ -36,10 +36,10 @@ from redoxmd.diffusion.site_tables import (
     site_table,
     with_integer_counts,
 )
-from redoxmd.diffusion.units import with_units
-from redoxmd.diffusion.van_hove_table import van_hove_table, van_hove_variables
+from redoxmd.diffusion.van_hove import van_hove_table, van_hove_variables
 from redoxmd.files.trajectory import Trajectory
 from redoxmd.seeds import derive_rng
+from redoxmd.structures.request import cell_name, parse_name
 from redoxmd.units import FS_PER_PS
 
 CONDITION_COLUMNS = ["x", "temperature_K"]
@@ -54,6 +54,19 @@ ATTRIBUTE_COLUMNS = (
     "site_origin",
     "no_sites",
 )
+# Unit of a variable by the end of its name, the longer ends first; variables without one are numbers, names or counts.
+UNITS = {
+    "_cm2_s": "cm2/s",
+    "_eV_A": "eV/angstrom",
+    "_per_ps": "1/ps",
+    "_per_A": "1/angstrom",
+    "_ps": "ps",
+    "_fs": "fs",
+    "_A2": "angstrom2",
+    "_A": "angstrom",
+    "_K": "K",
+}
+VARIANCE = "variance of D as v0 + v1*D + v2*D^2: v0 in (cm2/s)^2, v1 in cm2/s, v2 without unit"
 
 
 @dataclass(frozen=True)
@@ -88,7 +101,7 @@ def analyse_trajectory(
     """Jumps, D from jumps and MSD, concerted jumps, van Hove functions and sites of one trajectory.
 
     Coordinates are x, temperature_K and replica; `jump_*` list the jumps. Further variables come from
-    `msd_analysis.msd_variables`, `van_hove_table.van_hove_variables` and `site_analysis.site_variables`; the source
+    `msd_analysis.msd_variables`, `van_hove.van_hove_variables` and `site_analysis.site_variables`; the source
     cell of `structures` defines the sites.
     """
     refuse_unfit(trajectory)
@@ -100,7 +113,7 @@ def analyse_trajectory(
     duration = float(time_fs[-1] - time_fs[0]) if len(time_fs) else 0.0
     n_ions = int(mobile.sum())
     jumps = find_jumps(positions, time_fs, settings)
-    jump_diffusivity = diffusion_from_jumps(jumps, n_ions, duration, settings.jump_distance_A)
+    D, D_error, D_limit = diffusion_from_jumps(jumps, n_ions, duration, settings.jump_distance_A)
     by_axis, by_axis_error = diffusion_by_axis(jumps, n_ions, duration)
     msd_data, msd_attributes = msd_variables(positions, time_fs, settings)
     window = settings.concerted_window_ps
@@ -111,9 +124,9 @@ def analyse_trajectory(
         "start_fs": float(time_fs[0]) if len(time_fs) else NAN,
         "frame_interval_fs": duration / (len(time_fs) - 1) if len(time_fs) > 1 else NAN,
         "duration_ps": duration / FS_PER_PS,
-        "D_jumps_cm2_s": jump_diffusivity.value_cm2_s,
-        "D_jumps_error_cm2_s": jump_diffusivity.error_cm2_s,
-        "D_jumps_limit_cm2_s": jump_diffusivity.limit_cm2_s,
+        "D_jumps_cm2_s": D,
+        "D_jumps_error_cm2_s": D_error,
+        "D_jumps_limit_cm2_s": D_limit,
         "n_concerted": concerted_count(jumps.ion, jumps.time_fs, window),
         "n_concerted_chance": concerted_by_chance(jumps.ion, time_fs, window, derive_rng(seed, "chance")),
         "mean_temperature_K": float(trajectory.temperature_K.mean()) if len(time_fs) else NAN,
@@ -141,21 +154,27 @@ def analyse_trajectory(
         | msd_attributes
         | site_attributes,
     )
-    return with_units(dataset)
+    for name, variable in dataset.variables.items():
+        for suffix, unit in UNITS.items():
+            if str(name).endswith(suffix):
+                variable.attrs["units"] = unit
+                break
+    for name in ("D_msd_variance", "D_sigma_variance"):
+        dataset[name].attrs["long_name"] = VARIANCE
+    return dataset
 
 
 def summarise(datasets: Sequence[xr.Dataset], settings: Diffusion) -> Summary:
     """Tables of all trajectories (`Summary`): averages over replicas, Arrhenius fits over temperatures."""
     trajectories, diffusivities = averages(datasets, settings)
-    fits = [
-        {
-            "x": x,
-            **fits_by_method(
-                group, [_msd_fit(datasets, *row) for row in group[CONDITION_COLUMNS].to_numpy()], settings
-            ),
-        }
-        for x, group in diffusivities.groupby("x")
-    ]
+    fits = []
+    for x, group in diffusivities.groupby("x"):
+        of_x = [dataset for dataset in datasets if dataset["x"] == x]
+        lines = [
+            mean_fit([dataset for dataset in of_x if dataset["temperature_K"] == kelvin], TRACER)
+            for kelvin in group["temperature_K"]
+        ]
+        fits.append({"x": x, **fits_by_method(group, lines, settings)})
     return Summary(
         with_integer_counts(trajectories),
         with_integer_counts(diffusivities),
@@ -168,15 +187,14 @@ def summarise(datasets: Sequence[xr.Dataset], settings: Diffusion) -> Summary:
     )
 
 
-def _msd_fit(datasets: Sequence[xr.Dataset], x: float, temperature_K: float) -> LineFit:
-    """Mean MSD fit of the replicas at one x and T."""
-    replicas = [dataset for dataset in datasets if (dataset["x"], dataset["temperature_K"]) == (x, temperature_K)]
-    return mean_fit(replicas, TRACER)
-
-
 def averages(datasets: Sequence[xr.Dataset], settings: Diffusion) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Tables of trajectories and of D averaged over replicas, the first two of `Summary`."""
-    trajectories = pd.DataFrame([_scalar_row(dataset) for dataset in datasets])
+    rows = []
+    for dataset in datasets:
+        names = [name for name in (*dataset.coords, *dataset.data_vars) if dataset[name].ndim == 0]
+        attributes = {name: dataset.attrs.get(name, "") for name in ATTRIBUTE_COLUMNS}
+        rows.append({**{str(name): dataset[name].item() for name in names}, **attributes})
+    trajectories = pd.DataFrame(rows)
     absent = [name for name in SITE_SCALARS if name not in trajectories]
     trajectories = trajectories.assign(**dict.fromkeys(absent, np.nan))
     rows = []
@@ -191,11 +209,18 @@ def averages(datasets: Sequence[xr.Dataset], settings: Diffusion) -> tuple[pd.Da
     return trajectories, pd.DataFrame(rows)
 
 
-def _scalar_row(dataset: xr.Dataset) -> dict[str, float | str]:
-    scalars = {
-        str(name): dataset[name].item() for name in [*dataset.coords, *dataset.data_vars] if dataset[name].ndim == 0
-    }
-    return {**scalars, **{name: dataset.attrs.get(name, "") for name in ATTRIBUTE_COLUMNS}}
+def diffusivities_by_cell(analyses: Sequence[xr.Dataset], settings: Diffusion) -> pd.DataFrame:
+    """D by x, temperature and cell: columns of `Summary.diffusivities` and `supercell` (2x2x1).
+
+    Args:
+        analyses: datasets of all trajectories (`analyse_trajectory`) with the attribute `structure`.
+        settings: section `diffusion`.
+    """
+    cells: dict[tuple[int, ...], list[xr.Dataset]] = {}
+    for dataset in analyses:
+        cells.setdefault(parse_name(dataset.attrs["structure"]).supercell, []).append(dataset)
+    tables = [averages(group, settings)[1].assign(supercell=cell_name(cell)) for cell, group in sorted(cells.items())]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
 
 def _average(group: pd.DataFrame, settings: Diffusion) -> dict[str, Any]:

@@ -45,22 +45,18 @@ class ArrheniusFit:
         left_out: excluded temperatures, each with its reason; "" if none is excluded.
     """
 
-    Ea_eV: float
-    Ea_error_eV: float
-    Ea_low_eV: float
-    Ea_high_eV: float
-    log10_D0: float
-    log10_D0_error: float
-    deviance: float
-    dof: int
-    fitted: bool
-    reason: str
-    n_temperatures: int
+    Ea_eV: float = NAN
+    Ea_error_eV: float = NAN
+    Ea_low_eV: float = NAN
+    Ea_high_eV: float = NAN
+    log10_D0: float = NAN
+    log10_D0_error: float = NAN
+    deviance: float = NAN
+    dof: int = 0
+    fitted: bool = False
+    reason: str = ""
+    n_temperatures: int = 0
     left_out: str = ""
-
-
-def _refused(reason: str, points: int, left_out: str = "") -> ArrheniusFit:
-    return ArrheniusFit(NAN, NAN, NAN, NAN, NAN, NAN, NAN, 0, False, reason, points, left_out)
 
 
 def _describe_exclusions(temperature_K: np.ndarray, reasons: Sequence[str]) -> str:
@@ -132,13 +128,13 @@ def fit_arrhenius(
     if points < needed:
         no_transport = int((counted & ~usable).sum())
         note = f", at {no_transport} jumps make no transport" if no_transport else ""
-        return _refused(
-            f"{points} of {len(temperature_K)} temperatures can be fitted, {needed} are needed{note}", points, left_out
-        )
+        reason = f"{points} of {len(temperature_K)} temperatures can be fitted, {needed} are needed{note}"
+        return ArrheniusFit(reason=reason, n_temperatures=points, left_out=left_out)
     inverse, time = 1 / (BOLTZMANN_EV_PER_K * temperature_K[usable]), exposure[usable]
     D, jumps = D_cm2_s[usable], n_jumps[usable]
     if (jumps > 0).sum() < 2:
-        return _refused(f"jumps at {(jumps > 0).sum()} of {points} temperatures, 2 are needed", points, left_out)
+        reason = f"jumps at {(jumps > 0).sum()} of {points} temperatures, 2 are needed"
+        return ArrheniusFit(reason=reason, n_temperatures=points, left_out=left_out)
     unit = (D * time).sum() / jumps.sum() / time
     counts = D / unit
 
@@ -204,14 +200,19 @@ def fit_msd(
     left_out = _describe_exclusions(temperature_K, np.where(usable, "", regimes).tolist())
     points, moved = int(usable.sum()), regimes.count("diffusive")
     if points < settings.min_temperatures_to_fit or moved < 2:
-        return _refused(
+        reason = (
             f"{moved} of {len(temperature_K)} temperatures have an MSD that is diffusive, {points - moved} one that is "
-            f"not told from zero; {settings.min_temperatures_to_fit} are needed, two of them diffusive",
-            points,
-            left_out,
+            f"not told from zero; {settings.min_temperatures_to_fit} are needed, two of them diffusive"
         )
+        return ArrheniusFit(reason=reason, n_temperatures=points, left_out=left_out)
     measured = [line for line, is_measured in zip(lines, usable, strict=True) if is_measured]
-    variances = [_variance(line, squared_jump_A2, settings) for line in measured]
+    # v₁ is at least that of the jumps of all temperatures.
+    jump_lengths = max(1.0, squared_jump_A2 / settings.jump_distance_A**2)
+    least_v1 = [jump_lengths * line.floor_cm2_s / ZERO_COUNT_LIMIT for line in measured]
+    variances = [
+        np.array([line.variance[0], max(line.variance[1], least), line.variance[2]])
+        for line, least in zip(measured, least_v1, strict=True)
+    ]
     inverse = 1 / (BOLTZMANN_EV_PER_K * temperature_K[usable])
     log_likelihoods = [_quasi_likelihood(*pair) for pair in zip(measured, variances, strict=True)]
     peaks = [(np.log(line.D_cm2_s), beta) for line, beta in zip(measured, inverse, strict=True) if line.moved]
@@ -255,12 +256,6 @@ def fit_msd(
         points,
         left_out,
     )
-
-
-def _variance(line: LineFit, squared_jump_A2: float, settings: Diffusion) -> np.ndarray:
-    """Coefficients (3,) of σ²(D) of an MSD slope, with v₁ from the jumps of all temperatures."""
-    jumps = max(1.0, squared_jump_A2 / settings.jump_distance_A**2) * line.floor_cm2_s / ZERO_COUNT_LIMIT
-    return np.array([line.variance[0], max(line.variance[1], jumps), line.variance[2]])
 
 
 def _quasi_likelihood(line: LineFit, variance: np.ndarray) -> Callable[[np.ndarray | float], np.ndarray]:

@@ -99,9 +99,13 @@ class ConcertedAnalysis:
             for later in ends[1]:
                 near |= self._near[earlier, later]
         within, neighbouring = _members(pairs, len(jumps)), _members(pairs[near], len(jumps))
-        return ConcertedJumps(
-            within, neighbouring, _partners(pairs[near], jumps.time_fs), self._exchanges(jumps, pairs)
-        )
+        partner = np.full(len(jumps), NONE)
+        both = np.concatenate([pairs[near], pairs[near][:, ::-1]])
+        lag = np.abs(np.diff(jumps.time_fs[both], axis=1))[:, 0]
+        # The nearest pair is assigned last and overwrites the others.
+        jump, paired = both[np.argsort(-lag, kind="stable")].T
+        partner[jump] = paired
+        return ConcertedJumps(within, neighbouring, partner, self._exchanges(jumps, pairs))
 
     def _exchanges(self, jumps: SiteJumps, pairs: np.ndarray) -> Exchanges:
         leaves = self._preferred[jumps.from_site] & ~self._preferred[jumps.to_site]
@@ -131,14 +135,3 @@ def _members(pairs: np.ndarray, count: int) -> np.ndarray:
     member = np.zeros(count, dtype=bool)
     member[pairs.ravel()] = True
     return member
-
-
-def _partners(pairs: np.ndarray, time_fs: np.ndarray) -> np.ndarray:
-    """Index (J,) of the paired jump nearest in time, −1 without a pair."""
-    partner = np.full(len(time_fs), NONE)
-    both = np.concatenate([pairs, pairs[:, ::-1]])
-    lag = np.abs(np.diff(time_fs[both], axis=1))[:, 0]
-    # The nearest pair is assigned last and overwrites the others.
-    jump, paired = both[np.argsort(-lag, kind="stable")].T
-    partner[jump] = paired
-    return partner

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.special import gammaincinv
 
-from redoxmd.diffusion.collective import N_QUANTILES
 from redoxmd.diffusion.counting import Z_95
 from redoxmd.diffusion.jumps import Jumps
-from redoxmd.diffusion.posterior import NAN, LineFit
+from redoxmd.diffusion.posterior import N_QUANTILES, NAN, LineFit
 
 # Regimes in which the MSD sets only an upper limit of D.
 NOT_DIFFUSIVE = ("not told from zero", "subdiffusive")

@@ -47,14 +47,6 @@ def recorded_jumps(analysis: xr.Dataset) -> Jumps:
     return Jumps(ion.astype(int), time_fs, start_A.reshape(-1, 3), end_A.reshape(-1, 3))
 
 
-def frame_times_fs(analysis: xr.Dataset) -> np.ndarray:
-    """Times (T,) of the frames of the analysed trajectory."""
-    frames: np.ndarray = float(analysis["start_fs"]) + float(analysis["frame_interval_fs"]) * np.arange(
-        int(analysis["n_frames"])
-    )
-    return frames
-
-
 def without_drift(
     positions_A: np.ndarray, not_framework: np.ndarray, masses_amu: np.ndarray, selected: np.ndarray | None = None
 ) -> np.ndarray:
@@ -98,7 +90,17 @@ def find_jumps(positions_A: np.ndarray, time_fs: np.ndarray, settings: Diffusion
     window = frames_to_persist(time_fs, settings.persistence_fs)
     events: list[tuple[float, int, np.ndarray, np.ndarray]] = []
     for ion in range(positions_A.shape[1]):
-        events += _jumps_of_ion(ion, positions_A[:, ion], time_fs, window, settings.jump_distance_A)
+        path_A, start = positions_A[:, ion], 0
+        site = path_A[:window].mean(axis=0) if len(path_A) else np.zeros(3)
+        while True:
+            away = np.linalg.norm(path_A[start:] - site, axis=1) > settings.jump_distance_A
+            first = _first_run(away, window)
+            if first is None:
+                break
+            departure = start + first
+            new_site = path_A[departure : departure + window].mean(axis=0)
+            events.append((float(time_fs[departure]), ion, site, new_site))
+            site, start = new_site, departure + window
     events.sort(key=lambda event: (event[0], event[1]))
     return Jumps(
         np.array([event[1] for event in events], dtype=int),
@@ -106,23 +108,6 @@ def find_jumps(positions_A: np.ndarray, time_fs: np.ndarray, settings: Diffusion
         np.array([event[2] for event in events]).reshape(-1, 3),
         np.array([event[3] for event in events]).reshape(-1, 3),
     )
-
-
-def _jumps_of_ion(
-    ion: int, path_A: np.ndarray, time_fs: np.ndarray, window: int, distance_A: float
-) -> list[tuple[float, int, np.ndarray, np.ndarray]]:
-    events: list[tuple[float, int, np.ndarray, np.ndarray]] = []
-    site = path_A[:window].mean(axis=0) if len(path_A) else np.zeros(3)
-    start = 0
-    while True:
-        away = np.linalg.norm(path_A[start:] - site, axis=1) > distance_A
-        first = _first_run(away, window)
-        if first is None:
-            return events
-        departure = start + first
-        new_site = path_A[departure : departure + window].mean(axis=0)
-        events.append((float(time_fs[departure]), ion, site, new_site))
-        site, start = new_site, departure + window
 
 
 def _first_run(flags: np.ndarray, length: int) -> int | None:
@@ -134,30 +119,22 @@ def _first_run(flags: np.ndarray, length: int) -> int | None:
     return int(full[0]) if len(full) else None
 
 
-@dataclass(frozen=True)
-class Diffusivity:
-    """Diffusion coefficient with standard error; `limit_cm2_s` is the 95 % upper limit if no ion jumped."""
-
-    value_cm2_s: float
-    error_cm2_s: float
-    limit_cm2_s: float = float("nan")
-
-
-def diffusion_from_jumps(jumps: Jumps, n_ions: int, duration_fs: float, jump_distance_A: float) -> Diffusivity:
-    """D = ⟨d²⟩ Γ / 6 (eq. 2 of the paper), with Γ jumps per ion and time.
+def diffusion_from_jumps(
+    jumps: Jumps, n_ions: int, duration_fs: float, jump_distance_A: float
+) -> tuple[float, float, float]:
+    """D = ⟨d²⟩ Γ / 6 (eq. 2 of the paper), with Γ jumps per ion and time; standard error, 95 % upper limit; cm²/s.
 
     The error assumes independent jumps (compound Poisson): σ_D/D = √(Σ d⁴)/Σ d², which is 1/√J for equal lengths.
-    Without jumps D is 0 and the limit is D of three jumps of the threshold length.
+    Without jumps D is 0 and the limit is D of three jumps of the threshold length; with jumps the limit is NaN.
     """
     exposure = n_ions * duration_fs
     if exposure <= 0:
-        return Diffusivity(float("nan"), float("nan"))
+        return float("nan"), float("nan"), float("nan")
     unit = CM2_PER_S_PER_A2_PER_FS / (6 * exposure)
-    limit = ZERO_COUNT_LIMIT * jump_distance_A**2 * unit
     if len(jumps) == 0:
-        return Diffusivity(0.0, 0.0, limit)
+        return 0.0, 0.0, ZERO_COUNT_LIMIT * jump_distance_A**2 * unit
     squared = jumps.distance_A**2
-    return Diffusivity(float(squared.sum() * unit), float(np.sqrt((squared**2).sum()) * unit))
+    return float(squared.sum() * unit), float(np.sqrt((squared**2).sum()) * unit), float("nan")
 
 
 def diffusion_by_axis(jumps: Jumps, n_ions: int, duration_fs: float) -> tuple[np.ndarray, np.ndarray]:

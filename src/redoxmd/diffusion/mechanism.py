@@ -134,8 +134,10 @@ def choose_event(analyses: Sequence[xr.Dataset], window_fs: float) -> EventChoic
     clearest = [choice for choice in choices if choice.kind == KINDS[best]]
 
     def rank(choice: EventChoice) -> tuple[int, float, int, tuple[int, ...]]:
-        ambiguity = _ambiguity(analyses[choice.trajectory], choice.jumps, window_fs)
-        return (*ambiguity, choice.trajectory, choice.jumps)
+        time_fs, jumps = analyses[choice.trajectory]["event_time_fs"].to_numpy(), choice.jumps
+        lag = np.abs(time_fs[:, None] - time_fs[list(jumps)]).min(axis=1)
+        others = int((lag <= window_fs).sum()) - len(jumps)
+        return others, float(np.ptp(time_fs[list(jumps)])), choice.trajectory, jumps
 
     return min(clearest, key=rank, default=None)
 
@@ -162,17 +164,12 @@ def _events_of(analysis: xr.Dataset, trajectory: int) -> list[EventChoice]:
     return [EventChoice(trajectory, kind, tuple(jumps)) for kind in KINDS for jumps in jumps_by_kind[kind]]
 
 
-def _ambiguity(analysis: xr.Dataset, jumps: tuple[int, ...], window_fs: float) -> tuple[int, float]:
-    """Number of other site changes within the window, and the time between the given ones."""
-    time_fs = analysis["event_time_fs"].to_numpy()
-    lag = np.abs(time_fs[:, None] - time_fs[list(jumps)]).min(axis=1)
-    return int((lag <= window_fs).sum()) - len(jumps), float(np.ptp(time_fs[list(jumps)]))
-
-
 def find_event(
     analyses: Sequence[xr.Dataset], read: Callable[[int], Trajectory], settings: Diffusion, jump: int | None = None
 ) -> Event | None:
-    """Least ambiguous event of the trajectories, with its frames; None if no ion changed its site.
+    """Least ambiguous event of the trajectories, with its frames from `MARGIN_FS` before to `MARGIN_FS` after it.
+
+    None if no ion changed its site.
 
     Args:
         analyses: datasets of the trajectories.
@@ -184,7 +181,50 @@ def find_event(
     choice = choose_event(analyses, window_fs) if jump is None else event_with_jump(analyses[0], jump)
     if choice is None:
         return None
-    return describe_event(choice, analyses[choice.trajectory], read(choice.trajectory), settings)
+    analysis, trajectory = analyses[choice.trajectory], read(choice.trajectory)
+    metadata, time_fs = trajectory.metadata, trajectory.time_fs
+    mobile = trajectory.numbers == atomic_numbers[str(metadata["mobile_ion"])]
+    arrivals = analysis["event_time_fs"].to_numpy()[list(choice.jumps)]
+    near_event = np.flatnonzero(
+        (time_fs >= arrivals.min() - (window_fs + MARGIN_FS)) & (time_fs <= arrivals.max() + MARGIN_FS)
+    )
+    all_atoms = np.ones(len(mobile), dtype=bool)
+    # Drift is measured from the first frame, as for the sites.
+    frames = trajectory.positions_A[[0, *near_event]]
+    not_framework = moving_atoms(trajectory, analysis)
+    positions = without_drift(frames, not_framework, atomic_masses[trajectory.numbers], selected=all_atoms)[1:]
+    ions, near_fs, periodic = np.flatnonzero(mobile), time_fs[near_event], PeriodicCell(trajectory.cell_A)
+    labels, fractional = site_labels(analysis["site_kind"].to_numpy().tolist()), analysis["site_fractional"].to_numpy()
+    moves = []
+    for change in choice.jumps:
+        ion = int(ions[int(analysis["event_ion"][change])])
+        old, new = int(analysis["event_from_site"][change]), int(analysis["event_to_site"][change])
+        path = positions[:, ion]
+        offsets = [periodic.minimum_image(path - fractional[site] @ periodic.cell_A) for site in (old, new)]
+        arrived = int(np.searchsorted(near_fs, float(analysis["event_time_fs"][change])))
+        at_old_site = np.flatnonzero(np.linalg.norm(offsets[0][:arrived], axis=1) <= settings.site_radius_A)
+        departed = int(at_old_site[-1]) if len(at_old_site) else max(arrived - 1, 0)
+        start, end = path[departed] - offsets[0][departed], path[arrived] - offsets[1][arrived]
+        times_fs = (float(near_fs[departed]), float(near_fs[arrived]))
+        moves.append(Move(ion, labels[old], labels[new], start, end, *times_fs))
+    moves.sort(key=lambda move: (move.left_fs, move.arrived_fs))
+    shown = near_fs >= moves[0].left_fs - MARGIN_FS
+    event = Event(
+        choice.kind,
+        {key: metadata[key] for key in ("structure", "x", "temperature_K", "replica") if key in metadata},
+        trajectory.numbers,
+        np.asarray(trajectory.cell_A),
+        near_fs[shown],
+        positions[shown],
+        tuple(moves),
+        0,
+        0,
+    )
+    distance = event.distances_A().sum(axis=0)
+    early = np.flatnonzero(event.time_fs <= moves[0].left_fs)
+    late = np.flatnonzero(event.time_fs >= max(move.arrived_fs for move in moves))
+    before, after = int(early[distance[0, early].argmin()]), int(late[distance[1, late].argmin()])
+    return replace(event, before=before, after=after)
 
 
 def no_event_reason(analyses: Sequence[xr.Dataset]) -> str:
@@ -193,68 +233,6 @@ def no_event_reason(analyses: Sequence[xr.Dataset]) -> str:
     if without_sites and len(without_sites) == len(analyses):
         return f"no sites are known in any trajectory: {without_sites[0]}"
     return f"no ion changed its site in {len(analyses)} trajector{'y' if len(analyses) == 1 else 'ies'}"
-
-
-def describe_event(choice: EventChoice, analysis: xr.Dataset, trajectory: Trajectory, settings: Diffusion) -> Event:
-    """Frames of an event with `MARGIN_FS` before and after it, and the move of each ion."""
-    metadata, time_fs = trajectory.metadata, trajectory.time_fs
-    mobile = trajectory.numbers == atomic_numbers[str(metadata["mobile_ion"])]
-    arrivals = analysis["event_time_fs"].to_numpy()[list(choice.jumps)]
-    window_fs = settings.concerted_window_ps * FS_PER_PS + MARGIN_FS
-    near_event = np.flatnonzero((time_fs >= arrivals.min() - window_fs) & (time_fs <= arrivals.max() + MARGIN_FS))
-    all_atoms = np.ones(len(mobile), dtype=bool)
-    # Drift is measured from the first frame, as for the sites.
-    frames = trajectory.positions_A[[0, *near_event]]
-    not_framework = moving_atoms(trajectory, analysis)
-    positions = without_drift(frames, not_framework, atomic_masses[trajectory.numbers], selected=all_atoms)[1:]
-    ions = np.flatnonzero(mobile)
-    moves = [
-        _move(analysis, jump, ions, time_fs[near_event], positions, trajectory.cell_A, settings)
-        for jump in choice.jumps
-    ]
-    moves.sort(key=lambda move: (move.left_fs, move.arrived_fs))
-    shown = time_fs[near_event] >= moves[0].left_fs - MARGIN_FS
-    event = Event(
-        choice.kind,
-        {key: metadata[key] for key in ("structure", "x", "temperature_K", "replica") if key in metadata},
-        trajectory.numbers,
-        np.asarray(trajectory.cell_A),
-        time_fs[near_event][shown],
-        positions[shown],
-        tuple(moves),
-        0,
-        0,
-    )
-    return _with_end_frames(event)
-
-
-def _move(
-    analysis: xr.Dataset,
-    jump: int,
-    ions: np.ndarray,
-    time_fs: np.ndarray,
-    positions_A: np.ndarray,
-    cell_A: np.ndarray,
-    settings: Diffusion,
-) -> Move:
-    ion = int(ions[int(analysis["event_ion"][jump])])
-    labels, fractional = site_labels(analysis["site_kind"].to_numpy().tolist()), analysis["site_fractional"].to_numpy()
-    old, new = int(analysis["event_from_site"][jump]), int(analysis["event_to_site"][jump])
-    periodic, path = PeriodicCell(cell_A), positions_A[:, ion]
-    offsets = [periodic.minimum_image(path - fractional[site] @ periodic.cell_A) for site in (old, new)]
-    arrived = int(np.searchsorted(time_fs, float(analysis["event_time_fs"][jump])))
-    at_old_site = np.flatnonzero(np.linalg.norm(offsets[0][:arrived], axis=1) <= settings.site_radius_A)
-    departed = int(at_old_site[-1]) if len(at_old_site) else max(arrived - 1, 0)
-    start, end = path[departed] - offsets[0][departed], path[arrived] - offsets[1][arrived]
-    return Move(ion, labels[old], labels[new], start, end, float(time_fs[departed]), float(time_fs[arrived]))
-
-
-def _with_end_frames(event: Event) -> Event:
-    distance = event.distances_A().sum(axis=0)
-    early = np.flatnonzero(event.time_fs <= event.moves[0].left_fs)
-    late = np.flatnonzero(event.time_fs >= max(move.arrived_fs for move in event.moves))
-    before, after = int(early[distance[0, early].argmin()]), int(late[distance[1, late].argmin()])
-    return replace(event, before=before, after=after)
 
 
 def event_frames(event: Event | None) -> pd.DataFrame:

@@ -8,9 +8,8 @@ import numpy as np
 import xarray as xr
 
 from redoxmd.config.sections import Diffusion
-from redoxmd.diffusion.collective import haven_ratio
 from redoxmd.diffusion.msd import collective_coordinate, mean_squared_displacement
-from redoxmd.diffusion.posterior import NO_FIT, LineFit, fit_line, mean_of_fits
+from redoxmd.diffusion.posterior import N_QUANTILES, NO_FIT, LineFit, fit_line, mean_of_fits
 from redoxmd.diffusion.site_analysis import Variables
 
 MSD_LAGS = 200
@@ -58,25 +57,49 @@ def coefficients(tracer: LineFit, charge: LineFit) -> dict[str, float | str]:
     """Columns of D*, D_σ, the exponents and regimes of their MSDs, and the Haven ratio."""
     row: dict[str, float | str] = {}
     for name, fit in ((TRACER, tracer), (CHARGE, charge)):
-        posterior = fit.posterior()
+        columns = (f"D_{name}_{part}cm2_s" for part in ("", "error_", "low_", "high_", "limit_"))
+        row |= dict(zip(columns, fit.posterior(), strict=True))
         row |= {
-            f"D_{name}_cm2_s": posterior.value,
-            f"D_{name}_error_cm2_s": posterior.error,
-            f"D_{name}_low_cm2_s": posterior.low,
-            f"D_{name}_high_cm2_s": posterior.high,
-            f"D_{name}_limit_cm2_s": posterior.limit,
             f"{name}_exponent": fit.exponent,
             f"{name}_exponent_error": fit.exponent_error,
             f"{name}_observations": fit.observations,
             f"{name}_regime": fit.regime,
         }
-    haven = haven_ratio(tracer, charge)
-    return row | {
-        "haven_ratio": haven.value,
-        "haven_ratio_error": haven.error,
-        "haven_ratio_low": haven.low,
-        "haven_ratio_high": haven.high,
-        "no_haven_ratio": haven.reason,
+    return row | haven_ratio(tracer, charge)
+
+
+def haven_ratio(tracer: LineFit, charge: LineFit) -> dict[str, float | str]:
+    """Columns of H_R = D*/D_σ: 1 for independent ions, 1/m if all m move together, above 1 if ions exchange places.
+
+    haven_ratio and haven_ratio_error are the median and half of the 68 % interval, haven_ratio_low and haven_ratio_high
+    the 95 % interval; no_haven_ratio is the reason why there is no value, or "". The ratio is taken over all pairs of
+    equally probable values of D* and D_σ, as if the two were independent. They are correlated because the same ions
+    determine both, so the error is overestimated rather than underestimated.
+
+    Args:
+        tracer: fit of the MSD of single ions.
+        charge: fit of the MSD of the collective coordinate (`msd.collective_coordinate`).
+    """
+    low = below = middle = above = high = np.nan
+    unknown = [f"{name}: {fit.regime}" for name, fit in (("D*", tracer), ("D_σ", charge)) if np.isnan(fit.D_cm2_s)]
+    reason = unknown[0] if unknown else ""
+    if not reason and (not tracer.moved or charge.error_cm2_s == 0):
+        reason = "no ion's diffusion is told from zero"
+    if not reason:
+        probability = (np.arange(N_QUANTILES) + 0.5) / N_QUANTILES
+        # Avoid division by zero: replace D = 0 by the next grid value.
+        tracer_D, charge_D = (
+            np.maximum(np.interp(probability, weight.cumsum(), D), D[1])
+            for D, weight in (tracer.density(), charge.density())
+        )
+        ratios = np.divide.outer(tracer_D, charge_D)
+        low, below, middle, above, high = np.quantile(ratios, [0.025, 0.1587, 0.5, 0.8413, 0.975]).tolist()
+    return {
+        "haven_ratio": middle,
+        "haven_ratio_error": (above - below) / 2,
+        "haven_ratio_low": low,
+        "haven_ratio_high": high,
+        "no_haven_ratio": reason,
     }
 
 
@@ -87,18 +110,16 @@ def coefficients_of_replicas(datasets: Sequence[xr.Dataset]) -> dict[str, float 
 
 def mean_fit(datasets: Sequence[xr.Dataset], name: str) -> LineFit:
     """Mean fit of `TRACER` or `CHARGE` over trajectories, weighted by ion-time; those too short are excluded."""
-    fits = [_recorded_fit(dataset, name) for dataset in datasets]
+    fits = [
+        LineFit(
+            float(dataset[f"D_{name}_line_cm2_s"]),
+            dataset[f"D_{name}_variance"].to_numpy(),
+            float(dataset[f"{name}_exponent"]),
+            float(dataset[f"{name}_exponent_error"]),
+            float(dataset[f"{name}_observations"]),
+            float(dataset[f"D_{name}_floor_cm2_s"]),
+        )
+        for dataset in datasets
+    ]
     fitted = [fit for fit in fits if np.isfinite(fit.D_cm2_s)]
     return mean_of_fits(fitted) if fitted else NO_FIT
-
-
-def _recorded_fit(dataset: xr.Dataset, name: str) -> LineFit:
-    """Line fit stored in a dataset."""
-    return LineFit(
-        float(dataset[f"D_{name}_line_cm2_s"]),
-        dataset[f"D_{name}_variance"].to_numpy(),
-        float(dataset[f"{name}_exponent"]),
-        float(dataset[f"{name}_exponent_error"]),
-        float(dataset[f"{name}_observations"]),
-        float(dataset[f"D_{name}_floor_cm2_s"]),
-    )

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
 from redoxmd.config.sections import Diffusion
-from redoxmd.diffusion.covariance import overlap_sums, squared_displacement_variance
 from redoxmd.diffusion.jumps import ZERO_COUNT_LIMIT
-from redoxmd.diffusion.msd import BLOCK_POINTS
+from redoxmd.diffusion.msd import overlap_sums, squared_displacement_variance
 from redoxmd.units import CM2_PER_S_PER_A2_PER_FS
 
 FITTED_LAGS = 24
@@ -27,18 +27,15 @@ ONE_SIDED_95_SIGMAS = 1.645
 EXPONENT_SIGMAS = 2.0
 GRID = 3001
 QUANTILES = (0.025, 0.5, 0.95, 0.975)
+# Equally probable quantiles that represent a posterior.
+N_QUANTILES = 400
 NAN = float("nan")
 
 
-@dataclass(frozen=True)
-class Posterior:
-    """Summary of the posterior of a diffusion coefficient, cm²/s.
+class Posterior(NamedTuple):
+    """Posterior of a diffusion coefficient, cm²/s: median, standard deviation, 95 % interval, and 95 % upper limit.
 
-    Attributes:
-        value: median.
-        error: standard deviation.
-        low, high: 95 % interval.
-        limit: 95 % upper limit if D is indistinguishable from zero, else NaN.
+    The limit is NaN if D is distinguishable from zero.
     """
 
     value: float
@@ -103,19 +100,19 @@ class LineFit:
         return D, weight / weight.sum()
 
     def posterior(self) -> Posterior:
-        """Median, error and interval of D; NaN without a fit."""
+        """Median, error, interval and limit of D; NaN without a fit."""
         if not np.isfinite(self.D_cm2_s):
             return Posterior(NAN, NAN, NAN, NAN, NAN)
         if self.error_cm2_s == 0:
             return Posterior(0.0, 0.0, 0.0, self.floor_cm2_s, self.floor_cm2_s)
         D, weight = self.density()
-        low, middle, upper, high = np.interp(QUANTILES, weight.cumsum(), D)
+        low, middle, upper, high = np.interp(QUANTILES, weight.cumsum(), D).tolist()
         mean = weight @ D
         error = float(np.sqrt(weight @ (D - mean) ** 2))
         if self.moved:
-            return Posterior(float(middle), error, float(low), float(high), NAN)
-        limit = max(float(upper), self.floor_cm2_s)
-        return Posterior(float(middle), error, 0.0, max(float(high), limit), limit)
+            return Posterior(middle, error, low, high, NAN)
+        limit = max(upper, self.floor_cm2_s)
+        return Posterior(middle, error, 0.0, max(high, limit), limit)
 
 
 NO_FIT = LineFit(NAN, np.full(3, NAN), NAN, NAN, NAN, NAN)
@@ -154,7 +151,7 @@ def fit_line(
     floor = ZERO_COUNT_LIMIT * settings.jump_distance_A**2 / (6 * exposure * members) * CM2_PER_S_PER_A2_PER_FS
     if msd.min() <= 0:
         return LineFit(0.0, np.zeros(3), NAN, NAN, observations, floor)
-    squared_variance = squared_displacement_variance(positions_A, lags, ORIGINS_PER_LAG, BLOCK_POINTS)
+    squared_variance = squared_displacement_variance(positions_A, lags, ORIGINS_PER_LAG)
     overlap, overlap_squared = overlap_sums(lags, frames)
     interval = float(time_fs[1] - time_fs[0])
     # Short lags have the most observations of the excess over a Gaussian.

@@ -74,23 +74,19 @@ def jump_scene(analyses: Sequence[xr.Dataset], read: Callable[[int], Trajectory]
         chosen = np.arange(len(trajectory.time_fs))
     frames = chosen[np.unique(np.linspace(0, len(chosen) - 1, MOST_FRAMES).astype(int))] if len(chosen) else chosen
     origin = centre - trajectory.cell_A.sum(axis=0) / 2
+    shown = positions[frames]
+    if len(shown):
+        # Every atom is inside the box in the middle frame.
+        fractional = (shown[len(shown) // 2] - origin) @ np.linalg.inv(trajectory.cell_A)
+        shown = shown - np.floor(fractional) @ trajectory.cell_A
     return Scene(
         title,
         metadata["mobile_ion"],
         trajectory.numbers,
-        _wrapped_into_box(positions[frames], trajectory.cell_A, origin),
+        shown,
         trajectory.time_fs[frames] - jump_time,
         trajectory.cell_A,
         origin,
         jumping,
         visit_density(positions[:, mobile] - origin, trajectory.cell_A, SMOOTHING_A),
     )
-
-
-def _wrapped_into_box(positions_A: np.ndarray, cell_A: np.ndarray, origin_A: np.ndarray) -> np.ndarray:
-    """Positions shifted by lattice vectors so that every atom is inside the box in the middle frame."""
-    if len(positions_A) == 0:
-        return positions_A
-    fractional = (positions_A[len(positions_A) // 2] - origin_A) @ np.linalg.inv(cell_A)
-    moved: np.ndarray = positions_A - np.floor(fractional) @ cell_A
-    return moved

@@ -25,6 +25,8 @@ ERROR_BLOCKS = 10
 MEAN_FRAMES = 1000
 # Spheres of 1.5 Å around the sites fill a quarter of the cell; the ions of a liquid are in them a quarter of the time.
 MIN_TIME_AT_SITES = 0.5
+# Concerted jumps within the window, of neighbours among them, and exchanges.
+CONCERTED_COUNTS = ("n_sites_concerted", "n_neighbouring", "n_exchanges")
 Variables = dict[str, tuple[Any, Any]]
 
 
@@ -58,157 +60,122 @@ def site_variables(
         return {}, {"site_origin": "", "no_sites": f"{reason} ({end})" if mobile.any() else "no mobile ion"}
     window = frames_to_persist(trajectory.time_fs, settings.persistence_fs)
     try:
-        sites = _site_map(trajectory, positions_A, mobile, diffusing, structures, settings, window)
+        if structures is not None and settings.site_reference == "source":
+            sites = source_sites(trajectory, structures, diffusing)
+        else:
+            # A subset of frames suffices for the mean framework; all frames would double the memory of the trajectory.
+            sampled = trajectory.positions_A[:: max(1, frames // MEAN_FRAMES)]
+            cell_A, numbers = np.asarray(trajectory.cell_A), trajectory.numbers
+            moving = mobile | element_mask(numbers, diffusing)
+            framework_A = without_drift(sampled, moving, atomic_masses[numbers], selected=~moving).mean(axis=0)
+            sites = visited_sites(positions_A, framework_A, numbers[~moving], cell_A, settings.site_radius_A, window)
         preferred = structures.preferred_site if structures else ""
-        analysis = _SiteAnalysis(trajectory.time_fs, positions_A, sites, preferred, settings, window)
+        variables = _analyse_sites(trajectory.time_fs, positions_A, sites, preferred, settings, window, rng)
     except StructureError as error:
         return {}, {"site_origin": "", "no_sites": str(error)}
-    return analysis.variables(rng), {"site_origin": sites.origin, "no_sites": ""}
+    return variables, {"site_origin": sites.origin, "no_sites": ""}
 
 
-def _site_map(
-    trajectory: Trajectory,
+def _analyse_sites(
+    time_fs: np.ndarray,
     positions_A: np.ndarray,
-    mobile: np.ndarray,
-    diffusing: Sequence[str],
-    structures: Structures | None,
+    sites: SiteMap,
+    preferred: str,
     settings: Diffusion,
     window: int,
-) -> SiteMap:
-    if structures is not None and settings.site_reference == "source":
-        return source_sites(trajectory, structures, diffusing)
-    # A subset of frames suffices for the mean framework; all frames would double the memory of the trajectory.
-    sampled = trajectory.positions_A[:: max(1, len(trajectory.time_fs) // MEAN_FRAMES)]
-    not_framework = mobile | element_mask(trajectory.numbers, diffusing)
-    framework_A = without_drift(
-        sampled, not_framework, atomic_masses[trajectory.numbers], selected=~not_framework
-    ).mean(axis=0)
-    cell_A, numbers = np.asarray(trajectory.cell_A), trajectory.numbers[~not_framework]
-    return visited_sites(positions_A, framework_A, numbers, cell_A, settings.site_radius_A, window)
+    rng: np.random.Generator,
+) -> Variables:
+    """Stays, occupancy, site changes and concerted jumps of one trajectory.
 
-
-class _SiteAnalysis:
-    """Stays, site changes and concerted jumps of one trajectory."""
-
-    def __init__(
-        self,
-        time_fs: np.ndarray,
-        positions_A: np.ndarray,
-        sites: SiteMap,
-        preferred: str,
-        settings: Diffusion,
-        window: int,
-    ) -> None:
-        tree = SiteTree(sites.fractional, sites.cell_A, settings.site_radius_A)
-        apart_A, *pair = tree.closest()
-        if apart_A < settings.site_radius_A and sites.origin == "source":
-            first, second = (site_labels(sites.kind.tolist())[site] for site in pair)
-            raise StructureError(
-                f"sites {first} and {second} are {apart_A:.2f} Å apart, nearer than diffusion.site_radius_A "
-                f"({settings.site_radius_A:g} Å), so an ion at one is at the other too; make one site of split ones in "
-                "structures.source, or lower the radius to half of that distance"
-            )
-        keys = tree.keys(positions_A)
-        stays = find_stays(keys, window)
-        self.time_fs, self.sites, self.settings = time_fs, sites, settings
-        self.n_ions, self.at_sites = positions_A.shape[1], float((keys != NONE).mean())
-        if self.at_sites < MIN_TIME_AT_SITES:
-            raise StructureError(
-                f"the ions are at the sites of the source cell for {self.at_sites:.0%} of the time; look at the "
-                "trajectory, set diffusion.site_reference: visited, or change diffusion.site_radius_A"
-            )
-        self.jumps = jumps_between(stays, time_fs, tree, settings.return_fs)
-        self.held = held_keys(keys, stays, int(settings.return_fs / (time_fs[1] - time_fs[0])))
-        self.occupancy = occupancy(self.held, sites)
-        self.concerted_analysis = ConcertedAnalysis(sites, preferred, settings)
-
-    def variables(self, rng: np.random.Generator) -> Variables:
-        transport = self.jumps.transport
-        concerted = self.concerted_analysis.analyse(transport)
-        duration_fs = float(self.time_fs[-1] - self.time_fs[0])
-        chance = self.concerted_analysis.chance_counts(transport, self.time_fs, rng)
-        scalars = self._rate_scalars(transport, duration_fs) | _concerted_scalars(concerted, chance)
-        return {
-            **{name: ((), value) for name, value in scalars.items()},
-            **self._site_variables(),
-            **self._event_variables(concerted),
-        }
-
-    def _rate_scalars(self, transport: SiteJumps, duration_fs: float) -> dict[str, float]:
-        rate = rate_of(len(transport), self.n_ions, duration_fs / FS_PER_PS)
-        D = diffusion_from_jumps(transport, self.n_ions, duration_fs, self.settings.jump_distance_A)
-        return {
-            "at_sites_fraction": self.at_sites,
-            "at_no_site_fraction": float((self.held == NONE).mean()),
-            "n_site_changes": len(self.jumps),
-            "n_returned": int(self.jumps.returned.sum()),
-            "n_site_jumps": len(transport),
-            "site_rate_per_ps": rate.per_ps,
-            "site_rate_error_per_ps": rate.error_per_ps,
-            "site_rate_limit_per_ps": rate.limit_per_ps,
-            "D_sites_cm2_s": D.value_cm2_s,
-            "D_sites_error_cm2_s": D.error_cm2_s,
-            "D_sites_limit_cm2_s": D.limit_cm2_s,
-        }
-
-    def _site_variables(self) -> Variables:
-        sites = self.sites
-        members = [sites.kind == name for name in sites.kinds]
-        bins = np.array_split(np.arange(len(self.time_fs)), min(OCCUPANCY_BINS, len(self.time_fs)))
-        mean = self.occupancy.mean(axis=0)
-        return {
-            "site_kind": ("site", sites.kind.astype(object)),
-            "site_fractional": (("site", "axis"), sites.fractional),
-            "kind": ("kind", np.array(sites.kinds, dtype=object)),
-            "kind_sites": ("kind", [int(member.sum()) for member in members]),
-            "kind_coordination": ("kind", [float(sites.coordination[member].mean()) for member in members]),
-            "kind_occupancy": ("kind", mean),
-            "kind_occupancy_error": ("kind", _block_error(self.occupancy)),
-            "occupancy": (("occupancy_bin", "kind"), [self.occupancy[frames].mean(axis=0) for frames in bins]),
-            "occupancy_time_fs": ("occupancy_bin", [float(self.time_fs[frames].mean()) for frames in bins]),
-        }
-
-    def _event_variables(self, concerted: ConcertedJumps) -> Variables:
-        jumps, transport = self.jumps, np.flatnonzero(~self.jumps.returned)
-        flags = {name: np.zeros(len(jumps), dtype=bool) for name in ("within", "neighbouring")}
-        for name, flag in flags.items():
-            flag[transport] = getattr(concerted, name)
-        exchange, delay = np.full(len(jumps), NONE), np.full(len(jumps), np.nan)
-        for side in (concerted.exchanges.leaving, concerted.exchanges.entering):
-            exchange[transport[side]] = np.arange(len(concerted.exchanges))
-            delay[transport[side]] = concerted.exchanges.delay_fs
-        partner, paired = np.full(len(jumps), NONE), concerted.partner != NONE
-        partner[transport[paired]] = transport[concerted.partner[paired]]
-        return {
-            "event_time_fs": ("event", jumps.time_fs),
-            "event_ion": ("event", jumps.ion),
-            "event_from_site": ("event", jumps.from_site),
-            "event_to_site": ("event", jumps.to_site),
-            "event_distance_A": ("event", jumps.distance_A),
-            "event_returned": ("event", jumps.returned),
-            "event_concerted": ("event", flags["within"]),
-            "event_neighbouring": ("event", flags["neighbouring"]),
-            "event_partner": ("event", partner),
-            "event_exchange": ("event", exchange),
-            "event_delay_fs": ("event", delay),
-        }
-
-
-def _concerted_scalars(concerted: ConcertedJumps, chance: np.ndarray) -> dict[str, float]:
-    names = ("n_sites_concerted", "n_neighbouring", "n_exchanges")
+    Raises:
+        StructureError: two sites are nearer than the radius, or the ions are at the sites too rarely.
+    """
+    tree = SiteTree(sites.fractional, sites.cell_A, settings.site_radius_A)
+    apart_A, *pair = tree.closest()
+    if apart_A < settings.site_radius_A and sites.origin == "source":
+        first, second = (site_labels(sites.kind.tolist())[site] for site in pair)
+        raise StructureError(
+            f"sites {first} and {second} are {apart_A:.2f} Å apart, nearer than diffusion.site_radius_A "
+            f"({settings.site_radius_A:g} Å), so an ion at one is at the other too; make one site of split ones in "
+            "structures.source, or lower the radius to half of that distance"
+        )
+    keys = tree.keys(positions_A)
+    at_sites = float((keys != NONE).mean())
+    if at_sites < MIN_TIME_AT_SITES:
+        raise StructureError(
+            f"the ions are at the sites of the source cell for {at_sites:.0%} of the time; look at the "
+            "trajectory, set diffusion.site_reference: visited, or change diffusion.site_radius_A"
+        )
+    stays = find_stays(keys, window)
+    jumps = jumps_between(stays, time_fs, tree, settings.return_fs)
+    held = held_keys(keys, stays, int(settings.return_fs / (time_fs[1] - time_fs[0])))
+    concerted_analysis, transport = ConcertedAnalysis(sites, preferred, settings), jumps.transport
+    concerted = concerted_analysis.analyse(transport)
+    chance = concerted_analysis.chance_counts(transport, time_fs, rng)
+    n_ions, duration_fs = positions_A.shape[1], float(time_fs[-1] - time_fs[0])
+    rate, rate_error, rate_limit = rate_of(len(transport), n_ions, duration_fs / FS_PER_PS)
+    D, D_error, D_limit = diffusion_from_jumps(transport, n_ions, duration_fs, settings.jump_distance_A)
     delay = concerted.exchanges.delay_fs
-    return {
-        **dict(zip(names, concerted.counts.astype(int).tolist(), strict=True)),
-        **dict(zip((f"{name}_chance" for name in names), chance.tolist(), strict=True)),
+    scalars = {
+        "at_sites_fraction": at_sites,
+        "at_no_site_fraction": float((held == NONE).mean()),
+        "n_site_changes": len(jumps),
+        "n_returned": int(jumps.returned.sum()),
+        "n_site_jumps": len(transport),
+        "site_rate_per_ps": rate,
+        "site_rate_error_per_ps": rate_error,
+        "site_rate_limit_per_ps": rate_limit,
+        "D_sites_cm2_s": D,
+        "D_sites_error_cm2_s": D_error,
+        "D_sites_limit_cm2_s": D_limit,
+        **dict(zip(CONCERTED_COUNTS, concerted.counts.astype(int).tolist(), strict=True)),
+        **dict(zip((f"{name}_chance" for name in CONCERTED_COUNTS), chance.tolist(), strict=True)),
         "n_leaving_first": int((delay > 0).sum()),
         "n_entering_first": int((delay < 0).sum()),
         "n_together": int((delay == 0).sum()),
         "exchange_delay_fs": float(np.abs(delay).mean()) if len(delay) else float("nan"),
     }
+    members = [sites.kind == name for name in sites.kinds]
+    filled = occupancy(held, sites)
+    bins = np.array_split(np.arange(len(time_fs)), min(OCCUPANCY_BINS, len(time_fs)))
+    blocks = np.array([block.mean(axis=0) for block in np.array_split(filled, min(ERROR_BLOCKS, len(filled)))])
+    return {
+        **{name: ((), value) for name, value in scalars.items()},
+        "site_kind": ("site", sites.kind.astype(object)),
+        "site_fractional": (("site", "axis"), sites.fractional),
+        "kind": ("kind", np.array(sites.kinds, dtype=object)),
+        "kind_sites": ("kind", [int(member.sum()) for member in members]),
+        "kind_coordination": ("kind", [float(sites.coordination[member].mean()) for member in members]),
+        "kind_occupancy": ("kind", filled.mean(axis=0)),
+        "kind_occupancy_error": ("kind", blocks.std(axis=0, ddof=1) / np.sqrt(len(blocks))),
+        "occupancy": (("occupancy_bin", "kind"), [filled[frames].mean(axis=0) for frames in bins]),
+        "occupancy_time_fs": ("occupancy_bin", [float(time_fs[frames].mean()) for frames in bins]),
+        **_event_variables(jumps, concerted),
+    }
 
 
-def _block_error(series: np.ndarray) -> np.ndarray:
-    """Standard error (k,) of the time average of (T, k), from block averages."""
-    blocks = np.array([block.mean(axis=0) for block in np.array_split(series, min(ERROR_BLOCKS, len(series)))])
-    error: np.ndarray = blocks.std(axis=0, ddof=1) / np.sqrt(len(blocks))
-    return error
+def _event_variables(jumps: SiteJumps, concerted: ConcertedJumps) -> Variables:
+    """Site changes; `concerted` refers to those without rattling."""
+    transport = np.flatnonzero(~jumps.returned)
+    within, neighbouring = np.zeros((2, len(jumps)), dtype=bool)
+    within[transport], neighbouring[transport] = concerted.within, concerted.neighbouring
+    exchange, delay = np.full(len(jumps), NONE), np.full(len(jumps), np.nan)
+    for side in (concerted.exchanges.leaving, concerted.exchanges.entering):
+        exchange[transport[side]] = np.arange(len(concerted.exchanges))
+        delay[transport[side]] = concerted.exchanges.delay_fs
+    partner, paired = np.full(len(jumps), NONE), concerted.partner != NONE
+    partner[transport[paired]] = transport[concerted.partner[paired]]
+    columns = {
+        "time_fs": jumps.time_fs,
+        "ion": jumps.ion,
+        "from_site": jumps.from_site,
+        "to_site": jumps.to_site,
+        "distance_A": jumps.distance_A,
+        "returned": jumps.returned,
+        "concerted": within,
+        "neighbouring": neighbouring,
+        "partner": partner,
+        "exchange": exchange,
+        "delay_fs": delay,
+    }
+    return {f"event_{name}": ("event", values) for name, values in columns.items()}

@@ -83,25 +83,18 @@ def jumps_between(stays: Stays, time_fs: np.ndarray, tree: SiteTree, return_fs: 
     after = after[np.lexsort((stays.ion[after], stays.frame[after]))]
     ion, time = stays.ion[after], time_fs[stays.frame[after]]
     old, new = stays.key[after - 1], stays.key[after]
-    returned = _returned_moves(ion, time, old, new, return_fs)
-    return SiteJumps(
-        ion, time, tree.site_positions_A(old), tree.site_positions_A(new), site_of(old), site_of(new), returned
-    )
-
-
-def _returned_moves(
-    ion: np.ndarray, time_fs: np.ndarray, old: np.ndarray, new: np.ndarray, return_fs: float
-) -> np.ndarray:
-    """Mask (J,) of moves A→B and their reversals B→A within `return_fs`; each move pairs once: the net path stays."""
+    # Moves A→B and their reversals B→A within `return_fs`; each move pairs once, so that the net path stays.
     returned = np.zeros(len(ion), dtype=bool)
     open_moves: dict[int, list[int]] = defaultdict(list)
     for event in range(len(ion)):
         earlier = open_moves[int(ion[event])]
-        if earlier and new[event] == old[earlier[-1]] and time_fs[event] - time_fs[earlier[-1]] <= return_fs:
+        if earlier and new[event] == old[earlier[-1]] and time[event] - time[earlier[-1]] <= return_fs:
             returned[[event, earlier.pop()]] = True
         else:
             earlier.append(event)
-    return returned
+    return SiteJumps(
+        ion, time, tree.site_positions_A(old), tree.site_positions_A(new), site_of(old), site_of(new), returned
+    )
 
 
 def held_keys(keys: np.ndarray, stays: Stays, max_absence: int) -> np.ndarray:
@@ -156,19 +149,12 @@ def occupancy(held: np.ndarray, sites: SiteMap) -> np.ndarray:
     return filled
 
 
-@dataclass(frozen=True)
-class Rate:
-    """Jump rate per ion with standard error; the 95 % upper limit if there was no jump."""
+def rate_of(jumps: int, n_ions: int, duration_ps: float) -> tuple[float, float, float]:
+    """Rate Γ = J/(N t) per ion with Poisson error √J/(N t) (paper, eq. 2), and 95 % upper limit, 1/ps.
 
-    per_ps: float
-    error_per_ps: float
-    limit_per_ps: float
-
-
-def rate_of(jumps: int, n_ions: int, duration_ps: float) -> Rate:
-    """Rate Γ = J/(N t) with Poisson error √J/(N t) (paper, eq. 2); without jumps the limit is the rate of three."""
+    Without jumps the limit is the rate of three; with jumps it is NaN.
+    """
     exposure = n_ions * duration_ps
     if exposure <= 0:
-        return Rate(*[float("nan")] * 3)
-    limit = float("nan") if jumps else ZERO_COUNT_LIMIT / exposure
-    return Rate(jumps / exposure, float(np.sqrt(jumps)) / exposure, limit)
+        return float("nan"), float("nan"), float("nan")
+    return jumps / exposure, float(np.sqrt(jumps)) / exposure, float("nan") if jumps else ZERO_COUNT_LIMIT / exposure

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
 from redoxmd.diffusion.posterior import weighted_mean
+from redoxmd.diffusion.site_analysis import CONCERTED_COUNTS
 from redoxmd.diffusion.sites import NONE
 from redoxmd.units import FS_PER_PS
 
 TRAJECTORY_KEYS = ["x", "temperature_K", "replica"]
-CONCERTED_COUNTS = ("n_sites_concerted", "n_neighbouring", "n_exchanges")
 # Scalars of a trajectory that enter the tables; NaN if its sites could not be assigned.
 SITE_SCALARS = (
     "at_sites_fraction",
@@ -33,21 +34,6 @@ SITE_SCALARS = (
     "n_entering_first",
     "n_together",
     "exchange_delay_fs",
-)
-INTEGER_COLUMNS = (
-    "replica",
-    "replicas",
-    "n_ions",
-    "n_frames",
-    "n_jumps",
-    "n_concerted",
-    "n_site_changes",
-    "n_returned",
-    "n_site_jumps",
-    *CONCERTED_COUNTS,
-    "n_leaving_first",
-    "n_entering_first",
-    "n_together",
 )
 EVENT_COLUMNS = (
     "structure",
@@ -72,29 +58,29 @@ OCCUPANCY_COLUMNS = ("structure", *TRAJECTORY_KEYS, "time_ps", "kind", "occupanc
 
 def with_integer_counts(table: pd.DataFrame) -> pd.DataFrame:
     """Table with counts as integers; unknown counts are missing values, in CSV empty fields."""
-    return table.astype({name: "Int64" for name in INTEGER_COLUMNS if name in table})
+    counts = [name for name in table if str(name).startswith("n_") and not str(name).endswith("_chance")]
+    return table.astype(dict.fromkeys([*counts, *({"replica", "replicas"} & set(table))], "Int64"))
 
 
 def event_table(datasets: Sequence[xr.Dataset]) -> pd.DataFrame:
     """Site changes, one per row; `number` and `exchange` index site changes and exchanges within a trajectory."""
-    table = _concatenate([_events(dataset) for dataset in datasets if "event" in dataset.dims], EVENT_COLUMNS)
+    tables = []
+    for dataset in datasets:
+        if "event" in dataset.dims:
+            kind = dataset["site_kind"].to_numpy()
+            names = (name for name in EVENT_COLUMNS if f"event_{name}" in dataset.data_vars)
+            columns = {name: dataset[f"event_{name}"].to_numpy() for name in names}
+            kinds = {f"{side}_kind": kind[columns[f"{side}_site"].astype(int)] for side in ("from", "to")}
+            tables.append(_table(dataset, {"number": range(dataset.sizes["event"]), **columns, **kinds}))
+    table = _concatenate(tables, EVENT_COLUMNS)
     exchange = table["exchange"].astype("Int64")
     return table.assign(exchange=exchange.where(exchange != NONE))
 
 
-def _events(dataset: xr.Dataset) -> pd.DataFrame:
-    kind = dataset["site_kind"].to_numpy()
-    columns = {
-        name: dataset[f"event_{name}"].to_numpy() for name in EVENT_COLUMNS if f"event_{name}" in dataset.data_vars
-    }
-    kinds = {f"{side}_kind": kind[columns[f"{side}_site"].astype(int)] for side in ("from", "to")}
-    return pd.DataFrame({"number": range(dataset.sizes["event"]), **columns, **kinds}).assign(
-        **_trajectory_columns(dataset)
-    )
-
-
-def _trajectory_columns(dataset: xr.Dataset) -> dict[str, float | str]:
-    return {"structure": dataset.attrs.get("structure", ""), **{name: dataset[name].item() for name in TRAJECTORY_KEYS}}
+def _table(dataset: xr.Dataset, columns: dict[str, Any]) -> pd.DataFrame:
+    """Table of columns with the columns that identify the trajectory."""
+    trajectory = {name: dataset[name].item() for name in TRAJECTORY_KEYS}
+    return pd.DataFrame(columns).assign(structure=dataset.attrs.get("structure", ""), **trajectory)
 
 
 def _concatenate(tables: list[pd.DataFrame], columns: Sequence[str]) -> pd.DataFrame:
@@ -105,38 +91,34 @@ def _concatenate(tables: list[pd.DataFrame], columns: Sequence[str]) -> pd.DataF
 
 def occupancy_table(datasets: Sequence[xr.Dataset]) -> pd.DataFrame:
     """Ions per site of each kind along each trajectory."""
-    return _concatenate([_occupancy(dataset) for dataset in datasets if "kind" in dataset.dims], OCCUPANCY_COLUMNS)
-
-
-def _occupancy(dataset: xr.Dataset) -> pd.DataFrame:
-    bins, kinds = dataset.sizes["occupancy_bin"], dataset.sizes["kind"]
-    columns = {
-        "time_ps": np.repeat(dataset["occupancy_time_fs"].to_numpy() / FS_PER_PS, kinds),
-        "kind": np.tile(dataset["kind"].to_numpy(), bins),
-        "occupancy": dataset["occupancy"].to_numpy().ravel(),
-    }
-    return pd.DataFrame(columns).assign(**_trajectory_columns(dataset))
+    tables = []
+    for dataset in datasets:
+        if "kind" in dataset.dims:
+            columns = {
+                "time_ps": np.repeat(dataset["occupancy_time_fs"].to_numpy() / FS_PER_PS, dataset.sizes["kind"]),
+                "kind": np.tile(dataset["kind"].to_numpy(), dataset.sizes["occupancy_bin"]),
+                "occupancy": dataset["occupancy"].to_numpy().ravel(),
+            }
+            tables.append(_table(dataset, columns))
+    return _concatenate(tables, OCCUPANCY_COLUMNS)
 
 
 def site_table(datasets: Sequence[xr.Dataset]) -> pd.DataFrame:
     """Kinds of site: number, coordination, occupancy; means over replicas weighted by time, with the error as for D."""
-    tables = [_kinds(dataset) for dataset in datasets if "kind" in dataset.dims]
-    rows = _concatenate(tables, (*SITE_COLUMNS, "duration_ps"))
-    keys = ["x", "temperature_K", "kind"]
-    return pd.DataFrame([_mean_kind(group) for _, group in rows.groupby(keys)], columns=list(SITE_COLUMNS))
-
-
-def _kinds(dataset: xr.Dataset) -> pd.DataFrame:
     names = ("sites", "coordination", "occupancy", "occupancy_error")
-    columns = {name: dataset[f"kind_{name}"].to_numpy() for name in names}
-    columns_of_trajectory = {**_trajectory_columns(dataset), "duration_ps": dataset["duration_ps"].item()}
-    return pd.DataFrame({"kind": dataset["kind"].to_numpy(), **columns}).assign(**columns_of_trajectory)
-
-
-def _mean_kind(group: pd.DataFrame) -> dict[str, object]:
-    mean, error = weighted_mean(*(group[name].to_numpy() for name in ("occupancy", "occupancy_error", "duration_ps")))
-    first = group[["x", "temperature_K", "kind", "sites", "coordination"]].iloc[0]
-    return {**{str(name): value for name, value in first.items()}, "occupancy": mean, "occupancy_error": error}
+    tables = []
+    for dataset in datasets:
+        if "kind" in dataset.dims:
+            columns = {name: dataset[f"kind_{name}"].to_numpy() for name in names}
+            columns |= {"kind": dataset["kind"].to_numpy(), "duration_ps": dataset["duration_ps"].item()}
+            tables.append(_table(dataset, columns))
+    replicas = _concatenate(tables, (*SITE_COLUMNS, "duration_ps"))
+    rows = []
+    for _, group in replicas.groupby(["x", "temperature_K", "kind"]):
+        measured = (group[name].to_numpy() for name in ("occupancy", "occupancy_error", "duration_ps"))
+        mean, error = weighted_mean(*measured)
+        rows.append({**group.iloc[0].to_dict(), "occupancy": mean, "occupancy_error": error})
+    return pd.DataFrame(rows, columns=list(SITE_COLUMNS))
 
 
 def concerted_table(trajectories: pd.DataFrame) -> pd.DataFrame:
@@ -151,17 +133,16 @@ def concerted_table(trajectories: pd.DataFrame) -> pd.DataFrame:
     columns += [f"{name}{suffix}" for name in CONCERTED_COUNTS for suffix in ("", "_chance")] + order_columns
     table = counted.groupby("temperature_K", as_index=False)[columns].sum(min_count=1)
     table["exchange_delay_fs"] = table.pop("delay_sum") / table["n_exchanges"].where(table["n_exchanges"] > 0)
-    _shares(table, "n_concerted", "n_jumps", "concerted")
-    _shares(table, "n_sites_concerted", "n_site_jumps", "sites_concerted")
-    _shares(table, "n_neighbouring", "n_site_jumps", "neighbouring")
     # An exchange consists of two jumps.
-    _shares(table, "n_exchanges", "n_site_jumps", "exchange", members=2)
+    for name, counts, jumps, members in (
+        ("concerted", "n_concerted", "n_jumps", 1),
+        ("sites_concerted", "n_sites_concerted", "n_site_jumps", 1),
+        ("neighbouring", "n_neighbouring", "n_site_jumps", 1),
+        ("exchange", "n_exchanges", "n_site_jumps", 2),
+    ):
+        total = table[jumps].where(table[jumps] > 0)
+        share = members * table[counts] / total
+        table[f"{name}_fraction"] = share
+        table[f"{name}_error"] = np.sqrt(share * (1 - share) / total)
+        table[f"{name}_chance"] = members * table[f"{counts}_chance"] / total
     return table
-
-
-def _shares(table: pd.DataFrame, counts: str, jumps: str, name: str, members: int = 1) -> None:
-    total = table[jumps].where(table[jumps] > 0)
-    share = members * table[counts] / total
-    table[f"{name}_fraction"] = share
-    table[f"{name}_error"] = np.sqrt(share * (1 - share) / total)
-    table[f"{name}_chance"] = members * table[f"{counts}_chance"] / total

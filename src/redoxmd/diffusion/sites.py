@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from ase import Atoms
 from ase.data import chemical_symbols
 from scipy.spatial import cKDTree
 
@@ -91,18 +90,12 @@ class SiteTree:
         keys = np.full((frames, ions), NONE, dtype=np.int64)
         block = max(1, CHUNK_POINTS // max(ions, 1))
         for start in range(0, frames, block):
-            block_A = positions_A[start : start + block]
-            keys[start : start + block] = self._keys(block_A.reshape(-1, 3)).reshape(block_A.shape[:2])
-        return keys
-
-    def _keys(self, points_A: np.ndarray) -> np.ndarray:
-        fractional = points_A @ self._inverse
-        cell = np.floor(fractional)
-        distance, image = self._tree.query((fractional - cell) @ self.cell_A, distance_upper_bound=self.radius_A)
-        within = np.isfinite(distance)
-        keys = np.full(len(points_A), NONE, dtype=np.int64)
-        shift = cell[within].astype(np.int64) + self._shift[image[within]]
-        keys[within] = _encode(self._site[image[within]], shift)
+            fractional = positions_A[start : start + block].reshape(-1, 3) @ self._inverse
+            cell = np.floor(fractional)
+            distance, image = self._tree.query((fractional - cell) @ self.cell_A, distance_upper_bound=self.radius_A)
+            within = np.isfinite(distance)
+            shift = cell[within].astype(np.int64) + self._shift[image[within]]
+            keys[start : start + block].reshape(-1)[within] = _encode(self._site[image[within]], shift)
         return keys
 
     def site_positions_A(self, keys: np.ndarray) -> np.ndarray:
@@ -192,13 +185,9 @@ def source_sites(trajectory: Trajectory, structures: Structures, diffusing: Sequ
         )
     sites, cell_A = Sites.of(supercell, diffusing), np.asarray(trajectory.cell_A)
     drift = framework_drift(trajectory.positions_A[:1, ~mobile], sites, PeriodicCell(cell_A))[0]
-    counts = np.tile(_source_coordination(source, cell_A / np.array(repeats)[:, None]), int(np.prod(repeats)))
-    fractional = sites.mobile + drift @ np.linalg.inv(cell_A)
-    return SiteMap(fractional, supercell.arrays["site"][~framework], counts, cell_A, "source")
-
-
-def _source_coordination(source: Atoms, cell_A: np.ndarray) -> np.ndarray:
-    """Coordination numbers of the sites of the source cell, scaled to its size in the trajectory."""
-    sites = Sites.of(source)
-    symbols = np.array(source.get_chemical_symbols())[source.arrays["site"] == FRAMEWORK]
-    return coordination(sites.mobile @ cell_A, sites.framework @ cell_A, symbols, cell_A)
+    # Coordination numbers are those of the source cell, scaled to its size in the trajectory.
+    of_source, source_A = Sites.of(source), cell_A / np.array(repeats)[:, None]
+    ligands = np.array(source.get_chemical_symbols())[source.arrays["site"] == FRAMEWORK]
+    counts = coordination(of_source.mobile @ source_A, of_source.framework @ source_A, ligands, source_A)
+    fractional, kind = sites.mobile + drift @ np.linalg.inv(cell_A), supercell.arrays["site"][~framework]
+    return SiteMap(fractional, kind, np.tile(counts, int(np.prod(repeats))), cell_A, "source")

@@ -43,7 +43,14 @@ def visited_sites(
     tree = SiteTree(centres, cell_A, radius_A)
     keys = tree.keys(positions_A)
     held = np.unique(site_of(find_stays(keys, window).key))
-    _refuse(len(held), positions_A.shape[1], float((keys != NONE).mean()) if keys.size else 0.0)
+    remedy = "name the sites (structures.sites) or change diffusion.site_radius_A"
+    ions, time_at_sites = positions_A.shape[1], float((keys != NONE).mean()) if keys.size else 0.0
+    if len(held) < max(ions, 1):
+        raise StructureError(f"{len(held)} places where an ion has stayed for {ions} ions; {remedy}")
+    if time_at_sites < MIN_TIME_AT_SITES:
+        raise StructureError(
+            f"the ions are at the places they visit for {time_at_sites:.0%} of the time, as in a liquid; {remedy}"
+        )
     fractional = _mean_positions(positions_A, keys, tree, held)
     counts = coordination(fractional @ cell_A, framework_A, np.array(chemical_symbols)[framework_numbers], cell_A)
     return SiteMap(fractional, np.array([f"{count}-fold" for count in counts]), counts, cell_A, "visited")
@@ -61,7 +68,12 @@ def visit_density(positions_A: np.ndarray, cell_A: np.ndarray, smoothing_A: floa
     """
     edges = np.linalg.norm(cell_A, axis=1)
     shape = np.maximum(np.round(edges / SPACING_A).astype(int), 1)
-    counts: np.ndarray = gaussian_filter(_visits(positions_A, cell_A, shape), smoothing_A * shape / edges, mode="wrap")
+    inverse, visits = np.linalg.inv(cell_A), np.zeros(int(shape.prod()))
+    block = max(1, CHUNK_POINTS // max(positions_A.shape[1], 1))
+    for start in range(0, len(positions_A), block):
+        voxel = np.floor(positions_A[start : start + block].reshape(-1, 3) @ inverse * shape).astype(int) % shape
+        visits += np.bincount(np.ravel_multi_index(tuple(voxel.T), tuple(shape)), minlength=visits.size)
+    counts: np.ndarray = gaussian_filter(visits.reshape(shape), smoothing_A * shape / edges, mode="wrap")
     return counts / max(counts.sum() * abs(np.linalg.det(cell_A)) / counts.size, 1e-300)
 
 
@@ -79,25 +91,6 @@ def _maxima(positions_A: np.ndarray, cell_A: np.ndarray, radius_A: float) -> np.
         if not near[maximum, separate].any():
             separate.append(maximum)
     return fractional[separate]
-
-
-def _visits(positions_A: np.ndarray, cell_A: np.ndarray, shape: np.ndarray) -> np.ndarray:
-    inverse, visits = np.linalg.inv(cell_A), np.zeros(int(shape.prod()))
-    block = max(1, CHUNK_POINTS // max(positions_A.shape[1], 1))
-    for start in range(0, len(positions_A), block):
-        voxel = np.floor(positions_A[start : start + block].reshape(-1, 3) @ inverse * shape).astype(int) % shape
-        visits += np.bincount(np.ravel_multi_index(tuple(voxel.T), tuple(shape)), minlength=visits.size)
-    return visits.reshape(shape)
-
-
-def _refuse(sites: int, ions: int, time_at_sites: float) -> None:
-    remedy = "name the sites (structures.sites) or change diffusion.site_radius_A"
-    if sites < max(ions, 1):
-        raise StructureError(f"{sites} places where an ion has stayed for {ions} ions; {remedy}")
-    if time_at_sites < MIN_TIME_AT_SITES:
-        raise StructureError(
-            f"the ions are at the places they visit for {time_at_sites:.0%} of the time, as in a liquid; {remedy}"
-        )
 
 
 def _mean_positions(positions_A: np.ndarray, keys: np.ndarray, tree: SiteTree, held: np.ndarray) -> np.ndarray:

@@ -25,15 +25,15 @@ def draw(curves: pd.DataFrame, bins: pd.DataFrame, areas: dict[str, float], sett
         text = f"{name}, area to the diagonal {areas[str(name)]:.3f}"
         axes[0, 0].plot(rows["expected_fraction"], rows["observed_fraction"], color=NAMES[str(name)], label=text)
     axes[0, 0].plot([0, 1], [0, 1], color="black", linewidth=0.8, label="perfect")
-    label(axes[0, 0], settings, "expected fraction of errors within a quantile", "observed fraction", "a")
-    legend(axes[0, 0], settings)
+    label(axes[0, 0], "expected fraction of errors within a quantile", "observed fraction", "a")
+    legend(axes[0, 0])
     for name, rows in bins.groupby("set"):
         axes[0, 1].plot(rows["spread_eV_A"], rows["rmse_eV_A"], "o-", color=NAMES[str(name)], label=str(name))
     if len(bins):
         top = float(max(bins["spread_eV_A"].max(), bins["rmse_eV_A"].max()))
         axes[0, 1].plot([0, top], [0, top], color="black", linewidth=0.8, label="equal")
     else:
-        write_message(axes[0, 1], settings, "no validation frames")
-    label(axes[0, 1], settings, "calibrated spread (eV/Å)", "RMS force error (eV/Å)", "b  groups of equal size")
-    legend(axes[0, 1], settings)
+        write_message(axes[0, 1], "no validation frames")
+    label(axes[0, 1], "calibrated spread (eV/Å)", "RMS force error (eV/Å)", "b  groups of equal size")
+    legend(axes[0, 1])
     return figure

@@ -20,13 +20,13 @@ def draw(table: pd.DataFrame, settings: Figures) -> Figure:
     """D from jumps (circles) and from the MSD (squares) by cell, at every x and temperature of the largest cell.
 
     Args:
-        table: result of `redoxmd.diffusion.cells.diffusivities_by_cell`.
+        table: result of `redoxmd.diffusion.analysis.diffusivities_by_cell`.
         settings: section `figures` of the config.
     """
     figure, axes = new_figure(settings, height_ratio=0.7, width=1.2)
     axis = axes[0, 0]
     if table.empty:
-        write_message(axis, settings, "no trajectory yet")
+        write_message(axis, "no trajectory yet")
         return figure
     table = with_intervals(table)
     cells = sorted(table["supercell"].unique(), key=lambda name: np.prod([int(count) for count in name.split("x")]))
@@ -45,6 +45,6 @@ def draw(table: pd.DataFrame, settings: Figures) -> Figure:
     log_ticks(axis, "y", *axis_limits(drawn))
     axis.set_xticks(range(len(points)), [f"x = {x:g}\n{kelvin:g} K" for x, kelvin in points.to_numpy()])
     axis.set_xlim(-0.6, len(points) - 0.4)
-    label(axis, settings, "", "D (cm²/s)")
-    explain_symbols(axis, settings, drawn)
+    label(axis, "", "D (cm²/s)")
+    explain_symbols(axis, drawn)
     return figure

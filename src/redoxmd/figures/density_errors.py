@@ -36,25 +36,25 @@ def draw(errors: pd.DataFrame, history: pd.DataFrame, settings: Figures) -> Figu
         "training_loss": ("training", SET_COLOURS["train"]),
         "validation_loss": ("validation", SET_COLOURS["validation"]),
     }
-    _curves(axes[0, 0], history, losses, settings)
-    label(axes[0, 0], settings, "step", "loss", "a")
+    _curves(axes[0, 0], history, losses)
+    label(axes[0, 0], "step", "loss", "a")
     nmae = {f"validation_nmae_{name}": (name, COMPONENT_COLOURS[name]) for name in COMPONENTS}
-    _curves(axes[0, 1], history, nmae, settings)
-    label(axes[0, 1], settings, "step", "validation NMAE (%)", "b  NMAE = ∫|Δρ| / ∫|ρ|")
-    _by_set(axes[0, 2], errors, settings)
-    label(axes[0, 2], settings, "", "NMAE (%)", "c  each density; lines: medians")
+    _curves(axes[0, 1], history, nmae)
+    label(axes[0, 1], "step", "validation NMAE (%)", "b  NMAE = ∫|Δρ| / ∫|ρ|")
+    _by_set(axes[0, 2], errors)
+    label(axes[0, 2], "", "NMAE (%)", "c  each density; lines: medians")
     return figure
 
 
-def _curves(axis: Axes, history: pd.DataFrame, columns: dict[str, tuple[str, str]], settings: Figures) -> None:
+def _curves(axis: Axes, history: pd.DataFrame, columns: dict[str, tuple[str, str]]) -> None:
     if history.empty:
-        write_message(axis, settings, "no training yet")
+        write_message(axis, "no training yet")
         return
     for column, (name, colour) in columns.items():
         rows = history[["step", column]].dropna()
         axis.plot(rows["step"], rows[column], "-" if len(rows) > 1 else "o", color=colour, label=name)
     _logarithmic(axis, history[list(columns)].to_numpy(dtype=float))
-    legend(axis, settings)
+    legend(axis)
 
 
 def _logarithmic(axis: Axes, values: np.ndarray) -> None:
@@ -67,27 +67,25 @@ def _logarithmic(axis: Axes, values: np.ndarray) -> None:
         axis.yaxis.set_minor_formatter(NullFormatter())
 
 
-def _by_set(axis: Axes, errors: pd.DataFrame, settings: Figures) -> None:
+def _by_set(axis: Axes, errors: pd.DataFrame) -> None:
     """Draw a dot for each density and a bar at the median; open grey dots are superposed atoms."""
     if errors.empty:
-        write_message(axis, settings, "no density to judge the model by")
+        write_message(axis, "no density to judge the model by")
         return
     sets = [name for name in SET_COLOURS if name in set(errors["set"])]
     for number, name in enumerate(sets):
         rows = errors[errors["set"] == name]
         for component, centre in zip(COMPONENTS, (number - 0.25, number + 0.25), strict=True):
-            first = number == 0
             superposed, model = rows[f"superposition_{component}_percent"], rows[f"nmae_{component}_percent"]
             grey: dict[str, Any] = {"markerfacecolor": "none", "color": "#999999"}
-            _dots(
-                axis, centre, superposed, "superposed atoms" if first and component == COMPONENTS[0] else None, **grey
-            )
-            _dots(axis, centre, model, component if first else None, color=COMPONENT_COLOURS[component])
+            names = [None if number else "superposed atoms", None if number else component]
+            _dots(axis, centre, superposed, names[0] if component == COMPONENTS[0] else None, **grey)
+            _dots(axis, centre, model, names[1], color=COMPONENT_COLOURS[component])
     axis.set_xticks(range(len(sets)), [f"{name}\nn = {(errors['set'] == name).sum()}" for name in sets])
     _logarithmic(axis, errors.filter(like="_percent").to_numpy(dtype=float))
     low, high = axis.get_ylim()
     axis.set_ylim(top=high * (LEGEND_ROOM_FACTOR if low > 0 else 1.2))
-    legend(axis, settings, loc="upper center", ncols=3, columnspacing=0.8, handletextpad=0.1)
+    legend(axis, loc="upper center", ncols=3, columnspacing=0.8, handletextpad=0.1)
 
 
 def _dots(axis: Axes, centre: float, values: pd.Series, name: str | None, **style: Any) -> None:

@@ -14,11 +14,12 @@ from matplotlib.patheffects import withStroke
 from redoxmd.config.sections import Figures
 from redoxmd.figures.distribution import FEW, plot_distribution
 from redoxmd.figures.structure_view import STATE_COLOURS
-from redoxmd.figures.style import COLOURS, label, legend, new_figure, with_figure_style, write_message
+from redoxmd.figures.style import COLOURS, label, legend, new_figure, smaller_font, with_figure_style, write_message
 
 MOST_POINTS = 3000
 MOST_BINS = 60
 MARGIN_E = 0.03
+ROOM_FOR_LEGEND = 1.35
 LABEL_OFFSET_PT = (0, 26)
 SIGMAS = (1.0, 2.0)
 CHARGE = "Bader charge (e)"
@@ -45,19 +46,14 @@ def draw(
     }
     along = trajectories["charge_e"].to_numpy(dtype=float)
     all_charges = np.concatenate([*on_frames.values(), along])
-    _same_frames(axes[0, 0], on_frames, _bins(all_charges, len(reference)), settings)
+    _same_frames(axes[0, 0], on_frames, _bins(all_charges, len(reference)))
     few = len(reference) < FEW
-    label(
-        axes[0, 0],
-        settings,
-        CHARGE,
-        "" if few else "probability density (1/e)",
-        "a  the same densities" + (", lines: mean" if few else ""),
-    )
-    _along(axes[0, 1], trajectories, mixture, _bins(all_charges, len(along)), settings)
-    label(axes[0, 1], settings, CHARGE, "probability density (1/e)", "b  trajectories; lines: fit")
-    _scatter(axes[0, 2], trajectories, mixture, settings)
-    label(axes[0, 2], settings, CHARGE, r"moment ($\mu_\mathrm{B}$)", "c  ellipses: fit, 1 and 2 σ")
+    title = "a  the same densities" + (", lines: mean" if few else "")
+    label(axes[0, 0], CHARGE, "" if few else "probability density (1/e)", title)
+    _along(axes[0, 1], trajectories, mixture, _bins(all_charges, len(along)))
+    label(axes[0, 1], CHARGE, "probability density (1/e)", "b  trajectories; lines: fit")
+    _scatter(axes[0, 2], trajectories, mixture)
+    label(axes[0, 2], CHARGE, r"moment ($\mu_\mathrm{B}$)", "c  ellipses: fit, 1 and 2 σ")
     return figure
 
 
@@ -70,32 +66,23 @@ def _bins(charges: np.ndarray, n_values: int) -> list[float]:
     return edges
 
 
-def _same_frames(axis: Axes, charges: dict[str, np.ndarray], bins: list[float], settings: Figures) -> None:
+def _same_frames(axis: Axes, charges: dict[str, np.ndarray], bins: list[float]) -> None:
     if not len(charges["reference"]):
-        write_message(axis, settings, "no reference density yet")
+        write_message(axis, "no reference density yet")
         return
     if len(charges["model"]) < FEW:
         plot_distribution(axis, charges, {"reference": GREY, "model": COLOURS[2]}, "e")
         return
-    axis.hist(charges["reference"], bins=bins, density=True, color=GREY, alpha=0.7, label="reference")
-    axis.hist(
-        charges["model"], bins=bins, density=True, color=COLOURS[2], histtype="step", linewidth=1.2, label="model"
-    )
-    _make_room(axis)
-    legend(
-        axis, settings, loc="upper right", title=f"n = {len(charges['model'])}", title_fontsize=settings.font_pt - 1.5
-    )
+    style: dict[str, Any] = {"bins": bins, "density": True}
+    axis.hist(charges["reference"], color=GREY, alpha=0.7, label="reference", **style)
+    axis.hist(charges["model"], color=COLOURS[2], histtype="step", linewidth=1.2, label="model", **style)
+    axis.set_ylim(top=ROOM_FOR_LEGEND * axis.get_ylim()[1])
+    legend(axis, loc="upper right", title=f"n = {len(charges['model'])}")
 
 
-def _make_room(axis: Axes) -> None:
-    axis.set_ylim(top=1.35 * axis.get_ylim()[1])
-
-
-def _along(
-    axis: Axes, table: pd.DataFrame, mixture: dict[str, Any] | None, bins: list[float], settings: Figures
-) -> None:
+def _along(axis: Axes, table: pd.DataFrame, mixture: dict[str, Any] | None, bins: list[float]) -> None:
     if table.empty:
-        write_message(axis, settings, "no trajectory with charges yet")
+        write_message(axis, "no trajectory with charges yet")
         return
     groups = _by_state(table, mixture)
     # Weight 1/n of each row: the stacked histograms of all states together are normalised.
@@ -104,9 +91,13 @@ def _along(
     names, colours = [name for name, _, _ in groups], [colour for _, colour, _ in groups]
     axis.hist(values, bins=bins, weights=weights, stacked=True, color=colours, alpha=0.5, label=names)
     if mixture is not None:
-        _gaussians(axis, mixture, np.linspace(bins[0], bins[-1], 300))
-    _make_room(axis)
-    legend(axis, settings, loc="upper right", title=f"n = {len(table)}", title_fontsize=settings.font_pt - 1.5)
+        charge = np.linspace(bins[0], bins[-1], 300)
+        for number, colour in enumerate(STATE_COLOURS):
+            mean, variance = mixture["mean"][number][0], mixture["covariance"][number][0][0]
+            gaussian = np.exp(-0.5 * (charge - mean) ** 2 / variance) / np.sqrt(2 * np.pi * variance)
+            axis.plot(charge, mixture["weight"][number] * gaussian, color=colour, linewidth=1.0)
+    axis.set_ylim(top=ROOM_FOR_LEGEND * axis.get_ylim()[1])
+    legend(axis, loc="upper right", title=f"n = {len(table)}")
 
 
 def _by_state(table: pd.DataFrame, mixture: dict[str, Any] | None) -> list[tuple[str, str, pd.DataFrame]]:
@@ -120,30 +111,23 @@ def _by_state(table: pd.DataFrame, mixture: dict[str, Any] | None) -> list[tuple
     return [group for group in groups if len(group[2])]
 
 
-def _gaussians(axis: Axes, mixture: dict[str, Any], charge: np.ndarray) -> None:
-    for number, colour in enumerate(STATE_COLOURS):
-        mean, variance = mixture["mean"][number][0], mixture["covariance"][number][0][0]
-        gaussian = np.exp(-0.5 * (charge - mean) ** 2 / variance) / np.sqrt(2 * np.pi * variance)
-        axis.plot(charge, mixture["weight"][number] * gaussian, color=colour, linewidth=1.0)
-
-
-def _scatter(axis: Axes, table: pd.DataFrame, mixture: dict[str, Any] | None, settings: Figures) -> None:
+def _scatter(axis: Axes, table: pd.DataFrame, mixture: dict[str, Any] | None) -> None:
     if table.empty:
-        write_message(axis, settings, "no charge and moment to show")
+        write_message(axis, "no charge and moment to show")
         return
     every = int(np.ceil(len(table) / MOST_POINTS))
     for _, colour, rows in _by_state(table, mixture):
         shown = rows.iloc[::every]
         axis.plot(shown["charge_e"], shown["moment_muB"], ".", color=colour, markersize=2.5, alpha=0.3, rasterized=True)
     if mixture is None:
-        write_message(axis, settings, "no two states could be told apart", (0.5, 0.95))
+        write_message(axis, "no two states could be told apart", (0.5, 0.95))
         return
     axis.margins(y=0.15)
     for number in range(len(mixture["states"])):
-        _ellipses(axis, mixture, number, settings)
+        _ellipses(axis, mixture, number)
 
 
-def _ellipses(axis: Axes, mixture: dict[str, Any], number: int, settings: Figures) -> None:
+def _ellipses(axis: Axes, mixture: dict[str, Any], number: int) -> None:
     mean = (float(mixture["mean"][number][0]), float(mixture["mean"][number][1]))
     values, vectors = np.linalg.eigh(np.asarray(mixture["covariance"][number], dtype=float))
     angle = float(np.degrees(np.arctan2(vectors[1, 1], vectors[0, 1])))
@@ -152,12 +136,6 @@ def _ellipses(axis: Axes, mixture: dict[str, Any], number: int, settings: Figure
         axis.add_patch(Ellipse(mean, along, across, angle=angle, fill=False, linewidth=0.8, zorder=3))
     axis.plot(*mean, "+", color="black", markersize=5)
     name = f"{mixture['states'][number]:g}+, {100 * mixture['weight'][number]:.0f} %"
-    axis.annotate(
-        name,
-        mean,
-        xytext=LABEL_OFFSET_PT,
-        textcoords="offset points",
-        ha="center",
-        fontsize=settings.font_pt - 1,
-        path_effects=[withStroke(linewidth=2, foreground="white")],
-    )
+    style: dict[str, Any] = {"xytext": LABEL_OFFSET_PT, "textcoords": "offset points", "ha": "center"}
+    outline = [withStroke(linewidth=2, foreground="white")]
+    axis.annotate(name, mean, fontsize=smaller_font(1), path_effects=outline, **style)

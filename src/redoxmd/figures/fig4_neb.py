@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,15 @@ from matplotlib.gridspec import SubplotSpec
 
 from redoxmd.config.sections import Figures
 from redoxmd.figures.structure_view import KEY, MOBILE, choose_view, draw_structure
-from redoxmd.figures.style import COLOURS, assign_colours, label, new_figure, with_figure_style, write_message
+from redoxmd.figures.style import (
+    COLOURS,
+    assign_colours,
+    label,
+    new_figure,
+    smaller_font,
+    with_figure_style,
+    write_message,
+)
 from redoxmd.structures.request import parse_name
 
 COLUMNS = 3
@@ -61,26 +69,17 @@ def draw(
         barrier = barriers[barriers["path"] == name].iloc[0]
         path_images = (images or {}).get(name, ())
         title = f"{number}  {_path_title(name, barrier, path_images)}"
-        _path(axis, title, profiles[profiles["path"] == name], barrier, settings)
-        _structures(figure, structure_axis, path_images, barrier, settings)
+        _path(axis, title, profiles[profiles["path"] == name], barrier)
+        _structures(figure, structure_axis, path_images, barrier)
     handles = {text: line for axis, _ in panels for line, text in zip(*axis.get_legend_handles_labels(), strict=True)}
     if handles:
-        small = settings.font_pt - 1.5
-        figure.legend(
-            list(handles.values()),
-            list(handles),
-            loc="outside lower center",
-            ncols=2,
-            frameon=False,
-            fontsize=small,
-            title=f"pictures: {KEY}",
-            title_fontsize=small,
-        )
+        title = f"pictures: {KEY}"
+        figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=2, title=title)
     for axis, structure_axis in panels[len(names) :]:
         axis.set_axis_off()
         structure_axis.set_axis_off()
     if not names:
-        write_message(axes[0, 0], settings, "no path yet")
+        write_message(axes[0, 0], "no path yet")
     return figure
 
 
@@ -94,38 +93,24 @@ def _path_title(name: str, barrier: pd.Series, images: Sequence[Atoms]) -> str:
     return ", ".join(words) or name
 
 
-def _path(axis: Axes, title: str, rows: pd.DataFrame, barrier: pd.Series, settings: Figures) -> None:
+def _path(axis: Axes, title: str, rows: pd.DataFrame, barrier: pd.Series) -> None:
     if rows.empty:
         axis.set_axis_off()
         reason = barrier["reason"] if isinstance(barrier["reason"], str) else "no reason recorded"
-        label(axis, settings, title=f"{title}: no path")
-        write_message(axis, settings, textwrap.fill(reason, REASON_WIDTH))
+        label(axis, title=f"{title}: no path")
+        write_message(axis, textwrap.fill(reason, REASON_WIDTH))
         return
-    _panel(axis, rows, settings)
-    label(
-        axis,
-        settings,
-        "length of the path (Å)",
-        "energy above first image (eV)",
-        f"{title}\n{_barrier_text(barrier, rows)}",
-    )
-
-
-def _panel(axis: Axes, rows: pd.DataFrame, settings: Figures) -> None:
     axis.axhline(0.0, color="#bbbbbb", linewidth=0.6)
-    coordinate, energy, spread = (rows[name].to_numpy() for name in ("coordinate_A", "energy_eV", "energy_spread_eV"))
+    coordinate, energy, spread, reference = (
+        rows[name].to_numpy(dtype=float) for name in ("coordinate_A", "energy_eV", "energy_spread_eV", "reference_eV")
+    )
     axis.errorbar(coordinate, energy, spread, fmt="o-", color=COLOURS[0], capsize=2, label="ensemble, bars: spread")
-    labelled = np.isfinite(rows["reference_eV"].to_numpy(dtype=float))
+    labelled = np.isfinite(reference)
     if labelled.any():
-        reference = rows["reference_eV"].to_numpy()
-        axis.plot(
-            coordinate[labelled],
-            reference[labelled],
-            "s--",
-            color=COLOURS[1],
-            markerfacecolor="none",
-            label="reference, same images",
-        )
+        style: dict[str, Any] = {"color": COLOURS[1], "markerfacecolor": "none", "label": "reference, same images"}
+        axis.plot(coordinate[labelled], reference[labelled], "s--", **style)
+    title = f"{title}\n{_barrier_text(barrier, rows)}"
+    label(axis, "length of the path (Å)", "energy above first image (eV)", title)
 
 
 def _barrier_text(barrier: pd.Series, rows: pd.DataFrame) -> str:
@@ -144,7 +129,7 @@ def _barrier_text(barrier: pd.Series, rows: pd.DataFrame) -> str:
     return text
 
 
-def _structures(figure: Figure, panel: Axes, images: Sequence[Atoms], barrier: pd.Series, settings: Figures) -> None:
+def _structures(figure: Figure, panel: Axes, images: Sequence[Atoms], barrier: pd.Series) -> None:
     """Draw first, highest and last image around the moving ions, perpendicular to their paths."""
     if not len(images):
         panel.set_axis_off()
@@ -165,14 +150,13 @@ def _structures(figure: Figure, panel: Axes, images: Sequence[Atoms], barrier: p
             images[image].numbers,
             positions_A[image],
             cell,
-            settings,
+            view,
             highlight=moving,
             colour_by_atom=colours,
-            view=view,
             radius_A=VIEW_RADIUS_A,
             trails={ion: positions_A[: image + 1, ion] for ion in moving},
         )
-        axis.set_title(word, fontsize=settings.font_pt - 1)
+        axis.set_title(word, fontsize=smaller_font(1))
 
 
 def _moving(numbers: np.ndarray, positions_A: np.ndarray) -> list[int]:

@@ -13,7 +13,15 @@ from matplotlib.gridspec import SubplotSpec
 from redoxmd.config.sections import Figures
 from redoxmd.diffusion.mechanism import Event
 from redoxmd.figures.structure_view import KEY, choose_view, draw_structure
-from redoxmd.figures.style import assign_colours, label, legend, new_figure, with_figure_style, write_message
+from redoxmd.figures.style import (
+    assign_colours,
+    label,
+    legend,
+    new_figure,
+    smaller_font,
+    with_figure_style,
+    write_message,
+)
 
 HEIGHTS = (1.7, 1.0)
 REASON_WIDTH = 80
@@ -35,33 +43,34 @@ def draw(event: Event | None, settings: Figures, reason: str = "no event") -> Fi
         settings: section `figures` of the config.
         reason: reason why there is no event.
     """
-    moments = {} if event is None else _moments(event)
+    moments: dict[int, str] = {}
+    if event is not None:
+        halfway = dict.fromkeys(sorted(event.halfway()), "on the way")
+        moments = {event.before: "before", **halfway, event.after: "after"}
     figure, axes = new_figure(
         settings, 2, max(1, len(moments)), height_ratio=0.66, width=2.0, gridspec_kw={"height_ratios": HEIGHTS}
     )
     if event is None:
-        write_message(axes[0, 0], settings, textwrap.fill(reason, REASON_WIDTH))
+        write_message(axes[0, 0], textwrap.fill(reason, REASON_WIDTH))
         for axis in axes.flat:
             axis.axis("off")
         return figure
-    _pictures(list(axes[0]), event, moments, settings)
+    colours = assign_colours([move.ion for move in event.moves])
+    elapsed_fs = event.time_fs - event.moves[0].left_fs
+    _pictures(list(axes[0]), event, moments, colours, elapsed_fs)
     grid = cast(SubplotSpec, axes[1, 0].get_subplotspec()).get_gridspec()
     for axis in axes[1, 1:]:
         axis.remove()
     axes[1, 0].set_subplotspec(grid[1, :])
-    _distances(axes[1, 0], event, settings)
+    _distances(axes[1, 0], event, colours, elapsed_fs)
     return figure
 
 
-def _moments(event: Event) -> dict[int, str]:
-    """Frames to draw and their titles, in order of time."""
-    halfway = dict.fromkeys(sorted(event.halfway()), "on the way")
-    return {event.before: "before", **halfway, event.after: "after"}
-
-
-def _pictures(panels: list[Axes], event: Event, moments: dict[int, str], settings: Figures) -> None:
+def _pictures(
+    panels: list[Axes], event: Event, moments: dict[int, str], colours: dict[int, str], elapsed_fs: np.ndarray
+) -> None:
     arrows = [(move.start_A, move.end_A) for move in event.moves]
-    view, colours = choose_view(event.cell_A, arrows), _colours(event)
+    view = choose_view(event.cell_A, arrows)
     for number, (axis, (frame, word)) in enumerate(zip(panels, moments.items(), strict=True)):
         frames = slice(event.before, frame + 1)
         draw_structure(
@@ -69,61 +78,35 @@ def _pictures(panels: list[Axes], event: Event, moments: dict[int, str], setting
             event.numbers,
             event.positions_A[frame],
             event.cell_A,
-            settings,
+            view,
             highlight=list(colours),
             colour_by_atom=colours,
             arrows=arrows if frame == event.before else (),
-            view=view,
             radius_A=VIEW_RADIUS_A,
-            trails={ion: event.positions_A[frames, ion] for ion in colours} if frame > event.before else None,
+            trails={ion: event.positions_A[frames, ion] for ion in colours} if frame > event.before else {},
         )
         if number == 0:
-            key = axis.text(0, -0.02, KEY, transform=axis.transAxes, va="top", fontsize=settings.font_pt - 1.5)
+            key = axis.text(0, -0.02, KEY, transform=axis.transAxes, va="top", fontsize=smaller_font(1.5))
             key.set_in_layout(False)
         letter = "a  " if number == 0 else ""
-        label(axis, settings, title=f"{letter}{word}, {_elapsed_fs(event)[frame]:+.0f} fs".replace("-", "−"))
+        label(axis, title=f"{letter}{word}, {elapsed_fs[frame]:+.0f} fs".replace("-", "−"))
 
 
-def _colours(event: Event) -> dict[int, str]:
-    return assign_colours([move.ion for move in event.moves])
-
-
-def _elapsed_fs(event: Event) -> np.ndarray:
-    """Time (F,) elapsed_fs the first ion left its site, fs."""
-    elapsed_fs: np.ndarray = event.time_fs - event.moves[0].left_fs
-    return elapsed_fs
-
-
-def _distances(axis: Axes, event: Event, settings: Figures) -> None:
-    colours, elapsed_fs = _colours(event), _elapsed_fs(event)
+def _distances(axis: Axes, event: Event, colours: dict[int, str], elapsed_fs: np.ndarray) -> None:
     for move, (old, new) in zip(event.moves, event.distances_A(), strict=True):
-        colour = colours[move.ion]
-        axis.plot(elapsed_fs, old, color=colour, label=f"ion {move.ion}: from {move.from_site}, which it leaves")
+        colour, name = colours[move.ion], f"ion {move.ion}"
+        axis.plot(elapsed_fs, old, color=colour, label=f"{name}: from {move.from_site}, which it leaves")
         axis.plot(
-            elapsed_fs,
-            new,
-            "--",
-            color=colour,
-            linewidth=0.7,
-            label=f"ion {move.ion}: from {move.to_site}, where it goes",
+            elapsed_fs, new, "--", color=colour, linewidth=0.7, label=f"{name}: from {move.to_site}, where it goes"
         )
-        axis.axvspan(
-            *(time - event.moves[0].left_fs for time in (move.left_fs, move.arrived_fs)),
-            color=colour,
-            alpha=0.12,
-            label=f"ion {move.ion}: between the two",
-        )
+        start, end = (time - event.moves[0].left_fs for time in (move.left_fs, move.arrived_fs))
+        axis.axvspan(start, end, color=colour, alpha=0.12, label=f"{name}: between the two")
     axis.set_xlim(elapsed_fs[0], elapsed_fs[-1])
     axis.set_ylim(bottom=0)
     conditions = f"x = {event.metadata['x']:g}, {event.metadata['temperature_K']:g} K"
-    label(
-        axis,
-        settings,
-        "time elapsed_fs the first ion left (fs)",
-        "distance from site (Å)",
-        f"b  {conditions}: {describe_order(event)}",
-    )
-    legend(axis, settings, loc="upper center", bbox_to_anchor=(0.5, -0.3), ncols=len(event.moves))
+    title = f"b  {conditions}: {describe_order(event)}"
+    label(axis, "time since the first ion left (fs)", "distance from site (Å)", title)
+    legend(axis, loc="upper center", bbox_to_anchor=(0.5, -0.3), ncols=len(event.moves))
 
 
 def describe_order(event: Event) -> str:

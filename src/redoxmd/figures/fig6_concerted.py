@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from redoxmd.config.sections import Figures
@@ -15,7 +14,7 @@ OFFSET = 0.2
 
 
 @with_figure_style
-def draw(table: pd.DataFrame, settings: Figures, window_ps: float | None = None) -> Figure:
+def draw(table: pd.DataFrame, settings: Figures, window_ps: float) -> Figure:
     """Draw numbers of jumps by the distance rule (a), and shares of concerted jumps with their chance levels (b).
 
     The shares of jumps between sites have the same denominator, and each contains the next: within the window, with a
@@ -27,21 +26,16 @@ def draw(table: pd.DataFrame, settings: Figures, window_ps: float | None = None)
         settings: section `figures` of the config.
         window_ps: time window of concerted jumps, for the legend.
     """
-    window = "the window" if window_ps is None else f"{window_ps:g} ps"
+    window = f"{window_ps:g} ps"
     figure, axes = new_figure(settings, 1, 2, height_ratio=0.45, width=2.0)
     positions = np.arange(len(table))
     counts, share = axes[0]
-    counts.bar(positions, table["n_concerted"], color=COLOURS[0], label="concerted")
-    counts.bar(
-        positions,
-        table["n_jumps"] - table["n_concerted"],
-        bottom=table["n_concerted"],
-        color=COLOURS[1],
-        label="single",
-    )
-    label(counts, settings, "temperature (K)", "jumps by the distance rule", "a")
+    concerted, single = table["n_concerted"], table["n_jumps"] - table["n_concerted"]
+    counts.bar(positions, concerted, color=COLOURS[0], label="concerted")
+    counts.bar(positions, single, bottom=concerted, color=COLOURS[1], label="single")
+    label(counts, "temperature (K)", "jumps by the distance rule", "a")
     counts.set_ylim(0, 1.3 * max(1.0, float(table["n_jumps"].max()) if len(table) else 1.0))
-    legend(counts, settings)
+    legend(counts)
     all_neighbours = bool((table["n_sites_concerted"] == table["n_neighbouring"]).all())
     within = f"between sites, within {window}" + (" (all sites are neighbours)" if all_neighbours else "")
     series = [
@@ -51,37 +45,27 @@ def draw(table: pd.DataFrame, settings: Figures, window_ps: float | None = None)
         ("n_exchanges", "n_site_jumps", 2, "^", "between sites, in an exchange"),
     ]
     series = [line for line in series if line[0] != "n_neighbouring" or not all_neighbours]
-    for number, (count, of, members, marker, text) in enumerate(series):
-        columns = (members * table[count], members * table[f"{count}_chance"], table[of])
-        _share(share, positions + OFFSET * (number - (len(series) - 1) / 2), columns, marker, COLOURS[number], text)
+    for number, (count, jumps, members, marker, text) in enumerate(series):
+        # Temperatures without jumps have no share.
+        with_jumps = (table[jumps] > 0).to_numpy()
+        if not with_jumps.any():
+            continue
+        columns = (table[jumps], members * table[count], members * table[f"{count}_chance"])
+        total, together, chance = (column.to_numpy(dtype=float)[with_jumps] for column in columns)
+        places = (positions + OFFSET * (number - (len(series) - 1) / 2))[with_jumps]
+        value, (low, high) = together / total, share_interval(together, total)
+        bars = np.clip([value - low, high - value], 0, None)
+        share.errorbar(places, value, bars, fmt=marker, color=COLOURS[number], capsize=2)
+        share.plot([], [], marker, color=COLOURS[number], label=text)
+        share.plot(places, chance / total, "_", color="black", markersize=10)
     share.plot([], [], "_", color="black", markersize=10, label="the same jumps at random times")
     share.plot([], [], "|", color="black", markersize=7, label="bars: 95 % intervals")
     share.set_ylim(0, 1.05)
-    label(share, settings, "temperature (K)", "share of the jumps", "b")
-    legend(share, settings, loc="upper center", bbox_to_anchor=(0.5, -0.18))
+    label(share, "temperature (K)", "share of the jumps", "b")
+    legend(share, loc="upper center", bbox_to_anchor=(0.5, -0.18))
     for axis in axes.flat:
         axis.set_xticks(positions, [f"{kelvin:g}" for kelvin in table["temperature_K"]])
         axis.set_xlim(-0.6, max(len(table) - 0.4, 0.6))
     if not (table["n_jumps"] > 0).any():
-        write_message(share, settings, "no jump in any trajectory")
+        write_message(share, "no jump in any trajectory")
     return figure
-
-
-def _share(
-    axis: Axes,
-    positions: np.ndarray,
-    columns: tuple[pd.Series, pd.Series, pd.Series],
-    marker: str,
-    colour: str,
-    text: str,
-) -> None:
-    """Draw shares with their intervals and their chance levels; temperatures without jumps have no share."""
-    count, chance, total = (column.to_numpy(dtype=float) for column in columns)
-    with_jumps = total > 0
-    if not with_jumps.any():
-        return
-    count, chance, total, positions = (values[with_jumps] for values in (count, chance, total, positions))
-    share, (low, high) = count / total, share_interval(count, total)
-    axis.errorbar(positions, share, np.clip([share - low, high - share], 0, None), fmt=marker, color=colour, capsize=2)
-    axis.plot([], [], marker, color=colour, label=text)
-    axis.plot(positions, chance / total, "_", color="black", markersize=10)

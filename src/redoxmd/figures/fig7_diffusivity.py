@@ -19,6 +19,7 @@ from redoxmd.figures.style import (
     legend,
     log_ticks,
     new_figure,
+    smaller_font,
     with_figure_style,
     write_message,
 )
@@ -41,16 +42,16 @@ def draw(table: pd.DataFrame, settings: Figures) -> Figure:
     """
     figure, axes = new_figure(settings, 1, 2, height_ratio=0.42, width=2.0, gridspec_kw={"width_ratios": (1.15, 1)})
     if table.empty:
-        write_message(axes[0, 0], settings, "no trajectory yet")
+        write_message(axes[0, 0], "no trajectory yet")
         axes[0, 1].axis("off")
         return figure
     table = with_intervals(table)
-    _map(figure, axes[0, 0], table, settings)
-    _with_errors(axes[0, 1], table, settings)
+    _map(figure, axes[0, 0], table)
+    _with_errors(axes[0, 1], table)
     return figure
 
 
-def _map(figure: Figure, axis: Axes, table: pd.DataFrame, settings: Figures) -> None:
+def _map(figure: Figure, axis: Axes, table: pd.DataFrame) -> None:
     estimated, without_jumps = has_estimate(table, "jumps"), table["n_jumps"] == 0
     limit_rows = table[~estimated & ~without_jumps]
     no_jump_rows = table[~estimated & without_jumps]
@@ -58,43 +59,25 @@ def _map(figure: Figure, axis: Axes, table: pd.DataFrame, settings: Figures) -> 
         log_d = np.log10(table.loc[estimated, "D_jumps_cm2_s"])
         top = float(np.ceil(2 * log_d.max())) / 2
         colours = Normalize(min(float(np.floor(2 * log_d.min())) / 2, top - LEAST_DECADES), top)
-        dots = axis.scatter(
-            table.loc[estimated, "x"],
-            table.loc[estimated, "temperature_K"],
-            c=log_d,
-            norm=colours,
-            s=55,
-            cmap=COLOUR_MAP,
-            zorder=3,
-        )
+        x, kelvin = table.loc[estimated, "x"], table.loc[estimated, "temperature_K"]
+        dots = axis.scatter(x, kelvin, c=log_d, norm=colours, s=55, cmap=COLOUR_MAP, zorder=3)
         figure.colorbar(dots, ax=axis, label="log$_{10}$ D, from jumps (cm²/s)")
     else:
-        write_message(axis, settings, "no point with enough jumps for D")
+        write_message(axis, "no point with enough jumps for D")
+    style: dict[str, Any] = {"markersize": 6, "markerfacecolor": "none", "markeredgecolor": "grey"}
     for rows, marker, text in ((limit_rows, "v", "upper limit only, see b"), (no_jump_rows, "o", "no jump")):
         if len(rows):
-            style: dict[str, Any] = {
-                "markersize": 6,
-                "markerfacecolor": "none",
-                "markeredgecolor": "grey",
-                "label": text,
-            }
-            axis.plot(rows["x"], rows["temperature_K"], marker, **style)
+            axis.plot(rows["x"], rows["temperature_K"], marker, label=text, **style)
+    style = {"textcoords": "offset points", "ha": "center", "fontsize": smaller_font(3)}
     for x, kelvin, count in table[["x", "temperature_K", "n_jumps"]].to_numpy():
-        axis.annotate(
-            f"{count:.0f}",
-            (x, kelvin),
-            (0, -11),
-            textcoords="offset points",
-            ha="center",
-            fontsize=settings.font_pt - 3,
-        )
+        axis.annotate(f"{count:.0f}", (x, kelvin), (0, -11), **style)
     axis.set_yticks(sorted(table["temperature_K"].unique()))
     axis.margins(0.14)
-    label(axis, settings, "x (mobile ions per formula unit)", "temperature (K)", "a  below each point: jumps seen")
-    legend(axis, settings, loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2)
+    label(axis, "x (mobile ions per formula unit)", "temperature (K)", "a  below each point: jumps seen")
+    legend(axis, loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2)
 
 
-def _with_errors(axis: Axes, table: pd.DataFrame, settings: Figures) -> None:
+def _with_errors(axis: Axes, table: pd.DataFrame) -> None:
     kelvins, xs = sorted(table["temperature_K"].unique()), np.sort(table["x"].unique())
     step = float(np.diff(xs).min()) if len(xs) > 1 else 1.0
     for number, (kelvin, colour) in enumerate(assign_colours(kelvins).items()):
@@ -104,5 +87,5 @@ def _with_errors(axis: Axes, table: pd.DataFrame, settings: Figures) -> None:
         plot_points(axis, rows["x"].to_numpy() + offset, rows, "jumps", colour, marker)
         axis.plot([], [], marker, color=colour, label=f"{kelvin:g} K")
     log_ticks(axis, "y", *axis_limits(table, ("jumps",)))
-    label(axis, settings, "x (mobile ions per formula unit)", "D from jumps (cm²/s)", "b")
-    explain_symbols(axis, settings, table, ("jumps",), loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=3)
+    label(axis, "x (mobile ions per formula unit)", "D from jumps (cm²/s)", "b")
+    explain_symbols(axis, table, ("jumps",), loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=3)

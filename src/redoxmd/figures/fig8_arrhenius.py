@@ -16,6 +16,7 @@ from redoxmd.figures.style import (
     legend,
     log_ticks,
     new_figure,
+    smaller_font,
     with_figure_style,
     write_message,
 )
@@ -26,6 +27,7 @@ POINTS_WIDTH = 0.3
 MARKERS = "osD^P*"
 MOST_IN_ONE_PANEL = 6
 COLUMNS = 5
+BARS = BAR.replace("bars", "bars and brackets")
 
 
 @with_figure_style
@@ -36,8 +38,7 @@ def draw(table: pd.DataFrame, fits: pd.DataFrame, settings: Figures) -> Figure:
 
     Args:
         table: x, temperature_K, D_jumps_cm2_s, D_jumps_error_cm2_s, and D_jumps_limit_cm2_s for too few jumps.
-        fits: x, Ea_eV, Ea_error_eV, log10_D0, fitted, reason; Ea_low_eV and Ea_high_eV (95 %), deviance or chi2 and dof
-            if the fit has them.
+        fits: x, Ea_eV, Ea_low_eV and Ea_high_eV (95 %), log10_D0, fitted, reason, deviance, dof.
         settings: section `figures` of the config.
     """
     count = table["x"].nunique()
@@ -46,19 +47,19 @@ def draw(table: pd.DataFrame, fits: pd.DataFrame, settings: Figures) -> Figure:
     size = {"height_ratio": 0.24 * rows, "width": 2.0} if rows > 1 else {"height_ratio": 0.8, "width": 1.5}
     figure, axes = new_figure(settings, rows, columns, sharex=True, sharey=True, **size)
     if table.empty:
-        label(axes[0, 0], settings, "1000/T (1/K)", "D from jumps (cm²/s)")
-        write_message(axes[0, 0], settings, "no trajectory yet")
+        label(axes[0, 0], "1000/T (1/K)", "D from jumps (cm²/s)")
+        write_message(axes[0, 0], "no trajectory yet")
         return figure
     table = with_intervals(table)
     if rows > 1:
-        _separate_panels(axes, table, fits, settings)
+        _separate_panels(axes, table, fits)
     else:
-        _one_panel(axes[0, 0], table, fits, settings)
+        _one_panel(axes[0, 0], table, fits)
     log_ticks(axes[0, 0], "y", *axis_limits(table, ("jumps",)))
     return figure
 
 
-def _one_panel(axis: Axes, table: pd.DataFrame, fits: pd.DataFrame, settings: Figures) -> None:
+def _one_panel(axis: Axes, table: pd.DataFrame, fits: pd.DataFrame) -> None:
     inverse = np.unique(1000 / table["temperature_K"])
     step = float(np.diff(inverse).min()) if len(inverse) > 1 else 0.0
     groups, colours = list(table.groupby("x")), assign_colours(sorted(table["x"].unique()))
@@ -68,21 +69,15 @@ def _one_panel(axis: Axes, table: pd.DataFrame, fits: pd.DataFrame, settings: Fi
         plot_points(axis, 1000 / rows["temperature_K"].to_numpy() + offset, rows, "jumps", colours[x], marker)
         axis.plot([], [], marker, color=colours[x], label=": ".join(filter(None, (f"x = {x:g}", _fit_text(fit)))))
         _line(axis, rows, fit, colours[x])
-    label(axis, settings, "1000/T (1/K)", "D from jumps (cm²/s)")
-    axis.plot(
-        [],
-        [],
-        "|",
-        color="black",
-        markersize=7,
-        label=f"{_bars(fits)}; lines: fits; points of one T stand side by side",
-    )
+    label(axis, "1000/T (1/K)", "D from jumps (cm²/s)")
+    text = f"{BARS}; lines: fits; points of one T stand side by side"
+    axis.plot([], [], "|", color="black", markersize=7, label=text)
     if (table["D_jumps_limit_cm2_s"] > 0).any():
         axis.plot([], [], "v", markerfacecolor="none", markeredgecolor="black", label=LIMIT)
-    legend(axis, settings, loc="upper center", bbox_to_anchor=(0.5, -0.18))
+    legend(axis, loc="upper center", bbox_to_anchor=(0.5, -0.18))
 
 
-def _separate_panels(axes: np.ndarray, table: pd.DataFrame, fits: pd.DataFrame, settings: Figures) -> None:
+def _separate_panels(axes: np.ndarray, table: pd.DataFrame, fits: pd.DataFrame) -> None:
     panels = list(axes.flat)
     for axis, (x, rows) in zip(panels, table.groupby("x"), strict=False):
         fit = fits[fits["x"] == x]
@@ -90,35 +85,28 @@ def _separate_panels(axes: np.ndarray, table: pd.DataFrame, fits: pd.DataFrame, 
         _line(axis, rows, fit, COLOURS[0])
         fitted = len(fit) and bool(fit["fitted"].iloc[0])
         words = _fit_text(fit, "\n") if fitted else "no fit (see table 2)"
-        axis.set_title(f"x = {x:g}\n{words}", fontsize=settings.font_pt - 2.5, loc="left")
+        axis.set_title(f"x = {x:g}\n{words}", fontsize=smaller_font(2.5), loc="left")
     count = table["x"].nunique()
     for axis in panels[count:]:
         axis.set_visible(False)
     for axis in panels[max(0, count - axes.shape[1]) : count]:
         axis.tick_params(labelbottom=True)
     figure = axes[0, 0].figure
-    figure.supxlabel("1000/T (1/K)", fontsize=settings.font_pt)
-    figure.supylabel("D from jumps (cm²/s)", fontsize=settings.font_pt)
-    figure.suptitle(f"{_bars(fits)}; triangles: {LIMIT}s; lines: fits", fontsize=settings.font_pt - 1)
-
-
-def _bars(fits: pd.DataFrame) -> str:
-    return BAR.replace("bars", "bars and brackets") if "Ea_low_eV" in fits else BAR
+    figure.supxlabel("1000/T (1/K)")
+    figure.supylabel("D from jumps (cm²/s)")
+    figure.suptitle(f"{BARS}; triangles: {LIMIT}s; lines: fits", fontsize=smaller_font(1))
 
 
 def _fit_text(fit: pd.DataFrame, separator: str = ", ") -> str:
-    """Text with Ea, its error or 95 % interval and the goodness of fit, or the reason why there is no fit."""
+    """Text with Ea, its 95 % interval and the goodness of fit, or the reason why there is no fit."""
     if fit.empty:
         return ""
     row = fit.iloc[0]
     if not bool(row["fitted"]):
         return f"no fit, {row['reason']}"
-    texts = [f"Ea = {row['Ea_eV']:.2f} ± {row['Ea_error_eV']:.2f} eV (1 σ)"]
-    if {"Ea_low_eV", "Ea_high_eV"} <= set(row.index):
-        texts = [f"Ea = {row['Ea_eV']:.2f} eV ({row['Ea_low_eV']:.2f} to {row['Ea_high_eV']:.2f})"]
-    for name, symbol in (("chi2", "χ²"), ("deviance", "deviance")):
-        if name in row and row.get("dof", 0) > 0:
-            texts.append(f"{symbol} {abs(row[name]):.1f} for {row['dof']:.0f} d.o.f.")
+    texts = [f"Ea = {row['Ea_eV']:.2f} eV ({row['Ea_low_eV']:.2f} to {row['Ea_high_eV']:.2f})"]
+    if row["dof"] > 0:
+        texts.append(f"deviance {abs(row['deviance']):.1f} for {row['dof']:.0f} d.o.f.")
     return separator.join(texts).replace("inf", "∞").replace("-", "−")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -17,7 +19,16 @@ from redoxmd.figures.intervals import (
     plot_points,
     with_intervals,
 )
-from redoxmd.figures.style import COLOURS, label, legend, log_ticks, new_figure, with_figure_style, write_message
+from redoxmd.figures.style import (
+    COLOURS,
+    label,
+    legend,
+    log_ticks,
+    new_figure,
+    smaller_font,
+    with_figure_style,
+    write_message,
+)
 
 # Offset of the two points of one x, as a share of the smallest step of x, so that their bars do not overlap.
 OFFSET = 0.15
@@ -30,61 +41,52 @@ def draw(table: pd.DataFrame, settings: Figures) -> Figure:
     Args:
         table: x, temperature_K, D_jumps_cm2_s, D_msd_cm2_s; D_jumps_error_cm2_s; D_msd_low_cm2_s, D_msd_high_cm2_s;
             _limit_cm2_s of both if D is indistinguishable from zero; msd_regime; correlation_factor (D from the MSD
-            over D from jumps) if the table has it.
+            over D from jumps).
         settings: section `figures` of the config.
     """
     figure, axes = new_figure(settings, 1, 2, height_ratio=0.45, width=2.0)
     if table.empty:
-        write_message(axes[0, 0], settings, "no trajectory yet")
+        write_message(axes[0, 0], "no trajectory yet")
         axes[0, 1].axis("off")
         return figure
     table = with_intervals(table)
-    _over_x(axes[0, 0], table[table["temperature_K"] == table["temperature_K"].max()], settings)
-    _parity(axes[0, 1], table, settings)
+    _over_x(axes[0, 0], table[table["temperature_K"] == table["temperature_K"].max()])
+    _parity(axes[0, 1], table)
     return figure
 
 
-def _over_x(axis: Axes, rows: pd.DataFrame, settings: Figures) -> None:
+def _over_x(axis: Axes, rows: pd.DataFrame) -> None:
     xs = np.sort(rows["x"].unique())
     offset = OFFSET * (float(np.diff(xs).min()) if len(xs) > 1 else 1.0)
     for name, colour, marker, shift in (("jumps", COLOURS[0], "o", -offset), ("msd", COLOURS[1], "s", offset)):
         plot_points(axis, rows["x"].to_numpy() + shift, rows, name, colour, marker)
         axis.plot([], [], marker, color=colour, label={"jumps": "from jumps", "msd": "from the MSD"}[name])
-    (low, high), words = axis_limits(rows), ""
-    if "correlation_factor" in rows:
-        for x, factor in rows[["x", "correlation_factor"]].dropna().to_numpy(dtype=float):
-            axis.annotate(f"{factor:.2g}", (x, high), ha="center", va="top", fontsize=settings.font_pt - 3)
-        high *= 1.2
-        words = "; at the top: D(MSD)/D(jumps)"
-    log_ticks(axis, "y", low, high)
-    kelvin = rows["temperature_K"].iloc[0]
-    label(axis, settings, "x (mobile ions per formula unit)", "D (cm²/s)", f"a  {kelvin:g} K{words}")
-    explain_symbols(axis, settings, rows)
+    low, high = axis_limits(rows)
+    for x, factor in rows[["x", "correlation_factor"]].dropna().to_numpy(dtype=float):
+        axis.annotate(f"{factor:.2g}", (x, high), ha="center", va="top", fontsize=smaller_font(3))
+    log_ticks(axis, "y", low, 1.2 * high)
+    title = f"a  {rows['temperature_K'].iloc[0]:g} K; at the top: D(MSD)/D(jumps)"
+    label(axis, "x (mobile ions per formula unit)", "D (cm²/s)", title)
+    explain_symbols(axis, rows)
 
 
-def _parity(axis: Axes, table: pd.DataFrame, settings: Figures) -> None:
+def _parity(axis: Axes, table: pd.DataFrame) -> None:
     both = table[has_estimate(table, "jumps") & has_estimate(table, "msd")]
-    label(axis, settings, "D from jumps (cm²/s)", "D from MSD (cm²/s)", "b  all x and temperatures with both")
+    label(axis, "D from jumps (cm²/s)", "D from MSD (cm²/s)", "b  all x and temperatures with both")
     if both.empty:
-        write_message(axis, settings, "no point where both are distinguishable from zero")
+        write_message(axis, "no point where both are distinguishable from zero")
         return
     for full, marker, text in ((True, "o", "MSD diffusive"), (False, "s", "MSD not diffusive")):
         rows = both[has_filled_marker(both, "msd") == full]
         if rows.empty:
             continue
-        axis.errorbar(
-            rows["D_jumps_cm2_s"].to_numpy(),
-            rows["D_msd_cm2_s"].to_numpy(),
-            xerr=error_bars(rows, "jumps"),
-            yerr=error_bars(rows, "msd"),
-            fmt=marker,
-            color=COLOURS[0],
-            markerfacecolor=COLOURS[0] if full else "white",
-            elinewidth=0.6,
-        )
-        axis.plot([], [], marker, color=COLOURS[0], markerfacecolor=COLOURS[0] if full else "white", label=text)
+        style: dict[str, Any] = {"color": COLOURS[0], "markerfacecolor": COLOURS[0] if full else "white"}
+        by_jumps, by_msd = (rows[f"D_{name}_cm2_s"].to_numpy() for name in ("jumps", "msd"))
+        bars: dict[str, Any] = {"xerr": error_bars(rows, "jumps"), "yerr": error_bars(rows, "msd"), "elinewidth": 0.6}
+        axis.errorbar(by_jumps, by_msd, fmt=marker, **bars, **style)
+        axis.plot([], [], marker, label=text, **style)
     low, high = axis_limits(both)
     axis.plot([low, high], [low, high], color="black", linewidth=0.8, label="equal")
     for which in ("x", "y"):
         log_ticks(axis, which, low, high)
-    legend(axis, settings)
+    legend(axis)

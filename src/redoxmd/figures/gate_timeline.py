@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -32,54 +31,34 @@ def draw(traces: pd.DataFrame, ends: pd.DataFrame, low_eV_A: float, high_eV_A: f
     generations = sorted(traces["generation"].unique()) if len(traces) else [0]
     columns = min(len(generations), MOST_COLUMNS)
     rows = math.ceil(len(generations) / columns)
-    figure, axes = new_figure(
-        settings,
-        rows,
-        columns,
-        height_ratio=0.12 + rows * min(0.5, 0.75 / columns),
-        width=2.0,
-        sharex=True,
-        sharey=True,
-    )
+    height = 0.12 + rows * min(0.5, 0.75 / columns)
+    figure, axes = new_figure(settings, rows, columns, height_ratio=height, width=2.0, sharex=True, sharey=True)
     structures = sorted(traces["structure"].unique()) if len(traces) else []
     colours = assign_colours(structures)
+    spread = traces["spread_eV_A"][traces["spread_eV_A"] > 0] if len(traces) else pd.Series([low_eV_A])
     for axis in list(axes.flat)[len(generations) :]:
         axis.set_visible(False)
     for generation, axis in zip(generations, axes.flat, strict=False):
         rows_of_generation = traces[traces["generation"] == generation] if len(traces) else traces
         stopped = ends[(ends["generation"] == generation) & (ends["end_reason"] != "survived")] if len(ends) else ends
-        _panel(axis, rows_of_generation, stopped, colours)
+        for structure, run in rows_of_generation.groupby("structure"):
+            positive, colour = run[run["spread_eV_A"] > 0], colours[str(structure)]
+            time_ps = positive["time_fs"] / 1000
+            axis.plot(time_ps, positive["spread_eV_A"], color=colour, linewidth=0.8)
+            candidates = positive[positive["candidate"]]
+            axis.plot(candidates["time_fs"] / 1000, candidates["spread_eV_A"], ".", color=colour, markersize=4)
+            if structure in set(stopped["structure"]) and len(positive):
+                axis.plot(time_ps.iloc[-1], positive["spread_eV_A"].iloc[-1], "x", color=colour, markersize=6)
         for value in (low_eV_A, high_eV_A):
             axis.axhline(value, color="black", linestyle="--", linewidth=0.8)
-        log_ticks(axis, "y", *_range(traces, low_eV_A, high_eV_A))
+        # The axis includes all spreads and both thresholds.
+        log_ticks(axis, "y", min(float(spread.min()), low_eV_A) / 1.3, max(float(spread.max()), high_eV_A) * 1.3)
         first_column = axis in list(axes[:, 0])
-        label(axis, settings, "time (ps)", "force spread (eV/Å)" if first_column else "", f"generation {generation}")
+        label(axis, "time (ps)", "force spread (eV/Å)" if first_column else "", f"generation {generation}")
         if rows_of_generation.empty:
-            write_message(axis, settings, "no explore run")
+            write_message(axis, "no explore run")
     if structures:
         runs = [Line2D([], [], color=colours[name], linewidth=0.8, label=name) for name in structures]
         marks = [Line2D([], [], color="black", linestyle=line, marker=mark, label=text) for text, line, mark in SYMBOLS]
-        small = settings.font_pt - 1.5
-        figure.legend(handles=[*runs, *marks], loc="outside lower center", ncols=3, frameon=False, fontsize=small)
+        figure.legend(handles=[*runs, *marks], loc="outside lower center", ncols=3)
     return figure
-
-
-def _range(traces: pd.DataFrame, low_eV_A: float, high_eV_A: float) -> tuple[float, float]:
-    """Ends of the axis that include all spreads and both thresholds."""
-    spread = traces["spread_eV_A"][traces["spread_eV_A"] > 0] if len(traces) else pd.Series([low_eV_A])
-    return min(float(spread.min()), low_eV_A) / 1.3, max(float(spread.max()), high_eV_A) * 1.3
-
-
-def _panel(axis: Axes, traces: pd.DataFrame, stopped: pd.DataFrame, colours: dict[str, str]) -> None:
-    for structure, rows in traces.groupby("structure"):
-        positive = rows[rows["spread_eV_A"] > 0]
-        time_ps = positive["time_fs"] / 1000
-        axis.plot(time_ps, positive["spread_eV_A"], color=colours[str(structure)], linewidth=0.8)
-        candidates = positive[positive["candidate"]]
-        axis.plot(
-            candidates["time_fs"] / 1000, candidates["spread_eV_A"], ".", color=colours[str(structure)], markersize=4
-        )
-        if structure in set(stopped["structure"]) and len(positive):
-            axis.plot(
-                time_ps.iloc[-1], positive["spread_eV_A"].iloc[-1], "x", color=colours[str(structure)], markersize=6
-            )

@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from redoxmd.config.sections import Figures
 from redoxmd.diffusion.counting import count_interval
 from redoxmd.figures.style import legend
 
@@ -20,12 +19,10 @@ NOT_DIFFUSIVE = "MSD not diffusive"
 
 
 def with_intervals(table: pd.DataFrame) -> pd.DataFrame:
-    """Table of D with 95 % intervals of D from jumps (D_jumps_low_cm2_s, D_jumps_high_cm2_s), added if missing.
+    """Table of D with 95 % intervals of D from jumps (D_jumps_low_cm2_s, D_jumps_high_cm2_s).
 
     The interval is that of a Poisson count with the relative error of D; its lower end is positive.
     """
-    if "D_jumps_low_cm2_s" in table:
-        return table
     value, error = (table[f"D_jumps{suffix}_cm2_s"].to_numpy(dtype=float) for suffix in ("", "_error"))
     with np.errstate(divide="ignore", invalid="ignore"):
         count = np.where((value > 0) & (error > 0), (value / error) ** 2, np.nan)
@@ -40,7 +37,7 @@ def has_estimate(rows: pd.DataFrame, name: str) -> pd.Series:
 
 def has_filled_marker(rows: pd.DataFrame, name: str) -> pd.Series:
     """Whether the marker of each row is filled: all D from jumps, and D from the MSD in the diffusive regime."""
-    return (rows["msd_regime"] == "diffusive") | (name != "msd") if "msd_regime" in rows else rows["x"].notna()
+    return (rows["msd_regime"] == "diffusive") | (name != "msd")
 
 
 def error_bars(rows: pd.DataFrame, name: str) -> np.ndarray:
@@ -75,13 +72,11 @@ def plot_points(axis: Axes, positions: np.ndarray, rows: pd.DataFrame, name: str
     axis.plot(positions[limit > 0], limit[limit > 0], "v", markerfacecolor="none", markeredgecolor=colour)
 
 
-def explain_symbols(
-    axis: Axes, settings: Figures, rows: pd.DataFrame, names: tuple[str, ...] = ("jumps", "msd"), **options: Any
-) -> None:
+def explain_symbols(axis: Axes, rows: pd.DataFrame, names: tuple[str, ...] = ("jumps", "msd"), **options: Any) -> None:
     """Add a legend with the labelled lines and the meaning of bars, triangles and open symbols of the rows."""
     axis.plot([], [], "|", color="black", markersize=7, label=BAR)
     if any((rows[f"D_{name}_limit_cm2_s"] > 0).any() for name in names):
         axis.plot([], [], "v", markerfacecolor="none", markeredgecolor="black", label=LIMIT)
     if "msd" in names and (has_estimate(rows, "msd") & ~has_filled_marker(rows, "msd")).any():
         axis.plot([], [], "s", markerfacecolor="none", markeredgecolor="black", label=NOT_DIFFUSIVE)
-    legend(axis, settings, **options)
+    legend(axis, **options)

@@ -24,22 +24,21 @@ def draw(errors: pd.DataFrame, runs: pd.DataFrame, settings: Figures) -> Figure:
         runs: generation, structure, survived_ps, target_ps.
     """
     figure, axes = new_figure(settings, 1, 3, height_ratio=0.36, width=2.0)
-    _errors(axes[0, 0], errors, "force_mae_eV_A", settings)
-    label(axes[0, 0], settings, "generation", "force MAE (eV/Å)", f"a  {_change(errors, 'force_mae_eV_A')}")
+    units = {"force_mae_eV_A": "force MAE (eV/Å)", "energy_mae_meV_atom": "energy MAE (meV/atom)"}
+    for axis, letter, (column, text) in zip(axes[0], "ab", units.items(), strict=False):
+        _errors(axis, errors, column)
+        label(axis, "generation", text, f"{letter}  {_change(errors, column)}")
     axes[0, 0].plot([], [], "o", color="black", alpha=0.3, markersize=2.5, label="single members")
-    legend(axes[0, 0], settings)
-    _errors(axes[0, 1], errors, "energy_mae_meV_atom", settings)
-    label(axes[0, 1], settings, "generation", "energy MAE (meV/atom)", f"b  {_change(errors, 'energy_mae_meV_atom')}")
-    _survival(axes[0, 2], runs, settings)
-    label(axes[0, 2], settings, "generation", "survived time (ps)", f"c  {_survived(runs)}")
+    legend(axes[0, 0])
+    _survival(axes[0, 2], runs)
     for axis in axes.flat:
         axis.set_xticks(sorted(set(errors.get("generation", [])) | set(runs.get("generation", []))))
     return figure
 
 
-def _errors(axis: Axes, errors: pd.DataFrame, column: str, settings: Figures) -> None:
+def _errors(axis: Axes, errors: pd.DataFrame, column: str) -> None:
     if errors.empty:
-        write_message(axis, settings, "no ensemble yet")
+        write_message(axis, "no ensemble yet")
         return
     for name, rows in errors.groupby("set"):
         members, ensemble = rows[rows["member"] >= 0], rows[rows["member"] == -1]
@@ -66,15 +65,12 @@ def _change(errors: pd.DataFrame, column: str) -> str:
     return f"test: {'falls' if last < first else 'rises'}"
 
 
-def _survived(runs: pd.DataFrame) -> str:
-    if len(runs) and (runs["survived_ps"] >= runs["target_ps"]).all():
-        return "every run reached its end:\nno limit seen"
-    return ""
-
-
-def _survival(axis: Axes, runs: pd.DataFrame, settings: Figures) -> None:
+def _survival(axis: Axes, runs: pd.DataFrame) -> None:
+    completed = len(runs) > 0 and (runs["survived_ps"] >= runs["target_ps"]).all()
+    text = "every run reached its end:\nno limit seen" if completed else ""
+    label(axis, "generation", "survived time (ps)", f"c  {text}")
     if runs.empty:
-        write_message(axis, settings, "no explore run yet")
+        write_message(axis, "no explore run yet")
         return
     for number, (_, rows) in enumerate(runs.groupby("structure")):
         name = "explore runs" if number == 0 else None
@@ -82,4 +78,4 @@ def _survival(axis: Axes, runs: pd.DataFrame, settings: Figures) -> None:
     target = runs.groupby("generation")["target_ps"].max()
     axis.plot(target.index, target, color="black", linestyle="--", label="asked for")
     axis.set_ylim(0, 1.25 * target.max())
-    legend(axis, settings, loc="lower left")
+    legend(axis, loc="lower left")

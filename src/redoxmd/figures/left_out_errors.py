@@ -20,9 +20,9 @@ def draw(errors: pd.DataFrame, settings: Figures) -> Figure:
     figure, axes = new_figure(settings, 1, 2, height_ratio=0.5, width=2.0)
     columns = (("force_mae_eV_A", "force MAE (eV/Å)"), ("energy_mae_meV_atom", "energy MAE (meV/atom)"))
     for letter, axis, (column, text) in zip("ab", axes.flat, columns, strict=True):
-        label(axis, settings, text, "", letter)
+        label(axis, text, "", letter)
         if errors.empty:
-            write_message(axis, settings, "no configuration left out (train.folds)")
+            write_message(axis, "no configuration left out (train.folds)")
             continue
         rows = np.arange(len(errors))[::-1]
         axis.barh(rows, errors[column], color=COLOURS[0], alpha=0.8)
@@ -30,5 +30,5 @@ def draw(errors: pd.DataFrame, settings: Figures) -> Figure:
         axis.axvline(mean, color="black", linestyle="--", label=f"mean {mean:.3g}")
         names = [f"{name} ({count})" for name, count in zip(errors["config_id"], errors["n_frames"], strict=True)]
         axis.set_yticks(rows, names if letter == "a" else [""] * len(rows))
-        legend(axis, settings, loc="upper right")
+        legend(axis, loc="upper right")
     return figure

@@ -25,25 +25,14 @@ def draw(table: pd.DataFrame, preferred: str, settings: Figures) -> Figure:
     for number, ((x, cell), rows) in enumerate(series):
         offset = 0.5 * (number - (len(series) - 1) / 2) / max(len(series), 1)
         positions = rows["preferred_empty"].to_numpy() + offset
-        axis.plot(
-            positions,
-            rows["above_lowest_meV_fu"],
-            "_",
-            markersize=7,
-            color=colours[x, cell],
-            label=f"x = {x:g}, cell {cell}",
-        )
-    label(
-        axis,
-        settings,
-        f"{preferred} sites left empty in the cell",
-        "energy above the lowest ordering of x and cell\n(meV per formula unit)",
-        "each line: one ordering",
-    )
+        style = {"color": colours[x, cell], "label": f"x = {x:g}, cell {cell}"}
+        axis.plot(positions, rows["above_lowest_meV_fu"], "_", markersize=7, **style)
+    energy = "energy above the lowest ordering of x and cell\n(meV per formula unit)"
+    label(axis, f"{preferred} sites left empty in the cell", energy, "each line: one ordering")
     most = int(table["preferred_empty"].max()) if len(table) else 0
     axis.set_xticks(range(most + 1))
     axis.set_xlim(-0.6, most + 0.6)
-    legend(axis, settings)
+    legend(axis)
     if table.empty or not np.isfinite(table["above_lowest_meV_fu"]).any():
-        write_message(axis, settings, "no relaxed structure")
+        write_message(axis, "no relaxed structure")
     return figure

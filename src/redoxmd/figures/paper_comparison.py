@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from redoxmd.config.sections import Figures
-from redoxmd.figures.style import COLOURS, new_figure, with_figure_style, write_message
+from redoxmd.figures.style import COLOURS, draw_table, new_figure, smaller_font, with_figure_style, write_message
 
 HEADER = ["quantity", "conditions", "paper", "this run", "found again", "remark"]
 WIDTHS = [0.25, 0.14, 0.12, 0.16, 0.07, 0.34]
@@ -36,20 +36,16 @@ def draw(table: pd.DataFrame, settings: Figures) -> Figure:
     missing = len(table) - len(compared)
     axis.set_title(
         f"{EXPLANATION}\n{missing} more numbers of the paper need data that this run lacks: see paper_comparison.csv.",
-        fontsize=settings.font_pt - 1,
+        fontsize=smaller_font(1),
         loc="left",
         y=-0.02,
         va="top",
     )
     if compared.empty:
-        write_message(axis, settings, "no number of the paper to compare with yet")
+        write_message(axis, "no number of the paper to compare with yet")
         return figure
-    drawn = axis.table(
-        [_cells(row) for _, row in compared.iterrows()], colLabels=HEADER, colWidths=WIDTHS,
-        cellLoc="left", colLoc="left", edges="horizontal", loc="upper center",
-    )  # fmt: skip
-    drawn.auto_set_font_size(False)
-    drawn.set_fontsize(settings.font_pt - 2)
+    cells = [_cells(row) for _, row in compared.iterrows()]
+    drawn = draw_table(axis, HEADER, WIDTHS, cells, smaller_font(2), "upper center")
     for number, verdict in enumerate(compared["agrees"], start=1):
         drawn[number, HEADER.index("found again")].get_text().set_color(VERDICT_COLOURS[verdict])
     return figure

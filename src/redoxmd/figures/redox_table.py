@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from redoxmd.config.sections import Figures
-from redoxmd.figures.style import new_figure, with_figure_style, write_message
+from redoxmd.figures.style import draw_table, new_figure, smaller_font, with_figure_style, write_message
 
 NONE = "–"
 HEADER = [
@@ -16,6 +16,7 @@ HEADER = [
     "T (K)",
     "frames",
     "in high state\nmean (expected)",
+    "charge, low / high\n(e)",
     "bond, low / high\n(Å)",
     "difference\n(Å)",
     "vacancy, low / high\n(Å)",
@@ -24,7 +25,7 @@ HEADER = [
     "direction\ncosine",
     "models\ndisagree",
 ]
-WIDTHS = [0.05, 0.06, 0.065, 0.125, 0.125, 0.135, 0.15, 0.055, 0.08, 0.08, 0.08]
+WIDTHS = [0.05, 0.06, 0.065, 0.125, 0.14, 0.125, 0.135, 0.15, 0.055, 0.08, 0.08, 0.08]
 
 
 @with_figure_style
@@ -35,34 +36,20 @@ def draw(table: pd.DataFrame, settings: Figures) -> Figure:
         table: x, temperature_K, n_frames, n_high_mean and n_high_expected (redox atoms in the higher state),
             bond_low_A, bond_high_A, bond_difference_A, bond_difference_error_A, vacancy_low_A and vacancy_high_A
             (distance to the nearest), n_hops, hops_per_ps, mean_cosine (between hop and ion jump),
-            disagreement_share; charge_low_e and charge_high_e if the table has them.
+            disagreement_share, charge_low_e and charge_high_e.
         settings: section `figures` of the config.
     """
     figure, axes = new_figure(settings, height_ratio=0.05 + 0.035 * (len(table) + 2), width=2.0)
     axis = axes[0, 0]
     axis.axis("off")
     if table.empty:
-        write_message(axis, settings, "no trajectory with charges yet")
+        write_message(axis, "no trajectory with charges yet")
         return figure
-    header, widths, cells = list(HEADER), list(WIDTHS), [_cells(row) for _, row in table.iterrows()]
-    if "charge_low_e" in table:
-        _insert_charges(header, widths, cells, table)
-    drawn = axis.table(
-        cells, colLabels=header, colWidths=[width / sum(widths) for width in widths],
-        cellLoc="left", colLoc="left", edges="horizontal", loc="center",
-    )  # fmt: skip
-    drawn.auto_set_font_size(False)
-    drawn.set_fontsize(settings.font_pt - 2)
-    for column in range(len(header)):
+    cells = [_cells(row) for _, row in table.iterrows()]
+    drawn = draw_table(axis, HEADER, [width / sum(WIDTHS) for width in WIDTHS], cells, smaller_font(2), "center")
+    for column in range(len(HEADER)):
         drawn[0, column].set_height(1.8 * drawn[1, column].get_height())
     return figure
-
-
-def _insert_charges(header: list[str], widths: list[float], cells: list[list[str]], table: pd.DataFrame) -> None:
-    header.insert(4, "charge, low / high\n(e)")
-    widths.insert(4, 0.14)
-    for line, (_, row) in zip(cells, table.iterrows(), strict=True):
-        line.insert(4, _pair(row["charge_low_e"], row["charge_high_e"], ".2f"))
 
 
 def _cells(row: pd.Series) -> list[str]:
@@ -71,8 +58,11 @@ def _cells(row: pd.Series) -> list[str]:
         f"{row['temperature_K']:g}",
         _number(row["n_frames"], ".0f"),
         f"{_number(row['n_high_mean'], '.2f')} ({_number(row['n_high_expected'], 'g')})",
+        _pair(row["charge_low_e"], row["charge_high_e"], ".2f"),
         _pair(row["bond_low_A"], row["bond_high_A"], ".3f"),
-        _with_error(row["bond_difference_A"], row["bond_difference_error_A"]),
+        f"{_number(row['bond_difference_A'], '.3f')} ± {_number(row['bond_difference_error_A'], '.3f')}"
+        if not math.isnan(row["bond_difference_A"])
+        else NONE,
         _pair(row["vacancy_low_A"], row["vacancy_high_A"], ".2f"),
         _number(row["n_hops"], ".0f"),
         _number(row["hops_per_ps"], ".3g"),
@@ -87,7 +77,3 @@ def _number(value: float, form: str, unit: str = "") -> str:
 
 def _pair(low: float, high: float, form: str) -> str:
     return f"{_number(low, form)} / {_number(high, form)}"
-
-
-def _with_error(value: float, error: float) -> str:
-    return NONE if math.isnan(value) else f"{_number(value, '.3f')} ± {_number(error, '.3f')}"

@@ -37,13 +37,13 @@ def draw(occupancy: pd.DataFrame, sites: pd.DataFrame, settings: Figures) -> Fig
         over_time.plot(rows["time_ps"], rows["occupancy"], linewidth=0.7, alpha=0.8, **style)
     _over_temperature(over_temperature, sites, colours, styles)
     title = f"a  {hottest['temperature_K'].iloc[0]:g} K" if len(hottest) else "a"
-    label(over_time, settings, "time (ps)", "ions per site", title)
-    label(over_temperature, settings, "temperature (K)", "", "b  mean over time, bars: 1 σ")
-    _add_legend(over_temperature, sites, colours, styles, settings)
+    label(over_time, "time (ps)", "ions per site", title)
+    label(over_temperature, "temperature (K)", "", "b  mean over time, bars: 1 σ")
+    _add_legend(over_temperature, sites, colours, styles)
     top = max([1.1, *(1.05 * occupancy["occupancy"])])
     over_time.set_ylim(-0.05, top)
     if sites.empty:
-        write_message(over_time, settings, "no sites in any trajectory")
+        write_message(over_time, "no sites in any trajectory")
     return figure
 
 
@@ -53,16 +53,13 @@ def _over_temperature(axis: Axes, sites: pd.DataFrame, colours: dict[Any, str], 
     step = min((high - low for low, high in pairwise(kelvins)), default=1.0)
     for (kind, x), rows in sites.groupby(["kind", "x"]):
         offset = 0.3 * step * (list(colours).index(x) - (len(colours) - 1) / 2) / len(colours)
-        axis.errorbar(
-            rows["temperature_K"] + offset, rows["occupancy"], rows["occupancy_error"], color=colours[x],
-            linestyle=LINES[styles[kind]], marker=MARKERS[styles[kind]], linewidth=0.8,
-        )  # fmt: skip
+        style: dict[str, Any] = {"linestyle": LINES[styles[kind]], "marker": MARKERS[styles[kind]], "color": colours[x]}
+        places = rows["temperature_K"] + offset
+        axis.errorbar(places, rows["occupancy"], rows["occupancy_error"], linewidth=0.8, **style)
     axis.set_xticks(kelvins)
 
 
-def _add_legend(
-    axis: Axes, sites: pd.DataFrame, colours: dict[Any, str], styles: dict[Any, int], settings: Figures
-) -> None:
+def _add_legend(axis: Axes, sites: pd.DataFrame, colours: dict[Any, str], styles: dict[Any, int]) -> None:
     for kind, number in styles.items():
         ligands = sites.loc[sites["kind"] == kind, "coordination"].iloc[0]
         line: dict[str, Any] = {"linestyle": LINES[number], "marker": MARKERS[number]}
@@ -70,4 +67,4 @@ def _add_legend(
     for x, colour in colours.items():
         axis.plot([], [], color=colour, linewidth=3, label=f"x = {x:g}")
     axis.plot([], [], color="#BBBBBB", label="one ion per site")
-    legend(axis, settings, loc="upper left", bbox_to_anchor=(1.0, 1.0), labelspacing=0.3)
+    legend(axis, loc="upper left", bbox_to_anchor=(1.0, 1.0), labelspacing=0.3)

@@ -6,6 +6,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from ase.data import atomic_numbers, covalent_radii
@@ -16,8 +18,7 @@ from matplotlib.colors import LinearSegmentedColormap, to_hex, to_rgb
 from matplotlib.patches import FancyArrowPatch
 from scipy.spatial import ConvexHull
 
-from redoxmd.config.sections import Figures
-from redoxmd.figures.style import COLOURS, write_message
+from redoxmd.figures.style import COLOURS
 
 # Lower and higher oxidation state.
 STATE_COLOURS = (COLOURS[1], COLOURS[0])
@@ -64,36 +65,27 @@ def choose_view(cell_A: np.ndarray, arrows: Sequence[Arrow] = ()) -> View:
 
     Args:
         cell_A: (3, 3).
-        arrows: start and end, Å; the view is centred on the arrows.
+        arrows: start and end, Å; the view is centred on the mean of their midpoints, each as the image nearest to the
+            first.
     """
-    cell = np.asarray(cell_A, dtype=float)
     vectors = np.array([np.subtract(end, start) for start, end in arrows], dtype=float).reshape(-1, 3)
-    towards = _normal(vectors, cell)
-    flat = np.eye(3) - np.outer(towards, towards)
-    up = _fixed_sign(np.linalg.eigh(flat @ cell.T @ cell @ flat).eigenvectors[:, -1])
-    axes = np.stack([np.cross(up, towards), up, towards])
-    return View(axes, _middle(arrows, cell) if len(arrows) else cell.sum(axis=0) / 2)
-
-
-def _normal(vectors: np.ndarray, cell: np.ndarray) -> np.ndarray:
-    """Unit vector n that minimises Σ (n·d)² over the vectors d, then the extent of the cell along n."""
+    # Unit vector n that minimises Σ (n·d)² over the vectors d, then the extent of the cell along n.
     values, directions = np.linalg.eigh(vectors.T @ vectors)
     free = directions[:, values <= max(1e-6 * values[-1], values[0])]
-    choices = np.linalg.eigh(free.T @ cell.T @ cell @ free).eigenvectors
-    return _fixed_sign(free @ choices[:, 0])
+    towards = _fixed_sign(free @ np.linalg.eigh(free.T @ cell_A.T @ cell_A @ free).eigenvectors[:, 0])
+    flat = np.eye(3) - np.outer(towards, towards)
+    up = _fixed_sign(np.linalg.eigh(flat @ cell_A.T @ cell_A @ flat).eigenvectors[:, -1])
+    centre = cell_A.sum(axis=0) / 2
+    if len(arrows):
+        middles = np.array([np.add(start, end) / 2 for start, end in arrows], dtype=float)
+        centre = nearest_images(middles, cell_A, middles[0]).mean(axis=0)
+    return View(np.stack([np.cross(up, towards), up, towards]), centre)
 
 
 def _fixed_sign(vector: np.ndarray) -> np.ndarray:
     largest = vector[np.argmax(np.abs(np.round(vector, 6)))]
     unit: np.ndarray = vector / np.linalg.norm(vector) * (1.0 if largest > 0 else -1.0)
     return unit
-
-
-def _middle(arrows: Sequence[Arrow], cell: np.ndarray) -> np.ndarray:
-    """Mean of the midpoints of the arrows, each as the image nearest to the first midpoint."""
-    middles = np.array([np.add(start, end) / 2 for start, end in arrows], dtype=float)
-    middle: np.ndarray = nearest_images(middles, cell, middles[0]).mean(axis=0)
-    return middle
 
 
 def nearest_images(points_A: np.ndarray, cell_A: np.ndarray, centre_A: np.ndarray) -> np.ndarray:
@@ -109,13 +101,12 @@ def draw_structure(
     numbers: np.ndarray,
     positions_A: np.ndarray,
     cell_A: np.ndarray,
-    settings: Figures,
+    view: View,
     highlight: Sequence[int] = (),
-    colour_by_atom: Mapping[int, str] | None = None,
+    colour_by_atom: Mapping[int, str] = MappingProxyType({}),
     arrows: Sequence[Arrow] = (),
-    view: View | None = None,
     radius_A: float | None = None,
-    trails: Mapping[int, np.ndarray] | None = None,
+    trails: Mapping[int, np.ndarray] = MappingProxyType({}),
     image_reference_A: np.ndarray | None = None,
 ) -> None:
     """Draw a cell; atoms that are neither mobile nor coloured form the framework and are small and pale.
@@ -125,11 +116,10 @@ def draw_structure(
         numbers: (n,) atomic numbers.
         positions_A: (n, 3).
         cell_A: (3, 3).
-        settings: section `figures` of the config.
+        view: view of the structure (`choose_view`).
         highlight: indices of atoms with a dark outline.
         colour_by_atom: colour by index.
         arrows: paths, start and end in Å.
-        view: view of the structure; by default that of `choose_view`.
         radius_A: draw only atoms and images within this distance of the centre, without the outline of the cell and
             with pale polyhedra around framework atoms that have four or six neighbours.
         trails: continuous path (F, 3) in Å of atoms by index, drawn in the colour of the atom.
@@ -138,19 +128,13 @@ def draw_structure(
     """
     axis.axis("off")
     axis.set_aspect("equal")
-    numbers, cell = np.asarray(numbers, dtype=int), np.asarray(cell_A, dtype=float)
-    if not len(numbers):
-        write_message(axis, settings, "no atoms to show")
-        return
-    view = view or choose_view(cell, arrows)
-    colours = dict(colour_by_atom or {})
-    reference_A = np.asarray(positions_A if image_reference_A is None else image_reference_A, dtype=float)
-    central_A = np.asarray(positions_A, dtype=float) + nearest_images(reference_A, cell, view.centre_A) - reference_A
+    reference_A = positions_A if image_reference_A is None else image_reference_A
+    central_A = positions_A + nearest_images(reference_A, cell_A, view.centre_A) - reference_A
     atom, drawn_A = np.arange(len(numbers)), central_A
     if radius_A is None:
-        _outline(axis, cell, view)
+        _outline(axis, cell_A, view)
     else:
-        atom, drawn_A = _images_within(central_A, cell, view.centre_A, radius_A)
+        atom, drawn_A = _images_within(central_A, cell_A, view.centre_A, radius_A)
     projected = view.project(drawn_A)
     bonded = _bonds(axis, numbers[atom], projected)
     if radius_A is not None:
@@ -159,16 +143,28 @@ def draw_structure(
     highlighted = np.isin(atom, np.asarray(highlight, dtype=int))
     front = highlighted & (drawn_A == central_A[atom]).all(axis=1)
     styles = [
-        _atom_style(int(numbers[index]), None if is_image else colours.get(int(index)))
+        _atom_style(int(numbers[index]), None if is_image else colour_by_atom.get(int(index)))
         for index, is_image in zip(atom, highlighted & ~front, strict=True)
     ]
     back_styles, front_styles = ([styles[i] for i in np.flatnonzero(mask)] for mask in (~front, front))
     _atoms(axis, projected[~front], back_styles, projected)
-    _arrows(axis, arrows, cell, view)
-    for index, path in (trails or {}).items():
-        _trail(axis, np.asarray(path, dtype=float), cell, view, colours.get(index, "black"))
+    for start, end in arrows:
+        middle = np.add(start, end) / 2
+        shift = nearest_images(middle[None], cell_A, view.centre_A)[0] - middle
+        tail, head = view.project(np.stack([start + shift, end + shift]))[:, :2]
+        style: dict[str, Any] = {"arrowstyle": "-|>", "mutation_scale": 8, "color": "black", "linewidth": 1.2}
+        axis.add_patch(FancyArrowPatch(tuple(tail), tuple(head), shrinkA=0, shrinkB=0, zorder=20, **style))
+    for index, path_A in trails.items():
+        middle = path_A[len(path_A) // 2]
+        along = view.project(path_A + nearest_images(middle[None], cell_A, view.centre_A)[0] - middle)
+        axis.plot(along[:, 0], along[:, 1], color=colour_by_atom[index], linewidth=0.8, alpha=0.8, zorder=25)
     _atoms(axis, projected[front], front_styles, None)
-    _limits(axis, cell, view, radius_A)
+    corners = np.array(list(product((-0.5, 0.5), repeat=3))) @ cell_A @ view.axes.T
+    low, high = corners.min(axis=0) - MARGIN_A, corners.max(axis=0) + MARGIN_A
+    if radius_A is not None:
+        low, high = np.full(2, -radius_A - MARGIN_A), np.full(2, radius_A + MARGIN_A)
+    axis.set_xlim(low[0], high[0])
+    axis.set_ylim(low[1], high[1])
 
 
 def _images_within(
@@ -199,40 +195,27 @@ def _atoms(axis: Axes, projected: np.ndarray, styles: list[AtomStyle], scene: np
 
     Distant atoms fade relative to the depths of `scene`; without a scene, atoms are in the foreground.
     """
+    if not len(projected):
+        return
+    near, far = (0.0, 0.0) if scene is None else (float(scene[:, 2].max()), float(scene[:, 2].min()))
     discs: list[tuple[float, float, float, str, str]] = []
-    outline = "black" if scene is None else ""
     for index in np.argsort(projected[:, 2], kind="stable"):
         (colour, radius, fade), (x, y, depth) = styles[index], projected[index]
-        faded = colour if scene is None else _mix(colour, fade * _relative_depth(depth, scene[:, 2]))
-        discs.append((x, y, radius, faded, outline or _darken(faded)))
+        relative_depth = (near - float(depth)) / (near - far) if near > far else 0.0
+        faded = colour if scene is None else _mix(colour, fade * relative_depth)
+        discs.append((x, y, radius, faded, "black" if scene is None else to_hex(0.7 * np.array(to_rgb(faded)))))
         if radius > RADIUS_A["framework"]:
             centre = (x - 0.3 * radius, y + 0.3 * radius)
             discs += [(*centre, size * radius, _mix(faded, white), "none") for size, white in HIGHLIGHTS]
-    _draw_discs(axis, discs, *((30, 1.2) if scene is None else (10, 0.4)))
-
-
-def _relative_depth(depth: float, depths: np.ndarray) -> float:
-    """Relative depth: 0 for the nearest atom, 1 for the farthest."""
-    near, far = float(depths.max()), float(depths.min())
-    return (near - float(depth)) / (near - far) if near > far else 0.0
-
-
-def _draw_discs(axis: Axes, discs: list[tuple[float, float, float, str, str]], zorder: float, width: float) -> None:
-    if not discs:
-        return
-    x, y, radius, face, edge = zip(*discs, strict=True)
-    size = 2 * np.array(radius)
-    offsets = np.column_stack([x, y])
+    *centres, radii, faces, edges = zip(*discs, strict=True)
+    size, offsets = 2 * np.array(radii), np.column_stack(centres)
+    zorder, width = (30, 1.2) if scene is None else (10, 0.4)
     axis.add_collection(
         EllipseCollection(
             size, size, np.zeros(len(size)), units="xy", offsets=offsets, offset_transform=axis.transData,
-            facecolors=list(face), edgecolors=list(edge), linewidths=width, zorder=zorder,
+            facecolors=list(faces), edgecolors=list(edges), linewidths=width, zorder=zorder,
         )
     )  # fmt: skip
-
-
-def _darken(colour: str) -> str:
-    return to_hex(0.7 * np.array(to_rgb(colour)))
 
 
 def _bonds(axis: Axes, numbers: np.ndarray, projected: np.ndarray) -> np.ndarray:
@@ -266,31 +249,3 @@ def _outline(axis: Axes, cell: np.ndarray, view: View) -> None:
         start = np.insert([a, b], along, -0.5)
         ends = view.project(view.centre_A + np.stack([start, start + np.eye(3)[along]]) @ cell)
         axis.plot(ends[:, 0], ends[:, 1], color="#888888", linewidth=0.5, zorder=0)
-
-
-def _arrows(axis: Axes, arrows: Sequence[Arrow], cell: np.ndarray, view: View) -> None:
-    for start, end in arrows:
-        middle = np.add(start, end) / 2
-        shift = nearest_images(middle[None], cell, view.centre_A)[0] - middle
-        tail, head = view.project(np.stack([start + shift, end + shift]))[:, :2]
-        axis.add_patch(
-            FancyArrowPatch(
-                tuple(tail), tuple(head), arrowstyle="-|>", mutation_scale=8, color="black", linewidth=1.2,
-                shrinkA=0, shrinkB=0, zorder=20,
-            )
-        )  # fmt: skip
-
-
-def _trail(axis: Axes, path_A: np.ndarray, cell: np.ndarray, view: View, colour: str) -> None:
-    middle = path_A[len(path_A) // 2]
-    projected = view.project(path_A + nearest_images(middle[None], cell, view.centre_A)[0] - middle)
-    axis.plot(projected[:, 0], projected[:, 1], color=colour, linewidth=0.8, alpha=0.8, zorder=25)
-
-
-def _limits(axis: Axes, cell: np.ndarray, view: View, radius_A: float | None) -> None:
-    corners = np.array(list(product((-0.5, 0.5), repeat=3))) @ cell @ view.axes.T
-    low, high = corners.min(axis=0) - MARGIN_A, corners.max(axis=0) + MARGIN_A
-    if radius_A is not None:
-        low, high = np.full(2, -radius_A - MARGIN_A), np.full(2, radius_A + MARGIN_A)
-    axis.set_xlim(low[0], high[0])
-    axis.set_ylim(low[1], high[1])

@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.table import Table
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from redoxmd.config.sections import Figures
@@ -31,7 +32,27 @@ P = ParamSpec("P")
 def figure_style(settings: Figures) -> Iterator[None]:
     """Context with matplotlib defaults and the common style, independent of matplotlibrc and notebook settings."""
     defaults = {key: value for key, value in matplotlib.rcParamsDefault.items() if not key.startswith("backend")}
-    with matplotlib.rc_context({**defaults, **_rc(settings)}):
+    points = settings.font_pt
+    style = {
+        "font.size": points,
+        "axes.labelsize": points,
+        "axes.titlesize": points,
+        "figure.labelsize": points,
+        "figure.titlesize": points,
+        "xtick.labelsize": points - 1,
+        "ytick.labelsize": points - 1,
+        "legend.fontsize": points - 1.5,
+        "legend.title_fontsize": points - 1.5,
+        "legend.frameon": False,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "lines.linewidth": 1.0,
+        "lines.markersize": 4.0,
+        "svg.hashsalt": "redoxmd",
+        "svg.fonttype": "none",
+        "pdf.fonttype": 42,
+    }
+    with matplotlib.rc_context({**defaults, **style}):
         yield
 
 
@@ -57,44 +78,40 @@ def new_figure(
     return figure, axes
 
 
-def _rc(settings: Figures) -> dict[str, Any]:
-    points = settings.font_pt
-    return {
-        "font.size": points,
-        "axes.labelsize": points,
-        "axes.titlesize": points,
-        "xtick.labelsize": points - 1,
-        "ytick.labelsize": points - 1,
-        "legend.fontsize": points - 1.5,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "lines.linewidth": 1.0,
-        "lines.markersize": 4.0,
-        "svg.hashsalt": "redoxmd",
-        "svg.fonttype": "none",
-        "pdf.fonttype": 42,
-    }
-
-
-def label(axis: Axes, settings: Figures, x: str = "", y: str = "", title: str = "") -> None:
-    """Set axis labels and a title in the font size of the config."""
-    axis.set_xlabel(x, fontsize=settings.font_pt)
-    axis.set_ylabel(y, fontsize=settings.font_pt)
+def label(axis: Axes, x: str = "", y: str = "", title: str = "") -> None:
+    """Set axis labels and a title on the left."""
+    axis.set_xlabel(x)
+    axis.set_ylabel(y)
     if title:
-        axis.set_title(title, fontsize=settings.font_pt, loc="left")
+        axis.set_title(title, loc="left")
 
 
-def legend(axis: Axes, settings: Figures, **keywords: Any) -> None:
-    """Add a legend without a frame if there are labelled artists."""
+def legend(axis: Axes, **keywords: Any) -> None:
+    """Add a legend if there are labelled artists."""
     if axis.get_legend_handles_labels()[0]:
-        axis.legend(fontsize=settings.font_pt - 1.5, frameon=False, **keywords)
+        axis.legend(**keywords)
 
 
-def write_message(axis: Axes, settings: Figures, text: str, position: tuple[float, float] = (0.5, 0.5)) -> None:
+def smaller_font(points: float) -> float:
+    """Font size that is smaller by `points` than that of the config; call it within `figure_style`."""
+    return float(matplotlib.rcParams["font.size"]) - points
+
+
+def write_message(axis: Axes, text: str, position: tuple[float, float] = (0.5, 0.5)) -> None:
     """Write a message inside the axes, for example if data are missing."""
-    axis.text(
-        *position, text, transform=axis.transAxes, ha="center", va="center", fontsize=settings.font_pt - 1, wrap=True
+    axis.text(*position, text, transform=axis.transAxes, ha="center", va="center", fontsize=smaller_font(1), wrap=True)
+
+
+def draw_table(
+    axis: Axes, header: Sequence[str], widths: Sequence[float], cells: Sequence[Sequence[str]], font_pt: float, loc: str
+) -> Table:
+    """Draw a table with horizontal rules, left-aligned; returns it."""
+    table = axis.table(
+        cells, colLabels=header, colWidths=widths, cellLoc="left", colLoc="left", edges="horizontal", loc=loc
     )
+    table.auto_set_font_size(False)
+    table.set_fontsize(font_pt)
+    return table
 
 
 def assign_colours(values: Sequence[Any]) -> dict[Any, str]:

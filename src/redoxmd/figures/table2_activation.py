@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import math
 import textwrap
 
 import pandas as pd
 from matplotlib.figure import Figure
 
 from redoxmd.config.sections import Figures
-from redoxmd.figures.style import new_figure, with_figure_style, write_message
+from redoxmd.figures.style import draw_table, new_figure, smaller_font, with_figure_style, write_message
 
 # Letters in a line of remarks.
 REMARK_WIDTH = 34
+HEADER = ["x", "Ea (eV), jumps", "log$_{10}$ D$_0$ (cm²/s)", "Ea (eV), sites", "Ea (eV), MSD", "remark"]
+WIDTHS = [0.06, 0.16, 0.13, 0.16, 0.16, 0.33]
 
 
 @with_figure_style
@@ -20,8 +21,8 @@ def draw(fits: pd.DataFrame, settings: Figures) -> Figure:
     """Draw the table of activation energies from jumps, from jumps between sites and from the MSD.
 
     Args:
-        fits: x, Ea_eV, Ea_error_eV, log10_D0, log10_D0_error, fitted, reason, n_temperatures; left_out; the
-            same with the prefixes `sites_` and `msd_`; Ea_low_eV and Ea_high_eV (95 %) if a fit has them.
+        fits: x, Ea_eV, Ea_low_eV and Ea_high_eV (95 %), log10_D0, log10_D0_error, fitted, reason, left_out; the same
+            with the prefixes `sites_` and `msd_`.
     """
     cells = [_cells(row) for _, row in fits.iterrows()]
     lines = [1, *(max(1, row[-1].count("\n") + 1) for row in cells)]
@@ -29,24 +30,13 @@ def draw(fits: pd.DataFrame, settings: Figures) -> Figure:
     axis = axes[0, 0]
     axis.axis("off")
     if fits.empty:
-        write_message(axis, settings, "no trajectory yet")
+        write_message(axis, "no trajectory yet")
         return figure
-    table = axis.table(
-        cells,
-        colLabels=["x", "Ea (eV), jumps", "log$_{10}$ D$_0$ (cm²/s)", "Ea (eV), sites", "Ea (eV), MSD", "remark"],
-        colWidths=[0.06, 0.16, 0.13, 0.16, 0.16, 0.33],
-        cellLoc="left",
-        colLoc="left",
-        edges="horizontal",
-        loc="upper center",
-    )
-    table.auto_set_font_size(False)
-    table.set_fontsize(settings.font_pt - 1)
+    table = draw_table(axis, HEADER, WIDTHS, cells, smaller_font(1), "upper center")
     for (number, _), cell in table.get_celld().items():
         cell.set_height(cell.get_height() * lines[number])
-    axis.set_title(
-        "± 1 standard error; in brackets: 95 % interval; – : no fit", fontsize=settings.font_pt - 1, loc="left"
-    )
+    text = "± 1 standard error; in brackets: 95 % interval; – : no fit"
+    axis.set_title(text, fontsize=smaller_font(1), loc="left")
     return figure
 
 
@@ -61,15 +51,12 @@ def _remark(row: pd.Series, prefix: str) -> str:
     """Why there is no fit from jumps, and temperatures that a fit leaves out."""
     if not row[f"{prefix}fitted"]:
         return "" if prefix else str(row["reason"])
-    without = row.get(f"{prefix}left_out", "")
+    without = row[f"{prefix}left_out"]
     return f"{'MSD: ' if prefix else ''}without {without}" if isinstance(without, str) and without else ""
 
 
 def _activation(row: pd.Series, prefix: str) -> str:
     if not row[f"{prefix}fitted"]:
         return "–"
-    low, high = (float(row.get(f"{prefix}Ea_{end}_eV", math.nan)) for end in ("low", "high"))
-    text = f"{row[f'{prefix}Ea_eV']:.2f} ± {row[f'{prefix}Ea_error_eV']:.2f}"
-    if not math.isnan(low + high):
-        text = f"{row[f'{prefix}Ea_eV']:.2f} ({low:.2f} to {high:.2f})".replace("inf", "∞")
-    return text.replace("-", "−")
+    Ea, low, high = (float(row[f"{prefix}Ea_{name}eV"]) for name in ("", "low_", "high_"))
+    return f"{Ea:.2f} ({low:.2f} to {high:.2f})".replace("inf", "∞").replace("-", "−")

@@ -26,7 +26,6 @@ def draw(table: pd.DataFrame, settings: Figures) -> Figure:
     figure, axes = new_figure(settings, 1, 3, height_ratio=0.36, width=2.2)
     by_temperature, by_time, distinct = axes[0]
     rows, hottest, longest = pd.DataFrame(), "", ""
-    small = {"title_fontsize": settings.font_pt - 1.5}
     if len(table):
         rows = table[table["x"] == _farthest(table)]
         hot = rows[rows["temperature_K"] == rows["temperature_K"].max()]
@@ -40,17 +39,17 @@ def draw(table: pd.DataFrame, settings: Figures) -> Figure:
             axis.set_ylim(max(faintest / 1.5, FAINTEST * rows["self_per_A"].max()), 2 * rows["self_per_A"].max())
     for axis in (by_temperature, by_time):
         axis.set_yscale("log")
-        legend(axis, settings, title="temperature" if axis is by_temperature else "time", **small)
+        legend(axis, title="temperature" if axis is by_temperature else "time")
     _scale_distinct(distinct, float(rows["distinct"].max()) if len(rows) else 1.0)
-    legend(distinct, settings, title="time", **small)
+    legend(distinct, title="time")
     x = f"x = {rows['x'].iloc[0]:g}" if len(rows) else ""
-    label(by_temperature, settings, "distance gone (Å)", "4πr² G$_s$ (1/Å)", f"a  {longest}{x}" if x else "a")
-    label(by_time, settings, "distance gone (Å)", "4πr² G$_s$ (1/Å)", f"b  {hottest}")
-    label(distinct, settings, "distance of another ion (Å)", "G$_d$/ρ", f"c  {hottest}")
+    label(by_temperature, "distance gone (Å)", "4πr² G$_s$ (1/Å)", f"a  {longest}{x}" if x else "a")
+    label(by_time, "distance gone (Å)", "4πr² G$_s$ (1/Å)", f"b  {hottest}")
+    label(distinct, "distance of another ion (Å)", "G$_d$/ρ", f"c  {hottest}")
     if not len(rows):
-        write_message(by_temperature, settings, "no trajectory yet")
+        write_message(by_temperature, "no trajectory yet")
     elif rows["distinct"].isna().all():
-        write_message(distinct, settings, "no other ion")
+        write_message(distinct, "no other ion")
     return figure
 
 

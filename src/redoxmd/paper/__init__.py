@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from redoxmd.paper.electrons import charge_rows, redox_rows
-from redoxmd.paper.ions import activation_rows, concerted_rows, diffusion_rows, site_rows
-from redoxmd.paper.potentials import accuracy_rows, loop_rows
-from redoxmd.paper.tables import RunTables
+from redoxmd.paper import rows
+from redoxmd.paper.measured import RunTables
 
 __all__ = ["COLUMNS", "RunTables", "compare"]
 
@@ -21,13 +19,13 @@ COLUMNS = ("quantity", "conditions", "unit", "paper", "paper_low", "paper_high",
 def compare(run: RunTables) -> pd.DataFrame:
     """One row per number of the paper, with COLUMNS."""
     sections = (
-        accuracy_rows,
-        loop_rows,
-        charge_rows,
-        site_rows,
-        diffusion_rows,
-        activation_rows,
-        concerted_rows,
-        redox_rows,
+        rows.accuracy_rows,
+        rows.loop_rows,
+        rows.charge_rows,
+        rows.site_rows,
+        rows.diffusion_rows,
+        rows.activation_rows,
+        rows.concerted_rows,
+        rows.redox_rows,
     )
-    return pd.DataFrame([row for rows in sections for row in rows(run)], columns=list(COLUMNS))
+    return pd.DataFrame([row for section in sections for row in section(run)], columns=list(COLUMNS))

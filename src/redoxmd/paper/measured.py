@@ -1,9 +1,10 @@
-"""Comparison of one number of the paper with the value of a run."""
+"""Tables of a run, and the comparison of one of its values with the number of the paper."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,51 @@ NAN = float("nan")
 SIGMAS = 2.0
 # Largest half-width of the interval of the run, as a share of the number of the paper (or of its range).
 WIDEST = 0.5
+# Production cell of the paper.
+PAPER_FORMULA_UNITS = 16
+PAPER_CELL = f"{PAPER_FORMULA_UNITS} f.u."
+
+
+@dataclass(frozen=True)
+class RunTables:
+    """Results of a run.
+
+    Attributes:
+        errors: errors of the last ensemble (`ensemble.json`, "errors").
+        decisions: decision of every generation.
+        trajectories, diffusivities, arrhenius, concerted: tables of stage diffusion.
+        charges, mixture, redox: reference charges, states and redox table; None without a density model.
+        sites, events: occupancies and jumps between sites, from stage diffusion.
+        orderings: table of basin hopping; None without it.
+        redox_element: element of the Bader charges.
+        preferred_site: kind of site that is nearly full.
+        formula_units: number in the production cell.
+        engine: engine of the reference.
+    """
+
+    errors: Sequence[Mapping[str, Any]]
+    decisions: Sequence[Mapping[str, Any]]
+    trajectories: pd.DataFrame
+    diffusivities: pd.DataFrame
+    arrhenius: pd.DataFrame
+    concerted: pd.DataFrame
+    charges: pd.DataFrame | None
+    mixture: Mapping[str, Any] | None
+    redox: pd.DataFrame | None
+    sites: pd.DataFrame
+    events: pd.DataFrame
+    orderings: pd.DataFrame | None
+    redox_element: str
+    preferred_site: str
+    formula_units: int
+    engine: str
+
+
+def cell_size_remark(run: RunTables) -> str:
+    """Reason why a value that depends on the cell size is not comparable; "" for a cell of the size of the paper."""
+    if run.formula_units == PAPER_FORMULA_UNITS:
+        return ""
+    return f"cell of {run.formula_units} f.u., the paper's has {PAPER_FORMULA_UNITS}"
 
 
 @dataclass(frozen=True)
@@ -70,10 +116,11 @@ def comparison_row(
     return (quantity, conditions, unit, *paper, ours.value, ours.error, verdict, remark)
 
 
-def select_rows(table: pd.DataFrame, **values: float) -> pd.DataFrame:
+def select_rows(table: pd.DataFrame, **values: float | str) -> pd.DataFrame:
     """Rows with the given values in the named columns; an empty table, which has no columns, is returned unchanged."""
     for name, value in values.items() if len(table) else ():
-        table = table[np.isclose(table[name], value)]
+        column = table[name]
+        table = table[column == value if isinstance(value, str) else np.isclose(column, value)]
     return table
 
 

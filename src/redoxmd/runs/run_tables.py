@@ -97,7 +97,7 @@ def electron_record(
         mixture: result of `charges.oxidation.fit_record`.
         element: the redox element.
     """
-    from redoxmd.charges.states import states_of_predictions, states_of_reference
+    from redoxmd.charges.oxidation import OxidationModel
 
     redox = charges[charges["element"] == element].reset_index(drop=True)
     record: dict[str, Any] = {
@@ -108,7 +108,7 @@ def electron_record(
         error = (redox[f"predicted_{name}"] - redox[f"reference_{name}"]).abs()
         record[f"mae_{name}"] = error.groupby(redox["set"]).mean().to_dict()
     if mixture["fitted"]:
-        models = {"reference": states_of_reference(mixture), "predicted": states_of_predictions(mixture)}
+        models = {name: OxidationModel.from_record(mixture, name == "predicted") for name in ("reference", "predicted")}
         high = [
             model.probability(redox[f"{side}_charge_e"].to_numpy(), redox[f"{side}_moment_muB"].to_numpy()) > 0.5
             for side, model in models.items()
