@@ -1,3 +1,4 @@
+import functools
 import os
 import signal
 import threading
@@ -65,17 +66,18 @@ def shuffled_rock(seed):
     return atoms
 
 
+@functools.cache
 def gaussians(seed):
     """Well separated atomic Gaussians of known populations; V alone has spin, a fifth of its electrons."""
     atoms = shuffled_rock(seed)
     held, cell = populations(atoms), np.asarray(atoms.cell)
-    points = np.stack(np.meshgrid(*[np.arange(n) for n in SHAPE], indexing="ij"), axis=-1).reshape(-1, 3) / SHAPE @ cell
-    shifts = np.stack(np.meshgrid(*[[-1, 0, 1]] * 3, indexing="ij"), axis=-1).reshape(-1, 3) @ cell
+    points = np.stack(np.meshgrid(*[np.arange(n) for n in SHAPE], indexing="ij"), axis=-1).reshape(-1, 3) / SHAPE
     grids = np.zeros((2, len(points)))
-    for position, z, electrons in zip(atoms.positions, atoms.numbers, held, strict=True):
+    for position, z, electrons in zip(atoms.get_scaled_positions(), atoms.numbers, held, strict=True):
         width = WIDTH_A[int(z)]
-        squared = ((points - position)[:, None] - shifts) ** 2
-        shape = np.exp(-squared.sum(axis=2) / (2 * width**2)).sum(axis=1) / (2 * np.pi * width**2) ** 1.5
+        # One image is enough: half a cell is more than five widths away.
+        vectors = (points - position - np.round(points - position)) @ cell
+        shape = np.exp(-(vectors**2).sum(axis=1) / (2 * width**2)) / (2 * np.pi * width**2) ** 1.5
         grids += np.array([electrons, 0.2 * electrons * (z == VANADIUM)])[:, None] * shape
     valence = np.array([VALENCE[int(z)] for z in atoms.numbers])
     total, spin = grids.reshape(2, *SHAPE)
