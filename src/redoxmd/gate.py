@@ -135,7 +135,7 @@ def decide(
         reasons.append("no explore run")
     reasons += [text for band in bands for text in _unsure(band)]
     if reasons and not label_ids:
-        candidates = sum(run.n_candidates for run in [*runs, *bands])
+        candidates = sum(run.n_candidates for run in runs) + sum(band.n_candidates for band in bands)
         reasons.append(
             f"no frame to label ({candidates} candidates): the next generation only trains on; if "
             "this repeats, widen explore.low_eV_A to high_eV_A or give more initial data (aimd.starts)"

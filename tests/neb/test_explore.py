@@ -10,7 +10,7 @@ from redoxmd.md.frame_gate import GateSettings
 from redoxmd.model.ensemble import Ensemble
 from redoxmd.neb.run import explore_path
 from redoxmd.select import select
-from redoxmd.structures.build import build
+from redoxmd.structures.build import build_structure
 from redoxmd.structures.occupation import Occupation
 from redoxmd.structures.request import parse_name
 from redoxmd.structures.source import full_cell
@@ -26,7 +26,7 @@ SETTINGS = Neb(images=9, force_tolerance_eV_A=2.0)
 def path():
     """A hop to an empty Na2 in the toy crystal: its start, and the index and way of its ion."""
     structures = Structures()
-    atoms = build(parse_name(NAME), structures, 1)
+    atoms = build_structure(parse_name(NAME), structures, 1)
     occupation = Occupation(atoms, full_cell(structures, (1, 1, 1)))
     at = occupation.sites_of(atoms.positions)
     start = next(int(site) for site in at if occupation.names[site] == "Na2")

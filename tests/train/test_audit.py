@@ -573,10 +573,11 @@ def test_planted_errors(tmp_path, monkeypatch):
         train_member(
             dataset, Member(features=size, layers=2), settings, 0, size, None, Checkpoint(tmp_path, f"m{size}")
         )
-        for size in (20, 24)
+        for size in (24, 28, 32)
     ]
     table = suspects(residuals(Ensemble([result.member for result in members]), dataset.frames))
     by_ensemble = set(suspect_names(table))
+    print([(result.best_step, result.stopped) for result in members])
 
     def seen(where, found):
         hits = {name for name in found if name == where or (where.endswith("*") and name.startswith(where[:-1]))}

@@ -62,7 +62,7 @@ def hop_basins(
     gives the same numbers as an uninterrupted one. A relaxation interrupted by SIGTERM is repeated.
 
     Args:
-        atoms: the start, from `redoxmd.structures.build.build`.
+        atoms: the start, from `redoxmd.structures.build.build_structure`.
         calculator: gives energy, forces and `force_spread` (n,) in its results.
         full_cell: the source cell, repeated, with the sites of the ions.
         settings: section `basins`.

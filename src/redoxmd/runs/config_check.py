@@ -11,7 +11,7 @@ from redoxmd.config.sections import Config, label_cells
 from redoxmd.engines.base import Inspection, supercell_kpoints
 from redoxmd.errors import ConfigError, RedoxmdError
 from redoxmd.files import layout
-from redoxmd.structures.build import build
+from redoxmd.structures.build import build_structure
 from redoxmd.structures.describe import formula
 from redoxmd.structures.overlap import describe_overlap, overlapping_sites
 from redoxmd.structures.request import parse_name
@@ -84,7 +84,7 @@ def inspect_orderings(config: Config, root: Path) -> Inspection:
 
     names = layout.aimd_structures(config.aimd)
     try:
-        frames = [build(parse_name(name), config.structures, config.seed) for name in names]
+        frames = [build_structure(parse_name(name), config.structures, config.seed) for name in names]
         for frame in frames:
             frame.info |= {"config_id": frame.info["structure"], "step": 0}
         frames += load_datasets([root / folder for folder in config.train.datasets], settings_hash(config.engine))
@@ -203,7 +203,7 @@ def inspect_overlaps(config: Config, source: SourceCell, atoms_of: Mapping[str, 
     for name in layout.all_structures(config):
         if atoms_of.get(name, 0) <= LARGEST_CELL_ATOMS:
             try:
-                build(parse_name(name), config.structures, config.seed)
+                build_structure(parse_name(name), config.structures, config.seed)
             except RedoxmdError as error:
                 problems.append(str(error))
     return Inspection(problems, [note])

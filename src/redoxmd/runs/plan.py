@@ -114,7 +114,7 @@ def _neb_problems(config: Config, atoms_of: Mapping[str, int], root: Path) -> li
         return []
     from redoxmd.neb.ends import path_ends
     from redoxmd.runs.config_check import LARGEST_CELL_ATOMS
-    from redoxmd.structures.build import build
+    from redoxmd.structures.build import build_structure
     from redoxmd.structures.source import full_cell
 
     problems = []
@@ -126,7 +126,7 @@ def _neb_problems(config: Config, atoms_of: Mapping[str, int], root: Path) -> li
         final = None if path.final is None else root / path.final
         try:
             full = full_cell(config.structures, request.supercell)
-            atoms = build(request, config.structures, config.seed)
+            atoms = build_structure(request, config.structures, config.seed)
             path_ends(atoms, full, path.model_copy(update={"final": final}))
         except RedoxmdError as error:
             problems.append(str(error))
