@@ -12,7 +12,7 @@ from redoxmd.figures import catalogue
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 TOP_LEVEL = {"workflow", "rules", "envs", "src", "config", "tests", "Snakefile", "README.md"}
-MANY_LINES = 300
+MANY_LINES = 400
 
 
 def pins(requirements):
