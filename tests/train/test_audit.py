@@ -524,7 +524,8 @@ PLANTED = {
     "exchanged Na, O": ("x2.50_o0_r0/8", True, True),
     "functional": ("x2.50_o0_r2/8", True, True),
     "energy": ("x3.00_o0_r0/8", True, True),
-    "random without net force, first frame": ("x3.00_o0_r1/0", False, True),
+    # Its force score is 5.9, the highest of all first frames, but below the limit of 7.
+    "random without net force, first frame": ("x3.00_o0_r1/0", False, False),
     "batch 50 meV/atom": ("x2.50_o0_r1/*", False, True),
     "batch 5 meV/atom": ("x3.00_o0_r2/*", False, False),
 }

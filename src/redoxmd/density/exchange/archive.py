@@ -167,7 +167,8 @@ def _assign_keys(
     names = {name for name, _ in used}
     for folder, members in groupby(files, key=lambda file: file.parent.resolve()):
         safe = _safe(folder.name)
-        name = next(name for name in (safe, *(f"{safe}-{number}" for number in count(2))) if name not in names)
+        candidates = (safe if number == 1 else f"{safe}-{number}" for number in count(1))
+        name = next(candidate for candidate in candidates if candidate not in names)
         names.add(name)
         yield from ((density_key(name, step), file) for step, file in enumerate(members))
 
