@@ -17,7 +17,7 @@ from redoxmd.runs.captions import captions_of
 from redoxmd.runs.driver import acquire_run, export_config, exported_config, report_driver
 from redoxmd.runs.job_records import update_snakemake_records
 from redoxmd.runs.mixing import record_reference, refuse_mixing
-from redoxmd.runs.rules import Rules, path_ends, without_signal
+from redoxmd.runs.rules import Rules, path_end_files, without_signal
 from redoxmd.runs.versions import stage_version
 
 if workflow.is_main_process:
@@ -242,7 +242,7 @@ def generation_band_settings(wildcards):
 def generation_path_ends(wildcards):
     """The start of the path of a job of a generation and, if it has one, the file of its end."""
     supercell = generation_band_settings(wildcards)["supercell"]
-    return path_ends(generation_path(wildcards), supercell, wildcards.run)
+    return path_end_files(generation_path(wildcards), supercell, wildcards.run)
 
 
 def figure_files(figure, category):

@@ -45,7 +45,7 @@ def scripted(tmp_path):
 def test_a_sure_ensemble_survives(scripted):
     run = scripted([0.5] * 41)
     assert (run.end_reason, run.survived_ps, run.candidates) == ("survived", 0.04, [])
-    assert run.record()["n_candidates"] == 0
+    assert run.record().n_candidates == 0
 
 
 def test_an_unsure_one_gives_at_most_one_candidate_per_interval(scripted):

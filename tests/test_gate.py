@@ -1,11 +1,12 @@
+from dataclasses import asdict, replace
+
 import pytest
 
 from redoxmd.config import parse_config
 from redoxmd.errors import NotConverged
 from redoxmd.files.frames import write_frames
 from redoxmd.files.records import write_json
-from redoxmd.gate import decide, neb_settings_when_labelled
-from redoxmd.neb.explore import settings_of
+from redoxmd.gate import ExploreRecord, PathRecord, decide, neb_settings_when_labelled, recorded_path_settings
 
 CONFIG = parse_config(
     {
@@ -16,13 +17,7 @@ CONFIG = parse_config(
 
 
 def ran(survived=10.0, reason="survived", candidates=0, name="x3.000_random0_1x1x1"):
-    return {
-        "structure": name,
-        "survived_ps": survived,
-        "target_ps": 10.0,
-        "end_reason": reason,
-        "n_candidates": candidates,
-    }
+    return ExploreRecord(name, reason, survived, 10.0, candidates, 100.0, 0.5)
 
 
 def judged(runs, generation=0, phase="small", labels=("g0f000",), config=CONFIG):
@@ -64,8 +59,8 @@ def test_phases_left_when_generations_run_out():
 
 
 def found(end_reason="converged", candidates=0, refused=0, tolerated=0.0):
-    record = {"path": "hop", "structure": "s", "end_reason": end_reason, "images": 8, "n_candidates": candidates}
-    return record | {"n_refused": refused, "settings": {"max_candidate_images": tolerated, "path": {"name": "hop"}}}
+    settings = {"max_candidate_images": tolerated, "path": {"name": "hop"}}
+    return PathRecord("hop", "s", end_reason, 8, candidates, refused, 0.5, settings)
 
 
 @pytest.mark.parametrize(
@@ -84,15 +79,15 @@ def test_paths_count_beside_the_runs(band, reason):
     assert decision.status == ("next_phase" if reason is None else "go_on")
     assert reason is None or reason in decision.reasons[0]
     # They take no time, and so do not count per ps.
-    assert decision.figures["candidates_per_ps"] == 0
-    assert decision.figures["bands"] == [band]
-    assert "bands" not in judged([ran()]).figures
+    assert decision.figures.candidates_per_ps == 0
+    assert decision.record()["figures"]["bands"] == [asdict(band)]
+    assert "bands" not in judged([ran()]).record()["figures"]
 
 
 def test_settings_of_paths_last_for_a_labelled_generation(tmp_path):
     now = {"images": 9, "paths": [{"name": "new"}]}
     assert neb_settings_when_labelled(tmp_path, 0, now) == now
-    kept = settings_of([{"settings": {"images": 7, "path": {"name": "hop"}}}])
+    kept = recorded_path_settings([replace(found(), settings={"images": 7, "path": {"name": "hop"}})])
     write_json(tmp_path / "gate/gen0.json", {"settings": {"neb": kept}})
     write_json(tmp_path / "gate/gen1.json", {"settings": {}})
     for gen in (0, 1):
@@ -102,7 +97,7 @@ def test_settings_of_paths_last_for_a_labelled_generation(tmp_path):
         == {"images": 7, "paths": [{"name": "hop"}]}
         == neb_settings_when_labelled(tmp_path, 0, {})
     )
-    assert neb_settings_when_labelled(tmp_path, 1, now) == {} == settings_of([])
+    assert neb_settings_when_labelled(tmp_path, 1, now) == {} == recorded_path_settings([])
 
 
 def test_no_runs_never_converge():

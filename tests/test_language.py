@@ -32,8 +32,7 @@ NAMES_TO_CHANGE = {"set_aside", "wants_density"}
 INTERFACES = {"add_commands", "available", "create", "draw", "level_of_config", "physical_settings"}
 # Public names with different meanings in different modules; the list must not grow.
 AMBIGUOUS = {
-    *("AseEngine", "Density", "Engine", "Evaluation", "Judged", "Refusal", "Trainer"),
-    *("find_jumps", "path_ends", "plain", "read_bytes", "record_path"),
+    *("AseEngine", "Density", "Engine", "Evaluation", "Refusal"),
 }
 
 

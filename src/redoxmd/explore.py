@@ -13,6 +13,7 @@ import pandas as pd
 from ase import Atoms
 
 from redoxmd.config.sections import Explore
+from redoxmd.gate import ExploreRecord
 from redoxmd.jobs.checkpoint import Checkpoint
 from redoxmd.jobs.interrupt import StopRequest
 from redoxmd.jobs.progress import Progress
@@ -48,17 +49,13 @@ class ExploreRun:
     trace: pd.DataFrame
     steps_per_s: float
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> ExploreRecord:
         """The record that the gate reads."""
-        return {
-            "structure": self.structure,
-            "end_reason": self.end_reason,
-            "survived_ps": self.survived_ps,
-            "target_ps": self.target_ps,
-            "n_candidates": len(self.candidates),
-            "steps_per_s": self.steps_per_s,
-            "max_spread_eV_A": float(self.trace["spread_eV_A"].max()),
-        }
+        spread_eV_A = float(self.trace["spread_eV_A"].max())
+        times = self.survived_ps, self.target_ps
+        return ExploreRecord(
+            self.structure, self.end_reason, *times, len(self.candidates), self.steps_per_s, spread_eV_A
+        )
 
 
 def explore(
@@ -102,7 +99,10 @@ def explore(
         recorder.take(result, md)
     else:
         md.restore(record)
-        result = _step_result(json.loads(str(record["seen"])))
+        seen = json.loads(str(record["seen"]))
+        # Earlier versions wrote `passage`.
+        outcome = seen.pop("passage", None) or seen.pop("outcome")
+        result = StepResult(GateOutcome(outcome), **seen)
         recorder.restore(record, atoms)
         spent_s = float(record["spent_s"])
     progress = Progress(f"explore {structure}", steps, done=md.state.step, timestep_fs=settings.timestep_fs)
@@ -136,12 +136,6 @@ def explore(
         pd.DataFrame(recorder.rows, columns=["time_fs", "spread_eV_A", "temperature_K", "candidate"]),
         md.state.step / max(spent_s, 1e-9),
     )
-
-
-def _step_result(record: dict[str, Any]) -> StepResult:
-    # Earlier versions wrote `passage`.
-    outcome = record.pop("passage", None) or record.pop("outcome")
-    return StepResult(GateOutcome(outcome), **record)
 
 
 class _Recorder:

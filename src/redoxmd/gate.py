@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,53 @@ class GateStatus(StrEnum):
 
 
 @dataclass(frozen=True)
+class ExploreRecord:
+    """Outcome of an explore run (`redoxmd.explore.ExploreRun`)."""
+
+    structure: str
+    end_reason: str
+    survived_ps: float
+    target_ps: float
+    n_candidates: int
+    steps_per_s: float
+    max_spread_eV_A: float
+
+
+@dataclass(frozen=True)
+class PathRecord:
+    """Outcome of a path searched in a generation (`redoxmd.neb.run.explore_path`).
+
+    Attributes:
+        path, structure: names of the path and of its start.
+        end_reason: a `redoxmd.neb.band.PathEnd`.
+        images, n_candidates, n_refused: number of images, of candidates among them, and of those beyond the gate.
+        max_spread_eV_A: largest spread of an image.
+        settings: those of the paths, with `path` those of this one.
+    """
+
+    path: str
+    structure: str
+    end_reason: str
+    images: int
+    n_candidates: int
+    n_refused: int
+    max_spread_eV_A: float
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class GateFigures:
+    """Numbers a decision rests on: thresholds, candidate rate, explore runs and paths of the generation."""
+
+    low_eV_A: float
+    high_eV_A: float
+    max_candidates_per_ps: float
+    candidates_per_ps: float
+    runs: list[ExploreRecord]
+    bands: list[PathRecord]
+
+
+@dataclass(frozen=True)
 class Decision:
     """The decision after a generation, which the checkpoint of the workflow reads.
 
@@ -33,8 +80,7 @@ class Decision:
         next_phase: phase the next generation explores; "" when converged.
         label_ids: frames to label before the next generation.
         reasons: one sentence each, why not converged.
-        figures: survived_ps, target_ps, candidates_per_ps, end_reasons by structure; thresholds; bands, where there
-            are any.
+        figures: the numbers behind it.
     """
 
     generation: int
@@ -43,23 +89,26 @@ class Decision:
     next_phase: str
     label_ids: list[str]
     reasons: list[str]
-    figures: dict[str, Any]
+    figures: GateFigures
 
     def record(self) -> dict[str, Any]:
-        """As written to the decision file."""
-        return asdict(self)
+        """As written to the decision file; without `bands` if the generation has no paths."""
+        record = asdict(self)
+        if not self.figures.bands:
+            del record["figures"]["bands"]
+        return record
 
 
 def decide(
     generation: int,
     phase: str,
-    runs: Sequence[dict[str, Any]],
+    runs: Sequence[ExploreRecord],
     label_ids: Sequence[str],
     explore: Explore,
     gate: Gate,
-    bands: Sequence[dict[str, Any]] = (),
+    bands: Sequence[PathRecord] = (),
 ) -> Decision:
-    """Decide on a generation from the records of its explore runs and of its paths (`neb.explore`).
+    """Decide on a generation from the records of its explore runs and of its paths.
 
     A phase has converged when every run reached its full length, all runs together gave at most
     `max_candidates_per_ps` candidates per ps, every path converged with no image refused and at most the share
@@ -71,34 +120,44 @@ def decide(
         NotConverged: this was the last generation allowed; the message lists the unmet criteria.
     """
     names = [item.name for item in explore.phases]
-    reasons = _shortcomings(runs, gate) + [text for band in bands for text in _unsure(band)]
+    time_ps = sum(run.survived_ps for run in runs)
+    rate = sum(run.n_candidates for run in runs) / time_ps if time_ps > 0 else float("inf")
+    reasons = [
+        f"{run.structure} lived {run.survived_ps:.3g} of {run.target_ps:.3g} ps ({run.end_reason})"
+        for run in runs
+        if run.end_reason != "survived"
+    ]
+    if rate > gate.max_candidates_per_ps:
+        reasons.append(
+            f"{rate:.3g} candidates per ps, more than gate.max_candidates_per_ps {gate.max_candidates_per_ps:g}"
+        )
+    if not runs:
+        reasons.append("no explore run")
+    reasons += [text for band in bands for text in _unsure(band)]
     if reasons and not label_ids:
-        candidates = sum(run["n_candidates"] for run in [*runs, *bands])
+        candidates = sum(run.n_candidates for run in runs) + sum(band.n_candidates for band in bands)
         reasons.append(
             f"no frame to label ({candidates} candidates): the next generation only trains on; if "
             "this repeats, widen explore.low_eV_A to high_eV_A or give more initial data (aimd.starts)"
         )
     if generation + 1 < gate.min_generations:
         reasons.append(f"generation {generation} of at least {gate.min_generations} asked for (gate.min_generations)")
-    last_phase = phase == names[-1]
     if reasons:
         status, next_phase = GateStatus.GO_ON, phase
-    elif last_phase:
+    elif phase == names[-1]:
         status, next_phase = GateStatus.CONVERGED, ""
     else:
         status, next_phase = GateStatus.NEXT_PHASE, names[names.index(phase) + 1]
-    decision = Decision(
-        generation,
-        phase,
-        status,
-        next_phase,
-        [] if status is GateStatus.CONVERGED else list(label_ids),
-        reasons,
-        _figures(runs, explore, gate) | ({"bands": [dict(band) for band in bands]} if bands else {}),
-    )
     if status is not GateStatus.CONVERGED and generation + 1 >= gate.max_generations:
-        raise NotConverged(_out_of_generations(decision, gate))
-    return decision
+        failing = "; ".join(reasons) or f"phase {next_phase} was still to come"
+        raise NotConverged(
+            f"generation {generation} was the last allowed (gate.max_generations = {gate.max_generations}) and "
+            f"the ensemble has not converged: {failing}. Raise gate.max_generations to go on from here, or add data"
+        )
+    thresholds = explore.low_eV_A, explore.high_eV_A, gate.max_candidates_per_ps
+    label = [] if status is GateStatus.CONVERGED else list(label_ids)
+    figures = GateFigures(*thresholds, rate, list(runs), list(bands))
+    return Decision(generation, phase, status, next_phase, label, reasons, figures)
 
 
 def settings_when_labelled(results: Path, generation: int, name: str, now: Any) -> Any:
@@ -147,65 +206,31 @@ def _recorded_settings(results: Path, generation: int) -> dict[str, Any] | None:
     record = read_record(Path(), str(decision))
     if record is None:
         return None
-    from redoxmd.neb.explore import settings_of
+    bands = [PathRecord(**read_json(path)) for path in record["input"] if Path(path).parts[2] == "neb"]
+    return record["settings"] | ({"neb": recorded_path_settings(bands)} if bands else {})
 
-    bands = [read_json(path) for path in record["input"] if Path(path).parts[2] == "neb"]
-    return record["settings"] | ({"neb": settings_of(bands)} if bands else {})
+
+def recorded_path_settings(records: Sequence[PathRecord]) -> dict[str, Any]:
+    """Settings of the paths of a generation, from their records, for its decision file; {} if it has no paths."""
+    if not records:
+        return {}
+    common = {key: value for key, value in records[0].settings.items() if key != "path"}
+    return {**common, "paths": [record.settings["path"] for record in records]}
 
 
 def _labelled(results: Path, generation: int) -> bool:
     return (results / f"label/gen{generation}/frames.extxyz").exists()
 
 
-def _unsure(band: dict[str, Any]) -> list[str]:
-    """Reasons why a path has not converged; for its record see `neb.explore.explore_path`."""
-    name, total, tolerated = band["path"], band["images"], band["settings"]["max_candidate_images"]
-    reasons = [] if band["end_reason"] == "converged" else [f"path {name} was not found ({band['end_reason']})"]
-    if band["n_refused"]:
-        reasons.append(f"{band['n_refused']} of {total} images of path {name} are beyond the gate")
-    if band["n_candidates"] > tolerated * total:
+def _unsure(band: PathRecord) -> list[str]:
+    """Reasons why a path has not converged."""
+    name, tolerated = band.path, band.settings["max_candidate_images"]
+    reasons = [] if band.end_reason == "converged" else [f"path {name} was not found ({band.end_reason})"]
+    if band.n_refused:
+        reasons.append(f"{band.n_refused} of {band.images} images of path {name} are beyond the gate")
+    if band.n_candidates > tolerated * band.images:
         reasons.append(
-            f"{band['n_candidates']} of {total} images of path {name} are candidates, more than "
+            f"{band.n_candidates} of {band.images} images of path {name} are candidates, more than "
             f"neb.max_candidate_images {tolerated:g}"
         )
     return reasons
-
-
-def _shortcomings(runs: Sequence[dict[str, Any]], gate: Gate) -> list[str]:
-    reasons = [
-        f"{run['structure']} lived {run['survived_ps']:.3g} of {run['target_ps']:.3g} ps ({run['end_reason']})"
-        for run in runs
-        if run["end_reason"] != "survived"
-    ]
-    rate = _candidates_per_ps(runs)
-    if rate > gate.max_candidates_per_ps:
-        reasons.append(
-            f"{rate:.3g} candidates per ps, more than gate.max_candidates_per_ps {gate.max_candidates_per_ps:g}"
-        )
-    if not runs:
-        reasons.append("no explore run")
-    return reasons
-
-
-def _candidates_per_ps(runs: Sequence[dict[str, Any]]) -> float:
-    time_ps = sum(run["survived_ps"] for run in runs)
-    candidates = sum(run["n_candidates"] for run in runs)
-    return candidates / time_ps if time_ps > 0 else float("inf")
-
-
-def _figures(runs: Sequence[dict[str, Any]], explore: Explore, gate: Gate) -> dict[str, Any]:
-    return {
-        "low_eV_A": explore.low_eV_A,
-        "high_eV_A": explore.high_eV_A,
-        "max_candidates_per_ps": gate.max_candidates_per_ps,
-        "candidates_per_ps": _candidates_per_ps(runs),
-        "runs": [dict(run) for run in runs],
-    }
-
-
-def _out_of_generations(decision: Decision, gate: Gate) -> str:
-    failing = "; ".join(decision.reasons) or f"phase {decision.next_phase} was still to come"
-    return (
-        f"generation {decision.generation} was the last allowed (gate.max_generations = {gate.max_generations}) and "
-        f"the ensemble has not converged: {failing}. Raise gate.max_generations to go on from here, or add data"
-    )

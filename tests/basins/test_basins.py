@@ -13,7 +13,7 @@ from redoxmd.md.frame_gate import GateSettings
 from redoxmd.md.relaxation import judge, relax
 from redoxmd.model.calculator import EnsembleCalculator
 from redoxmd.model.ensemble import Ensemble
-from redoxmd.structures.build import build
+from redoxmd.structures.build import build_structure
 from redoxmd.structures.occupation import Occupation
 from redoxmd.structures.request import parse_name
 from redoxmd.structures.source import source_cell
@@ -69,7 +69,7 @@ def test_the_lowest_ordering_of_the_toy_crystal_is_found(tmp_path):
     """Held against all 28 ways to put six Na on the eight sites of the primitive cell, each relaxed."""
     structures, settings = Structures(), Basins(steps=25, hop_fraction=1.0)
     full_cell = source_cell(structures).atoms
-    atoms = build(parse_name("x3.000_random1_1x1x1"), structures, 1)
+    atoms = build_structure(parse_name("x3.000_random1_1x1x1"), structures, 1)
     framework = full_cell[full_cell.arrays["site"] == "-"]
     ions = full_cell[full_cell.arrays["site"] != "-"]
     energies = []
@@ -184,7 +184,7 @@ class TestOccupation:
     def full_and_part(self):
         structures = Structures(volume_A3_per_fu={1.0: 230.0, 3.0: 245.0})
         full_cell = source_cell(structures).atoms.repeat((2, 1, 1))
-        return full_cell, build(parse_name("x2.500_preferred3_2x1x1"), structures, 5)
+        return full_cell, build_structure(parse_name("x2.500_preferred3_2x1x1"), structures, 5)
 
     def test_a_built_structure_is_at_the_sites_it_names(self):
         full_cell, atoms = self.full_and_part()

@@ -22,7 +22,7 @@ from redoxmd.diffusion.analysis import analyse_trajectory
 from redoxmd.engines import toy
 from redoxmd.files.trajectory import Trajectory
 from redoxmd.jobs.checkpoint import Checkpoint
-from redoxmd.structures.build import build
+from redoxmd.structures.build import build_structure
 from redoxmd.structures.request import parse_name
 from tests.density.test_network import random_model
 
@@ -55,7 +55,7 @@ MIXTURE = fit_record(
 
 def walk():
     """An ion leaves its site in the middle of 60 frames of 20 fs, slowly enough to be followed."""
-    atoms = build(parse_name(STRUCTURE), Structures(), 1)
+    atoms = build_structure(parse_name(STRUCTURE), Structures(), 1)
     positions = np.repeat(atoms.positions[None], 60, axis=0)
     ion = int(np.flatnonzero(atoms.numbers == 11)[0])
     positions[30:, ion] += [3.4, 0.5, 0.0]
@@ -123,7 +123,8 @@ class TestFrames:
 def model():
     """Superposed toy atoms under a network that says nothing."""
     densities = [
-        toy.gaussian_density(build(parse_name(f"x{x:.3f}_random0_1x1x1"), Structures(), 1)) for x in (2.0, 2.5, 3.0)
+        toy.gaussian_density(build_structure(parse_name(f"x{x:.3f}_random0_1x1x1"), Structures(), 1))
+        for x in (2.0, 2.5, 3.0)
     ]
     silent = random_model(0, layers=1)
     with torch.no_grad():
@@ -162,7 +163,7 @@ class TestReferenceCharges:
     def test_both_sides_of_every_atom(self, tmp_path, model):
         densities = {}
         for x, key in ((2.5, "a/step00000"), (3.0, "b/step00000")):
-            atoms = build(parse_name(f"x{x:.3f}_preferred0_1x1x1"), Structures(), 1)
+            atoms = build_structure(parse_name(f"x{x:.3f}_preferred0_1x1x1"), Structures(), 1)
             densities[key] = toy.gaussian_density(atoms)
         write_densities(tmp_path / "s.h5", densities)
         entries = (
@@ -249,9 +250,9 @@ def test_from_stores_to_charges_on_the_command_line(tmp_path, capsys):
     """Train on an archive, fit the states, follow a trajectory of one's own."""
     densities = {}
     for number, x in enumerate((2.0, 2.5, 2.0, 2.5)):
-        atoms = build(parse_name(f"x{x:.3f}_random{number}_1x1x1"), Structures(), 1)
+        atoms = build_structure(parse_name(f"x{x:.3f}_random{number}_1x1x1"), Structures(), 1)
         densities[f"c{number}/step00000"] = toy.gaussian_density(atoms)
-    frames = [build(parse_name("x2.500_random9_1x1x1"), Structures(), 1) for _ in range(3)]
+    frames = [build_structure(parse_name("x2.500_random9_1x1x1"), Structures(), 1) for _ in range(3)]
     write_densities(tmp_path / "s.h5", densities)
     write(tmp_path / "mine.extxyz", frames)
     config = tmp_path / "config.json"

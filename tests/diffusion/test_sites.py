@@ -13,7 +13,7 @@ from redoxmd.diffusion.visited import visited_sites
 from redoxmd.errors import StructureError
 from redoxmd.files.hdf5 import read_dataset, write_dataset
 from redoxmd.files.trajectory import Trajectory
-from redoxmd.structures.build import build
+from redoxmd.structures.build import build_structure
 from redoxmd.structures.periodic_cell import PeriodicCell
 from redoxmd.structures.request import StructureRequest
 from redoxmd.structures.source import source_cell
@@ -130,7 +130,7 @@ def nvp_trajectory(repeats=(1, 1, 1), frames=60, drift_A=(0.0, 0.0, 0.0), rattle
     if x * 2 * np.prod(repeats) % 1:
         x = 2.0
     request = StructureRequest(x, "preferred", 0, repeats)
-    atoms = build(request, NVP, 1)
+    atoms = build_structure(request, NVP, 1)
     rng = np.random.default_rng(0)
     noise = rattle_A * rng.standard_normal((frames, len(atoms), 3))
     return trajectory_of(atoms.positions + np.array(drift_A) + noise, atoms.numbers, atoms.cell, structure=request.name)

@@ -11,14 +11,14 @@ from redoxmd.engines.base import Result, check_result
 from redoxmd.errors import EngineMissing, LabelRefused
 from redoxmd.files.frames import read_frames, write_frames
 from redoxmd.md.langevin import Langevin
-from redoxmd.structures.build import build
+from redoxmd.structures.build import build_structure
 from redoxmd.structures.request import parse_name
 
 TOY = Engine(name="toy")
 
 
 def nvp(x=3.0, seed=1):
-    return build(parse_name(f"x{x:.3f}_random{seed}_1x1x1"), Structures(), 1)
+    return build_structure(parse_name(f"x{x:.3f}_random{seed}_1x1x1"), Structures(), 1)
 
 
 def result(atoms, energy=0.0, **changes):
@@ -183,7 +183,7 @@ class TestToy:
         assert len(states) == 4 and list(states.values()).count(4) == holes
 
     def test_the_hole_sits_where_sodium_is_missing(self):
-        atoms = build(parse_name("x4.000_random0_1x1x1"), Structures(), 1)
+        atoms = build_structure(parse_name("x4.000_random0_1x1x1"), Structures(), 1)
         vanadium = np.flatnonzero(atoms.symbols == "V")
         # Remove the three sodium atoms nearest one V: neutral at 6 Na, one hole at 5.
         target = vanadium[2]

@@ -121,13 +121,13 @@ def test_a_result_that_is_not_delivered_is_not_called_damaged(tmp_path, read):
 
 
 def test_a_charge_density_that_is_not_delivered_is_not_refused(tmp_path):
-    from redoxmd.density.exchange.text import read_bytes
+    from redoxmd.density.exchange.text import read_unpacked
 
     (tmp_path / "CHGCAR").symlink_to(FAILING)
     with pytest.raises(OSError, match="Input/output"):
-        read_bytes(tmp_path / "CHGCAR")
+        read_unpacked(tmp_path / "CHGCAR")
     with pytest.raises(DensityRefused):
-        read_bytes(tmp_path / "none")
+        read_unpacked(tmp_path / "none")
 
 
 def test_a_file_that_another_process_has_locked_is_read(tmp_path):

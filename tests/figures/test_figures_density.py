@@ -21,7 +21,7 @@ from redoxmd.figures import density_errors, density_slices, fig3b_bader, fig3c_h
 from redoxmd.figures.save import save_figure
 from redoxmd.figures.structure_view import MOBILE_COLOUR, View, choose_view, draw_structure, nearest_images
 from redoxmd.figures.style import COLOURS, SET_COLOURS, new_figure
-from redoxmd.structures.build import build
+from redoxmd.structures.build import build_structure
 from redoxmd.structures.request import parse_name
 
 STYLE = Figures(dpi=60)
@@ -102,7 +102,7 @@ def jump_displacements(n, ions=6):
 
 @cache
 def crystal(x=2.5, repeats="2x2x2"):
-    return build(parse_name(f"x{x:.3f}_random1_{repeats}"), Structures(), 1)
+    return build_structure(parse_name(f"x{x:.3f}_random1_{repeats}"), Structures(), 1)
 
 
 def jump_event(series, displacements, kind):

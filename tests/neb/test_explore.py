@@ -8,9 +8,9 @@ from redoxmd.files.frames import read_frames, write_frames
 from redoxmd.jobs.checkpoint import Checkpoint
 from redoxmd.md.frame_gate import GateSettings
 from redoxmd.model.ensemble import Ensemble
-from redoxmd.neb.explore import explore_path
+from redoxmd.neb.run import explore_path
 from redoxmd.select import select
-from redoxmd.structures.build import build
+from redoxmd.structures.build import build_structure
 from redoxmd.structures.occupation import Occupation
 from redoxmd.structures.request import parse_name
 from redoxmd.structures.source import full_cell
@@ -26,7 +26,7 @@ SETTINGS = Neb(images=9, force_tolerance_eV_A=2.0)
 def path():
     """A hop to an empty Na2 in the toy crystal: its start, and the index and way of its ion."""
     structures = Structures()
-    atoms = build(parse_name(NAME), structures, 1)
+    atoms = build_structure(parse_name(NAME), structures, 1)
     occupation = Occupation(atoms, full_cell(structures, (1, 1, 1)))
     at = occupation.sites_of(atoms.positions)
     start = next(int(site) for site in at if occupation.names[site] == "Na2")
@@ -56,10 +56,10 @@ def test_images_in_a_planted_region_become_candidates_and_those_beyond_it_never(
     profile = run.profile
     passages = profile["passage"].tolist()
     assert passages[0] == passages[-1] == "go_on" and {"candidate", "stop"} < set(passages)
-    assert run.record["end_reason"] == "converged" and run.record["images"] == 9
-    assert run.record["n_candidates"] == len(run.candidates) == passages.count("candidate")
-    assert run.record["n_refused"] == passages.count("stop") > 0
-    assert run.record["max_spread_eV_A"] == 9.0
+    assert run.record.end_reason == "converged" and run.record.images == 9
+    assert run.record.n_candidates == len(run.candidates) == passages.count("candidate")
+    assert run.record.n_refused == passages.count("stop") > 0
+    assert run.record.max_spread_eV_A == 9.0
     numbers = profile.index[profile["passage"] == "candidate"].tolist()
     assert [frame.info["image"] for frame in run.candidates] == numbers
     write_frames(tmp_path / "c.extxyz", run.candidates)
@@ -87,7 +87,7 @@ def test_they_pass_through_select_beside_frames_of_md(path, tmp_path):
 def test_a_band_that_is_not_found_is_judged_as_far_as_it_came(path, tmp_path):
     short = SETTINGS.model_copy(update={"max_band_steps": 1, "force_tolerance_eV_A": 0.05, "max_relax_steps": 2000})
     run = explored(path, tmp_path, lambda share: 2.5, short)
-    assert run.record["end_reason"] == "not_converged" and len(run.candidates) == 9
+    assert run.record.end_reason == "not_converged" and len(run.candidates) == 9
 
 
 def test_an_end_that_is_no_minimum_is_judged_and_no_error(path, tmp_path):
@@ -100,10 +100,10 @@ def test_an_end_that_is_no_minimum_is_judged_and_no_error(path, tmp_path):
     run = explored(
         path, tmp_path, lambda share: 2.5, SETTINGS.model_copy(update={"force_tolerance_eV_A": 0.1}), drawn_home
     )
-    assert run.record["end_reason"] == "left_its_site"
-    assert run.record["images"] == len(run.candidates) == 2
+    assert run.record.end_reason == "left_its_site"
+    assert run.record.images == len(run.candidates) == 2
     unmoved = explored(path, tmp_path / "t", None, Neb(max_relax_steps=1, force_tolerance_eV_A=1e-9))
-    assert (unmoved.record["end_reason"], unmoved.record["images"]) == ("not_relaxed", 1)
+    assert (unmoved.record.end_reason, unmoved.record.images) == ("not_relaxed", 1)
     assert unmoved.candidates == []
 
 
@@ -115,4 +115,4 @@ def test_guards_refuse_what_the_spread_lets_pass(path, tmp_path):
         strict, Checkpoint(tmp_path / "s", 0),
     )  # fmt: skip
     assert set(run.profile["refused"]) == {"close_contact"} and run.candidates == []
-    assert run.record["n_refused"] == 9
+    assert run.record.n_refused == 9

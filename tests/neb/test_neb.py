@@ -26,7 +26,7 @@ from redoxmd.neb.profile import (
     profile_table,
     single_point_energies,
 )
-from redoxmd.structures.build import build
+from redoxmd.structures.build import build_structure
 from redoxmd.structures.occupation import Occupation
 from redoxmd.structures.periodic_cell import PeriodicCell
 from redoxmd.structures.request import parse_name
@@ -174,7 +174,7 @@ def test_only_images_between_the_thresholds_are_candidates(tmp_path):
 def nvp(name="x2.500_preferred0_1x1x1"):
     structures = Structures()
     full_cell = source_cell(structures).atoms
-    return build(parse_name(name), structures, 1), full_cell
+    return build_structure(parse_name(name), structures, 1), full_cell
 
 
 class TestEnds:

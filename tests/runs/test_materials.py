@@ -15,7 +15,7 @@ from redoxmd.config import load_config
 from redoxmd.engines import settings_hash
 from redoxmd.files.frames import read_frames, write_frames
 from redoxmd.files.records import file_sha256
-from redoxmd.structures.build import build, set_initial_moments
+from redoxmd.structures.build import build_structure, set_initial_moments
 from redoxmd.structures.request import parse_name
 
 HEAD = """data_x
@@ -238,7 +238,7 @@ def test_sites_that_overlap_are_not_both_filled(check, tmp_path, ordering):
     orderings = set()
     for seed in range(8):
         request = parse_name(f"x0.625_{ordering}{seed}_2x2x1")
-        write_frames(tmp_path / "made.extxyz", [build(request, loaded.structures, loaded.seed)])
+        write_frames(tmp_path / "made.extxyz", [build_structure(request, loaded.structures, loaded.seed)])
         (atoms,) = read_frames(tmp_path / "made.extxyz")
         assert atoms.get_chemical_formula() == "Mn8Na5O16" and shortest_sodium_A(atoms) > 2.8
         if ordering == "preferred":
@@ -265,7 +265,7 @@ def test_ions_that_are_low_spin_keep_their_spin(moments, polarised, check, tmp_p
     assert holds(lines, "x = 0.5: Na4Mn8O16", "total moment 4 μB" if polarised else "no spin")
     loaded = load_config(tmp_path / "config.yaml")
     for x, total in ((0.5, 4.0), (1.0, 0.0)):
-        made = build(parse_name(f"x{x:.3f}_random0_2x2x2"), loaded.structures, loaded.seed)
+        made = build_structure(parse_name(f"x{x:.3f}_random0_2x2x2"), loaded.structures, loaded.seed)
         write_frames(tmp_path / "made.extxyz", [made])
         (atoms,) = read_frames(tmp_path / "made.extxyz")
         assert atoms.has("initial_magmoms") == polarised

@@ -9,7 +9,7 @@ import yaml
 from redoxmd.config import load_config, parse_config
 from redoxmd.figures.catalogue import EVERY_FIGURE
 from redoxmd.runs.captions import captions_of
-from redoxmd.runs.rules import Rules, path_ends, path_settings, without_signal
+from redoxmd.runs.rules import Rules, path_end_files, path_settings, without_signal
 
 ROOT = Path(__file__).parents[2]
 HOP = {"name": "hop", "x": 2.5, "moves": [["Na2:0", "Na2:5"]]}
@@ -74,7 +74,7 @@ def test_files_of_trajectories_and_paths():
 def test_a_path_to_a_file_ends_there():
     (path,) = parse_config({"neb": {"paths": [{"name": "f", "x": 2.0, "final": "end.extxyz"}]}}).neb.paths
     start = "results/r/structures/x2.000_preferred0_2x1x1.extxyz"
-    assert path_ends(path_settings(path), [2, 1, 1], "r") == [start, "end.extxyz"]
+    assert path_end_files(path_settings(path), [2, 1, 1], "r") == [start, "end.extxyz"]
 
 
 def test_only_generations_of_named_phases_find_paths():

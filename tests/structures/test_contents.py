@@ -14,7 +14,7 @@ from redoxmd.errors import ConfigError
 from redoxmd.files import layout
 from redoxmd.files.frames import read_frames, write_frames
 from redoxmd.files.records import plain
-from redoxmd.structures.build import build
+from redoxmd.structures.build import build_structure
 from redoxmd.structures.content import content_text, parse_content
 from redoxmd.structures.request import parse_name, structure_name
 
@@ -97,7 +97,7 @@ def test_a_run_of_two_thirds(typed, tmp_path, capsys):
     assert parse_config(yaml.safe_load(yaml.safe_dump(plain(loaded)))) == loaded
     (name,) = layout.structure_names(loaded.aimd.starts, loaded.aimd.supercell)
     assert name == "x0.666667_random0_3x3x1"
-    write_frames(tmp_path / "made.extxyz", [build(parse_name(name), loaded.structures, loaded.seed)])
+    write_frames(tmp_path / "made.extxyz", [build_structure(parse_name(name), loaded.structures, loaded.seed)])
     (atoms,) = read_frames(tmp_path / "made.extxyz")
     assert read(tmp_path / "made.extxyz").get_chemical_formula() == "Mn18Na12O36"
     assert atoms.info["x"] == 2 / 3

@@ -6,7 +6,7 @@ from ase.neighborlist import neighbor_list
 
 from redoxmd.config.sections import Structures
 from redoxmd.errors import StructureError
-from redoxmd.structures.build import build, initial_moments
+from redoxmd.structures.build import build_structure, initial_moments
 from redoxmd.structures.nvp import nvp_cell
 from redoxmd.structures.request import parse_name, structure_name
 from redoxmd.structures.source import source_cell
@@ -15,7 +15,7 @@ NVP = Structures()
 
 
 def made(name, settings=NVP, seed=1):
-    return build(parse_name(name), settings, seed)
+    return build_structure(parse_name(name), settings, seed)
 
 
 def bonds(atoms, a, b, cutoff):
@@ -133,7 +133,7 @@ class TestOwnMaterial:
 
     def test_named_sites(self, poscar):
         settings = self.settings(poscar, sites={"A": (0,), "B": (1,)}, preferred_site="B")
-        atoms = build(parse_name("x0.500_preferred0_1x1x1"), settings, 1)
+        atoms = build_structure(parse_name("x0.500_preferred0_1x1x1"), settings, 1)
         assert list(atoms.arrays["site"][atoms.symbols == "Na"]) == ["B"]
         assert atoms.get_initial_magnetic_moments().sum() == pytest.approx(7.0)
 

@@ -9,7 +9,7 @@ from pymatgen.io.ase import AseAtomsAdaptor
 
 from redoxmd.config.sections import Structures
 from redoxmd.files.frames import read_frames, write_frames
-from redoxmd.structures.build import build
+from redoxmd.structures.build import build_structure
 from redoxmd.structures.nvp import nvp_cell
 from redoxmd.structures.request import parse_name
 from redoxmd.structures.source import source_cell
@@ -21,7 +21,7 @@ CLASSES = {0: 1, 1: 2, 2: 5, 3: 7, 4: 10, 5: 7, 6: 5, 7: 2, 8: 1}
 
 
 def made(name, seed=1):
-    return build(parse_name(name), NVP, seed)
+    return build_structure(parse_name(name), NVP, seed)
 
 
 def occupied_cell(sites):

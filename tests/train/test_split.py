@@ -8,7 +8,7 @@ from redoxmd.errors import DataError
 from redoxmd.files.frames import labelled, read_frames, write_frames
 from redoxmd.files.records import read_json, write_json
 from redoxmd.select import refuse_held_out
-from redoxmd.structures.build import build
+from redoxmd.structures.build import build_structure
 from redoxmd.structures.nvp import nvp_cell
 from redoxmd.structures.request import parse_name
 from redoxmd.train.dataset import build_dataset
@@ -19,7 +19,7 @@ NVP = Structures()
 
 def run(name, config_id=None, count=6, seed=0):
     """A made-up reference MD: rattled frames of a structure, energies that no audit objects to."""
-    atoms = build(parse_name(f"{name}_1x1x1"), NVP, 1)
+    atoms = build_structure(parse_name(f"{name}_1x1x1"), NVP, 1)
     rng = np.random.default_rng(seed + len(name))
     frames = []
     for step in range(count):

@@ -104,7 +104,7 @@ def test_a_second_driver_is_refused_and_a_killed_one_recovered_from(work, capsys
         again = snakemake(folder, *arguments(fast))
         assert again.returncode == 0, again.stderr[-3000:]
         assert len(read_frames(folder / FRAMES)) == yaml.safe_load(TOY.read_text())["aimd"]["steps"]
-        assert not driver.record_path(results).exists()
+        assert not driver.driver_file(results).exists()
         assert json.loads((results / "reference.json").read_text())["engine"] == "toy"
     finally:
         for process in [*jobs, psutil.Process(first.pid)] if first.poll() is None else jobs:

@@ -15,7 +15,7 @@ from redoxmd.files.records import write_json
 from redoxmd.model.ensemble import Ensemble, save_ensemble
 from redoxmd.runs.changes import planned_jobs
 from redoxmd.runs.plan import make_plan
-from redoxmd.structures.build import build
+from redoxmd.structures.build import build_structure
 from redoxmd.structures.request import parse_name
 from tests.model.test_ensemble import members
 from tests.workflow.finished import finished_campaign
@@ -137,7 +137,7 @@ def test_candidates_of_a_path_pass_through_files_into_the_selection(tmp_path):
     name = "x2.500_preferred0_1x1x1"
     write_frames(
         results / f"structures/{name}.extxyz",
-        [build(parse_name(name), parse_config(config).structures, config["seed"])],
+        [build_structure(parse_name(name), parse_config(config).structures, config["seed"])],
     )
     save_ensemble(results / "train/gen0/ensemble.pt", Ensemble(members()))
     write_json(results / "train/gen0/dataset.json", {"configurations": []})
@@ -185,7 +185,7 @@ def test_their_jobs_run_behind_a_finished_loop(tmp_path):
     config["production"]["x"] = [2.5]
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
     name = "x2.500_preferred0_1x1x1"
-    atoms = build(parse_name(name), parse_config(config).structures, config["seed"])
+    atoms = build_structure(parse_name(name), parse_config(config).structures, config["seed"])
     given = [results / f"structures/{name}.extxyz", results / "train/gen1/ensemble.pt"]
     then = given[0].stat().st_mtime
     write_frames(given[0], [atoms])

@@ -2,8 +2,7 @@ from redoxmd.config.declared import runtime_settings
 from redoxmd.density.dataset import DensitySet
 from redoxmd.density.evaluation import density_errors, evaluation_subset, slices_through_redox
 from redoxmd.density.model import load_density_model
-from redoxmd.density.slices import write_slices
-from redoxmd.files.records import atomic_path, read_json
+from redoxmd.files.records import atomic_path, read_json, write_json
 from redoxmd.jobs.job import job, logger
 
 with job("density", snakemake.log[0], snakemake.threads):
@@ -13,6 +12,6 @@ with job("density", snakemake.log[0], snakemake.threads):
     for name, group in errors.groupby("set"):
         means = group[["nmae_total_percent", "nmae_spin_percent"]].mean()
         logger.info("%s: NMAE %.2f %% (total), %.1f %% (spin), %d densities", name, *means, len(group))
-    write_slices(snakemake.output.slices, slices_through_redox(model, index, snakemake.params.redox))
+    write_json(snakemake.output.slices, slices_through_redox(model, index, snakemake.params.redox))
     with atomic_path(snakemake.output.errors) as temporary:
         errors.to_csv(temporary, index=False)

@@ -1,3 +1,5 @@
+from dataclasses import asdict
+
 from redoxmd.config.declared import read_settings, runtime_settings
 from redoxmd.config.sections import Explore
 from redoxmd.explore import explore
@@ -29,5 +31,5 @@ with job("explore", snakemake.log[0], snakemake.threads):
     write_frames(snakemake.output.candidates, run.candidates)
     with atomic_path(snakemake.output.trace) as temporary:
         run.trace.to_csv(temporary, index=False, float_format="%.6g")
-    write_json(snakemake.output.record, run.record())
+    write_json(snakemake.output.record, asdict(run.record()))
     checkpoint.keep(["state.npz"])

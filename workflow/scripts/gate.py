@@ -2,20 +2,20 @@ from redoxmd.config.declared import read_settings, runtime_settings
 from redoxmd.config.sections import Explore, Gate
 from redoxmd.files.frames import read_frames
 from redoxmd.files.records import read_json, write_json
-from redoxmd.gate import decide
+from redoxmd.gate import ExploreRecord, PathRecord, decide, recorded_path_settings
 from redoxmd.jobs.job import job, logger
-from redoxmd.neb.explore import settings_of
 
 with job("gate", snakemake.log[0]):
     runtime = runtime_settings(snakemake.config)
-    runs, bands = ([read_json(path) for path in paths] for paths in (snakemake.input.runs, snakemake.input.bands))
+    runs = [ExploreRecord(**read_json(path)) for path in snakemake.input.runs]
+    bands = [PathRecord(**read_json(path)) for path in snakemake.input.bands]
     ids = [frame.info["label_id"] for frame in read_frames(snakemake.input.selected)]
     gen = int(snakemake.wildcards.gen)
     settings = {name: snakemake.params[name] for name in ("explore", "length_ps", "select", "gate")}
     explored = read_settings(Explore, snakemake.rule, settings["explore"], runtime.explore)
     judged = read_settings(Gate, snakemake.rule, settings["gate"], runtime.gate)
     decision = decide(gen, snakemake.params.phase, runs, ids, explored, judged, bands)
-    settings |= {"neb": settings_of(bands)} if bands else {}
+    settings |= {"neb": recorded_path_settings(bands)} if bands else {}
     logger.info(
         "generation %d (%s): %s, %d labels asked for%s",
         *(gen, decision.phase, decision.status, len(decision.label_ids)),

@@ -1,3 +1,5 @@
+from dataclasses import asdict, replace
+
 from redoxmd.config.declared import read_settings, runtime_settings
 from redoxmd.config.sections import Neb, NebPath
 from redoxmd.files.frames import read_frames, write_frames
@@ -7,7 +9,7 @@ from redoxmd.jobs.job import job, logger
 from redoxmd.md.frame_gate import GateSettings
 from redoxmd.model.calculator import EnsembleCalculator
 from redoxmd.model.ensemble import ensemble_identity, load_ensemble
-from redoxmd.neb.explore import explore_path
+from redoxmd.neb.run import explore_path
 
 LIMITS = ("max_relax_steps", "max_band_steps", "max_candidate_images")
 with job("neb", snakemake.log[0], snakemake.threads):
@@ -26,9 +28,10 @@ with job("neb", snakemake.log[0], snakemake.threads):
         GateSettings(**snakemake.params.gate),
         checkpoint,
     )
-    logger.info("%s: %s, %d candidates", path.name, run.record["end_reason"], len(run.candidates))
+    logger.info("%s: %s, %d candidates", path.name, run.record.end_reason, len(run.candidates))
     write_frames(snakemake.output.candidates, run.candidates)
     with atomic_path(snakemake.output.profile) as temporary:
         run.profile.to_csv(temporary, index=False, float_format="%.8g")
-    write_json(snakemake.output.record, run.record | {"settings": {**given, "path": dict(snakemake.params.path)}})
+    record = replace(run.record, settings={**given, "path": dict(snakemake.params.path)})
+    write_json(snakemake.output.record, asdict(record))
     checkpoint.keep(["initial.npz", "final.npz", "band.npz"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,7 +20,7 @@ from redoxmd.jobs.interrupt import StopRequest
 from redoxmd.jobs.progress import Progress
 from redoxmd.jobs.resumable import run_resumable
 from redoxmd.md.frame_gate import GateSettings
-from redoxmd.md.relaxation import Judged, judge, relax
+from redoxmd.md.relaxation import GatedStructure, judge, relax
 from redoxmd.seeds import rng_from_text, rng_text
 from redoxmd.structures.occupation import Occupation
 from redoxmd.units import BOLTZMANN_EV_PER_K
@@ -35,7 +36,7 @@ class BasinsRun(NamedTuple):
     Attributes:
         lowest: the structure of lowest energy, relaxed; `info` of the start, basins_step and basins_energy_eV.
         visits: columns of `COLUMNS`, a row for each step; step 0 is the relaxed start. `move` is start, hop or
-            displace, `refused` as in `redoxmd.md.relaxation.Judged`, `ordering` as in `Occupation.ordering`.
+            displace, `refused` as in `redoxmd.md.relaxation.GatedStructure`, `ordering` as in `Occupation.ordering`.
     """
 
     lowest: Atoms
@@ -62,7 +63,7 @@ def hop_basins(
     gives the same numbers as an uninterrupted one. A relaxation interrupted by SIGTERM is repeated.
 
     Args:
-        atoms: the start, from `redoxmd.structures.build.build`.
+        atoms: the start, from `redoxmd.structures.build.build_structure`.
         calculator: gives energy, forces and `force_spread` (n,) in its results.
         full_cell: the source cell, repeated, with the sites of the ions.
         settings: section `basins`.
@@ -79,28 +80,25 @@ def hop_basins(
     return BasinsRun(walk.lowest(), pd.DataFrame(walk.rows, columns=list(COLUMNS)))
 
 
+@dataclass
 class _Walk:
-    """State of a walk: current structure, lowest structure, and the rows of all steps."""
+    """State of a walk: current structure, lowest structure, and the rows of all steps; arguments of `hop_basins`."""
 
-    def __init__(
-        self,
-        atoms: Atoms,
-        calculator: Calculator,
-        full_cell: Atoms,
-        settings: Basins,
-        gate: GateSettings,
-        rng: np.random.Generator,
-        checkpoint: Checkpoint,
-    ) -> None:
-        self.atoms, self.settings, self.gate, self.checkpoint = atoms, settings, gate, checkpoint
-        self.calculator = calculator
-        self.occupation = Occupation(atoms, full_cell)
-        self.rng = rng
+    atoms: Atoms
+    calculator: Calculator
+    full_cell: Atoms
+    settings: Basins
+    gate: GateSettings
+    rng: np.random.Generator
+    checkpoint: Checkpoint
+
+    def __post_init__(self) -> None:
+        self.occupation = Occupation(self.atoms, self.full_cell)
         self.rows: list[tuple[Any, ...]] = []
-        self.current_A, self.current_eV = atoms.positions.copy(), float("inf")
-        self.lowest_A, self.lowest_eV, self.lowest_step = atoms.positions.copy(), float("inf"), -1
-        record = checkpoint.load("state")
-        if record is not None and len(json.loads(str(record["rows"]))) <= settings.steps + 1:
+        self.current_A, self.current_eV = self.atoms.positions.copy(), float("inf")
+        self.lowest_A, self.lowest_eV, self.lowest_step = self.atoms.positions.copy(), float("inf"), -1
+        record = self.checkpoint.load("state")
+        if record is not None and len(json.loads(str(record["rows"]))) <= self.settings.steps + 1:
             self._restore(record)
         self._first = len(self.rows)
 
@@ -149,7 +147,7 @@ class _Walk:
         trial.positions[ions] += self.settings.displacement_A * directions
         return "displace", trial
 
-    def _accepts(self, outcome: Judged) -> bool:
+    def _accepts(self, outcome: GatedStructure) -> bool:
         # Drawn also for refused structures, so that the random stream does not depend on refusals.
         random = self.rng.random()
         if outcome.refused:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
 LINE = "{key:<28} {grid:>13} {electrons:>10.6g} e {moment:>9.3f} μB {correction:>+8.3f} %"
@@ -13,61 +14,43 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     text = "import, export and list densities; train density models and predict with them"
     group = commands.add_parser("density", help=text, description=text)
     group_commands = group.add_subparsers(required=True, metavar="COMMAND")
-    _add_import(group_commands)
-    _add_export(group_commands)
-    _add_list(group_commands)
-    _add_train(group_commands)
-    _add_predict(group_commands)
 
+    def add(name: str, text: str, run: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
+        command = group_commands.add_parser(name, help=text, description=text)
+        command.set_defaults(command=run)
+        return command
 
-def _add_import(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    text = "read CHGCAR and cube files into a store; refused files are listed with the reason"
-    command = commands.add_parser("import", help=text, description=text)
+    command = add(
+        "import", "read CHGCAR and cube files into a store; refused files are listed with the reason", _import
+    )
     command.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="files, or folders to search")
     command.add_argument("--into", type=Path, required=True, metavar="STORE", help="the store to write (.h5)")
     command.add_argument("--valence", default="", metavar="Na=7,V=13", help="valence electrons of each element")
     command.add_argument("--config-id", metavar="ID", help="one configuration for all (default: each folder's name)")
     command.add_argument("--append", action="store_true", help="add to an existing store")
-    command.set_defaults(command=_import)
 
-
-def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    text = "write a density as CHGCAR, CHGCAR.gz or NAME.cube with NAME_spin.cube"
-    command = commands.add_parser("export", help=text, description=text)
+    command = add("export", "write a density as CHGCAR, CHGCAR.gz or NAME.cube with NAME_spin.cube", _export)
     command.add_argument("store", type=Path, metavar="STORE")
     command.add_argument("key", metavar="KEY", help="as `redoxmd density list` shows it")
     command.add_argument("--to", type=Path, required=True, metavar="FILE", help="the name determines the format")
-    command.set_defaults(command=_export)
 
+    add("list", "list the densities of a store", _list).add_argument("store", type=Path, metavar="STORE")
 
-def _add_list(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    text = "list the densities of a store"
-    command = commands.add_parser("list", help=text, description=text)
-    command.add_argument("store", type=Path, metavar="STORE")
-    command.set_defaults(command=_list)
-
-
-def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     text = "train a density model on stores: model.pt, history.csv, errors.csv and dataset.json in a folder"
-    command = commands.add_parser("train", help=text, description=text)
+    command = add("train", text, _train)
     command.add_argument("stores", type=Path, nargs="+", metavar="STORE")
     command.add_argument("--into", type=Path, required=True, metavar="FOLDER")
     command.add_argument(
         "--config", type=Path, help="sections density and structures, and train.exclude are read; default: all defaults"
     )
     command.add_argument("--test", nargs="*", default=[], metavar="CONFIG_ID", help="configurations of the test set")
-    command.set_defaults(command=_train)
 
-
-def _add_predict(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    text = "predict total and spin density of structures into a store"
-    command = commands.add_parser("predict", help=text, description=text)
+    command = add("predict", "predict total and spin density of structures into a store", _predict)
     command.add_argument("model", type=Path, metavar="MODEL")
     command.add_argument("frames", type=Path, metavar="FRAMES", help="a trajectory of redoxmd or a file that ASE reads")
     command.add_argument("--into", type=Path, required=True, metavar="STORE")
     command.add_argument("--spacing", type=float, default=0.15, metavar="Å", help="grid spacing (default 0.15)")
     command.add_argument("--every", type=int, default=1, metavar="N", help="every N-th frame")
-    command.set_defaults(command=_predict)
 
 
 def _train(options: argparse.Namespace) -> int:

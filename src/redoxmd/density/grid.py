@@ -53,18 +53,6 @@ class Density:
         return Atoms(self.numbers, self.positions_A, cell=self.cell_A, pbc=True)
 
     @property
-    def up_e_A3(self) -> np.ndarray:
-        """(nx, ny, nz) density of the majority spin, (total + spin)/2."""
-        up: np.ndarray = (self.total_e_A3 + self.spin_e_A3) / 2
-        return up
-
-    @property
-    def down_e_A3(self) -> np.ndarray:
-        """(nx, ny, nz) density of the minority spin, (total − spin)/2."""
-        down: np.ndarray = (self.total_e_A3 - self.spin_e_A3) / 2
-        return down
-
-    @property
     def volume_A3(self) -> float:
         """Cell volume."""
         return float(abs(np.linalg.det(self.cell_A)))

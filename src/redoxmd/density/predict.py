@@ -74,7 +74,8 @@ def predict_density(
     if exact_electrons:
         _scale(grids, valence.sum() / voxel, inside)
     if moment_muB is not None:
-        grids[..., 1] += _missing_moment(grids, moment_muB, voxel)
+        weight = np.abs(grids[..., 1])
+        grids[..., 1] += (moment_muB / voxel - grids[..., 1].sum()) * weight / max(weight.sum(), 1e-30)
     return Density(
         grids[..., 0],
         grids[..., 1],
@@ -107,12 +108,6 @@ def region_mask(atoms: Atoms, shape: tuple[int, int, int], region: Region) -> np
     return mask
 
 
-def _missing_moment(grids: np.ndarray, moment_muB: float, voxel_A3: float) -> np.ndarray:
-    weight = np.abs(grids[..., 1])
-    spin: np.ndarray = (moment_muB / voxel_A3 - grids[..., 1].sum()) * weight / max(weight.sum(), 1e-30)
-    return spin
-
-
 def grid_filler(encoded: EncodedAtoms, shape: tuple[int, int, int], bricks: int) -> tuple[Callable[[], object], int]:
     """A function that predicts the first bricks of a grid, and their number of points, for benchmarks."""
     grids = np.empty((*shape, 2))
@@ -132,16 +127,12 @@ def _bricks(shape: tuple[int, int, int], edge: int) -> Iterator[tuple[slice, ...
     yield from product(*slices)
 
 
-def _brick_radius(shape: tuple[int, int, int], cell_A: np.ndarray, edge: int) -> float:
-    """Largest distance of a grid point of a brick from the centre of the brick."""
+def _image_cutoff(model: DensityModel, shape: tuple[int, int, int], cell_A: np.ndarray) -> float:
+    """Cutoff of the network plus the largest distance of a grid point of a brick from the centre of the brick."""
+    edge = BRICK_POINTS[model.network.device.type]
     signs = np.array([[1, a, b] for a in (1, -1) for b in (1, -1)])
     half = signs * (edge - 1) / 2 / np.array(shape) @ cell_A
-    return float(np.linalg.norm(half, axis=1).max())
-
-
-def _image_cutoff(model: DensityModel, shape: tuple[int, int, int], cell_A: np.ndarray) -> float:
-    edge = BRICK_POINTS[model.network.device.type]
-    return model.network.cutoff_A + _brick_radius(shape, cell_A, edge)
+    return model.network.cutoff_A + float(np.linalg.norm(half, axis=1).max())
 
 
 @torch.no_grad()

@@ -5,9 +5,15 @@ The grid point nearest to each nucleus is excluded: it may lie in a cusp narrowe
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Sequence
 
+import numpy as np
+import torch
+
+from redoxmd.config.sections import Density as Settings
 from redoxmd.density.grid import Density
+from redoxmd.density.probes import AtomImages, ProbePairs, scattered_pairs
+from redoxmd.model.graph import Graph, build_graph, species_index
 
 
 def nucleus_points(density: Density) -> np.ndarray:
@@ -50,3 +56,49 @@ def values_at(density: Density, index: np.ndarray) -> np.ndarray:
     """Total and spin (P, 2) in e/Å³ at grid indices (P, 3)."""
     points = tuple(index.T)
     return np.stack([density.total_e_A3[points], density.spin_e_A3[points]], axis=1).astype(float)
+
+
+class PointPool:
+    """One structure with a pool of its grid points in memory, drawn from the whole cell and near the redox atoms.
+
+    Args:
+        density: reference density.
+        elements: elements of the network.
+        cutoff_A: cutoff of the network.
+        redox: (m,) indices of atoms around which extra points are drawn; if empty, all points are uniform.
+        settings: section `density`.
+        rng: random generator of the pool.
+    """
+
+    def __init__(
+        self,
+        density: Density,
+        elements: Sequence[int],
+        cutoff_A: float,
+        redox: np.ndarray,
+        settings: Settings,
+        rng: np.random.Generator,
+    ) -> None:
+        count = settings.points_per_density
+        groups = [points_uniform(density, count, rng)]
+        if len(redox):
+            groups.append(points_near(density, density.positions_A[redox], settings.redox_radius_A, count, rng))
+        self.sizes = [len(group) for group in groups]
+        index = np.concatenate(groups)
+        self.points_A = grid_points(density, index)
+        self.values_e_A3 = values_at(density, index)
+        self.graph: Graph = build_graph(density.atoms, elements, cutoff_A).to("cpu", torch.float32)
+        self.images = AtomImages(density.positions_A, density.cell_A, cutoff_A)
+        self.species = species_index(density.numbers, elements)
+
+    def draw(self, count: int, near_fraction: float, rng: np.random.Generator) -> np.ndarray:
+        """Random indices of pool points; a share `near_fraction` lies near the redox atoms if there are any."""
+        near = round(count * near_fraction) if len(self.sizes) > 1 else 0
+        chosen = [rng.integers(0, self.sizes[0], count - near)]
+        if near:
+            chosen.append(self.sizes[0] + rng.integers(0, self.sizes[1], near))
+        return np.concatenate(chosen)
+
+    def pairs(self, chosen: np.ndarray, cutoff_A: float) -> ProbePairs:
+        """Pairs of the chosen points with atoms within the cutoff."""
+        return scattered_pairs(self.points_A[chosen], self.images, cutoff_A)

@@ -112,19 +112,17 @@ def read_structures(path: Path) -> list[Atoms]:
             for positions in trajectory.positions_A
         ]
     try:
-        if filetype(str(path)) == "lammps-dump-text" and " element" not in _dump_columns(path):
-            raise DataError("a LAMMPS dump without elements; write it with `dump_modify ID element Na V P O`")
+        if filetype(str(path)) == "lammps-dump-text":
+            with path.open(encoding="utf-8") as lines:
+                columns = next((line for line in lines if line.startswith("ITEM: ATOMS")), "")
+            if " element" not in columns:
+                raise DataError("a LAMMPS dump without elements; write it with `dump_modify ID element Na V P O`")
         return list(read(path, ":"))
     except Exception as error:
         raise DataError(
             f"{path}: ASE cannot read structures ({reason_of(error)}); give extended XYZ, a trajectory of redoxmd "
             "or another format of ASE"
         ) from error
-
-
-def _dump_columns(path: Path) -> str:
-    with path.open(encoding="utf-8") as lines:
-        return next((line for line in lines if line.startswith("ITEM: ATOMS")), "")
 
 
 def as_trajectory(path: Path, frame_fs: float | None) -> Trajectory:

@@ -15,7 +15,7 @@ from scipy.ndimage import map_coordinates
 
 from redoxmd.density.grid import Density
 from redoxmd.errors import DataError
-from redoxmd.files.records import read_json, write_json
+from redoxmd.files.records import read_json
 from redoxmd.model.neighbours import find_pairs
 from redoxmd.structures.periodic_cell import PeriodicCell
 
@@ -64,7 +64,12 @@ def plane_through(positions_A: np.ndarray, cell_A: np.ndarray, centre: int) -> P
     Raises:
         DataError: the atom has fewer than two neighbours within 4 Å, or all neighbours lie on a line.
     """
-    ligands = _ligands(np.asarray(positions_A, dtype=float), np.asarray(cell_A, dtype=float), centre)
+    positions, cell = np.asarray(positions_A, dtype=float), np.asarray(cell_A, dtype=float)
+    near = find_pairs(positions, cell, np.ones(3, dtype=bool), SEARCH_A)
+    vectors = near.vectors_A(positions, cell)[near.receiver == centre]
+    lengths = np.linalg.norm(vectors, axis=1)
+    order = np.argsort(lengths, kind="stable")
+    ligands = vectors[order][lengths[order] <= SHELL * lengths.min(initial=np.inf)]
     units = ligands / np.linalg.norm(ligands, axis=1)[:, None]
     # Perfect crystals have equal angles: after rounding, the order of distance decides.
     pairs = sorted(combinations(range(len(units)), 2), key=lambda pair: round(abs(units[pair[0]] @ units[pair[1]]), 6))
@@ -73,17 +78,7 @@ def plane_through(positions_A: np.ndarray, cell_A: np.ndarray, centre: int) -> P
     first, second = units[list(pairs[0])]
     upright = second - (second @ first) * first
     angle = float(np.degrees(np.arccos(np.clip(first @ second, -1.0, 1.0))))
-    return Plane(np.asarray(positions_A, float)[centre], first, upright / np.linalg.norm(upright), angle)
-
-
-def _ligands(positions: np.ndarray, cell: np.ndarray, centre: int) -> np.ndarray:
-    """Vectors (m, 3) to the atoms of the first shell, nearest first."""
-    pairs = find_pairs(positions, cell, np.ones(3, dtype=bool), SEARCH_A)
-    vectors = pairs.vectors_A(positions, cell)[pairs.receiver == centre]
-    lengths = np.linalg.norm(vectors, axis=1)
-    order = np.argsort(lengths, kind="stable")
-    near: np.ndarray = vectors[order][lengths[order] <= SHELL * lengths.min(initial=np.inf)]
-    return near
+    return Plane(positions[centre], first, upright / np.linalg.norm(upright), angle)
 
 
 def plane_points(
@@ -193,13 +188,8 @@ def slice_reference(
     return slices
 
 
-def write_slices(path: str | Path, slices: dict[str, Any]) -> None:
-    """Write slices as JSON atomically."""
-    write_json(path, slices)
-
-
 def read_slices(path: str | Path) -> dict[str, Any]:
-    """Read a file of `write_slices`; grids become arrays."""
+    """Read slices from JSON; grids become arrays."""
     record: dict[str, Any] = read_json(path)
     return {key: np.array(value) if key.endswith(("_total", "_spin")) else value for key, value in record.items()}
 

@@ -55,13 +55,9 @@ class Superposition:
         self._longest = float(np.arcsinh(cutoff_A / FINEST_A))
         x = np.linspace(0, self._longest, TABLE_POINTS)
         # The envelope belongs to the tabulated function, which therefore ends smoothly at the cutoff.
-        table = self._exact(FINEST_A * np.sinh(x))
+        basis = spline_basis(FINEST_A * np.sinh(x), cutoff_A)
+        table = np.einsum("rk,zkd->zrd", basis, self.coefficients)
         self._table = torch.from_numpy(np.append(table, np.zeros((len(self.elements), 1, 2)), axis=1))
-
-    def _exact(self, distance_A: np.ndarray) -> np.ndarray:
-        """Profiles (elements, len(distance), 2) from the splines."""
-        profiles: np.ndarray = np.einsum("rk,zkd->zrd", spline_basis(distance_A, self.cutoff_A), self.coefficients)
-        return profiles
 
     def profiles(self, distance_A: Tensor, species: Tensor) -> Tensor:
         """f(r) (…, 2) in e/Å³ of atoms by species index at distances r (…), total first, by linear interpolation."""
@@ -139,27 +135,17 @@ def fit_superposition(
         third = POINTS_PER_DENSITY // 3
         near = [points_near(density, density.positions_A, radius, third, rng) for radius in (NEAR_A, NUCLEUS_A)]
         index = np.concatenate([points_uniform(density, third, rng), *near])
-        design = _design(grid_points(density, index), images, species, cutoff_A, size)
+        # Sum of the splines of all atoms around each point (P, elements·SPLINES).
+        pairs = scattered_pairs(grid_points(density, index), images, cutoff_A)
+        row = pairs.probe.numpy() * len(elements) + species[pairs.atom.numpy()]
+        design = np.zeros((len(index) * len(elements), SPLINES))
+        np.add.at(design, row, spline_basis(pairs.vectors_A.norm(dim=1).numpy(), cutoff_A))
+        design = design.reshape(len(index), size)
         target = values_at(density, index)
         weight = 1 / (np.abs(target[:, :1]) + FLOOR_E_A3)
         normal_matrix += (design * weight).T @ (design * weight)
         right_side += (design * weight).T @ (target * weight)
-    penalty = np.kron(np.eye(len(elements)), _curvature_penalty()) + RIDGE * np.eye(size)
+    second = np.diff(np.eye(SPLINES), n=2, axis=0)
+    penalty = np.kron(np.eye(len(elements)), BENDING * second.T @ second) + RIDGE * np.eye(size)
     coefficients = np.linalg.solve(normal_matrix + penalty, right_side)
     return Superposition(elements, cutoff_A, coefficients.reshape(len(elements), SPLINES, 2))
-
-
-def _curvature_penalty() -> np.ndarray:
-    """Matrix of the sum of squared second differences of the coefficients."""
-    second = np.diff(np.eye(SPLINES), n=2, axis=0)
-    matrix: np.ndarray = BENDING * second.T @ second
-    return matrix
-
-
-def _design(points_A: np.ndarray, images: AtomImages, species: np.ndarray, cutoff_A: float, size: int) -> np.ndarray:
-    """Sum of the splines of all atoms around each point (P, elements·SPLINES)."""
-    pairs = scattered_pairs(points_A, images, cutoff_A)
-    basis = spline_basis(pairs.vectors_A.norm(dim=1).numpy(), cutoff_A)
-    design = np.zeros((len(points_A) * (size // SPLINES), SPLINES))
-    np.add.at(design, pairs.probe.numpy() * (size // SPLINES) + species[pairs.atom.numpy()], basis)
-    return design.reshape(len(points_A), size)

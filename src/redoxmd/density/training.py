@@ -17,8 +17,8 @@ from redoxmd.density.dataset import DensitySet
 from redoxmd.density.grid import nmae_percent
 from redoxmd.density.model import DensityModel
 from redoxmd.density.network import DensityNetwork, Encoded
-from redoxmd.density.pool import PointPool
 from redoxmd.density.probes import ProbePairs, scattered_block
+from redoxmd.density.sampling import PointPool
 from redoxmd.density.superposition import fit_superposition
 from redoxmd.errors import DataError
 from redoxmd.jobs.checkpoint import Checkpoint

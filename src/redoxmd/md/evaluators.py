@@ -82,13 +82,12 @@ class _HostSystem:
         atoms = self.atoms
         cell, radii = np.asarray(atoms.cell), covalent_radii[atoms.numbers]
         pairs = find_pairs(positions_A[: len(atoms)], cell, atoms.pbc, self.ensemble.cutoff_A + self.skin_A)
-        self._pairs, self._offsets_A = pairs, pairs.shift @ cell
+        self._pairs, self._predict = pairs, self.ensemble.bind(atoms, pairs)
         self._radius_sums_A = radii[pairs.receiver] + radii[pairs.sender]
-        self._predict = self.ensemble.bind(atoms, pairs)
 
     def evaluate(self, positions_A: np.ndarray, species: np.ndarray) -> tuple[Prediction, float]:
         """Prediction and closest contact."""
-        vectors = positions_A[self._pairs.sender] - positions_A[self._pairs.receiver] + self._offsets_A
+        vectors = self._pairs.vectors_A(positions_A, np.asarray(self.atoms.cell))
         return self._predict(positions_A, species), float(closest_contact(vectors, self._radius_sums_A))
 
 

@@ -18,14 +18,14 @@ OPTIMIZERS = {"FIRE": FIRE, "LBFGS": LBFGS}
 
 
 @dataclass(frozen=True)
-class Judged:
+class GatedStructure:
     """Outcome of gate and guards for a structure.
 
     Attributes:
         energy_eV: of the ensemble's mean.
         spread_eV_A: the frame's spread (`redoxmd.md.frame_gate.frame_spread`).
         outcome: of the gate.
-        refused: why it is not believed (spread_above_high, not_finite, close_contact, not_relaxed); "" where it is.
+        refused: why it is refused (spread_above_high, not_finite, close_contact, not_relaxed); "" if it is not.
     """
 
     energy_eV: float
@@ -55,7 +55,7 @@ def relax(atoms: Atoms, settings: Relaxation, interrupt: Callable[[], None]) -> 
     return False
 
 
-def judge(atoms: Atoms, gate: GateSettings, relaxed: bool = True) -> Judged:
+def judge(atoms: Atoms, gate: GateSettings, relaxed: bool = True) -> GatedStructure:
     """Gate and guards on a structure whose calculator gives `force_spread` (n,) beside energy and forces."""
     energy, forces = float(atoms.get_potential_energy()), atoms.get_forces(apply_constraint=False)
     spread = frame_spread(np.asarray(atoms.calc.results["force_spread"]), gate.statistic)
@@ -63,8 +63,8 @@ def judge(atoms: Atoms, gate: GateSettings, relaxed: bool = True) -> Judged:
     reach = 2 * gate.min_distance_fraction * float(covalent_radii[atoms.numbers].max())
     pairs = find_pairs(atoms.positions, cell, atoms.pbc, reach)
     guard = Guard(atoms.numbers, gate.min_distance_fraction, float("inf"))
-    found = guard.reason(atoms.positions, forces, pairs, cell, 0.0)
-    outcome, refused = verdict(spread, gate.low_eV_A, gate.high_eV_A, found)
+    guard_reason = guard.reason(atoms.positions, forces, pairs, cell, 0.0)
+    outcome, refused = verdict(spread, gate.low_eV_A, gate.high_eV_A, guard_reason)
     if not relaxed and not refused:
         outcome, refused = GateOutcome.STOP, "not_relaxed"
-    return Judged(energy, spread, outcome, refused)
+    return GatedStructure(energy, spread, outcome, refused)

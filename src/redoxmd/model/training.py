@@ -17,7 +17,7 @@ from redoxmd.model.files import load_record, save_record
 logger = logging.getLogger("redoxmd")
 
 
-class Trainer(Protocol):
+class TrainingLoop(Protocol):
     """A training that goes on from its `state` to the same end."""
 
     step: int
@@ -36,7 +36,7 @@ class Trainer(Protocol):
         """Go on from `state`."""
 
 
-def run_training(trainer: Trainer, file: Path) -> None:
+def run_training(trainer: TrainingLoop, file: Path) -> None:
     """Train to the end, from the restart file if there is one; it is written after every validation.
 
     Args:

@@ -1,5 +1,13 @@
-"""Barriers along paths of the mobile ions: climbing-image NEB with the ensemble, single points of the reference.
+"""Barriers along paths of the mobile ions: climbing-image NEB with the ensemble, single points of the reference."""
 
-Import from the modules: `ends` (both ends of a path), `event` (ends from production), `band` (the path between them),
-`profile` (tables), `run` (one path in a job), `explore` (images as candidates for labels).
-"""
+from redoxmd.faces import lazy_names
+
+__getattr__, __dir__, __all__ = lazy_names(
+    __name__,
+    {
+        "band": ("NoPath", "PathEnd", "find_path"),
+        "ends": ("path_ends",),
+        "profile": ("barrier_record", "profile_table"),
+        "run": ("explore_path", "run_path"),
+    },
+)

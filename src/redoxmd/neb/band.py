@@ -93,16 +93,12 @@ def find_path(
         NoPath: an end does not relax or leaves its sites, both have the same sites, or the band does not converge.
         Interrupted: SIGTERM; the state is written.
     """
-    band = _Band(settings, name, checkpoint)
+    band = _Band(occupation, calculator, settings, name, checkpoint)
 
     def search(stop: StopRequest) -> Iterator[str]:
-        relaxed: list[Atoms] = []
         for end, word in zip(ends, ENDS, strict=True):
-            relaxed.append(_relaxed_end(end, word, occupation, calculator, settings, name, checkpoint, stop, relaxed))
-        positions_A = None
-        if md_positions_A is not None:
-            positions_A = _md_images(relaxed, md_positions_A, occupation, settings, name)
-        band.start(_images(relaxed, calculator, settings, positions_A))
+            band.images.append(band.relaxed_end(end, word, stop))
+        band.start(md_positions_A)
         yield f"at step {band.steps} of {name}"
         for _ in band.relax():
             yield f"at step {band.steps} of {name}"
@@ -112,60 +108,6 @@ def find_path(
     for image in band.images:
         image.get_forces()
     return band.images
-
-
-def _relaxed_end(
-    end: Atoms,
-    word: str,
-    occupation: Occupation,
-    calculator: MakeCalculator,
-    settings: Neb,
-    name: str,
-    checkpoint: Checkpoint,
-    stop: StopRequest,
-    relaxed_before: list[Atoms],
-) -> Atoms:
-    atoms = end.copy()
-    atoms.calc = calculator()
-    record = checkpoint.load(word)
-    if record is not None:
-        logger.info("neb %s: going on from the relaxed %s end", name, word)
-        atoms.positions = record["positions_A"]
-        return atoms
-
-    def interrupt() -> None:
-        stop.check(f"in the relaxation of the {word} end of {name}", further=word == "final")
-
-    if not relax(atoms, settings, interrupt):
-        raise NoPath(
-            PathEnd.NOT_RELAXED,
-            f"neb.paths, {name}: the {word} end did not relax to {settings.force_tolerance_eV_A:g} eV/Å in "
-            f"{settings.max_relax_steps} steps; raise neb.max_relax_steps or look at its sites",
-            [*relaxed_before, atoms],
-        )
-    initial_sites, sites = occupation.sites_of(end.positions), occupation.sites_of(atoms.positions)
-    if not np.array_equal(initial_sites, sites):
-        pairs = zip(initial_sites, sites, strict=True)
-        changes = [f"{occupation.labels[a]} → {occupation.labels[b]}" for a, b in pairs if a != b]
-        raise NoPath(
-            PathEnd.LEFT_ITS_SITE,
-            f"neb.paths, {name}: the {word} end is not a minimum of the ensemble, its ions leave their sites "
-            f"({', '.join(changes)}); choose other moves",
-            [*relaxed_before, atoms],
-        )
-    checkpoint.save(word, {"positions_A": atoms.positions})
-    return atoms
-
-
-def _md_images(
-    ends: list[Atoms], md_positions_A: np.ndarray, occupation: Occupation, settings: Neb, name: str
-) -> np.ndarray | None:
-    first, last = (occupation.sites_of(end.positions) for end in ends)
-    if np.array_equal(first, last):
-        raise NoPath(
-            PathEnd.SAME_SITES, f"neb.paths, {name}: both ends relax to the same sites; take another event", ends
-        )
-    return interpolate_md_path(ends, md_positions_A, occupation.ions[first != last], settings.images)
 
 
 def interpolate_md_path(
@@ -199,43 +141,82 @@ def interpolate_md_path(
     return positions
 
 
-def _images(
-    ends: list[Atoms], calculator: MakeCalculator, settings: Neb, positions_A: np.ndarray | None
-) -> list[Atoms]:
-    """The band at the given positions or interpolated by IDPP; minimum images enter the distances, not the path."""
-    between = [ends[0].copy() for _ in range(settings.images - 2)]
-    for image in between:
-        image.calc = calculator()
-    images = [ends[0], *between, ends[1]]
-    if positions_A is not None:
-        for image, positions in zip(between, positions_A, strict=True):
-            image.positions = positions
-        return images
-    neb = NEB(images, method="improvedtangent")
-    neb.interpolate(mic=False)
-    idpp_interpolate(neb, traj=None, log=None, mic=True)
-    return images
-
-
 class _Band:
-    """A band during its relaxation, with the state of its optimizer."""
+    """A band, its ends and its relaxation, with the state of the optimizer.
 
-    def __init__(self, settings: Neb, name: str, checkpoint: Checkpoint) -> None:
-        self.settings, self.name, self.checkpoint = settings, name, checkpoint
+    Attributes:
+        images: the relaxed ends, after `start` all images.
+    """
+
+    def __init__(
+        self, occupation: Occupation, calculator: MakeCalculator, settings: Neb, name: str, checkpoint: Checkpoint
+    ) -> None:
+        self.occupation, self.calculator, self.settings = occupation, calculator, settings
+        self.name, self.checkpoint = name, checkpoint
         self.images: list[Atoms] = []
         self.climb, self.steps = False, 0
         self._fire: dict[str, Any] = {}
         self._optimizer: FIRE
 
-    def start(self, images: list[Atoms]) -> None:
-        """Take the interpolated images or, after a restart, the saved ones."""
-        self.images = images
+    def relaxed_end(self, end: Atoms, word: str, stop: StopRequest) -> Atoms:
+        """An end, relaxed at its sites; `word` is one of `ENDS`."""
+        atoms, name, labels = end.copy(), self.name, self.occupation.labels
+        atoms.calc = self.calculator()
+        record = self.checkpoint.load(word)
+        if record is not None:
+            logger.info("neb %s: going on from the relaxed %s end", name, word)
+            atoms.positions = record["positions_A"]
+            return atoms
+
+        def interrupt() -> None:
+            stop.check(f"in the relaxation of the {word} end of {name}", further=word == "final")
+
+        if not relax(atoms, self.settings, interrupt):
+            raise NoPath(
+                PathEnd.NOT_RELAXED,
+                f"neb.paths, {name}: the {word} end did not relax to {self.settings.force_tolerance_eV_A:g} eV/Å in "
+                f"{self.settings.max_relax_steps} steps; raise neb.max_relax_steps or look at its sites",
+                [*self.images, atoms],
+            )
+        initial_sites, sites = (self.occupation.sites_of(each.positions) for each in (end, atoms))
+        changes = [f"{labels[a]} → {labels[b]}" for a, b in zip(initial_sites, sites, strict=True) if a != b]
+        if changes:
+            raise NoPath(
+                PathEnd.LEFT_ITS_SITE,
+                f"neb.paths, {name}: the {word} end is not a minimum of the ensemble, its ions leave their sites "
+                f"({', '.join(changes)}); choose other moves",
+                [*self.images, atoms],
+            )
+        self.checkpoint.save(word, {"positions_A": atoms.positions})
+        return atoms
+
+    def start(self, md_positions_A: np.ndarray | None) -> None:
+        """Interpolate the images between the relaxed ends or, after a restart, take the saved ones."""
+        ends, between_A = self.images, None
+        if md_positions_A is not None:
+            first, last = (self.occupation.sites_of(end.positions) for end in ends)
+            if np.array_equal(first, last):
+                message = f"neb.paths, {self.name}: both ends relax to the same sites; take another event"
+                raise NoPath(PathEnd.SAME_SITES, message, ends)
+            moving = self.occupation.ions[first != last]
+            between_A = interpolate_md_path(ends, md_positions_A, moving, self.settings.images)
+        between = [ends[0].copy() for _ in range(self.settings.images - 2)]
+        for image in between:
+            image.calc = self.calculator()
+        self.images = [ends[0], *between, ends[1]]
+        if between_A is None:
+            neb = NEB(self.images, method="improvedtangent")
+            neb.interpolate(mic=False)
+            # Minimum images enter the distances, not the path.
+            idpp_interpolate(neb, traj=None, log=None, mic=True)
         record = self.checkpoint.load("band")
         if record is not None:
-            for image, positions in zip(images[1:-1], record["positions_A"], strict=True):
-                image.positions = positions
+            between_A = record["positions_A"]
             self.climb, self.steps = bool(record["climb"]), int(record["steps"])
             self._fire = {key: record[key] for key in FIRE_STATE if record["vel"].size}
+        if between_A is not None:
+            for image, positions in zip(between, between_A, strict=True):
+                image.positions = positions
 
     def relax(self) -> Iterator[None]:
         """Relax without, then with the climbing image, skipping finished stages; yields before every step."""

@@ -1,4 +1,4 @@
-"""The calculation of one path: ends, band, tables."""
+"""The calculation of one path: ends, band and tables; in a generation also as a source of training data."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from ase import Atoms
 
 from redoxmd.config.sections import Neb, NebPath, Structures
 from redoxmd.files.layout import supercell_of
+from redoxmd.gate import PathRecord
 from redoxmd.jobs.checkpoint import Checkpoint
-from redoxmd.md.frame_gate import GateSettings
+from redoxmd.md.frame_gate import GateOutcome, GateSettings
 from redoxmd.neb.band import MakeCalculator, NoPath, PathEnd, find_path
 from redoxmd.neb.ends import path_ends
 from redoxmd.neb.profile import PROFILE, barrier_record, candidate_frames, image_frames, profile_table
@@ -74,6 +75,53 @@ def run_path(
     path_frames = image_frames(images, profile, metadata)
     record = {**metadata, "reason": "", **barrier_record(images)}
     return PathRun(path_frames, candidate_frames(path_frames, profile), profile, record)
+
+
+class PathCandidates(NamedTuple):
+    """Result of a path searched in a generation: candidates among its images, `neb.profile.PROFILE`, and record."""
+
+    candidates: list[Atoms]
+    profile: pd.DataFrame
+    record: PathRecord
+
+
+def explore_path(
+    frames: Sequence[Atoms],
+    path: NebPath,
+    structures: Structures,
+    calculator: MakeCalculator,
+    settings: Neb,
+    gate: GateSettings,
+    checkpoint: Checkpoint,
+) -> PathCandidates:
+    """A path found with the ensemble of a generation, and the candidates among its images (paper, section 2.6).
+
+    If an end does not relax at its sites, or the band does not converge, the last structures are gated instead: failure
+    to find a path is not an error, and these structures improve the ensemble. Structures above the high threshold, not
+    finite or with a close contact are refused and never collected. Arguments as for `run_path`.
+
+    Raises:
+        Interrupted: SIGTERM; the state is written.
+    """
+    metadata = {"path": path.name, "structure": frames[0].info["structure"]}
+    end_reason = PathEnd.CONVERGED
+    try:
+        images = images_of_path(frames, path, structures, calculator, settings, checkpoint)
+    except NoPath as none:
+        images, end_reason = [image for image in none.images if np.isfinite(image.positions).all()], none.reason
+    profile = profile_table(images, gate)
+    candidates = candidate_frames(image_frames(images, profile, metadata), profile)
+    refused = int((profile["passage"] == GateOutcome.STOP.value).sum())
+    spread_eV_A = float(profile["spread_eV_A"].max())
+    record = PathRecord(
+        **metadata,
+        end_reason=end_reason,
+        images=len(images),
+        n_candidates=len(candidates),
+        n_refused=refused,
+        max_spread_eV_A=spread_eV_A,
+    )
+    return PathCandidates(candidates, profile, record)
 
 
 def images_of_path(

@@ -14,7 +14,7 @@ from redoxmd.engines.base import Inspection, supercell_kpoints
 from redoxmd.errors import ConfigError, RedoxmdError
 from redoxmd.files import layout
 from redoxmd.neb.ends import path_ends
-from redoxmd.structures.build import build
+from redoxmd.structures.build import build_structure
 from redoxmd.structures.describe import formula
 from redoxmd.structures.overlap import describe_overlap, overlapping_sites
 from redoxmd.structures.request import parse_name
@@ -73,7 +73,7 @@ def inspect_orderings(config: Config, root: Path) -> Inspection:
     """Problems of test and validation configurations, and notes on orderings that repeat up to symmetry."""
     names = layout.aimd_structures(config.aimd)
     try:
-        frames = [build(parse_name(name), config.structures, config.seed) for name in names]
+        frames = [build_structure(parse_name(name), config.structures, config.seed) for name in names]
         for frame in frames:
             frame.info |= {"config_id": frame.info["structure"], "step": 0}
         frames += load_datasets([root / folder for folder in config.train.datasets], settings_hash(config.engine))
@@ -193,7 +193,7 @@ def inspect_overlaps(config: Config, source: SourceCell, atoms_of: Mapping[str, 
     for name in layout.all_structures(config):
         if atoms_of.get(name, 0) <= LARGEST_CELL_ATOMS:
             try:
-                build(parse_name(name), config.structures, config.seed)
+                build_structure(parse_name(name), config.structures, config.seed)
             except RedoxmdError as error:
                 problems.append(str(error))
     return Inspection(problems, [note])
@@ -210,7 +210,7 @@ def inspect_paths(config: Config, atoms_of: Mapping[str, int], root: Path) -> In
         final = None if path.final is None else root / path.final
         try:
             full = full_cell(config.structures, request.supercell)
-            atoms = build(request, config.structures, config.seed)
+            atoms = build_structure(request, config.structures, config.seed)
             path_ends(atoms, full, path.model_copy(update={"final": final}))
         except RedoxmdError as error:
             problems.append(str(error))

@@ -66,7 +66,7 @@ def exported_config(config: Mapping[str, Any]) -> dict[str, Any]:
     return dict(read_json(os.environ[CONFIG_VARIABLE])) if CONFIG_VARIABLE in os.environ else dict(config)
 
 
-def record_path(results: Path) -> Path:
+def driver_file(results: Path) -> Path:
     """Path of the driver record of a run."""
     return results / "driver.json"
 
@@ -74,7 +74,7 @@ def record_path(results: Path) -> Path:
 def recorded_driver(results: Path) -> Driver | None:
     """Driver in the record, active or dead; None without a record."""
     try:
-        return Driver(**json.loads(record_path(results).read_text(encoding="utf-8")))
+        return Driver(**json.loads(driver_file(results).read_text(encoding="utf-8")))
     except (FileNotFoundError, ValueError, TypeError):
         return None
 
@@ -93,7 +93,7 @@ def active_driver(results: Path) -> Driver | None:
             return None
     # The age of the heartbeat by the clock of the file system, which all hosts share.
     with tempfile.NamedTemporaryFile(dir=results) as probe:
-        age_s = Path(probe.name).stat().st_mtime - record_path(results).stat().st_mtime
+        age_s = Path(probe.name).stat().st_mtime - driver_file(results).stat().st_mtime
     return driver if age_s < SILENCE_S else None
 
 
@@ -107,7 +107,7 @@ def acquire_run(results: Path) -> None:
     active = active_driver(results)
     if active is not None:
         raise DriverAlive(already_running_message(results, active))
-    path = record_path(results)
+    path = driver_file(results)
     own = Driver(os.getpid(), socket.gethostname(), psutil.Process().create_time())
     try:
         results.mkdir(parents=True, exist_ok=True)

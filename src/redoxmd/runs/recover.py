@@ -107,7 +107,7 @@ def find_leftovers(run: str, root: Path = Path(), jobs_gone: bool = False) -> Le
         incomplete={marker: output for marker, output in incomplete.items() if marker not in finished},
         finished={marker: output for marker, output in incomplete.items() if marker in finished},
         temporaries=_temporaries(results),
-        records=[path for path in [driver.record_path(results)] if path.exists()],
+        records=[path for path in [driver.driver_file(results)] if path.exists()],
     )
 
 

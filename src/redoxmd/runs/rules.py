@@ -185,7 +185,7 @@ class Rules:
         path = self._path(wildcards.path)
         if path.event is not None:
             return [f"results/{wildcards.run}/neb/{path.name}.event.{suffix}" for suffix in ("extxyz", "json")]
-        return path_ends(path_settings(path), self.config.neb.supercell, wildcards.run)
+        return path_end_files(path_settings(path), self.config.neb.supercell, wildcards.run)
 
     def event_trajectories(self, pattern: str) -> Callable[[Wildcards], list[str]]:
         """Input function: a file of each trajectory that is searched for the event of a path."""
@@ -211,7 +211,7 @@ def path_settings(path: NebPath) -> dict[str, Any]:
     return {key: value for key, value in plain(path).items() if key != "event" or value}
 
 
-def path_ends(path: dict[str, Any], supercell: Iterable[int], run: str) -> list[str]:
+def path_end_files(path: dict[str, Any], supercell: Iterable[int], run: str) -> list[str]:
     """The structure that a path between sites starts from, and the file of its end, if it has one."""
     a, b, c = supercell
     start = structure_name(path["x"], path["ordering"], path["seed"], (a, b, c))

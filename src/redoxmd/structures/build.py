@@ -20,7 +20,7 @@ from redoxmd.structures.symmetry import distinct_ordering, site_symmetry
 INTEGER_TOLERANCE = 1e-6
 
 
-def build(request: StructureRequest, settings: Structures, root_seed: int) -> Atoms:
+def build_structure(request: StructureRequest, settings: Structures, root_seed: int) -> Atoms:
     """Structure with a supercell, an ordering, a volume linear in x, and initial moments.
 
     Ordering `random` occupies a random choice of all sites; `preferred` fills the preferred site first and the others
@@ -57,7 +57,7 @@ def count_ions(request: StructureRequest, source: SourceCell) -> int:
     """Number of mobile ions of a requested structure.
 
     Raises:
-        StructureError: see `build`.
+        StructureError: see `build_structure`.
     """
     units = source.formula_units * math.prod(request.supercell)
     sites = int((source.atoms.arrays["site"] != "-").sum()) * math.prod(request.supercell)

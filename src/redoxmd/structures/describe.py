@@ -11,7 +11,7 @@ from ase.neighborlist import neighbor_list
 
 from redoxmd.config.sections import Structures
 from redoxmd.errors import StructureError
-from redoxmd.structures.build import build
+from redoxmd.structures.build import build_structure
 from redoxmd.structures.request import StructureRequest, cell_name, parse_name
 from redoxmd.structures.source import FRAMEWORK, SourceCell
 
@@ -47,7 +47,7 @@ def describe_material(settings: Structures, source: SourceCell, names: Sequence[
 
 def _content_line(request: StructureRequest, settings: Structures, seed: int, units: int) -> str:
     try:
-        atoms = build(request, settings, seed)
+        atoms = build_structure(request, settings, seed)
     except StructureError:
         # The plan lists it among the problems.
         return f"  x = {request.x:g}: cannot be built"

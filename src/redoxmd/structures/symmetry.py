@@ -113,11 +113,11 @@ def distinct_ordering(
         excluded: site → sites that are empty where it is full.
 
     Raises:
-        StructureError: no draw had place for all ions beside the empty sites.
+        StructureError: in no draw all ions fit beside the sites that must be empty.
     """
-    found: dict[str, np.ndarray] = {}
+    orderings: dict[str, np.ndarray] = {}
     draws_since_new = 0
-    while len(found) <= number and draws_since_new < PATIENCE:
+    while len(orderings) <= number and draws_since_new < PATIENCE:
         order = rng.permutation(symmetry.n_sites)
         if preferred is not None:
             order = order[np.argsort(~preferred[order], kind="stable")]
@@ -126,11 +126,11 @@ def distinct_ordering(
             draws_since_new += 1
             continue
         key = symmetry.key(occupied)
-        draws_since_new = draws_since_new + 1 if key in found else 0
-        found.setdefault(key, occupied)
-    if not found:
+        draws_since_new = draws_since_new + 1 if key in orderings else 0
+        orderings.setdefault(key, occupied)
+    if not orderings:
         raise StructureError(f"{n_ions} ions find no place on {symmetry.n_sites} sites, some of which exclude others")
-    return list(found.values())[number % len(found)]
+    return list(orderings.values())[number % len(orderings)]
 
 
 @cache
@@ -176,8 +176,8 @@ def ordering_class(frame: Atoms, settings: Structures) -> str | None:
     if origin is None:
         return None
     cell_A = np.asarray(frame.cell)
-    placed = frame.get_scaled_positions(wrap=False)[ions] - origin
-    distances_A = PeriodicCell(cell_A).distances_A(placed @ cell_A, ideal[mobile] @ cell_A)
+    ions_fractional = frame.get_scaled_positions(wrap=False)[ions] - origin
+    distances_A = PeriodicCell(cell_A).distances_A(ions_fractional @ cell_A, ideal[mobile] @ cell_A)
     _, occupied = linear_sum_assignment(distances_A**2)
     smallest, occupied = _smallest_repeat(repeats, occupied, mobile.sum())
     supercell, site = _standard_supercell(settings_json, smallest)
@@ -222,21 +222,21 @@ def _repeats(frame: Atoms, source: SourceCell) -> tuple[int, int, int] | None:
 
 
 def _origin(frame: Atoms, fixed: np.ndarray, ideal: np.ndarray, numbers: np.ndarray, cells: int) -> np.ndarray | None:
-    """Fractional shift (3,) of the framework against its ideal place; None where it is another framework.
+    """Fractional shift (3,) of the framework against the ideal framework; None if it is another framework.
 
-    Each ideal atom of the rarest element in the first of the repeated cells is tried as the place of its first atom;
+    Each ideal atom of the rarest element in the first of the repeated cells is tried for its first atom in the frame;
     the other cells give the same up to a lattice translation.
     """
     elements, counts = np.unique(numbers, return_counts=True)
     rarest = elements[counts.argmin()]
     cell = PeriodicCell(frame.cell.array)
-    found = frame.get_scaled_positions(wrap=False)
-    anchor = found[fixed & (frame.numbers == rarest)][0]
+    fractional = frame.get_scaled_positions(wrap=False)
+    anchor = fractional[fixed & (frame.numbers == rarest)][0]
     best, best_A = None, FRAMEWORK_TOLERANCE_A
-    for place in ideal[numbers == rarest][: counts.min() // cells]:
-        shift = anchor - place
+    for ideal_atom in ideal[numbers == rarest][: counts.min() // cells]:
+        shift = anchor - ideal_atom
         for _ in range(2):
-            rms_A, mean = _misfit(found, frame.numbers, fixed, ideal, numbers, shift, cell)
+            rms_A, mean = _misfit(fractional, frame.numbers, fixed, ideal, numbers, shift, cell)
             shift = shift + mean
         if rms_A < best_A:
             best, best_A = shift, rms_A
@@ -244,8 +244,8 @@ def _origin(frame: Atoms, fixed: np.ndarray, ideal: np.ndarray, numbers: np.ndar
 
 
 def _misfit(
-    found: np.ndarray,
-    found_numbers: np.ndarray,
+    fractional: np.ndarray,
+    frame_numbers: np.ndarray,
     fixed: np.ndarray,
     ideal: np.ndarray,
     numbers: np.ndarray,
@@ -255,7 +255,7 @@ def _misfit(
     """R.m.s. distance in Å from each framework atom to the nearest ideal atom of its element, and the mean vector."""
     vectors = []
     for element in np.unique(numbers):
-        difference = found[fixed & (found_numbers == element)][:, None] - shift - ideal[numbers == element]
+        difference = fractional[fixed & (frame_numbers == element)][:, None] - shift - ideal[numbers == element]
         difference_A = cell.minimum_image(difference @ cell.cell_A)
         nearest = np.linalg.norm(difference_A, axis=2).argmin(axis=1)
         vectors.append(difference_A[np.arange(len(difference_A)), nearest])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import pandas as pd
 from ase import Atoms
 from scipy.special import erf
 
-from redoxmd.model.ensemble import Ensemble, Prediction
+from redoxmd.model.ensemble import Ensemble
 from redoxmd.seeds import derive_rng
 
 EXPECTED_FRACTIONS = np.linspace(0.02, 0.98, 49)
@@ -39,56 +40,46 @@ def evaluate(ensemble: Ensemble, frames: Sequence[Atoms]) -> Evaluation:
     """Predictions and errors of an ensemble for every frame; frames carry `info["set"]`."""
     forces, energies, members = [], [], []
     for frame in frames:
-        prediction = ensemble.predict(frame)
-        forces.append(_force_rows(frame, prediction))
-        energies.append(_energy_row(frame, prediction))
-        members += _member_rows(frame, prediction)
+        prediction, reference, frame_set = ensemble.predict(frame), frame.calc.results, frame.info["set"]
+        spread = prediction.force_spread_eV_A if len(ensemble.members) > 1 else np.zeros(len(frame))
+        forces.append(
+            pd.DataFrame(
+                {
+                    "set": frame_set,
+                    "element": np.repeat(frame.get_chemical_symbols(), 3),
+                    "reference_eV_A": reference["forces"].ravel(),
+                    "predicted_eV_A": prediction.forces_eV_A.ravel(),
+                    "spread_eV_A": np.repeat(spread, 3),
+                }
+            )
+        )
+        energies.append(
+            {
+                "set": frame_set,
+                "config_id": frame.info["config_id"],
+                "reference_eV_atom": reference["energy"] / len(frame),
+                "predicted_eV_atom": prediction.energy_eV / len(frame),
+            }
+        )
+        by_member = [
+            (-1, prediction.energy_eV, prediction.forces_eV_A),
+            *zip(count(), prediction.energies_eV, prediction.member_forces_eV_A, strict=False),
+        ]
+        for member, energy, member_forces in by_member:
+            error = member_forces - reference["forces"]
+            members.append(
+                {
+                    "set": frame_set,
+                    "member": member,
+                    "force_mae_eV_A": np.abs(error).mean(),
+                    "force_mse": (error**2).mean(),
+                    "energy_mae_meV_atom": 1000 * abs(energy - reference["energy"]) / len(frame),
+                }
+            )
     errors = pd.DataFrame(members).groupby(["set", "member"], as_index=False).mean()
     errors["force_rmse_eV_A"] = np.sqrt(errors.pop("force_mse"))
     errors = errors.merge(pd.DataFrame(energies).groupby("set").size().rename("n_frames").reset_index(), on="set")
     return Evaluation(pd.concat(forces, ignore_index=True), pd.DataFrame(energies), errors)
-
-
-def _force_rows(frame: Atoms, prediction: Prediction) -> pd.DataFrame:
-    spread = prediction.force_spread_eV_A if len(prediction.energies_eV) > 1 else np.zeros(len(frame))
-    return pd.DataFrame(
-        {
-            "set": frame.info["set"],
-            "element": np.repeat(frame.get_chemical_symbols(), 3),
-            "reference_eV_A": frame.calc.results["forces"].ravel(),
-            "predicted_eV_A": prediction.forces_eV_A.ravel(),
-            "spread_eV_A": np.repeat(spread, 3),
-        }
-    )
-
-
-def _energy_row(frame: Atoms, prediction: Prediction) -> dict[str, Any]:
-    return {
-        "set": frame.info["set"],
-        "config_id": frame.info["config_id"],
-        "reference_eV_atom": frame.calc.results["energy"] / len(frame),
-        "predicted_eV_atom": prediction.energy_eV / len(frame),
-    }
-
-
-def _member_rows(frame: Atoms, prediction: Prediction) -> list[dict[str, Any]]:
-    rows = []
-    predictions = [(-1, prediction.energy_eV, prediction.forces_eV_A)]
-    predictions += list(
-        zip(range(len(prediction.energies_eV)), prediction.energies_eV, prediction.member_forces_eV_A, strict=True)
-    )
-    for member, energy, forces in predictions:
-        error = forces - frame.calc.results["forces"]
-        rows.append(
-            {
-                "set": frame.info["set"],
-                "member": member,
-                "force_mae_eV_A": np.abs(error).mean(),
-                "force_mse": (error**2).mean(),
-                "energy_mae_meV_atom": 1000 * abs(energy - frame.calc.results["energy"]) / len(frame),
-            }
-        )
-    return rows
 
 
 def sample_frames(frames: Sequence[Atoms], seed: int, limit: int = MAX_TRAINING_FRAMES) -> list[Atoms]:

@@ -185,7 +185,9 @@ def load_datasets(folders: Sequence[Path], settings_hash: str) -> list[Atoms]:
     Raises:
         DataError: a file is missing or differs from its checksum, or the reference settings are not this run's.
     """
-    return [frame for folder in folders for frame in _load_dataset(Path(folder), settings_hash)]
+    check_dataset_files(list(map(Path, folders)), settings_hash)
+    files = [Path(folder) / name for folder in folders for name in read_dataset_card(Path(folder))["files"]]
+    return [frame for file in files if file.suffix == ".extxyz" for frame in read_frames(file)]
 
 
 def read_dataset_card(folder: Path) -> dict[str, Any]:
@@ -202,12 +204,6 @@ def read_dataset_card(folder: Path) -> dict[str, Any]:
     if lacking:
         raise DataError(f"{card}: lacks {', '.join(lacking)}; see resources/README.md for its form")
     return dict(content)
-
-
-def _load_dataset(folder: Path, settings_hash: str) -> list[Atoms]:
-    check_dataset_files([folder], settings_hash)
-    names = [name for name in read_dataset_card(folder)["files"] if name.endswith(".extxyz")]
-    return [frame for name in names for frame in read_frames(folder / name)]
 
 
 def check_dataset_files(folders: Sequence[Path], settings_hash: str) -> None:

@@ -18,12 +18,11 @@ from redoxmd.jobs.interrupt import StopRequest
 from redoxmd.jobs.progress import Progress
 from redoxmd.model.ensemble import Evaluation
 from redoxmd.model.files import choose_device, load_record, member_from_record, member_record, save_record
-from redoxmd.model.graph import collate
+from redoxmd.model.graph import Graph, build_graph, collate
 from redoxmd.model.painn import Painn
 from redoxmd.model.training import check_loss, run_training
 from redoxmd.seeds import derive_rng, derive_seed
 from redoxmd.train.dataset import Dataset, fit_element_energies, force_scale
-from redoxmd.train.sample import Sample, make_sample
 
 logger = logging.getLogger("redoxmd")
 
@@ -99,6 +98,24 @@ def train_member(
     trainer = Trainer(dataset, member, settings, generation, seed, previous, name, evaluation)
     run_training(trainer, checkpoint.path("training.pt"))
     return trainer.result()
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A labelled structure ready for the network: graph, interaction energy (eV) and forces (n, 3) (eV/Å)."""
+
+    graph: Graph
+    energy: Tensor
+    forces: Tensor
+
+
+def make_sample(frame: Atoms, model: Painn) -> Sample:
+    """Graph and targets of a labelled frame; the target energy is the total energy minus the element references."""
+    graph = build_graph(frame, model.elements, model.cutoff_A)
+    reference = model.reference_eV.detach().cpu()[graph.species].sum()
+    energy = torch.tensor([frame.calc.results["energy"]], dtype=torch.float64) - reference
+    forces = torch.from_numpy(np.array(frame.calc.results["forces"], dtype=float))
+    return Sample(graph.to("cpu", torch.float32), energy, forces)
 
 
 class Trainer:
@@ -178,8 +195,12 @@ class Trainer:
 
     def gradient_step(self) -> float:
         """Take one optimiser step on the next batch and return its loss."""
-        batch = [self.training[index] for index in self._batch_indices()]
-        loss = self._loss(self.model, batch, create_graph=True)
+        # From a seeded permutation per epoch: the batch depends only on seed and step.
+        size = min(self.settings.batch_size, len(self.training))
+        epoch, batch = divmod(self.step, len(self.training) // size)
+        order = derive_rng(self.seed, "epoch", epoch).permutation(len(self.training))
+        samples = [self.training[index] for index in order[batch * size : (batch + 1) * size]]
+        loss = self._loss(self.model, samples, create_graph=True)
         self.optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), GRADIENT_NORM_LIMIT)
@@ -187,14 +208,6 @@ class Trainer:
         self.step += 1
         self._average()
         return float(loss.detach())
-
-    def _batch_indices(self) -> np.ndarray:
-        """Indices of this step's batch, from a seeded permutation per epoch; they depend only on seed and step."""
-        size = min(self.settings.batch_size, len(self.training))
-        per_epoch = len(self.training) // size
-        epoch, batch = divmod(self.step, per_epoch)
-        order = derive_rng(self.seed, "epoch", epoch).permutation(len(self.training))
-        return order[batch * size : (batch + 1) * size]
 
     def _average(self) -> None:
         # The decay is smaller in the first steps, so that the average forgets the random initial weights.
@@ -228,9 +241,6 @@ class Trainer:
         else:
             self.since_best += 1
             self.since_decay += 1
-        self._decide(rate)
-
-    def _decide(self, rate: float) -> None:
         if self.since_decay >= self.settings.decay_patience:
             self.since_decay = 0
             for group in self.optimiser.param_groups:

@@ -14,7 +14,7 @@ from redoxmd.config import parse_config
 from redoxmd.config.declared import settings_for
 from redoxmd.engines import settings_hash, toy
 from redoxmd.files.frames import read_frames, write_frames
-from redoxmd.structures.build import build
+from redoxmd.structures.build import build_structure
 from redoxmd.structures.request import parse_name
 from tests.standin import install_standin
 
@@ -75,7 +75,7 @@ class Workplace:
         runpy.run_path(str(SCRIPTS / f"{name}.py"), {"snakemake": snakemake})
 
     def aimd(self):
-        write_frames(self.folder / "start.extxyz", [build(parse_name(STRUCTURE), self.config.structures, 1)])
+        write_frames(self.folder / "start.extxyz", [build_structure(parse_name(STRUCTURE), self.config.structures, 1)])
         self.script(
             "aimd",
             {"atoms": str(self.folder / "start.extxyz")},
@@ -85,7 +85,7 @@ class Workplace:
         )
 
     def label(self):
-        frame = build(parse_name(STRUCTURE), self.config.structures, 2)
+        frame = build_structure(parse_name(STRUCTURE), self.config.structures, 2)
         frame.set_initial_magnetic_moments(None)
         frame.positions += 0.05 * np.random.default_rng(0).standard_normal(frame.positions.shape)
         frame.info |= {"label_id": "g0f000", "structure": STRUCTURE}

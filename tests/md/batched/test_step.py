@@ -1,3 +1,4 @@
+import functools
 import itertools
 
 import numpy as np
@@ -22,6 +23,7 @@ OPEN = GateSettings(1e3, 1e4, "max", 0.01, 1e6)
 # Two ways of summing in double precision, and some dozens of steps that let it grow.
 DOUBLE_A = 1e-9
 WIDTH = 104
+STEPS = 36
 
 
 class Keyed:
@@ -76,16 +78,21 @@ def steps_of(tenants, steps):
     return [part[:steps] for part in seen], [part[:steps] for part in states]
 
 
+@pytest.fixture(scope="module")
+def reference():
+    """First observations, observations and restart records of the systems in a batch of three."""
+    tenants, first = batch_of(SYSTEMS)
+    return first, *steps_of(tenants, STEPS)
+
+
 def same_record(one, other):
     assert one.keys() == other.keys()
     for name, value in one.items():
         np.testing.assert_array_equal(value, other[name])
 
 
-@pytest.mark.parametrize("read_every", [1, 16])
-def test_every_trajectory_is_that_of_the_host(read_every):
-    tenants, first = batch_of(SYSTEMS, read_every)
-    seen, states = steps_of(tenants, 60)
+def test_every_trajectory_is_that_of_the_host(reference):
+    first, seen, states = reference
     for number, (atoms, *settings) in enumerate(SYSTEMS):
         host = ensemble_md(HostEvaluator(ensemble()), atoms, langevin(atoms, *settings), OPEN)
         expected = host.start(Keyed(number))
@@ -104,11 +111,10 @@ def test_every_trajectory_is_that_of_the_host(read_every):
     assert not np.array_equal(states[2][-1]["list_positions_A"], SYSTEMS[2][0].positions)
 
 
-@pytest.mark.parametrize("read_every", [1, 7, 50])
-def test_how_often_it_is_read_changes_nothing(read_every):
-    tenants, _ = batch_of(SYSTEMS, 16)
-    others, _ = batch_of(SYSTEMS, read_every)
-    (seen, states), (again, others) = steps_of(tenants, 60), steps_of(others, 60)
+@pytest.mark.parametrize("read_every", [1, 5, 24])
+def test_how_often_it_is_read_changes_nothing(reference, read_every):
+    _, seen, states = reference
+    again, others = steps_of(batch_of(SYSTEMS, read_every)[0], STEPS)
     assert again == seen
     for ours, theirs in zip(states, others, strict=True):
         for one, other in zip(ours, theirs, strict=True):
@@ -116,63 +122,77 @@ def test_how_often_it_is_read_changes_nothing(read_every):
 
 
 def test_no_pair_is_ever_missed():
-    """Hot, and read so rarely that pairs are outdated many times in between: every force is that of a fresh search."""
+    """Hot, so that pairs are outdated in the middle of a stretch of steps: every force is that of a fresh search."""
     atoms = rock(1)
-    (md,), _ = batch_of([(atoms, 6000.0, 2.0, 0.02)], read_every=64)
-    searches = set()
-    for _ in range(120):
+    (md,), _ = batch_of([(atoms, 6000.0, 2.0, 0.02)], read_every=12)
+    members, searches, stretches = ensemble(), set(), set()
+    for _ in range(40):
         md.step()
         record = md.state_record()
         searches.add(record["list_positions_A"].tobytes())
+        stretches.add(md.batch.stretch)
         frame = atoms.copy()
         frame.positions = record["positions_A"]
-        np.testing.assert_allclose(record["forces_eV_A"], ensemble().predict(frame).forces_eV_A, atol=DOUBLE_A)
-    assert len(searches) > 5
+        np.testing.assert_allclose(record["forces_eV_A"], members.predict(frame).forces_eV_A, atol=DOUBLE_A)
+    # Otherwise 40 steps would take four stretches.
+    assert len(searches) > 5 and len(stretches) > 5
 
 
-def test_the_other_slots_do_not_matter():
+def test_the_other_slots_do_not_matter(reference):
     """Bit for bit, whether they are empty, others or about to explode."""
-    tenants, _ = batch_of(SYSTEMS)
-    (_, seen, _), (_, states, _) = steps_of(tenants, 40)
+    _, (_, seen, _), (_, states, _) = reference
     bad = rock(5)
     bad.positions[1] = bad.positions[0] + [0.2, 0, 0]
-    batch = BatchMD(DeviceEvaluator(ensemble()), 3, 16)
+    batch = BatchMD(DeviceEvaluator(ensemble()), 3, 16, read_every=4)
     batch.evaluator.rows._widen(WIDTH)
     gate = GateSettings(1e3, np.inf, "max", 0.0, np.inf)
     wild = batch.enter(0, bad, langevin(bad), gate)
     wild.start(np.random.default_rng(8))
     md = batch.enter(1, SYSTEMS[1][0], langevin(*SYSTEMS[1]), OPEN)
     md.start(np.random.default_rng(1))
-    (_, again), (_, records) = steps_of([wild, md], 40)
-    assert again == seen
-    for one, other in zip(records, states, strict=True):
+    (_, again), (_, records) = steps_of([wild, md], 20)
+    assert again == seen[:20]
+    for one, other in zip(records, states[:20], strict=True):
         same_record(one, other)
 
 
-@pytest.mark.parametrize("stop", [5, 16, 33])
-def test_continued_in_any_batch_equals_uninterrupted(stop):
-    tenants, _ = batch_of(SYSTEMS)
-    seen, states = steps_of(tenants, 60)
+@pytest.mark.parametrize("stop", [5, 16, 29])
+def test_continued_in_any_batch_equals_uninterrupted(reference, stop):
+    """In other slots, read at other steps and beside one trajectory fewer."""
+    _, seen, states = reference
     batch = BatchMD(DeviceEvaluator(ensemble()), 3, 16, read_every=9)
     batch.evaluator.rows._widen(WIDTH)
-    for number in (2, 0):
+    numbers, tenants = (2, 0), []
+    for slot, number in enumerate(numbers):
         atoms, *settings = SYSTEMS[number]
-        md = batch.enter(number, atoms, langevin(atoms, *settings), OPEN)
-        md.restore(states[number][stop - 1])
-        (again,), (records,) = steps_of([md], 60 - stop)
-        assert again == seen[number][stop:]
-        for one, other in zip(records, states[number][stop:], strict=True):
+        tenants.append(batch.enter(slot, atoms, langevin(atoms, *settings), OPEN))
+        tenants[-1].restore(states[number][stop - 1])
+    again, records = steps_of(tenants, STEPS - stop)
+    for slot, number in enumerate(numbers):
+        assert again[slot] == seen[number][stop:]
+        for one, other in zip(records[slot], states[number][stop:], strict=True):
             same_record(one, other)
-        batch.leave(number)
 
 
-def test_smaller_batches_differ_by_rounding_alone():
-    tenants, _ = batch_of(SYSTEMS)
-    _, states = steps_of(tenants, 40)
+def test_smaller_batches_differ_by_rounding_alone(reference):
+    _, _, states = reference
     atoms, *settings = SYSTEMS[2]
     alone, _ = batch_of([(atoms, *settings)], seeds=[2], atoms=16)
-    _, ((*_, last),) = steps_of(alone, 40)
-    np.testing.assert_allclose(last["positions_A"], states[2][39]["positions_A"], atol=DOUBLE_A)
+    _, ((*_, last),) = steps_of(alone, STEPS)
+    np.testing.assert_allclose(last["positions_A"], states[2][-1]["positions_A"], atol=DOUBLE_A)
+
+
+EVENT_SYSTEMS = [
+    (atoms, 900.0, 1.0, 0.2)
+    for atoms in (rock(1, rattle_A=0.0), rock(2, rattle_A=0.0)[:7], rock(3, rattle_A=0.0).repeat((2, 1, 1)))
+]
+
+
+@functools.cache
+def unguarded(statistic):
+    """Observations and restart records of trajectories that nothing ends."""
+    free = [GateSettings(1e3, 1e4, statistic, 0.0, 1e6) for _ in EVENT_SYSTEMS]
+    return steps_of(batch_of(EVENT_SYSTEMS, gates=free)[0], STEPS)
 
 
 @pytest.mark.parametrize(
@@ -186,20 +206,16 @@ def test_smaller_batches_differ_by_rounding_alone():
 )
 def test_an_event_amid_a_stretch_ends_it_at_its_step(event, statistic):
     """Thresholds just passed by a step that none before has passed, for each of three trajectories."""
-    structures = rock(1, rattle_A=0.0), rock(2, rattle_A=0.0)[:7], rock(3, rattle_A=0.0).repeat((2, 1, 1))
-    systems = [(atoms, 900.0, 1.0, 0.2) for atoms in structures]
-    free = [GateSettings(1e3, 1e4, statistic, 0.0, 1e6) for _ in systems]
-    tenants, _ = batch_of(systems, gates=free)
-    seen, states = steps_of(tenants, 60)
+    seen, states = unguarded(statistic)
     gates, ends = [], []
-    for number, (atoms, *_) in enumerate(systems):
+    for number, (atoms, *_) in enumerate(EVENT_SYSTEMS):
         values = {
             "spread_above_high": [one.spread_eV_A for one in seen[number]],
             "temperature_runaway": [one.temperature_K / 900.0 for one in seen[number]],
             "close_contact": [-closest(atoms, state["positions_A"]) for state in states[number]],
         }[event]
         # Numbers the steps from 0: of the frame after the first step.
-        end = max(step for step in range(1, 60) if step == int(np.argmax(values[: step + 1])))
+        end = max(step for step in range(1, STEPS) if step == int(np.argmax(values[: step + 1])))
         threshold = (values[end] + max(values[:end])) / 2
         ends.append(end + 1)
         gates.append(
@@ -209,8 +225,7 @@ def test_an_event_amid_a_stretch_ends_it_at_its_step(event, statistic):
                 "close_contact": GateSettings(1e3, 1e4, statistic, -threshold, 1e6),
             }[event]
         )
-    tenants, _ = batch_of(systems, gates=gates)
-    found, records = steps_of(tenants, 60)
+    found, records = steps_of(batch_of(EVENT_SYSTEMS, gates=gates)[0], STEPS)
     for number, end in enumerate(ends):
         assert [one.reason for one in found[number]] == [""] * (end - 1) + [event]
         same_record(records[number][-1], states[number][end - 1])

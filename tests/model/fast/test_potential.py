@@ -157,17 +157,17 @@ def test_stopped_and_continued_equals_uninterrupted_bit_for_bit():
 
 @needs_compiler
 def test_constant_energy_is_kept_as_well_as_on_the_plain_path():
-    """Velocity Verlet of 64 atoms through 0.25 ps at about 600 K: fluctuation of the total energy, and its trend."""
-    atoms = rock(8, rattle_A=0.02, repeat=2)
+    """Velocity Verlet of 16 atoms through 0.1 ps: trend of the total energy."""
+    atoms = rock(8, rattle_A=0.02).repeat((2, 1, 1))
     trends = []
     for evaluation in ("auto", "plain"):
         run = md(atoms, Ensemble(singles(features=16), evaluation=evaluation), friction_per_fs=0.0)
         seen = run.start(np.random.default_rng(1))
         energies = []
-        for _ in range(500):
+        for _ in range(200):
             seen = run.step()
             energies.append(seen.energy_eV + run.langevin.kinetic_eV(run.state))
-        trends.append(np.polyfit(np.arange(500) * 0.5e-3, np.array(energies) / len(atoms), 1)[0])
+        trends.append(np.polyfit(np.arange(200) * 0.5e-3, np.array(energies) / len(atoms), 1)[0])
     kelvin = run.langevin.temperature_of(run.state)
     assert 100 < kelvin < 3000
     # eV/atom/ps; a thousandth of the thermal energy in a picosecond would show.

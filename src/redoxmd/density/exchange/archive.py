@@ -6,7 +6,7 @@ import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import count, groupby
 from pathlib import Path
 
 from redoxmd.density.exchange.chgcar import read_chgcar
@@ -166,7 +166,9 @@ def _assign_keys(
         return
     names = {name for name, _ in used}
     for folder, members in groupby(files, key=lambda file: file.parent.resolve()):
-        name = _unique(_safe(folder.name), names)
+        safe = _safe(folder.name)
+        candidates = (safe if number == 1 else f"{safe}-{number}" for number in count(1))
+        name = next(candidate for candidate in candidates if candidate not in names)
         names.add(name)
         yield from ((density_key(name, step), file) for step, file in enumerate(members))
 
@@ -174,8 +176,3 @@ def _assign_keys(
 def _safe(name: str) -> str:
     """Name with only letters, digits, `.`, `_` and `-`, valid as the name of an HDF5 group."""
     return re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("._") or "densities"
-
-
-def _unique(name: str, names: set[str]) -> str:
-    candidates = (name if count == 1 else f"{name}-{count}" for count in range(1, len(names) + 2))
-    return next(candidate for candidate in candidates if candidate not in names)

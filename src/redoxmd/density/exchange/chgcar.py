@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
 
-from redoxmd.density.exchange.text import format_numbers, parse_numbers, read_bytes, write_bytes
+from redoxmd.density.exchange.text import format_numbers, parse_numbers, read_unpacked, write_bytes
 from redoxmd.density.exchange.valence import find_electrons, find_valences
 from redoxmd.density.grid import Density, accept_density
 from redoxmd.errors import DensityRefusal, DensityRefused
@@ -93,7 +93,7 @@ def read_chgcar_grids(path: str | Path) -> tuple[ChgcarHeader, list[np.ndarray]]
         DensityRefused: unreadable, wrong_shape, or not_finite (asterisks).
     """
     path = Path(path)
-    stream = io.BytesIO(read_bytes(path))
+    stream = io.BytesIO(read_unpacked(path))
     header = _read_header(stream, path)
     shape_line = rb"\n[ \t]*%d[ \t]+%d[ \t]+%d[ \t]*\r?(?=\n|\Z)" % header.shape
     blocks = re.split(shape_line, b"\n" + stream.read())

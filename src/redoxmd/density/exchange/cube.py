@@ -14,7 +14,7 @@ from redoxmd.density.exchange.text import (
     format_numbers,
     parse_numbers,
     plain_name,
-    read_bytes,
+    read_unpacked,
     write_bytes,
 )
 from redoxmd.density.exchange.valence import find_valences
@@ -84,7 +84,7 @@ def _valences(path: Path, atoms: np.ndarray, by_element: Mapping[str, float] | N
 
 def _read(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Grid (e/Å³), cell (Å) and atoms (n, 5): number, charge column, position from the origin of the grid (Å)."""
-    lines = read_bytes(path).split(b"\n", HEADER_LINES)
+    lines = read_unpacked(path).split(b"\n", HEADER_LINES)
     try:
         count, *origin = (float(word) for word in lines[COMMENT_LINES].split()[:4])
         axes = np.array([line.split()[:4] for line in lines[COMMENT_LINES + 1 : HEADER_LINES]], float)

@@ -70,7 +70,7 @@ def vasp_file(path: Path) -> tuple[str, str] | None:
     return match[2].lower(), "_".join(filter(None, (affix.strip("._-") for affix in affixes)))
 
 
-def read_bytes(path: Path, limit: int = -1) -> bytes:
+def read_unpacked(path: Path, limit: int = -1) -> bytes:
     """Read the first `limit` bytes of a file, or all, decompressed according to its suffix (.gz, .bz2, .xz).
 
     Raises:

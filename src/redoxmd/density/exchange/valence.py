@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from ase.data import atomic_numbers
 
-from redoxmd.density.exchange.text import read_bytes, vasp_file
+from redoxmd.density.exchange.text import read_unpacked, vasp_file
 from redoxmd.errors import ConfigError, DensityRefusal, DensityRefused
 
 VASP_FILES = ("OUTCAR", "vasprun.xml", "POTCAR")
@@ -62,7 +62,7 @@ def find_valences(path: Path, symbols: Sequence[str], by_element: Mapping[str, f
 def find_electrons(path: Path) -> float | None:
     """Number of electrons (NELECT) from OUTCAR or vasprun.xml in the folder of `path`; None without such a file."""
     for source in _run_files(path):
-        match = NELECT.search(read_bytes(source, HEAD_BYTES))
+        match = NELECT.search(read_unpacked(source, HEAD_BYTES))
         if match:
             return float(match[1])
     return None
@@ -89,7 +89,7 @@ def _run_files(path: Path) -> Iterator[Path]:
 
 
 def _read_valences(source: Path, wanted: set[str]) -> dict[str, float]:
-    content = read_bytes(source, HEAD_BYTES)
+    content = read_unpacked(source, HEAD_BYTES)
     valences: dict[str, float] = {}
     for symbol, number in (pair for form in (ZVAL, ATOMTYPE) for pair in form.findall(content)):
         element, value = symbol.decode(), float(number)

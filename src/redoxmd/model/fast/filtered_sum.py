@@ -5,9 +5,10 @@ The sum is a form that is linear in each of four arrays,
     T = Σ_(b, c, r, k, f) a(b, c, r, k) x(b, c, f) w(k, f) g(b, r, f),
 
 in blocks b of receivers r and senders c (`redoxmd.model.graph.Blocks`): the radial basis a, features x, filter weights
-w and, for the sum itself, the place g of its result. What PyTorch writes to memory between its products, as large as a
-and x together for every basis function, stays in the cache here. Training differentiates twice; a derivative of T with
-respect to one array is a sum of the same kind over the three others, so four kernels are closed under it.
+w and, for the sum itself, the array g that multiplies its result. What PyTorch writes to memory between its products,
+as large as a and x together for every basis function, stays in the cache here. Training differentiates twice; a
+derivative of T with respect to one array is a sum of the same kind over the three others, so four kernels are closed
+under it.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from redoxmd.model.fast.build import kernels
 
 # Blocks, columns, rows, functions, width.
 Shape = tuple[int, int, int, int, int]
-# Place of g in T, whose derivative is the sum itself.
+# Index of g in T, whose derivative is the sum itself.
 RESULT = 3
 
 
@@ -58,7 +59,7 @@ def filtered_sum(pairs: Tensor, values: Tensor, weights: Tensor) -> Tensor:
 
 
 class _Sum(Function):
-    """Derivative of T with respect to the array at the place `wanted`, from the three others."""
+    """Derivative of T with respect to the array with index `wanted`, from the three others."""
 
     @staticmethod
     def forward(ctx: Any, wanted: int, shape: Shape, *others: Tensor) -> Tensor:
@@ -71,25 +72,25 @@ class _Sum(Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         wanted, shape = ctx.wanted, ctx.shape
         arrays = [*ctx.saved_tensors[:wanted], gradients[0], *ctx.saved_tensors[wanted:]]
-        places = [place for place in range(4) if place != wanted]
-        needed = [place for place, asked in zip(places, ctx.needs_input_grad[2:], strict=True) if asked]
+        others = [index for index in range(4) if index != wanted]
+        needed = [index for index, asked in zip(others, ctx.needs_input_grad[2:], strict=True) if asked]
         if torch.is_grad_enabled():
             # To be differentiated again: each on its own.
-            made = [_Sum.apply(place, shape, *arrays[:place], *arrays[place + 1 :]) for place in needed]
+            made = [_Sum.apply(index, shape, *arrays[:index], *arrays[index + 1 :]) for index in needed]
         else:
             # The last time: together, for they share products.
             made = _derivatives(shape, arrays, needed)
-        found = dict(zip(needed, made, strict=True))
-        return None, None, *(found.get(place) for place in places)
+        derivatives = dict(zip(needed, made, strict=True))
+        return None, None, *(derivatives.get(index) for index in others)
 
 
 def _derivatives(shape: Shape, arrays: list[Tensor | None], wanted: list[int]) -> list[Tensor]:
-    """Derivatives of T with respect to the arrays at some places; none of them needs its own array."""
+    """Derivatives of T with respect to the arrays with the indices `wanted`; none needs its own array."""
     blocks, columns, rows, functions, width = shape
     sizes = (blocks, columns, rows * functions), (blocks, columns, width), (functions, width), (blocks * rows, width)
     given = [None if array is None else array.contiguous() for array in arrays]
     like = next(array for array in given if array is not None)
-    made = {place: like.new_empty(sizes[place]) for place in wanted}
+    made = {index: like.new_empty(sizes[index]) for index in wanted}
     pointers = [
         None if array is None else ctypes.c_void_p(array.data_ptr()) for array in (*given, *map(made.get, range(4)))
     ]

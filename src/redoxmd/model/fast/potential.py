@@ -31,8 +31,8 @@ class HalfPairs:
     """Pairs of a Verlet list, each pair of atoms once, atoms that are close in space close in memory.
 
     Attributes:
-        order: (n,) which atom stands at each place.
-        first, second: (P,) places of atoms a and b, a before b.
+        order: (n,) atom of each rank in memory.
+        first, second: (P,) ranks of atoms a and b, a before b.
         offset_A: (P, 3) lattice vector of b's image: the pair vector is r_b − r_a + offset.
     """
 
@@ -45,16 +45,16 @@ class HalfPairs:
     def of(cls, pairs: Pairs, atoms: Atoms) -> HalfPairs:
         """The half of a list of directed pairs; `atoms` says where they are."""
         order = _along_a_curve(atoms)
-        place = np.empty(len(atoms), dtype=np.int64)
-        place[order] = np.arange(len(atoms))
-        first, second = place[pairs.receiver], place[pairs.sender]
+        rank = np.empty(len(atoms), dtype=np.int64)
+        rank[order] = np.arange(len(atoms))
+        first, second = rank[pairs.receiver], rank[pairs.sender]
         x, y, z = pairs.shift.T
         # Of an atom and its own image, the image on one side.
         positive = (x > 0) | ((x == 0) & ((y > 0) | ((y == 0) & (z > 0))))
-        kept = np.nonzero((first < second) | ((first == second) & positive))[0]
-        kept = kept[np.lexsort((second[kept], first[kept]))]
-        offset = np.ascontiguousarray(pairs.shift[kept] @ np.asarray(atoms.cell))
-        return cls(order, first[kept].astype(np.int32), second[kept].astype(np.int32), offset)
+        half = np.nonzero((first < second) | ((first == second) & positive))[0]
+        half = half[np.lexsort((second[half], first[half]))]
+        offset = np.ascontiguousarray(pairs.shift[half] @ np.asarray(atoms.cell))
+        return cls(order, first[half].astype(np.int32), second[half].astype(np.int32), offset)
 
 
 def _along_a_curve(atoms: Atoms) -> np.ndarray:
@@ -134,7 +134,9 @@ class FastMembers:
         kinds = np.ascontiguousarray(species[pairs.order], dtype=np.int32)
         threads = min(torch.get_num_threads(), len(self._packed))
         if threads > 1:
-            pool = self._pool(threads)
+            if threads not in self._pools:
+                self._pools[threads] = ThreadPoolExecutor(threads)
+            pool = self._pools[threads]
             jobs = {number: pool.submit(self._packed[number].evaluate, kinds, geometry) for number in self._order}
             results = [jobs[number].result() for number in range(len(self._packed))]
         else:
@@ -144,11 +146,6 @@ class FastMembers:
         forces = np.empty_like(in_order)
         forces[:, pairs.order] = in_order + core_forces
         return energies + core_energy, forces, virials + core_virial
-
-    def _pool(self, threads: int) -> ThreadPoolExecutor:
-        if threads not in self._pools:
-            self._pools[threads] = ThreadPoolExecutor(threads)
-        return self._pools[threads]
 
     def _measure(self, pairs: HalfPairs, positions_A: np.ndarray) -> _Geometry:
         size, member = len(pairs.first), self.members[0]

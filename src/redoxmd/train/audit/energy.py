@@ -40,7 +40,9 @@ def check_energies(frames: list[ReadFrame]) -> dict[int, Finding]:
         change = np.array([interval.change_eV for interval in intervals])
         work = np.array([interval.work_eV for interval in intervals])
         if len(stretch) < SHORTEST_STRETCH:
-            limits = np.array([_short_limit_eV(interval, len(stretch[0].atoms)) for interval in intervals])
+            shares = [TRAPEZOID_SHARE if item.longest_A <= LARGEST_STEP_A else 1.0 for item in intervals]
+            curvature = np.array([interval.curvature_eV for interval in intervals])
+            limits = SHORT_IMBALANCE_EV_ATOM * len(stretch[0].atoms) + np.array(shares) * curvature
             findings.update(_energy_offsets(stretch, change + work, limits))
         elif fault := _pairing_fault(change, work):
             findings.update({frame.step: (LabelRefusal.CORRUPTED, fault) for frame in stretch})
@@ -83,12 +85,6 @@ def _balance(a: ReadFrame, b: ReadFrame) -> _Balance:
         float(np.abs(curvature).sum()),
         float(np.linalg.norm(moved, axis=1).max()),
     )
-
-
-def _short_limit_eV(interval: _Balance, atoms: int) -> float:
-    """Largest accepted imbalance of an interval in a run too short for a median."""
-    share = TRAPEZOID_SHARE if interval.longest_A <= LARGEST_STEP_A else 1.0
-    return SHORT_IMBALANCE_EV_ATOM * atoms + share * interval.curvature_eV
 
 
 def _pairing_fault(change: np.ndarray, work: np.ndarray) -> str:

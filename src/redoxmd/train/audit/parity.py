@@ -38,6 +38,13 @@ ENERGY_FLOOR_MEV_ATOM = 0.5
 BATCH_FLOOR_MEV_ATOM = 1.0
 SUSPECTS_NAMED = 8
 
+# Score → its limit, and the reason above it.
+CRITERIA = {
+    "force_score": (FORCE_LIMIT, "forces"),
+    "atom_score": (ATOM_LIMIT, "force of an atom"),
+    "energy_score": (ENERGY_LIMIT, "energy"),
+    "batch_score": (BATCH_LIMIT, "energies of the whole configuration"),
+}
 COLUMNS = (
     "config_id",
     "step",
@@ -142,7 +149,10 @@ def suspects(frames: Sequence[Residual]) -> pd.DataFrame:
         }
     )
     table["batch_score"] = _batch_scores(frames)
-    reasons = [_reasons(row) for _, row in table.iterrows()]
+    reasons = [
+        ", ".join(text for column, (limit, text) in CRITERIA.items() if row[column] > limit)
+        for _, row in table.iterrows()
+    ]
     return table.assign(suspect=[bool(text) for text in reasons], why=reasons)[list(COLUMNS)]
 
 
@@ -257,13 +267,3 @@ def _batch_scores(frames: Sequence[Residual]) -> np.ndarray:
     deviations = (medians - centres).abs()
     sigma = max(1.4826 * float(deviations.median()), BATCH_FLOOR_MEV_ATOM)
     return np.array([deviations[residual.config_id] / sigma for residual in frames])
-
-
-def _reasons(row: pd.Series) -> str:
-    criteria = [
-        (row["force_score"] > FORCE_LIMIT, "forces"),
-        (row["atom_score"] > ATOM_LIMIT, "force of an atom"),
-        (row["energy_score"] > ENERGY_LIMIT, "energy"),
-        (row["batch_score"] > BATCH_LIMIT, "energies of the whole configuration"),
-    ]
-    return ", ".join(text for exceeded, text in criteria if exceeded)

@@ -62,7 +62,7 @@ def jump_limit_A(longest: np.ndarray, timestep_fs: float | None, smooth: bool) -
     return max(JUMP_LIMIT_A, JUMP_FACTOR * float(np.median(longest))) if smooth else np.inf
 
 
-def find_jumps(frames: Sequence[ReadFrame], moves: np.ndarray, limit_A: float) -> dict[int, Finding]:
+def find_position_jumps(frames: Sequence[ReadFrame], moves: np.ndarray, limit_A: float) -> dict[int, Finding]:
     """Frames on the smaller side of a jump, or on both of equal size; parts that fit together across others are one."""
     breaks, said = [], {}
     for k, move in enumerate(moves):

@@ -10,18 +10,18 @@ from ase import Atoms
 
 from redoxmd.engines.calculation import ReadFrame
 from redoxmd.errors import LabelRefusal
-from redoxmd.train.audit.energy import LARGEST_STEP_A, check_energies
+from redoxmd.train.audit.energy import FEWEST_INTERVALS, LARGEST_STEP_A, check_energies
 from redoxmd.train.audit.places import (
     MD_ROUGHNESS,
     Finding,
     consecutive,
     displacement_A,
-    find_jumps,
+    find_position_jumps,
     jump_limit_A,
     roughness,
     usual_step_A,
 )
-from redoxmd.train.audit.smooth import MIDDLE, SHORTEST_STRETCH, Outlier, outliers
+from redoxmd.train.audit.smooth import MIDDLE, SHORTEST_STRETCH, outliers
 
 # Norm of the mean force. Periodic forces sum to zero except for grid and SCF noise: GPAW reaches 0.016 eV/Å, VASP
 # subtracts the net force. A constant 0.3 eV/Å on every atom is six times the limit.
@@ -32,6 +32,14 @@ FORCE_FLOOR_EV_A = 0.01
 STIFFNESS_EV_A2 = 60.0
 # Smallest natural residual of the path in steps; the geometry of the previous or next frame has 1.
 PATH_FLOOR_STEPS = 0.2
+
+
+# Check of `check_run` → number of frames one step apart that it needs.
+FRAMES_NEEDED = {
+    "jumps and work balance": 2,
+    "course of forces and path": SHORTEST_STRETCH,
+    "energies of other frames": FEWEST_INTERVALS + 1,
+}
 
 
 def check_run(frames: Sequence[ReadFrame], timestep_fs: float | None = None) -> dict[int, Finding]:
@@ -58,7 +66,12 @@ def check_run(frames: Sequence[ReadFrame], timestep_fs: float | None = None) -> 
     """
     findings: dict[int, Finding] = {}
     readable = [frame for frame in sorted(frames, key=lambda frame: frame.step) if _readable(frame)]
-    findings.update(_other_species(readable))
+    kinds = [frame.atoms.numbers.tobytes() for frame in readable]
+    usual = max(kinds, key=kinds.count, default=b"")
+    for frame, kind in zip(readable, kinds, strict=True):
+        if kind != usual:
+            detail = f"{frame.atoms.get_chemical_formula()}, unlike most frames of the run"
+            findings[frame.step] = LabelRefusal.WRONG_STRUCTURE, detail
     for frame in readable:
         net = float(np.linalg.norm(frame.forces_eV_A.mean(axis=0)))
         # Constraints leave forces of exactly zero; the net force then has no meaning.
@@ -86,7 +99,7 @@ def check_labelled(frames: Sequence[Atoms]) -> dict[tuple[str, int], Finding]:
     return {
         (name, step): finding
         for (name, *_), run in runs.items()
-        for step, finding in check_run([_as_read(frame) for frame in run], _timestep_fs(run)).items()
+        for step, finding in check_run(list(map(_as_read, run)), _timestep_fs(run)).items()
     }
 
 
@@ -103,29 +116,36 @@ def _timestep_fs(run: Sequence[Atoms]) -> float | None:
     return abs(float((last["time_fs"] - first["time_fs"]) / (last["step"] - first["step"]))) or None
 
 
+def too_short(frames: Sequence[Atoms]) -> dict[str, list[str]]:
+    """Check → configurations with too few frames one step apart for it; checks applied to all runs are omitted."""
+    steps: dict[str, list[int]] = {}
+    for frame in frames:
+        md_steps = steps.setdefault(str(frame.info["config_id"]), [])
+        # Steps of a relaxation are not neighbours in time.
+        if frame.info.get("md", True):
+            md_steps.append(int(frame.info["step"]))
+    longest = dict.fromkeys(steps, 1)
+    for name, md_steps in steps.items():
+        length = 1
+        for before, after in pairwise(sorted(md_steps)):
+            length = length + 1 if after == before + 1 else 1
+            longest[name] = max(longest[name], length)
+    unchecked = {
+        check: [name for name, length in longest.items() if length < needed] for check, needed in FRAMES_NEEDED.items()
+    }
+    return {check: names for check, names in unchecked.items() if names}
+
+
 def _readable(frame: ReadFrame) -> bool:
     forces = np.asarray(frame.forces_eV_A)
     return forces.shape == (len(frame.atoms), 3) and bool(np.isfinite(forces).all() and np.isfinite(frame.energy_eV))
-
-
-def _other_species(frames: Sequence[ReadFrame]) -> dict[int, Finding]:
-    kinds = [frame.atoms.numbers.tobytes() for frame in frames]
-    usual = max(kinds, key=kinds.count, default=b"")
-    return {
-        frame.step: (
-            LabelRefusal.WRONG_STRUCTURE,
-            f"{frame.atoms.get_chemical_formula()}, unlike most frames of the run",
-        )
-        for frame, kind in zip(frames, kinds, strict=True)
-        if kind != usual
-    }
 
 
 def _check_stretch(frames: list[ReadFrame], timestep_fs: float | None) -> dict[int, Finding]:
     moves = np.array([displacement_A(a.atoms, b.atoms) for a, b in pairwise(frames)])
     longest = np.linalg.norm(moves, axis=2).max(axis=1)
     smooth = roughness(moves) < MD_ROUGHNESS
-    jumps = find_jumps(frames, moves, jump_limit_A(longest, timestep_fs, smooth))
+    jumps = find_position_jumps(frames, moves, jump_limit_A(longest, timestep_fs, smooth))
     without_jumps = [frame for frame in frames if frame.step not in jumps]
     if len(frames) < SHORTEST_STRETCH:
         return jumps | check_energies(without_jumps)
@@ -151,19 +171,15 @@ def _check_md(frames: list[ReadFrame]) -> dict[int, Finding]:
     on_path = np.array([k for k in range(len(frames)) if k not in off_path])
     forces = np.array([frames[k].forces_eV_A for k in on_path])
     wrong = outliers(steps[on_path], forces, numbers, FORCE_FLOOR_EV_A, _allowance_eV_A(path[on_path]))
-    findings.update(
-        {int(steps[on_path[k]]): (LabelRefusal.CORRUPTED, _force_detail(item)) for k, item in wrong.items()}
-    )
+    for k, item in wrong.items():
+        detail = (
+            f"forces are {item.error_rms:.2g} eV/Å (rms) off the course of the frames around them, "
+            f"where {item.natural_rms:.2g} is usual, most atom {item.worst_atom}"
+        )
+        if item.pair:
+            detail = "forces of atoms {} and {} are exchanged".format(*item.pair)
+        findings[int(steps[on_path[k]])] = LabelRefusal.CORRUPTED, detail
     return findings | check_energies([frame for frame in frames if frame.step not in findings])
-
-
-def _force_detail(outlier: Outlier) -> str:
-    if outlier.pair:
-        return "forces of atoms {} and {} are exchanged".format(*outlier.pair)
-    return (
-        f"forces are {outlier.error_rms:.2g} eV/Å (rms) off the course of the frames around them, "
-        f"where {outlier.natural_rms:.2g} is usual, most atom {outlier.worst_atom}"
-    )
 
 
 def _allowance_eV_A(path: np.ndarray) -> np.ndarray:
