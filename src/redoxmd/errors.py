@@ -53,6 +53,7 @@ class LabelRefusal(StrEnum):
     WRONG_SETTINGS = "wrong_settings"
     NOT_SELF_CONSISTENT = "not_self_consistent"
     WRONG_MOMENT = "wrong_moment"
+    WRONG_ELECTRONIC_STATE = "wrong_electronic_state"
     TIMED_OUT = "timed_out"
     OUT_OF_MEMORY = "out_of_memory"
     FORCE_CEILING = "force_ceiling"

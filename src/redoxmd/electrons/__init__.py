@@ -1,0 +1,1 @@
+"""Oxidation states of the redox atoms: assignment, checks."""

@@ -1,0 +1,208 @@
+"""Oxidation states of the redox atoms of a frame, from their magnetic moments under charge neutrality."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from redoxmd.errors import ConfigError, DataError, LabelRefusal, LabelRefused, StructureError
+
+# A moment is between two levels if it is farther from the nearer one than this share of their distance.
+BETWEEN_LEVELS = 0.35
+# Smearing at 0.1 eV shifts the total moment of an insulator by less than this from the integer.
+INTEGER_TOLERANCE_MUB = 0.1
+NUMERALS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+
+
+@dataclass(frozen=True)
+class OxidationLevels:
+    """Possible oxidation states of the redox elements and fixed oxidation numbers of all other elements.
+
+    Attributes:
+        moments_muB: element → oxidation number → |on-site moment| in μB.
+        fixed: element → oxidation number.
+    """
+
+    moments_muB: Mapping[str, Mapping[int, float]]
+    fixed: Mapping[str, int]
+
+    def redox_atoms(self, symbols: Sequence[str]) -> np.ndarray:
+        """Indices (m,) of the redox atoms."""
+        return np.flatnonzero([symbol in self.moments_muB for symbol in symbols])
+
+    def neutral_total(self, symbols: Sequence[str]) -> int:
+        """Sum of the redox atoms' oxidation numbers in a neutral cell.
+
+        Raises:
+            ConfigError: an element has no oxidation number.
+        """
+        total = 0
+        for symbol, count in Counter(symbols).items():
+            if symbol in self.moments_muB:
+                continue
+            if symbol not in self.fixed:
+                raise ConfigError(f"{symbol} has no oxidation number; give it in structures.oxidation_numbers")
+            total -= self.fixed[symbol] * count
+        return total
+
+    def reachable(self, symbols: Sequence[str]) -> range:
+        """Sums of oxidation numbers that the redox atoms can have at all, lowest to highest."""
+        states = [self.moments_muB[symbol] for symbol in symbols if symbol in self.moments_muB]
+        return range(sum(map(min, states)), sum(map(max, states)) + 1)
+
+
+@dataclass(frozen=True)
+class StateAssignment:
+    """The neutral assignment nearest to the moments.
+
+    Attributes:
+        oxidation: (n,) oxidation number of each redox atom, 0 for all other atoms.
+        deviations_muB: (m,) |moment| minus the level of the assigned state, of the redox atoms in order.
+        nearest: (m,) oxidation number whose level is nearest to the moment, without regard to neutrality.
+        margin_muB2: sum of squared deviations of the next neutral assignment minus that of this one; infinite if there
+            is no other.
+    """
+
+    oxidation: np.ndarray
+    deviations_muB: np.ndarray
+    nearest: np.ndarray
+    margin_muB2: float
+
+
+def assign_states(symbols: Sequence[str], moments_muB: np.ndarray, levels: OxidationLevels) -> StateAssignment:
+    """Neutral assignment of oxidation states with the least Σ (|moment| − level)² over the redox atoms.
+
+    Exact for any number of states and redox elements: dynamic programming over the sum of oxidation numbers, forwards
+    for the assignment and backwards as well for the margin.
+
+    Args:
+        symbols: (n,) elements.
+        moments_muB: (n,) on-site moments; their signs are ignored.
+        levels: states of the elements.
+
+    Raises:
+        StructureError: no assignment is neutral.
+        DataError: a moment is NaN or infinite.
+        ConfigError: an element has no oxidation number.
+    """
+    atoms = levels.redox_atoms(symbols)
+    total = levels.neutral_total(symbols)
+    moments = np.abs(np.asarray(moments_muB, dtype=float)[atoms])
+    if not np.isfinite(moments).all():
+        raise DataError("moments with NaN or infinite numbers have no oxidation states")
+    states = [np.array(list(levels.moments_muB[symbols[atom]])) for atom in atoms]
+    heights = [np.array(list(levels.moments_muB[symbols[atom]].values())) for atom in atoms]
+    costs = [(moment - height) ** 2 for moment, height in zip(moments, heights, strict=True)]
+    chosen, margin = _cheapest(states, costs, total)
+    if chosen is None:
+        allowed = levels.reachable(symbols)
+        raise StructureError(
+            f"no oxidation states make {''.join(sorted(set(symbols)))} of {len(symbols)} atoms neutral: its redox "
+            f"atoms would have to sum to {total:+d}, and can to {allowed[0]:+d} … {allowed[-1]:+d}; change "
+            f"the content x, or the states in structures.oxidation_moments_muB"
+        )
+    oxidation = np.zeros(len(symbols), dtype=np.int64)
+    oxidation[atoms] = [state[k] for state, k in zip(states, chosen, strict=True)]
+    return StateAssignment(
+        oxidation=oxidation,
+        deviations_muB=moments - np.array([height[k] for height, k in zip(heights, chosen, strict=True)]),
+        nearest=np.array([state[cost.argmin()] for state, cost in zip(states, costs, strict=True)], dtype=np.int64),
+        margin_muB2=margin,
+    )
+
+
+def judge_state(
+    symbols: Sequence[str], moments_muB: np.ndarray, total_moment_muB: float | None, levels: OxidationLevels
+) -> StateAssignment:
+    """The assignment of a label in a clean electronic state.
+
+    Args:
+        symbols: (n,) elements.
+        moments_muB: (n,) on-site moments.
+        total_moment_muB: of the cell; None if it is unknown.
+        levels: states of the elements.
+
+    Raises:
+        LabelRefused: wrong_electronic_state if the nearest states are not neutral, if a moment lies between two levels,
+            or if the total moment is not an integer within 0.1 μB.
+    """
+    symbols = list(symbols)
+    found = assign_states(symbols, moments_muB, levels)
+    atoms = levels.redox_atoms(symbols)
+    asked = found.oxidation[atoms]
+    faults = []
+    if (found.nearest != asked).any():
+        rest = np.delete(np.asarray(moments_muB, dtype=float), atoms).sum()
+        elements = [symbols[atom] for atom in atoms]
+        faults.append(
+            f"{_states_text(elements, found.nearest, asked)} and {rest:+.1f} μB on the other atoms; neutrality asks "
+            f"for {_states_text(elements, asked, found.nearest)}"
+        )
+    for atom, state, deviation in zip(atoms, asked, found.deviations_muB, strict=True):
+        heights = levels.moments_muB[symbols[atom]]
+        gap = min((abs(heights[state] - other) for k, other in heights.items() if k != state), default=np.inf)
+        if abs(deviation) > BETWEEN_LEVELS * gap:
+            moment = heights[state] + deviation
+            faults.append(f"|moment| {moment:.2f} μB on {symbols[atom]} {atom}, {heights[state]:g} for {state}+")
+    if total_moment_muB is not None and not abs(total_moment_muB - round(total_moment_muB)) <= INTEGER_TOLERANCE_MUB:
+        faults.append(f"total moment {total_moment_muB:.2f} μB is not an integer")
+    if faults:
+        raise LabelRefused(LabelRefusal.WRONG_ELECTRONIC_STATE, "; ".join(faults))
+    return found
+
+
+def _states_text(elements: Sequence[str], states: np.ndarray, others: np.ndarray) -> str:
+    """The states whose numbers differ between two assignments, as counted in the first: "one V4+"."""
+    counts, reference = (Counter(zip(elements, map(int, found), strict=True)) for found in (states, others))
+    differ = sorted(key for key in counts | reference if counts[key] != reference[key])
+    # The lowest state fills up with the atoms that are left over.
+    lowest = {element: min(state for name, state in differ if name == element) for element, _ in differ}
+    named = [key for key in differ if key[1] != lowest[key[0]]] or differ
+    return " and ".join(
+        f"{NUMERALS[counts[key]] if counts[key] < len(NUMERALS) else counts[key]} {key[0]}{key[1]}+" for key in named
+    )
+
+
+def _cheapest(states: Sequence[np.ndarray], costs: Sequence[np.ndarray], total: int) -> tuple[list[int] | None, float]:
+    """Choice of one state per atom of least cost whose numbers sum to `total`, and the next choice's extra cost.
+
+    None and infinity if there is none.
+    """
+    lowest = [int(state.min()) for state in states]
+    steps = [state - low for state, low in zip(states, lowest, strict=True)]
+    target, size = total - sum(lowest), sum(int(step.max()) for step in steps) + 1
+    if not 0 <= target < size:
+        return None, np.inf
+
+    def add(partial: np.ndarray, step: int, cost: float) -> np.ndarray:
+        moved = np.full(size, np.inf)
+        moved[step:] = partial[: size - step] + cost
+        return moved
+
+    start = np.where(np.arange(size) == 0, 0.0, np.inf)
+    before, after = [start], [start]
+    for step, cost in zip(steps, costs, strict=True):
+        before.append(np.min([add(before[-1], d, c) for d, c in zip(step, cost, strict=True)], axis=0))
+    for step, cost in zip(reversed(steps), reversed(costs), strict=True):
+        after.append(np.min([add(after[-1], d, c) for d, c in zip(step, cost, strict=True)], axis=0))
+    after.reverse()
+    least = before[-1][target]
+    if not np.isfinite(least):
+        return None, np.inf
+    chosen, left = [], target
+    for i in reversed(range(len(states))):
+        reached = [before[i][left - d] if d <= left else np.inf for d in steps[i]]
+        chosen.append(int(np.argmin(reached + costs[i])))
+        left -= int(steps[i][chosen[-1]])
+    chosen.reverse()
+    # The next choice differs in one atom at least: the cheapest of all choices through each state not chosen.
+    others = [
+        (add(before[i], d, c)[: target + 1] + after[i + 1][target::-1]).min()
+        for i in range(len(states))
+        for k, (d, c) in enumerate(zip(steps[i], costs[i], strict=True))
+        if k != chosen[i]
+    ]
+    return chosen, float(min(others, default=np.inf) - least)
