@@ -12,6 +12,7 @@ from redoxmd import __version__
 from redoxmd.archive.commands import add_commands as add_archive_commands
 from redoxmd.charges.commands import add_commands as add_charges_commands
 from redoxmd.density.commands import add_commands as add_density_commands
+from redoxmd.electrons.commands import add_commands as add_electrons_commands
 from redoxmd.errors import RedoxmdError
 from redoxmd.runs.commands import add_commands as add_run_commands
 
@@ -25,7 +26,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="redoxmd", description="From DFT MD to nanosecond dynamics with electrons.")
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for add_commands in (add_run_commands, add_archive_commands, add_density_commands, add_charges_commands):
+    for add_commands in (
+        add_run_commands,
+        add_archive_commands,
+        add_density_commands,
+        add_charges_commands,
+        add_electrons_commands,
+    ):
         add_commands(commands)
     options = parser.parse_args(arguments)
     command: Callable[[argparse.Namespace], int] = options.command

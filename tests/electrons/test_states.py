@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from ase.io import read
 
-from redoxmd.electrons.states import OxidationLevels, assign_states, judge_state
+from redoxmd.electrons.states import OxidationLevels, assign_oxidation, judge_state
 from redoxmd.errors import ConfigError, DataError, LabelRefused, StructureError
 
 FRAMES = Path(__file__).parents[2] / "resources/nvp-gpaw/frames.extxyz"
@@ -36,9 +36,9 @@ def test_the_assignment_is_the_cheapest_of_all_neutral_ones_and_the_margin_that_
     redox, found = enumerated(symbols, moments, NICKEL_MANGANESE)
     if not found:
         with pytest.raises(StructureError, match="neutral"):
-            assign_states(symbols, moments, NICKEL_MANGANESE)
+            assign_oxidation(symbols, moments, NICKEL_MANGANESE)
         return
-    got = assign_states(symbols, moments, NICKEL_MANGANESE)
+    got = assign_oxidation(symbols, moments, NICKEL_MANGANESE)
     assert tuple(got.oxidation[redox]) == found[0][1]
     assert np.delete(got.oxidation, redox).tolist() == [0] * (len(symbols) - len(redox))
     assert got.margin_muB2 == pytest.approx(found[1][0] - found[0][0] if len(found) > 1 else np.inf, abs=1e-12)
@@ -47,7 +47,7 @@ def test_the_assignment_is_the_cheapest_of_all_neutral_ones_and_the_margin_that_
 
 def test_equal_moments_still_give_a_neutral_assignment_without_a_margin():
     symbols = ["Na"] * 5 + ["V"] * 4 + ["P"] * 6 + ["O"] * 24
-    got = assign_states(symbols, np.full(39, 1.5), NVP)
+    got = assign_oxidation(symbols, np.full(39, 1.5), NVP)
     assert sorted(got.oxidation[got.oxidation > 0]) == [3, 3, 3, 4]
     assert got.margin_muB2 == pytest.approx(0.0, abs=1e-12)
 
@@ -55,12 +55,12 @@ def test_equal_moments_still_give_a_neutral_assignment_without_a_margin():
 def test_a_composition_that_cannot_be_neutral_is_named_with_its_sums():
     symbols = ["Na"] * 9 + ["V"] * 4 + ["P"] * 6 + ["O"] * 24
     with pytest.raises(StructureError, match=r"sum to \+9, and can to \+12 … \+20"):
-        assign_states(symbols, np.zeros(43), NVP)
+        assign_oxidation(symbols, np.zeros(43), NVP)
 
 
 def test_an_element_without_an_oxidation_number_is_named():
     with pytest.raises(ConfigError, match="F has no oxidation number"):
-        assign_states(["V", "F"], np.array([1.8, 0.0]), NVP)
+        assign_oxidation(["V", "F"], np.array([1.8, 0.0]), NVP)
 
 
 def refusal(moments, total):

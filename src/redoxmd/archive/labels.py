@@ -71,7 +71,10 @@ def read_labels(atoms: Atoms, step: int, notes: Counter[str]) -> ReadFrame:
     # Moments under ASE's names belong to the labels under ASE's names, if the frame has these labels.
     only_moments = not {"energy", "forces"} & sources.get(PLAIN, {}).keys()
     moments = labels.get("magmoms") or (sources[PLAIN].get("magmoms") if only_moments and PLAIN in sources else None)
-    total = getattr(atoms.calc, "results", {}).get("magmom") if only_moments or source == PLAIN else None
+    total = None
+    if only_moments or source == PLAIN:
+        # Labels of redoxmd state the total moment in `info`.
+        total = getattr(atoms.calc, "results", {}).get("magmom", atoms.info.get("total_moment_muB"))
     stress = _stress(labels, abs(float(np.linalg.det(atoms.cell.array))), notes)
     used = {name for name, _ in labels.values()} | ({moments[0]} if moments else set()) | COMPANIONS
     unused = [_shown(name) for name, _ in candidates if name not in used]

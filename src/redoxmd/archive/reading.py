@@ -68,6 +68,14 @@ def _as_refusal(error: Exception, path: Path) -> LabelRefused:
     return LabelRefused(reason, f"{path}: {type(error).__name__}: {error}")
 
 
+def read_calculation(calculation: Calculation, source: Source) -> Iterator[ReadFrame | LabelRefused]:
+    """Every frame, with the moments of the OUTCAR if there is one; a refusal in the place where the file breaks off."""
+    try:
+        yield from calculation.frames if source.outcar is None else _with_moments(calculation, source.outcar)
+    except Exception as error:
+        yield _as_refusal(error, source.path)
+
+
 def judge_calculation(
     source: Source,
     settings_hash: str,
@@ -91,13 +99,8 @@ def judge_calculation(
         yield FrameVerdict(None, refusal=_as_refusal(error, source.path))
         return
 
-    def frames() -> Iterator[ReadFrame | LabelRefused]:
-        try:
-            yield from calculation.frames if source.outcar is None else _with_moments(calculation, source.outcar)
-        except Exception as error:
-            yield _as_refusal(error, source.path)
-
-    judged = (replace(_judge(frame, settings_hash, force_ceiling_eV_A, initial_moments), md=md) for frame in frames())
+    frames = read_calculation(calculation, source)
+    judged = (replace(_judge(frame, settings_hash, force_ceiling_eV_A, initial_moments), md=md) for frame in frames)
     yield from check_windows(judged) if md else (item for one in judged for item in check_together([one]))
     notes.update(calculation.notes)
 

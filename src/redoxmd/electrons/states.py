@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -44,7 +45,9 @@ class OxidationLevels:
             if symbol in self.moments_muB:
                 continue
             if symbol not in self.fixed:
-                raise ConfigError(f"{symbol} has no oxidation number; give it in structures.oxidation_numbers")
+                raise ConfigError(
+                    f"{symbol} has no oxidation number; give it in --oxidation, or its states in --levels"
+                )
             total -= self.fixed[symbol] * count
         return total
 
@@ -72,7 +75,7 @@ class StateAssignment:
     margin_muB2: float
 
 
-def assign_states(symbols: Sequence[str], moments_muB: np.ndarray, levels: OxidationLevels) -> StateAssignment:
+def assign_oxidation(symbols: Sequence[str], moments_muB: np.ndarray, levels: OxidationLevels) -> StateAssignment:
     """Neutral assignment of oxidation states with the least Σ (|moment| − level)² over the redox atoms.
 
     Exact for any number of states and redox elements: dynamic programming over the sum of oxidation numbers, forwards
@@ -102,7 +105,7 @@ def assign_states(symbols: Sequence[str], moments_muB: np.ndarray, levels: Oxida
         raise StructureError(
             f"no oxidation states make {''.join(sorted(set(symbols)))} of {len(symbols)} atoms neutral: its redox "
             f"atoms would have to sum to {total:+d}, and can to {allowed[0]:+d} … {allowed[-1]:+d}; change "
-            f"the content x, or the states in structures.oxidation_moments_muB"
+            f"the states in --levels or the numbers in --oxidation"
         )
     oxidation = np.zeros(len(symbols), dtype=np.int64)
     oxidation[atoms] = [state[k] for state, k in zip(states, chosen, strict=True)]
@@ -130,7 +133,7 @@ def judge_state(
             or if the total moment is not an integer within 0.1 μB.
     """
     symbols = list(symbols)
-    found = assign_states(symbols, moments_muB, levels)
+    found = assign_oxidation(symbols, moments_muB, levels)
     atoms = levels.redox_atoms(symbols)
     asked = found.oxidation[atoms]
     faults = []
@@ -138,8 +141,8 @@ def judge_state(
         rest = np.delete(np.asarray(moments_muB, dtype=float), atoms).sum()
         elements = [symbols[atom] for atom in atoms]
         faults.append(
-            f"{_states_text(elements, found.nearest, asked)} and {rest:+.1f} μB on the other atoms; neutrality asks "
-            f"for {_states_text(elements, asked, found.nearest)}"
+            f"{states_text(elements, found.nearest, asked)} and {rest:+.1f} μB on the other atoms; neutrality asks "
+            f"for {states_text(elements, asked, found.nearest)}"
         )
     for atom, state, deviation in zip(atoms, asked, found.deviations_muB, strict=True):
         heights = levels.moments_muB[symbols[atom]]
@@ -154,16 +157,42 @@ def judge_state(
     return found
 
 
-def _states_text(elements: Sequence[str], states: np.ndarray, others: np.ndarray) -> str:
-    """The states whose numbers differ between two assignments, as counted in the first: "one V4+"."""
-    counts, reference = (Counter(zip(elements, map(int, found), strict=True)) for found in (states, others))
-    differ = sorted(key for key in counts | reference if counts[key] != reference[key])
-    # The lowest state fills up with the atoms that are left over.
-    lowest = {element: min(state for name, state in differ if name == element) for element, _ in differ}
-    named = [key for key in differ if key[1] != lowest[key[0]]] or differ
+def states_text(elements: Sequence[str], states: np.ndarray, others: np.ndarray | None = None) -> str:
+    """Numbers of atoms in each state, as "two V3+ and two V4+"; with `others` only those that differ from these."""
+    counts = Counter(zip(elements, map(int, states), strict=True))
+    reference = Counter() if others is None else Counter(zip(elements, map(int, others), strict=True))
+    named = sorted(key for key in counts | reference if counts[key] != reference[key])
+    if others is not None:
+        # The lowest state of an element takes the atoms that are left over.
+        lowest = {element: min(state for name, state in named if name == element) for element, _ in named}
+        named = [key for key in named if key[1] != lowest[key[0]]] or named
     return " and ".join(
         f"{NUMERALS[counts[key]] if counts[key] < len(NUMERALS) else counts[key]} {key[0]}{key[1]}+" for key in named
     )
+
+
+def parse_levels(levels: str, oxidation_numbers: str) -> OxidationLevels:
+    """Levels from text such as "V3=1.85,V4=1.05" and "Na=1,P=5,O=-2".
+
+    Raises:
+        ConfigError: an entry of another form; the message quotes it.
+    """
+    moments: dict[str, dict[int, float]] = {}
+    fixed: dict[str, int] = {}
+    for entry in levels.split(","):
+        match = re.fullmatch(r"\s*([A-Z][a-z]?)(\d+)\s*=\s*(\d+(?:\.\d*)?|\.\d+)\s*", entry)
+        if match is None:
+            raise ConfigError(f"--levels: {entry.strip()!r} is not of the form V3=1.85 (element, state, moment in μB)")
+        moments.setdefault(match[1], {})[int(match[2])] = float(match[3])
+    for entry in filter(str.strip, oxidation_numbers.split(",")):
+        match = re.fullmatch(r"\s*([A-Z][a-z]?)\s*=\s*([+-]?\d+)\s*", entry)
+        if match is None:
+            raise ConfigError(f"--oxidation: {entry.strip()!r} is not of the form Na=1 (element, oxidation number)")
+        fixed[match[1]] = int(match[2])
+    both = sorted(moments.keys() & fixed.keys())
+    if both:
+        raise ConfigError(f"--oxidation: {both[0]} has states in --levels; leave it out of one of them")
+    return OxidationLevels(moments, fixed)
 
 
 def _cheapest(states: Sequence[np.ndarray], costs: Sequence[np.ndarray], total: int) -> tuple[list[int] | None, float]:
