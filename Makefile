@@ -12,7 +12,7 @@ export GPAW_CONFIG := $(CURDIR)/envs/gpaw_siteconfig.py
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help env env-test run test test-slow lint bench bench-peers bench-scaling schema clean
+.PHONY: help env env-test run test test-slow test-versions lint bench bench-peers bench-scaling schema clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -54,6 +54,15 @@ test: $(VENV)/.test ## lint and run the tests, except slow and GPU tests
 
 test-slow: $(VENV)/.test ## run the slow tests, including real DFT
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m slow tests
+
+# Campaigns are left out: they take long and use the same code. Of torch, take the version that is installed anyway.
+test-versions: $(VENV)/.run ## run the tests at the lowest and at the newest versions of the dependencies
+	@$(PIP) uv
+	@for versions in lowest-direct highest; do \
+		$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-$$versions && \
+		VIRTUAL_ENV=.venv-$$versions $(BIN)/uv pip install --quiet --resolution $$versions -e '.[test]' $(TORCH) && \
+		OMP_NUM_THREADS=1 .venv-$$versions/bin/python -m pytest -q -n $(CORES) -m "not slow and not gpu and not workflow" tests \
+			|| exit 1; done
 
 lint: $(VENV)/.test ## check style, types and the format of rules
 	@$(BIN)/ruff check src tests workflow benchmarks
