@@ -22,7 +22,7 @@ MAX_WHAT = 1.1
 MAX_EXCLUDED = 31
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", ROOT / "config/README.md"]
-PAGES += [*sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "workflow/report").glob("*.rst"))]
+PAGES += [*sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "workflow/report").glob("*.rst"))]
 COMMENTED = [ROOT / "Makefile", ROOT / "Snakefile", *sorted((ROOT / "rules").glob("*.smk"))]
 COMMENTED += [*sorted((ROOT / "config").glob("*.yaml")), *sorted((ROOT / "workflow/profiles").rglob("*.yaml"))]
 COMMENTED += sorted((ROOT / "envs").iterdir())
