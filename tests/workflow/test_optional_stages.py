@@ -105,7 +105,7 @@ def test_a_path_of_an_event_waits_for_production_and_changes_nothing_else(before
     looked_at = {
         job[-1].split("/")[-1]: sum(".h5" in file for file in job[1:]) for job in added if job[0] == "neb_event"
     }
-    assert looked_at == {"seen.event.json": 9, "third.event.json": 1}
+    assert looked_at == {"seen.event.json": 6, "third.event.json": 1}
 
 
 def test_paths_found_in_each_generation_feed_select_and_gate_and_change_nothing_else(before, tmp_path):
