@@ -60,7 +60,7 @@ test-versions: $(VENV)/.run ## run the tests at the lowest and at the newest ver
 	@$(PIP) uv
 	@for versions in lowest-direct highest; do \
 		$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-$$versions && \
-		VIRTUAL_ENV=.venv-$$versions $(BIN)/uv pip install --quiet --resolution $$versions -e '.[test]' $(TORCH) && \
+		VIRTUAL_ENV=.venv-$$versions $(BIN)/uv pip install --quiet --resolution $$versions -e '.[gpaw,test]' $(TORCH) && \
 		OMP_NUM_THREADS=1 .venv-$$versions/bin/python -m pytest -q -n $(CORES) -m "not slow and not gpu and not workflow" tests \
 			|| exit 1; done
 
