@@ -154,9 +154,7 @@ class _FrameImport:
             identity = f"{frame_identity(last.frame.atoms)} {group.settings_hash}"
             if self._is_duplicate(identity, source, last.frame, last.result):
                 continue
-            info = last.frame.atoms.info
-            own = info.get("config_id")
-            new = self._names.frame(name, int(info.get("step", last.frame.step)), None if own is None else str(own))
+            new = self._names.of_frame(name, last.frame)
             try:
                 text = frame_text(_label(last, source, group, *new), source.path.name)
             except DataError as error:

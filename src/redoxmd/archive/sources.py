@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from redoxmd.density.exchange.text import UNPACK_IT, is_packed, plain_name, vasp_file
+from redoxmd.engines.calculation import ReadFrame
 from redoxmd.errors import DataError, LabelRefusal
 
 # Kinds of files, among those of `vasp_file`, that belong to a calculation.
@@ -228,6 +229,11 @@ class FrameNames:
             step = following
         self._note(name, step)
         return name, step
+
+    def of_frame(self, config_id: str, frame: ReadFrame) -> tuple[str, int]:
+        """Configuration and step of a frame as read, which may name its own in `info`."""
+        own = frame.atoms.info.get("config_id")
+        return self.frame(config_id, int(frame.atoms.info.get("step", frame.step)), None if own is None else str(own))
 
     def _note(self, name: str, step: int) -> None:
         self._used.add((name, step))

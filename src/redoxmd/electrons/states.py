@@ -120,31 +120,49 @@ def assign_oxidation(symbols: Sequence[str], moments_muB: np.ndarray, levels: Ox
 def judge_state(
     symbols: Sequence[str], moments_muB: np.ndarray, total_moment_muB: float | None, levels: OxidationLevels
 ) -> StateAssignment:
-    """The assignment of a label in a clean electronic state.
+    """The assignment of a label in a clean electronic state; arguments as for `describe_faults`.
+
+    Raises:
+        LabelRefused: wrong_electronic_state, with the text of `describe_faults`.
+        StructureError, DataError, ConfigError: as `assign_oxidation`.
+    """
+    assignment = assign_oxidation(symbols, moments_muB, levels)
+    faults = describe_faults(assignment, symbols, moments_muB, total_moment_muB, levels)
+    if faults:
+        raise LabelRefused(LabelRefusal.WRONG_ELECTRONIC_STATE, faults)
+    return assignment
+
+
+def describe_faults(
+    assignment: StateAssignment,
+    symbols: Sequence[str],
+    moments_muB: np.ndarray,
+    total_moment_muB: float | None,
+    levels: OxidationLevels,
+) -> str:
+    """Why a frame is not in a clean electronic state; empty if it is.
+
+    The nearest states are not neutral, a moment lies between two levels, or the total moment is not an integer within
+    0.1 μB.
 
     Args:
+        assignment: of the frame, by `assign_oxidation`.
         symbols: (n,) elements.
         moments_muB: (n,) on-site moments.
         total_moment_muB: of the cell; None if it is unknown.
         levels: states of the elements.
-
-    Raises:
-        LabelRefused: wrong_electronic_state if the nearest states are not neutral, if a moment lies between two levels,
-            or if the total moment is not an integer within 0.1 μB.
     """
-    symbols = list(symbols)
-    found = assign_oxidation(symbols, moments_muB, levels)
     atoms = levels.redox_atoms(symbols)
-    asked = found.oxidation[atoms]
+    neutral = assignment.oxidation[atoms]
     faults = []
-    if (found.nearest != asked).any():
+    if (assignment.nearest != neutral).any():
         rest = np.delete(np.asarray(moments_muB, dtype=float), atoms).sum()
         elements = [symbols[atom] for atom in atoms]
         faults.append(
-            f"{states_text(elements, found.nearest, asked)} and {rest:+.1f} μB on the other atoms; neutrality asks "
-            f"for {states_text(elements, asked, found.nearest)}"
+            f"{states_text(elements, assignment.nearest, neutral)} and {rest:+.1f} μB on the other atoms; neutrality "
+            f"asks for {states_text(elements, neutral, assignment.nearest)}"
         )
-    for atom, state, deviation in zip(atoms, asked, found.deviations_muB, strict=True):
+    for atom, state, deviation in zip(atoms, neutral, assignment.deviations_muB, strict=True):
         heights = levels.moments_muB[symbols[atom]]
         gap = min((abs(heights[state] - other) for k, other in heights.items() if k != state), default=np.inf)
         if abs(deviation) > BETWEEN_LEVELS * gap:
@@ -152,9 +170,7 @@ def judge_state(
             faults.append(f"|moment| {moment:.2f} μB on {symbols[atom]} {atom}, {heights[state]:g} for {state}+")
     if total_moment_muB is not None and not abs(total_moment_muB - round(total_moment_muB)) <= INTEGER_TOLERANCE_MUB:
         faults.append(f"total moment {total_moment_muB:.2f} μB is not an integer")
-    if faults:
-        raise LabelRefused(LabelRefusal.WRONG_ELECTRONIC_STATE, "; ".join(faults))
-    return found
+    return "; ".join(faults)
 
 
 def states_text(elements: Sequence[str], states: np.ndarray, others: np.ndarray | None = None) -> str:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from redoxmd.archive.reading import open_calculation, read_calculation
 from redoxmd.archive.sources import FrameNames, find_sources
-from redoxmd.electrons.states import OxidationLevels, assign_oxidation, judge_state, states_text
+from redoxmd.electrons.states import OxidationLevels, assign_oxidation, describe_faults, states_text
 from redoxmd.engines.calculation import ReadFrame
 from redoxmd.errors import DataError, LabelRefused
 
@@ -47,26 +47,19 @@ def _rows(paths: Sequence[str | Path], levels: OxidationLevels) -> Iterator[tupl
         for frame in read_calculation(calculation, source):
             if isinstance(frame, LabelRefused):
                 raise DataError(f"{source.path}: {frame.detail}")
-            info = frame.atoms.info
-            own = info.get("config_id")
-            name, step = names.frame(config_id, int(info.get("step", frame.step)), None if own is None else str(own))
-            yield name, step, *_state_of(frame, levels)
+            yield *names.of_frame(config_id, frame), *_state_of(frame, levels)
 
 
 def _state_of(frame: ReadFrame, levels: OxidationLevels) -> tuple[object, ...]:
     symbols = list(frame.atoms.symbols)
     if frame.moments_muB is None:
         return "", "", np.nan, frame.total_moment_muB, "no moments"
-    found = assign_oxidation(symbols, frame.moments_muB, levels)
+    assignment = assign_oxidation(symbols, frame.moments_muB, levels)
     atoms = levels.redox_atoms(symbols)
-    states = found.oxidation[atoms]
-    try:
-        judge_state(symbols, frame.moments_muB, frame.total_moment_muB, levels)
-        refusal = ""
-    except LabelRefused as refused:
-        refusal = refused.detail
+    states = assignment.oxidation[atoms]
+    faults = describe_faults(assignment, symbols, frame.moments_muB, frame.total_moment_muB, levels)
     neutral = states_text([symbols[atom] for atom in atoms], states)
-    return neutral, " ".join(map(str, states)), found.margin_muB2, frame.total_moment_muB, refusal
+    return neutral, " ".join(map(str, states)), assignment.margin_muB2, frame.total_moment_muB, faults
 
 
 def summarise_states(table: pd.DataFrame) -> list[str]:
