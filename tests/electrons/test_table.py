@@ -39,7 +39,8 @@ def test_real_frames_row_by_row(tmp_path, capsys):
     assert refused == {"x1.00_o0", "x1.50_o0", "x2.00_o0", "x2.00_o1"}
     said = capsys.readouterr().out.splitlines()
     assert said[-1] == f"190 frames, {sum(bool(row['refusal']) for row in rows)} not in a clean neutral state"
-    assert said[3].startswith("x2.00_o1: 0 of 22 frames in a clean neutral state (two V3+ and two V4+); 4 changes")
+    assert said[3].startswith("x2.00_o1: 0 of 22 frames in a clean neutral state (two V3+ and two V4+)")
+    assert "; states change at step 1, 4, 7, 12; step 0: one V4+" in said[3]
 
 
 def test_a_hop_is_told_by_its_step_and_a_gap_in_the_steps_is_none(tmp_path, capsys):
@@ -58,7 +59,7 @@ def test_a_hop_is_told_by_its_step_and_a_gap_in_the_steps_is_none(tmp_path, caps
     rows = states(tmp_path, tmp_path / "run.extxyz")
     assert [row["refusal"] for row in rows] == [""] * 4
     assert rows[0]["states"] == rows[1]["states"] != rows[2]["states"]
-    assert "1 changes of state, at step 2" in capsys.readouterr().out
+    assert "; states change at step 2\n" in capsys.readouterr().out
 
 
 def test_moments_of_a_real_vasp_run_are_those_of_its_outcar(tmp_path):
@@ -102,3 +103,25 @@ def test_settings_that_cannot_be_are_refused_in_one_line(arguments, words, capsy
 def test_a_missing_file_is_named(tmp_path, capsys):
     assert main(["states", str(tmp_path / "none")]) == 1
     assert "none" in capsys.readouterr().err
+
+
+def test_files_that_cannot_be_read_are_listed_and_the_others_tabulated(tmp_path, capsys):
+    """A lone OUTCAR, and a file that breaks off in its second frame."""
+    for name in ("alone", "cut"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "alone/OUTCAR").write_text("vasp.6.3.2\n")
+    write(tmp_path / "cut/run.extxyz", read(FRAMES, ":2"))
+    lines = (tmp_path / "cut/run.extxyz").read_text().splitlines()
+    (tmp_path / "cut/run.extxyz").write_text("\n".join(lines[:-3]) + "\n")
+    (row,) = states(tmp_path, tmp_path)
+    assert (row["config_id"], row["step"], row["states"]) == ("x1.00_o0", "0", "4 4 4 4")
+    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("not read: ")]
+    assert told[0].endswith("alone/OUTCAR: an OUTCAR alone is not read; put the vasprun.xml of the run beside it")
+    assert told[1].endswith("cut/run.extxyz: frame 1: ends after 33 of 36 atoms")
+    assert len(told) == 2
+
+
+def test_nothing_read_is_a_failure(tmp_path, capsys):
+    (tmp_path / "OUTCAR").write_text("vasp.6.3.2\n")
+    assert main(["states", str(tmp_path)]) == 1
+    assert "put the vasprun.xml of the run beside it" in capsys.readouterr().out

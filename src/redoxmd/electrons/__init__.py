@@ -6,6 +6,6 @@ __getattr__, __dir__, __all__ = lazy_names(
     __name__,
     {
         "states": ("OxidationLevels", "StateAssignment", "assign_oxidation", "judge_state"),
-        "table": ("summarise_states", "tabulate_states"),
+        "table": ("StatesReport", "summarise_states", "tabulate_states"),
     },
 )

@@ -30,8 +30,8 @@ def _states(options: argparse.Namespace) -> int:
     from redoxmd.electrons.table import summarise_states, tabulate_states
     from redoxmd.files.records import write_text
 
-    table = tabulate_states(options.paths, parse_levels(options.levels, options.oxidation))
+    report = tabulate_states(options.paths, parse_levels(options.levels, options.oxidation))
     if options.to is not None:
-        write_text(options.to, table.to_csv(index=False, float_format="%.6g"))
-    print("\n".join(summarise_states(table)))
-    return 0
+        write_text(options.to, report.table.to_csv(index=False, float_format="%.6g"))
+    print("\n".join(summarise_states(report)))
+    return 0 if len(report.table) else 1
