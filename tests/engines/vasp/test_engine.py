@@ -257,8 +257,15 @@ class TestInternalMD:
         engine = get_engine(settings, (1, 1, 1), checkpoint.folder)
         return run_reference_md(nvp(2.5), engine, self.STEPS, np.random.default_rng(5), "conf", checkpoint)
 
-    def test_labels_are_those_of_their_geometries(self, standin, tmp_path):
-        run = self.run(standin, tmp_path / "state")
+    @pytest.fixture(scope="class")
+    def undisturbed(self, tmp_path_factory):
+        """Stand-in and its run: to be looked at, not changed."""
+        folder = tmp_path_factory.mktemp("undisturbed")
+        standin = install_standin(folder / "site")
+        return standin, self.run(standin, folder / "state")
+
+    def test_labels_are_those_of_their_geometries(self, undisturbed):
+        standin, run = undisturbed
         assert run.refusal is None
         assert [frame.info["step"] for frame in run.frames] == list(range(7))
         for frame in run.frames:
@@ -272,8 +279,8 @@ class TestInternalMD:
         for density, step in zip(densities, (0, 3, 6), strict=True):
             np.testing.assert_allclose(density.positions_A, run.frames[step].positions, atol=POSITION_A)
 
-    def test_velocities_belong_to_the_positions(self, standin, tmp_path):
-        frames = self.run(standin, tmp_path / "state").frames
+    def test_velocities_belong_to_the_positions(self, undisturbed):
+        frames = undisturbed[1].frames
         kelvin = [frame.info["temperature_K"] for frame in frames]
         assert np.all((np.array(kelvin) > 400) & (np.array(kelvin) < 1800))
         moved = np.array([b.positions - a.positions for a, b in pairwise(frames)])
@@ -286,8 +293,8 @@ class TestInternalMD:
 
     # In the first piece, its density, and the second piece.
     @pytest.mark.parametrize("killed_at", [1, 2, 3])
-    def test_killed_and_resumed_is_the_same_trajectory(self, standin, tmp_path, monkeypatch, killed_at):
-        whole = self.run(standin, tmp_path / "whole").frames
+    def test_killed_and_resumed_is_the_same_trajectory(self, undisturbed, standin, tmp_path, monkeypatch, killed_at):
+        whole = undisturbed[1].frames
         from redoxmd.engines.vasp import engine as module
 
         original, starts = module.run_under_custodian, []
