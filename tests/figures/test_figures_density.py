@@ -24,6 +24,7 @@ from redoxmd.figures.style import COLOURS, SET_COLOURS, new_figure
 from redoxmd.structures.build import build_structure
 from redoxmd.structures.request import parse_name
 
+DATA = pd.DataFrame({"a": [1 / 3]})
 STYLE = Figures(dpi=60)
 MM_PER_INCH = 25.4
 SIZES = {"full": 40, "single": 1, "empty": 0}
@@ -205,12 +206,25 @@ def texts(figure):
     return " | ".join(text for text in found if text)
 
 
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """Path without suffix of figure `name` from data of a kind, saved once for all tests that look at its files."""
+    folder = tmp_path_factory.mktemp("figures")
+
+    def path_of(name, kind):
+        path = folder / f"{name}_{kind}"
+        if not path.with_suffix(".csv").exists():
+            save_figure(drawn(name, kind), DATA, path, STYLE)
+        return path
+
+    return path_of
+
+
 @pytest.mark.parametrize("kind", ["full", "empty", "single"])
 @pytest.mark.parametrize("name", WIDTHS)
-def test_every_figure_draws_whatever_there_is(name, kind, tmp_path):
-    save_figure(drawn(name, kind), pd.DataFrame({"a": [1.0]}), tmp_path / name, STYLE)
-    for suffix in ("pdf", "svg", "png", "csv"):
-        assert (tmp_path / f"{name}.{suffix}").stat().st_size > 0
+def test_every_figure_draws_whatever_there_is(name, kind, saved):
+    for suffix in (".pdf", ".svg", ".png", ".csv"):
+        assert saved(name, kind).with_suffix(suffix).stat().st_size > 0
 
 
 @pytest.mark.parametrize("name", WIDTHS)
@@ -219,11 +233,11 @@ def test_an_empty_figure_says_so(name):
 
 
 @pytest.mark.parametrize("name", WIDTHS)
-def test_the_same_data_give_the_same_bytes(name, tmp_path):
-    for attempt in ("one", "two"):
-        save_figure(drawn(name, "full"), pd.DataFrame({"a": [1 / 3]}), tmp_path / attempt, STYLE)
-    for suffix in ("pdf", "svg", "png", "csv"):
-        assert (tmp_path / f"one.{suffix}").read_bytes() == (tmp_path / f"two.{suffix}").read_bytes(), suffix
+def test_the_same_data_give_the_same_bytes(name, saved, tmp_path):
+    one, two = saved(name, "full"), tmp_path / "two"
+    save_figure(drawn(name, "full"), DATA, two, STYLE)
+    for suffix in (".pdf", ".svg", ".png", ".csv"):
+        assert one.with_suffix(suffix).read_bytes() == two.with_suffix(suffix).read_bytes(), suffix
 
 
 @pytest.mark.parametrize(("name", "columns"), WIDTHS.items())
