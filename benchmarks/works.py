@@ -103,13 +103,13 @@ class DeviceStretches:
         return self._steps / max(self._calls, 1)
 
 
-def training_step(device: str, batch: int = 4, evaluation: Evaluation = "auto") -> Callable[[], object]:
+def training_step(device: str, batch: int = 4) -> Callable[[], object]:
     """One gradient step of a 128 × 3 member on so many structures of 40 atoms."""
     frames = [f for f in read_frames(STARTER_FRAMES) if f.info["config_id"].startswith("x3.00")]
     for frame in frames:
         frame.info["set"] = "train"
     settings = Train(device="cuda" if device == "cuda" else "cpu", batch_size=batch)
-    trainer = Trainer(Dataset(frames), Member(features=128, layers=3), settings, 0, 0, None, "bench", evaluation)
+    trainer = Trainer(Dataset(frames), Member(features=128, layers=3), settings, 0, 0, None, "bench")
     return trainer.gradient_step
 
 

@@ -43,7 +43,6 @@ def _declared(library: ctypes.CDLL) -> ctypes.CDLL:
     library.redoxmd_member.restype = ctypes.c_void_p
     library.redoxmd_member_free.argtypes = (ctypes.c_void_p,)
     library.redoxmd_evaluate.restype = ctypes.c_bool
-    library.redoxmd_filtered_sum.restype = ctypes.c_bool
     library.redoxmd_repulsion.restype = ctypes.c_double
     return library
 
