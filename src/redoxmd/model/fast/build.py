@@ -1,4 +1,4 @@
-"""The compiled kernels: built once for this processor with the compiler at hand, kept in the user's cache, loaded."""
+"""The compiled kernels: built once for this processor with the installed compiler and cached for the user."""
 
 from __future__ import annotations
 
