@@ -12,7 +12,7 @@ import pandas as pd
 from benchmarks import works
 from benchmarks.timing import take_turns, timed
 from redoxmd.files.records import atomic_path
-from redoxmd.model.ensemble import Evaluation
+from redoxmd.model.ensemble import EvaluationMode
 
 REPEATS = (1, 2, 3, 4, 5, 6, 7)
 # The plain path keeps every pair of every layer in memory.
@@ -27,7 +27,7 @@ def measure(goes: int, say: Callable[[str], None]) -> pd.DataFrame:
     for name, evaluation, repeats in (("compiled", "auto", REPEATS), ("plain", "plain", PLAIN_REPEATS)):
         for repeat in repeats:
             atoms, work = works.crystal(repeat), f"MD step, {name}"
-            step = timed(works.md_step(atoms, "cpu", cast(Evaluation, evaluation)))
+            step = timed(works.md_step(atoms, "cpu", cast(EvaluationMode, evaluation)))
             (times,) = take_turns({work: step}, goes, warm_up=1).values()
             rows.append(_row(work, len(atoms), times.wall_s, times.cpu_s))
             say(f"{work}, {len(atoms)} atoms: {rows[-1]['cpu_ms']:.3f} CPU ms per atom")

@@ -27,7 +27,7 @@ from redoxmd.md.ensemble import READ_EVERY_STEPS, BatchMD, ensemble_md
 from redoxmd.md.evaluators import force_evaluator
 from redoxmd.md.frame_gate import GateSettings
 from redoxmd.md.langevin import Langevin
-from redoxmd.model.ensemble import Ensemble, Evaluation
+from redoxmd.model.ensemble import Ensemble, EvaluationMode
 from redoxmd.model.painn import Painn
 from redoxmd.train.dataset import Dataset
 from redoxmd.train.trainer import Trainer
@@ -52,7 +52,7 @@ def crystal(repeat: int) -> Atoms:
     return atoms
 
 
-def ensemble_of_table_1(device: str, evaluation: Evaluation = "auto") -> Ensemble:
+def ensemble_of_table_1(device: str, evaluation: EvaluationMode = "auto") -> Ensemble:
     """Four members of the paper's sizes with random weights, scaled down so that the MD stays calm."""
     members = []
     for number, size in enumerate(TABLE_1):
@@ -63,7 +63,7 @@ def ensemble_of_table_1(device: str, evaluation: Evaluation = "auto") -> Ensembl
     return Ensemble(members, evaluation=evaluation).to(device)
 
 
-def md_step(atoms: Atoms, device: str, evaluation: Evaluation = "auto") -> Callable[[], object]:
+def md_step(atoms: Atoms, device: str, evaluation: EvaluationMode = "auto") -> Callable[[], object]:
     """One whole MD step: integrator, neighbour list, energy, forces of all members, spread, gate."""
     md = ensemble_md(
         force_evaluator(ensemble_of_table_1(device, evaluation)),
@@ -103,19 +103,19 @@ class DeviceStretches:
         return self._steps / max(self._calls, 1)
 
 
-def training_step(device: str, batch: int = 4, evaluation: Evaluation = "auto") -> Callable[[], object]:
+def training_step(device: str, batch: int = 4) -> Callable[[], object]:
     """One gradient step of a 128 × 3 member on so many structures of 40 atoms."""
     frames = [f for f in read_frames(STARTER_FRAMES) if f.info["config_id"].startswith("x3.00")]
     for frame in frames:
         frame.info["set"] = "train"
     settings = Train(device="cuda" if device == "cuda" else "cpu", batch_size=batch)
-    trainer = Trainer(Dataset(frames), Member(features=128, layers=3), settings, 0, 0, None, "bench", evaluation)
+    trainer = Trainer(Dataset(frames), Member(features=128, layers=3), settings, 0, 0, None, "bench")
     return trainer.gradient_step
 
 
 def density_model(device: str) -> DensityModel:
     """A density model of the default size with random weights."""
-    settings = sections.Density()
+    settings = sections.DensitySettings()
     torch.manual_seed(0)
     sizes = settings.features, settings.layers, settings.cutoff_A, settings.radial_functions, settings.probe_functions
     network = DensityNetwork(ELEMENTS, *sizes, settings.multipole_reach_A).to(device).eval().requires_grad_(False)
@@ -132,7 +132,7 @@ def density_probes(atoms: Atoms, device: str) -> tuple[Callable[[], object], int
 
 def density_training_step(device: str) -> Callable[[], object]:
     """One gradient step of the default density model: 2 structures × 1000 points of 80³ grids."""
-    settings = sections.Density(device="cuda" if device == "cuda" else "cpu", points_per_density=2000)
+    settings = sections.DensitySettings(device="cuda" if device == "cuda" else "cpu", points_per_density=2000)
     keys = density_keys(STARTER_DENSITIES)[-2:]
     training = DensitySet(tuple(Entry(str(STARTER_DENSITIES), key, "train") for key in keys))
     return DensityTrainer(training, DensitySet(()), VANADIUM, settings, 0).gradient_step

@@ -41,7 +41,7 @@ class EngineMissing(RedoxmdError):
 
 
 class LabelRefusal(StrEnum):
-    """Reasons why a label is refused; the word stands in its record."""
+    """Reasons why a label is refused, as written in its record."""
 
     DID_NOT_START = "did_not_start"
     STALE_OUTPUT = "stale_output"
@@ -60,7 +60,7 @@ class LabelRefusal(StrEnum):
 
 
 class DensityRefusal(StrEnum):
-    """Reasons why a density is refused; the word stands in its record."""
+    """Reasons why a density is refused, as written in its record."""
 
     UNREADABLE = "unreadable"
     NO_SPIN = "no_spin"

@@ -24,8 +24,8 @@ from redoxmd.md.frame_gate import GateOutcome, GateSettings
 from redoxmd.md.langevin import Langevin
 from redoxmd.units import FS_PER_PS
 
-# Guards that see what the spread did not.
-UNFORESEEN = ("close_contact", "temperature_runaway")
+# Guards that can end a run while the spread is small.
+GUARDS_BESIDE_SPREAD = ("close_contact", "temperature_runaway")
 
 
 @dataclass
@@ -75,8 +75,8 @@ def explore(
     candidate too, whatever its spread (its `info["ended"]` names the guard). `atoms` is the start; velocities are
     drawn from `rng`.
 
-    The state is in `checkpoint`, also when it is done: stopped and continued, or made longer, it gives the same numbers
-    as in one go on a CPU.
+    The state is in `checkpoint`, also at the end: on a CPU a run that was stopped and continued, or extended, gives the
+    same numbers as an uninterrupted one.
     """
     md = ensemble_md(
         evaluator,
@@ -165,7 +165,7 @@ class _Recorder:
         }
 
     def restore(self, record: dict[str, Any], atoms: Atoms) -> None:
-        """Go on from `record`; `atoms` is the start."""
+        """Continue from `record`; `atoms` is the start."""
         self.rows = [(*row[:3], bool(row[3])) for row in record["rows"].tolist()]
         self._next_trace_fs, self._next_candidate_fs, self._next_sound_fs = record["due_fs"].tolist()
         frames = []
@@ -194,8 +194,8 @@ class _Recorder:
             self.rows.append((time_fs, result.spread_eV_A, result.temperature_K, collect))
 
     def finish(self, result: StepResult) -> None:
-        """Add the precursor of an end that the spread did not foresee."""
-        if result.reason not in UNFORESEEN or self._sound is None:
+        """Add the last frame before an end by a guard while the spread was below the high threshold."""
+        if result.reason not in GUARDS_BESIDE_SPREAD or self._sound is None:
             return
         self._sound.info["ended"] = result.reason
         self.candidates = [frame for frame in self.candidates if frame.info["step"] != self._sound.info["step"]]

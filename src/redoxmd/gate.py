@@ -1,4 +1,4 @@
-"""The decision after each generation: converged, label these frames and go on, or stop."""
+"""The decision after each generation: converged, continue with these frames to label, or stop."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def rng_text(rng: np.random.Generator) -> str:
 
 
 def rng_from_text(text: str) -> np.random.Generator:
-    """The generator that goes on from `rng_text`."""
+    """The generator that continues from `rng_text`."""
     rng = np.random.default_rng()
     rng.bit_generator.state = json.loads(text)
     return rng

@@ -10,7 +10,7 @@ import numpy as np
 from ase import Atoms
 
 from redoxmd.config.sections import Select, Structures
-from redoxmd.explore import UNFORESEEN
+from redoxmd.explore import GUARDS_BESIDE_SPREAD
 from redoxmd.files.records import content_hash
 from redoxmd.model.ensemble import Ensemble
 from redoxmd.model.neighbours import find_pairs
@@ -108,7 +108,7 @@ def _farthest_points(frames: Sequence[Atoms], ensemble: Ensemble, budget: int) -
 
 
 def _is_precursor(frame: Atoms) -> bool:
-    return frame.info.get("ended") in UNFORESEEN
+    return frame.info.get("ended") in GUARDS_BESIDE_SPREAD
 
 
 def farthest_points(descriptors: np.ndarray, start: Sequence[int], count: int) -> list[int]:

@@ -10,7 +10,7 @@ import xarray as xr
 from ase.io import write
 
 from redoxmd.charges.event import NO_JUMP, describe_best_jump
-from redoxmd.charges.oxidation import OxidationModel, fit_record
+from redoxmd.charges.oxidation import OxidationModel, OxidationStates, fit_record
 from redoxmd.charges.summary import TABLE_COLUMNS, summarise_redox
 from redoxmd.charges.tables import frames_to_charge, reference_charges, trajectory_charges
 from redoxmd.cli import main
@@ -51,6 +51,7 @@ MIXTURE = fit_record(
     ),
     (3, 4),
 )
+MODEL = OxidationModel.from_record(MIXTURE, predicted=True)
 
 
 def walk():
@@ -180,7 +181,7 @@ class TestReferenceCharges:
 class TestSummary:
     def test_the_table_tells_the_story(self, story):
         _, analysis, charges = story
-        summary = summarise_redox([charges], [analysis], MIXTURE, Structures(), SETTINGS)
+        summary = summarise_redox([charges], [analysis], MODEL, Structures(), SETTINGS)
         (row,) = summary.table.to_dict("records")
         assert list(summary.table.columns) == list(TABLE_COLUMNS)
         assert (row["n_hops"], row["n_high_mean"], row["n_high_expected"]) == (1, 1, 1)
@@ -196,7 +197,8 @@ class TestSummary:
         record = fit_record(redox_rows(np.full(8, 2.0), np.full(8, 2.0)), (3, 4))
         assert not record["fitted"]
         assert "one oxidation state only" in record["summary"]
-        summary = summarise_redox([charges], [analysis], record, Structures(), SETTINGS)
+        model = OxidationStates.from_record(record).predicted
+        summary = summarise_redox([charges], [analysis], model, Structures(), SETTINGS)
         assert summary.table.empty and summary.hops.empty and summary.states.empty
 
 
@@ -217,8 +219,8 @@ class TestStates:
 
 
 class TestEvent:
-    def show(self, charges, analyses, trajectory, mixture=MIXTURE):
-        return describe_best_jump(charges, analyses, lambda _: trajectory, mixture, Structures(), SETTINGS)
+    def show(self, charges, analyses, trajectory, model=MODEL):
+        return describe_best_jump(charges, analyses, lambda _: trajectory, model, Structures(), SETTINGS)
 
     def test_the_jump_with_its_hop(self, story):
         trajectory, analysis, charges = story
@@ -243,7 +245,7 @@ class TestEvent:
         trajectory, analysis, charges = story
         still = analysis.isel(jump=slice(0, 0))
         assert self.show([charges], [still], trajectory) is NO_JUMP
-        assert self.show([charges], [analysis], trajectory, {"fitted": False}) is NO_JUMP
+        assert self.show([charges], [analysis], trajectory, None) is NO_JUMP
 
 
 def test_from_stores_to_charges_on_the_command_line(tmp_path, capsys):

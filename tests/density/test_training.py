@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from redoxmd.charges.bader import partition
-from redoxmd.config.sections import Density as Settings
+from redoxmd.config.sections import DensitySettings as Settings
 from redoxmd.density.dataset import DensitySet, Entry
 from redoxmd.density.evaluation import density_errors
 from redoxmd.density.grid import accept_density, nmae_percent

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 
+from redoxmd.charges.oxidation import OxidationModel
 from redoxmd.charges.summary import summarise_redox
 from redoxmd.charges.tables import frames_to_charge
 from redoxmd.config.sections import Charges, Diffusion, Structures
@@ -73,7 +74,7 @@ class TestEmpty:
             "n_atoms": 9,
             "error_covariance": np.zeros((2, 2)),
         }
-        summary = summarise_redox([charges], [analysis], mixture, NVP, Charges())
+        summary = summarise_redox([charges], [analysis], OxidationModel.from_record(mixture, True), NVP, Charges())
         assert summary.table["n_frames"].tolist() == [0] and summary.hops.empty and summary.states.empty
 
     def test_beside_a_long_replica_a_dead_one_changes_nothing(self, tmp_path):

@@ -13,6 +13,7 @@ from matplotlib.colors import to_hex
 from matplotlib.patches import Ellipse, FancyArrowPatch
 
 from redoxmd.charges.event import NO_JUMP, Snapshot
+from redoxmd.charges.oxidation import OxidationModel
 from redoxmd.config.sections import Figures, Structures
 from redoxmd.density.grid import Density
 from redoxmd.density.slices import interpolate_grid, slice_reference
@@ -37,12 +38,14 @@ WIDTHS = {
     "density_errors": 2.0,
 }
 ROUNDING = 1e-9
-MIXTURE = {
-    "states": [3, 4],
-    "mean": [[2.0, 1.9], [2.25, 1.0]],
-    "covariance": [[[4e-4, 2e-4], [2e-4, 3e-3]], [[6e-4, 0.0], [0.0, 4e-3]]],
-    "weight": [0.7, 0.3],
-}
+MODEL = OxidationModel(
+    states=(3, 4),
+    mean=np.array([[2.0, 1.9], [2.25, 1.0]]),
+    covariance=np.array([[[4e-4, 2e-4], [2e-4, 3e-3]], [[6e-4, 0.0], [0.0, 4e-3]]]),
+    weight=np.array([0.7, 0.3]),
+    background=0.0,
+    n_atoms=20,
+)
 
 
 def on_grid(density):
@@ -188,12 +191,10 @@ def history(n):
 
 def drawn(name, kind, style=STYLE):
     n = SIZES[kind]
-    mixture = MIXTURE if kind == "full" else None
+    model = MODEL if kind == "full" else None
     return {
         "fig3b_bader": lambda: fig3b_bader.draw(bader(n), "V", style),
-        "fig3c_histogram": lambda: fig3c_histogram.draw(
-            bader(n).query("element == 'V'"), along(50 * n), mixture, style
-        ),
+        "fig3c_histogram": lambda: fig3c_histogram.draw(bader(n).query("element == 'V'"), along(50 * n), model, style),
         "fig10_jump": lambda: fig10_jump.draw(jump_event(jump_series(n), jump_displacements(n), kind), style),
         "density_slices": lambda: density_slices.draw(slices(kind), style),
         "redox_table": lambda: redox_table.draw(redox(n), style),
@@ -273,7 +274,7 @@ def test_few_errors_are_shown_one_by_one(kept, rows, tmp_path):
 
 
 def test_few_reference_charges_are_shown_one_by_one():
-    figure = fig3c_histogram.draw(bader(3).query("element == 'V'"), along(900), MIXTURE, STYLE)
+    figure = fig3c_histogram.draw(bader(3).query("element == 'V'"), along(900), MODEL, STYLE)
     assert "reference\nn = 9" in texts(figure) and not figure.axes[0].patches
 
 

@@ -2,6 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from redoxmd.charges.oxidation import OxidationStates
 from redoxmd.config.declared import settings_for
 from redoxmd.config.sections import Figures, Structures
 from redoxmd.figures.paper_comparison import draw
@@ -18,14 +19,21 @@ DECISIONS = [{"figures": {"runs": [{"survived_ps": t, "target_ps": 50.0} for t i
 
 
 EMPTY = ("trajectories", "diffusivities", "arrhenius", "concerted", "sites", "events")
-NONE = {"errors": [], "decisions": [], "charges": None, "mixture": None, "redox": None, "orderings": None}
+NONE = {"errors": [], "decisions": [], "charges": None, "states": None, "redox": None, "orderings": None}
 
-MIXTURE = {
-    "fitted": True,
-    "mean": [[1.9, 2.0], [2.13, 1.0]],
-    "covariance": [[[4e-4, 0.0], [0.0, 3e-3]]] * 2,
-    "weight": [0.5, 0.5],
-}
+STATES = OxidationStates.from_record(
+    {
+        "fitted": True,
+        "summary": "3+ at 1.90 e, 4+ at 2.13 e",
+        "states": [3, 4],
+        "mean": [[1.9, 2.0], [2.13, 1.0]],
+        "covariance": [[[4e-4, 0.0], [0.0, 3e-3]]] * 2,
+        "weight": [0.5, 0.5],
+        "background": 0.0,
+        "n_atoms": 20,
+        "error_covariance": [[0.0, 0.0], [0.0, 0.0]],
+    }
+)
 
 
 def tables(**changes):
@@ -99,7 +107,7 @@ def tables(**changes):
         "arrhenius": arrhenius,
         "concerted": concerted,
         "charges": charges,
-        "mixture": MIXTURE,
+        "states": STATES,
         "redox": redox,
         "sites": sites,
         "events": events,

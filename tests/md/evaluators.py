@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from redoxmd.arrays import Arrays
-from redoxmd.md.forces import Evaluation
+from redoxmd.md.forces import MemberForces
 
 
 class FakeEvaluator:
@@ -51,7 +51,7 @@ class FakeEvaluator:
         spread = (1.0 if self.spreads is None else next(self.spreads)) / 2**0.5
         forces[0, :, 0, 0] += spread
         forces[1, :, 0, 0] -= spread
-        return Evaluation(zeros(2, systems), forces, zeros(systems) + np.inf)
+        return MemberForces(zeros(2, systems), forces, zeros(systems) + np.inf)
 
 
 class Held:

@@ -9,7 +9,7 @@ from redoxmd.model.calculator import EnsembleCalculator
 from redoxmd.model.ensemble import Ensemble, ensemble_identity, load_ensemble, save_ensemble
 from redoxmd.model.graph import build_graph
 from redoxmd.model.painn import Painn
-from redoxmd.train.calibration import Evaluation, calibrate, calibrated, calibration_of, evaluate
+from redoxmd.train.calibration import EnsembleErrors, calibrate, calibrated, calibration_of, evaluate
 from tests.conftest import rock, spring_label
 
 ELEMENTS = [8, 11, 15, 23]
@@ -112,7 +112,7 @@ def test_miscalibration_is_seen():
 
 def test_test_set_is_judged_by_the_validation_scale():
     validation = gaussian_errors(1.0).assign(set="validation")
-    evaluation = Evaluation(pd.concat([validation, gaussian_errors(2.0)]), pd.DataFrame(), pd.DataFrame())
+    evaluation = EnsembleErrors(pd.concat([validation, gaussian_errors(2.0)]), pd.DataFrame(), pd.DataFrame())
     record = calibrate(evaluation)
     assert record["scale"] == pytest.approx(1.0, rel=0.03)
     assert record["test"]["scale"] == record["scale"]

@@ -1,5 +1,7 @@
 """Paths that follow an event of production."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,7 +17,7 @@ from redoxmd.md.frame_gate import GateSettings
 from redoxmd.neb.band import NoPath, find_path, interpolate_md_path
 from redoxmd.neb.event import event_of_path, event_record, frames_of_event
 from redoxmd.neb.profile import join_profiles
-from redoxmd.neb.run import run_path, without_path
+from redoxmd.neb.run import PathTask, run_path, without_path
 from redoxmd.structures.occupation import Occupation
 from redoxmd.structures.source import full_cell
 from tests.diffusion.test_mechanism import planted
@@ -59,7 +61,7 @@ def run(tmp_path_factory):
     event = event_in(planted(100, 110)[0])
     settings = Neb(images=7, force_tolerance_eV_A=2.0)
     checkpoint = Checkpoint(tmp_path_factory.mktemp("neb") / "state", 0)
-    return event, run_path(frames_of_event(event, NVP), AUTO, NVP, toy_surface, settings, GATE, checkpoint)
+    return event, run_path(PathTask(frames_of_event(event, NVP), AUTO, NVP, toy_surface, settings, GATE, checkpoint))
 
 
 def test_the_band_runs_between_the_sites_of_the_event(run):
@@ -86,14 +88,13 @@ def test_an_event_between_no_two_minima_is_a_result_and_moves_are_an_error(tmp_p
         return float((away**2).sum()), -2 * away
 
     settings = Neb(images=5, force_tolerance_eV_A=0.1)
-    found = run_path(frames, AUTO, NVP, lambda: Surface(drawn_home), settings, GATE, Checkpoint(tmp_path / "s", 0))
+    task = PathTask(frames, AUTO, NVP, lambda: Surface(drawn_home), settings, GATE, Checkpoint(tmp_path / "s", 0))
+    found = run_path(task)
     assert found.images == found.candidates == [] and found.profile.empty
     assert found.record["reason"] == "the event's ends are no two minima (left_its_site)"
     with pytest.raises(NoPath, match="max_relax_steps"):
-        run_path(
-            frames, AUTO, NVP, lambda: Surface(drawn_home), Neb(max_relax_steps=1, force_tolerance_eV_A=1e-9), GATE,
-            Checkpoint(tmp_path / "t", 0),
-        )  # fmt: skip
+        short = Neb(max_relax_steps=1, force_tolerance_eV_A=1e-9)
+        run_path(replace(task, settings=short, checkpoint=Checkpoint(tmp_path / "t", 0)))
 
 
 def test_without_an_event_the_path_says_why_and_the_others_are_there(run):

@@ -8,7 +8,7 @@ from redoxmd.files.frames import read_frames, write_frames
 from redoxmd.jobs.checkpoint import Checkpoint
 from redoxmd.md.frame_gate import GateSettings
 from redoxmd.model.ensemble import Ensemble
-from redoxmd.neb.run import explore_path
+from redoxmd.neb.run import PathTask, explore_path
 from redoxmd.select import select
 from redoxmd.structures.build import build_structure
 from redoxmd.structures.occupation import Occupation
@@ -46,8 +46,9 @@ def explored(path, tmp_path, spread=None, settings=SETTINGS, energy=ionic_energy
         share = (frame.positions[ion] - atoms.positions[ion]) @ way / (way @ way)
         return np.full(len(frame), spread(share) if spread else 0.2)
 
+    checkpoint = Checkpoint(tmp_path / "s", 0)
     return explore_path(
-        [atoms], hop, Structures(), lambda: Surface(energy, of_place), settings, GATE, Checkpoint(tmp_path / "s", 0)
+        PathTask([atoms], hop, Structures(), lambda: Surface(energy, of_place), settings, GATE, checkpoint)
     )
 
 
@@ -110,9 +111,10 @@ def test_an_end_that_is_no_minimum_is_judged_and_no_error(path, tmp_path):
 def test_guards_refuse_what_the_spread_lets_pass(path, tmp_path):
     atoms, hop, _, _ = path
     strict = GateSettings(low_eV_A=1.0, high_eV_A=5.0, min_distance_fraction=0.99)
-    run = explore_path(
+    task = PathTask(
         [atoms], hop, Structures(), lambda: Surface(ionic_energy, lambda frame: np.full(len(frame), 2.5)), SETTINGS,
         strict, Checkpoint(tmp_path / "s", 0),
     )  # fmt: skip
+    run = explore_path(task)
     assert set(run.profile["refused"]) == {"close_contact"} and run.candidates == []
     assert run.record.n_refused == 9

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from redoxmd.charges.oxidation import fit_record
+from redoxmd.charges.oxidation import OxidationStates, fit_record
 from redoxmd.cli import main
 from redoxmd.config import parse_config
 from redoxmd.files.records import write_json
@@ -165,8 +165,8 @@ def test_headlines_of_the_electrons():
             "predicted_moment_muB": moment,
         }
     )
-    mixture = fit_record(charges, (3, 4))
-    record = electron_record(errors, charges, mixture, "V")
+    states = OxidationStates.from_record(fit_record(charges, (3, 4)))
+    record = electron_record(errors, charges, states, "V")
     summary = summarise_run({"errors": ERRORS, "calibration": {"scale": 1.0}}, [], [], [], [], [], electrons=record)
     text = "\n".join(headline_lines(summary))
     assert "density, test: NMAE 1.20 % (total), 33.0 % (spin); charge 0.010 e, moment 0.00 μB" in text

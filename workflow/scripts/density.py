@@ -2,7 +2,7 @@ import pandas as pd
 from ase.data import atomic_numbers
 
 from redoxmd.config.declared import read_settings
-from redoxmd.config.sections import Density
+from redoxmd.config.sections import DensitySettings
 from redoxmd.density.dataset import DensitySet
 from redoxmd.density.model import save_density_model
 from redoxmd.density.training import train_density
@@ -12,7 +12,7 @@ from redoxmd.jobs.job import job
 from redoxmd.seeds import derive_seed
 
 with job("density", snakemake.log[0], snakemake.threads):
-    settings = read_settings(Density, snakemake.rule, snakemake.params.density)
+    settings = read_settings(DensitySettings, snakemake.rule, snakemake.params.density)
     index = DensitySet.from_record(read_json(snakemake.input.index))
     data = file_sha256(snakemake.input.index)
     seed = derive_seed(snakemake.params.seed, "density")

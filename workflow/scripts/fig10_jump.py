@@ -1,12 +1,12 @@
 import pandas as pd
 
 from redoxmd.charges.event import describe_best_jump
+from redoxmd.charges.oxidation import OxidationStates
 from redoxmd.config.declared import read_settings
 from redoxmd.config.sections import Charges, Figures, Structures
 from redoxmd.figures.fig10_jump import draw
 from redoxmd.figures.save import save_figure
 from redoxmd.files.hdf5 import read_dataset
-from redoxmd.files.records import read_json
 from redoxmd.files.trajectory import read_trajectory
 from redoxmd.jobs.job import job
 
@@ -21,7 +21,7 @@ with job("figures", snakemake.log[0]):
         charges,
         jumps,
         lambda number: read_trajectory(snakemake.input.trajectories[number]),
-        read_json(snakemake.input.mixture),
+        OxidationStates.read(snakemake.input.mixture).predicted,
         structures,
         settings,
     )

@@ -7,7 +7,7 @@ from redoxmd.jobs.job import job, logger
 from redoxmd.md.frame_gate import GateSettings
 from redoxmd.model.calculator import EnsembleCalculator
 from redoxmd.model.ensemble import ensemble_identity, load_ensemble
-from redoxmd.neb.run import run_path, without_path
+from redoxmd.neb.run import PathTask, run_path, without_path
 
 name = snakemake.wildcards.path
 with job("neb", snakemake.log[0], snakemake.threads):
@@ -21,7 +21,7 @@ with job("neb", snakemake.log[0], snakemake.threads):
     gate, frames = GateSettings(**snakemake.params.gate), read_frames(snakemake.input.ends[0])
     if frames:
         run = run_path(
-            frames, path, runtime.structures, lambda: EnsembleCalculator(ensemble), settings, gate, checkpoint
+            PathTask(frames, path, runtime.structures, lambda: EnsembleCalculator(ensemble), settings, gate, checkpoint)
         )
     else:
         run = without_path(read_json(snakemake.input.ends[1]))

@@ -9,7 +9,7 @@ from redoxmd.jobs.job import job, logger
 from redoxmd.md.frame_gate import GateSettings
 from redoxmd.model.calculator import EnsembleCalculator
 from redoxmd.model.ensemble import ensemble_identity, load_ensemble
-from redoxmd.neb.run import explore_path
+from redoxmd.neb.run import PathTask, explore_path
 
 LIMITS = ("max_relax_steps", "max_band_steps", "max_candidate_images")
 with job("neb", snakemake.log[0], snakemake.threads):
@@ -19,7 +19,7 @@ with job("neb", snakemake.log[0], snakemake.threads):
     made_from = [files, model, {key: value for key, value in given.items() if key not in LIMITS}]
     checkpoint = Checkpoint(snakemake.params.state, [*made_from, dict(snakemake.params.path), version])
     ensemble = load_ensemble(snakemake.input.ensemble, runtime.train.device, runtime.compute.evaluation)
-    run = explore_path(
+    task = PathTask(
         read_frames(snakemake.input.ends[0]),
         path,
         runtime.structures,
@@ -28,6 +28,7 @@ with job("neb", snakemake.log[0], snakemake.threads):
         GateSettings(**snakemake.params.gate),
         checkpoint,
     )
+    run = explore_path(task)
     logger.info("%s: %s, %d candidates", path.name, run.record.end_reason, len(run.candidates))
     write_frames(snakemake.output.candidates, run.candidates)
     with atomic_path(snakemake.output.profile) as temporary:

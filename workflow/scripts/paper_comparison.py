@@ -2,6 +2,7 @@ from math import prod
 
 import pandas as pd
 
+from redoxmd.charges.oxidation import OxidationStates
 from redoxmd.config.declared import read_settings
 from redoxmd.config.sections import Figures, Structures
 from redoxmd.figures.paper_comparison import draw
@@ -15,10 +16,10 @@ with job("figures", snakemake.log[0]):
     style, structures = Figures(**params.style), read_settings(Structures, snakemake.rule, params.structures)
     names = ("trajectories", "diffusivities", "arrhenius", "concerted", "sites", "events")
     tables = {name: pd.read_csv(given[name]) for name in names}
-    electrons = {"charges": None, "mixture": None, "redox": None}
+    electrons = {"charges": None, "states": None, "redox": None}
     if given.get("redox"):
         electrons = {name: pd.read_csv(given[name]) for name in ("charges", "redox")}
-        electrons["mixture"] = read_json(given.mixture)
+        electrons["states"] = OxidationStates.read(given.mixture)
     orderings = pd.read_csv(given.orderings) if given.get("orderings") else None
     errors, decisions = read_json(given.ensemble)["errors"], [read_json(path) for path in given.decisions]
     run = RunTables(

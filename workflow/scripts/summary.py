@@ -1,5 +1,6 @@
 import pandas as pd
 
+from redoxmd.charges.oxidation import OxidationStates
 from redoxmd.files.records import read_json, write_json
 from redoxmd.jobs.job import job
 from redoxmd.runs.run_tables import electron_record, summarise_run
@@ -12,7 +13,7 @@ with job("figures", snakemake.log[0]):
     electrons = None
     if given.get("charges"):
         errors, charges = (pd.read_csv(path) for path in (given.density_errors, given.charges))
-        electrons = electron_record(errors, charges, read_json(given.mixture), snakemake.params.redox)
+        electrons = electron_record(errors, charges, OxidationStates.read(given.mixture), snakemake.params.redox)
     left_out = [row for path in given.folds for row in pd.read_csv(path).to_dict("records")]
     summary = summarise_run(read_json(given.ensemble), decisions, **tables, left_out=left_out, electrons=electrons)
     write_json(snakemake.output.summary, summary)

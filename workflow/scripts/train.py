@@ -1,4 +1,4 @@
-from redoxmd.config.declared import read_settings, runtime_settings
+from redoxmd.config.declared import read_settings
 from redoxmd.config.sections import Member, Train
 from redoxmd.files.frames import read_frames
 from redoxmd.files.records import file_sha256
@@ -27,7 +27,6 @@ with job("train", snakemake.log[0], snakemake.threads):
         previous,
         checkpoint,
         name=f"generation {gen}, member {number}",
-        evaluation=runtime_settings(snakemake.config).compute.evaluation,
     )
     save_member(snakemake.output.member, result, {"dataset": data, "generation": gen, "member": number})
     checkpoint.clear()

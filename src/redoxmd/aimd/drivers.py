@@ -77,7 +77,7 @@ class InternalMD(ReferenceMD):
 
     A segment starts from positions, velocities and a random seed that are written down, so one that was killed is done
     again to the same end: the trajectory does not depend on where it was interrupted (to the SCF tolerance, for wave
-    functions are then found anew). Densities are those of static runs on the kept frames. A frame's velocities are
+    functions are then computed again). Densities are those of static runs on the kept frames. A frame's velocities are
     central differences of positions; those of a segment's first frame are the engine's own.
     """
 

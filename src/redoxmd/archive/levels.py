@@ -65,7 +65,7 @@ def is_stated(level: Level) -> bool:
 
 
 def level_differences(level: Level, wanted: Level, wanted_hash: str = "") -> list[str]:
-    """Differences between a level and the wanted one, a sentence each; empty if they agree.
+    """Differences between a level and the required one, a sentence each; empty if they agree.
 
     A level that is not stated agrees only with another such level of the same code. A level that states only a hash
     agrees with that hash.

@@ -49,7 +49,7 @@ def open_calculation(source: Source) -> Calculation:
     """The calculation of a source: its level of theory, and its frames, which are read on iteration.
 
     Raises:
-        LabelRefused: with the reader's reason; corrupted for an error that a reader did not foresee.
+        LabelRefused: with the reader's reason; corrupted for any other error.
     """
     try:
         return read_vasprun(source.path) if source.kind == "vasprun" else read_ase(source.path, source.kind)

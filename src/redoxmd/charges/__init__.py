@@ -8,7 +8,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         "bader": ("Partition", "partition"),
         "event": ("JumpEvent", "describe_best_jump"),
         "hops": ("Hops", "find_hops", "relate_to_jumps"),
-        "oxidation": ("OxidationModel", "assign_states", "fit_oxidation", "fit_record"),
+        "oxidation": ("OxidationModel", "OxidationStates", "assign_states", "fit_oxidation", "fit_record"),
         "redox": ("analyse_redox", "oxidation_table"),
         "summary": ("RedoxSummary", "summarise_redox"),
         "tables": ("frames_to_charge", "reference_charges", "trajectory_charges"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,6 +11,7 @@ import xarray as xr
 from ase.data import atomic_masses, atomic_numbers
 
 from redoxmd.charges.hops import Hops, Rank, find_hops, rank_jumps
+from redoxmd.charges.oxidation import OxidationModel
 from redoxmd.charges.redox import state_levels
 from redoxmd.charges.summary import oxidation_tables, redox_series
 from redoxmd.config.sections import Charges, Structures
@@ -74,7 +74,7 @@ def describe_best_jump(
     charges: Sequence[xr.Dataset],
     analyses: Sequence[xr.Dataset],
     read: Callable[[int], Trajectory],
-    mixture: dict[str, Any],
+    model: OxidationModel | None,
     structures: Structures,
     settings: Charges,
 ) -> JumpEvent:
@@ -84,10 +84,10 @@ def describe_best_jump(
         charges: charges of each trajectory (`tables.trajectory_charges`).
         analyses: jumps of each trajectory (`diffusion.analysis`), in the same order.
         read: function that returns the trajectory of an index.
-        mixture: record of `oxidation.fit_record`.
+        model: of predicted charges (`oxidation.OxidationStates`); None without fitted states.
         structures, settings: sections of the config.
     """
-    tables = oxidation_tables(charges, mixture, structures, settings)
+    tables = oxidation_tables(charges, model, structures, settings)
     ranked: list[tuple[Rank, int, int]] = []
     for number, (table, analysis) in enumerate(zip(tables, analyses[: len(tables)], strict=True)):
         times = table["time_fs"].to_numpy()

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from redoxmd.errors import OneOxidationState
+from redoxmd.files.records import read_json
 
 # Smallest standard deviation of a state: the error of a partition, and of a density model (paper: 0.009 e).
 FLOOR = np.array([0.015, 0.04])  # e, μB
@@ -99,6 +101,34 @@ class OxidationModel:
         if predicted:
             covariance = covariance + np.array(record["error_covariance"])
         return cls((int(low), int(high)), mean, covariance, weight, float(record["background"]), int(record["n_atoms"]))
+
+
+@dataclass(frozen=True)
+class OxidationStates:
+    """Result of stage charges on the states of the redox element, as `fit_record` writes it.
+
+    Attributes:
+        summary: the result in words.
+        reference: model of reference charges; None if they do not show two states.
+        predicted: model of predicted charges, broadened by the error of the density model; None likewise.
+    """
+
+    summary: str
+    reference: OxidationModel | None = None
+    predicted: OxidationModel | None = None
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> OxidationStates:
+        """Rebuild from the record of `fit_record`."""
+        if not record["fitted"]:
+            return cls(record["summary"])
+        models = (OxidationModel.from_record(record, predicted) for predicted in (False, True))
+        return cls(record["summary"], *models)
+
+    @classmethod
+    def read(cls, path: str | Path) -> OxidationStates:
+        """Read `charges/oxidation.json`."""
+        return cls.from_record(read_json(path))
 
 
 def fit_oxidation(charge_e: np.ndarray, moment_muB: np.ndarray, states: tuple[int, int] = (3, 4)) -> OxidationModel:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from redoxmd.charges.oxidation import OxidationModel, fit_record
+from redoxmd.charges.oxidation import OxidationStates, fit_record
 from redoxmd.charges.redox import oxidation_table
 from redoxmd.charges.tables import reference_charges, trajectory_charges
 from redoxmd.density.dataset import DensitySet
@@ -44,12 +44,11 @@ def charges_along(
     inputs = [file_sha256(frames), file_sha256(folder / "model.pt"), settings.charges.model_dump(mode="json"), every]
     checkpoint = Checkpoint(target.with_suffix(".state"), inputs)
     table = trajectory_charges(trajectory, chosen, model, settings.charges, settings.structures, checkpoint)
-    mixture = folder / "oxidation.json"
-    record = read_json(mixture) if mixture.exists() else {"fitted": False}
-    if record["fitted"]:
-        states_of_predictions = OxidationModel.from_record(record, predicted=True)
-        table = oxidation_table(table, states_of_predictions, settings.structures, settings.charges)
+    fit = folder / "oxidation.json"
+    states_model = OxidationStates.read(fit).predicted if fit.exists() else None
+    if states_model is not None:
+        table = oxidation_table(table, states_model, settings.structures, settings.charges)
     write_dataset(target, table)
     checkpoint.clear()
-    states = "with oxidation states" if record["fitted"] else "without oxidation states (no fitted oxidation.json)"
+    states = "without oxidation states (no fitted oxidation.json)" if states_model is None else "with oxidation states"
     return f"{len(chosen)} frames in {target}, {states}"

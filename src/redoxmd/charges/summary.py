@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -60,19 +59,16 @@ class RedoxSummary:
 
 
 def oxidation_tables(
-    charges: Sequence[xr.Dataset], mixture: dict[str, Any], structures: Structures, settings: Charges
+    charges: Sequence[xr.Dataset], model: OxidationModel | None, structures: Structures, settings: Charges
 ) -> list[xr.Dataset]:
-    """Oxidation tables of all trajectories; an empty list if the mixture could not be fitted."""
-    if not mixture["fitted"]:
-        return []
-    model = OxidationModel.from_record(mixture, predicted=True)
-    return [oxidation_table(dataset, model, structures, settings) for dataset in charges]
+    """Oxidation tables of all trajectories by the model of predicted charges; an empty list without a model."""
+    return [] if model is None else [oxidation_table(dataset, model, structures, settings) for dataset in charges]
 
 
 def summarise_redox(
     charges: Sequence[xr.Dataset],
     jumps: Sequence[xr.Dataset],
-    mixture: dict[str, Any],
+    model: OxidationModel | None,
     structures: Structures,
     settings: Charges,
 ) -> RedoxSummary:
@@ -81,7 +77,7 @@ def summarise_redox(
     The expected number of atoms in the higher state is (moments_x − x) per formula unit: each removed mobile ion
     oxidises one atom.
     """
-    tables = oxidation_tables(charges, mixture, structures, settings)
+    tables = oxidation_tables(charges, model, structures, settings)
     rows, hops = [], []
     for table, analysis in zip(tables, jumps, strict=False):
         supercell = parse_name(table.attrs["structure"]).supercell

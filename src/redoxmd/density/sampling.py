@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from redoxmd.config.sections import Density as Settings
+from redoxmd.config.sections import DensitySettings as Settings
 from redoxmd.density.grid import Density
 from redoxmd.density.probes import AtomImages, ProbePairs, scattered_pairs
 from redoxmd.model.graph import Graph, build_graph, species_index

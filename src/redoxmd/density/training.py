@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from redoxmd.config.sections import Density as Settings
+from redoxmd.config.sections import DensitySettings as Settings
 from redoxmd.density.dataset import DensitySet
 from redoxmd.density.grid import nmae_percent
 from redoxmd.density.model import DensityModel

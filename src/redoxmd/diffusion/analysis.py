@@ -79,7 +79,7 @@ class Summary:
         arrhenius: one row per x: fits of D from jumps by the 3 Å rule (no prefix), from jumps between sites
             (`sites_`) and from the MSD (`msd_`).
         concerted: one row per T over all x and replicas.
-        events: one row per change of site.
+        events: one row per site change.
         sites: one row per x, T and kind of site.
         occupancy: one row per trajectory, kind of site and time.
         van_hove: one row per x, T, lag and distance, replicas averaged.

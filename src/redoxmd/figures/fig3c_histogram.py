@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse
 from matplotlib.patheffects import withStroke
 
+from redoxmd.charges.oxidation import OxidationModel
 from redoxmd.config.sections import Figures
 from redoxmd.figures.distribution import FEW, plot_distribution
 from redoxmd.figures.structure_view import STATE_COLOURS
@@ -28,15 +29,14 @@ GREY = "#999999"
 
 @with_figure_style
 def draw(
-    reference: pd.DataFrame, trajectories: pd.DataFrame, mixture: dict[str, Any] | None, settings: Figures
+    reference: pd.DataFrame, trajectories: pd.DataFrame, model: OxidationModel | None, settings: Figures
 ) -> Figure:
     """Draw histograms of charge on the same frames (a) and along trajectories (b), and charge against moment (c).
 
     Args:
         reference: reference_charge_e, predicted_charge_e of the redox element.
         trajectories: charge_e, moment_muB, state (oxidation state, NaN if unknown).
-        mixture: states (2,), mean (2, 2) as charge (e) and moment (μB), covariance (2, 2, 2), weight (2,), low
-            state first; None if the fit was not possible.
+        model: of reference charges and moments; None if the fit was not possible.
         settings: section `figures` of the config.
     """
     figure, axes = new_figure(settings, 1, 3, height_ratio=0.38, width=2.0)
@@ -50,9 +50,9 @@ def draw(
     few = len(reference) < FEW
     title = "a  the same densities" + (", lines: mean" if few else "")
     label(axes[0, 0], CHARGE, "" if few else "probability density (1/e)", title)
-    _along(axes[0, 1], trajectories, mixture, _bins(all_charges, len(along)))
+    _along(axes[0, 1], trajectories, model, _bins(all_charges, len(along)))
     label(axes[0, 1], CHARGE, "probability density (1/e)", "b  trajectories; lines: fit")
-    _scatter(axes[0, 2], trajectories, mixture)
+    _scatter(axes[0, 2], trajectories, model)
     label(axes[0, 2], CHARGE, r"moment ($\mu_\mathrm{B}$)", "c  ellipses: fit, 1 and 2 σ")
     return figure
 
@@ -80,29 +80,29 @@ def _same_frames(axis: Axes, charges: dict[str, np.ndarray], bins: list[float]) 
     legend(axis, loc="upper right", title=f"n = {len(charges['model'])}")
 
 
-def _along(axis: Axes, table: pd.DataFrame, mixture: dict[str, Any] | None, bins: list[float]) -> None:
+def _along(axis: Axes, table: pd.DataFrame, model: OxidationModel | None, bins: list[float]) -> None:
     if table.empty:
         write_message(axis, "no trajectory with charges yet")
         return
-    groups = _by_state(table, mixture)
+    groups = _by_state(table, model)
     # Weight 1/n of each row: the stacked histograms of all states together are normalised.
     weights = [np.full(len(rows), 1 / len(table) / (bins[1] - bins[0])) for _, _, rows in groups]
     values = [rows["charge_e"].to_numpy(dtype=float) for _, _, rows in groups]
     names, colours = [name for name, _, _ in groups], [colour for _, colour, _ in groups]
     axis.hist(values, bins=bins, weights=weights, stacked=True, color=colours, alpha=0.5, label=names)
-    if mixture is not None:
+    if model is not None:
         charge = np.linspace(bins[0], bins[-1], 300)
         for number, colour in enumerate(STATE_COLOURS):
-            mean, variance = mixture["mean"][number][0], mixture["covariance"][number][0][0]
+            mean, variance = model.mean[number][0], model.covariance[number][0][0]
             gaussian = np.exp(-0.5 * (charge - mean) ** 2 / variance) / np.sqrt(2 * np.pi * variance)
-            axis.plot(charge, mixture["weight"][number] * gaussian, color=colour, linewidth=1.0)
+            axis.plot(charge, model.weight[number] * gaussian, color=colour, linewidth=1.0)
     axis.set_ylim(top=ROOM_FOR_LEGEND * axis.get_ylim()[1])
     legend(axis, loc="upper right", title=f"n = {len(table)}")
 
 
-def _by_state(table: pd.DataFrame, mixture: dict[str, Any] | None) -> list[tuple[str, str, pd.DataFrame]]:
+def _by_state(table: pd.DataFrame, model: OxidationModel | None) -> list[tuple[str, str, pd.DataFrame]]:
     """Name, colour and rows of each state that occurs."""
-    states = list(mixture["states"]) if mixture is not None else sorted(table["state"].dropna().unique())
+    states = list(model.states) if model is not None else sorted(table["state"].dropna().unique())
     groups = [
         (f"{state:g}+", STATE_COLOURS[min(number, 1)], table[table["state"] == state])
         for number, state in enumerate(states)
@@ -111,31 +111,31 @@ def _by_state(table: pd.DataFrame, mixture: dict[str, Any] | None) -> list[tuple
     return [group for group in groups if len(group[2])]
 
 
-def _scatter(axis: Axes, table: pd.DataFrame, mixture: dict[str, Any] | None) -> None:
+def _scatter(axis: Axes, table: pd.DataFrame, model: OxidationModel | None) -> None:
     if table.empty:
         write_message(axis, "no charge and moment to show")
         return
     every = int(np.ceil(len(table) / MOST_POINTS))
-    for _, colour, rows in _by_state(table, mixture):
+    for _, colour, rows in _by_state(table, model):
         shown = rows.iloc[::every]
         axis.plot(shown["charge_e"], shown["moment_muB"], ".", color=colour, markersize=2.5, alpha=0.3, rasterized=True)
-    if mixture is None:
+    if model is None:
         write_message(axis, "no two states could be told apart", (0.5, 0.95))
         return
     axis.margins(y=0.15)
-    for number in range(len(mixture["states"])):
-        _ellipses(axis, mixture, number)
+    for number in range(len(model.states)):
+        _ellipses(axis, model, number)
 
 
-def _ellipses(axis: Axes, mixture: dict[str, Any], number: int) -> None:
-    mean = (float(mixture["mean"][number][0]), float(mixture["mean"][number][1]))
-    values, vectors = np.linalg.eigh(np.asarray(mixture["covariance"][number], dtype=float))
+def _ellipses(axis: Axes, model: OxidationModel, number: int) -> None:
+    mean = (float(model.mean[number][0]), float(model.mean[number][1]))
+    values, vectors = np.linalg.eigh(np.asarray(model.covariance[number], dtype=float))
     angle = float(np.degrees(np.arctan2(vectors[1, 1], vectors[0, 1])))
     for sigma in SIGMAS:
         along, across = 2 * sigma * np.sqrt(np.maximum(values[::-1], 0.0))
         axis.add_patch(Ellipse(mean, along, across, angle=angle, fill=False, linewidth=0.8, zorder=3))
     axis.plot(*mean, "+", color="black", markersize=5)
-    name = f"{mixture['states'][number]:g}+, {100 * mixture['weight'][number]:.0f} %"
+    name = f"{model.states[number]:g}+, {100 * model.weight[number]:.0f} %"
     style: dict[str, Any] = {"xytext": LABEL_OFFSET_PT, "textcoords": "offset points", "ha": "center"}
     outline = [withStroke(linewidth=2, foreground="white")]
     axis.annotate(name, mean, fontsize=smaller_font(1), path_effects=outline, **style)

@@ -24,7 +24,7 @@ class Checkpoint:
     """Restart arrays in a folder of the job's own.
 
     A state is used again only under the same fingerprint (inputs and settings); otherwise the folder is cleared
-    and the job starts anew.
+    and the job starts from the beginning.
     """
 
     def __init__(self, folder: str | Path, fingerprint: Any) -> None:
@@ -51,7 +51,7 @@ class Checkpoint:
             np.savez(temporary, **record)
 
     def load(self, name: str) -> dict[str, Any] | None:
-        """Arrays saved under a name; None where there are none, or where the file is damaged, which is set aside.
+        """Arrays saved under a name; None if there are none or the file is damaged, which is then renamed.
 
         Raises:
             OSError: the file cannot be read now; it is not thereby damaged.
@@ -90,7 +90,7 @@ class Checkpoint:
         self._remove_all_but({*names, "fingerprint"})
 
     def clear(self) -> None:
-        """The job is done: remove the folder, unless it holds damaged files that were set aside."""
+        """The job is done: remove the folder, unless it holds renamed damaged files."""
         with contextlib.suppress(OSError):
             self._remove_all_but(set())
             self.folder.rmdir()

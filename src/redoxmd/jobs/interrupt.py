@@ -96,7 +96,7 @@ def seconds_left() -> float | None:
 
 
 def requeue_at_the_end() -> None:
-    """Put this Slurm job back in the queue if its time is nearly up; it goes on from its state.
+    """Put this Slurm job back in the queue if its time is nearly up; it continues from its state.
 
     Snakemake counts that as one start. Where Slurm does not let it, the job fails and Snakemake starts it again.
     """

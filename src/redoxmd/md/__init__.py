@@ -7,7 +7,7 @@ __getattr__, __dir__, __all__ = lazy_names(
     {
         "ensemble": ("BatchMD", "StepResult", "TrajectoryMD", "ensemble_md"),
         "evaluators": ("HostEvaluator", "force_evaluator"),
-        "forces": ("Evaluation", "ForceEvaluator"),
+        "forces": ("ForceEvaluator", "MemberForces"),
         "frame_gate": ("GateOutcome", "GateSettings", "Guard", "classify_spread"),
         "langevin": ("Langevin", "MDState"),
         "relaxation": ("relax",),

@@ -224,7 +224,7 @@ class TrajectoryMD:
         return {**state.record(), "list_positions_A": searched}
 
     def restore(self, record: dict[str, Any]) -> None:
-        """Go on from `state_record`."""
+        """Continue from `state_record`."""
         self._place(MDState.from_record(record), np.array(record["list_positions_A"]))
 
     def _place(self, state: MDState, searched_A: np.ndarray) -> None:

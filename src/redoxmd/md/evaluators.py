@@ -10,7 +10,7 @@ from ase import Atoms
 from ase.data import covalent_radii
 
 from redoxmd.arrays import Arrays
-from redoxmd.md.forces import SKIN_A, Evaluation, ForceEvaluator
+from redoxmd.md.forces import SKIN_A, ForceEvaluator, MemberForces
 from redoxmd.md.frame_gate import closest_contact
 from redoxmd.model.ensemble import Ensemble, Prediction
 from redoxmd.model.graph import species_index
@@ -54,10 +54,10 @@ class HostEvaluator:
         for slot, positions in zip(slots, positions_A, strict=True):
             self._systems[slot].search(positions)
 
-    def __call__(self, positions_A: np.ndarray, species: np.ndarray) -> Evaluation:
+    def __call__(self, positions_A: np.ndarray, species: np.ndarray) -> MemberForces:
         """Evaluate all systems at unwrapped positions (B, A, 3) with species (B, A)."""
         slots, atoms = species.shape
-        result = Evaluation(
+        result = MemberForces(
             np.zeros((self.n_members, slots)),
             np.zeros((self.n_members, slots, atoms, 3)),
             np.full(slots, np.inf),

@@ -13,7 +13,7 @@ from redoxmd.arrays import Array, Arrays
 SKIN_A = 0.5
 
 
-class Evaluation(NamedTuple):
+class MemberForces(NamedTuple):
     """Results of M members for B systems of A places.
 
     Attributes:
@@ -77,5 +77,5 @@ class ForceEvaluator(Protocol):
     def search(self, slots: Sequence[int], positions_A: Array) -> None:
         """Search the pairs of some systems at unwrapped positions (b, A, 3)."""
 
-    def __call__(self, positions_A: Array, species: Array) -> Evaluation:
+    def __call__(self, positions_A: Array, species: Array) -> MemberForces:
         """Evaluate all systems at unwrapped positions (B, A, 3) with species (B, A)."""

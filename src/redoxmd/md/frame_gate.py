@@ -53,7 +53,7 @@ def frame_spreads(spread_eV_A: Array, by_mean: Array, n_atoms: Array) -> Array:
 
 
 def classify_spread(spread_eV_A: float, low_eV_A: float, high_eV_A: float) -> GateOutcome:
-    """σ < low: go on; low ≤ σ ≤ high: candidate; σ > high or not finite: stop (paper, section 2.6)."""
+    """σ < low: continue; low ≤ σ ≤ high: candidate; σ > high or not finite: stop (paper, section 2.6)."""
     if not np.isfinite(spread_eV_A) or exceeds(spread_eV_A, high_eV_A):
         return GateOutcome.STOP
     return GateOutcome.CANDIDATE if spread_eV_A >= low_eV_A else GateOutcome.GO_ON

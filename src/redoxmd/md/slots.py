@@ -17,7 +17,7 @@ class Slots:
     Attributes:
         positions_A, velocities_A_fs, forces_eV_A: (B, A, 3) present state, positions unwrapped.
         step: (B,) MD steps done.
-        active: (B,) whether the slot holds a trajectory that goes on.
+        active: (B,) whether the slot holds a trajectory that has not ended.
         searched_A: (B, A, 3) positions of the last pair search.
         search_at_A: (B, A, 3) positions of the next pair search, in a slot that is `outdated`.
         outdated: (B,) whether the pairs must be searched before the next step.

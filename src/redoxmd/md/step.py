@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from redoxmd.arrays import Array, namespace
-from redoxmd.md.forces import Evaluation, ForceEvaluator
+from redoxmd.md.forces import ForceEvaluator, MemberForces
 from redoxmd.md.frame_gate import exceeds, frame_spreads, guard_codes
 from redoxmd.md.langevin import propagate, temperature_K
 from redoxmd.md.slots import Slots
@@ -101,11 +101,11 @@ class BatchStep:
         slots.active &= ~(done & stopped)
         self.log.write(result, slots)
 
-    def evaluate_current(self) -> Evaluation:
+    def evaluate_current(self) -> MemberForces:
         """Evaluate the present positions; nothing moves."""
         return self.evaluator(self.slots.positions_A, self.slots.species)
 
-    def judge(self, evaluation: Evaluation, done: Array) -> BatchResult:
+    def judge(self, evaluation: MemberForces, done: Array) -> BatchResult:
         """Spread, temperature and guards of the present frames, whose evaluation is given."""
         slots, xp = self.slots, namespace(self.slots.positions_A)
         forces = evaluation.member_forces_eV_A

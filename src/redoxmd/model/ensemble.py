@@ -24,7 +24,7 @@ from redoxmd.model.neighbours import Pairs, find_pairs
 from redoxmd.model.painn import Painn, forces_and_stress
 
 FORMAT = 1
-Evaluation = Literal["auto", "plain"]
+EvaluationMode = Literal["auto", "plain"]
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class Ensemble:
     """
 
     def __init__(
-        self, members: Sequence[Painn], calibration: dict[str, Any] | None = None, evaluation: Evaluation = "auto"
+        self, members: Sequence[Painn], calibration: dict[str, Any] | None = None, evaluation: EvaluationMode = "auto"
     ) -> None:
         if not members:
             raise ValueError("an ensemble needs members")
@@ -236,7 +236,7 @@ def save_ensemble(path: str | Path, ensemble: Ensemble) -> None:
     save_record(path, record)
 
 
-def load_ensemble(path: str | Path, device: str = "auto", evaluation: Evaluation = "auto") -> Ensemble:
+def load_ensemble(path: str | Path, device: str = "auto", evaluation: EvaluationMode = "auto") -> Ensemble:
     """Read an ensemble; `device` auto takes a GPU when there is one; `evaluation` as in `Ensemble`.
 
     Raises:

@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from redoxmd.model.fast.filtered_sum import filtered_sum, plain_sum
 from redoxmd.model.graph import Blocks, Graph
 from redoxmd.model.radial import RadialBasis
 
@@ -42,13 +41,19 @@ def _scatter(values: Tensor, blocks: Blocks) -> Tensor:
     return flat.index_add(0, blocks.slot, values).view(number, width, rows * values.shape[1])
 
 
+def _filtered_sum(pairs: Tensor, values: Tensor, weights: Tensor) -> Tensor:
+    """Σ_(c, k) a(b, c, r, k) x(b, c, f) w(k, f), (B·R, F), of pairs (B, C, R·K), values (B, C, F), weights (K, F)."""
+    functions, width = weights.shape
+    summed = torch.bmm(pairs.transpose(1, 2), values).view(-1, functions, width)
+    return (summed * weights).sum(dim=1)
+
+
 class Interaction(nn.Module):
     """One message: Δs_i = Σ_j W_s(r_ij)∘φ_s(s_j), Δμ_i = Σ_j W_v(r_ij)∘φ_v(s_j)∘μ_j + W_r(r_ij)∘φ_r(s_j) r̂_ij.
 
     The filters W = Σ_k w_k R_k(r) are linear in the radial basis, so the sum over neighbours is taken first, per
     basis function, as a matrix product over blocks (`Blocks`), and the filter weights come after. Without blocks
-    the same sums run pair by pair: the plain form that tests hold the fast one to. `compiled` takes kernels for the
-    sums over blocks, as training does.
+    the same sums run pair by pair; tests compare the two.
 
     Shapes: s (n, F), μ (n, 3, F) or None when all vectors are zero.
     """
@@ -57,7 +62,6 @@ class Interaction(nn.Module):
         super().__init__()
         self.features = features
         self.radial_functions = radial_functions
-        self.compiled = False
         self.phi = nn.Sequential(nn.Linear(features, features), nn.SiLU(), nn.Linear(features, 3 * features))
         # Rows: basis functions; columns: filters of scalars (s), old vectors (v) and directions (r).
         self.filters = nn.Parameter(torch.randn(radial_functions, 3 * features) / radial_functions**0.5)
@@ -83,11 +87,10 @@ class Interaction(nn.Module):
     def _by_blocks(self, carried: Tensor, phi_r: Tensor, pairs: PairTensors, blocks: Blocks) -> tuple[Tensor, Tensor]:
         parts = carried.shape[1]
         w_s, w_v, w_r = self.filters.split(self.features, dim=1)
-        over_blocks = filtered_sum if self.compiled else plain_sum
         weights = w_s if parts == 1 else torch.cat([w_s, w_v, w_v, w_v], dim=1)
-        delta = over_blocks(pairs.basis, carried.flatten(1)[blocks.columns], weights)
+        delta = _filtered_sum(pairs.basis, carried.flatten(1)[blocks.columns], weights)
         delta = delta.view(-1, parts, self.features)[blocks.row]
-        delta_v = over_blocks(pairs.directed, phi_r[blocks.columns], w_r).view(-1, 3, self.features)[blocks.row]
+        delta_v = _filtered_sum(pairs.directed, phi_r[blocks.columns], w_r).view(-1, 3, self.features)[blocks.row]
         if parts > 1:
             delta_v = delta_v + delta[:, 1:]
         return delta[:, 0], delta_v
@@ -156,12 +159,6 @@ class Representation(nn.Module):
     def device(self) -> torch.device:
         """Where the weights are."""
         return self.embedding.weight.device
-
-    def use_kernels(self, wanted: bool = True) -> None:
-        """Take kernels for the sums over blocks of atoms, wherever they apply, or PyTorch again."""
-        for interaction in self.modules():
-            if isinstance(interaction, Interaction):
-                interaction.compiled = wanted
 
     def pair_tensors(self, graph: Graph) -> PairTensors:
         """Evaluate the functions of the pairs, which all layers and all members with the same basis share."""

@@ -18,7 +18,7 @@ logger = logging.getLogger("redoxmd")
 
 
 class TrainingLoop(Protocol):
-    """A training that goes on from its `state` to the same end."""
+    """A training that continues from its `state` to the same end."""
 
     step: int
 
@@ -33,7 +33,7 @@ class TrainingLoop(Protocol):
         """Everything the rest depends on."""
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Go on from `state`."""
+        """Continue from `state`."""
 
 
 def run_training(trainer: TrainingLoop, file: Path) -> None:
@@ -41,7 +41,7 @@ def run_training(trainer: TrainingLoop, file: Path) -> None:
 
     Args:
         trainer: at its start.
-        file: the restart file; a damaged one is set aside, and the training starts anew.
+        file: the restart file; a damaged one is renamed, and the training starts from the beginning.
 
     Raises:
         Interrupted: SIGTERM; the restart file is of the step that the training had come to.

@@ -8,6 +8,6 @@ __getattr__, __dir__, __all__ = lazy_names(
         "band": ("NoPath", "PathEnd", "find_path"),
         "ends": ("path_ends",),
         "profile": ("barrier_record", "profile_table"),
-        "run": ("explore_path", "run_path"),
+        "run": ("PathTask", "explore_path", "run_path"),
     },
 )

@@ -31,7 +31,7 @@ def event_of_path(
         settings: section `diffusion`.
 
     Raises:
-        ConfigError: the named trajectory has no change of site of that number.
+        ConfigError: the named trajectory has no site change of that number.
     """
     if not isinstance(path.event, NebEvent):
         return find_event(analyses, read, settings)

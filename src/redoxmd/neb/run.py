@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +22,51 @@ from redoxmd.structures.occupation import Occupation
 from redoxmd.structures.source import full_cell
 
 
+@dataclass(frozen=True)
+class PathTask:
+    """The search of one path.
+
+    Attributes:
+        frames: the structure that the path starts from; for an event all frames from before it to after it.
+        path: one of `neb.paths`.
+        structures: section of the config.
+        calculator: makes a calculator for an image.
+        settings: section `neb`.
+        gate: limits of a frame.
+        checkpoint: restart files.
+    """
+
+    frames: Sequence[Atoms]
+    path: NebPath
+    structures: Structures
+    calculator: MakeCalculator
+    settings: Neb
+    gate: GateSettings
+    checkpoint: Checkpoint
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """Name of the path and of its structure."""
+        return {"path": self.path.name, "structure": self.frames[0].info["structure"]}
+
+    def images(self) -> list[Atoms]:
+        """Images of the path.
+
+        Raises:
+            NoPath: see `find_path`.
+            Interrupted: SIGTERM; the state is written.
+        """
+        start, md_positions_A = self.frames[0], None
+        full = full_cell(self.structures, supercell_of(start.info["structure"]))
+        if self.path.event:
+            ends = start, self.frames[-1]
+            md_positions_A = np.array([frame.positions for frame in self.frames[1:-1]]).reshape(-1, len(start), 3)
+        else:
+            ends = path_ends(start, full, self.path)
+        occupation, name = Occupation(start, full), self.path.name
+        return find_path(ends, occupation, self.calculator, self.settings, name, self.checkpoint, md_positions_A)
+
+
 class PathRun(NamedTuple):
     """Result of a path.
 
@@ -37,41 +83,24 @@ class PathRun(NamedTuple):
     record: dict[str, Any]
 
 
-def run_path(
-    frames: Sequence[Atoms],
-    path: NebPath,
-    structures: Structures,
-    calculator: MakeCalculator,
-    settings: Neb,
-    gate: GateSettings,
-    checkpoint: Checkpoint,
-) -> PathRun:
+def run_path(task: PathTask) -> PathRun:
     """The path of lowest barrier, with its profile and candidates.
 
     If the ends of an event relax to other sites than those of its ions, or both to the same sites, the event connects
     no two minima, and the result has no images and states the reason. Sites named in the config must be minima.
 
-    Args:
-        frames: the structure that the path starts from; for an event all frames from before it to after it.
-        path: one of `neb.paths`.
-        structures: section of the config.
-        calculator: makes a calculator for an image.
-        settings: section `neb`.
-        gate: limits of a frame.
-        checkpoint: restart files.
-
     Raises:
         NoPath: see `find_path`.
         Interrupted: SIGTERM; the state is written.
     """
-    metadata = {"path": path.name, "structure": frames[0].info["structure"]}
+    metadata = task.metadata
     try:
-        images = images_of_path(frames, path, structures, calculator, settings, checkpoint)
+        images = task.images()
     except NoPath as none:
-        if path.event is None or none.reason not in (PathEnd.LEFT_ITS_SITE, PathEnd.SAME_SITES):
+        if task.path.event is None or none.reason not in (PathEnd.LEFT_ITS_SITE, PathEnd.SAME_SITES):
             raise
         return without_path({**metadata, "reason": f"the event's ends are no two minima ({none.reason})"})
-    profile = profile_table(images, gate)
+    profile = profile_table(images, task.gate)
     path_frames = image_frames(images, profile, metadata)
     record = {**metadata, "reason": "", **barrier_record(images)}
     return PathRun(path_frames, candidate_frames(path_frames, profile), profile, record)
@@ -85,31 +114,23 @@ class PathCandidates(NamedTuple):
     record: PathRecord
 
 
-def explore_path(
-    frames: Sequence[Atoms],
-    path: NebPath,
-    structures: Structures,
-    calculator: MakeCalculator,
-    settings: Neb,
-    gate: GateSettings,
-    checkpoint: Checkpoint,
-) -> PathCandidates:
+def explore_path(task: PathTask) -> PathCandidates:
     """A path found with the ensemble of a generation, and the candidates among its images (paper, section 2.6).
 
     If an end does not relax at its sites, or the band does not converge, the last structures are gated instead: failure
     to find a path is not an error, and these structures improve the ensemble. Structures above the high threshold, not
-    finite or with a close contact are refused and never collected. Arguments as for `run_path`.
+    finite or with a close contact are refused and never collected.
 
     Raises:
         Interrupted: SIGTERM; the state is written.
     """
-    metadata = {"path": path.name, "structure": frames[0].info["structure"]}
+    metadata = task.metadata
     end_reason = PathEnd.CONVERGED
     try:
-        images = images_of_path(frames, path, structures, calculator, settings, checkpoint)
+        images = task.images()
     except NoPath as none:
         images, end_reason = [image for image in none.images if np.isfinite(image.positions).all()], none.reason
-    profile = profile_table(images, gate)
+    profile = profile_table(images, task.gate)
     candidates = candidate_frames(image_frames(images, profile, metadata), profile)
     refused = int((profile["passage"] == GateOutcome.STOP.value).sum())
     spread_eV_A = float(profile["spread_eV_A"].max())
@@ -122,24 +143,6 @@ def explore_path(
         max_spread_eV_A=spread_eV_A,
     )
     return PathCandidates(candidates, profile, record)
-
-
-def images_of_path(
-    frames: Sequence[Atoms],
-    path: NebPath,
-    structures: Structures,
-    calculator: MakeCalculator,
-    settings: Neb,
-    checkpoint: Checkpoint,
-) -> list[Atoms]:
-    """Images of the path; arguments as for `run_path`."""
-    start = frames[0]
-    full = full_cell(structures, supercell_of(start.info["structure"]))
-    ends = (frames[0], frames[-1]) if path.event else path_ends(start, full, path)
-    md_positions_A = None
-    if path.event:
-        md_positions_A = np.array([frame.positions for frame in frames[1:-1]]).reshape(-1, len(start), 3)
-    return find_path(ends, Occupation(start, full), calculator, settings, path.name, checkpoint, md_positions_A)
 
 
 def without_path(record: dict[str, Any]) -> PathRun:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from redoxmd.charges.oxidation import OxidationStates
 from redoxmd.diffusion.counting import share_interval
 
 NAN = float("nan")
@@ -28,7 +29,7 @@ class RunTables:
         errors: errors of the last ensemble (`ensemble.json`, "errors").
         decisions: decision of every generation.
         trajectories, diffusivities, arrhenius, concerted: tables of stage diffusion.
-        charges, mixture, redox: reference charges, states and redox table; None without a density model.
+        charges, states, redox: reference charges, states and redox table; None without a density model.
         sites, events: occupancies and jumps between sites, from stage diffusion.
         orderings: table of basin hopping; None without it.
         redox_element: element of the Bader charges.
@@ -44,7 +45,7 @@ class RunTables:
     arrhenius: pd.DataFrame
     concerted: pd.DataFrame
     charges: pd.DataFrame | None
-    mixture: Mapping[str, Any] | None
+    states: OxidationStates | None
     redox: pd.DataFrame | None
     sites: pd.DataFrame
     events: pd.DataFrame

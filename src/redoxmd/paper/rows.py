@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from redoxmd.basins.orderings import vacancy_costs
+from redoxmd.charges.oxidation import OxidationModel
 from redoxmd.diffusion.counting import count_interval
 from redoxmd.paper.measured import (
     NAN,
@@ -89,10 +88,10 @@ def charge_rows(run: RunTables) -> list[tuple[object, ...]]:
     """Rows on the Bader charges of the two states and their errors."""
     no_model = Measured(remark="no density model (density.enabled)")
     separation = mae = share = no_model
-    if run.mixture is not None and run.charges is not None:
+    if run.states is not None and run.charges is not None:
         separation = Measured(remark="one state only, or too few charges")
-        if run.mixture["fitted"]:
-            separation = _separation(run.mixture, int((run.charges["element"] == run.redox_element).sum()))
+        if run.states.reference is not None:
+            separation = _separation(run.states.reference, int((run.charges["element"] == run.redox_element).sum()))
         chosen = (run.charges["element"] == run.redox_element) & (run.charges["set"] == "test")
         error = (run.charges["predicted_charge_e"] - run.charges["reference_charge_e"])[chosen].abs()
         if len(error):
@@ -108,10 +107,10 @@ def charge_rows(run: RunTables) -> list[tuple[object, ...]]:
     ]
 
 
-def _separation(mixture: Mapping[str, Any], charges: int) -> Measured:
+def _separation(model: OxidationModel, charges: int) -> Measured:
     """Difference of the mean charges of the two states, with the standard error for a fit to `charges` charges."""
-    low, high = (float(mean[0]) for mean in mixture["mean"])
-    components = zip(mixture["covariance"], mixture["weight"], strict=True)
+    low, high = (float(mean[0]) for mean in model.mean)
+    components = zip(model.covariance, model.weight, strict=True)
     variance = sum(float(covariance[0][0]) / (float(weight) * charges) for covariance, weight in components)
     return Measured(abs(high - low), float(np.sqrt(variance)))
 

@@ -146,7 +146,7 @@ def produce(spec: TrajectorySpec, evaluator: ForceEvaluator) -> ProductionSummar
 
 
 class ProductionRun:
-    """A trajectory under way: its MD, the frames not yet written and the written segments."""
+    """A trajectory being computed: its MD, the frames not yet written and the written segments."""
 
     def __init__(self, spec: TrajectorySpec, md: TrajectoryMD) -> None:
         self.spec, self.md = spec, md

@@ -61,7 +61,7 @@ class Rules:
         return int(getattr(getattr(engine, engine.name), "ranks", 1) if cpus == "ranks" else cpus)
 
     def resources_for(self, rule: str) -> dict[str, Any]:
-        """Resources of a rule; memory, and time if a job starts anew, grow with each attempt."""
+        """Resources of a rule; memory, and time if a job does not resume, grow with each attempt."""
         row = self.table[rule]
         ranks = self.cores(rule) if row["cpus"] == "ranks" else 1
         device = (self.config.density if rule in DENSITY_RULES else self.config.train).device
@@ -173,7 +173,7 @@ class Rules:
         return {name: ELECTRON_FILES[name] for name in names} if self.config.density.enabled else {}
 
     def all_paths(self, pattern: str, wanted: bool = True) -> list[str]:
-        """A file of every path of the config, if wanted."""
+        """A file of every path of the config, if `wanted`."""
         return [pattern.format(run=self.config.run, path=path.name) for path in self.config.neb.paths if wanted]
 
     def neb_path(self, wildcards: Wildcards) -> dict[str, Any]:

@@ -8,6 +8,8 @@ from typing import Any
 
 import pandas as pd
 
+from redoxmd.charges.oxidation import OxidationStates
+
 
 def error_table(ensembles: list[dict[str, Any]]) -> pd.DataFrame:
     """Errors of every generation's ensemble and members, one row each."""
@@ -87,31 +89,28 @@ def summarise_run(
 
 
 def electron_record(
-    errors: pd.DataFrame, charges: pd.DataFrame, mixture: dict[str, Any], element: str
+    errors: pd.DataFrame, charges: pd.DataFrame, states: OxidationStates, element: str
 ) -> dict[str, Any]:
     """Headline numbers of the density model and of the redox element's charges.
 
     Args:
         errors: result of `density.evaluation.density_errors`.
         charges: result of `charges.tables.reference_charges`.
-        mixture: result of `charges.oxidation.fit_record`.
+        states: fitted states of the redox element.
         element: the redox element.
     """
-    from redoxmd.charges.oxidation import OxidationModel
-
     redox = charges[charges["element"] == element].reset_index(drop=True)
     record: dict[str, Any] = {
         "nmae_percent": errors.groupby("set")[["nmae_total_percent", "nmae_spin_percent"]].mean().to_dict("index"),
-        "states": mixture["summary"],
+        "states": states.summary,
     }
     for name in ("charge_e", "moment_muB"):
         error = (redox[f"predicted_{name}"] - redox[f"reference_{name}"]).abs()
         record[f"mae_{name}"] = error.groupby(redox["set"]).mean().to_dict()
-    if mixture["fitted"]:
-        models = {name: OxidationModel.from_record(mixture, name == "predicted") for name in ("reference", "predicted")}
+    if states.reference is not None and states.predicted is not None:
         high = [
             model.probability(redox[f"{side}_charge_e"].to_numpy(), redox[f"{side}_moment_muB"].to_numpy()) > 0.5
-            for side, model in models.items()
+            for side, model in (("reference", states.reference), ("predicted", states.predicted))
         ]
         same = pd.Series(high[0] == high[1]).groupby(redox["set"])
         record["same_state"] = {name: [int(group.sum()), len(group)] for name, group in same}

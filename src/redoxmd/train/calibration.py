@@ -21,7 +21,7 @@ MAX_TRAINING_FRAMES = 500
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class EnsembleErrors:
     """Predictions of an ensemble and reference values of labelled frames.
 
     Attributes:
@@ -36,7 +36,7 @@ class Evaluation:
     member_errors: pd.DataFrame
 
 
-def evaluate(ensemble: Ensemble, frames: Sequence[Atoms]) -> Evaluation:
+def evaluate(ensemble: Ensemble, frames: Sequence[Atoms]) -> EnsembleErrors:
     """Predictions and errors of an ensemble for every frame; frames carry `info["set"]`."""
     forces, energies, members = [], [], []
     for frame in frames:
@@ -79,7 +79,7 @@ def evaluate(ensemble: Ensemble, frames: Sequence[Atoms]) -> Evaluation:
     errors = pd.DataFrame(members).groupby(["set", "member"], as_index=False).mean()
     errors["force_rmse_eV_A"] = np.sqrt(errors.pop("force_mse"))
     errors = errors.merge(pd.DataFrame(energies).groupby("set").size().rename("n_frames").reset_index(), on="set")
-    return Evaluation(pd.concat(forces, ignore_index=True), pd.DataFrame(energies), errors)
+    return EnsembleErrors(pd.concat(forces, ignore_index=True), pd.DataFrame(energies), errors)
 
 
 def sample_frames(frames: Sequence[Atoms], seed: int, limit: int = MAX_TRAINING_FRAMES) -> list[Atoms]:
@@ -90,7 +90,7 @@ def sample_frames(frames: Sequence[Atoms], seed: int, limit: int = MAX_TRAINING_
     return [training[i] for i in indices] + [frame for frame in frames if frame.info["set"] != "train"]
 
 
-def calibrate(evaluation: Evaluation) -> dict[str, Any]:
+def calibrate(evaluation: EnsembleErrors) -> dict[str, Any]:
     """Calibration fitted on the validation frames, with its reliability on them and on the test frames.
 
     The record has `validation` and, if there are test frames, `test`, each as `calibration_of` returns it; the test
@@ -121,7 +121,7 @@ def calibration_of(forces: pd.DataFrame, scale: float | None = None) -> dict[str
     mean absolute difference (0: perfect, 0.5: worst; Tran et al., 2020).
 
     Args:
-        forces: rows of `Evaluation.forces` (one set).
+        forces: rows of `EnsembleErrors.forces` (one set).
         scale: scale to evaluate; fitted if None.
 
     Returns:

@@ -16,7 +16,6 @@ from torch import Tensor
 from redoxmd.config.sections import Member, Train
 from redoxmd.jobs.interrupt import StopRequest
 from redoxmd.jobs.progress import Progress
-from redoxmd.model.ensemble import Evaluation
 from redoxmd.model.files import choose_device, load_record, member_from_record, member_record, save_record
 from redoxmd.model.graph import Graph, build_graph, collate
 from redoxmd.model.painn import Painn
@@ -76,7 +75,6 @@ def train_member(
     previous: Painn | None,
     checkpoint: Any,
     name: str = "member",
-    evaluation: Evaluation = "auto",
 ) -> TrainingResult:
     """Train one member by Adam with decay on plateau, EMA and early stopping on the validation loss.
 
@@ -90,12 +88,11 @@ def train_member(
         checkpoint: `redoxmd.jobs.checkpoint.Checkpoint`; a training that was asked to stop continues from that step, a
             killed one from its last validation.
         name: for the log.
-        evaluation: auto uses compiled kernels for the sums over neighbours where they apply, plain uses PyTorch only.
 
     Raises:
         TrainingDiverged: the loss became NaN or infinite.
     """
-    trainer = Trainer(dataset, member, settings, generation, seed, previous, name, evaluation)
+    trainer = Trainer(dataset, member, settings, generation, seed, previous, name)
     run_training(trainer, checkpoint.path("training.pt"))
     return trainer.result()
 
@@ -130,7 +127,6 @@ class Trainer:
         seed: int,
         previous: Painn | None,
         name: str,
-        evaluation: Evaluation = "auto",
     ) -> None:
         self.settings = settings
         self.seed = seed
@@ -140,7 +136,6 @@ class Trainer:
         self.max_steps = settings.max_steps if generation == 0 else settings.max_steps_active
         training, validation = dataset.subset("train"), dataset.subset("validation")
         self.model = self._initial_model(dataset, training, member, previous).to(self.device)
-        self.model.use_kernels(evaluation == "auto")
         self.averaged = copy.deepcopy(self.model).requires_grad_(False)
         self.training = [make_sample(frame, self.model) for frame in training]
         self.validation = [make_sample(frame, self.model) for frame in validation]

@@ -10,7 +10,7 @@ from redoxmd.config.sections.basins import Basins
 from redoxmd.config.sections.charges import Charges
 from redoxmd.config.sections.compute import Compute
 from redoxmd.config.sections.config import Config, label_cells
-from redoxmd.config.sections.density import Density
+from redoxmd.config.sections.density import DensitySettings
 from redoxmd.config.sections.diffusion import Diffusion
 from redoxmd.config.sections.engine import (
     AseEngine,

@@ -11,7 +11,7 @@ from redoxmd.config.sections.base import Repeats, Section, Use
 from redoxmd.config.sections.basins import Basins
 from redoxmd.config.sections.charges import Charges
 from redoxmd.config.sections.compute import Compute
-from redoxmd.config.sections.density import Density
+from redoxmd.config.sections.density import DensitySettings
 from redoxmd.config.sections.diffusion import Diffusion
 from redoxmd.config.sections.engine import Engine
 from redoxmd.config.sections.explore import Explore
@@ -57,7 +57,7 @@ class Config(Section):
     basins: Basins = Field(default=Basins(), description="stage basins")
     production: Production = Field(default=Production(), description="stage production")
     neb: Neb = Field(default=Neb(), description="stage neb")
-    density: Density = Field(default=Density(), description="stage density")
+    density: DensitySettings = Field(default=DensitySettings(), description="stage density")
     charges: Charges = Field(default=Charges(), description="stage charges")
     diffusion: Diffusion = Field(default=Diffusion(), description="stage diffusion")
     figures: Figures = Field(default=Figures(), description="stage figures")

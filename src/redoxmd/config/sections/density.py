@@ -10,7 +10,7 @@ from pydantic import Field
 from redoxmd.config.sections.base import PROCESSOR, Count, Fraction, Positive, Section, Use
 
 
-class Density(Section):
+class DensitySettings(Section):
     """The spin-density model: equivariant DeepDFT on the reference densities."""
 
     read_by: ClassVar = ("density",)

@@ -14,7 +14,7 @@ from torch.func import jvp
 
 from redoxmd.arrays import Arrays
 from redoxmd.md.batched.pairs import PairRows, opposite, search
-from redoxmd.md.forces import SKIN_A, Evaluation
+from redoxmd.md.forces import SKIN_A, MemberForces
 from redoxmd.md.frame_gate import closest_contact
 from redoxmd.model.ensemble import Ensemble
 from redoxmd.model.graph import species_index
@@ -89,7 +89,7 @@ class DeviceEvaluator:
         self.rows.put(index, found, cells)
 
     @torch.no_grad()
-    def __call__(self, positions_A: Tensor, species: Tensor) -> Evaluation:
+    def __call__(self, positions_A: Tensor, species: Tensor) -> MemberForces:
         """Evaluate all systems at unwrapped positions (B, A, 3) with species (B, A)."""
         rows, systems = self.rows, len(positions_A)
         vectors = rows.vectors_A(positions_A)
@@ -112,7 +112,7 @@ class DeviceEvaluator:
         results = self._all(of)
         energies, forces = (torch.stack(values).double() for values in zip(*results, strict=True))
         total = energies + self._references_eV[:, species] * there
-        return Evaluation(total.view(self.n_members, systems, -1).sum(dim=2), forces, contact)
+        return MemberForces(total.view(self.n_members, systems, -1).sum(dim=2), forces, contact)
 
     def _all(self, of: Callable[[Painn], tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]]:
         """Results of all members, in sequence; in a CUDA graph in parallel, because one member uses little of a GPU."""

@@ -1,4 +1,4 @@
-"""The compiled kernels: built once for this processor with the compiler at hand, kept in the user's cache, loaded."""
+"""The compiled kernels: built once for this processor with the installed compiler and cached for the user."""
 
 from __future__ import annotations
 
@@ -43,7 +43,6 @@ def _declared(library: ctypes.CDLL) -> ctypes.CDLL:
     library.redoxmd_member.restype = ctypes.c_void_p
     library.redoxmd_member_free.argtypes = (ctypes.c_void_p,)
     library.redoxmd_evaluate.restype = ctypes.c_bool
-    library.redoxmd_filtered_sum.restype = ctypes.c_bool
     library.redoxmd_repulsion.restype = ctypes.c_double
     return library
 

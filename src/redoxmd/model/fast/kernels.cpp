@@ -465,106 +465,6 @@ class Cursor {
     size_t taken_ = 0;
 };
 
-// Receivers whose products are taken together: their rows fill the register tiles.
-constexpr int TOGETHER = 3;
-
-inline int up_to(int size, int unit) { return (size + unit - 1) / unit * unit; }
-
-inline float *zeros(Buffer &buffer, size_t size) {
-    float *p = buffer.sized(size);
-    std::memset(p, 0, size * sizeof(float));
-    return p;
-}
-
-// Derivatives of the sum over neighbours of redoxmd.model.fast.filtered_sum, T(a, x, w, g), with respect to each of its arrays.
-struct FilteredSum {
-    int blocks, columns, rows, functions, width;
-    const float *a, *x, *w, *g;
-    float *da, *dx, *dw, *dg;  // null: not wanted
-    int padded = up_to(width, WIDTH), most = up_to(TOGETHER * functions, WIDTH);
-    // In whole vectors: arrays of one block and some receivers (lines: receivers by functions), and what is summed up.
-    Buffer own_x, own_w, own_g, turned_w, lines, turned_lines, turned_a, sum_a, sum_x, sum_w, sum_g;
-
-    void load(Buffer &to, const float *from, int n) const {
-        for (int i = 0; i < n; i++) std::memcpy(to.get() + i * padded, from + size_t(i) * width, width * sizeof(float));
-    }
-
-    void store(float *to, const Buffer &from, int n) const {
-        for (int i = 0; i < n; i++) std::memcpy(to + size_t(i) * width, from.get() + i * padded, width * sizeof(float));
-    }
-
-    void run() {
-        for (Buffer *buffer : {&own_x, &sum_x}) zeros(*buffer, size_t(columns) * padded);
-        for (Buffer *buffer : {&own_w, &sum_w}) zeros(*buffer, size_t(functions) * padded);
-        for (Buffer *buffer : {&own_g, &sum_g}) zeros(*buffer, size_t(TOGETHER) * padded);
-        for (Buffer *buffer : {&lines, &turned_lines}) zeros(*buffer, size_t(most) * padded);
-        for (Buffer *buffer : {&turned_a, &sum_a}) zeros(*buffer, size_t(most) * columns);
-        if (w) {
-            load(own_w, w, functions);
-            float *to = turned_w.sized(size_t(functions) * width);
-            for (int f = 0; f < width; f++)
-                for (int k = 0; k < functions; k++) to[f * functions + k] = w[size_t(k) * width + f];
-        }
-        for (int b = 0; b < blocks; b++) {
-            const size_t of_x = size_t(b) * columns * width;
-            if (x) load(own_x, x + of_x, columns);
-            if (dx) zeros(sum_x, size_t(columns) * padded);
-            for (int r = 0; r < rows; r += TOGETHER) {
-                const int receivers = r + TOGETHER < rows ? TOGETHER : rows - r;
-                const size_t of_a = (size_t(b) * columns * rows + r) * functions, of_g = (size_t(b) * rows + r) * width;
-                if (g) load(own_g, g + of_g, receivers);
-                if (da) correlate(da + of_a, g + of_g, receivers);
-                if (dx) scatter(a + of_a, receivers);
-                if (dw || dg) gather(a + of_a, receivers);
-                if (dg) store(dg + of_g, sum_g, receivers);
-            }
-            if (dx) store(dx + of_x, sum_x, columns);
-        }
-        if (dw) store(dw, sum_w, functions);
-    }
-
-    // da = sum over f of x (g w), the last product with f along its rows.
-    void correlate(float *to, const float *own, int receivers) {
-        const int used = receivers * functions, stride = up_to(used, WIDTH);
-        for (int f = 0; f < width; f++)
-            for (int r = 0; r < receivers; r++) {
-                const float here = own[size_t(r) * width + f], *from = turned_w.get() + f * functions;
-                float *line = turned_lines.get() + f * stride + r * functions;
-                for (int k = 0; k < functions; k++) line[k] = here * from[k];
-            }
-        product(columns, stride / WIDTH, width, own_x.get(), padded, turned_lines.get(), stride, sum_a.get(), stride);
-        for (int c = 0; c < columns; c++)
-            std::memcpy(to + size_t(c) * rows * functions, sum_a.get() + c * stride, used * sizeof(float));
-    }
-
-    // dx += sum over receivers and functions of a (g w).
-    void scatter(const float *pairs, int receivers) {
-        for (int r = 0; r < receivers; r++)
-            for (int k = 0; k < functions; k++)
-                for (int f = 0; f < padded; f += WIDTH)
-                    at(lines.get() + (r * functions + k) * padded + f) =
-                        at(own_g.get() + r * padded + f) * at(own_w.get() + k * padded + f);
-        product(columns, padded / WIDTH, receivers * functions, pairs, rows * functions, lines.get(), padded, sum_x.get(),
-                padded, nullptr, Into::Added);
-    }
-
-    // dw += sum over receivers of g (a x); dg = sum over functions of w (a x).
-    void gather(const float *pairs, int receivers) {
-        const int used = receivers * functions;
-        for (int c = 0; c < columns; c++)
-            for (int i = 0; i < used; i++) turned_a.get()[i * columns + c] = pairs[size_t(c) * rows * functions + i];
-        product(used, padded / WIDTH, columns, turned_a.get(), columns, own_x.get(), padded, lines.get(), padded);
-        if (dg) zeros(sum_g, size_t(TOGETHER) * padded);
-        for (int r = 0; r < receivers; r++)
-            for (int k = 0; k < functions; k++)
-                for (int f = 0; f < padded; f += WIDTH) {
-                    const Vector part = at(lines.get() + (r * functions + k) * padded + f);
-                    if (dg) at(sum_g.get() + r * padded + f) += part * at(own_w.get() + k * padded + f);
-                    if (dw) at(sum_w.get() + k * padded + f) += part * at(own_g.get() + r * padded + f);
-                }
-    }
-};
-
 }  // namespace
 
 // The polynomial envelope and its slope (redoxmd.model.radial), within the cutoff.
@@ -753,16 +653,5 @@ double redoxmd_repulsion(int n, int n_pairs, const int32_t *first, const int32_t
         }
     }
     return energy;
-}
-
-// Derivatives of a sum over neighbours, those that are not null, from the arrays they need; false without memory.
-bool redoxmd_filtered_sum(int blocks, int columns, int rows, int functions, int width, const float *a, const float *x,
-                          const float *w, const float *g, float *da, float *dx, float *dw, float *dg) {
-    try {
-        FilteredSum{blocks, columns, rows, functions, width, a, x, w, g, da, dx, dw, dg}.run();
-        return true;
-    } catch (const std::bad_alloc &) {
-        return false;
-    }
 }
 }

@@ -95,13 +95,13 @@ class _Geometry:
 
 
 def applies(members: Sequence[Painn]) -> bool:
-    """Whether members can be evaluated here: single precision, on the CPU, with the kernels at hand."""
+    """Whether members can be evaluated here: single precision, on the CPU, with compiled kernels."""
     plain = all(member.device.type == "cpu" and member.dtype == torch.float32 for member in members)
     return plain and kernels() is not None
 
 
 class FastMembers:
-    """Members packed for the kernels; one that is changed afterwards must be packed anew.
+    """Members packed for the kernels; a member that changes afterwards must be packed again.
 
     Members run side by side, on as many threads as torch is given, the costly ones first.
     """
