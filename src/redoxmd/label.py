@@ -28,7 +28,7 @@ def label_frame(
     label_id: str,
     checkpoint: Checkpoint,
 ) -> ReferenceMD:
-    """A short reference MD from a selected frame (paper: 25 steps), its velocities drawn anew."""
+    """A short reference MD from a selected frame (paper: 25 steps), its velocities drawn again."""
     start = frame.copy()
     start.arrays.pop("momenta", None)
     return run_reference_md(start, engine, settings, rng, label_id, checkpoint)

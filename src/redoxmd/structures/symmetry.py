@@ -108,7 +108,7 @@ def distinct_ordering(
         n_ions: sites to fill.
         number: which one.
         symmetry: of the sites.
-        preferred: (s,) whether a site is filled before the others; None: all alike.
+        preferred: (s,) whether a site is filled before the others; None: all equal.
         rng: at the start of the sequence.
         excluded: site → sites that are empty where it is full.
 
