@@ -207,20 +207,6 @@ def texts(figure):
     return " | ".join(text for text in found if text)
 
 
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory):
-    """Path without suffix of figure `name` from data of a kind, saved once for all tests that look at its files."""
-    folder = tmp_path_factory.mktemp("figures")
-
-    def path_of(name, kind):
-        path = folder / f"{name}_{kind}"
-        if not path.with_suffix(".csv").exists():
-            save_figure(drawn(name, kind), DATA, path, STYLE)
-        return path
-
-    return path_of
-
-
 @pytest.mark.parametrize("kind", ["full", "empty", "single"])
 @pytest.mark.parametrize("name", WIDTHS)
 def test_every_figure_draws_whatever_there_is(name, kind, saved):

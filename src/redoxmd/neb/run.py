@@ -24,7 +24,7 @@ from redoxmd.structures.source import full_cell
 
 @dataclass(frozen=True)
 class PathTask:
-    """The search of one path.
+    """Input of the search for one path.
 
     Attributes:
         frames: the structure that the path starts from; for an event all frames from before it to after it.
