@@ -1,5 +1,6 @@
 from redoxmd.config.declared import declared_keys, read_settings, runtime_settings
-from redoxmd.config.sections import Structures, Train
+from redoxmd.config.sections import Electrons, Structures, Train
+from redoxmd.electrons.states import OxidationLevels
 from redoxmd.files.frames import read_frames, write_frames
 from redoxmd.files.records import write_json
 from redoxmd.jobs.job import job, logger
@@ -12,13 +13,14 @@ with job("train", snakemake.log[0]):
     given["exclude"] = runtime.train.exclude
     settings = read_settings(Train, snakemake.rule, given)
     structures = read_settings(Structures, snakemake.rule, params.structures)
+    electrons = read_settings(Electrons, snakemake.rule, params.get("electrons", {}))
     frames = load_datasets(settings.datasets, params.reference)
     for path in snakemake.input.frames:
         frames += read_frames(path)
-    dataset = build_dataset(frames, settings, params.seed, params.reference, structures)
+    dataset = build_dataset(frames, settings, params.seed, params.reference, structures, OxidationLevels.of(electrons))
     counts = dataset.counts()
     logger.info("generation %s trains on %s", snakemake.wildcards.gen, counts)
     configurations = [item.record() for item in dataset.configurations.values()]
     write_frames(snakemake.output.frames, dataset.frames)
-    record = {"duplicates": dataset.duplicates, "left_out": dataset.left_out, "too_short": dataset.too_short}
+    record = {key: getattr(dataset, key) for key in ("duplicates", "left_out", "hops", "too_short")}
     write_json(snakemake.output.record, counts | record | {"configurations": configurations})

@@ -8,7 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from ase import Atoms
 
+from redoxmd.config.sections import Electrons
 from redoxmd.errors import ConfigError, DataError, LabelRefusal, LabelRefused, StructureError
 
 # A moment is between two levels if it is farther from the nearer one than this share of their distance.
@@ -25,10 +27,23 @@ class OxidationLevels:
     Attributes:
         moments_muB: element → oxidation number → |on-site moment| in μB.
         fixed: element → oxidation number.
+        source: what sets both, for error messages.
     """
 
     moments_muB: Mapping[str, Mapping[int, float]]
     fixed: Mapping[str, int]
+    source: str = "--levels and --oxidation"
+
+    @classmethod
+    def of(cls, settings: Electrons) -> OxidationLevels | None:
+        """Levels of the section `electrons`; None if it has none."""
+        if not settings.levels:
+            return None
+        moments = {
+            element: {number: state.moment_muB for number, state in states.items()}
+            for element, states in settings.levels.items()
+        }
+        return cls(moments, settings.fixed, "electrons.levels and electrons.fixed")
 
     def redox_atoms(self, symbols: Sequence[str]) -> np.ndarray:
         """Indices (m,) of the redox atoms."""
@@ -45,9 +60,7 @@ class OxidationLevels:
             if symbol in self.moments_muB:
                 continue
             if symbol not in self.fixed:
-                raise ConfigError(
-                    f"{symbol} has no oxidation number; give it in --oxidation, or its states in --levels"
-                )
+                raise ConfigError(f"{symbol} has no oxidation number; give it, or its states, in {self.source}")
             total -= self.fixed[symbol] * count
         return total
 
@@ -105,7 +118,7 @@ def assign_oxidation(symbols: Sequence[str], moments_muB: np.ndarray, levels: Ox
         raise StructureError(
             f"no oxidation states make {''.join(sorted(set(symbols)))} of {len(symbols)} atoms neutral: its redox "
             f"atoms would have to sum to {total:+d}, and can to {allowed[0]:+d} … {allowed[-1]:+d}; change "
-            f"the states in --levels or the numbers in --oxidation"
+            f"{levels.source}"
         )
     oxidation = np.zeros(len(symbols), dtype=np.int64)
     oxidation[atoms] = [state[k] for state, k in zip(states, chosen, strict=True)]
@@ -131,6 +144,20 @@ def judge_state(
     if faults:
         raise LabelRefused(LabelRefusal.WRONG_ELECTRONIC_STATE, faults)
     return assignment
+
+
+def set_oxidation(frame: Atoms, levels: OxidationLevels) -> None:
+    """Set the array `oxidation` (n,) of a labelled frame from its moments; a frame without moments stays as it is.
+
+    Raises:
+        LabelRefused, StructureError, DataError, ConfigError: as `judge_state`.
+    """
+    moments = None if frame.calc is None else frame.calc.results.get("magmoms")
+    if moments is None:
+        return
+    total = frame.info.get("total_moment_muB")
+    assignment = judge_state(list(frame.symbols), moments, None if total is None else float(total), levels)
+    frame.set_array("oxidation", assignment.oxidation)
 
 
 def describe_faults(

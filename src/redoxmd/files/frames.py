@@ -20,7 +20,7 @@ from redoxmd.files.records import atomic_path
 # Decimals of the columns (positions, forces, …), as ASE writes them.
 COLUMN_DECIMALS = 8
 TRUTH_VALUES = ("T", "F", "true", "false", "True", "False", "TRUE", "FALSE")
-KEPT_ARRAYS = ("numbers", "positions", "momenta", "initial_magmoms", "site")
+KEPT_ARRAYS = ("numbers", "positions", "momenta", "initial_magmoms", "site", "oxidation")
 
 
 def labelled(
@@ -45,7 +45,7 @@ def labelled(
 
 
 def bare(atoms: Atoms) -> Atoms:
-    """Numbers, positions, cell, periodicity, momenta and initial moments, without results or info."""
+    """Numbers, positions, cell, periodicity and the arrays `KEPT_ARRAYS`, without results or info."""
     frame = Atoms(numbers=atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
     for key in KEPT_ARRAYS[2:]:
         if key in atoms.arrays:

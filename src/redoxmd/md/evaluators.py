@@ -13,7 +13,6 @@ from redoxmd.arrays import Arrays
 from redoxmd.md.forces import SKIN_A, ForceEvaluator, MemberForces
 from redoxmd.md.frame_gate import closest_contact
 from redoxmd.model.ensemble import Ensemble, Prediction
-from redoxmd.model.graph import species_index
 from redoxmd.model.neighbours import find_pairs
 
 Backend = Literal["host", "device"]
@@ -43,7 +42,7 @@ class HostEvaluator:
     def enter(self, slot: int, atoms: Atoms) -> np.ndarray:
         """Put a system into a slot and return the species (n,) of its atoms."""
         self._systems[slot] = _HostSystem(self.ensemble, atoms.copy(), self.skin_A)
-        return species_index(atoms.numbers, self.ensemble.elements)
+        return self.ensemble.species_of(atoms)
 
     def leave(self, slot: int) -> None:
         """Empty a slot."""

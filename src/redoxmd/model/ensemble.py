@@ -19,7 +19,7 @@ from redoxmd.errors import DataError
 from redoxmd.files.records import file_sha256
 from redoxmd.model.fast.potential import FastMembers, HalfPairs, applies
 from redoxmd.model.files import choose_device, load_record, member_from_record, member_record, save_record
-from redoxmd.model.graph import Graph, build_graph, species_index, volume_A3
+from redoxmd.model.graph import Graph, atom_species, build_graph, volume_A3
 from redoxmd.model.neighbours import Pairs, find_pairs
 from redoxmd.model.painn import Painn, forces_and_stress
 
@@ -88,7 +88,7 @@ def force_spread(member_forces_eV_A: Array) -> Array:
 
 
 class Ensemble:
-    """Several potentials with the same elements, cutoff and radial basis, evaluated on shared pairs.
+    """Several potentials with the same species, cutoff and radial basis, evaluated on shared pairs.
 
     Args:
         members: the potentials; their weights stay as they are from here on.
@@ -102,11 +102,12 @@ class Ensemble:
         if not members:
             raise ValueError("an ensemble needs members")
         shared = {
-            (tuple(member.elements), member.cutoff_A, member.radial.size, member.core is not None) for member in members
+            (tuple(member.elements), str(member.states), member.cutoff_A, member.radial.size, member.core is not None)
+            for member in members
         }
         if len(shared) > 1:
             raise DataError(
-                f"members differ in elements, cutoff, radial basis or core repulsion: {sorted(shared)}; "
+                f"members differ in elements, oxidation states, cutoff, radial basis or core repulsion: {sorted(shared)}; "
                 "train them together"
             )
         self.members = [member.eval().requires_grad_(False) for member in members]
@@ -130,8 +131,17 @@ class Ensemble:
 
     @property
     def elements(self) -> list[int]:
-        """Atomic numbers the members know."""
+        """Atomic number of each species that the members know."""
         return self.members[0].elements
+
+    @property
+    def states(self) -> list[int] | None:
+        """Oxidation number of each species; None if the members do not distinguish oxidation states."""
+        return self.members[0].states
+
+    def species_of(self, atoms: Atoms) -> np.ndarray:
+        """Species (n,) of the atoms; errors as `redoxmd.model.graph.atom_species`."""
+        return atom_species(atoms, self.elements, self.states)
 
     @property
     def cutoff_A(self) -> float:
@@ -157,12 +167,12 @@ class Ensemble:
 
     def graph(self, atoms: Atoms, pairs: Pairs | None = None) -> Graph:
         """Graph of a structure where the members are."""
-        graph = build_graph(atoms, self.elements, self.cutoff_A, pairs)
+        graph = build_graph(atoms, self.elements, self.cutoff_A, pairs, states=self.states)
         return graph.to(self.members[0].device, self.members[0].dtype)
 
     def predict(self, atoms: Atoms, pairs: Pairs | None = None) -> Prediction:
         """Energies, forces of every member, mean stress; `pairs` may hold more than the cutoff needs."""
-        return self.bind(atoms, pairs)(atoms.positions, species_index(atoms.numbers, self.elements))
+        return self.bind(atoms, pairs)(atoms.positions, self.species_of(atoms))
 
     def bind(self, atoms: Atoms, pairs: Pairs | None = None) -> Callable[[np.ndarray, np.ndarray], Prediction]:
         """The prediction as a function of unwrapped positions (n, 3) and species (n,), for given pairs.

@@ -8,8 +8,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from ase import Atoms
+from ase.data import chemical_symbols
 from torch import Tensor
 
+from redoxmd.errors import StructureError
 from redoxmd.model.neighbours import Pairs, find_pairs
 
 # On one core the (n × n) products are faster up to this number of atoms, and the sums over pairs beyond it.
@@ -41,7 +43,7 @@ class Graph:
     """One or several structures as one disconnected graph.
 
     Attributes:
-        species: (n,) index of each atom in the elements of the model.
+        species: (n,) index of each atom among the species of the model.
         system: (n,) index of the structure of each atom.
         receiver, sender: (E,) directed pairs.
         vectors_A: (E, 3) r_sender − r_receiver, with periodic images.
@@ -100,20 +102,55 @@ def species_index(numbers: np.ndarray, elements: Sequence[int]) -> np.ndarray:
     return index
 
 
+def atom_species(atoms: Atoms, elements: Sequence[int], states: Sequence[int] | None) -> np.ndarray:
+    """Index (n,) of each atom among the species of a model: pairs of element and oxidation number.
+
+    Args:
+        atoms: with an array `oxidation` (n,) of integers if the model distinguishes states.
+        elements: atomic number of each species.
+        states: oxidation number of each species; None: the species are the elements.
+
+    Raises:
+        StructureError: the atoms have no oxidation numbers although the model distinguishes them, or have others than
+            those of the training.
+        ValueError: the model was not trained on an element.
+    """
+    if states is None:
+        return species_index(atoms.numbers, elements)
+    if "oxidation" not in atoms.arrays:
+        raise StructureError(
+            "the potential distinguishes oxidation states (train.states: aware), which these atoms lack; set the array "
+            "`oxidation` (an integer per atom, 0 except for redox atoms), or train with train.states: blind"
+        )
+    index_of = {pair: k for k, pair in enumerate(zip(elements, states, strict=True))}
+    pairs = list(zip(atoms.numbers.tolist(), np.asarray(atoms.arrays["oxidation"]).tolist(), strict=True))
+    species_index(atoms.numbers, sorted(set(elements)))
+    unknown = sorted({pair for pair in pairs if pair not in index_of})
+    if unknown:
+        named = ", ".join(f"{chemical_symbols[z]} with oxidation {state}" for z, state in unknown)
+        raise StructureError(f"{named}: no training frame has it; label frames in this state, or set another one")
+    return np.array([index_of[pair] for pair in pairs], dtype=np.int64)
+
+
 def volume_A3(atoms: Atoms) -> float:
     """Volume of the cell; 1 without a cell, so that the stress is the virial."""
     return float(abs(np.linalg.det(np.asarray(atoms.cell)))) or 1.0
 
 
 def build_graph(
-    atoms: Atoms, elements: Sequence[int], cutoff_A: float, pairs: Pairs | None = None, blocked: bool = True
+    atoms: Atoms,
+    elements: Sequence[int],
+    cutoff_A: float,
+    pairs: Pairs | None = None,
+    blocked: bool = True,
+    states: Sequence[int] | None = None,
 ) -> Graph:
-    """Graph of one structure in double precision on the CPU; `elements` must be sorted."""
+    """Graph of one structure in double precision on the CPU; `elements` must be sorted, `states` as in `atom_species`."""
     positions, cell = atoms.positions, np.asarray(atoms.cell)
     if pairs is None:
         pairs = find_pairs(positions, cell, atoms.pbc, cutoff_A)
     return Graph(
-        species=torch.from_numpy(species_index(atoms.numbers, elements)),
+        species=torch.from_numpy(atom_species(atoms, elements, states)),
         system=torch.zeros(len(atoms), dtype=torch.long),
         receiver=torch.from_numpy(pairs.receiver),
         sender=torch.from_numpy(pairs.sender),

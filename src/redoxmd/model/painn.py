@@ -16,12 +16,14 @@ class Painn(Representation):
     """Energy of structures as a sum over atoms, E = Σ_i (σ·e(s_i) + ε_species) + E_core, with forces and stress.
 
     Args:
-        elements: sorted atomic numbers of the training elements.
+        elements: sorted atomic numbers of the species: of the training elements, or one for each pair of element and
+            oxidation number.
         features: width F.
         layers: number of interactions L.
         cutoff_A: cutoff of neighbours (Å).
         radial_functions: size K of the radial basis.
         core_repulsion: whether `CoreRepulsion` is added.
+        states: oxidation number of each species (`redoxmd.model.graph.atom_species`); None: the species are elements.
     """
 
     reference_eV: Tensor
@@ -35,13 +37,21 @@ class Painn(Representation):
         cutoff_A: float,
         radial_functions: int,
         core_repulsion: bool = True,
+        states: Sequence[int] | None = None,
     ) -> None:
         super().__init__(elements, features, layers, cutoff_A, radial_functions)
+        if states is not None:
+            self.settings["states"] = list(states)
         self.settings["core_repulsion"] = core_repulsion
         self.core = CoreRepulsion(elements) if core_repulsion else None
         self.readout = nn.Sequential(nn.Linear(features, features // 2), nn.SiLU(), nn.Linear(features // 2, 1))
         self.register_buffer("reference_eV", torch.zeros(len(elements), dtype=torch.float64))
         self.register_buffer("scale_eV", torch.ones(()))
+
+    @property
+    def states(self) -> list[int] | None:
+        """Oxidation number of each species; None if the species are elements."""
+        return self.settings.get("states")
 
     def _core_energy(self, graph: Graph, distance_A: Tensor) -> Tensor | None:
         return self.core(graph, distance_A) if self.core is not None else None
@@ -51,7 +61,7 @@ class Painn(Representation):
         return self.node_states(graph, pairs)[-1][0]
 
     def interaction_energy(self, graph: Graph, pairs: PairTensors | None = None) -> Tensor:
-        """Energies (S,) without the per-element references, in the precision of the weights."""
+        """Energies (S,) without the references of the elements, in the precision of the weights."""
         pairs = pairs or self.pair_tensors(graph)
         per_atom = self.readout(self.node_scalars(graph, pairs)).squeeze(1) * self.scale_eV
         energy = per_atom.new_zeros(graph.n_systems).index_add(0, graph.system, per_atom)

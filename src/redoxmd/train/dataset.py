@@ -15,7 +15,8 @@ import yaml
 from ase import Atoms
 
 from redoxmd.config.sections import Structures, Train
-from redoxmd.errors import DataError
+from redoxmd.electrons.states import OxidationLevels, set_oxidation
+from redoxmd.errors import DataError, LabelRefused
 from redoxmd.files.frames import read_frames
 from redoxmd.files.records import file_sha256
 from redoxmd.train.audit import check_labelled, too_short
@@ -38,6 +39,8 @@ class Dataset:
         duplicates: number of frames dropped because an earlier frame has the same geometry.
         left_out: {"config_id", "step", "reason", "detail"} of each frame that contradicts its run, is excluded, or
             labels the ordering of a test configuration.
+        hops: {"config_id", "step", "before", "after"} of each frame whose oxidation states differ from those of the
+            frame one step earlier; states of the redox atoms in order.
         configurations: by id, with their sets.
         too_short: check of the audit → configurations with too few frames for it (`redoxmd.train.audit.too_short`).
     """
@@ -45,6 +48,7 @@ class Dataset:
     frames: list[Atoms]
     duplicates: int = 0
     left_out: list[dict[str, Any]] = field(default_factory=list)
+    hops: list[dict[str, Any]] = field(default_factory=list)
     configurations: dict[str, Configuration] = field(default_factory=dict)
     too_short: dict[str, list[str]] = field(default_factory=dict)
 
@@ -58,14 +62,20 @@ class Dataset:
 
 
 def build_dataset(
-    frames: Iterable[Atoms], settings: Train, seed: int, settings_hash: str, structures: Structures | None = None
+    frames: Iterable[Atoms],
+    settings: Train,
+    seed: int,
+    settings_hash: str,
+    structures: Structures | None = None,
+    levels: OxidationLevels | None = None,
 ) -> Dataset:
     """Join labelled frames into the data set of a generation and split it.
 
     The configurations named in `settings.test_configurations` form the test set; `redoxmd.train.split.split` chooses
     the validation set among the others. Frames that contradict their run (`redoxmd.train.audit.check_run`) or are named
     in `settings.exclude` are left out, and so are labels that start in the ordering of a test configuration or a
-    symmetry copy of it.
+    symmetry copy of it. With `levels`, the array `oxidation` of every frame is set from its moments, and frames in a
+    wrong electronic state are left out.
 
     Args:
         frames: all labelled frames.
@@ -74,6 +84,7 @@ def build_dataset(
         settings_hash: of the reference settings that every frame must have.
         structures: section `structures`, whose source cell determines which orderings are symmetry copies; None:
             symmetry copies are not identified.
+        levels: of the redox elements; None: oxidation states are neither assigned nor checked.
 
     Raises:
         DataError: a frame is unlabelled, unconverged, not finite or of other reference settings, a test or validation
@@ -85,8 +96,15 @@ def build_dataset(
     distinct: list[Atoms] = []
     identities: set[str] = set()
     duplicates = 0
+    wrong_states: list[dict[str, Any]] = []
     for frame in frames:
         _check(frame, settings_hash)
+        try:
+            if levels is not None:
+                set_oxidation(frame, levels)
+        except LabelRefused as refused:
+            wrong_states.append(_left_out(frame, refused.reason, refused.detail))
+            continue
         identity = frame_identity(frame)
         if identity in identities:
             duplicates += 1
@@ -101,10 +119,27 @@ def build_dataset(
     accepted = [frame for frame in consistent if frame.info["config_id"] not in copies]
     remaining = {name: item for name, item in configurations.items() if name not in copies}
     sets = split(accepted, remaining, settings, seed)
-    dataset = Dataset(accepted, duplicates, left_out, sets, too_short(distinct))
+    hops = _find_hops(accepted, levels)
+    dataset = Dataset(accepted, duplicates, wrong_states + left_out, hops, sets, too_short(distinct))
     if not dataset.subset("train"):
         raise DataError("nothing to train on: run aimd or name train.datasets")
     return dataset
+
+
+def _find_hops(frames: Sequence[Atoms], levels: OxidationLevels | None) -> list[dict[str, Any]]:
+    """Changes of oxidation states between frames of a run one step apart."""
+    if levels is None:
+        return []
+    states = {}
+    for frame in frames:
+        if "oxidation" in frame.arrays:
+            redox = levels.redox_atoms(list(frame.symbols))
+            states[str(frame.info["config_id"]), int(frame.info["step"])] = frame.arrays["oxidation"][redox].tolist()
+    return [
+        {"config_id": name, "step": step, "before": before, "after": after}
+        for (name, step), after in states.items()
+        if (before := states.get((name, step - 1), after)) != after
+    ]
 
 
 def _left_out(frame: Atoms, reason: str, detail: str) -> dict[str, Any]:
@@ -169,10 +204,15 @@ def _check(frame: Atoms, settings_hash: str) -> None:
 
 
 def frame_identity(frame: Atoms) -> str:
-    """Hash of a geometry: species, cell and wrapped positions to 1e-4 Å, and periodicity unless it is full."""
+    """Hash of a geometry: species, cell and wrapped positions to 1e-4 Å, and periodicity unless it is full.
+
+    Two oxidation states of one geometry are two labels.
+    """
     digest = hashlib.sha256(frame.numbers.astype("<i8").tobytes())
     if not frame.pbc.all():
         digest.update(frame.pbc.tobytes())
+    if "oxidation" in frame.arrays:
+        digest.update(frame.arrays["oxidation"].astype("<i8").tobytes())
     for lengths_A in (np.asarray(frame.cell), frame.get_positions(wrap=True)):
         # Hashed as integers, which have no negative zero.
         digest.update(np.round(lengths_A / IDENTITY_A).astype("<i8").tobytes())
@@ -227,19 +267,45 @@ def check_dataset_files(folders: Sequence[Path], settings_hash: str) -> None:
                 raise DataError(f"{path}: content differs from its checksum in dataset.yaml; fetch it again")
 
 
-def fit_element_energies(frames: Sequence[Atoms], elements: Sequence[int]) -> np.ndarray:
-    """Energies ε (eV) of the elements from a least-squares fit of the total energies, E ≈ Σ_i ε_species.
+def find_species(frames: Sequence[Atoms], states: str) -> tuple[list[int], list[int] | None]:
+    """Species of the potentials: atomic number and oxidation number of each, sorted.
+
+    Args:
+        frames: of the data set, with the array `oxidation` if `states` is aware.
+        states: aware, or blind: the species are the elements, and there are no oxidation numbers (None).
+
+    Raises:
+        DataError: a frame has no oxidation numbers.
+    """
+    if states == "blind":
+        return sorted({int(z) for frame in frames for z in frame.numbers}), None
+    for frame in frames:
+        if "oxidation" not in frame.arrays:
+            raise DataError(
+                f"frame {frame.info['config_id']} step {frame.info['step']}: no oxidation states, which train.states: "
+                "aware needs; give electrons.levels, and frames with moments"
+            )
+    pairs = sorted(
+        {pair for frame in frames for pair in zip(frame.numbers.tolist(), frame.arrays["oxidation"].tolist(), strict=True)}
+    )
+    return [z for z, _ in pairs], [state for _, state in pairs]
+
+
+def fit_element_energies(frames: Sequence[Atoms], species: Sequence[int]) -> np.ndarray:
+    """Energies ε (eV) of the elements from a least-squares fit of the total energies, E ≈ Σ_i ε_element.
 
     The fit has minimal norm about the mean energy per atom, so that it is defined also for a single composition.
-    Returns one value per element, in order.
+    The oxidation states of an element share one energy, because neutrality makes their numbers depend on the others.
+    Returns one value per species, whose atomic numbers are given, in order.
     """
+    elements = sorted(set(species))
     counts = np.array([[(frame.numbers == z).sum() for z in elements] for frame in frames], dtype=float)
     energies = np.array([frame.calc.results["energy"] for frame in frames])
     per_atom = (energies / counts.sum(axis=1)).mean()
     residual = energies - per_atom * counts.sum(axis=1)
     solution, *_ = np.linalg.lstsq(counts, residual, rcond=1e-8)
-    energies_by_element: np.ndarray = solution + per_atom
-    return energies_by_element
+    by_element = dict(zip(elements, solution + per_atom, strict=True))
+    return np.array([by_element[z] for z in species])
 
 
 def force_scale(frames: Sequence[Atoms]) -> float:

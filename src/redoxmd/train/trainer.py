@@ -21,7 +21,7 @@ from redoxmd.model.graph import Graph, build_graph, collate
 from redoxmd.model.painn import Painn
 from redoxmd.model.training import check_loss, run_training
 from redoxmd.seeds import derive_rng, derive_seed
-from redoxmd.train.dataset import Dataset, fit_element_energies, force_scale
+from redoxmd.train.dataset import Dataset, find_species, fit_element_energies, force_scale
 
 logger = logging.getLogger("redoxmd")
 
@@ -108,7 +108,7 @@ class Sample:
 
 def make_sample(frame: Atoms, model: Painn) -> Sample:
     """Graph and targets of a labelled frame; the target energy is the total energy minus the element references."""
-    graph = build_graph(frame, model.elements, model.cutoff_A)
+    graph = build_graph(frame, model.elements, model.cutoff_A, states=model.states)
     reference = model.reference_eV.detach().cpu()[graph.species].sum()
     energy = torch.tensor([frame.calc.results["energy"]], dtype=torch.float64) - reference
     forces = torch.from_numpy(np.array(frame.calc.results["forces"], dtype=float))
@@ -154,7 +154,7 @@ class Trainer:
     def _initial_model(
         self, dataset: Dataset, training: Sequence[Atoms], member: Member, previous: Painn | None
     ) -> Painn:
-        elements = sorted({int(z) for frame in dataset.frames for z in frame.numbers})
+        elements, states = find_species(dataset.frames, self.settings.states)
         torch.manual_seed(derive_seed(self.seed, "weights"))
         model = Painn(
             elements,
@@ -163,6 +163,7 @@ class Trainer:
             self.settings.cutoff_A,
             self.settings.radial_functions,
             self.settings.core_repulsion,
+            states,
         )
         if previous is not None and self.settings.warm_start and previous.settings == model.settings:
             # The element references are copied with the weights, which were fitted to energies above them.

@@ -13,6 +13,7 @@ from redoxmd.config.sections.charges import Charges
 from redoxmd.config.sections.compute import Compute
 from redoxmd.config.sections.density import DensitySettings
 from redoxmd.config.sections.diffusion import Diffusion
+from redoxmd.config.sections.electrons import Electrons
 from redoxmd.config.sections.engine import Engine
 from redoxmd.config.sections.explore import Explore
 from redoxmd.config.sections.figures import Figures
@@ -48,6 +49,10 @@ class Config(Section):
         Engine,
         Use(runtime="the settings hash, parameter `reference`, contains all settings that change energies and forces"),
     ] = Field(default=Engine(), description="reference method")
+    electrons: Annotated[
+        Electrons,
+        Use(runtime="the data set judges every frame again, so no reference calculation is repeated for new levels"),
+    ] = Field(default=Electrons(), description="oxidation states")
     aimd: Aimd = Field(default=Aimd(), description="stage aimd")
     train: Train = Field(default=Train(), description="stage train")
     explore: Explore = Field(default=Explore(), description="stage explore")

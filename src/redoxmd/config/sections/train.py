@@ -64,6 +64,11 @@ class Train(Section):
         description="folds of a cross-validation by configuration of the last training set, one training of the first "
         "member for each; with as many folds as configurations it is leave-one-out; 0: none",
     )
+    states: Literal["aware", "blind"] = Field(
+        default="blind",
+        description="aware: the species of the potentials are pairs of element and oxidation state (needs "
+        "electrons.levels); blind: the elements, as in the paper",
+    )
     cutoff_A: float = Field(default=5.0, gt=1.0, le=12.0, description="cutoff radius of neighbours")
     radial_functions: int = Field(default=20, ge=3, le=64, description="number of radial basis functions")
     core_repulsion: bool = Field(

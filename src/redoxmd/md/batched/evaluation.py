@@ -17,7 +17,6 @@ from redoxmd.md.batched.pairs import PairRows, opposite, search
 from redoxmd.md.forces import SKIN_A, MemberForces
 from redoxmd.md.frame_gate import closest_contact
 from redoxmd.model.ensemble import Ensemble
-from redoxmd.model.graph import species_index
 from redoxmd.model.painn import Painn
 from redoxmd.model.representation import Interaction
 from redoxmd.model.repulsion import pair_energy
@@ -34,7 +33,7 @@ class DeviceEvaluator:
     searches_during_steps = False
 
     def __init__(self, ensemble: Ensemble, skin_A: float = SKIN_A) -> None:
-        self.members, self.elements = ensemble.members, ensemble.elements
+        self.ensemble, self.members = ensemble, ensemble.members
         self.n_members, self.skin_A = len(ensemble.members), skin_A
         self.reach_A = ensemble.cutoff_A + skin_A
         first = self.members[0]
@@ -75,7 +74,7 @@ class DeviceEvaluator:
         self.radius_A[slot, :n] = self.arrays.array(covalent_radii[atoms.numbers])
         self.cell_A[slot] = self.arrays.array(np.asarray(atoms.cell.complete()))
         self.periodic[slot] = self.arrays.array(atoms.pbc)
-        return species_index(atoms.numbers, self.elements)
+        return self.ensemble.species_of(atoms)
 
     def leave(self, slot: int) -> None:
         """Empty a slot."""

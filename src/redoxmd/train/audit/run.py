@@ -87,15 +87,19 @@ def check_run(frames: Sequence[ReadFrame], timestep_fs: float | None = None) -> 
 def check_labelled(frames: Sequence[Atoms]) -> dict[tuple[str, int], Finding]:
     """`check_run` for labelled frames of any number of runs, distinguished by `info["config_id"]` and composition.
 
+    Frames in different oxidation states (array `oxidation`) lie on different energy surfaces and are checked apart.
+
     A frame with `info["md"]` False, from a relaxation, has no neighbours in time and is checked alone.
 
     Returns:
         (config_id, step) → (reason, detail).
     """
-    runs: dict[tuple[str, bytes, int | None], list[Atoms]] = {}
+    runs: dict[tuple[str, bytes, bytes, int | None], list[Atoms]] = {}
     for frame in frames:
         relaxation_step = None if frame.info.get("md", True) else int(frame.info["step"])
-        runs.setdefault((str(frame.info["config_id"]), frame.numbers.tobytes(), relaxation_step), []).append(frame)
+        states = frame.arrays["oxidation"].tobytes() if "oxidation" in frame.arrays else b""
+        key = str(frame.info["config_id"]), frame.numbers.tobytes(), states, relaxation_step
+        runs.setdefault(key, []).append(frame)
     return {
         (name, step): finding
         for (name, *_), run in runs.items()

@@ -1,0 +1,46 @@
+"""Section `electrons`: oxidation states of the redox elements."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import Field, model_validator
+
+from redoxmd.config.sections.base import Count, Section
+
+
+class OxidationState(Section):
+    """Moments of an atom in one oxidation state."""
+
+    moment_muB: float = Field(ge=0.0, description="on-site moment |m| that the engine gives, the centre of the level")
+    initial_muB: float | None = Field(default=None, description="initial moment; null: moment_muB, rounded")
+
+    @property
+    def start_muB(self) -> float:
+        """Initial moment of an atom in this state."""
+        return float(round(self.moment_muB)) if self.initial_muB is None else self.initial_muB
+
+
+class Electrons(Section):
+    """Oxidation states: their assignment to labels and the check of each label's electronic state."""
+
+    read_by: ClassVar = ("dataset",)
+
+    levels: dict[str, dict[Count, OxidationState]] = Field(
+        default={},
+        description="redox element → oxidation number → moments; frames that are not in a neutral state of these are "
+        "refused (wrong_electronic_state); {}: oxidation states are neither assigned nor checked",
+    )
+    fixed: dict[str, int] = Field(
+        default={"Na": 1, "P": 5, "O": -2}, description="oxidation number of every other element"
+    )
+
+    @model_validator(mode="after")
+    def _levels_differ(self) -> Electrons:
+        for element, states in self.levels.items():
+            if element in self.fixed:
+                raise ValueError(f"{element} has an oxidation number in fixed and states in levels; remove one of them")
+            moments = [state.moment_muB for state in states.values()]
+            if len(set(moments)) < len(moments):
+                raise ValueError(f"levels of {element}: two states with the same moment_muB cannot be distinguished")
+        return self
