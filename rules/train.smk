@@ -14,9 +14,8 @@ rule dataset:
     params:
         **stage_version("train"),
         **settings_for("dataset", CFG.train) | {"exclude": RULES.excluded},
+        **settings_for("dataset", CFG.electrons),
         structures=settings_for("dataset", CFG.structures),
-        # Left out where there are none, so that older runs without levels are not stale.
-        **({"electrons": settings_for("dataset", CFG.electrons)} if CFG.electrons.levels else {}),
         reference=REFERENCE,
         seed=CFG.seed,
     script:

@@ -14,6 +14,7 @@ from ase import Atoms
 from redoxmd.aimd.drivers import run_reference_md
 from redoxmd.aimd.reference_md import ReferenceMD, Refusal, RunRecord
 from redoxmd.config.sections import Label
+from redoxmd.electrons.states import OxidationLevels
 from redoxmd.engines.base import Engine
 from redoxmd.errors import DataError, LabelBudgetExceeded
 from redoxmd.files.records import read_json
@@ -27,11 +28,16 @@ def label_frame(
     rng: np.random.Generator,
     label_id: str,
     checkpoint: Checkpoint,
+    levels: OxidationLevels | None = None,
+    tries: int = 1,
 ) -> ReferenceMD:
-    """A short reference MD from a selected frame (paper: 25 steps), its velocities drawn again."""
+    """A short reference MD from a selected frame (paper: 25 steps), its velocities drawn again.
+
+    `levels` and `tries` as for `run_reference_md`.
+    """
     start = frame.copy()
     start.arrays.pop("momenta", None)
-    return run_reference_md(start, engine, settings, rng, label_id, checkpoint)
+    return run_reference_md(start, engine, settings, rng, label_id, checkpoint, levels, tries)
 
 
 def frame_with_id(frames: Sequence[Atoms], label_id: str) -> Atoms:

@@ -1,6 +1,7 @@
 from redoxmd.aimd.drivers import run_reference_md
 from redoxmd.config.declared import read_settings, runtime_settings
 from redoxmd.config.sections import Aimd
+from redoxmd.electrons.states import OxidationLevels
 from redoxmd.engines import attempt_hash, get_engine
 from redoxmd.files.frames import read_frames
 from redoxmd.files.layout import beside_state, supercell_of
@@ -18,9 +19,10 @@ with job("aimd", snakemake.log[0], snakemake.threads, snakemake.resources.get("t
     fingerprint = [file_sha256(snakemake.input.atoms), given, snakemake.params.reference, snakemake.params.seed]
     checkpoint = Checkpoint(snakemake.params.state, fingerprint)
     (atoms,) = read_frames(snakemake.input.atoms)
+    electrons, levels = runtime.electrons, OxidationLevels.of(runtime.electrons)
     engine = get_engine(runtime.engine, supercell_of(name), checkpoint.folder)
     rng = derive_rng(snakemake.params.seed, "aimd", name)
-    run = run_reference_md(atoms, engine, settings, rng, name, checkpoint)
+    run = run_reference_md(atoms, engine, settings, rng, name, checkpoint, levels, electrons.tries)
     run.move_side_files(*(beside_state(snakemake.params.state, name) for name in ("refused", "files")))
     run.require_frames()
     run.write(snakemake.output.frames, snakemake.output.densities)

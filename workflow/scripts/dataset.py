@@ -13,11 +13,12 @@ with job("train", snakemake.log[0]):
     given["exclude"] = runtime.train.exclude
     settings = read_settings(Train, snakemake.rule, given)
     structures = read_settings(Structures, snakemake.rule, params.structures)
-    electrons = read_settings(Electrons, snakemake.rule, params.get("electrons", {}))
+    states = {key: params[key] for key in declared_keys(snakemake.rule, Electrons) if hasattr(params, key)}
+    levels = OxidationLevels.of(read_settings(Electrons, snakemake.rule, states))
     frames = load_datasets(settings.datasets, params.reference)
     for path in snakemake.input.frames:
         frames += read_frames(path)
-    dataset = build_dataset(frames, settings, params.seed, params.reference, structures, OxidationLevels.of(electrons))
+    dataset = build_dataset(frames, settings, params.seed, params.reference, structures, levels)
     counts = dataset.counts()
     logger.info("generation %s trains on %s", snakemake.wildcards.gen, counts)
     configurations = [item.record() for item in dataset.configurations.values()]

@@ -1,5 +1,6 @@
 from redoxmd.config.declared import read_settings, runtime_settings
 from redoxmd.config.sections import Label
+from redoxmd.electrons.states import OxidationLevels
 from redoxmd.engines import attempt_hash, get_engine
 from redoxmd.files.frames import read_frames
 from redoxmd.files.layout import beside_state, supercell_of
@@ -19,9 +20,10 @@ with job("label", snakemake.log[0], snakemake.threads, snakemake.resources.get("
     given = {key: value for key, value in snakemake.params.label.items() if key != "steps"}
     fingerprint = [content_hash(frame.positions), given, snakemake.params.reference, snakemake.params.seed]
     checkpoint = Checkpoint(snakemake.params.state, fingerprint)
+    electrons, levels = runtime.electrons, OxidationLevels.of(runtime.electrons)
     engine = get_engine(runtime.engine, supercell_of(frame.info["structure"]), checkpoint.folder)
     rng = derive_rng(snakemake.params.seed, "label", name)
-    run = label_frame(frame, engine, settings, rng, name, checkpoint)
+    run = label_frame(frame, engine, settings, rng, name, checkpoint, levels, electrons.tries)
     record = LabelRecord.of(name, run, frame, attempt_hash(runtime.engine))
     logger.info("%s: %s, %d frames", name, record.status, record.n_frames)
     run.move_side_files(*(beside_state(snakemake.params.state, name) for name in ("refused", "files")))

@@ -8,6 +8,7 @@ import numpy as np
 from ase import Atoms
 
 from redoxmd.aimd.reference_md import ReferenceMD
+from redoxmd.electrons.states import OxidationLevels
 from redoxmd.engines.base import Engine, ReferenceMDSettings, Result
 from redoxmd.errors import LabelRefused
 from redoxmd.files.frames import bare
@@ -25,18 +26,22 @@ def run_reference_md(
     rng: np.random.Generator,
     config_id: str,
     checkpoint: Checkpoint,
+    levels: OxidationLevels | None = None,
+    tries: int = 1,
 ) -> ReferenceMD:
     """Langevin MD by the reference engine (paper, section 2.2), each frame saved as it comes.
 
     `settings.steps` frames are labelled, the starting geometry first. Velocities continue from `atoms` when it has
     momenta and are drawn at the set temperature otherwise. A refused frame ends the run: the frames accepted before it
-    are kept, with the refusal beside them. An engine with an MD of its own (capability "md") drives it.
+    are kept, with the refusal beside them. With `levels`, frames get their oxidation states, and one in a wrong
+    electronic state is refused after `tries` starts of its electrons. An engine with an MD of its own (capability "md")
+    drives it.
 
     Raises:
         Interrupted: SIGTERM; the state is saved.
     """
     driver = InternalMD if "md" in engine.capabilities else StepwiseMD
-    md = driver(atoms, engine, settings, rng, config_id, checkpoint)
+    md = driver(atoms, engine, settings, rng, config_id, checkpoint, levels, tries)
     run_resumable(md.run, md.save, save_every_s=0)
     return md
 
@@ -54,7 +59,10 @@ class StepwiseMD(ReferenceMD):
 
         def force(positions_A: np.ndarray) -> np.ndarray:
             self.geometry.positions = positions_A
-            results.append(self.engine.calculate(self.geometry))
+            if self.search is None:
+                results.append(self.engine.calculate(self.geometry))
+            else:
+                results.append(self.search.label(self.engine, self.geometry, len(self.frames), self.oxidation))
             return results[-1].forces_eV_A
 
         try:
@@ -128,6 +136,12 @@ class InternalMD(ReferenceMD):
         path = list(segment.positions_A)
         ahead = [*path[1:], segment.end_positions_A]
         for index, (result, positions) in enumerate(zip(segment.results, path, strict=True)):
+            if self.search is not None:
+                try:
+                    result = self.search.judge(result, self.geometry)
+                except LabelRefused as refused:
+                    segment.refusal = refused
+                    break
             after, velocities = ahead[index], self.state.velocities_A_fs
             if index and after is not None:
                 velocities = (after - path[index - 1]) / (2 * self.md.timestep_fs)

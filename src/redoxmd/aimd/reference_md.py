@@ -15,6 +15,8 @@ import numpy as np
 from ase import Atoms
 
 from redoxmd.density.store import density_key, density_keys, join_densities, write_densities
+from redoxmd.electrons.search import StateSearch
+from redoxmd.electrons.states import OxidationLevels
 from redoxmd.engines.base import Engine, ReferenceMDSettings, Result
 from redoxmd.errors import DataError, DensityRefusal, DensityRefused, LabelRefusal, LabelRefused
 from redoxmd.files.frames import bare, read_frames, write_frames
@@ -83,6 +85,8 @@ class ReferenceMD(ABC):
         rng: for velocities and thermostat.
         config_id: identity of the run in its frames.
         checkpoint: restart files of this run alone.
+        levels: oxidation states that frames are judged by; None: they are neither assigned nor judged.
+        tries: starts of the electrons for one frame, see `StateSearch`.
 
     Attributes:
         frames: accepted frames, in order.
@@ -100,6 +104,8 @@ class ReferenceMD(ABC):
         rng: np.random.Generator,
         config_id: str,
         checkpoint: Checkpoint,
+        levels: OxidationLevels | None = None,
+        tries: int = 1,
     ) -> None:
         self.atoms, self.geometry = atoms, bare(atoms)
         self.engine, self.settings, self.rng = engine, settings, rng
@@ -114,7 +120,22 @@ class ReferenceMD(ABC):
         self._saved = self._file_start = 0
         # Whether the state on disk belongs to a longer run that begins with these frames.
         self._beyond = False
+        # Drawn first, so that a resumed run has the same.
+        self.search = None if levels is None else StateSearch(levels, tries, int(rng.integers(2**62)))
         self._restore()
+        oxidation = self.oxidation
+        if levels is not None and oxidation is not None:
+            # A new start of the engine, or a resumed one, begins in the state of the frame.
+            moments_muB = levels.initial_moments(
+                list(atoms.symbols), oxidation, self.geometry.get_initial_magnetic_moments()
+            )
+            self.geometry.set_initial_magnetic_moments(moments_muB)
+
+    @property
+    def oxidation(self) -> np.ndarray | None:
+        """Oxidation states (n,) of the last frame, of the start before the first; None if they are unknown."""
+        oxidation: np.ndarray | None = (self.frames[-1] if self.frames else self.atoms).arrays.get("oxidation")
+        return oxidation
 
     def _restore(self) -> None:
         record = self.checkpoint.load("state")

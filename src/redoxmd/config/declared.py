@@ -24,7 +24,14 @@ SomeSection = TypeVar("SomeSection", bound=Section)
 
 def settings_for(rule: str, section: Section) -> dict[str, Any]:
     """Settings of a section that enter the results of a rule, as plain values: the params of the rule."""
-    return {name: plain(getattr(section, name), text_keys=False) for name in declared_keys(rule, type(section))}
+    values = {name: getattr(section, name) for name in declared_keys(rule, type(section))}
+    return {name: plain(value, text_keys=False) for name, value in values.items() if not _is_new(section, name, value)}
+
+
+def _is_new(section: Section, name: str, value: Any) -> bool:
+    """Whether a setting has its default and results were recorded before it existed."""
+    use = _use(type(section), name)
+    return use is not None and use.added and value == type(section).model_fields[name].default
 
 
 def read_settings(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from ase import Atoms
@@ -27,11 +27,13 @@ class OxidationLevels:
     Attributes:
         moments_muB: element → oxidation number → |on-site moment| in μB.
         fixed: element → oxidation number.
-        source: what sets both, for error messages.
+        initial_muB: element → oxidation number → initial moment; the rounded levels where it is missing.
+        source: what sets the levels, for error messages.
     """
 
     moments_muB: Mapping[str, Mapping[int, float]]
     fixed: Mapping[str, int]
+    initial_muB: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
     source: str = "--levels and --oxidation"
 
     @classmethod
@@ -43,7 +45,20 @@ class OxidationLevels:
             element: {number: state.moment_muB for number, state in states.items()}
             for element, states in settings.levels.items()
         }
-        return cls(moments, settings.fixed, "electrons.levels and electrons.fixed")
+        initial = {
+            element: {number: state.start_muB for number, state in states.items()}
+            for element, states in settings.levels.items()
+        }
+        return cls(moments, settings.fixed, initial, "electrons.levels and electrons.fixed")
+
+    def initial_moments(self, symbols: Sequence[str], oxidation: np.ndarray, others_muB: np.ndarray) -> np.ndarray:
+        """Initial moments (n,) in μB of redox atoms in these oxidation states, and `others_muB` of all other atoms."""
+        moments = np.array(others_muB, dtype=float)
+        for atom in self.redox_atoms(symbols):
+            element, state = symbols[atom], int(oxidation[atom])
+            initial = self.initial_muB.get(element, {}).get(state)
+            moments[atom] = round(self.moments_muB[element][state]) if initial is None else initial
+        return moments
 
     def redox_atoms(self, symbols: Sequence[str]) -> np.ndarray:
         """Indices (m,) of the redox atoms."""

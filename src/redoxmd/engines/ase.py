@@ -85,10 +85,12 @@ class AseEngine(Engine):
             total = self._optional(working.get_magnetic_moment) if self._gives_total else None
         except CalculatorError as error:
             raise LabelRefused(LabelRefusal.UNCONVERGED, str(error)) from error
-        result = check_result(Result(energy, forces, stress, moments), atoms, self.settings.force_ceiling_eV_A)
+        total_muB = None if total is None else float(total)
+        known_muB = total_muB if self._has_spin_state else None
+        result = Result(energy, forces, stress, moments, total_moment_muB=known_muB)
+        result = check_result(result, atoms, self.settings.force_ceiling_eV_A)
         if self._has_spin_state:
-            initial = atoms.get_initial_magnetic_moments()
-            judge_moments(None if total is None else float(total), moments, initial)
+            judge_moments(total_muB, moments, atoms.get_initial_magnetic_moments())
         return result
 
     @staticmethod

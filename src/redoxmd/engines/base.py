@@ -30,6 +30,8 @@ class Result:
         moments_muB: (n,) local magnetic moments or None.
         iterations: number of SCF steps, if any.
         remarks: info key → text for readers of the frame, such as corrections made during the run.
+        total_moment_muB: of the cell or None.
+        oxidation: (n,) oxidation states assigned to the moments (`redoxmd.electrons`), or None.
     """
 
     energy_eV: float
@@ -38,6 +40,8 @@ class Result:
     moments_muB: np.ndarray | None = None
     iterations: int | None = None
     remarks: dict[str, str] = field(default_factory=dict)
+    total_moment_muB: float | None = None
+    oxidation: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         # One line each, because extended XYZ cannot hold line breaks.
@@ -45,9 +49,14 @@ class Result:
         object.__setattr__(self, "remarks", lines)
 
     def label(self, atoms: Atoms, **info: Any) -> Atoms:
-        """A copy of `atoms` with this label, its remarks and the given `info` keys."""
+        """A copy of `atoms` with this label, its oxidation states, remarks and the given `info` keys."""
         moments = self.moments_muB
-        return labelled(atoms, self.energy_eV, self.forces_eV_A, self.stress_eV_A3, moments, **info, **self.remarks)
+        if self.total_moment_muB is not None:
+            info["total_moment_muB"] = self.total_moment_muB
+        frame = labelled(atoms, self.energy_eV, self.forces_eV_A, self.stress_eV_A3, moments, **info, **self.remarks)
+        if self.oxidation is not None:
+            frame.set_array("oxidation", self.oxidation)
+        return frame
 
 
 @dataclass
@@ -113,6 +122,10 @@ class Engine(ABC):
     @abstractmethod
     def provenance(self) -> dict[str, Any]:
         """Origin of the labels beyond the settings: versions, checksums of potentials."""
+
+    def forget(self) -> None:
+        """Start the next calculation from initial moments, not from the electrons of the previous one."""
+        return
 
     def density(self) -> Density | None:
         """Density of the structure labelled last; None if the engine has no density."""

@@ -102,6 +102,7 @@ class GpawEngine(Engine):
                     energy_eV=float(self._atoms.get_potential_energy()),
                     forces_eV_A=np.array(self._atoms.get_forces()),
                     moments_muB=np.array(self._atoms.get_magnetic_moments()),
+                    total_moment_muB=float(np.sum(self._atoms.calc.get_magnetic_moment())),
                     iterations=int(self._atoms.calc.get_number_of_iterations()),
                 )
             except KohnShamConvergenceError as error:
@@ -162,6 +163,10 @@ class GpawEngine(Engine):
     def _check_moment(self, moment_muB: float) -> None:
         expected = self._expected_moment
         judge_moments(moment_muB, None, None if expected is None else np.array([expected]))
+
+    def forget(self) -> None:
+        """See `Engine`."""
+        self._atoms = None
 
     def evidence(self) -> list[Path]:
         """GPAW's own log."""

@@ -47,6 +47,7 @@ def judge_frame(
         forces_eV_A=np.asarray(frame.forces_eV_A),
         stress_eV_A3=frame.stress_eV_A3,
         moments_muB=frame.moments_muB,
+        total_moment_muB=frame.total_moment_muB,
         iterations=frame.scf_steps,
     )
     if result.stress_eV_A3 is not None and np.shape(result.stress_eV_A3) != (3, 3):

@@ -107,8 +107,8 @@ class Ensemble:
         }
         if len(shared) > 1:
             raise DataError(
-                f"members differ in elements, oxidation states, cutoff, radial basis or core repulsion: {sorted(shared)}; "
-                "train them together"
+                f"members differ in elements, oxidation states, cutoff, radial basis or core repulsion: "
+                f"{sorted(shared)}; train them together"
             )
         self.members = [member.eval().requires_grad_(False) for member in members]
         fits = calibration is not None and calibration["identity"] == self.identity

@@ -145,7 +145,7 @@ def build_graph(
     blocked: bool = True,
     states: Sequence[int] | None = None,
 ) -> Graph:
-    """Graph of one structure in double precision on the CPU; `elements` must be sorted, `states` as in `atom_species`."""
+    """Graph of one structure in double precision on the CPU; `elements` sorted, `states` as in `atom_species`."""
     positions, cell = atoms.positions, np.asarray(atoms.cell)
     if pairs is None:
         pairs = find_pairs(positions, cell, atoms.pbc, cutoff_A)

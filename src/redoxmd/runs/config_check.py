@@ -9,6 +9,7 @@ from pathlib import Path
 
 from redoxmd.config.sections import Config, label_cells
 from redoxmd.density.store import density_keys, split_key
+from redoxmd.electrons.states import OxidationLevels
 from redoxmd.engines import engine_available, inspect_engine, settings_hash
 from redoxmd.engines.base import Inspection, supercell_kpoints
 from redoxmd.errors import ConfigError, RedoxmdError
@@ -181,6 +182,37 @@ def inspect_elements(config: Config, source: SourceCell) -> Inspection:
         low, high = config.charges.states
         inspection.notes.append(f"charges.states: left out, so {structures.redox_element} is {low}+ or {high}+")
     return inspection
+
+
+def inspect_electrons(config: Config, source: SourceCell) -> Inspection:
+    """Contents that cannot be neutral with the oxidation states of `electrons`."""
+    levels = OxidationLevels.of(config.electrons)
+    if levels is None:
+        if config.train.states == "aware":
+            return Inspection(["train.states: aware needs electrons.levels, the oxidation states and their moments"])
+        return Inspection()
+    ion, units = config.structures.mobile_ion, source.formula_units
+    framework = [element for element, count in source.framework_counts().items() for _ in range(count)]
+    if ion in levels.moments_muB:
+        return Inspection([f"electrons.levels: {ion} is the mobile ion, whose oxidation number must be fixed"])
+    try:
+        states = levels.reachable(framework)
+        contents = sorted({parse_name(name).x for name in layout.all_structures(config)})
+        total, charge = levels.neutral_total(framework), levels.neutral_total([ion])
+    except ConfigError as error:
+        return Inspection([str(error)])
+    if not levels.redox_atoms(framework).size or not charge:
+        return Inspection([f"electrons: no redox element of electrons.levels in the cell, or {ion} has no charge"])
+    wrong = [x for x in contents if round(total + charge * x * units) not in states]
+    if not wrong:
+        return Inspection()
+    limits = sorted((state - total) / (charge * units) for state in (states[0], states[-1]))
+    return Inspection(
+        [
+            f"electrons.levels: x = {', '.join(f'{x:g}' for x in wrong)} cannot be neutral with these states; neutral "
+            f"are {max(limits[0], 0):g} ≤ x ≤ {min(limits[1], source.x_max):g}: add a state, or leave these x out"
+        ]
+    )
 
 
 def inspect_overlaps(config: Config, source: SourceCell, atoms_of: Mapping[str, int]) -> Inspection:

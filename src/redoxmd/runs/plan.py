@@ -77,6 +77,7 @@ def make_plan(config: Config, root: Path = Path()) -> Plan:
         material = describe_material(config.structures, source, described, config.seed)
         inspections += [
             config_check.inspect_volumes(config, source),
+            config_check.inspect_electrons(config, source),
             config_check.inspect_elements(config, source),
             config_check.inspect_overlaps(config, source, atoms_of) if not problems else Inspection(),
         ]

@@ -285,10 +285,9 @@ def find_species(frames: Sequence[Atoms], states: str) -> tuple[list[int], list[
                 f"frame {frame.info['config_id']} step {frame.info['step']}: no oxidation states, which train.states: "
                 "aware needs; give electrons.levels, and frames with moments"
             )
-    pairs = sorted(
-        {pair for frame in frames for pair in zip(frame.numbers.tolist(), frame.arrays["oxidation"].tolist(), strict=True)}
-    )
-    return [z for z, _ in pairs], [state for _, state in pairs]
+    pairs = np.concatenate([np.stack([frame.numbers, frame.arrays["oxidation"]], axis=1) for frame in frames])
+    elements, oxidation = np.unique(pairs, axis=0).T.tolist()
+    return elements, oxidation
 
 
 def fit_element_energies(frames: Sequence[Atoms], species: Sequence[int]) -> np.ndarray:

@@ -33,14 +33,18 @@ class Use:
             jobs there are.
         runtime: why jobs may read it undeclared (`redoxmd.config.declared.runtime_settings`) and no result is stale for
             it; "" where they may not.
+        added: whether results were recorded before the setting existed; it is then declared only where it differs from
+            its default, so that those results stay valid.
     """
 
     rules: tuple[str, ...]
     runtime: str
+    added: bool
 
-    def __init__(self, *rules: str, runtime: str = "") -> None:
+    def __init__(self, *rules: str, runtime: str = "", added: bool = False) -> None:
         object.__setattr__(self, "rules", rules)
         object.__setattr__(self, "runtime", runtime)
+        object.__setattr__(self, "added", added)
 
 
 LIMIT = "a limit at which a stage stops: finished results stay valid, and stopped jobs resume"

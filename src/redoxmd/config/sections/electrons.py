@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import Field, model_validator
 
-from redoxmd.config.sections.base import Count, Section
+from redoxmd.config.sections.base import Count, Section, Use
 
 
 class OxidationState(Section):
@@ -26,13 +26,19 @@ class Electrons(Section):
 
     read_by: ClassVar = ("dataset",)
 
-    levels: dict[str, dict[Count, OxidationState]] = Field(
+    levels: Annotated[dict[str, dict[Count, OxidationState]], Use("dataset", added=True)] = Field(
         default={},
         description="redox element → oxidation number → moments; frames that are not in a neutral state of these are "
         "refused (wrong_electronic_state); {}: oxidation states are neither assigned nor checked",
     )
-    fixed: dict[str, int] = Field(
+    fixed: Annotated[dict[str, int], Use("dataset", added=True)] = Field(
         default={"Na": 1, "P": 5, "O": -2}, description="oxidation number of every other element"
+    )
+
+    tries: Annotated[Count, Use(runtime="accepted labels stay valid")] = Field(
+        default=3,
+        description="number of starts of the electrons of a frame, until its electronic state is right: from the "
+        "previous electrons, from the charge order of the frame before, from orders drawn at random",
     )
 
     @model_validator(mode="after")

@@ -64,7 +64,7 @@ class Train(Section):
         description="folds of a cross-validation by configuration of the last training set, one training of the first "
         "member for each; with as many folds as configurations it is leave-one-out; 0: none",
     )
-    states: Literal["aware", "blind"] = Field(
+    states: Annotated[Literal["aware", "blind"], Use("train", "fold", added=True)] = Field(
         default="blind",
         description="aware: the species of the potentials are pairs of element and oxidation state (needs "
         "electrons.levels); blind: the elements, as in the paper",

@@ -129,6 +129,10 @@ class VaspEngine(Engine):
         self._accept(folder, segment.results[-1].moments_muB)
         return segment
 
+    def forget(self) -> None:
+        """See `Engine`."""
+        (self._workdir / "run" / "accepted").unlink(missing_ok=True)
+
     def density(self) -> Density | None:
         """Valence density of the structure labelled last, from its CHGCAR.
 

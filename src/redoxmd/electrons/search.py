@@ -1,0 +1,92 @@
+"""Labels in a clean electronic state: several starts of the electrons, until a label is accepted."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+
+import numpy as np
+from ase import Atoms
+
+from redoxmd.electrons.states import OxidationLevels, assign_oxidation, judge_state
+from redoxmd.engines.base import Engine, Result
+from redoxmd.errors import LabelRefusal, LabelRefused
+from redoxmd.seeds import derive_rng
+
+logger = logging.getLogger("redoxmd")
+
+# Refusals after which another start of the electrons may help.
+OTHER_START = (LabelRefusal.WRONG_ELECTRONIC_STATE, LabelRefusal.WRONG_MOMENT, LabelRefusal.UNCONVERGED)
+# Noise by which orders are drawn: small against the distance of two levels, so that states are as equal as they can be.
+ORDER_NOISE_MUB = 0.1
+
+
+@dataclass(frozen=True)
+class StateSearch:
+    """Search for an accepted label of a structure.
+
+    Attributes:
+        levels: oxidation states of the redox elements.
+        tries: largest number of starts of the electrons for one structure.
+        seed: of the drawn charge orders.
+    """
+
+    levels: OxidationLevels
+    tries: int
+    seed: int
+
+    def label(self, engine: Engine, atoms: Atoms, step: int, previous: np.ndarray | None) -> Result:
+        """Label of a structure, with its oxidation states.
+
+        The first start is the engine's own: the previous electrons, or the initial moments of `atoms`. Further starts
+        have the initial moments of the charge order `previous`, if it is given, and then of orders drawn at random.
+
+        Args:
+            engine: of the label.
+            atoms: structure; its initial moments are replaced for further starts.
+            step: in the run, from which the drawn orders follow.
+            previous: (n,) oxidation states of the frame before, or asked for.
+
+        Raises:
+            LabelRefused: of the last start; its detail has the number of starts.
+        """
+        rng, symbols = derive_rng(self.seed, "order", step), list(atoms.symbols)
+        for number in range(1, self.tries + 1):
+            if number > 1:
+                order = previous if number == 2 and previous is not None else draw_order(symbols, self.levels, rng)
+                atoms.set_initial_magnetic_moments(
+                    self.levels.initial_moments(symbols, order, atoms.get_initial_magnetic_moments())
+                )
+                engine.forget()
+            try:
+                return self.judge(engine.calculate(atoms), atoms)
+            except LabelRefused as refused:
+                if refused.reason not in OTHER_START or number == self.tries:
+                    detail = f"{refused.detail} (start {number} of {self.tries})" if number > 1 else refused.detail
+                    raise LabelRefused(refused.reason, detail) from refused
+                logger.warning("step %d, start %d of %d of the electrons: %s", step, number, self.tries, refused)
+        raise AssertionError("tries is at least one")
+
+    def judge(self, result: Result, atoms: Atoms) -> Result:
+        """The result with its oxidation states; unchanged without moments.
+
+        Raises:
+            LabelRefused: wrong_electronic_state.
+        """
+        if result.moments_muB is None:
+            return result
+        moments, total = result.moments_muB, result.total_moment_muB
+        return replace(result, oxidation=judge_state(list(atoms.symbols), moments, total, self.levels).oxidation)
+
+
+def draw_order(symbols: list[str], levels: OxidationLevels, rng: np.random.Generator) -> np.ndarray:
+    """Random neutral assignment (n,) of oxidation states, each as near to the mean of its element as can be.
+
+    Raises:
+        StructureError: no assignment is neutral.
+    """
+    moments = np.zeros(len(symbols))
+    for atom in levels.redox_atoms(symbols):
+        centre_muB = np.mean(list(levels.moments_muB[symbols[atom]].values()))
+        moments[atom] = centre_muB + rng.normal(0.0, ORDER_NOISE_MUB)
+    return assign_oxidation(symbols, moments, levels).oxidation
