@@ -1,10 +1,15 @@
-"""Oxidation states of the redox atoms: assignment from moments, verdict on a label, tables of finished calculations."""
+"""Oxidation states of the redox atoms: assignment from moments, verdict on a label, moves, tables of calculations."""
 
 from redoxmd.faces import lazy_names
 
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
     {
+        "moves": (
+            *("ElectronMove", "MovedState", "count_assignments", "descend", "find_lowest", "initial_assignment"),
+            *("metropolis", "neighbour_pairs", "neighbour_swaps", "neutral_assignments", "swapped"),
+        ),
+        "search": ("StateSearch",),
         "states": ("OxidationLevels", "StateAssignment", "assign_oxidation", "judge_state", "set_oxidation"),
         "table": ("StatesReport", "summarise_states", "tabulate_states"),
     },

@@ -84,6 +84,15 @@ class OxidationLevels:
         states = [self.moments_muB[symbol] for symbol in symbols if symbol in self.moments_muB]
         return range(sum(map(min, states)), sum(map(max, states)) + 1)
 
+    def not_neutral(self, symbols: Sequence[str]) -> StructureError:
+        """The error for a cell without a neutral assignment; it states the sum needed and the sums possible."""
+        allowed = self.reachable(symbols)
+        return StructureError(
+            f"no oxidation states make {''.join(sorted(set(symbols)))} of {len(symbols)} atoms neutral: its redox "
+            f"atoms would have to sum to {self.neutral_total(symbols):+d}, and can to {allowed[0]:+d} … "
+            f"{allowed[-1]:+d}; change {self.source}"
+        )
+
 
 @dataclass(frozen=True)
 class StateAssignment:
@@ -129,12 +138,7 @@ def assign_oxidation(symbols: Sequence[str], moments_muB: np.ndarray, levels: Ox
     costs = [(moment - height) ** 2 for moment, height in zip(moments, heights, strict=True)]
     chosen, margin = _cheapest(states, costs, total)
     if chosen is None:
-        allowed = levels.reachable(symbols)
-        raise StructureError(
-            f"no oxidation states make {''.join(sorted(set(symbols)))} of {len(symbols)} atoms neutral: its redox "
-            f"atoms would have to sum to {total:+d}, and can to {allowed[0]:+d} … {allowed[-1]:+d}; change "
-            f"{levels.source}"
-        )
+        raise levels.not_neutral(symbols)
     oxidation = np.zeros(len(symbols), dtype=np.int64)
     oxidation[atoms] = [state[k] for state, k in zip(states, chosen, strict=True)]
     return StateAssignment(

@@ -6,6 +6,10 @@ Energy: pairs of screened formal charges and Born–Mayer repulsion, cut smoothl
 
 with A_ab such that the minimum of a cation and its anion is at d_ab. Redox: charge neutrality determines the number of
 V4+, which are the V with the lowest Na coordination; a density of Gaussians has their charges and moments.
+
+With `engine.toy.two_state` V4+ is a species of its own in V_ab, with charge 4 and a shorter contact to O, and each V4+
+adds a constant: energy, forces and stress are functions of positions and states. The states are those asked for, or
+those of lowest energy.
 """
 
 from __future__ import annotations
@@ -22,15 +26,23 @@ from ase.data import atomic_numbers
 
 from redoxmd.config import sections
 from redoxmd.density.grid import Density
+from redoxmd.electrons.moves import StateEnergies, find_lowest, neighbour_pairs
+from redoxmd.electrons.states import OxidationLevels
 from redoxmd.engines.base import Engine, Result, check_result, method_hash
-from redoxmd.errors import LabelRefusal, LabelRefused
+from redoxmd.errors import DataError, LabelRefusal, LabelRefused, StructureError
 from redoxmd.model.neighbours import find_pairs
 
 METHOD_VERSION = 1
 
 FORMAL_CHARGE = {"Na": 1.0, "V": 3.0, "P": 5.0, "O": -2.0}
+VANADIUM = atomic_numbers["V"]
+# V4+ has a row of its own in the tables of pairs, after those of the atomic numbers.
+V4 = max(atomic_numbers[symbol] for symbol in FORMAL_CHARGE) + 1
+# Species → (row, formal charge); with contacts for V4+, which occurs only in `two_state_energy`.
+SPECIES = {symbol: (atomic_numbers[symbol], charge) for symbol, charge in FORMAL_CHARGE.items()} | {"V4": (V4, 4.0)}
 # Minimum of an isolated cation–anion pair, Å; bonds in the crystal are somewhat longer.
 CONTACT_A = {("Na", "O"): 2.3, ("V", "O"): 1.95, ("P", "O"): 1.53}
+V4_CONTACT_A = {("V4", "O"): 1.87}
 COULOMB_EV_A = 14.4
 STRENGTH = 0.35
 SCREENING_A = 2.0
@@ -44,6 +56,15 @@ VALENCE_ELECTRONS = {"Na": 7.0, "V": 13.0, "P": 5.0, "O": 6.0}
 BADER_CHARGE = {"Na": 0.88, "P": 4.84}
 VANADIUM_CHARGE = {3: 2.00, 4: 2.25}
 VANADIUM_MOMENT_MUB = {3: 2.0, 4: 1.0}
+# Added for each V4+, so that a cell with one V4+ fewer than neutrality asks for is 0 to 1 eV higher.
+OXIDATION_EV = 6.0
+LEVELS = OxidationLevels({"V": VANADIUM_MOMENT_MUB}, {"Na": 1, "P": 5, "O": -2})
+# Moment of the oxygen that has the hole of a label in a wrong state.
+OXYGEN_HOLE_MUB = -0.5
+# Up to this number of neutral states all are evaluated to find the lowest, above it descents from drawn starts.
+MAX_ENUMERATED = 5000
+DESCENTS = 8
+SWAP_REACH_A = 7.0
 COORDINATION_RADIUS_A = 3.6
 COORDINATION_WIDTH_A = 0.3
 GAUSSIAN_WIDTH_A = 0.35
@@ -51,8 +72,8 @@ GRID_SPACING_A = 0.25
 
 
 def physical_settings(settings: sections.Engine) -> dict[str, Any]:
-    """Empty: no setting changes the energies of the toy."""
-    return {}
+    """`two_state` if it is set: no other setting changes the energies of the toy."""
+    return {"two_state": True} if settings.toy.two_state else {}
 
 
 def available(settings: sections.Engine) -> tuple[bool, str]:
@@ -66,7 +87,12 @@ def create(settings: sections.Engine, repeats: Sequence[int], workdir: Path | No
 
 
 class ToyEngine(Engine):
-    """The toy potential as a reference engine; it refuses the share `refuse_fraction` of labels."""
+    """The toy potential as a reference engine; it refuses the share `refuse_fraction` of labels.
+
+    With `two_state` the array `oxidation` (n,) of the atoms is the state that is asked for, by default `lowest_state`.
+    The share `wrong_state_fraction` of labels ends in another one (`merge_holes`); it is chosen by the engine's first
+    geometry and the state asked for, so that all steps of an MD in one state end in the same kind of state.
+    """
 
     name = "toy"
     capabilities = frozenset({"energy", "forces", "stress", "moments", "density"})
@@ -75,51 +101,86 @@ class ToyEngine(Engine):
         self.settings = settings
         self.settings_hash = method_hash(self.name, METHOD_VERSION, physical_settings(settings))
         self._atoms: Atoms | None = None
+        self._start: Atoms | None = None
+        self._states: np.ndarray | None = None
+        self._moments_muB: np.ndarray | None = None
 
     def calculate(self, atoms: Atoms) -> Result:
         """Label a structure.
 
         Raises:
             LabelRefused: unconverged, for the share `refuse_fraction` of first geometries, chosen by their positions;
-                wrong_structure for an element without parameters.
+                wrong_structure for an element without parameters, or a cell that no state makes neutral;
+                wrong_electronic_state if the state asked for is not neutral.
+            DataError: the state asked for has other oxidation numbers than 3 and 4 of V.
         """
         unknown = set(atoms.get_chemical_symbols()) - set(FORMAL_CHARGE)
         if unknown:
             raise LabelRefused(
                 LabelRefusal.WRONG_STRUCTURE, f"the toy knows {sorted(FORMAL_CHARGE)}, not {sorted(unknown)}"
             )
-        time.sleep(self.settings.toy.delay_s)
-        if self._atoms is None and _uniform_number(atoms) < self.settings.toy.refuse_fraction:
+        toy = self.settings.toy
+        time.sleep(toy.delay_s)
+        if self._atoms is None and _uniform_number(atoms) < toy.refuse_fraction:
             raise LabelRefused(LabelRefusal.UNCONVERGED, "the toy pretends not to converge for this geometry")
-        self._atoms = atoms.copy()
-        energy, forces, stress = ionic_energy(atoms)
-        result = Result(energy, forces, stress, moments(atoms), 1)
+        if self._start is None:
+            self._start = atoms.copy()
+        if toy.two_state:
+            states = _requested_state(atoms)
+            if _uniform_number(self._start, states) < toy.wrong_state_fraction:
+                states, local_moments = merge_holes(atoms, states)
+            else:
+                local_moments = moments(atoms, states)
+            energy, forces, stress = two_state_energy(atoms, states)
+        else:
+            states, local_moments = None, moments(atoms)
+            energy, forces, stress = ionic_energy(atoms)
+        self._atoms, self._states, self._moments_muB = atoms.copy(), states, local_moments
+        result = Result(energy, forces, stress, local_moments, 1)
         return check_result(result, atoms, self.settings.force_ceiling_eV_A)
 
     def density(self) -> Density | None:
-        """Density of Gaussians with the charges and moments of `oxidation_states`."""
-        return None if self._atoms is None else gaussian_density(self._atoms)
+        """Density of Gaussians with the charges and moments of the last label."""
+        return None if self._atoms is None else gaussian_density(self._atoms, self._states, self._moments_muB)
 
     def provenance(self) -> dict[str, Any]:
         """Version of the toy."""
         return {"toy": METHOD_VERSION}
 
 
-def _uniform_number(atoms: Atoms) -> float:
-    """A number in [0, 1) that depends only on the geometry."""
+def _requested_state(atoms: Atoms) -> np.ndarray:
+    """The state (n,) of `atoms.arrays`, which must be neutral, or the lowest one."""
+    try:
+        if "oxidation" not in atoms.arrays:
+            return lowest_state(atoms)
+        needed = LEVELS.neutral_total(atoms.get_chemical_symbols())
+    except StructureError as error:
+        raise LabelRefused(LabelRefusal.WRONG_STRUCTURE, str(error)) from error
+    states = np.asarray(atoms.arrays["oxidation"])
+    if states.sum() != needed:
+        raise LabelRefused(
+            LabelRefusal.WRONG_ELECTRONIC_STATE,
+            f"the oxidation numbers asked for sum to {states.sum():+g}, neutrality asks for {needed:+d}",
+        )
+    return states
+
+
+def _uniform_number(atoms: Atoms, states: np.ndarray | None = None) -> float:
+    """A number in [0, 1) that depends only on the geometry, and on the states if there are any."""
     content = np.round(atoms.positions, 3).tobytes() + atoms.numbers.tobytes()
+    if states is not None:
+        content += np.asarray(states, dtype=np.int64).tobytes()
     return int.from_bytes(hashlib.sha256(content).digest()[:8], "big") / 2**64
 
 
 def _pair_tables() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Coulomb strength, repulsion and contact distance by pair of atomic numbers."""
-    size = max(atomic_numbers[symbol] for symbol in FORMAL_CHARGE) + 1
-    coulomb, repulsion, contact = (np.zeros((size, size)) for _ in range(3))
-    for a, charge_a in FORMAL_CHARGE.items():
-        for b, charge_b in FORMAL_CHARGE.items():
-            i, j = atomic_numbers[a], atomic_numbers[b]
+    """Coulomb strength, repulsion and contact distance by pair of species."""
+    coulomb, repulsion, contact = (np.zeros((V4 + 1, V4 + 1)) for _ in range(3))
+    contacts_A = CONTACT_A | V4_CONTACT_A
+    for a, (i, charge_a) in SPECIES.items():
+        for b, (j, charge_b) in SPECIES.items():
             k = STRENGTH * COULOMB_EV_A * charge_a * charge_b
-            d = CONTACT_A.get((a, b)) or CONTACT_A.get((b, a))
+            d = contacts_A.get((a, b)) or contacts_A.get((b, a))
             if d is None:
                 amplitude, d = LIKE_REPULSION_EV, LIKE_CONTACT_A
             else:
@@ -132,7 +193,7 @@ COULOMB, REPULSION, CONTACT = _pair_tables()
 
 
 def ionic_pair_energy(i: np.ndarray, j: np.ndarray, r: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """V_ab(r) (eV) and dV/dr (eV/Å) of pairs of atomic numbers at distances r (Å)."""
+    """V_ab(r) (eV) and dV/dr (eV/Å) of pairs of species (atomic numbers, or `V4`) at distances r (Å)."""
     screened = COULOMB[i, j] * np.exp(-r / SCREENING_A) / r
     repulsive = REPULSION[i, j] * np.exp(-(r - CONTACT[i, j]) / HARDNESS_A)
     value = screened + repulsive
@@ -143,13 +204,19 @@ def ionic_pair_energy(i: np.ndarray, j: np.ndarray, r: np.ndarray) -> tuple[np.n
     return value * switch, slope * switch + value * switch_slope
 
 
-def ionic_energy(atoms: Atoms) -> tuple[float, np.ndarray, np.ndarray]:
-    """Energy (eV), forces (n, 3) (eV/Å) and stress (3, 3) (eV/Å³) of the toy."""
+def ionic_energy(atoms: Atoms, species: np.ndarray | None = None) -> tuple[float, np.ndarray, np.ndarray]:
+    """Energy (eV), forces (n, 3) (eV/Å) and stress (3, 3) (eV/Å³) of the toy.
+
+    Args:
+        atoms: the structure.
+        species: (n,) atomic numbers, or `V4`; by default the atomic numbers.
+    """
+    species = atoms.numbers if species is None else species
     cell = np.asarray(atoms.cell)
     pairs = find_pairs(atoms.positions, cell, atoms.pbc, CUTOFF_A)
     vectors = pairs.vectors_A(atoms.positions, cell)
     r = np.linalg.norm(vectors, axis=1)
-    value, slope = ionic_pair_energy(atoms.numbers[pairs.receiver], atoms.numbers[pairs.sender], r)
+    value, slope = ionic_pair_energy(species[pairs.receiver], species[pairs.sender], r)
     # Each pair occurs twice, in both directions; the receiver gets half of the force from each.
     gradient = (slope / r)[:, None] * vectors
     forces = np.stack([np.bincount(pairs.receiver, gradient[:, d], len(atoms)) for d in range(3)], axis=1)
@@ -157,9 +224,66 @@ def ionic_energy(atoms: Atoms) -> tuple[float, np.ndarray, np.ndarray]:
     return float(0.5 * value.sum()), forces, stress
 
 
+def two_state_energy(atoms: Atoms, oxidation: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+    """Energy (eV), forces (n, 3) (eV/Å) and stress (3, 3) (eV/Å³) of the toy in a state, neutral or not.
+
+    Args:
+        atoms: the structure.
+        oxidation: (n,) 3 or 4 for V, 0 for all other atoms.
+
+    Raises:
+        DataError: other oxidation numbers.
+    """
+    states = np.asarray(oxidation)
+    vanadium = atoms.numbers == VANADIUM
+    if states.shape != vanadium.shape or not np.isin(states[vanadium], (3, 4)).all() or states[~vanadium].any():
+        raise DataError("oxidation of the two-state toy must be 3 or 4 for each V and 0 for all other atoms")
+    energy, forces, stress = ionic_energy(atoms, np.where(states == 4, V4, atoms.numbers))
+    return energy + float((states == 4).sum()) * OXIDATION_EV, forces, stress
+
+
+def state_energies(atoms: Atoms) -> StateEnergies:
+    """Energies (k,) in eV of states (k, n) at the positions of `atoms`: exactly those of `two_state_energy`.
+
+    The energy is a quadratic form of the V4+ occupations, because all terms are of pairs.
+    """
+    cell = np.asarray(atoms.cell)
+    pairs = find_pairs(atoms.positions, cell, atoms.pbc, CUTOFF_A)
+    i, j, n = pairs.receiver, pairs.sender, len(atoms)
+    r = np.linalg.norm(pairs.vectors_A(atoms.positions, cell), axis=1)
+    reduced = atoms.numbers
+    oxidised = np.where(reduced == VANADIUM, V4, reduced)
+    neither, first, second, both = (
+        ionic_pair_energy(a[i], b[j], r)[0] for a in (reduced, oxidised) for b in (reduced, oxidised)
+    )
+    energy = 0.5 * neither.sum()
+    single = OXIDATION_EV + 0.5 * (np.bincount(i, second - neither, n) + np.bincount(j, first - neither, n))
+    pair = 0.5 * np.bincount(i * n + j, both - first - second + neither, n * n).reshape(n, n)
+
+    def energies(oxidation: np.ndarray) -> np.ndarray:
+        occupied = (oxidation == 4).astype(float)
+        values: np.ndarray = energy + occupied @ single + ((occupied @ pair) * occupied).sum(axis=1)
+        return values
+
+    return energies
+
+
+def lowest_state(atoms: Atoms) -> np.ndarray:
+    """The neutral state (n,) of lowest `two_state_energy`; exact up to `MAX_ENUMERATED` neutral states.
+
+    Raises:
+        StructureError: no state is neutral.
+    """
+    symbols = atoms.get_chemical_symbols()
+    redox = np.where(atoms.numbers == VANADIUM, 3, 0)
+    pairs = neighbour_pairs(redox, symbols, atoms.positions, np.asarray(atoms.cell), atoms.pbc, SWAP_REACH_A)
+    rng = np.random.default_rng(0)
+    return find_lowest(symbols, LEVELS, state_energies(atoms), pairs, rng, DESCENTS, MAX_ENUMERATED).oxidation
+
+
 def oxidation_states(atoms: Atoms) -> dict[int, int]:
     """Oxidation state of every V (index → 3 or 4); V with the lowest smooth Na coordination are V4+."""
-    vanadium = np.flatnonzero(atoms.numbers == atomic_numbers["V"])
+    vanadium = np.flatnonzero(atoms.numbers == VANADIUM)
     charge = sum(FORMAL_CHARGE[symbol] for symbol in atoms.get_chemical_symbols())
     holes = int(np.clip(round(-charge), 0, len(vanadium)))
     cell = np.asarray(atoms.cell)
@@ -172,19 +296,39 @@ def oxidation_states(atoms: Atoms) -> dict[int, int]:
     return {int(index): 4 if index in oxidised else 3 for index in vanadium}
 
 
-def moments(atoms: Atoms) -> np.ndarray:
-    """Local moments (n,) in μB: 2 on V3+, 1 on V4+."""
+def merge_holes(atoms: Atoms, oxidation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A state (n,) with one V4+ fewer, and its moments (n,) in μB with the hole on the nearest oxygen.
+
+    The first V4+ becomes V3+, so the cell is not neutral by the states of V, and its total moment is not an integer. A
+    cell without V4+ or oxygen keeps its state.
+    """
+    states, holes, oxygen = oxidation.copy(), np.flatnonzero(oxidation == 4), np.flatnonzero(atoms.symbols == "O")
+    if not (len(holes) and len(oxygen)):
+        return states, moments(atoms, states)
+    states[holes[0]] = 3
+    values = moments(atoms, states)
+    values[oxygen[atoms.get_distances(holes[0], oxygen, mic=True).argmin()]] = OXYGEN_HOLE_MUB
+    return states, values
+
+
+def moments(atoms: Atoms, oxidation: np.ndarray | None = None) -> np.ndarray:
+    """Local moments (n,) in μB: 2 on V3+, 1 on V4+, in a state (n,) or by `oxidation_states`."""
     values = np.zeros(len(atoms))
-    for index, state in oxidation_states(atoms).items():
+    for index, state in _vanadium_states(atoms, oxidation).items():
         values[index] = VANADIUM_MOMENT_MUB[state]
     return values
 
 
-def bader_charges(atoms: Atoms) -> np.ndarray:
-    """Charges (n,) in e of the atoms in the density; the charge of O makes the cell neutral."""
+def bader_charges(atoms: Atoms, oxidation: np.ndarray | None = None) -> np.ndarray:
+    """Charges (n,) in e of the atoms in the density; the charge of O makes the cell neutral.
+
+    Args:
+        atoms: the structure.
+        oxidation: (n,) state; by default that of `oxidation_states`.
+    """
     symbols = np.array(atoms.get_chemical_symbols())
     values = np.array([BADER_CHARGE.get(symbol, 0.0) for symbol in symbols])
-    for index, state in oxidation_states(atoms).items():
+    for index, state in _vanadium_states(atoms, oxidation).items():
         values[index] = VANADIUM_CHARGE[state]
     oxygen = symbols == "O"
     if oxygen.any():
@@ -192,13 +336,27 @@ def bader_charges(atoms: Atoms) -> np.ndarray:
     return values
 
 
-def gaussian_density(atoms: Atoms) -> Density:
-    """Density of periodic Gaussians, with each atom's valence electrons minus its charge, and its moment."""
+def _vanadium_states(atoms: Atoms, oxidation: np.ndarray | None) -> dict[int, int]:
+    if oxidation is None:
+        return oxidation_states(atoms)
+    return {int(index): int(oxidation[index]) for index in np.flatnonzero(oxidation)}
+
+
+def gaussian_density(
+    atoms: Atoms, oxidation: np.ndarray | None = None, moments_muB: np.ndarray | None = None
+) -> Density:
+    """Density of periodic Gaussians, with each atom's valence electrons minus its charge, and its moment.
+
+    Args:
+        atoms: the structure.
+        oxidation: (n,) state; by default that of `oxidation_states`.
+        moments_muB: (n,); by default those of the state.
+    """
     valence = np.array([VALENCE_ELECTRONS[symbol] for symbol in atoms.get_chemical_symbols()])
     cell = np.asarray(atoms.cell)
     shape = [max(8, 2 * round(length / GRID_SPACING_A / 2)) for length in atoms.cell.lengths()]
-    local_moments = moments(atoms)
-    total = _superpose(atoms, valence - bader_charges(atoms), shape)
+    local_moments = moments(atoms, oxidation) if moments_muB is None else moments_muB
+    total = _superpose(atoms, valence - bader_charges(atoms, oxidation), shape)
     return Density(
         total,
         _superpose(atoms, local_moments, shape),

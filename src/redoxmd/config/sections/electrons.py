@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from redoxmd.config.sections.base import Count, Section, Use
+from redoxmd.config.sections.base import Count, Positive, Section, Use
 
 
 class OxidationState(Section):
@@ -24,7 +24,7 @@ class OxidationState(Section):
 class Electrons(Section):
     """Oxidation states: their assignment to labels and the check of each label's electronic state."""
 
-    read_by: ClassVar = ("dataset",)
+    read_by: ClassVar = ("dataset", "explore", "production")
 
     levels: Annotated[dict[str, dict[Count, OxidationState]], Use("dataset", added=True)] = Field(
         default={},
@@ -39,6 +39,18 @@ class Electrons(Section):
         default=3,
         description="number of starts of the electrons of a frame, until its electronic state is right: from the "
         "previous electrons, from the charge order of the frame before, from orders drawn at random",
+    )
+
+    md: Annotated[Literal["lowest", "thermal", "frozen"], Use("explore", "production", added=True)] = Field(
+        default="lowest",
+        description="electrons in MD with train.states: aware; lowest: swaps of neighbours that lower the energy, as in "
+        "Born–Oppenheimer MD; thermal: Metropolis swaps at the temperature of the ions; frozen: the starting state",
+    )
+    move_every_fs: Annotated[Positive, Use("explore", "production", added=True)] = Field(
+        default=10.0, description="time between moves of the electrons"
+    )
+    reach_A: Annotated[Positive, Use("explore", "production", added=True)] = Field(
+        default=6.5, description="largest distance of two redox atoms that exchange an electron"
     )
 
     @model_validator(mode="after")

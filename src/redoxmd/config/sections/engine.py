@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from redoxmd.config.sections.base import Count, Fraction, Positive, Repeats, Section
 
@@ -150,8 +150,24 @@ class Toy(Section):
     refuse_fraction: Fraction = Field(
         default=0.0, description="share of labels that are reported as unconverged, chosen by geometry (for tests)"
     )
+    two_state: bool = Field(
+        default=False,
+        description="V3+ and V4+ with energies, forces and stress of their own, in the state that is asked for, or the "
+        "lowest; false: energies do not depend on the states (for tests)",
+    )
+    wrong_state_fraction: Fraction = Field(
+        default=0.0,
+        description="with two_state, share of labels that end in another state than the one asked for: one V4+ fewer, "
+        "a hole on oxygen; chosen by geometry and state (for tests)",
+    )
     delay_s: float = Field(default=0.0, ge=0.0, description="waiting time per call (for tests)")
     ranks: Count = Field(default=1, description="MPI ranks to request (for tests)")
+
+    @model_validator(mode="after")
+    def _wrong_states_need_states(self) -> Toy:
+        if self.wrong_state_fraction and not self.two_state:
+            raise ValueError("wrong_state_fraction needs two_state: true")
+        return self
 
 
 class Engine(Section):
