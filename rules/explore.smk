@@ -19,6 +19,7 @@ rule explore:
         **resources_for("explore"),
     params:
         **stage_version("explore"),
+        **settings_for("explore", CFG.electrons),
         explore=settings_when_labelled("explore", CFG.explore),
         length_ps=explore_length_ps,
         seed=CFG.seed,

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from ase import Atoms
 
-from redoxmd.config.sections import Explore
+from redoxmd.config.sections import Electrons, Explore
 from redoxmd.gate import ExploreRecord
 from redoxmd.jobs.checkpoint import Checkpoint
 from redoxmd.jobs.interrupt import StopRequest
@@ -66,6 +66,7 @@ def explore(
     rng: np.random.Generator,
     structure: str,
     checkpoint: Checkpoint,
+    electrons: Electrons | None = None,
 ) -> ExploreRun:
     """Run NVT MD until `length_ps` or until gate or guards end it (paper, section 2.6).
 
@@ -73,7 +74,8 @@ def explore(
     thresholds at most one frame per `candidate_every_fs` is. Where a guard ends a run that the spread let pass, the
     ensemble was surely wrong: the last sound frame on the way there, at most `candidate_every_fs` earlier, is a
     candidate too, whatever its spread (its `info["ended"]` names the guard). `atoms` is the start; velocities are
-    drawn from `rng`.
+    drawn from `rng`. With a potential that distinguishes oxidation states, electrons move as `electrons` says, and
+    candidates have their states.
 
     The state is in `checkpoint`, also at the end: on a CPU a run that was stopped and continued, or extended, gives the
     same numbers as an uninterrupted one.
@@ -89,6 +91,7 @@ def explore(
             settings.min_distance_fraction,
             settings.max_temperature_factor,
         ),
+        electrons,
     )
     steps = round(length_ps * FS_PER_PS / settings.timestep_fs)
     recorder = _Recorder(settings, structure)
@@ -161,6 +164,7 @@ class _Recorder:
             "frame_positions_A": np.array([frame.positions for frame in frames]),
             "frame_momenta": np.array([frame.arrays["momenta"] for frame in frames]),
             "frame_infos": json.dumps([frame.info for frame in frames]),
+            "frame_oxidation": np.array([frame.arrays["oxidation"] for frame in frames if "oxidation" in frame.arrays]),
             "candidates": np.asarray(len(self.candidates)),
         }
 
@@ -172,6 +176,8 @@ class _Recorder:
         for number, info in enumerate(json.loads(str(record["frame_infos"]))):
             frame = atoms.copy()
             frame.positions = record["frame_positions_A"][number]
+            if len(record.get("frame_oxidation", ())):
+                frame.set_array("oxidation", record["frame_oxidation"][number])
             frame.set_array("momenta", record["frame_momenta"][number])
             frame.info = info
             frames.append(frame)

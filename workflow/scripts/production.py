@@ -21,6 +21,7 @@ with job("production", snakemake.log[0], snakemake.threads):
         params.seed,
         runtime.structures.mobile_ion,
         params.get("version", 1),
+        runtime.electrons,
     )
     ensemble = load_ensemble(snakemake.input.ensemble, runtime.train.device, runtime.compute.evaluation)
     summary = produce(spec, force_evaluator(ensemble, runtime.compute.md))

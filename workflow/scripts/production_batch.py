@@ -26,6 +26,7 @@ with job("production", snakemake.log[0], snakemake.threads):
             params.seed,
             runtime.structures.mobile_ion,
             version,
+            runtime.electrons,
         )
         for (name, kelvin), output in zip(params.trajectories, snakemake.output.trajectories, strict=True)
     ]

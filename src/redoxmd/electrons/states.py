@@ -51,6 +51,19 @@ class OxidationLevels:
         }
         return cls(moments, settings.fixed, initial, "electrons.levels and electrons.fixed")
 
+    def first_neutral(self, symbols: Sequence[str]) -> np.ndarray:
+        """A neutral state (n,), each atom as near to the mean level of its element as can be, the first atoms first.
+
+        Raises:
+            StructureError: no state is neutral.
+            ConfigError: an element has no oxidation number.
+        """
+        means = [
+            np.mean(list(self.moments_muB[symbol].values())) if symbol in self.moments_muB else 0.0
+            for symbol in symbols
+        ]
+        return assign_oxidation(symbols, np.array(means), self).oxidation
+
     def initial_moments(self, symbols: Sequence[str], oxidation: np.ndarray, others_muB: np.ndarray) -> np.ndarray:
         """Initial moments (n,) in μB of redox atoms in these oxidation states, and `others_muB` of all other atoms."""
         moments = np.array(others_muB, dtype=float)

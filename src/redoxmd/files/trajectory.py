@@ -24,6 +24,8 @@ OBSERVABLES = {
     "energy_eV": ("potential_energy", "eV"),
     "spread_eV_A": ("spread", "eV Angstrom-1"),
 }
+# Time of a hop, atom that is oxidised, atom that is reduced, energy after minus before, its spread between members.
+HOP_COLUMNS = ("time_fs", "donor", "acceptor", "energy_eV", "spread_eV")
 CHUNK_FRAMES = 256
 BLOCK_FRAMES = 2000
 REMEDY = "delete it and run production again"
@@ -44,6 +46,8 @@ class Trajectory:
         rotation: (3, 3) R that turned the vectors v of the simulation into those of the file, v @ R; a reflection too
             where the cell of the simulation is left-handed.
         source: the file it was read from, for messages.
+        oxidation: (T, n) oxidation states, 0 except for redox atoms; None if the potential does not distinguish them.
+        hops: (k, 5) electron hops, columns `HOP_COLUMNS`; None as above.
     """
 
     numbers: np.ndarray
@@ -57,6 +61,8 @@ class Trajectory:
     metadata: dict[str, Any] = field(default_factory=dict)
     rotation: np.ndarray = field(default_factory=lambda: np.eye(3))
     source: str = ""
+    oxidation: np.ndarray | None = None
+    hops: np.ndarray | None = None
 
 
 def in_standard_form(trajectory: Trajectory) -> Trajectory:
@@ -100,6 +106,8 @@ def _create(file: h5py.File, trajectory: Trajectory, metadata: dict[str, Any]) -
     box.attrs["dimension"], box.attrs["boundary"] = 3, ["periodic"] * 3
     _series(box, "edges", (3, 3), np.float64, "Angstrom")
     _series(atoms, "position", (n, 3), np.float32, "Angstrom")
+    if trajectory.oxidation is not None:
+        _series(atoms, "oxidation", (n,), np.int8, "e")
     for name, unit in OBSERVABLES.values():
         _series(file.require_group("observables"), name, (), np.float64, unit)
     file["cell_A"], file["rotation"] = trajectory.cell_A, trajectory.rotation
@@ -119,6 +127,8 @@ def _append(file: NewFile, trajectory: Trajectory) -> None:
     cells = np.broadcast_to(trajectory.cell_A, (count, 3, 3))
     values = {"particles/atoms/position": trajectory.positions_A, "particles/atoms/box/edges": cells}
     values |= {f"observables/{name}": getattr(trajectory, key) for key, (name, _) in OBSERVABLES.items()}
+    if trajectory.oxidation is not None:
+        values["particles/atoms/oxidation"] = trajectory.oxidation
     for place, value in values.items():
         for part, data in (("value", value), ("step", trajectory.steps), ("time", trajectory.time_fs)):
             stored = file[f"{place}/{part}"]
@@ -129,9 +139,15 @@ def _append(file: NewFile, trajectory: Trajectory) -> None:
 
 
 def join_segments(
-    segments: Sequence[Path], path: str | Path, metadata: dict[str, Any], last_step: int | None = None
+    segments: Sequence[Path],
+    path: str | Path,
+    metadata: dict[str, Any],
+    last_step: int | None = None,
+    hops: np.ndarray | None = None,
 ) -> None:
     """Join consecutive segments into one trajectory, up to a step if one is given, some frames in memory at a time.
+
+    `hops` (k, 5) is the table of the electron hops of the whole trajectory, if electrons move.
 
     Raises:
         DataError: a segment is damaged, or its steps do not follow those before it at the same interval.
@@ -152,10 +168,14 @@ def join_segments(
             last = [*last, *part.steps.tolist()][-2:]
             if last_step is not None:
                 count = int(np.searchsorted(part.steps, last_step, side="right"))
-                names = ("positions_A", "steps", "time_fs", *OBSERVABLES)
+                oxidation = () if part.oxidation is None else ("oxidation",)
+                names = ("positions_A", "steps", "time_fs", *OBSERVABLES, *oxidation)
                 part = replace(part, **{name: getattr(part, name)[:count] for name in names})
             recorded = float(part.time_fs[-1]) if len(part.time_fs) else recorded
             _append(file, part)
+        if hops is not None:
+            file["hops"] = hops
+            file["hops"].attrs["columns"] = list(HOP_COLUMNS)
         file.attrs["redoxmd"] = json.dumps({**metadata, "recorded_ps": recorded / 1000}, sort_keys=True)
 
 
@@ -186,9 +206,10 @@ def _read(path: str | Path, frames: slice) -> Trajectory:
     with read_hdf5(path, "trajectory", REMEDY) as file:
         _refuse_foreign(path, file)
         series = {key: file[f"observables/{name}/value"][frames] for key, (name, _) in OBSERVABLES.items()}
-        position = file["particles/atoms/position"]
+        atoms = file["particles/atoms"]
+        position = atoms["position"]
         trajectory = Trajectory(
-            numbers=file["particles/atoms/species"][()],
+            numbers=atoms["species"][()],
             positions_A=position["value"][frames].astype(float),
             cell_A=file["cell_A"][()],
             steps=position["step"][frames],
@@ -196,6 +217,8 @@ def _read(path: str | Path, frames: slice) -> Trajectory:
             metadata=json.loads(file.attrs["redoxmd"]),
             rotation=file["rotation"][()] if "rotation" in file else np.eye(3),
             source=str(path),
+            oxidation=atoms["oxidation/value"][frames].astype(np.int64) if "oxidation" in atoms else None,
+            hops=file["hops"][()] if "hops" in file else None,
             **series,
         )
     lengths = {len(trajectory.steps), len(trajectory.positions_A), *(len(values) for values in series.values())}

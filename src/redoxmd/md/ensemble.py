@@ -12,8 +12,10 @@ import numpy as np
 from ase import Atoms
 
 from redoxmd.arrays import Array
+from redoxmd.config.sections import Electrons
 from redoxmd.md.batched.replay import Replay
-from redoxmd.md.forces import ForceEvaluator
+from redoxmd.md.electrons import ElectronMD
+from redoxmd.md.forces import ForceEvaluator, StateEvaluator
 from redoxmd.md.frame_gate import GUARD_REASONS, GateOutcome, GateSettings, verdict
 from redoxmd.md.langevin import Langevin, MDState
 from redoxmd.md.slots import Slots
@@ -64,14 +66,25 @@ class BatchMD:
         atoms: places for atoms in each.
         read_every: steps between readings; by default 1 on the host and `READ_EVERY_STEPS` on a device.
         captured: whether a GPU may capture the step as a CUDA graph.
+        electrons: section `electrons`; not used by an ensemble that does not distinguish oxidation states.
     """
 
     def __init__(
-        self, evaluator: ForceEvaluator, slots: int, atoms: int, read_every: int | None = None, captured: bool = True
+        self,
+        evaluator: ForceEvaluator,
+        slots: int,
+        atoms: int,
+        read_every: int | None = None,
+        captured: bool = True,
+        electrons: Electrons | None = None,
     ) -> None:
         if evaluator.n_members < 2:
             raise ValueError(f"a spread needs at least two members, got {evaluator.n_members}")
         self.evaluator, self.arrays = evaluator, evaluator.arrays
+        self.state_evaluator: StateEvaluator | None = None
+        if isinstance(evaluator, StateEvaluator) and evaluator.moves_electrons:
+            self.state_evaluator = evaluator
+        self.electrons = electrons or Electrons()
         device = self.arrays.device
         evaluator.allocate(slots, atoms)
         self.slots = Slots(slots, atoms, self.arrays)
@@ -91,8 +104,13 @@ class BatchMD:
     def enter(self, slot: int, atoms: Atoms, langevin: Langevin, gate: GateSettings) -> TrajectoryMD:
         """Give a slot to a trajectory; it moves once it was started or restored."""
         self.leave(slot)
+        electrons = None
+        if self.state_evaluator is not None:
+            electrons = ElectronMD(self.electrons, atoms, langevin.temperature_K, langevin.timestep_fs)
+            atoms = atoms.copy()
+            atoms.set_array("oxidation", electrons.oxidation)
         self.slots.put(slot, atoms, self.evaluator.enter(slot, atoms), langevin, gate)
-        self._trajectories[slot] = TrajectoryMD(self, slot, atoms, langevin, gate)
+        self._trajectories[slot] = TrajectoryMD(self, slot, atoms, langevin, gate, electrons)
         return self._trajectories[slot]
 
     def leave(self, slot: int) -> None:
@@ -111,6 +129,8 @@ class BatchMD:
         if unread:
             raise RuntimeError(f"slots {unread}: steps not read yet")
         self.search()
+        for trajectory in self._trajectories.values():
+            trajectory.move_electrons()
         self.replay(self.log.frames)
         # The only transfer between device and host.
         self.results = self.arrays.to_numpy(self.log.results)
@@ -168,7 +188,16 @@ class TrajectoryMD:
     backend continues with other random numbers.
     """
 
-    def __init__(self, batch: BatchMD, slot: int, atoms: Atoms, langevin: Langevin, gate: GateSettings) -> None:
+    def __init__(
+        self,
+        batch: BatchMD,
+        slot: int,
+        atoms: Atoms,
+        langevin: Langevin,
+        gate: GateSettings,
+        electrons: ElectronMD | None = None,
+    ) -> None:
+        self.electrons = electrons
         self.atoms, self.langevin, self.gate, self.batch = atoms, langevin, gate, batch
         self.state: MDState | LoggedState
         self._slot, self._stretch = slot, batch.stretch
@@ -194,6 +223,9 @@ class TrajectoryMD:
         positions = np.array(self.atoms.positions, dtype=float)
         still = np.zeros_like(positions)
         self._place(MDState(positions, still, still, 0, rng), positions)
+        if self.electrons is not None:
+            self.electrons.start(positions, self._state_energies, rng)
+            self._set_species(self.electrons.oxidation)
         evaluation = batch.step.evaluate_current()
         forces = batch.arrays.to_numpy(evaluation.forces_eV_A[slot, : len(positions)])
         self.state = self.langevin.start(positions, forces, rng)
@@ -212,19 +244,46 @@ class TrajectoryMD:
         self.state = LoggedState(self.batch, self._slot, index, len(self.atoms), self.state.rng)
         return self._result(self.batch.results[index, self._slot].tolist())
 
+    def move_electrons(self) -> None:
+        """Move the electrons if they are due, before the next step; its forces are those of the new state."""
+        batch, slot, electrons = self.batch, self._slot, self.electrons
+        if electrons is None or not bool(batch.slots.active[slot]):
+            return
+        state, positions = self.state, self.state.positions_A
+        if electrons.move(state.step, positions, self._state_energies, state.rng):
+            self._set_species(electrons.oxidation)
+            forces = batch.step.evaluate_current().forces_eV_A[slot]
+            batch.slots.forces_eV_A[slot] = forces
+
+    def _state_energies(self, positions_A: np.ndarray, oxidation: np.ndarray) -> np.ndarray:
+        assert self.batch.state_evaluator is not None
+        return self.batch.state_evaluator.state_energies(self._slot, positions_A, oxidation)
+
+    def _set_species(self, oxidation: np.ndarray) -> None:
+        assert self.batch.state_evaluator is not None
+        species = self.batch.state_evaluator.species_of(self._slot, oxidation)
+        self.batch.slots.species[self._slot, : len(oxidation)] = species
+
     def frame(self) -> Atoms:
-        """The present structure, unwrapped, with velocities."""
-        return frame_of(self.atoms, self.state.positions_A, self.state.velocities_A_fs)
+        """The present structure, unwrapped, with velocities and oxidation states."""
+        frame = frame_of(self.atoms, self.state.positions_A, self.state.velocities_A_fs)
+        if self.electrons is not None:
+            frame.set_array("oxidation", self.electrons.oxidation)
+        return frame
 
     def state_record(self) -> dict[str, Any]:
         """Arrays for a restart file."""
         now = self.state
         state = MDState(now.positions_A, now.velocities_A_fs, now.forces_eV_A, now.step, now.rng)
         searched = self.batch.arrays.to_numpy(self.batch.slots.searched_A[self._slot, : len(self.atoms)])
-        return {**state.record(), "list_positions_A": searched}
+        electrons = {} if self.electrons is None else self.electrons.record()
+        return {**state.record(), "list_positions_A": searched, **electrons}
 
     def restore(self, record: dict[str, Any]) -> None:
         """Continue from `state_record`."""
+        if self.electrons is not None:
+            self.electrons.restore(record)
+            self._set_species(self.electrons.oxidation)
         self._place(MDState.from_record(record), np.array(record["list_positions_A"]))
 
     def _place(self, state: MDState, searched_A: np.ndarray) -> None:
@@ -239,6 +298,12 @@ class TrajectoryMD:
         return StepResult(outcome, reason, spread, float(result.temperature_K), float(result.energy_eV))
 
 
-def ensemble_md(evaluator: ForceEvaluator, atoms: Atoms, langevin: Langevin, gate: GateSettings) -> TrajectoryMD:
+def ensemble_md(
+    evaluator: ForceEvaluator,
+    atoms: Atoms,
+    langevin: Langevin,
+    gate: GateSettings,
+    electrons: Electrons | None = None,
+) -> TrajectoryMD:
     """MD of one structure: a batch of one."""
-    return BatchMD(evaluator, 1, len(atoms)).enter(0, atoms, langevin, gate)
+    return BatchMD(evaluator, 1, len(atoms), electrons=electrons).enter(0, atoms, langevin, gate)

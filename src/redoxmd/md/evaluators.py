@@ -10,6 +10,7 @@ from ase import Atoms
 from ase.data import covalent_radii
 
 from redoxmd.arrays import Arrays
+from redoxmd.errors import ConfigError
 from redoxmd.md.forces import SKIN_A, ForceEvaluator, MemberForces
 from redoxmd.md.frame_gate import closest_contact
 from redoxmd.model.ensemble import Ensemble, Prediction
@@ -28,6 +29,7 @@ class HostEvaluator:
     def __init__(self, ensemble: Ensemble, skin_A: float = SKIN_A) -> None:
         self.ensemble, self.skin_A = ensemble, skin_A
         self.n_members = len(ensemble.members)
+        self.moves_electrons = ensemble.states is not None
         self._systems: dict[int, _HostSystem] = {}
 
     @property
@@ -42,6 +44,18 @@ class HostEvaluator:
     def enter(self, slot: int, atoms: Atoms) -> np.ndarray:
         """Put a system into a slot and return the species (n,) of its atoms."""
         self._systems[slot] = _HostSystem(self.ensemble, atoms.copy(), self.skin_A)
+        return self.ensemble.species_of(atoms)
+
+    def state_energies(self, slot: int, positions_A: np.ndarray, oxidation: np.ndarray) -> np.ndarray:
+        """Energies (M, k) in eV of the members for the oxidation states (k, n) of a system at positions (n, 3)."""
+        system = self._systems[slot]
+        species = [self.species_of(slot, state) for state in oxidation]
+        return np.stack([system.evaluate(positions_A, kinds)[0].energies_eV for kinds in species], axis=1)
+
+    def species_of(self, slot: int, oxidation: np.ndarray) -> np.ndarray:
+        """Species (n,) of the atoms of a system in oxidation states (n,)."""
+        atoms = self._systems[slot].atoms
+        atoms.set_array("oxidation", oxidation)
         return self.ensemble.species_of(atoms)
 
     def leave(self, slot: int) -> None:
@@ -91,9 +105,15 @@ class _HostSystem:
 
 
 def force_evaluator(ensemble: Ensemble, backend: Backend = "host") -> ForceEvaluator:
-    """Evaluator for MD step by step on the host, or on the device of the ensemble (`compute.md`)."""
+    """Evaluator for MD step by step on the host, or on the device of the ensemble (`compute.md`).
+
+    Raises:
+        ConfigError: an ensemble that distinguishes oxidation states on a device.
+    """
     if backend == "host":
         return HostEvaluator(ensemble)
+    if ensemble.states is not None:
+        raise ConfigError("compute.md: device does not move electrons yet; use host, or train.states: blind")
     # Imported late: a job on the host does not need it.
     from redoxmd.md.batched.evaluation import DeviceEvaluator
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from ase import Atoms
@@ -79,3 +79,20 @@ class ForceEvaluator(Protocol):
 
     def __call__(self, positions_A: Array, species: Array) -> MemberForces:
         """Evaluate all systems at unwrapped positions (B, A, 3) with species (B, A)."""
+
+
+@runtime_checkable
+class StateEvaluator(Protocol):
+    """What a force evaluator offers beside, if electrons can move in its MD.
+
+    Attributes:
+        moves_electrons: whether its members distinguish oxidation states.
+    """
+
+    moves_electrons: bool
+
+    def state_energies(self, slot: int, positions_A: np.ndarray, oxidation: np.ndarray) -> np.ndarray:
+        """Energies (M, k) in eV of the members for the oxidation states (k, n) of a system at positions (n, 3)."""
+
+    def species_of(self, slot: int, oxidation: np.ndarray) -> np.ndarray:
+        """Species (n,) of the atoms of a system in oxidation states (n,)."""

@@ -23,7 +23,8 @@ def run_batch(specs: Sequence[TrajectorySpec], evaluator: ForceEvaluator, slots:
     """
     if not specs:
         return []
-    batch = BatchMD(evaluator, min(slots, len(specs)), max(len(spec.atoms) for spec in specs))
+    places = max(len(spec.atoms) for spec in specs)
+    batch = BatchMD(evaluator, min(slots, len(specs)), places, electrons=specs[0].electrons)
     waiting = deque(range(len(specs)))
     running: dict[int, tuple[int, ProductionRun, TrajectoryMD]] = {}
     summaries: dict[int, ProductionSummary] = {}

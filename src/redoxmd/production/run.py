@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from ase import Atoms
 
-from redoxmd.config.sections import Production
+from redoxmd.config.sections import Electrons, Production
 from redoxmd.files.frames import read_frames
 from redoxmd.files.records import file_sha256
-from redoxmd.files.trajectory import Trajectory, join_segments, write_segment
+from redoxmd.files.trajectory import HOP_COLUMNS, Trajectory, join_segments, write_segment
 from redoxmd.jobs.checkpoint import Checkpoint
 from redoxmd.jobs.interrupt import StopRequest
 from redoxmd.jobs.progress import Progress
@@ -51,6 +51,7 @@ class TrajectorySpec:
         checkpoint: restart files of this trajectory.
         output: the H5MD file.
         metadata: written into the H5MD file.
+        electrons: section electrons, for a potential that distinguishes oxidation states.
     """
 
     atoms: Atoms
@@ -60,6 +61,7 @@ class TrajectorySpec:
     checkpoint: Checkpoint
     output: str | Path
     metadata: dict[str, Any]
+    electrons: Electrons | None = None
 
     @property
     def skip(self) -> int:
@@ -95,6 +97,7 @@ def trajectory_spec(
     seed: int,
     mobile_ion: str,
     version: int = 1,
+    electrons: Electrons | None = None,
 ) -> TrajectorySpec:
     """Specification of one trajectory of a run, for a job of its own or in a batch: both share its restart files.
 
@@ -110,6 +113,7 @@ def trajectory_spec(
         seed: of the run.
         mobile_ion: recorded in the trajectory.
         version: of the stage.
+        electrons: section electrons.
     """
     # The length is left out: a finished trajectory is extended or cut, not run again.
     lasting = {key: value for key, value in declared.items() if key != "length_ps"}
@@ -122,6 +126,7 @@ def trajectory_spec(
         Checkpoint(state, [file_sha256(start), model, lasting, temperature, seed, version]),
         output,
         {"structure": structure, "mobile_ion": mobile_ion, "model": model},
+        electrons,
     )
 
 
@@ -133,7 +138,8 @@ def produce(spec: TrajectorySpec, evaluator: ForceEvaluator) -> ProductionSummar
     same run, stopped and continued, gives the same numbers on a CPU. They stay when it is done: with a larger
     `length_ps` the next call runs the added part only, with a smaller one it cuts.
     """
-    run = ProductionRun(spec, ensemble_md(evaluator, spec.atoms, spec.langevin, spec.gate))
+    md = ensemble_md(evaluator, spec.atoms, spec.langevin, spec.gate, spec.electrons)
+    run = ProductionRun(spec, md)
 
     def advance(stop: StopRequest) -> Iterator[str]:
         yield run.position
@@ -154,6 +160,7 @@ class ProductionRun:
         self.skip, self.total = spec.skip, spec.total
         self.every = max(1, round(self.settings.save_every_fs / self.settings.timestep_fs))
         self.frames: list[tuple[int, np.ndarray, StepResult]] = []
+        self.oxidation: list[np.ndarray] = []
         self.segments: list[Path] = []
         self._stopped = ""
         self._spent_s = 0.0
@@ -204,6 +211,8 @@ class ProductionRun:
         step = self.steps_done - self.skip
         if step >= 0 and step % self.every == 0 and result.outcome is not GateOutcome.STOP:
             self.frames.append((step, self.md.state.positions_A.copy(), result))
+            if self.md.electrons is not None:
+                self.oxidation.append(self.md.electrons.oxidation.copy())
 
     def save(self, last: bool = False) -> None:
         """Write the frames as a segment, then the state that continues behind it."""
@@ -221,12 +230,28 @@ class ProductionRun:
                 temperature_K=np.array([result.temperature_K for result in results]),
                 energy_eV=np.array([result.energy_eV for result in results]),
                 spread_eV_A=np.array([result.spread_eV_A for result in results]),
+                oxidation=self._oxidation(),
             )
             path = self.checkpoint.path(f"segment{len(self.segments):06d}.h5")
             write_segment(path, trajectory)
             self.segments.append(path)
-            self.frames = []
+            self.frames, self.oxidation = [], []
         self._save_state()
+
+    def _oxidation(self) -> np.ndarray | None:
+        """Oxidation states (T, n) of the frames that are not written yet."""
+        if self.md.electrons is None:
+            return None
+        return np.array(self.oxidation, dtype=np.int8).reshape(-1, len(self.md.atoms))
+
+    def _hops(self) -> np.ndarray | None:
+        """Electron hops within the recorded time, columns `redoxmd.files.trajectory.HOP_COLUMNS`."""
+        if self.md.electrons is None:
+            return None
+        hops = np.array(self.md.electrons.hops, dtype=float).reshape(-1, len(HOP_COLUMNS))
+        hops = hops[(hops[:, 0] >= self.skip) & (hops[:, 0] <= self.total)]
+        hops[:, 0] = (hops[:, 0] - self.skip) * self.settings.timestep_fs
+        return hops
 
     def finish(self) -> ProductionSummary:
         """Write the trajectory and the state from which a longer one continues, in the place of the segments."""
@@ -245,7 +270,7 @@ class ProductionRun:
             "ns_per_day": speed,
             "evaluation": self.md.batch.description,
         }
-        join_segments(self.segments, self.spec.output, metadata, last_step=self.total - self.skip)
+        join_segments(self.segments, self.spec.output, metadata, last_step=self.total - self.skip, hops=self._hops())
         summary = ProductionSummary(end_reason, self.time_ps, speed)
         # A cut trajectory goes on from its segments, which are longer.
         if self.steps_done <= self.total:

@@ -43,8 +43,8 @@ class Electrons(Section):
 
     md: Annotated[Literal["lowest", "thermal", "frozen"], Use("explore", "production", added=True)] = Field(
         default="lowest",
-        description="electrons in MD with train.states: aware; lowest: swaps of neighbours that lower the energy, as in "
-        "Born–Oppenheimer MD; thermal: Metropolis swaps at the temperature of the ions; frozen: the starting state",
+        description="electrons in MD with train.states: aware; lowest: swaps of neighbours that lower the energy, as "
+        "in Born–Oppenheimer MD; thermal: Metropolis swaps at the temperature of the ions; frozen: the starting state",
     )
     move_every_fs: Annotated[Positive, Use("explore", "production", added=True)] = Field(
         default=10.0, description="time between moves of the electrons"

@@ -1,0 +1,211 @@
+"""Electrons in ensemble MD: moves against independent predictions, neutrality of every frame, resume, files."""
+
+import numpy as np
+import pytest
+import torch
+
+from redoxmd.config.sections import Electrons, Explore, OxidationState, Production
+from redoxmd.errors import ConfigError, StructureError
+from redoxmd.explore import explore
+from redoxmd.files.frames import read_frames, write_frames
+from redoxmd.files.trajectory import read_trajectory
+from redoxmd.jobs.checkpoint import Checkpoint
+from redoxmd.md.ensemble import ensemble_md
+from redoxmd.md.evaluators import HostEvaluator, force_evaluator
+from redoxmd.md.frame_gate import GateSettings
+from redoxmd.md.langevin import Langevin
+from redoxmd.model import Ensemble, load_ensemble, save_ensemble
+from redoxmd.model.painn import Painn
+from redoxmd.production import produce
+from redoxmd.production.run import TrajectorySpec
+from tests.engines.test_engines import nvp
+
+OPEN = GateSettings(1e3, 1e4, "max", 0.01, 1e6)
+LEVELS = {"V": {3: OxidationState(moment_muB=1.85), 4: OxidationState(moment_muB=1.05)}}
+SPECIES = {"elements": [8, 11, 15, 23, 23], "states": [0, 0, 0, 3, 4]}
+
+
+def settings(**changes):
+    return Electrons(levels=LEVELS, **{"md": "lowest", "move_every_fs": 2.0, **changes})
+
+
+@pytest.fixture(scope="module")
+def ensemble():
+    """Three networks with random weights, whose readouts are scaled so that states differ by tenths of an eV."""
+    members = []
+    for seed in range(3):
+        torch.manual_seed(seed)
+        member = Painn(SPECIES["elements"], 8, 2, 4.0, 6, states=SPECIES["states"])
+        member.scale_eV.fill_(0.3)
+        members.append(member)
+    return Ensemble(members)
+
+
+def start(ensemble, electrons, seed=1, atoms=None):
+    atoms = nvp(2.5) if atoms is None else atoms
+    md = ensemble_md(HostEvaluator(ensemble), atoms, Langevin(atoms.get_masses(), 1.0, 900.0, 0.02), OPEN, electrons)
+    return md, md.start(np.random.default_rng(seed))
+
+
+def mean_energy(ensemble, frame, state):
+    """Of the plain path, with the state as the atoms' own array."""
+    other = frame.copy()
+    other.set_array("oxidation", np.array(state))
+    return Ensemble(ensemble.members, evaluation="plain").predict(other).energy_eV
+
+
+def orders(frame):
+    """All neutral charge orders, by hand: the sum of all charges is zero."""
+    charge = {"Na": 1, "P": 5, "O": -2}
+    vanadium = np.flatnonzero(frame.numbers == 23)
+    rest = sum(charge.get(symbol, 0) for symbol in frame.symbols)
+    holes = -rest - 3 * len(vanadium)
+    for mask in range(2 ** len(vanadium)):
+        state = np.zeros(len(frame), dtype=int)
+        state[vanadium] = [3 + (mask >> k & 1) for k in range(len(vanadium))]
+        if (state[vanadium] == 4).sum() == holes:
+            yield state
+
+
+def test_a_trajectory_starts_in_the_lowest_state_of_all(ensemble):
+    md, _ = start(ensemble, settings())
+    frame = md.frame()
+    energies = [mean_energy(ensemble, frame, state) for state in orders(frame)]
+    assert len(energies) > 1
+    assert mean_energy(ensemble, frame, frame.arrays["oxidation"]) == pytest.approx(min(energies), abs=1e-5)
+
+
+def test_every_frame_is_neutral_and_no_swap_lowers_its_energy_when_electrons_have_moved(ensemble):
+    md, _ = start(ensemble, settings(move_every_fs=1.0))
+    for _ in range(20):
+        before = md.frame()
+        md.step()
+        # The electrons moved at the positions before the step.
+        state = md.frame().arrays["oxidation"]
+        assert sorted(state[state > 0]) == sorted(next(iter(orders(before)))[state > 0])
+        here = mean_energy(ensemble, before, state)
+        assert here <= min(mean_energy(ensemble, before, other) for other in orders(before)) + 2e-4
+
+
+def test_forces_and_energy_of_a_step_are_those_of_its_state(ensemble):
+    md, _ = start(ensemble, settings(md="thermal", move_every_fs=1.0), seed=3)
+    seen = set()
+    for _ in range(30):
+        result = md.step()
+        frame = md.frame()
+        seen.add(frame.arrays["oxidation"].tobytes())
+        prediction = Ensemble(ensemble.members, evaluation="plain").predict(frame)
+        assert result.energy_eV == pytest.approx(prediction.energy_eV, abs=1e-4)
+        assert np.allclose(md.state.forces_eV_A, prediction.forces_eV_A, atol=1e-4)
+    assert len(seen) > 1
+    assert len(md.electrons.hops) >= len(seen) - 1
+
+
+def test_a_hop_has_the_energy_and_spread_of_independent_predictions(ensemble):
+    md, _ = start(ensemble, settings(md="thermal", move_every_fs=1.0), seed=3)
+    checked = 0
+    for _ in range(30):
+        before, known = md.frame(), len(md.electrons.hops)
+        md.step()
+        for hop in md.electrons.hops[known:]:
+            after = before.copy()
+            state = before.arrays["oxidation"].copy()
+            assert (state[hop.donor], state[hop.acceptor]) == (3, 4)
+            state[[hop.donor, hop.acceptor]] = 4, 3
+            after.set_array("oxidation", state)
+            plain = Ensemble(ensemble.members, evaluation="plain")
+            change = plain.predict(after).energies_eV - plain.predict(before).energies_eV
+            assert hop.energy_eV == pytest.approx(change.mean(), abs=1e-4)
+            assert hop.spread_eV == pytest.approx(change.std(ddof=1), abs=1e-4)
+            checked += 1
+    assert checked
+
+
+def test_frozen_electrons_stay(ensemble):
+    md, _ = start(ensemble, settings(md="frozen", move_every_fs=1.0))
+    before = md.frame().arrays["oxidation"]
+    for _ in range(10):
+        md.step()
+    assert np.array_equal(md.frame().arrays["oxidation"], before)
+    assert md.electrons.hops == []
+
+
+def test_a_given_state_is_kept_and_a_foreign_one_refused(ensemble):
+    atoms = nvp(2.5)
+    given = list(orders(atoms))[-1]
+    atoms.set_array("oxidation", given)
+    md, _ = start(ensemble, settings(md="frozen"), atoms=atoms)
+    assert np.array_equal(md.frame().arrays["oxidation"], given)
+    atoms.arrays["oxidation"][np.flatnonzero(given)[0]] = 5
+    with pytest.raises(StructureError, match="V with oxidation 5: no training frame has it"):
+        start(ensemble, settings(), atoms=atoms)
+
+
+def test_a_potential_of_states_refuses_atoms_without_and_a_device(ensemble):
+    with pytest.raises(StructureError, match="which these atoms lack"):
+        ensemble.predict(nvp(2.5))
+    with pytest.raises(ConfigError, match=r"compute\.md"):
+        force_evaluator(ensemble, "device")
+    with pytest.raises(ConfigError, match=r"electrons\.levels"):
+        start(ensemble, Electrons())
+
+
+@pytest.mark.parametrize("md", ["lowest", "thermal"])
+def test_exploration_resumes_bit_for_bit_and_its_candidates_have_states(ensemble, md, tmp_path):
+    """Stopped in the middle and continued from its file, against a run without a stop."""
+    chosen = Explore(timestep_fs=1.0, temperature_K=900.0, low_eV_A=1e-6, high_eV_A=1e4, candidate_every_fs=4.0)
+    chosen = chosen.model_copy(update={"min_distance_fraction": 0.01, "max_temperature_factor": 1e6})
+    electrons = settings(md=md, move_every_fs=1.0)
+
+    def run(folder, length_ps):
+        evaluator = HostEvaluator(ensemble)
+        checkpoint = Checkpoint(tmp_path / folder, ["same"])
+        return explore(nvp(2.5), evaluator, chosen, length_ps, np.random.default_rng(3), "a", checkpoint, electrons)
+
+    whole = run("whole", 0.03)
+    run("parts", 0.013)
+    parts = run("parts", 0.03)
+    for name, made in (("whole", whole), ("parts", parts)):
+        write_frames(tmp_path / f"{name}.extxyz", made.candidates)
+    assert (tmp_path / "whole.extxyz").read_text() == (tmp_path / "parts.extxyz").read_text()
+    frames = read_frames(tmp_path / "whole.extxyz")
+    assert len(frames) > 3
+    holes = {tuple(sorted(frame.arrays["oxidation"][frame.numbers == 23])) for frame in frames}
+    assert holes == {(3, 3, 3, 4)}
+
+
+def test_production_writes_states_and_hops_and_is_extended_bit_for_bit(ensemble, tmp_path):
+    electrons = settings(md="thermal", move_every_fs=1.0)
+    save_ensemble(tmp_path / "ensemble.pt", ensemble)
+
+    def run(folder, length_ps):
+        chosen = Production(timestep_fs=1.0, equilibration_ps=0.005, save_every_fs=2.0, stop_above_eV_A=1e6)
+        spec = TrajectorySpec(
+            nvp(2.5),
+            chosen.model_copy(update={"length_ps": length_ps}),
+            900.0,
+            np.random.default_rng(3),
+            Checkpoint(tmp_path / folder, ["same"]),
+            tmp_path / f"{folder}.h5",
+            {"structure": "x2.500_random0_1x1x1"},
+            electrons,
+        )
+        produce(spec, HostEvaluator(load_ensemble(tmp_path / "ensemble.pt", "cpu")))
+        return read_trajectory(tmp_path / f"{folder}.h5")
+
+    whole = run("whole", 0.03)
+    run("parts", 0.012)
+    parts = run("parts", 0.03)
+    assert np.array_equal(whole.oxidation, parts.oxidation)
+    assert np.array_equal(whole.positions_A, parts.positions_A)
+    assert np.array_equal(whole.hops, parts.hops)
+    assert len(whole.hops)
+    # Every hop of the table happens between the frames around it, and no other change of state does.
+    assert (whole.hops[:, 0] >= 0).all()
+    assert (whole.hops[:, 0] <= 30).all()
+    for k in range(len(whole.steps) - 1):
+        state = whole.oxidation[k].copy()
+        during = (whole.hops[:, 0] >= whole.time_fs[k]) & (whole.hops[:, 0] < whole.time_fs[k + 1])
+        for _, donor, acceptor, *_ in whole.hops[during]:
+            state[int(donor)], state[int(acceptor)] = state[int(acceptor)], state[int(donor)]
+        assert np.array_equal(state, whole.oxidation[k + 1])
