@@ -157,8 +157,8 @@ class Toy(Section):
     )
     wrong_state_fraction: Fraction = Field(
         default=0.0,
-        description="with two_state, share of labels that end in another state than the one asked for: one V4+ fewer, a "
-        "hole on oxygen; chosen by geometry and state (for tests)",
+        description="with two_state, share of labels that end in another state than the one asked for: one V4+ less, "
+        "a hole on oxygen; chosen by geometry and state (for tests)",
     )
     delay_s: float = Field(default=0.0, ge=0.0, description="waiting time per call (for tests)")
     ranks: Count = Field(default=1, description="MPI ranks to request (for tests)")
