@@ -157,7 +157,7 @@ class Toy(Section):
     )
     wrong_state_fraction: Fraction = Field(
         default=0.0,
-        description="with two_state, share of labels that end in another state than the one asked for: one V4+ fewer, "
+        description="with two_state, share of labels that end in another state than the one asked for: one V4+ less, "
         "a hole on oxygen; chosen by geometry and state (for tests)",
     )
     delay_s: float = Field(default=0.0, ge=0.0, description="waiting time per call (for tests)")
