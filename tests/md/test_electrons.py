@@ -1,5 +1,7 @@
 """Electrons in ensemble MD: moves against independent predictions, neutrality of every frame, resume, files."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -14,7 +16,7 @@ from redoxmd.md.ensemble import ensemble_md
 from redoxmd.md.evaluators import HostEvaluator, force_evaluator
 from redoxmd.md.frame_gate import GateSettings
 from redoxmd.md.langevin import Langevin
-from redoxmd.model import Ensemble, load_ensemble, save_ensemble
+from redoxmd.model import Ensemble, EnsembleCalculator, load_ensemble, save_ensemble
 from redoxmd.model.painn import Painn
 from redoxmd.production import produce
 from redoxmd.production.run import TrajectorySpec
@@ -209,3 +211,44 @@ def test_production_writes_states_and_hops_and_is_extended_bit_for_bit(ensemble,
         for _, donor, acceptor, *_ in whole.hops[during]:
             state[int(donor)], state[int(acceptor)] = state[int(acceptor)], state[int(donor)]
         assert np.array_equal(state, whole.oxidation[k + 1])
+
+
+class TestCalculator:
+    def test_states_follow_the_ions(self, ensemble):
+        atoms = nvp(2.5)
+        atoms.calc = EnsembleCalculator(ensemble, settings())
+        rng = np.random.default_rng(2)
+        for _ in range(4):
+            atoms.positions += rng.normal(0.0, 0.05, atoms.positions.shape)
+            lowest = min(mean_energy(ensemble, atoms, state) for state in orders(atoms))
+            assert atoms.get_potential_energy() == pytest.approx(lowest, abs=2e-4)
+            assert mean_energy(ensemble, atoms, atoms.calc.results["oxidation"]) == pytest.approx(lowest, abs=2e-4)
+
+    def test_the_array_of_the_atoms_is_kept_and_a_change_of_it_noticed(self, ensemble):
+        atoms = nvp(2.5)
+        atoms.calc = EnsembleCalculator(ensemble, settings())
+        for state in orders(nvp(2.5)):
+            atoms.set_array("oxidation", state)
+            assert atoms.get_potential_energy() == pytest.approx(mean_energy(ensemble, atoms, state), abs=1e-4)
+            assert np.array_equal(atoms.calc.results["oxidation"], state)
+
+    def test_forces_are_derivatives_of_the_energy_in_a_given_state(self, ensemble):
+        atoms = nvp(2.5)
+        atoms.set_array("oxidation", next(iter(orders(atoms))))
+        # In double precision, where differences are exact enough.
+        exact = Ensemble([copy.deepcopy(member) for member in ensemble.members], evaluation="plain")
+        atoms.calc = EnsembleCalculator(exact.to("cpu", torch.float64))
+        forces, atom = atoms.get_forces(), int(np.flatnonzero(atoms.numbers == 23)[0])
+        energies = []
+        for shift in (1e-3, -1e-3):
+            moved = atoms.copy()
+            moved.calc = atoms.calc
+            moved.positions[atom, 0] += shift
+            energies.append(moved.get_potential_energy())
+        assert forces[atom, 0] == pytest.approx((energies[1] - energies[0]) / 2e-3, abs=1e-5)
+
+    def test_without_levels_and_states_it_says_what_to_give(self, ensemble):
+        atoms = nvp(2.5)
+        atoms.calc = EnsembleCalculator(ensemble)
+        with pytest.raises(StructureError, match="set the array `oxidation`"):
+            atoms.get_potential_energy()

@@ -27,7 +27,7 @@ with job("basins", snakemake.log[0], snakemake.threads):
     full = full_cell(runtime.structures, supercell_of(name))
     gate = GateSettings(low_eV_A=limits["high_eV_A"], **limits)
     rng = derive_rng(seed, "basins", name)
-    run = hop_basins(atoms, EnsembleCalculator(ensemble), full, settings, gate, rng, checkpoint)
+    run = hop_basins(atoms, EnsembleCalculator(ensemble, runtime.electrons), full, settings, gate, rng, checkpoint)
     logger.info("%s: lowest of %d at step %d", name, len(run.visits), run.lowest.info["basins_step"])
     with atomic_path(snakemake.output.visits) as temporary:
         run.visits.to_csv(temporary, index=False, float_format="%.8g")

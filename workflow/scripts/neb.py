@@ -1,3 +1,5 @@
+from functools import partial
+
 from redoxmd.config.declared import read_settings, runtime_settings
 from redoxmd.config.sections import Neb, NebPath
 from redoxmd.files.frames import read_frames, write_frames
@@ -19,10 +21,9 @@ with job("neb", snakemake.log[0], snakemake.threads):
     checkpoint = Checkpoint(snakemake.params.state, [files, model, given, dict(snakemake.params.path), version])
     ensemble = load_ensemble(snakemake.input.ensemble, runtime.train.device, runtime.compute.evaluation)
     gate, frames = GateSettings(**snakemake.params.gate), read_frames(snakemake.input.ends[0])
+    calculator = partial(EnsembleCalculator, ensemble, runtime.electrons)
     if frames:
-        run = run_path(
-            PathTask(frames, path, runtime.structures, lambda: EnsembleCalculator(ensemble), settings, gate, checkpoint)
-        )
+        run = run_path(PathTask(frames, path, runtime.structures, calculator, settings, gate, checkpoint))
     else:
         run = without_path(read_json(snakemake.input.ends[1]))
     barrier_eV = run.record.get("barrier_forward_eV")

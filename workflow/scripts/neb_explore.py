@@ -23,7 +23,7 @@ with job("neb", snakemake.log[0], snakemake.threads):
         read_frames(snakemake.input.ends[0]),
         path,
         runtime.structures,
-        lambda: EnsembleCalculator(ensemble),
+        lambda: EnsembleCalculator(ensemble, runtime.electrons),
         read_settings(Neb, snakemake.rule, given),
         GateSettings(**snakemake.params.gate),
         checkpoint,

@@ -232,8 +232,8 @@ def find_lowest(
     energies: StateEnergies,
     pairs: np.ndarray,
     rng: np.random.Generator,
-    starts: int,
-    limit: int,
+    starts: int = 4,
+    limit: int = 200,
 ) -> MovedState:
     """The neutral state of lowest energy: exact up to `limit` neutral states, else the lowest of several descents.
 

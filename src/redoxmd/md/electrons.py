@@ -16,10 +16,6 @@ from redoxmd.errors import ConfigError
 # Energies (M, k) in eV of the members for states (k, n), at positions (n, 3).
 StateEvaluation = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
-# Start of a trajectory: number of neutral states up to which all are evaluated, and number of descents beyond it.
-ENUMERATED_STATES = 200
-DESCENTS = 4
-
 
 class Hop(NamedTuple):
     """An electron that moved from the donor to the acceptor.
@@ -79,8 +75,6 @@ class ElectronMD:
             lambda states: energies(positions_A, states).mean(axis=0),
             self._pairs(positions_A),
             rng,
-            DESCENTS,
-            ENUMERATED_STATES,
         )
         self.oxidation = found.oxidation
 

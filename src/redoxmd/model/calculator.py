@@ -9,21 +9,42 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 
-from redoxmd.model.ensemble import Ensemble
+from redoxmd.config.sections import Electrons
+from redoxmd.electrons.moves import descend, find_lowest, neighbour_pairs
+from redoxmd.electrons.states import OxidationLevels
+from redoxmd.errors import StructureError
+from redoxmd.model.ensemble import Ensemble, Prediction
 
 
 class EnsembleCalculator(Calculator):
     """ASE calculator of the mean energy (eV), forces (eV/Å) and stress (eV/Å³) of an ensemble.
 
     `results` also has `force_spread` (n,) and `energy_spread`, as defined in `ensemble.force_spread`, and the energies
-    of the members `member_energies` (M,).
+    of the members `member_energies` (M,). If the ensemble distinguishes oxidation states, it has `oxidation` (n,) too:
+    the array `oxidation` of the atoms if they have one, otherwise the lowest state that swaps of neighbours reach from
+    that of the call before (from all or several states in the first call), so that electrons follow the ions.
+
+    Args:
+        ensemble: of the potentials.
+        electrons: section `electrons`, for atoms without an array `oxidation`.
+        seed: of the states that the first search starts from where there are too many for all to be evaluated.
     """
 
     implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "forces", "stress"]
 
-    def __init__(self, ensemble: Ensemble, **keywords: Any) -> None:
+    def __init__(self, ensemble: Ensemble, electrons: Electrons | None = None, seed: int = 0, **keywords: Any) -> None:
         super().__init__(**keywords)
-        self.ensemble = ensemble
+        self.ensemble, self.electrons = ensemble, electrons or Electrons()
+        self.rng = np.random.default_rng(seed)
+        self.oxidation: np.ndarray | None = None
+
+    def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
+        """Changes since the last calculation; of the oxidation states too, which ASE does not compare."""
+        changes: list[str] = super().check_state(atoms, tol)
+        given = None if self.ensemble.states is None else atoms.arrays.get("oxidation")
+        if given is not None and given.tolist() != np.asarray(self.oxidation).tolist():
+            changes.append("oxidation")
+        return changes
 
     def calculate(
         self,
@@ -31,9 +52,19 @@ class EnsembleCalculator(Calculator):
         properties: list[str] | None = None,
         system_changes: list[str] = all_changes,
     ) -> None:
-        """Fill `results`, as ASE requires."""
+        """Fill `results`, as ASE requires.
+
+        Raises:
+            StructureError: the ensemble distinguishes oxidation states, and there is neither an array nor levels.
+        """
         super().calculate(atoms, properties or ["energy"], system_changes)
-        prediction = self.ensemble.predict(self.atoms)
+        if self.ensemble.states is None:
+            prediction = self.ensemble.predict(self.atoms)
+        elif "oxidation" in self.atoms.arrays:
+            self.oxidation = np.array(self.atoms.arrays["oxidation"])
+            prediction = self.ensemble.predict(self.atoms)
+        else:
+            prediction = self._follow()
         spread = prediction.force_spread_eV_A if len(self.ensemble.members) > 1 else np.zeros(len(self.atoms))
         self.results = {
             "energy": prediction.energy_eV,
@@ -44,3 +75,32 @@ class EnsembleCalculator(Calculator):
             "member_energies": prediction.energies_eV,
             "energy_spread": prediction.energy_spread_eV if len(self.ensemble.members) > 1 else 0.0,
         }
+        if self.oxidation is not None:
+            self.results["oxidation"] = self.oxidation
+
+    def _follow(self) -> Prediction:
+        """Prediction in the lowest state, which becomes the present one."""
+        atoms, levels = self.atoms, OxidationLevels.of(self.electrons)
+        if levels is None:
+            raise StructureError(
+                "the potential distinguishes oxidation states: set the array `oxidation` of the atoms (an integer per "
+                "atom, 0 except for redox atoms), or give the calculator the section electrons with its levels"
+            )
+        symbols, predict, working = list(atoms.symbols), self.ensemble.bind(atoms), atoms.copy()
+
+        def prediction_of(state: np.ndarray) -> Prediction:
+            working.set_array("oxidation", state)
+            return predict(atoms.positions, self.ensemble.species_of(working))
+
+        def energies(states: np.ndarray) -> np.ndarray:
+            return np.array([prediction_of(state).energy_eV for state in states])
+
+        present = levels.first_neutral(symbols) if self.oxidation is None else self.oxidation
+        reach_A = self.electrons.reach_A
+        pairs = neighbour_pairs(present, symbols, atoms.positions, atoms.cell.array, atoms.pbc, reach_A)
+        if self.oxidation is None:
+            moved = find_lowest(symbols, levels, energies, pairs, self.rng)
+        else:
+            moved = descend(present, energies, pairs)
+        self.oxidation = moved.oxidation
+        return prediction_of(moved.oxidation)
