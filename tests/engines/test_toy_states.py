@@ -142,6 +142,16 @@ def test_other_oxidation_numbers_are_refused(states):
         toy.two_state_energy(Atoms("VO2", np.diag([0, 2.0, 2.0])), np.array(states))
 
 
+@pytest.mark.parametrize("fraction", [0.0, 1.0])
+def test_a_label_in_other_oxidation_numbers_is_refused_even_if_they_are_neutral(fraction, tmp_path):
+    atoms = nvp(2.0)
+    states = with_holes(atoms, (0, 1))
+    states[np.flatnonzero(states == 4)] = (5, 3)
+    engine = get_engine(Engine(name="toy", toy=Toy(two_state=True, wrong_state_fraction=fraction)))
+    with pytest.raises(DataError, match="3 or 4 for each V"):
+        engine.calculate(from_file(atoms, tmp_path, states))
+
+
 class TestLabels:
     @pytest.mark.parametrize("x", [1.5, 2.0, 2.5, 3.0])
     def test_a_label_is_in_the_state_that_is_asked_for_or_the_lowest(self, x, tmp_path):

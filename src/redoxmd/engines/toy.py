@@ -156,20 +156,28 @@ def _requested_state(atoms: Atoms) -> np.ndarray:
         needed = LEVELS.neutral_total(atoms.get_chemical_symbols())
     except StructureError as error:
         raise LabelRefused(LabelRefusal.WRONG_STRUCTURE, str(error)) from error
-    states = np.asarray(atoms.arrays["oxidation"])
+    states = _known_states(atoms, atoms.arrays["oxidation"])
     if states.sum() != needed:
         raise LabelRefused(
             LabelRefusal.WRONG_ELECTRONIC_STATE,
-            f"the oxidation numbers asked for sum to {states.sum():+g}, neutrality asks for {needed:+d}",
+            f"the oxidation numbers asked for sum to {states.sum():+d}, neutrality asks for {needed:+d}",
         )
     return states
+
+
+def _known_states(atoms: Atoms, oxidation: np.ndarray) -> np.ndarray:
+    """The states (n,) as integers, if they are 3 or 4 for V and 0 for all other atoms."""
+    states, vanadium = np.asarray(oxidation), atoms.numbers == VANADIUM
+    if states.shape != vanadium.shape or not np.isin(states[vanadium], (3, 4)).all() or states[~vanadium].any():
+        raise DataError("oxidation of the two-state toy must be 3 or 4 for each V and 0 for all other atoms")
+    return states.astype(np.int64)
 
 
 def _uniform_number(atoms: Atoms, states: np.ndarray | None = None) -> float:
     """A number in [0, 1) that depends only on the geometry, and on the states if there are any."""
     content = np.round(atoms.positions, 3).tobytes() + atoms.numbers.tobytes()
     if states is not None:
-        content += np.asarray(states, dtype=np.int64).tobytes()
+        content += states.tobytes()
     return int.from_bytes(hashlib.sha256(content).digest()[:8], "big") / 2**64
 
 
@@ -234,10 +242,7 @@ def two_state_energy(atoms: Atoms, oxidation: np.ndarray) -> tuple[float, np.nda
     Raises:
         DataError: other oxidation numbers.
     """
-    states = np.asarray(oxidation)
-    vanadium = atoms.numbers == VANADIUM
-    if states.shape != vanadium.shape or not np.isin(states[vanadium], (3, 4)).all() or states[~vanadium].any():
-        raise DataError("oxidation of the two-state toy must be 3 or 4 for each V and 0 for all other atoms")
+    states = _known_states(atoms, oxidation)
     energy, forces, stress = ionic_energy(atoms, np.where(states == 4, V4, atoms.numbers))
     return energy + float((states == 4).sum()) * OXIDATION_EV, forces, stress
 
