@@ -39,11 +39,12 @@ class StateSearch:
         """Label of a structure, with its oxidation states.
 
         The first start is the engine's own: the previous electrons, or the initial moments of `atoms`. Further starts
-        have the initial moments of the charge order `previous`, if it is given, and then of orders drawn at random.
+        have the initial moments of the charge order `previous`, if it is given, and then of orders drawn at random; the
+        array `oxidation` of `atoms` is then that order.
 
         Args:
             engine: of the label.
-            atoms: structure; its initial moments are replaced for further starts.
+            atoms: structure; its initial moments and array `oxidation` are replaced for further starts.
             step: in the run, from which the drawn orders follow.
             previous: (n,) oxidation states of the frame before, or asked for.
 
@@ -57,6 +58,7 @@ class StateSearch:
                 atoms.set_initial_magnetic_moments(
                     self.levels.initial_moments(symbols, order, atoms.get_initial_magnetic_moments())
                 )
+                atoms.set_array("oxidation", order)
                 engine.forget()
             try:
                 return self.judge(engine.calculate(atoms), atoms)

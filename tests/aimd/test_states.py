@@ -1,0 +1,166 @@
+"""The electronic state of labels: planted wrong states, further starts, resume; read back from the files."""
+
+import numpy as np
+import pytest
+
+from redoxmd.aimd.drivers import run_reference_md
+from redoxmd.config.sections import Aimd, Electrons, Engine, OxidationState, Start, Toy, Train
+from redoxmd.electrons import OxidationLevels
+from redoxmd.engines.base import Result
+from redoxmd.engines.toy import ToyEngine
+from redoxmd.errors import DataError, LabelRefusal
+from redoxmd.files.frames import read_frames, write_frames
+from redoxmd.jobs.checkpoint import Checkpoint
+from redoxmd.train.dataset import build_dataset, find_species
+from tests.engines.test_engines import nvp
+
+STEPS = Aimd(starts=(Start(x=2.5),), steps=5, timestep_fs=1.0, density_every=0)
+LEVELS = OxidationLevels.of(
+    Electrons(levels={"V": {3: OxidationState(moment_muB=2.0), 4: OxidationState(moment_muB=1.0)}})
+)
+
+
+class Starts(ToyEngine):
+    """A two-state toy that counts its starts; those in `wrong` end in a wrong state."""
+
+    def __init__(self, wrong=(), from_step=0):
+        super().__init__(Engine(name="toy", toy=Toy(two_state=True)))
+        self.wrong, self.from_step, self.starts, self.calls = set(wrong), from_step, 0, 0
+        self.asked = []
+
+    def forget(self):
+        self.starts += 1
+
+    def calculate(self, atoms):
+        result = super().calculate(atoms)
+        self.asked.append(atoms.get_initial_magnetic_moments().copy())
+        self.calls += 1
+        if self.calls > self.from_step and self.starts in self.wrong:
+            # As in a hot frame of DFT: one V4+ where two are due, and a hole on oxygen.
+            moments = result.moments_muB.copy()
+            moments[np.flatnonzero(moments == 1.0)[0]] = 2.0
+            moments[-1] = -0.6
+            return Result(result.energy_eV, result.forces_eV_A, None, moments, 1)
+        return result
+
+
+def run(folder, engine, tries, atoms=None, steps=STEPS):
+    checkpoint = Checkpoint(folder / "state", "f")
+    made = run_reference_md(
+        nvp(2.5) if atoms is None else atoms, engine, steps, np.random.default_rng(1), "conf", checkpoint, LEVELS, tries
+    )
+    made.write(folder / "frames.extxyz", folder / "densities.h5")
+    return made, read_frames(folder / "frames.extxyz")
+
+
+def holes(frame):
+    """V4+ that neutrality asks for, by hand."""
+    count = frame.get_chemical_symbols().count
+    return 2 * count("O") - 5 * count("P") - count("Na") - 3 * count("V")
+
+
+def test_frames_have_their_states_in_the_file(tmp_path):
+    made, frames = run(tmp_path, Starts(), 1)
+    assert made.refusal is None
+    for frame in frames:
+        states, moments = frame.arrays["oxidation"], frame.get_magnetic_moments()
+        assert np.array_equal(states == 4, moments == 1.0)
+        assert (states == 4).sum() == holes(frame) == 1
+
+
+@pytest.mark.parametrize(("wrong", "tries", "accepted"), [((0,), 3, True), ((0, 1), 3, True), ((0, 1, 2), 3, False)])
+def test_a_wrong_state_is_tried_again_from_other_orders_and_refused_at_last(wrong, tries, accepted, tmp_path):
+    engine = Starts(wrong)
+    made, frames = run(tmp_path, engine, tries)
+    if accepted:
+        assert (made.refusal, len(frames), engine.starts) == (None, 5, len(wrong))
+        # Each further start asked for one V4+, as neutrality does, with the same total moment.
+        for moments in engine.asked[1 : len(wrong) + 1]:
+            assert sorted(moments[moments > 0]) == [1.0, 2.0, 2.0, 2.0]
+    else:
+        assert frames == []
+        assert made.refusal.reason is LabelRefusal.WRONG_ELECTRONIC_STATE
+        assert "neutrality asks for one V4+" in made.refusal.detail
+        assert "start 3 of 3" in made.refusal.detail
+
+
+def test_a_wrong_state_in_the_middle_starts_again_from_the_order_before(tmp_path):
+    engine = Starts(wrong=(0,), from_step=3)
+    made, frames = run(tmp_path, engine, 2)
+    assert (made.refusal, len(frames), engine.starts) == (None, 5, 1)
+    before = frames[2].arrays["oxidation"]
+    assert np.array_equal(engine.asked[4] == 1.0, before == 4)
+
+
+def test_a_wrong_state_never_becomes_data_even_where_the_run_did_not_judge(tmp_path):
+    checkpoint = Checkpoint(tmp_path / "state", "f")
+    engine = Starts(wrong=(0,), from_step=3)
+    made = run_reference_md(nvp(2.5), engine, STEPS, np.random.default_rng(1), "conf", checkpoint)
+    write_frames(tmp_path / "frames.extxyz", made.frames)
+    frames = read_frames(tmp_path / "frames.extxyz")
+    assert len(frames) == 5
+    dataset = build_dataset(frames, Train(), 1, engine.settings_hash, None, LEVELS)
+    assert [int(frame.info["step"]) for frame in dataset.frames] == [0, 1, 2]
+    assert {(item["step"], item["reason"]) for item in dataset.left_out} == {
+        (3, "wrong_electronic_state"),
+        (4, "wrong_electronic_state"),
+    }
+    assert "-0.6 μB on the other atoms" in dataset.left_out[0]["detail"]
+
+
+def test_a_state_that_is_asked_for_is_labelled_and_a_resumed_run_stays_in_it(tmp_path):
+    asked = nvp(2.5)
+    vanadium = np.flatnonzero(asked.numbers == 23)
+    # Not the lowest state of the toy.
+    lowest = run(tmp_path / "lowest", Starts(), 1)[1][0].arrays["oxidation"]
+    state = lowest.copy()
+    state[[vanadium[lowest[vanadium] == 4][0], vanadium[lowest[vanadium] == 3][0]]] = 3, 4
+    asked.set_array("oxidation", state)
+    _, frames = run(tmp_path / "asked", Starts(), 1, asked)
+    assert all(np.array_equal(frame.arrays["oxidation"], state) for frame in frames)
+    run(tmp_path / "parts", Starts(), 1, asked, STEPS.model_copy(update={"steps": 2}))
+    _, resumed = run(tmp_path / "parts", Starts(), 1, asked)
+    assert [frame.get_potential_energy() for frame in resumed] == [frame.get_potential_energy() for frame in frames]
+
+
+def test_hops_of_a_run_are_listed_and_its_parts_checked_apart(tmp_path):
+    """Two states of one run, joined: the change of state is a hop, not a fault of either frame."""
+    start = nvp(2.5)
+    _, first = run(tmp_path / "first", Starts(), 1, start)
+    state = first[0].arrays["oxidation"].copy()
+    vanadium = np.flatnonzero(start.numbers == 23)
+    state[[vanadium[state[vanadium] == 4][0], vanadium[state[vanadium] == 3][0]]] = 3, 4
+    other = start.copy()
+    other.set_array("oxidation", state)
+    _, second = run(tmp_path / "second", Starts(), 1, other)
+    joined = first[:3] + second[3:]
+    write_frames(tmp_path / "joined.extxyz", joined)
+    frames = read_frames(tmp_path / "joined.extxyz")
+    dataset = build_dataset(frames, Train(), 1, first[0].info["settings_hash"], None, LEVELS)
+    (hop,) = dataset.hops
+    assert (hop["config_id"], hop["step"]) == ("conf", 3)
+    assert sorted(hop["before"]) == sorted(hop["after"]) == [3, 3, 3, 4]
+
+
+def test_one_geometry_in_two_states_is_two_labels(tmp_path):
+    _, first = run(tmp_path / "first", Starts(), 1)
+    again = nvp(2.5)
+    state = first[0].arrays["oxidation"].copy()
+    vanadium = np.flatnonzero(again.numbers == 23)
+    state[[vanadium[state[vanadium] == 4][0], vanadium[state[vanadium] == 3][0]]] = 3, 4
+    again.set_array("oxidation", state)
+    _, second = run(tmp_path / "second", Starts(), 1, again)
+    for frame in second:
+        frame.info["config_id"] = "other"
+    both = build_dataset([first[0], second[0]], Train(), 1, first[0].info["settings_hash"], None, LEVELS)
+    assert (len(both.frames), both.duplicates) == (2, 0)
+
+
+def test_states_without_moments_are_named(tmp_path):
+    _, frames = run(tmp_path, Starts(), 1)
+    del frames[0].arrays["oxidation"]
+    del frames[0].calc.results["magmoms"]
+    with pytest.raises(DataError, match=r"frame conf step 0: no oxidation states.*electrons\.levels"):
+        find_species(frames, "aware")
+    assert find_species(frames[1:], "aware") == ([8, 11, 15, 23, 23], [0, 0, 0, 3, 4])
+    assert find_species(frames, "blind") == ([8, 11, 15, 23], None)
