@@ -70,8 +70,8 @@ class GpawEngine(Engine):
 
     For a hot frame an unconstrained SCF from atomic moments often ends in a wrong spin state (a total moment of 2
     instead of 8, 0.6 eV too high). The first frame is therefore converged loosely with the total moment fixed at the
-    sum of the initial moments and then without constraint; the final moment is checked. Later frames of an MD start
-    from the previous density.
+    sum of the initial moments and then without constraint, with another mixer if `final_mixer` is set; the final moment
+    is checked. Later frames of an MD start from the previous density.
     """
 
     name = "gpaw"
@@ -113,7 +113,7 @@ class GpawEngine(Engine):
         return check_result(result, atoms, self.settings.force_ceiling_eV_A)
 
     def _start(self, atoms: Atoms) -> None:
-        from gpaw import GPAW, PW, MixerDif
+        from gpaw import GPAW, PW, MixerDif, MixerFull
 
         chosen = self.settings.gpaw
         moments = atoms.get_initial_magnetic_moments()
@@ -157,7 +157,11 @@ class GpawEngine(Engine):
         logger.info("first SCF, total moment held at %.1f μB", self._expected_moment)
         working.get_potential_energy()
         logger.info("spin state found at a fixed moment of %.1f μB, now free", self._expected_moment)
-        working.calc.set(occupations=occupations, convergence=final)
+        further: dict[str, Any] = {"occupations": occupations, "convergence": final}
+        if (last := chosen.final_mixer) is not None:
+            # GPAW allows a change of mixer, which keeps density and wave functions, only by this flag.
+            further |= {"_set_ok": True, "mixer": MixerFull(last.beta, last.history, last.weight)}
+        working.calc.set(**further)
         self._atoms = working
 
     def _check_moment(self, moment_muB: float) -> None:
