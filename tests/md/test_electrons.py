@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from redoxmd.config.sections import Electrons, Explore, OxidationState, Production
+from redoxmd.config.sections import Electrons, Explore, OxidationState, Production, Select
 from redoxmd.errors import ConfigError, StructureError
 from redoxmd.explore import explore
 from redoxmd.files.frames import read_frames, write_frames
@@ -20,6 +20,7 @@ from redoxmd.model import Ensemble, EnsembleCalculator, load_ensemble, save_ense
 from redoxmd.model.painn import Painn
 from redoxmd.production import produce
 from redoxmd.production.run import TrajectorySpec
+from redoxmd.select import select
 from tests.engines.test_engines import nvp
 
 OPEN = GateSettings(1e3, 1e4, "max", 0.01, 1e6)
@@ -252,3 +253,19 @@ class TestCalculator:
         atoms.calc = EnsembleCalculator(ensemble)
         with pytest.raises(StructureError, match="set the array `oxidation`"):
             atoms.get_potential_energy()
+
+
+def test_selection_takes_one_geometry_in_two_states_and_refuses_a_repeated_one(ensemble, tmp_path):
+    frames = []
+    for number, state in enumerate([*orders(nvp(2.5))][:2] * 2):
+        frame = nvp(2.5)
+        frame.set_array("oxidation", state)
+        frame.info = {"structure": "s", "step": number, "spread_eV_A": 2.0 - 0.1 * number}
+        frames.append(frame)
+    write_frames(tmp_path / "candidates.extxyz", frames)
+    chosen = select(read_frames(tmp_path / "candidates.extxyz"), [], ensemble, Select(budget=4), 0)
+    write_frames(tmp_path / "selected.extxyz", chosen.frames)
+    states = [frame.arrays["oxidation"].tolist() for frame in read_frames(tmp_path / "selected.extxyz")]
+    assert len(states) == 2
+    assert states[0] != states[1]
+    assert [row["reason"] for row in chosen.refused] == ["duplicate", "duplicate"]
