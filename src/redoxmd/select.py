@@ -130,7 +130,8 @@ def geometry_hash(atoms: Atoms, tolerance_A: float, aware: bool = False) -> str:
     """Identity of a geometry up to translation, rotation, wrapping and order of like atoms.
 
     A hash of the composition and of all interatomic distances below 4 Å, sorted by element pair and rounded to the
-    tolerance; if `aware`, atoms are like each other only in the same oxidation state (array `oxidation`). It recognises repeated frames; similar frames are thinned by farthest-point sampling.
+    tolerance. It recognises repeated frames; similar frames are thinned by farthest-point sampling. If `aware`, atoms
+    are like each other only in the same oxidation state (array `oxidation`).
     """
     pairs = find_pairs(atoms.positions, np.asarray(atoms.cell), atoms.pbc, FINGERPRINT_CUTOFF_A)
     distance = np.linalg.norm(pairs.vectors_A(atoms.positions, np.asarray(atoms.cell)), axis=1)

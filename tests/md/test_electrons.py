@@ -259,6 +259,8 @@ def test_selection_takes_one_geometry_in_two_states_and_refuses_a_repeated_one(e
     frames = []
     for number, state in enumerate([*orders(nvp(2.5))][:2] * 2):
         frame = nvp(2.5)
+        # Off the sites: on them the atoms of vanadium are equivalent, and so are the states.
+        frame.rattle(0.1, seed=1)
         frame.set_array("oxidation", state)
         frame.info = {"structure": "s", "step": number, "spread_eV_A": 2.0 - 0.1 * number}
         frames.append(frame)
