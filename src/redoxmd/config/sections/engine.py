@@ -66,6 +66,11 @@ class Gpaw(Section):
         "null: as mixer",
     )
     convergence: GpawConvergence = Field(default=GpawConvergence(), description="SCF criteria")
+    fixed_moment: bool = Field(
+        default=False,
+        description="hold the total moment at the sum of the initial moments in every SCF, which keeps hot frames of "
+        "an insulator from ending in another spin state; its local moments are checked all the same",
+    )
     max_iterations: Count = Field(default=150, description="SCF steps after which a frame counts as unconverged")
     density_refinement: Literal[1, 2, 4] = Field(
         default=2, description="grid refinement of the all-electron valence density"
