@@ -626,7 +626,7 @@ def test_import_of_an_archive(tmp_path, archive):
     store = tmp_path / "stores/all.h5"
     report = import_densities([archive], store, VALENCE_ELECTRONS)
     expected = ["cubes/step00000", "my_run-2/step00000", "my_run/step00000", "my_run/step00001"]
-    assert sorted(item.key for item in report.accepted) == expected
+    assert sorted(report.accepted) == expected
     assert {item.path.parent.name + "/" + item.path.name: item.reason for item in report.refused} == {
         "c/CHGCAR": "duplicate",
         "d/CHGCAR": "no_spin",
