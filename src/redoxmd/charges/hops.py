@@ -9,13 +9,12 @@ import pandas as pd
 
 from redoxmd.diffusion.concerted import disjoint_pairs
 from redoxmd.diffusion.jumps import Jumps
+from redoxmd.diffusion.sites import NONE
 from redoxmd.structures.periodic_cell import PeriodicCell
 from redoxmd.units import FS_PER_PS
 
 # No hop in the window; hop but no concerted jump; time to the hop or negative length of the jump.
 Rank = tuple[bool, bool, float]
-
-NONE = -1
 
 
 @dataclass(frozen=True)
