@@ -53,7 +53,7 @@ class Plane:
         return components
 
     def points_A(self, size_A: float, points: int) -> np.ndarray:
-        """Points (points, points, 3) of a square of side size_A around the origin, edges included, first axis along v."""
+        """Points (points, points, 3) of a square of side size_A around the origin, with edges, first axis along v."""
         ticks = np.linspace(-size_A / 2, size_A / 2, points)
         v, u = np.meshgrid(ticks, ticks, indexing="ij")
         grid_A: np.ndarray = self.origin_A + u[..., None] * self.u_axis + v[..., None] * self.v_axis
@@ -89,7 +89,7 @@ def plane_through(positions_A: np.ndarray, cell_A: np.ndarray, centre: int) -> P
 
 
 def interpolate_grid(grid: np.ndarray, cell_A: np.ndarray, points_A: np.ndarray) -> np.ndarray:
-    """Interpolate a grid (nx, ny, nz), point (i, j, k) at (i/nx, j/ny, k/nz) of the cell, at points (…, 3) by splines."""
+    """Interpolate a periodic grid at points (…, 3) by cubic splines; point (i, j, k) is at (i/nx, j/ny, k/nz)."""
     coordinates = points_A @ np.linalg.inv(cell_A) * np.array(grid.shape)
     values: np.ndarray = map_coordinates(
         np.asarray(grid, dtype=float), np.moveaxis(coordinates, -1, 0), order=CUBIC, mode="grid-wrap"
