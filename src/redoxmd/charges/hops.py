@@ -60,7 +60,6 @@ def find_hops(
         states: (T, m) 0: lower, 1: higher, −1: unknown.
         time_fs: (T,) at any spacing.
         positions_A: (T, m, 3) positions of the redox atoms.
-        periodic: cell of the trajectory.
         pair_window_fs: largest time between the two changes of a hop.
     """
     change = np.where((states[1:] >= 0) & (states[:-1] >= 0), np.diff(states, axis=0), 0)

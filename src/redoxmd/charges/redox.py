@@ -70,7 +70,6 @@ def analyse_redox(
         table: result of `oxidation_table`.
         jumps: jumps of the mobile ions of the same trajectory, with times relative to the same first frame.
         sites: all sites in the (repeated) cell of the trajectory.
-        structures, settings: sections of the config.
         expected_high: number of atoms in the higher state that follows from the composition.
 
     Raises:

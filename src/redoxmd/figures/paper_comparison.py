@@ -27,7 +27,6 @@ def draw(table: pd.DataFrame, settings: Figures) -> Figure:
 
     Args:
         table: result of `redoxmd.paper.compare`.
-        settings: section `figures` of the config.
     """
     table = table.fillna(dict.fromkeys(("conditions", "unit", "agrees", "remark"), ""))
     compared = table[table["agrees"] != ""]
