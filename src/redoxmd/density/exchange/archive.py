@@ -64,12 +64,16 @@ def import_densities(
         raise DataError(f"{store}: exists already; add to it with --append, or choose another name")
     existing = [store] if store.exists() else []
     keys = density_keys(store) if existing else []
+    key_of: dict[str, str] = {}
+    if existing:
+        with read_hdf5(store, STORE) as file:
+            key_of = {str(file[key].attrs.get("checksum")): key for key in keys}
     jobs = list(_assign_keys(_find_files(paths), config_id, keys))
     report = DensityImportReport()
     store.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=store.parent, prefix=f".{store.stem}.") as folder:
         new = Path(folder) / store.name
-        write_densities(new, _accepted(jobs, valence, _checksums(existing, keys), report))
+        write_densities(new, _accepted(jobs, valence, key_of, report))
         if report.accepted:
             join_densities(store, [*existing, new])
     return report
@@ -100,14 +104,6 @@ def _read(path: Path, valence: Mapping[str, float] | None) -> Density:
     if is_packed(path):
         raise DensityRefused(DensityRefusal.UNREADABLE, f"{path}: {UNPACK_IT}")
     return read_cube(path, spin_cube(path), valence) if is_cube(path) else read_chgcar(path, valence)
-
-
-def _checksums(stores: Iterable[Path], keys: Iterable[str]) -> dict[str, str]:
-    key_of: dict[str, str] = {}
-    for store in stores:
-        with read_hdf5(store, STORE) as file:
-            key_of |= {str(file[key].attrs.get("checksum")): key for key in keys}
-    return key_of
 
 
 def _find_files(paths: Iterable[str | Path]) -> list[Path]:
