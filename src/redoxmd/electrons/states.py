@@ -6,12 +6,15 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from ase import Atoms
 
-from redoxmd.config.sections import Electrons
 from redoxmd.errors import ConfigError, DataError, LabelRefusal, LabelRefused, StructureError
+
+if TYPE_CHECKING:
+    from redoxmd.config.sections import Electrons
 
 # A moment is between two levels if it is farther from the nearer one than this share of their distance.
 BETWEEN_LEVELS = 0.35
