@@ -140,7 +140,9 @@ def test_moments_of_a_real_vasp_run_are_judged_step_by_step(tmp_path):
     assert found.info["total_moment_muB"] == pytest.approx(2.0, abs=1e-5)
     details = {step: detail for step, reason, detail in refused if reason == "wrong_electronic_state"}
     assert details.keys() == {"1", "2"}
-    assert details["1"].startswith("one Si4+ and +0.0 μB on the other atoms; neutrality asks for one Si0+")
+    assert details["1"].startswith(
+        "one Si4+ and +0.0 μB on the other atoms; neutrality asks for no Si4+; |moment| 0.77 μB on Si 0"
+    )
     assert details["2"] == "|moment| 0.70 μB on Si 0, 0.62 for 0+"
 
     text = real("spin-relax", "OUTCAR").replace("magnetization       1.9999991", "magnetization       1.6000000")

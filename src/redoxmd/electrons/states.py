@@ -6,6 +6,8 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
+from operator import or_
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -95,10 +97,14 @@ class OxidationLevels:
             total -= self.fixed[symbol] * count
         return total
 
-    def reachable(self, symbols: Sequence[str]) -> range:
+    def reachable(self, symbols: Sequence[str]) -> list[int]:
         """Sums of oxidation numbers that the redox atoms can have at all, lowest to highest."""
-        states = [self.moments_muB[symbol] for symbol in symbols if symbol in self.moments_muB]
-        return range(sum(map(min, states)), sum(map(max, states)) + 1)
+        lowest, sums = 0, 1
+        for states in (self.moments_muB[symbol] for symbol in symbols if symbol in self.moments_muB):
+            # Bit k of `sums`: the sum lowest + k.
+            lowest += min(states)
+            sums = reduce(or_, (sums << (state - min(states)) for state in states))
+        return [lowest + k for k, bit in enumerate(reversed(f"{sums:b}")) if bit == "1"]
 
     def not_neutral(self, symbols: Sequence[str]) -> StructureError:
         """The error for a cell without a neutral assignment; it states the sum needed and the sums possible."""
