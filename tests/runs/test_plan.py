@@ -281,7 +281,7 @@ class TestElectrons:
                 "no redox element of electrons.levels in the cell",
             ),
             (
-                {"levels": levels_of(V={3: 1.85, 4: 1.05}, Na={0: 1.0, 1: 0.0}), "fixed": {"P": 5, "O": -2}},
+                {"levels": levels_of(V={3: 1.85, 4: 1.05}, Na={1: 0.0, 2: 1.0}), "fixed": {"P": 5, "O": -2}},
                 "Na is the mobile ion, whose oxidation number must be fixed",
             ),
         ],

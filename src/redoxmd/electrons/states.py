@@ -267,7 +267,10 @@ def parse_levels(levels: str, oxidation_numbers: str) -> OxidationLevels:
         match = re.fullmatch(r"\s*([A-Z][a-z]?)(\d+)\s*=\s*(\d+(?:\.\d*)?|\.\d+)\s*", entry)
         if match is None:
             raise ConfigError(f"--levels: {entry.strip()!r} is not of the form V3=1.85 (element, state, moment in μB)")
-        moments.setdefault(match[1], {})[int(match[2])] = float(match[3])
+        states = moments.setdefault(match[1], {})
+        if int(match[2]) in states or float(match[3]) in states.values():
+            raise ConfigError(f"--levels: {entry.strip()!r} repeats a state or a moment of {match[1]}; give each once")
+        states[int(match[2])] = float(match[3])
     for entry in filter(str.strip, oxidation_numbers.split(",")):
         match = re.fullmatch(r"\s*([A-Z][a-z]?)\s*=\s*([+-]?\d+)\s*", entry)
         if match is None:
