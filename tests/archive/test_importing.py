@@ -17,6 +17,7 @@ from redoxmd.config.sections import Train
 from redoxmd.density.exchange.chgcar import write_chgcar
 from redoxmd.density.grid import accept_density
 from redoxmd.density.store import density_keys, read_density
+from redoxmd.engines.base import Result
 from redoxmd.engines.calculation import Level, ReadFrame
 from redoxmd.engines.vasp.vasprun import read_vasprun
 from redoxmd.errors import DataError, LabelRefused
@@ -407,7 +408,8 @@ def test_a_config_demands_its_level(tmp_path, run, capsys):
 
 def judged(count):
     atoms = md(1, 1)[0]
-    return [reading.FrameVerdict(ReadFrame(atoms, n, 0.0, np.zeros((8, 3))), result=object()) for n in range(count)]
+    result = Result(0.0, np.zeros((8, 3)))
+    return [reading.FrameVerdict(ReadFrame(atoms, n, 0.0, np.zeros((8, 3))), result=result) for n in range(count)]
 
 
 @pytest.mark.parametrize("count", [0, 1, 9, 10, 11, 16, 17, 40])

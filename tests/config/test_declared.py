@@ -178,3 +178,84 @@ def test_every_mark_is_on_a_setting_of_a_section_that_rules_read():
     assert set(declared_keys("production", Production)) == set(RECORDED["production", "production"].split())
     unread = {name for name, model in SECTIONS.items() if not model.read_by}
     assert unread == {"engine", "figures", "compute"}
+
+
+STATES = {"V": {3: {"moment_muB": 1.85}, 4: {"moment_muB": 1.05, "initial_muB": 1.5}}}
+
+
+class TestAddedSettings:
+    """Settings that results were recorded without are declared only off their default."""
+
+    @pytest.mark.parametrize(
+        ("raw", "rule", "section", "declared"),
+        [
+            ({}, "dataset", "electrons", {}),
+            ({"fixed": {"Na": 1, "P": 5, "O": -2}}, "dataset", "electrons", {}),
+            ({"levels": STATES}, "dataset", "electrons", {"levels"}),
+            ({"levels": STATES, "fixed": {"Li": 1, "P": 5, "O": -2}}, "dataset", "electrons", {"levels", "fixed"}),
+            ({"md": "lowest", "move_every_fs": 10.0}, "explore", "electrons", {}),
+            ({"md": "thermal", "reach_A": 5.0}, "explore", "electrons", {"md", "reach_A"}),
+            ({"states": "blind"}, "train", "train", {}),
+            ({"states": "aware"}, "train", "train", {"states"}),
+        ],
+    )
+    def test_those_off_their_default_are_declared_and_read_back(self, raw, rule, section, declared, tmp_path):
+        (tmp_path / "config.yaml").write_text(yaml.safe_dump({"run": "a", section: raw}))
+        given = getattr(load_config(tmp_path / "config.yaml"), section)
+        added = {name for name, field in type(given).model_fields.items() if any(is_added(m) for m in field.metadata)}
+        params = settings_for(rule, given)
+        assert params.keys() & added == set(declared)
+        (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
+        settings = read_settings(type(given), rule, yaml.safe_load((tmp_path / "params.yaml").read_text()))
+        for name in added & set(declared_keys(rule, type(given))):
+            assert plain(getattr(settings, name)) == plain(getattr(given, name))
+
+    def test_params_of_an_earlier_version_are_those_of_the_defaults(self):
+        """A rule's parameters are compared by Snakemake: one more key would make results stale."""
+        assert settings_for("dataset", Config().electrons) == {}
+        assert "states" not in settings_for("train", Config().train)
+
+
+def is_added(mark):
+    return isinstance(mark, Use) and mark.added
+
+
+class TestOxidationStates:
+    @pytest.fixture
+    def load(self, tmp_path):
+        def load(**electrons):
+            (tmp_path / "config.yaml").write_text(yaml.safe_dump({"run": "a", "electrons": electrons}))
+            return load_config(tmp_path / "config.yaml").electrons
+
+        return load
+
+    def test_initial_moments_are_the_rounded_levels_unless_given(self, load):
+        states = load(levels=STATES).levels["V"]
+        assert [(state.moment_muB, state.initial_muB, state.start_muB) for state in states.values()] == [
+            (1.85, None, 2.0),
+            (1.05, 1.5, 1.5),
+        ]
+
+    def test_defaults(self, load):
+        electrons = load()
+        assert (electrons.levels, electrons.fixed, electrons.tries) == ({}, {"Na": 1, "P": 5, "O": -2}, 3)
+
+    @pytest.mark.parametrize(
+        ("electrons", "words"),
+        [
+            (
+                {"levels": {"V": {3: {"moment_muB": 1.0}, 4: {"moment_muB": 1.0}}}},
+                "levels of V: two states with the same",
+            ),
+            ({"levels": STATES, "fixed": {"V": 3}}, "V has an oxidation number in fixed and states in levels"),
+            ({"levels": {"V": {3: {"moment_muB": -1.85}}}}, "greater than or equal to 0"),
+            ({"levels": {"V": {0: {"moment_muB": 1.85}}}}, "greater than or equal to 1"),
+            ({"levels": {"V": {"3+": {"moment_muB": 1.85}}}}, "valid integer"),
+            ({"levels": {"V": {3: {}}}}, "moment_muB"),
+            ({"tries": 0}, "tries"),
+        ],
+    )
+    def test_refusals(self, load, electrons, words):
+        with pytest.raises(ConfigError, match=words) as caught:
+            load(**electrons)
+        assert "electrons" in str(caught.value)

@@ -88,6 +88,8 @@ def test_frames_without_moments_are_told(tmp_path):
     ("arguments", "words"),
     [
         (["--levels", "V3"], "--levels: 'V3' is not of the form V3=1.85"),
+        (["--levels", "V3=1.85,V4=1.85"], "'V4=1.85' repeats a state or a moment of V; give each once"),
+        (["--levels", "V3=1.85,V3=1.05"], "'V3=1.05' repeats a state or a moment of V; give each once"),
         (["--oxidation", "Na=one"], "--oxidation: 'Na=one' is not of the form Na=1"),
         (["--oxidation", "Na=1,P=5,O=-2,V=3"], "V has states in --levels"),
         (["--oxidation", "Na=1,P=5"], "O has no oxidation number"),

@@ -205,3 +205,101 @@ def test_all_labels_sample_the_same_k_points(engine, kpoints, cells, words, tmp_
     (line,) = [line for line in capsys.readouterr().out.splitlines() if f"engine.{engine}.kpoints" in line]
     assert words in line
     assert status == 1 or "set" not in line
+
+
+def levels_of(**states):
+    """The section electrons.levels of {element: {number: moment}}."""
+    return {
+        element: {number: {"moment_muB": moment} for number, moment in of.items()} for element, of in states.items()
+    }
+
+
+def electron_problems(tmp_path, capsys, electrons, **sections):
+    """Lines on the electrons that `redoxmd check` prints of a problem in a config file."""
+    status = main(["check", config_file(tmp_path, electrons=electrons, **sections)])
+    lines = [line for line in capsys.readouterr().out.splitlines() if "electrons" in line]
+    assert status == 1 or not lines
+    return lines
+
+
+class TestElectrons:
+    """Na_xV2(PO4)3 with V3+ and V4+ is neutral for 1 ≤ x ≤ 3: 2 V + x - 9 = 0 with V from 3 to 4."""
+
+    VANADIUM = levels_of(V={3: 1.85, 4: 1.05})
+
+    def runs(self, *contents, supercell=(1, 1, 1)):
+        starts = [{"x": x} for x in contents]
+        return {
+            "aimd": {"starts": starts, "supercell": list(supercell)},
+            "explore": {"phases": [{"name": "p", "supercell": list(supercell), "starts": starts}]},
+            "production": {"x": list(contents), "supercell": list(supercell)},
+        }
+
+    def test_contents_within_the_range_pass(self, tmp_path, capsys):
+        assert electron_problems(tmp_path, capsys, {"levels": self.VANADIUM}, **self.runs(1.0, 2.5, 3.0)) == []
+
+    @pytest.mark.parametrize("supercell", [(1, 1, 1), (2, 2, 1)])
+    def test_those_out_of_it_are_named_with_it(self, tmp_path, capsys, supercell):
+        runs = self.runs(0.5, 1.0, 3.0, 3.5, supercell=supercell)
+        (line,) = electron_problems(tmp_path, capsys, {"levels": self.VANADIUM}, **runs)
+        assert "electrons.levels: x = 0.5, 3.5 cannot be neutral with these states; neutral are 1 ≤ x ≤ 3:" in line
+
+    def test_a_further_state_makes_more_neutral(self, tmp_path, capsys):
+        levels = levels_of(V={3: 1.85, 4: 1.05, 5: 0.0})
+        assert electron_problems(tmp_path, capsys, {"levels": levels}, **self.runs(0.0, 0.5, 1.0)) == []
+
+    def test_the_range_ends_at_the_number_of_sites(self, tmp_path, capsys):
+        levels = levels_of(V={1: 3.0, 2: 2.9})
+        (line,) = electron_problems(tmp_path, capsys, {"levels": levels}, **self.runs(3.0))
+        assert "no x from 0 to 4 is neutral" in line
+
+    def test_a_sum_that_the_states_leap_over_is_told(self, tmp_path, capsys):
+        """Four V of 2+ or 4+ give even sums only; x = 2.5 asks for 13, and for 52 in four cells."""
+        levels = {"levels": levels_of(V={2: 2.8, 4: 1.05})}
+        (line,) = electron_problems(tmp_path, capsys, levels, **self.runs(2.0, 2.5, 3.0))
+        assert "x = 2.5 cannot be neutral" in line and "x = 2.5 needs a sum of +13, which they lack" in line
+        assert electron_problems(tmp_path, capsys, levels, **self.runs(2.5, supercell=(2, 2, 1))) == []
+
+    def test_several_redox_elements(self, tmp_path, capsys):
+        """LiFePO4 with P as a second one: neutral at x = 0 only where Fe or P can give an electron more."""
+        structures, fixed = {"structures": LFP}, {"Li": 1, "O": -2}
+        both = {"fixed": fixed, "levels": levels_of(Fe={2: 3.7, 3: 4.2}, P={4: 1.0, 5: 0.0})}
+        assert electron_problems(tmp_path, capsys, both, **structures, **self.runs(0.0, 1.0)) == []
+        less = {"fixed": fixed, "levels": levels_of(Fe={2: 3.7}, P={5: 0.0})}
+        (line,) = electron_problems(tmp_path, capsys, less, **structures, **self.runs(0.0, 1.0))
+        assert "x = 0 cannot be neutral" in line and "neutral are 1 ≤ x ≤ 1" in line
+
+    @pytest.mark.parametrize(
+        ("electrons", "words"),
+        [
+            ({"fixed": {"Na": 1, "O": -2}}, "P has no oxidation number; give it, or its states, in electrons.levels"),
+            ({"fixed": {"P": 5, "O": -2}}, "Na has no oxidation number"),
+            ({"fixed": {"Na": 0, "P": 5, "O": -2}}, "Na has no charge"),
+            ({"levels": levels_of(Fe={2: 3.7, 3: 4.2})}, "V has no oxidation number"),
+            (
+                {"levels": levels_of(Fe={2: 3.7, 3: 4.2}), "fixed": {"Na": 1, "V": 3, "P": 5, "O": -2}},
+                "no redox element of electrons.levels in the cell",
+            ),
+            (
+                {"levels": levels_of(V={3: 1.85, 4: 1.05}, Na={1: 0.0, 2: 1.0}), "fixed": {"P": 5, "O": -2}},
+                "Na is the mobile ion, whose oxidation number must be fixed",
+            ),
+        ],
+        ids=["framework", "ion", "ion without charge", "redox element", "another element", "mobile redox"],
+    )
+    def test_states_that_do_not_fit_the_cell(self, tmp_path, capsys, electrons, words):
+        sections = {"levels": self.VANADIUM, **electrons}
+        (line,) = electron_problems(tmp_path, capsys, sections, **self.runs(2.0))
+        assert words in line
+
+    def test_aware_potentials_need_levels(self, tmp_path, capsys):
+        (line,) = electron_problems(tmp_path, capsys, {}, train={"states": "aware"})
+        assert "train.states: aware needs electrons.levels" in line
+        aware = {"train": {"states": "aware"}, **self.runs(2.0)}
+        assert electron_problems(tmp_path, capsys, {"levels": self.VANADIUM}, **aware) == []
+
+    @pytest.mark.parametrize("name", ["config", "nvp", "nvp-gpaw"])
+    def test_the_shipped_configs_judge_states_that_can_be_neutral(self, name):
+        config = load_config(ROOT / f"config/{name}.yaml")
+        assert config.electrons.levels.keys() == {"V"}
+        assert not [text for text in make_plan(config, ROOT).problems if "electrons" in text]

@@ -147,6 +147,10 @@ def _frame(atoms: Atoms | LabelRefused, step: int, notes: Counter[str], converge
     geometry.info = {key: atoms.info[key] for key in IMPORTED_INFO if key in atoms.info}
     if not isinstance(geometry.info.get("step", 0), int | np.integer):
         del geometry.info["step"]
+    states = geometry.arrays.get("oxidation")
+    if states is not None and (states.ndim != 1 or states.dtype.kind not in "iu"):
+        del geometry.arrays["oxidation"]
+        notes["oxidation left out: not one integer for each atom"] += 1
     try:
         frame = read_labels(atoms, step, notes)
     except LabelRefused as refusal:

@@ -7,6 +7,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from redoxmd.electrons.commands import OXIDATION_NUMBERS
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -24,6 +26,10 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     command.add_argument("--into", type=Path, required=True, metavar="DATASET", help="the dataset folder to write")
     command.add_argument("--config", type=Path, help="accept only the level of theory of its engine")
     command.add_argument("--trust", action="store_true", help="assign the config's level to files that state none")
+    text = "judge oxidation states without --config: levels as for `redoxmd states`, V3=1.85,V4=1.05"
+    command.add_argument("--levels", metavar="STATES", help=text)
+    text = f"with --levels, oxidation numbers of all other elements (default {OXIDATION_NUMBERS})"
+    command.add_argument("--oxidation", default=OXIDATION_NUMBERS, metavar="NUMBERS", help=text)
     command.add_argument("--append", action="store_true", help="add to the dataset")
     command.add_argument("--config-id", metavar="ID", help="one configuration for all (default: from folders)")
     command.set_defaults(command=_import)
@@ -38,15 +44,22 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def _import(options: argparse.Namespace) -> int:
     from redoxmd.archive.importing import FORCE_CEILING_EV_A, import_archive
     from redoxmd.config import load_config
+    from redoxmd.electrons.states import OxidationLevels, parse_levels
     from redoxmd.errors import ConfigError
 
     if options.trust and options.config is None:
         raise ConfigError("--trust: has no effect without --config; name the config whose level the files have")
+    if options.levels is not None and options.config is not None:
+        raise ConfigError("--levels: only without --config, whose section electrons gives the levels; leave one out")
     config = None if options.config is None else load_config(options.config)
+    levels = None if config is None else OxidationLevels.of(config.electrons)
+    if options.levels is not None:
+        levels = parse_levels(options.levels, options.oxidation)
     report = import_archive(
         options.paths,
         options.into,
         None if config is None else _required_level(config, trust=options.trust),
+        levels,
         force_ceiling_eV_A=FORCE_CEILING_EV_A if config is None else config.engine.force_ceiling_eV_A,
         append=options.append,
         config_id=options.config_id,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -14,16 +14,15 @@ from ase import Atoms
 
 from redoxmd.archive.densities import PendingChgcar, import_chgcars
 from redoxmd.archive.levels import Group, group_levels, level_differences
-from redoxmd.archive.reading import FrameVerdict, judge_calculation, open_calculation
+from redoxmd.archive.reading import FrameChecks, FrameVerdict, judge_calculation, open_calculation
 from redoxmd.archive.report import ImportReport
 from redoxmd.archive.sources import FrameNames, Source, find_sources
-from redoxmd.archive.target import Target
-from redoxmd.engines.base import Result
-from redoxmd.engines.calculation import Level, ReadFrame
+from redoxmd.archive.target import KnownFrames, Target
+from redoxmd.electrons.states import OxidationLevels
+from redoxmd.engines.calculation import Level
 from redoxmd.errors import DataError, LabelRefusal, LabelRefused
 from redoxmd.files.frames import frame_text
 from redoxmd.files.records import write_text
-from redoxmd.train.dataset import frame_identity
 
 FORCE_CEILING_EV_A = 100.0
 CARRIED_INFO = ("time_fs", "temperature_K", "md")
@@ -50,6 +49,7 @@ def import_archive(
     paths: Sequence[str | Path],
     into: str | Path,
     required: RequiredLevel | None = None,
+    levels: OxidationLevels | None = None,
     *,
     force_ceiling_eV_A: float = FORCE_CEILING_EV_A,
     append: bool = False,
@@ -58,14 +58,15 @@ def import_archive(
     """Import every calculation of these files and folders into a dataset folder.
 
     The level of theory is the required one, else that of the dataset appended to, else the most frequent one.
-    Calculations of another level are refused as a whole. Memory holds one calculation at a time, and a window of frames
+    Calculations of another level are refused as a whole. With `levels`, frames with moments get the array `oxidation`,
+    and those in a wrong electronic state are refused. Memory holds one calculation at a time, and a window of frames
     of a run. A damaged file does not affect others. The card is written last, because without it the folder is no
     dataset.
 
     Raises:
         DataError: the dataset exists and `append` is false, a path is missing, or there is nothing to import.
     """
-    target = Target.open(Path(into), append=append)
+    target = Target.open(Path(into), append=append, levels=levels)
     contents = find_sources(paths, leave_out=target.folder)
     report = ImportReport(
         files=sum(source.files for source in contents.sources) + len(contents.without_vasprun),
@@ -74,11 +75,12 @@ def import_archive(
     for path, reason in contents.skipped.items():
         report.note(path, {reason: 1})
     demanded = target.group if required is None else Group(required.level, required.settings_hash)
-    levels = [_level(source, report) for source in contents.sources]
-    groups = group_levels(levels, demanded, trust=required is not None and required.trust)
+    theory = [_level(source, report) for source in contents.sources]
+    groups = group_levels(theory, demanded, trust=required is not None and required.trust)
     names = FrameNames(target.frame_keys, config_id)
     initial_moments = None if required is None else required.initial_moments
-    frame_import = _FrameImport(groups, target.identities, report, names, force_ceiling_eV_A, initial_moments)
+    checks = FrameChecks(force_ceiling_eV_A, initial_moments, levels)
+    frame_import = _FrameImport(groups, report, names, checks, target.known)
     target.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.folder, prefix=".import.") as scratch:
         frames = Path(scratch) / "frames.extxyz"
@@ -107,75 +109,68 @@ def _level(source: Source, report: ImportReport) -> Level | None:
     return calculation.level
 
 
-@dataclass
 class _FrameImport:
-    """Second pass of an import: reads every calculation of the level frame by frame; arguments of `import_archive`."""
+    """Second pass of an import: reads every calculation of the level frame by frame."""
 
-    groups: list[Group]
-    identities: dict[str, tuple[str, float]]
-    report: ImportReport
-    names: FrameNames
-    force_ceiling_eV_A: float
-    initial_moments: Callable[[Atoms], np.ndarray] | None
-    chgcars: list[PendingChgcar] = field(default_factory=list)
+    def __init__(
+        self,
+        groups: list[Group],
+        report: ImportReport,
+        names: FrameNames,
+        checks: FrameChecks,
+        known: KnownFrames,
+    ) -> None:
+        self._groups, self._report, self._names = groups, report, names
+        self._checks, self._known = checks, known
+        self.chgcars: list[PendingChgcar] = []
 
     def write(self, sources: Sequence[Source], stream: IO[str]) -> None:
         """Write the accepted frames and add refusals to the report."""
-        group_of = {index: group for group in self.groups for index in group.members}
+        group_of = {index: group for group in self._groups for index in group.members}
         for index, source in enumerate(sources):
             if index not in group_of:
                 continue
-            group, wanted = group_of[index], self.groups[0]
+            group, wanted = group_of[index], self._groups[0]
             if group is wanted:
                 stream.writelines(self._accepted(source, group))
             else:
                 differences = level_differences(group.level, wanted.level, wanted.settings_hash)
-                self.report.refuse(source.path, None, LabelRefusal.WRONG_SETTINGS, "; ".join(differences))
+                self._report.refuse(source.path, None, LabelRefusal.WRONG_SETTINGS, "; ".join(differences))
 
     def _accepted(self, source: Source, group: Group) -> Iterator[str]:
         """Accepted labels of one source as extended XYZ."""
-        name = self.names.configuration(source.name)
+        name = self._names.configuration(source.name)
         last: FrameVerdict | None = None
         key: tuple[str, int] | None = None
         notes: Counter[str] = Counter()
-        for last in judge_calculation(
-            source, group.settings_hash, self.force_ceiling_eV_A, notes, self.initial_moments
-        ):
+        for last in judge_calculation(source, group.settings_hash, self._checks, notes):
             key = None
             if last.frame is None or last.result is None:
                 refusal = last.refusal or LabelRefused(LabelRefusal.CORRUPTED, "no result")
                 step = None if last.frame is None else last.frame.step
-                self.report.refuse(source.path, step, refusal.reason, refusal.detail)
+                self._report.refuse(source.path, step, refusal.reason, refusal.detail)
                 continue
-            identity = f"{frame_identity(last.frame.atoms)} {group.settings_hash}"
-            if self._is_duplicate(identity, source, last.frame, last.result):
+            step = last.frame.step
+            label = _label(last, source, group, name, step)
+            if twin := self._known.twin_of(label):
+                self._report.refuse(source.path, step, "duplicate", twin)
                 continue
-            new = self.names.of_frame(name, last.frame)
+            new = self._names.of_frame(name, last.frame)
+            label.info |= {"config_id": new[0], "step": new[1]}
             try:
-                text = frame_text(_label(last, source, group, *new), source.path.name)
+                text = frame_text(label, source.path.name)
             except DataError as error:
-                # The frame is not accepted, so an equal frame of another file is no duplicate.
-                self.identities.pop(identity)
-                self.report.refuse(source.path, last.frame.step, LabelRefusal.CORRUPTED, str(error))
+                self._report.refuse(source.path, step, LabelRefusal.CORRUPTED, str(error))
                 continue
             key = new
-            self.report.accepted[key[0]] += 1
-            self.report.spin_unknown += not last.spin_judged
+            self._known.add(label, f"{source.path} step {step}")
+            self._report.accepted[key[0]] += 1
+            self._report.spin_unknown += not last.spin_judged
+            self._report.state_unknown += not last.state_judged
             yield text
-        self.report.note(source.path, notes)
+        self._report.note(source.path, notes)
         if source.chgcar is not None:
             self.chgcars.append(PendingChgcar(source.chgcar, None if last is None else last.frame, key))
-
-    def _is_duplicate(self, identity: str, source: Source, frame: ReadFrame, result: Result) -> bool:
-        location = f"{source.path} step {frame.step}"
-        twin, energy_eV = self.identities.setdefault(identity, (location, result.energy_eV))
-        if twin == location:
-            return False
-        detail = f"the same geometry as {twin}"
-        if abs(energy_eV - result.energy_eV) > 1e-3:
-            detail += f", but {result.energy_eV - energy_eV:+.3f} eV from it: another electronic state? compare the two"
-        self.report.refuse(source.path, frame.step, "duplicate", detail)
-        return True
 
 
 def _label(item: FrameVerdict, source: Source, group: Group, config_id: str, step: int) -> Atoms:

@@ -12,18 +12,35 @@ from ase import Atoms
 
 from redoxmd.archive.ase_files import read_ase
 from redoxmd.archive.sources import Source
+from redoxmd.electrons.states import OxidationLevels, judge_state
 from redoxmd.engines.base import Result
 from redoxmd.engines.calculation import NONCOLLINEAR, Calculation, ReadFrame
 from redoxmd.engines.vasp.outcar import SpinStep, read_spins
 from redoxmd.engines.vasp.vasprun import is_md, read_vasprun
 from redoxmd.engines.verdict import judge_frame
-from redoxmd.errors import LabelRefusal, LabelRefused
+from redoxmd.errors import ConfigError, LabelRefusal, LabelRefused, StructureError
 from redoxmd.structures.periodic_cell import SAME_POSITION_A, misplacements_A
 
 # Frames of a run held at once; each is judged with at least MARGIN on both sides, where the run has them.
 WINDOW = 256
 MARGIN = 4
 SAME_ENERGY_eV = 1e-3
+
+
+@dataclass(frozen=True)
+class FrameChecks:
+    """Requirements on every frame.
+
+    Attributes:
+        force_ceiling_eV_A: largest allowed force component.
+        initial_moments: atoms → moments (n,), μB, whose sum the total moment must be; None: no spin state is required.
+        levels: states of the redox elements, in which frames with moments must be neutral; None: states are neither
+            assigned nor judged.
+    """
+
+    force_ceiling_eV_A: float
+    initial_moments: Callable[[Atoms], np.ndarray] | None = None
+    levels: OxidationLevels | None = None
 
 
 @dataclass(frozen=True)
@@ -35,6 +52,7 @@ class FrameVerdict:
         result: None when refused.
         refusal: None when accepted.
         spin_judged: False where a spin state was asked for and the file gives no moments.
+        state_judged: False where oxidation states were to be judged and the file gives no local moments.
         md: whether the frame is a step of MD, so that its neighbours in the file are those in time.
     """
 
@@ -42,6 +60,7 @@ class FrameVerdict:
     result: Result | None = None
     refusal: LabelRefused | None = None
     spin_judged: bool = True
+    state_judged: bool = True
     md: bool = True
 
 
@@ -77,20 +96,15 @@ def read_calculation(calculation: Calculation, source: Source) -> Iterator[ReadF
 
 
 def judge_calculation(
-    source: Source,
-    settings_hash: str,
-    force_ceiling_eV_A: float,
-    notes: Counter[str],
-    initial_moments: Callable[[Atoms], np.ndarray] | None = None,
+    source: Source, settings_hash: str, checks: FrameChecks, notes: Counter[str]
 ) -> Iterator[FrameVerdict]:
     """Every frame with its verdict, in the order of the file; a last one without a frame where the file breaks off.
 
     Args:
         source: the calculation.
         settings_hash: of its group; a frame that itself says another is refused.
-        force_ceiling_eV_A: larger components are refused.
+        checks: on every frame.
         notes: collects omissions and assumptions, one sentence each, with the number of frames.
-        initial_moments: of atoms (n,), μB, whose sum the total moment must be; None where no spin state is asked for.
     """
     try:
         calculation = open_calculation(source)
@@ -100,7 +114,7 @@ def judge_calculation(
         return
 
     frames = read_calculation(calculation, source)
-    judged = (replace(_judge(frame, settings_hash, force_ceiling_eV_A, initial_moments), md=md) for frame in frames)
+    judged = (replace(_judge(frame, settings_hash, checks), md=md) for frame in frames)
     yield from check_windows(judged) if md else (item for one in judged for item in check_together([one]))
     notes.update(calculation.notes)
 
@@ -148,12 +162,7 @@ def _is_same_step(frame: ReadFrame, step: SpinStep) -> bool:
     return bool((misplacements_A(step.positions_A, frame.atoms) <= SAME_POSITION_A).all())
 
 
-def _judge(
-    frame: ReadFrame | LabelRefused,
-    settings_hash: str,
-    force_ceiling_eV_A: float,
-    initial_moments: Callable[[Atoms], np.ndarray] | None,
-) -> FrameVerdict:
+def _judge(frame: ReadFrame | LabelRefused, settings_hash: str, checks: FrameChecks) -> FrameVerdict:
     if isinstance(frame, LabelRefused):
         return FrameVerdict(None, refusal=frame)
     if frame.refusal is not None:
@@ -168,12 +177,30 @@ def _judge(
             raise LabelRefused(
                 LabelRefusal.WRONG_SETTINGS, f"settings hash {own} instead of {settings_hash}; split the file"
             )
-        initial_muB = None if initial_moments is None else initial_moments(frame.atoms)
+        initial_muB = None if checks.initial_moments is None else checks.initial_moments(frame.atoms)
         spin_judged = not np.any(initial_muB) or frame.total_moment_muB is not None or frame.moments_muB is not None
-        result = judge_frame(frame, force_ceiling_eV_A, initial_moments_muB=initial_muB)
-        return FrameVerdict(frame, result, spin_judged=spin_judged)
+        result = judge_frame(frame, checks.force_ceiling_eV_A, initial_moments_muB=initial_muB)
+        state_judged = checks.levels is None or frame.moments_muB is not None
+        if checks.levels is not None and frame.moments_muB is not None:
+            oxidation = find_oxidation(frame.atoms, frame.moments_muB, frame.total_moment_muB, checks.levels)
+            result = replace(result, oxidation=oxidation)
+        return FrameVerdict(frame, result, spin_judged=spin_judged, state_judged=state_judged)
     except Exception as error:
         return FrameVerdict(frame, refusal=_as_refusal(error, Path(f"step {frame.step}")))
+
+
+def find_oxidation(
+    atoms: Atoms, moments_muB: np.ndarray, total_moment_muB: float | None, levels: OxidationLevels
+) -> np.ndarray:
+    """Oxidation states (n,) of atoms in a clean neutral state; arguments as for `judge_state`.
+
+    Raises:
+        LabelRefused: wrong_electronic_state, also for a composition that these states cannot make neutral.
+    """
+    try:
+        return judge_state(list(atoms.symbols), moments_muB, total_moment_muB, levels).oxidation
+    except (StructureError, ConfigError) as error:
+        raise LabelRefused(LabelRefusal.WRONG_ELECTRONIC_STATE, str(error)) from error
 
 
 def check_windows(items: Iterable[FrameVerdict], window: int = WINDOW, margin: int = MARGIN) -> Iterator[FrameVerdict]:
@@ -189,11 +216,22 @@ def check_windows(items: Iterable[FrameVerdict], window: int = WINDOW, margin: i
 
 
 def check_together(items: list[FrameVerdict]) -> list[FrameVerdict]:
-    """The same frames, those refused that do not go together with their neighbours."""
+    """The same frames, those refused that do not go together with their neighbours.
+
+    Energies and forces of different oxidation states lie on different surfaces and are checked apart; geometries are
+    checked together.
+    """
     from redoxmd.train.audit.run import check_run
 
-    accepted = [item.frame for item in items if item.frame is not None and item.refusal is None]
-    found = check_run(accepted) if accepted else {}
+    runs: dict[bytes, list[ReadFrame]] = {}
+    for item in items:
+        if item.frame is not None and item.result is not None:
+            states = item.result.oxidation
+            runs.setdefault(b"" if states is None else states.tobytes(), []).append(item.frame)
+    found = {step: finding for run in runs.values() for step, finding in check_run(run).items()}
+    if len(runs) > 1:
+        whole = check_run([frame for run in runs.values() for frame in run])
+        found |= {step: finding for step, finding in whole.items() if finding[0] == LabelRefusal.WRONG_STRUCTURE}
     return [
         replace(item, result=None, refusal=LabelRefused(*found[item.frame.step]))
         if item.refusal is None and item.frame is not None and item.frame.step in found

@@ -40,6 +40,7 @@ class ImportReport:
         refused_densities: refused CHGCARs; their frames stay accepted.
         notes: omissions and assumptions for accepted frames.
         spin_unknown: number of accepted frames without moments, although a spin state was requested.
+        state_unknown: number of accepted frames without local moments, although oxidation states were to be judged.
     """
 
     files: int = 0
@@ -50,6 +51,7 @@ class ImportReport:
     refused_densities: list[ReportEntry] = field(default_factory=list)
     notes: list[ReportEntry] = field(default_factory=list)
     spin_unknown: int = 0
+    state_unknown: int = 0
 
     @property
     def frames(self) -> int:
@@ -101,6 +103,11 @@ class ImportReport:
             yield (
                 f"{self.spin_unknown} of the frames accepted give no magnetic moments; their spin state was not judged "
                 "by structures.moments_*"
+            )
+        if self.state_unknown:
+            yield (
+                f"{self.state_unknown} of the frames accepted give no local moments; they have no oxidation states, "
+                "and their electronic state was not judged"
             )
         reasons = ", ".join(f"{reason} {count}" for reason, count in self.counts().items())
         yield (

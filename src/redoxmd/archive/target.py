@@ -13,13 +13,56 @@ from ase.io import iread
 
 from redoxmd import __version__
 from redoxmd.archive.levels import Group, level_record, read_level
+from redoxmd.archive.reading import find_oxidation
 from redoxmd.archive.report import ImportReport
-from redoxmd.errors import DataError
+from redoxmd.electrons.states import OxidationLevels
+from redoxmd.errors import DataError, LabelRefused
 from redoxmd.files.records import atomic_path, file_sha256, write_text
 from redoxmd.train.dataset import frame_identity, read_dataset_card
 
 CARD = "dataset.yaml"
 FRAMES, DENSITIES, REFUSED = "frames", "densities", "refused"
+SAME_ENERGY_EV = 1e-3
+
+
+class KnownFrames:
+    """Labels of a dataset by geometry, level and oxidation states, among which repeats are found.
+
+    One geometry in two states is two labels. A label without states repeats every label of its geometry, and is
+    repeated by every one.
+    """
+
+    def __init__(self) -> None:
+        # Identity of geometry and level → states, location and energy (eV) of each label.
+        self._labels: dict[str, list[tuple[bytes, str, float]]] = {}
+
+    def add(self, label: Atoms, location: str) -> None:
+        """Record a label under its location."""
+        identity, states = _identity(label)
+        self._labels.setdefault(identity, []).append((states, location, label.calc.results["energy"]))
+
+    def twin_of(self, label: Atoms) -> str:
+        """Location and relative energy of the label that this one repeats; empty if there is none."""
+        identity, states = _identity(label)
+        for known, location, energy_eV in self._labels.get(identity, []):
+            if known and states and known != states:
+                continue
+            detail = f"the same geometry as {location}"
+            difference_eV = label.calc.results["energy"] - energy_eV
+            if abs(difference_eV) > SAME_ENERGY_EV:
+                detail += f", but {difference_eV:+.3f} eV from it: another electronic state? compare the two"
+                if not (known and states):
+                    detail += ", or keep both by their oxidation states (electrons.levels)"
+            return detail
+        return ""
+
+
+def _identity(label: Atoms) -> tuple[str, bytes]:
+    """Identity of geometry and level, and the oxidation states, empty if there are none."""
+    geometry = label.copy()
+    states = geometry.arrays.pop("oxidation", None)
+    identity = f"{frame_identity(geometry)} {label.info.get('settings_hash')}"
+    return identity, b"" if states is None else states.astype("<i8").tobytes()
 
 
 @dataclass
@@ -31,18 +74,20 @@ class Target:
         card: content of the existing card; empty for a new dataset.
         number: of the import; part of its file names, except for the first import.
         frame_keys: (config_id, step) of the existing frames.
-        identities: identity of geometry and level of existing frames → (location, energy in eV).
+        known: existing frames, to find repeats.
     """
 
     folder: Path
     card: dict[str, Any] = field(default_factory=dict)
     number: int = 1
     frame_keys: list[tuple[str, int]] = field(default_factory=list)
-    identities: dict[str, tuple[str, float]] = field(default_factory=dict)
+    known: KnownFrames = field(default_factory=KnownFrames)
 
     @classmethod
-    def open(cls, folder: Path, *, append: bool) -> Target:
+    def open(cls, folder: Path, *, append: bool, levels: OxidationLevels | None = None) -> Target:
         """A new dataset, or an existing one to append to; a folder without a card counts as new (interrupted import).
+
+        With `levels`, existing frames have the oxidation states of their moments; those in a wrong state are not known.
 
         Raises:
             DataError: the dataset exists and `append` is false, is no folder, or differs from its checksums.
@@ -56,7 +101,7 @@ class Target:
         target = cls(folder, read_dataset_card(folder))
         while target._name(FRAMES, ".extxyz") in target.card["files"]:
             target.number += 1
-        target._index()
+        target._index(levels)
         return target
 
     @property
@@ -103,7 +148,7 @@ class Target:
     def _name(self, stem: str, suffix: str) -> str:
         return f"{stem}{suffix}" if self.number == 1 else f"{stem}-{self.number}{suffix}"
 
-    def _index(self) -> None:
+    def _index(self, levels: OxidationLevels | None) -> None:
         for name, checksum in self.card["files"].items():
             path = self.folder / name
             if not path.exists() or file_sha256(path) != checksum:
@@ -112,8 +157,14 @@ class Target:
             info = frame.info
             self.frame_keys.append((str(info["config_id"]), int(info["step"])))
             location = f"{info['config_id']} step {info['step']} of {self.folder}"
-            identity = f"{frame_identity(frame)} {info.get('settings_hash')}"
-            self.identities[identity] = (location, float(frame.calc.results["energy"]))
+            moments = frame.calc.results.get("magmoms")
+            if levels is not None and moments is not None:
+                try:
+                    states = find_oxidation(frame, moments, info.get("total_moment_muB"), levels)
+                except LabelRefused:
+                    continue
+                frame.set_array("oxidation", states)
+            self.known.add(frame, location)
 
 
 def dataset_frames(folder: Path, card: dict[str, Any]) -> Iterator[Atoms]:

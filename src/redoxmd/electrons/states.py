@@ -6,12 +6,17 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
+from operator import or_
+from typing import TYPE_CHECKING
 
 import numpy as np
 from ase import Atoms
 
-from redoxmd.config.sections import Electrons
 from redoxmd.errors import ConfigError, DataError, LabelRefusal, LabelRefused, StructureError
+
+if TYPE_CHECKING:
+    from redoxmd.config.sections import Electrons
 
 # A moment is between two levels if it is farther from the nearer one than this share of their distance.
 BETWEEN_LEVELS = 0.35
@@ -92,10 +97,14 @@ class OxidationLevels:
             total -= self.fixed[symbol] * count
         return total
 
-    def reachable(self, symbols: Sequence[str]) -> range:
+    def reachable(self, symbols: Sequence[str]) -> list[int]:
         """Sums of oxidation numbers that the redox atoms can have at all, lowest to highest."""
-        states = [self.moments_muB[symbol] for symbol in symbols if symbol in self.moments_muB]
-        return range(sum(map(min, states)), sum(map(max, states)) + 1)
+        lowest, sums = 0, 1
+        for states in (self.moments_muB[symbol] for symbol in symbols if symbol in self.moments_muB):
+            # Bit k of `sums`: the sum lowest + k.
+            lowest += min(states)
+            sums = reduce(or_, (sums << (state - min(states)) for state in states))
+        return [lowest + k for k, bit in enumerate(reversed(f"{sums:b}")) if bit == "1"]
 
     def not_neutral(self, symbols: Sequence[str]) -> StructureError:
         """The error for a cell without a neutral assignment; it states the sum needed and the sums possible."""
@@ -258,7 +267,10 @@ def parse_levels(levels: str, oxidation_numbers: str) -> OxidationLevels:
         match = re.fullmatch(r"\s*([A-Z][a-z]?)(\d+)\s*=\s*(\d+(?:\.\d*)?|\.\d+)\s*", entry)
         if match is None:
             raise ConfigError(f"--levels: {entry.strip()!r} is not of the form V3=1.85 (element, state, moment in μB)")
-        moments.setdefault(match[1], {})[int(match[2])] = float(match[3])
+        states = moments.setdefault(match[1], {})
+        if int(match[2]) in states or float(match[3]) in states.values():
+            raise ConfigError(f"--levels: {entry.strip()!r} repeats a state or a moment of {match[1]}; give each once")
+        states[int(match[2])] = float(match[3])
     for entry in filter(str.strip, oxidation_numbers.split(",")):
         match = re.fullmatch(r"\s*([A-Z][a-z]?)\s*=\s*([+-]?\d+)\s*", entry)
         if match is None:

@@ -197,21 +197,33 @@ def inspect_electrons(config: Config, source: SourceCell) -> Inspection:
     if ion in levels.moments_muB:
         return Inspection([f"electrons.levels: {ion} is the mobile ion, whose oxidation number must be fixed"])
     try:
-        states = levels.reachable(framework)
-        contents = sorted({parse_name(name).x for name in layout.all_structures(config)})
         total, charge = levels.neutral_total(framework), levels.neutral_total([ion])
     except ConfigError as error:
         return Inspection([str(error)])
     if not levels.redox_atoms(framework).size or not charge:
         return Inspection([f"electrons: no redox element of electrons.levels in the cell, or {ion} has no charge"])
-    wrong = [x for x in contents if round(total + charge * x * units) not in states]
+    requests = [parse_name(name) for name in layout.all_structures(config)]
+    cells = sorted({(request.x, math.prod(request.supercell)) for request in requests})
+    # Sum of the redox atoms' oxidation numbers that makes a cell neutral; numbers of ions that are not whole, and cells
+    # that are too large, are refused by other checks.
+    needed = {
+        (x, copies): copies * total + charge * round(ions)
+        for x, copies in cells
+        if abs((ions := x * units * copies) - round(ions)) < 1e-6 and copies * len(framework) <= LARGEST_CELL_ATOMS
+    }
+    possible = {copies: set(levels.reachable(framework * copies)) for _, copies in needed}
+    wrong = {x: states for (x, copies), states in needed.items() if states not in possible[copies]}
     if not wrong:
         return Inspection()
-    limits = sorted((state - total) / (charge * units) for state in (states[0], states[-1]))
+    sums = levels.reachable(framework)
+    low, high = sorted((states - total) / (charge * units) for states in (sums[0], sums[-1]))
+    low, high = max(low, 0.0), min(high, source.x_max)
+    neutral = f"neutral are {low:g} ≤ x ≤ {high:g}" if low <= high else f"no x from 0 to {source.x_max:g} is neutral"
+    gaps = [f"x = {x:g} needs a sum of {states:+d}, which they lack" for x, states in wrong.items() if low <= x <= high]
     return Inspection(
         [
-            f"electrons.levels: x = {', '.join(f'{x:g}' for x in wrong)} cannot be neutral with these states; neutral "
-            f"are {max(limits[0], 0):g} ≤ x ≤ {min(limits[1], source.x_max):g}: add a state, or leave these x out"
+            f"electrons.levels: x = {', '.join(f'{x:g}' for x in wrong)} cannot be neutral with these states; "
+            f"{'; '.join([neutral, *gaps])}: add a state, or leave these x out"
         ]
     )
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import yaml
 
-from redoxmd.archive.commands import _import
+from redoxmd.cli import main
 from redoxmd.config import parse_config
 from redoxmd.config.declared import settings_for
 from redoxmd.engines import settings_hash, toy
@@ -154,11 +154,8 @@ def test_vasp_wrote_plus_u_as_vasp_does(finished):
 
 
 def test_the_same_files_are_imported_at_the_level_of_the_config(finished, tmp_path, capsys):
-    options = SimpleNamespace(
-        paths=[finished.folder / "files"], into=tmp_path / "data", config=finished.path, trust=False,
-        append=False, config_id=None,
-    )  # fmt: skip
-    assert _import(options) == 0
+    words = [finished.folder / "files", "--into", tmp_path / "data", "--config", finished.path]
+    assert main(["import", *map(str, words)]) == 0
     shown = capsys.readouterr().out
     frames = read_frames(tmp_path / "data/frames.extxyz")
     assert {frame.info["settings_hash"] for frame in frames} == {settings_hash(finished.config.engine)}

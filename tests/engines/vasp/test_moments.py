@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import yaml
 
-from redoxmd.archive.commands import _import
+from redoxmd.cli import main
 from redoxmd.config import load_config
 from redoxmd.engines import get_engine, settings_hash
 from redoxmd.errors import LabelRefused
@@ -45,11 +45,8 @@ def run(site, tmp_path, capsys):
         (tmp_path / "archive").mkdir()
         for name, text in files.items():
             (tmp_path / "archive" / name).write_text(text)
-        options = SimpleNamespace(
-            paths=[tmp_path / "archive"], into=tmp_path / "data", config=site.config if config else None, trust=False,
-            append=False, config_id=None,
-        )  # fmt: skip
-        code = _import(options)
+        words = ["--config", site.config] if config else []
+        code = main(["import", *map(str, [tmp_path / "archive", "--into", tmp_path / "data", *words])])
         return code, capsys.readouterr().out
 
     return call
