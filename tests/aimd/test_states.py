@@ -164,3 +164,26 @@ def test_states_without_moments_are_named(tmp_path):
         find_species(frames, "aware")
     assert find_species(frames[1:], "aware") == ([8, 11, 15, 23, 23], [0, 0, 0, 3, 4])
     assert find_species(frames, "blind") == ([8, 11, 15, 23], None)
+
+
+class Shared(Starts):
+    """The two-state toy, whose V4+ has half of the change of moment in the first steps, as near the ideal crystal."""
+
+    def calculate(self, atoms):
+        result = super().calculate(atoms)
+        moments = result.moments_muB.copy()
+        if self.calls <= 2:
+            moments[moments == 1.0] = 1.35
+        return Result(result.energy_eV, result.forces_eV_A, None, moments, 1)
+
+
+def test_a_run_goes_on_through_shared_electrons_and_the_data_set_leaves_them_out(tmp_path):
+    engine = Shared()
+    made, frames = run(tmp_path, engine, 3)
+    assert (made.refusal, len(frames), engine.starts) == (None, 5, 0)
+    dataset = build_dataset(frames, Train(), 1, engine.settings_hash, None, LEVELS)
+    assert [int(frame.info["step"]) for frame in dataset.frames] == [2, 3, 4]
+    assert {(item["step"], item["reason"]) for item in dataset.left_out} == {
+        (step, "wrong_electronic_state") for step in (0, 1)
+    }
+    assert "|moment| 1.35 μB" in dataset.left_out[0]["detail"]

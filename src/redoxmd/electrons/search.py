@@ -75,13 +75,18 @@ class StateSearch:
     def judge(self, result: Result, atoms: Atoms) -> Result:
         """The result with its oxidation states; unchanged without moments.
 
+        A moment between two levels does not end a run: near the ideal crystal an electron is shared, and it becomes
+        localised within a few femtoseconds. Such frames are left out of the data set (`redoxmd.train.dataset`).
+
         Raises:
             LabelRefused: wrong_electronic_state.
         """
         if result.moments_muB is None:
             return result
         moments, total = result.moments_muB, result.total_moment_muB
-        return replace(result, oxidation=judge_state(list(atoms.symbols), moments, total, self.levels).oxidation)
+        return replace(
+            result, oxidation=judge_state(list(atoms.symbols), moments, total, self.levels, strict=False).oxidation
+        )
 
 
 def draw_order(symbols: Sequence[str], levels: OxidationLevels, rng: np.random.Generator) -> np.ndarray:

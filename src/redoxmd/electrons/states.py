@@ -172,7 +172,11 @@ def assign_oxidation(symbols: Sequence[str], moments_muB: np.ndarray, levels: Ox
 
 
 def judge_state(
-    symbols: Sequence[str], moments_muB: np.ndarray, total_moment_muB: float | None, levels: OxidationLevels
+    symbols: Sequence[str],
+    moments_muB: np.ndarray,
+    total_moment_muB: float | None,
+    levels: OxidationLevels,
+    strict: bool = True,
 ) -> StateAssignment:
     """The assignment of a label in a clean electronic state; arguments as for `describe_faults`.
 
@@ -181,7 +185,7 @@ def judge_state(
         StructureError, DataError, ConfigError: as `assign_oxidation`.
     """
     assignment = assign_oxidation(symbols, moments_muB, levels)
-    faults = describe_faults(assignment, symbols, moments_muB, total_moment_muB, levels)
+    faults = describe_faults(assignment, symbols, moments_muB, total_moment_muB, levels, strict)
     if faults:
         raise LabelRefused(LabelRefusal.WRONG_ELECTRONIC_STATE, faults)
     return assignment
@@ -207,6 +211,7 @@ def describe_faults(
     moments_muB: np.ndarray,
     total_moment_muB: float | None,
     levels: OxidationLevels,
+    strict: bool = True,
 ) -> str:
     """Why a frame is not in a clean electronic state; empty if it is.
 
@@ -219,6 +224,7 @@ def describe_faults(
         moments_muB: (n,) on-site moments.
         total_moment_muB: of the cell; None if it is unknown.
         levels: states of the elements.
+        strict: whether a moment between two levels is a fault.
     """
     atoms = levels.redox_atoms(symbols)
     neutral = assignment.oxidation[atoms]
@@ -233,7 +239,7 @@ def describe_faults(
     for atom, state, deviation in zip(atoms, neutral, assignment.deviations_muB, strict=True):
         heights = levels.moments_muB[symbols[atom]]
         gap = min((abs(heights[state] - other) for k, other in heights.items() if k != state), default=np.inf)
-        if abs(deviation) > BETWEEN_LEVELS * gap:
+        if strict and abs(deviation) > BETWEEN_LEVELS * gap:
             moment = heights[state] + deviation
             faults.append(f"|moment| {moment:.2f} μB on {symbols[atom]} {atom}, {heights[state]:g} for {state}+")
     if total_moment_muB is not None and not abs(total_moment_muB - round(total_moment_muB)) <= INTEGER_TOLERANCE_MUB:
