@@ -298,7 +298,7 @@ class TestElectrons:
         aware = {"train": {"states": "aware"}, **self.runs(2.0)}
         assert electron_problems(tmp_path, capsys, {"levels": self.VANADIUM}, **aware) == []
 
-    @pytest.mark.parametrize("name", ["config", "nvp", "nvp-gpaw"])
+    @pytest.mark.parametrize("name", ["nvp", "nvp-gpaw"])
     def test_the_shipped_configs_judge_states_that_can_be_neutral(self, name):
         config = load_config(ROOT / f"config/{name}.yaml")
         assert config.electrons.levels.keys() == {"V"}
