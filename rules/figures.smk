@@ -292,6 +292,7 @@ rule jump_view:
 rule summary:
     input:
         **RULES.electrons("density_errors", "charges", "mixture"),
+        **state_records(),
         ensemble=converged("results/{run}/train/gen{gen}/ensemble.json"),
         decisions=all_generations("results/{run}/gate/gen{gen}.json"),
         diffusivities="results/{run}/diffusion/diffusivities.csv",
