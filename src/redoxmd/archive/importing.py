@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
@@ -78,7 +78,7 @@ def import_archive(
     groups = group_levels(levels, demanded, trust=required is not None and required.trust)
     names = FrameNames(target.frame_keys, config_id)
     initial_moments = None if required is None else required.initial_moments
-    frame_import = _FrameImport(target, groups, report, names, force_ceiling_eV_A, initial_moments)
+    frame_import = _FrameImport(groups, target.identities, report, names, force_ceiling_eV_A, initial_moments)
     target.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.folder, prefix=".import.") as scratch:
         frames = Path(scratch) / "frames.extxyz"
@@ -107,78 +107,74 @@ def _level(source: Source, report: ImportReport) -> Level | None:
     return calculation.level
 
 
+@dataclass
 class _FrameImport:
-    """Second pass of an import: reads every calculation of the level frame by frame."""
+    """Second pass of an import: reads every calculation of the level frame by frame; arguments of `import_archive`."""
 
-    def __init__(
-        self,
-        target: Target,
-        groups: list[Group],
-        report: ImportReport,
-        names: FrameNames,
-        ceiling: float,
-        initial_moments: Callable[[Atoms], np.ndarray] | None,
-    ) -> None:
-        self._initial_moments = initial_moments
-        self._report, self._names, self._ceiling = report, names, ceiling
-        self._groups = groups
-        self._identities = dict(target.identities)
-        self.chgcars: list[PendingChgcar] = []
+    groups: list[Group]
+    identities: dict[str, tuple[str, float]]
+    report: ImportReport
+    names: FrameNames
+    force_ceiling_eV_A: float
+    initial_moments: Callable[[Atoms], np.ndarray] | None
+    chgcars: list[PendingChgcar] = field(default_factory=list)
 
     def write(self, sources: Sequence[Source], stream: IO[str]) -> None:
         """Write the accepted frames and add refusals to the report."""
-        group_of = {index: group for group in self._groups for index in group.members}
+        group_of = {index: group for group in self.groups for index in group.members}
         for index, source in enumerate(sources):
             if index not in group_of:
                 continue
-            group, wanted = group_of[index], self._groups[0]
+            group, wanted = group_of[index], self.groups[0]
             if group is wanted:
                 stream.writelines(self._accepted(source, group))
             else:
                 differences = level_differences(group.level, wanted.level, wanted.settings_hash)
-                self._report.refuse(source.path, None, LabelRefusal.WRONG_SETTINGS, "; ".join(differences))
+                self.report.refuse(source.path, None, LabelRefusal.WRONG_SETTINGS, "; ".join(differences))
 
     def _accepted(self, source: Source, group: Group) -> Iterator[str]:
         """Accepted labels of one source as extended XYZ."""
-        name = self._names.configuration(source.name)
+        name = self.names.configuration(source.name)
         last: FrameVerdict | None = None
         key: tuple[str, int] | None = None
         notes: Counter[str] = Counter()
-        for last in judge_calculation(source, group.settings_hash, self._ceiling, notes, self._initial_moments):
+        for last in judge_calculation(
+            source, group.settings_hash, self.force_ceiling_eV_A, notes, self.initial_moments
+        ):
             key = None
             if last.frame is None or last.result is None:
                 refusal = last.refusal or LabelRefused(LabelRefusal.CORRUPTED, "no result")
                 step = None if last.frame is None else last.frame.step
-                self._report.refuse(source.path, step, refusal.reason, refusal.detail)
+                self.report.refuse(source.path, step, refusal.reason, refusal.detail)
                 continue
             identity = f"{frame_identity(last.frame.atoms)} {group.settings_hash}"
             if self._is_duplicate(identity, source, last.frame, last.result):
                 continue
-            new = self._names.of_frame(name, last.frame)
+            new = self.names.of_frame(name, last.frame)
             try:
                 text = frame_text(_label(last, source, group, *new), source.path.name)
             except DataError as error:
                 # The frame is not accepted, so an equal frame of another file is no duplicate.
-                self._identities.pop(identity)
-                self._report.refuse(source.path, last.frame.step, LabelRefusal.CORRUPTED, str(error))
+                self.identities.pop(identity)
+                self.report.refuse(source.path, last.frame.step, LabelRefusal.CORRUPTED, str(error))
                 continue
             key = new
-            self._report.accepted[key[0]] += 1
-            self._report.spin_unknown += not last.spin_judged
+            self.report.accepted[key[0]] += 1
+            self.report.spin_unknown += not last.spin_judged
             yield text
-        self._report.note(source.path, notes)
+        self.report.note(source.path, notes)
         if source.chgcar is not None:
             self.chgcars.append(PendingChgcar(source.chgcar, None if last is None else last.frame, key))
 
     def _is_duplicate(self, identity: str, source: Source, frame: ReadFrame, result: Result) -> bool:
         location = f"{source.path} step {frame.step}"
-        twin, energy_eV = self._identities.setdefault(identity, (location, result.energy_eV))
+        twin, energy_eV = self.identities.setdefault(identity, (location, result.energy_eV))
         if twin == location:
             return False
         detail = f"the same geometry as {twin}"
         if abs(energy_eV - result.energy_eV) > 1e-3:
             detail += f", but {result.energy_eV - energy_eV:+.3f} eV from it: another electronic state? compare the two"
-        self._report.refuse(source.path, frame.step, "duplicate", detail)
+        self.report.refuse(source.path, frame.step, "duplicate", detail)
         return True
 
 

@@ -13,12 +13,13 @@ import xarray as xr
 from ase.data import chemical_symbols
 
 from redoxmd.charges.hops import Hops, finite_mean, hop_table, relate_to_jumps
-from redoxmd.charges.redox import METADATA_COLUMNS, block_error, measure_surroundings, trajectory_metadata
+from redoxmd.charges.redox import block_error, measure_surroundings
 from redoxmd.config.sections import Charges, Diffusion, Electrons, Structures
 from redoxmd.diffusion.arrhenius import fit_arrhenius
 from redoxmd.diffusion.counting import count_interval
 from redoxmd.diffusion.jumps import recorded_jumps
 from redoxmd.diffusion.posterior import weighted_mean
+from redoxmd.diffusion.site_tables import TRAJECTORY_KEYS, trajectory_columns
 from redoxmd.errors import DataError
 from redoxmd.files.trajectory import Trajectory
 from redoxmd.structures.geometry import Sites
@@ -167,7 +168,7 @@ def analyse_hops(
         dict(zip(SCALARS, scalars, strict=True))
         | {f"hop_{key}": ("hop", column.to_numpy()) for key, column in columns.items()}
         | {f"state_{key}": ("state", column.to_numpy()) for key, column in by_state.items()},
-        coords={key: trajectory.metadata[key] for key in METADATA_COLUMNS[1:]},
+        coords={key: trajectory.metadata[key] for key in TRAJECTORY_KEYS},
         attrs={"structure": name},
     )
 
@@ -226,16 +227,14 @@ class HopSummary:
 def summarise_hops(datasets: Sequence[xr.Dataset], settings: Diffusion) -> HopSummary:
     """Tables of the results of `analyse_hops`; `settings` has `min_temperatures_to_fit`."""
     trajectories = pd.DataFrame(
-        [trajectory_metadata(data) | {name: data[name].item() for name in SCALARS} for data in datasets]
+        [trajectory_columns(data) | {name: data[name].item() for name in SCALARS} for data in datasets]
     )
     for count in KINDS.values():
         trajectories[f"{count}_per_ns"] = _ratio(trajectories[count], trajectories["duration_ps"] / PS_PER_NS)
-    hops = pd.concat([_table(data, "hop").assign(**trajectory_metadata(data)) for data in datasets], ignore_index=True)
+    hops = pd.concat([_table(data, "hop") for data in datasets], ignore_index=True)
     states = pd.concat(
         [
-            _table(data, "state").assign(
-                **trajectory_metadata(data), n_frames=data["n_frames"].item(), duration_ps=data["duration_ps"].item()
-            )
+            _table(data, "state").assign(**{name: data[name].item() for name in ("n_frames", "duration_ps")})
             for data in datasets
         ]
     )
@@ -244,7 +243,7 @@ def summarise_hops(datasets: Sequence[xr.Dataset], settings: Diffusion) -> HopSu
     fits = [{"x": x, "kind": kind} | _fit(rows, kind, settings) for x, rows in rates.groupby("x") for kind in KINDS]
     return HopSummary(
         trajectories,
-        hops[[*METADATA_COLUMNS, *hops.columns.difference(list(METADATA_COLUMNS), sort=False)]],
+        hops,
         pd.DataFrame(averaged, columns=[*CONDITIONS, *STATE_COLUMNS]),
         rates,
         pd.DataFrame(fits),
@@ -252,10 +251,11 @@ def summarise_hops(datasets: Sequence[xr.Dataset], settings: Diffusion) -> HopSu
 
 
 def _table(data: xr.Dataset, dimension: str) -> pd.DataFrame:
-    """The variables of one dimension as a table; unknown indices are missing values."""
+    """The variables of one dimension as a table, after the columns of the trajectory; unknown indices are missing."""
     prefix = f"{dimension}_"
     names = [str(name) for name in data if str(name).startswith(prefix)]
-    table = pd.DataFrame({name.removeprefix(prefix): data[name].to_numpy() for name in names})
+    columns = {name.removeprefix(prefix): data[name].to_numpy() for name in names}
+    table = pd.DataFrame(trajectory_columns(data) | columns)
     for name in ("jump", "ion"):
         if name in table:
             table[name] = table[name].astype("Int64").where(table[name] >= 0)
