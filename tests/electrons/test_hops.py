@@ -20,7 +20,7 @@ from redoxmd.units import BOLTZMANN_EV_PER_K
 
 NAME = "x2.500_random1_1x1x1"
 START = build_structure(parse_name(NAME), Structures(), 1)
-V, O, NA = (np.flatnonzero(START.numbers == z) for z in (23, 8, 11))
+V, OXYGEN, NA = (np.flatnonzero(START.numbers == z) for z in (23, 8, 11))
 STEP_FS = 10.0
 BOND_A = {3: 2.03, 4: 1.95, 5: 1.87}
 # Time, donor, acceptor among the V: there and back, a hop beside an ion jump, there and back after a long time.
@@ -31,12 +31,12 @@ CHARGES = Charges(hop_window_fs=50.0)
 def octahedra(state):
     """The structure with the six O of each V at the bond length of its state; no O belongs to two V."""
     positions = START.positions.copy()
-    vectors, distances = get_distances(START.positions[V], START.positions[O], cell=START.cell, pbc=True)
+    vectors, distances = get_distances(START.positions[V], START.positions[OXYGEN], cell=START.cell, pbc=True)
     assert len(set(np.argsort(distances, axis=1)[:, :6].ravel())) == 24
     for atom in range(4):
         for ligand in np.argsort(distances[atom])[:6]:
             shift = vectors[atom, ligand] * (BOND_A[int(state[atom])] / distances[atom, ligand] - 1)
-            positions[O[ligand]] += shift
+            positions[OXYGEN[ligand]] += shift
     return positions
 
 
