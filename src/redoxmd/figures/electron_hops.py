@@ -13,7 +13,7 @@ from redoxmd.figures.intervals import BAR, LIMIT
 from redoxmd.figures.style import assign_colours, label, legend, new_figure, with_figure_style, write_message
 from redoxmd.units import BOLTZMANN_EV_PER_K
 
-# Kind of hop → face of its marker, text in the legend; None: the colour of x.
+# Kind of hop → face of its marker (None: the colour of x) and its text in the legend.
 KINDS = {"all": ("white", "all hops"), "lasting": (None, "without rattling")}
 MARKERS = "osD^P*"
 
@@ -38,8 +38,6 @@ def draw(rates: pd.DataFrame, fits: pd.DataFrame, states: pd.DataFrame, settings
     counted = rates[[f"{kind}_per_ns_atom" for kind in KINDS]].to_numpy(dtype=float)
     if (counted > 0).any():
         axes[0, 0].set_yscale("log")
-    for face, text in KINDS.values():
-        axes[0, 0].plot([], [], "o", color="black", markerfacecolor=face or "black", label=text)
     axes[0, 0].plot([], [], "v", color="black", markerfacecolor="none", label=LIMIT)
     axes[0, 0].plot([], [], "|", color="black", markersize=7, label=BAR)
     label(axes[0, 0], "1000/T (1/K)", "hops per ns and atom")

@@ -247,10 +247,10 @@ def headline_lines(summary: dict[str, Any]) -> list[str]:
             f"{item['candidates_per_ps']:.3g} candidates/ps, {item['labels']} labels, {item['status']}"
         )
         if "frames_refused" in item:
-            lines.append(
-                f"    electronic states: frames refused: {item['frames_refused']}, hops within runs: {item['hops']}, "
-                f"labels in the state asked for: {item['labels_as_asked']} of {item['labels_asked']}"
-            )
+            line = f"    electronic states: frames refused: {item['frames_refused']}, hops within runs: {item['hops']}"
+            if item["labels_asked"]:
+                line += f", labels in the state asked for: {item['labels_as_asked']} of {item['labels_asked']}"
+            lines.append(line)
     for row in summary["diffusivities"]:
         lines.append(f"  D at x = {row['x']:g}, {row['temperature_K']:g} K: {_diffusivity(row)}")
     for row in summary["arrhenius"]:
