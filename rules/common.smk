@@ -172,6 +172,16 @@ def all_labels(pattern):
     return files
 
 
+def state_records():
+    """Input functions of the records with the electronic states of the frames; none without levels."""
+    if not CFG.electrons.levels:
+        return {}
+    return {
+        "datasets": all_generations("results/{run}/train/gen{gen}/dataset.json"),
+        "labels": all_labels("results/{run}/label/gen{gen}/{label}.json"),
+    }
+
+
 def training_frames(wildcards):
     """Every file of labelled frames that a generation trains on."""
     run, gen = wildcards.run, int(wildcards.gen)

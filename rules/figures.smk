@@ -220,6 +220,18 @@ use rule learning_curve as fig3c_histogram with:
         **RULES.figure_params("fig3c_histogram"),
 
 
+use rule learning_curve as electron_hops with:
+    input:
+        rates="results/{run}/electrons/rates.csv",
+        arrhenius="results/{run}/electrons/arrhenius.csv",
+        states="results/{run}/electrons/states.csv",
+    output:
+        **figure_files("electron_hops", "Electrons"),
+    localrule: True
+    params:
+        **RULES.figure_params("electron_hops"),
+
+
 use rule learning_curve as redox_table with:
     input:
         table="results/{run}/charges/redox.csv",
@@ -292,6 +304,7 @@ rule jump_view:
 rule summary:
     input:
         **RULES.electrons("density_errors", "charges", "mixture"),
+        **state_records(),
         ensemble=converged("results/{run}/train/gen{gen}/ensemble.json"),
         decisions=all_generations("results/{run}/gate/gen{gen}.json"),
         diffusivities="results/{run}/diffusion/diffusivities.csv",

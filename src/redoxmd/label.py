@@ -14,7 +14,7 @@ from ase import Atoms
 from redoxmd.aimd.drivers import run_reference_md
 from redoxmd.aimd.reference_md import ReferenceMD, Refusal, RunRecord
 from redoxmd.config.sections import Label
-from redoxmd.electrons.states import OxidationLevels
+from redoxmd.electrons.states import OxidationLevels, redox_states
 from redoxmd.engines.base import Engine
 from redoxmd.errors import DataError, LabelBudgetExceeded
 from redoxmd.files.records import read_json
@@ -68,6 +68,8 @@ class LabelRecord(RunRecord):
         label_id: of the selected frame.
         status: see `LabelStatus`.
         structure, time_fs, spread_eV_A: of the explore run that the frame is from.
+        states_asked: oxidation states of the redox atoms of the selected frame, in order; None if they are unknown.
+        states_found: those of the first labelled frame.
     """
 
     label_id: str
@@ -75,6 +77,8 @@ class LabelRecord(RunRecord):
     structure: str | None = None
     time_fs: float | None = None
     spread_eV_A: float | None = None
+    states_asked: list[int] | None = None
+    states_found: list[int] | None = None
 
     @classmethod
     def of(cls, label_id: str, run: ReferenceMD, frame: Atoms, attempt: str) -> LabelRecord:
@@ -84,6 +88,8 @@ class LabelRecord(RunRecord):
             label_id=label_id,
             status=LabelStatus.LABELLED if run.refusal is None else stopped,
             **{key: frame.info.get(key) for key in ("structure", "time_fs", "spread_eV_A")},
+            states_asked=redox_states(frame),
+            states_found=redox_states(run.frames[0]) if run.frames else None,
             **vars(run.record(attempt)),
         )
 

@@ -4,7 +4,7 @@ import xarray as xr
 from ase import Atoms
 
 from redoxmd.charges.bader import partition
-from redoxmd.charges.hops import find_hops, rank_jumps, relate_to_jumps
+from redoxmd.charges.hops import Hops, find_hops, rank_jumps, relate_to_jumps
 from redoxmd.charges.oxidation import fit_oxidation
 from redoxmd.charges.redox import analyse_redox, difference_error, oxidation_table
 from redoxmd.config.sections import Charges, Structures
@@ -127,6 +127,16 @@ class TestJumpsBesideHops:
         found = relate_to_jumps(self.HOPS, both, CUBE, 50.0)
         assert (found.jump[0], found.lag_fs[0]) == (1, -5.0)
         assert found.distance_A[0] == pytest.approx(2.0)  # (10, 1, 1) is (0, 1, 1)
+
+    def test_the_nearest_of_many_jumps_is_that_of_all_pairs(self):
+        rng = np.random.default_rng(2)
+        time_fs = np.sort(rng.integers(0, 60, 40) * 10.0)
+        many = Jumps(np.arange(40), time_fs, np.zeros((40, 3)), np.ones((40, 3)))
+        hop_fs = np.sort(rng.integers(-5, 130, 80) * 5.0)
+        hops = Hops(hop_fs, np.zeros(80, int), np.ones(80, int), np.ones((80, 3)), np.zeros((80, 3)))
+        nearest = relate_to_jumps(hops, many, CUBE, 1000.0)
+        assert nearest.jump.tolist() == np.abs(hop_fs[:, None] - time_fs).argmin(axis=1).tolist()
+        np.testing.assert_array_equal(nearest.lag_fs, hop_fs - time_fs[nearest.jump])
 
     def test_outside_the_window_or_no_jumps(self):
         for other in (jumps((0, 500.0, [0, 0, 0], [3, 0, 0])), jumps()):

@@ -18,7 +18,15 @@ from redoxmd.config.sections import Figures, Structures
 from redoxmd.density.grid import Density
 from redoxmd.density.slices import interpolate_grid, slice_reference
 from redoxmd.engines.toy import gaussian_density
-from redoxmd.figures import density_errors, density_slices, fig3b_bader, fig3c_histogram, fig10_jump, redox_table
+from redoxmd.figures import (
+    density_errors,
+    density_slices,
+    electron_hops,
+    fig3b_bader,
+    fig3c_histogram,
+    fig10_jump,
+    redox_table,
+)
 from redoxmd.figures.save import save_figure
 from redoxmd.figures.structure_view import MOBILE_COLOUR, View, choose_view, draw_structure, nearest_images
 from redoxmd.figures.style import COLOURS, SET_COLOURS, new_figure
@@ -36,6 +44,7 @@ WIDTHS = {
     "density_slices": 2.0,
     "redox_table": 2.0,
     "density_errors": 2.0,
+    "electron_hops": 2.0,
 }
 ROUNDING = 1e-9
 MODEL = OxidationModel(
@@ -168,6 +177,41 @@ def redox(n):
     return pd.DataFrame(rows, columns=REDOX_COLUMNS)
 
 
+def hop_tables(n):
+    """Rates, fits and states: hops at x = 2.5, none at x = 3; without hops there is no fit."""
+    rates, states = [], []
+    for x, kelvin in [(x, kelvin) for x in (2.5, 3.0) for kelvin in (600.0, 900.0, 1200.0)][: min(n, 6)]:
+        for state in ("V3+", "V4+") if x < 3 else ("V3+",):
+            error = np.nan if n == 1 else 0.004
+            states.append((x, kelvin, state, 2.03 if state == "V3+" else 1.95, error))
+        row = {"x": x, "temperature_K": kelvin, "atom_ns": 0.4}
+        for kind, rate in (("all", kelvin / 10), ("lasting", kelvin / 30)):
+            values = np.array([1.0, 0.8, 1.3]) * rate if x < 3 else np.array([0.0, 0.0, 9.2])
+            row |= {f"{kind}{end}_per_ns_atom": value for end, value in zip(("", "_low", "_high"), values, strict=True)}
+        rates.append(row)
+    fit = {"x": 2.5, "fitted": n > 1, "Ea_eV": 0.17, "Ea_error_eV": 0.02, "log10_rate0_per_ns": 3.0}
+    return (
+        pd.DataFrame(rates),
+        pd.DataFrame([fit | {"kind": kind} for kind in ("all", "lasting")]),
+        pd.DataFrame(states, columns=["x", "temperature_K", "state", "bond_A", "bond_error_A"]),
+    )
+
+
+def test_rates_of_hops_and_limits_are_drawn_where_the_tables_have_them(tmp_path):
+    tables = hop_tables(40)
+    for number, table in enumerate(tables):
+        table.to_csv(tmp_path / f"{number}.csv", index=False)
+    figure = electron_hops.draw(*(pd.read_csv(tmp_path / f"{number}.csv") for number in range(3)), STYLE)
+    rates = figure.axes[0]
+    limits = [line for line in rates.lines if line.get_marker() == "v" and len(line.get_xdata())]
+    # No hop in 0.4 ns of atoms: three hops are the 95 % limit.
+    assert {float(value) for line in limits for value in line.get_ydata()} == {3.0 / 0.4}
+    points = [line for line in rates.lines if line.get_marker() == "o" and len(line.get_xdata())]
+    drawn_rates = sorted(float(value) for line in points for value in line.get_ydata())
+    assert drawn_rates == pytest.approx([20, 30, 40, 60, 90, 120])
+    assert "Ea = 0.17 ± 0.02 eV" in texts(figure) and "V4+, x = 2.5" in texts(figure)
+
+
 def density_error_rows(n):
     rng = np.random.default_rng(4)
     rows = []
@@ -198,6 +242,7 @@ def drawn(name, kind, style=STYLE):
         "fig10_jump": lambda: fig10_jump.draw(jump_event(jump_series(n), jump_displacements(n), kind), style),
         "density_slices": lambda: density_slices.draw(slices(kind), style),
         "redox_table": lambda: redox_table.draw(redox(n), style),
+        "electron_hops": lambda: electron_hops.draw(*hop_tables(n), style),
         "density_errors": lambda: density_errors.draw(density_error_rows(n), history(n), style),
     }[name]()
 

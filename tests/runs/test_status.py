@@ -1,19 +1,25 @@
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
+from ase import Atoms
 
+from redoxmd.aimd.reference_md import RunRecord
 from redoxmd.charges.oxidation import OxidationStates, fit_record
 from redoxmd.cli import main
 from redoxmd.config import parse_config
+from redoxmd.files.frames import read_frames, write_frames
 from redoxmd.files.records import write_json
 from redoxmd.files.trajectory import write_segment
+from redoxmd.label import LabelRecord
 from redoxmd.runs.run_tables import (
     calibration_tables,
     electron_record,
     error_table,
     run_table,
+    state_counts,
     summarise_run,
     trace_table,
 )
@@ -232,3 +238,45 @@ def test_a_file_that_the_system_does_not_deliver_is_one_line(tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     assert main(["status", "r.yaml"]) == 1
     assert capsys.readouterr().err.startswith("redoxmd: results/r/summary.json: Is a directory")
+
+
+def test_electronic_states_of_a_run_through_its_files(tmp_path):
+    """Frames refused for their state, hops, and labels in another state, from the files that stages write."""
+    levels = {"V": {3: {"moment_muB": 2.0}, 4: {"moment_muB": 1.0}}}
+    config = parse_config({**CONFIG.model_dump(include={"run", "aimd", "production"}), "electrons": {"levels": levels}})
+    wrong = {"step": 3, "reason": "wrong_electronic_state", "detail": "one V4+; neutrality asks for two V4+"}
+    refusal = {key: wrong[key] for key in ("step", "reason", "detail")}
+    record = {"structure": "x3.000_random0_1x1x1", "n_frames": 3, "refusal": refusal}
+    put(tmp_path, "aimd/x3.000_random0_1x1x1/record.json", record)
+    hop = {"config_id": "g0f000", "step": 2, "before": [3, 4], "after": [4, 3]}
+    others = [{"config_id": "d", "step": 1, "reason": "excluded", "detail": ""}, {"config_id": "c", **wrong}]
+    put(tmp_path, "train/gen0/dataset.json", {"left_out": others, "hops": [hop]})
+    put(tmp_path, "gate/gen0.json", {**DECISION, "label_ids": ["g0f000", "g0f001", "g0f002"]})
+    frames = {}
+    for name, found in (("g0f000", [0, 3, 4]), ("g0f001", [0, 4, 3]), ("g0f002", None)):
+        asked, labelled = Atoms("OV2", np.eye(3)), Atoms("OV2", np.eye(3))
+        asked.set_array("oxidation", np.array([0, 3, 4]))
+        if found is not None:
+            labelled.set_array("oxidation", np.array(found))
+        write_frames(tmp_path / f"{name}.extxyz", [asked, labelled])
+        frames[name] = read_frames(tmp_path / f"{name}.extxyz")
+        run = SimpleNamespace(frames=frames[name][1:], refusal=None, record=lambda attempt: RunRecord(n_frames=1))
+        label = LabelRecord.of(name, run, frames[name][0], "attempt")
+        write_json(tmp_path / f"label/gen0/{name}.json", label)
+        read = LabelRecord.read(tmp_path / f"label/gen0/{name}.json")
+        assert (read.states_asked, read.states_found) == ([3, 4], found and found[1:])
+    text = describe_status(tmp_path, config)
+    for line in (
+        "aimd: 1 of 2 runs done, 3 frames, 1 cut short (x3.000_random0_1x1x1 wrong_electronic_state)",
+        "  electronic states: frames refused: 1, hops within runs: 1 (g0f000/2)",
+        "  labels in the state asked for: 1 of 2 (g0f001 asked 3 4, found 4 3)",
+    ):
+        assert line in text.splitlines()
+    labels = [json.loads((tmp_path / f"label/gen0/{name}.json").read_text()) for name in frames]
+    counts = state_counts(json.loads((tmp_path / "train/gen0/dataset.json").read_text()), labels)
+    assert counts == {"frames_refused": 1, "hops": 1, "labels_asked": 2, "labels_as_asked": 1}
+    ensemble = {"errors": ERRORS, "calibration": {"scale": 1.3}}
+    write_json(tmp_path / "summary.json", summarise_run(ensemble, [DECISION], [], [], [], [], states=[counts]))
+    line = "    electronic states: frames refused: 1, hops within runs: 1, labels in the state asked for: 1 of 2"
+    assert line.strip() in describe_status(tmp_path, config)
+    assert "electronic states" not in describe_status(tmp_path, CONFIG).split("headline")[0]

@@ -3,7 +3,7 @@ import pandas as pd
 from redoxmd.charges.oxidation import OxidationStates
 from redoxmd.files.records import read_json, write_json
 from redoxmd.jobs.job import job
-from redoxmd.runs.run_tables import electron_record, summarise_run
+from redoxmd.runs.run_tables import electron_record, state_counts, summarise_run
 
 with job("figures", snakemake.log[0]):
     given = snakemake.input
@@ -15,5 +15,11 @@ with job("figures", snakemake.log[0]):
         errors, charges = (pd.read_csv(path) for path in (given.density_errors, given.charges))
         electrons = electron_record(errors, charges, OxidationStates.read(given.mixture), snakemake.params.redox)
     left_out = [row for path in given.folds for row in pd.read_csv(path).to_dict("records")]
-    summary = summarise_run(read_json(given.ensemble), decisions, **tables, left_out=left_out, electrons=electrons)
+    labels = [read_json(path) for path in given.get("labels", [])]
+    states = [
+        state_counts(read_json(path), [label for label in labels if label["label_id"] in decision["label_ids"]])
+        for path, decision in zip(given.get("datasets", []), decisions, strict=False)
+    ]
+    more = {"left_out": left_out, "electrons": electrons, "states": states}
+    summary = summarise_run(read_json(given.ensemble), decisions, **tables, **more)
     write_json(snakemake.output.summary, summary)

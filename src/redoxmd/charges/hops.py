@@ -121,9 +121,12 @@ def relate_to_jumps(hops: Hops, jumps: Jumps, periodic: PeriodicCell, window_fs:
     count = len(hops)
     if not count or not len(jumps):
         return HopJumps(np.full(count, NONE), *np.full((3, count), np.nan))
-    lag = hops.time_fs[:, None] - jumps.time_fs
-    nearest = np.abs(lag).argmin(axis=1)
-    lag_fs = lag[np.arange(count), nearest]
+    # Found by bisection: all pairs of a long trajectory with moving electrons do not fit in memory.
+    after = np.searchsorted(jumps.time_fs, hops.time_fs).clip(max=len(jumps) - 1)
+    before = np.searchsorted(jumps.time_fs, jumps.time_fs[(after - 1).clip(min=0)])
+    earlier, later = (np.abs(hops.time_fs - jumps.time_fs[index]) for index in (before, after))
+    nearest = np.where(earlier <= later, before, after)
+    lag_fs = hops.time_fs - jumps.time_fs[nearest]
     path = (jumps.end_A - jumps.start_A)[nearest]
     middle = (jumps.end_A + jumps.start_A)[nearest] / 2
     length = np.linalg.norm(hops.vector_A, axis=1) * np.linalg.norm(path, axis=1)

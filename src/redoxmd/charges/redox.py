@@ -7,6 +7,9 @@ replica; attrs structure and model. The spacing of frames is arbitrary.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -77,18 +80,10 @@ def analyse_redox(
     """
     periodic, metadata = PeriodicCell(table["cell_A"].to_numpy()), trajectory_columns(table)
     number, positions = table["number"].to_numpy(), table["positions_A"].to_numpy()
-    mobile, redox = number == atomic_numbers[structures.mobile_ion], table["redox_atom"].to_numpy()
-    if (~mobile).sum() != len(sites.framework):
-        raise DataError(
-            f"{table.attrs.get('structure', 'charges')}: {(~mobile).sum()} framework atoms, but the sites are those "
-            f"of a cell with {len(sites.framework)}; give the sites of its own supercell"
-        )
-    # The framework of every frame is aligned to that of the sites; jumps refer to that of the first frame.
-    drift = framework_drift(positions[:, ~mobile], sites, periodic) if len(positions) else np.zeros((1, 3))
-    aligned = positions - drift[:, None]
-    redox_A, ligands_A = aligned[:, redox], aligned[:, number == atomic_numbers[settings.ligand]]
+    redox, name = table["redox_atom"].to_numpy(), table.attrs.get("structure", "charges")
+    around = measure_surroundings(number, positions, redox, periodic, sites, structures, settings, name)
     level, time_fs = state_levels(table), table["time_fs"].to_numpy()
-    hops = find_hops(level, time_fs, redox_A + drift[0], periodic, settings.pair_window_fs)
+    hops = find_hops(level, time_fs, around.redox_A, periodic, settings.pair_window_fs)
     relation = relate_to_jumps(hops, jumps, periodic, settings.hop_window_fs)
     defined = np.isfinite(table["probability"].to_numpy())
     disagree = defined & ~table["agrees"].to_numpy()
@@ -101,13 +96,68 @@ def analyse_redox(
         "n_high": finite_mean((level == 1).sum(axis=1)),
         "n_high_expected": expected_high,
         "share_disagreeing": float(disagree.sum() / defined.sum()) if defined.any() else float("nan"),
-        **_by_state("bond", bond_lengths(redox_A, ligands_A, periodic, settings.n_ligands), level),
-        **_by_state("vacancy", vacancy_distances(redox_A, aligned[:, mobile], sites, periodic), level),
+        **_by_state("bond", around.bond_A, level),
+        **_by_state("vacancy", around.vacancy_A, level),
         "n_hops": int(hops.paired.sum()),
         "resolved_ps": resolved_ps,
         "mean_cosine": finite_mean(relation.cosine),
     }
     return row, hop_table(hops, relation, jumps, redox, metadata)
+
+
+class Surroundings(NamedTuple):
+    """Redox atoms of a trajectory and their surroundings.
+
+    Attributes:
+        redox_A: (T, m, 3) positions relative to the framework of the first frame.
+        bond_A: (T, m) mean distance to the ligands.
+        vacancy_A: (T, m) distance to the nearest vacant site of the mobile ion.
+    """
+
+    redox_A: np.ndarray
+    bond_A: np.ndarray
+    vacancy_A: np.ndarray
+
+
+def measure_surroundings(
+    numbers: np.ndarray,
+    positions_A: np.ndarray,
+    redox: np.ndarray,
+    periodic: PeriodicCell,
+    sites: Sites,
+    structures: Structures,
+    settings: Charges,
+    name: str,
+) -> Surroundings:
+    """Bonds and vacancy distances of the redox atoms in every frame, the drift of the framework removed.
+
+    Args:
+        numbers: (n,) atomic numbers.
+        positions_A: (T, n, 3) unwrapped.
+        redox: (m,) indices of the redox atoms.
+        sites: all sites in the (repeated) cell of the trajectory.
+        structures: `mobile_ion`.
+        settings: `ligand` and `n_ligands`.
+        name: of the structure, for messages.
+
+    Raises:
+        DataError: the sites belong to another cell.
+    """
+    mobile = numbers == atomic_numbers[structures.mobile_ion]
+    if (~mobile).sum() != len(sites.framework):
+        raise DataError(
+            f"{name}: {(~mobile).sum()} framework atoms, but the sites are those of a cell with "
+            f"{len(sites.framework)}; give the sites of its own supercell"
+        )
+    # The framework of every frame is aligned to that of the sites; jumps refer to that of the first frame.
+    drift = framework_drift(positions_A[:, ~mobile], sites, periodic) if len(positions_A) else np.zeros((1, 3))
+    aligned = positions_A - drift[:, None]
+    redox_A, ligands_A = aligned[:, redox], aligned[:, numbers == atomic_numbers[settings.ligand]]
+    return Surroundings(
+        redox_A + drift[0],
+        bond_lengths(redox_A, ligands_A, periodic, settings.n_ligands),
+        vacancy_distances(redox_A, aligned[:, mobile], sites, periodic),
+    )
 
 
 def _by_state(name: str, values_A: np.ndarray, level: np.ndarray) -> dict[str, float]:
@@ -122,21 +172,30 @@ def _by_state(name: str, values_A: np.ndarray, level: np.ndarray) -> dict[str, f
 
 
 def difference_error(values: np.ndarray, level: np.ndarray) -> float:
-    """Standard error of mean(higher) − mean(lower) by block averaging; NaN with fewer than two blocks with both states.
-
-    Successive frames are not independent. Therefore up to ten blocks of the trajectory each give a difference, and the
-    error is their standard deviation (ddof 1) over √blocks.
+    """Standard error of mean(higher) − mean(lower) by `block_error`.
 
     Args:
         values: (T, m).
         level: (T, m) 0 or 1.
     """
-    blocks = np.array_split(np.arange(len(values)), max(1, min(MAX_BLOCKS, len(values))))
-    differences = np.array(
-        [
-            finite_mean(values[block][level[block] == 1]) - finite_mean(values[block][level[block] == 0])
-            for block in blocks
-        ]
-    )
-    finite = differences[np.isfinite(differences)]
+
+    def difference(block: np.ndarray) -> float:
+        return finite_mean(values[block][level[block] == 1]) - finite_mean(values[block][level[block] == 0])
+
+    return block_error(len(values), difference)
+
+
+def block_error(n_frames: int, statistic: Callable[[np.ndarray], float]) -> float:
+    """Standard error of a statistic of frames by block averaging; NaN with fewer than two blocks that have a value.
+
+    Successive frames are not independent. Therefore up to ten blocks of the trajectory each give a value, and the error
+    is their standard deviation (ddof 1) over √blocks.
+
+    Args:
+        n_frames: of the trajectory.
+        statistic: of the frames with given indices; NaN where they do not define it.
+    """
+    blocks = np.array_split(np.arange(n_frames), max(1, min(MAX_BLOCKS, n_frames)))
+    values = np.array([statistic(block) for block in blocks])
+    finite = values[np.isfinite(values)]
     return float(finite.std(ddof=1) / np.sqrt(len(finite))) if len(finite) > 1 else float("nan")

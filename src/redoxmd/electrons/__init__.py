@@ -5,6 +5,7 @@ from redoxmd.faces import lazy_names
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
     {
+        "hops": ("HopSummary", "analyse_hops", "find_returns", "follow_states", "summarise_hops"),
         "moves": (
             *("ElectronMove", "MovedState", "count_assignments", "descend", "find_lowest", "initial_assignment"),
             *("metropolis", "neighbour_pairs", "neighbour_swaps", "neutral_assignments", "swapped"),

@@ -205,6 +205,12 @@ def set_oxidation(frame: Atoms, levels: OxidationLevels) -> None:
     frame.set_array("oxidation", assignment.oxidation)
 
 
+def redox_states(frame: Atoms) -> list[int] | None:
+    """Oxidation states of the redox atoms of a frame, in order; None if the frame has none."""
+    oxidation = frame.arrays.get("oxidation")
+    return None if oxidation is None else [int(state) for state in oxidation if state]
+
+
 def describe_faults(
     assignment: StateAssignment,
     symbols: Sequence[str],

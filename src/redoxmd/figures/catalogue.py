@@ -37,7 +37,12 @@ CELL_FIGURES = ("cell_sizes",)
 NEB_FIGURES = ("fig4_neb",)
 # Figures of runs with cross-validation.
 FOLD_FIGURES = ("left_out_errors",)
-EVERY_FIGURE = FIGURES + FOLD_FIGURES + CELL_FIGURES + BASINS_FIGURES + NEB_FIGURES + DENSITY_FIGURES + PAPER_FIGURES
+# Figures of runs whose potentials distinguish oxidation states.
+STATE_FIGURES = ("electron_hops",)
+EVERY_FIGURE = (
+    *(FIGURES + FOLD_FIGURES + CELL_FIGURES + BASINS_FIGURES + NEB_FIGURES),
+    *(STATE_FIGURES + DENSITY_FIGURES + PAPER_FIGURES),
+)
 
 
 def figures_of(config: Config) -> tuple[str, ...]:
@@ -47,4 +52,5 @@ def figures_of(config: Config) -> tuple[str, ...]:
     walks = BASINS_FIGURES if config.basins.enabled else ()
     cells = CELL_FIGURES if len({grid.supercell for grid in config.production.grids}) > 1 else ()
     folds = FOLD_FIGURES if config.train.folds else ()
-    return FIGURES + folds + cells + walks + paths + electrons + paper
+    states = STATE_FIGURES if config.train.states == "aware" else ()
+    return FIGURES + folds + cells + walks + paths + states + electrons + paper

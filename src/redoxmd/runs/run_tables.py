@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from redoxmd.charges.oxidation import OxidationStates
+from redoxmd.errors import LabelRefusal
 
 
 def error_table(ensembles: list[dict[str, Any]]) -> pd.DataFrame:
@@ -36,6 +37,27 @@ def trace_table(paths: Sequence[str]) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
+def state_counts(dataset: dict[str, Any], labels: Sequence[dict[str, Any]]) -> dict[str, int]:
+    """Electronic states of a generation: frames refused for theirs, hops within runs, labels in the state asked for.
+
+    Args:
+        dataset: record of the training set.
+        labels: records of the labels of the generation; those without frames or without a given state do not count.
+    """
+    compared = compared_labels(labels)
+    return {
+        "frames_refused": sum(item["reason"] == LabelRefusal.WRONG_ELECTRONIC_STATE for item in dataset["left_out"]),
+        "hops": len(dataset.get("hops", [])),
+        "labels_asked": len(compared),
+        "labels_as_asked": sum(label["states_asked"] == label["states_found"] for label in compared),
+    }
+
+
+def compared_labels(labels: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Records of the labels whose oxidation states were asked for and found."""
+    return [label for label in labels if label.get("states_asked") and label.get("states_found")]
+
+
 def calibration_tables(ensemble: dict[str, Any]) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, float]]:
     """Reliability curves, binned errors and miscalibration areas of an ensemble's record, by set."""
     calibration = ensemble["calibration"]
@@ -58,11 +80,13 @@ def summarise_run(
     sites: list[dict[str, Any]],
     left_out: Sequence[dict[str, Any]] = (),
     electrons: dict[str, Any] | None = None,
+    states: Sequence[dict[str, int]] = (),
 ) -> dict[str, Any]:
     """The headline numbers of a finished run: errors, survived times, diffusion coefficients, sites, electrons.
 
     `left_out` holds rows of `redoxmd.train.cross_validation.held_out_errors` if there are folds; `electrons` is the
-    result of `electron_record` if the density model is enabled.
+    result of `electron_record` if the density model is enabled; `states` is that of `state_counts` for each generation,
+    if oxidation states are assigned.
     """
     return {
         "errors": [row for row in ensemble["errors"] if row["member"] == -1],
@@ -76,8 +100,9 @@ def summarise_run(
                 "candidates_per_ps": decision["figures"]["candidates_per_ps"],
                 "survived_ps": {run["structure"]: run["survived_ps"] for run in decision["figures"]["runs"]},
                 "end_reasons": {run["structure"]: run["end_reason"] for run in decision["figures"]["runs"]},
+                **(states[number] if states else {}),
             }
-            for decision in decisions
+            for number, decision in enumerate(decisions)
         ],
         "diffusivities": diffusivities,
         "arrhenius": arrhenius,

@@ -26,7 +26,9 @@ def describe_status(results: Path, config: Config) -> str:
     names = layout.aimd_structures(config.aimd)
     runs = _read_records(results / f"aimd/{name}/record.json" for name in names)
     frames = sum(record["n_frames"] for record in runs)
-    lines = [f"{config.run} in {results}", f"aimd: {len(runs)} of {len(names)} runs done, {frames} frames"]
+    ended = [f"{record['structure']} {record['refusal']['reason']}" for record in runs if record.get("refusal")]
+    short = f", {len(ended)} cut short ({_shorten_list(ended)})" if ended else ""
+    lines = [f"{config.run} in {results}", f"aimd: {len(runs)} of {len(names)} runs done, {frames} frames{short}"]
     generation = 0
     while (results / f"train/gen{generation}").exists():
         lines += _generation_lines(results, config, generation)
@@ -63,7 +65,11 @@ def _generation_lines(results: Path, config: Config, generation: int) -> list[st
     lines = [f"generation {generation}: {members} of {len(config.train.members)} members trained"]
     for record in _read_records([folder / "ensemble.json"]):
         lines += [f"  {text}" for text in error_lines(record)]
+    decisions = _read_records([results / f"gate/gen{generation}.json"])
+    ids = decisions[0]["label_ids"] if decisions else []
+    labels = _read_records(results / f"label/gen{generation}/{name}.json" for name in ids)
     lines += _audit_lines(folder)
+    lines += _state_lines(folder, labels) if config.electrons.levels else []
     lines += [
         f"  explore {run['structure']}: {run['survived_ps']:.3g} of {run['target_ps']:.3g} ps, {run['end_reason']}, "
         f"{run['n_candidates']} candidates"
@@ -74,10 +80,9 @@ def _generation_lines(results: Path, config: Config, generation: int) -> list[st
         f"{band['n_refused']} refused"
         for band in _read_records(sorted((results / f"neb/gen{generation}").glob("*.json")))
     ]
-    for decision in _read_records([results / f"gate/gen{generation}.json"]):
+    for decision in decisions:
         line = f"  gate ({decision['phase']}): {decision['status']}"
-        if ids := decision["label_ids"]:
-            labels = _read_records(results / f"label/gen{generation}/{name}.json" for name in ids)
+        if ids:
             refused = [f"{label['label_id']} {label['refusal']['reason']}" for label in labels if label["refusal"]]
             line += f"; labels: {len(labels)} of {len(ids)} done, {len(refused)} refused or cut short"
             line += f" ({', '.join(refused)})" if refused else ""
@@ -106,6 +111,36 @@ def _audit_lines(folder: Path) -> list[str]:
         if unscored := int(suspects["force_score"].isna().sum()):
             lines.append(f"  not scored by the ensemble: {unscored} of {len(suspects)} frames, too few are like them")
     return lines
+
+
+def _state_lines(folder: Path, labels: list[dict[str, Any]]) -> list[str]:
+    """Frames refused for their electronic state, hops within runs, and labels in another state than that asked for."""
+    from redoxmd.runs.run_tables import compared_labels, state_counts
+
+    lines = []
+    for dataset in _read_records([folder / "dataset.json"]):
+        counts = state_counts(dataset, labels)
+        hops = [f"{hop['config_id']}/{hop['step']}" for hop in dataset.get("hops", [])]
+        lines.append(
+            f"  electronic states: frames refused: {counts['frames_refused']}, hops within runs: {counts['hops']}"
+            + (f" ({_shorten_list(hops)})" if hops else "")
+        )
+        if counts["labels_asked"]:
+            others = [
+                f"{label['label_id']} asked {_states(label['states_asked'])}, found {_states(label['states_found'])}"
+                for label in compared_labels(labels)
+                if label["states_asked"] != label["states_found"]
+            ]
+            lines.append(
+                f"  labels in the state asked for: {counts['labels_as_asked']} of {counts['labels_asked']}"
+                + (f" ({_shorten_list(others)})" if others else "")
+            )
+    return lines
+
+
+def _states(states: list[int]) -> str:
+    """Oxidation states as text, "3 4 4 3"."""
+    return " ".join(map(str, states))
 
 
 def _shorten_list(names: list[str], shown: int = 5) -> str:
@@ -211,6 +246,11 @@ def headline_lines(summary: dict[str, Any]) -> list[str]:
             f"  generation {item['generation']}: survived {times} ps, "
             f"{item['candidates_per_ps']:.3g} candidates/ps, {item['labels']} labels, {item['status']}"
         )
+        if "frames_refused" in item:
+            line = f"    electronic states: frames refused: {item['frames_refused']}, hops within runs: {item['hops']}"
+            if item["labels_asked"]:
+                line += f", labels in the state asked for: {item['labels_as_asked']} of {item['labels_asked']}"
+            lines.append(line)
     for row in summary["diffusivities"]:
         lines.append(f"  D at x = {row['x']:g}, {row['temperature_K']:g} K: {_diffusivity(row)}")
     for row in summary["arrhenius"]:

@@ -10,6 +10,8 @@ from redoxmd.config.sections.base import Count, Fraction, Positive, Section, Use
 
 # The rules that choose frames and predict their charges, and those that tell states and hops from the charges.
 FRAMES, STATES = Use("charges"), Use("redox", "fig10_jump")
+# Settings that hops from the states of a trajectory use as well.
+HOPS = Use(*STATES.rules, "hops")
 
 
 class Charges(Section):
@@ -41,8 +43,8 @@ class Charges(Section):
     states: Annotated[tuple[int, int], STATES] = Field(
         default=(3, 4), description="the two oxidation states of the redox element"
     )
-    ligand: Annotated[str, STATES] = Field(default="O", description="element bonded to the redox element")
-    n_ligands: Annotated[Count, STATES] = Field(default=6, description="number of bonded ligands")
+    ligand: Annotated[str, HOPS] = Field(default="O", description="element bonded to the redox element")
+    n_ligands: Annotated[Count, HOPS] = Field(default=6, description="number of bonded ligands")
     low: Annotated[Fraction, STATES] = Field(
         default=0.2, description="probability of the higher state below which an atom changes to the lower state"
     )
@@ -56,7 +58,7 @@ class Charges(Section):
     pair_window_fs: Annotated[Positive, STATES] = Field(
         default=200.0, description="longest time between the two changes of state of an electron hop"
     )
-    hop_window_fs: Annotated[Positive, STATES] = Field(
+    hop_window_fs: Annotated[Positive, HOPS] = Field(
         default=1000.0, description="longest time between a hop and its jump"
     )
 

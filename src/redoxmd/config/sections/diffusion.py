@@ -45,7 +45,7 @@ class Diffusion(Section):
     min_jumps_to_fit: Annotated[Count, FITS] = Field(
         default=2, description="points with fewer jumps become upper limits"
     )
-    min_temperatures_to_fit: Annotated[int, FITS] = Field(
+    min_temperatures_to_fit: Annotated[int, Use(*FITS.rules, "hop_rates")] = Field(
         default=3, ge=2, description="smallest number of temperatures for an Arrhenius fit"
     )
 

@@ -58,6 +58,10 @@ class Electrons(Section):
         default=6.5, description="largest distance of two redox atoms that exchange an electron"
     )
 
+    return_fs: Annotated[float, Use("hops")] = Field(
+        default=100.0, ge=0.0, description="a hop that the next hop reverses within this time is rattling"
+    )
+
     @model_validator(mode="after")
     def _levels_differ(self) -> Electrons:
         for element, states in self.levels.items():
