@@ -7,6 +7,9 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import ase.io
+import h5py
+import numpy as np
 import pytest
 import yaml
 
@@ -78,6 +81,38 @@ class TestCampaign:
         assert len(decisions[0]["label_ids"]) == 2
         for figure in figures_of(load_config(SHORT)):
             assert (results / f"figures/{figure}.svg").stat().st_size > 0
+
+    def test_states_of_the_electrons_reach_every_stage(self, campaign):
+        """Against charge neutrality, counted by hand, and the moments of V3+ and V4+ (2 and 1 μB)."""
+        results = campaign[1]
+
+        def holes(symbols):
+            count = list(symbols).count
+            return 2 * count("O") - 5 * count("P") - count("Na") - 3 * count("V")
+
+        frames = ase.io.read(results / "train/gen1/dataset.extxyz", ":")
+        assert {str(frame.info["config_id"])[:2] for frame in frames} == {"x2", "x3", "g0"}
+        for frame in frames:
+            states, moments = frame.arrays["oxidation"], frame.get_magnetic_moments()
+            assert np.array_equal(states == 4, moments == 1.0)
+            assert (states == 4).sum() == holes(frame.symbols)
+        selected = ase.io.read(results / "select/gen0/selected.extxyz", ":")
+        for frame in selected:
+            # The label begins in the state that the candidate had.
+            (label,) = ase.io.read(results / f"label/gen0/{frame.info['label_id']}.extxyz", ":1")
+            assert np.array_equal(frame.arrays["oxidation"], label.arrays["oxidation"])
+            assert (frame.arrays["oxidation"] == 4).sum() == holes(frame.symbols) == 1
+        (path,) = (results / "production").glob("*.h5")
+        with h5py.File(path) as file:
+            states = file["particles/atoms/oxidation/value"][()]
+            time_fs = file["particles/atoms/oxidation/time"][()]
+            hops = file["hops"][()]
+        assert set((states == 4).sum(axis=1)) == {1}
+        for before, after, start, end in zip(states, states[1:], time_fs, time_fs[1:], strict=False):
+            moved = before.copy()
+            for _, donor, acceptor, *_ in hops[(hops[:, 0] >= start) & (hops[:, 0] < end)]:
+                moved[[int(donor), int(acceptor)]] = moved[[int(acceptor), int(donor)]]
+            assert np.array_equal(moved, after)
 
     def test_jobs_went_where_they_belong(self, campaign):
         jobs = campaign[2]
