@@ -18,6 +18,7 @@ from redoxmd.jobs.checkpoint import Checkpoint
 from redoxmd.jobs.interrupt import StopRequest
 from redoxmd.jobs.progress import Progress
 from redoxmd.jobs.resumable import run_resumable
+from redoxmd.md.electrons import Hop
 from redoxmd.md.ensemble import StepResult, TrajectoryMD, ensemble_md
 from redoxmd.md.forces import ForceEvaluator
 from redoxmd.md.frame_gate import GateOutcome, GateSettings
@@ -75,7 +76,8 @@ def explore(
     ensemble was surely wrong: the last sound frame on the way there, at most `candidate_every_fs` earlier, is a
     candidate too, whatever its spread (its `info["ended"]` names the guard). `atoms` is the start; velocities are
     drawn from `rng`. With a potential that distinguishes oxidation states, electrons move as `electrons` says, and
-    candidates have their states.
+    candidates have their states; a hop of which the members' energies spread by more than `electrons.hop_spread_eV`
+    gives two candidates of one geometry, before and after it, at most once per `candidate_every_fs`.
 
     The state is in `checkpoint`, also at the end: on a CPU a run that was stopped and continued, or extended, gives the
     same numbers as an uninterrupted one.
@@ -94,7 +96,8 @@ def explore(
         electrons,
     )
     steps = round(length_ps * FS_PER_PS / settings.timestep_fs)
-    recorder = _Recorder(settings, structure)
+    hop_spread_eV = electrons.hop_spread_eV if electrons is not None else np.inf
+    recorder = _Recorder(settings, structure, hop_spread_eV)
     record = checkpoint.load("state")
     spent_s, started = 0.0, time.monotonic()
     if record is None or int(record["step"]) > steps:
@@ -144,9 +147,10 @@ def explore(
 class _Recorder:
     """Keeps the trace and the candidates of a run."""
 
-    def __init__(self, settings: Explore, structure: str) -> None:
+    def __init__(self, settings: Explore, structure: str, hop_spread_eV: float) -> None:
         self.settings = settings
         self.structure = structure
+        self.hop_spread_eV = hop_spread_eV
         self.rows: list[tuple[float, float, float, bool]] = []
         self.candidates: list[Atoms] = []
         self._next_trace_fs = 0.0
@@ -188,10 +192,13 @@ class _Recorder:
     def take(self, result: StepResult, md: TrajectoryMD) -> None:
         """Record the step if a trace row, a candidate or a precursor is due."""
         time_fs = md.state.step * self.settings.timestep_fs
-        collect = result.outcome is GateOutcome.CANDIDATE and time_fs >= self._next_candidate_fs
+        hop = self._uncertain_hop(md)
+        uncertain = result.outcome is GateOutcome.CANDIDATE or (hop is not None and not result.reason)
+        collect = uncertain and time_fs >= self._next_candidate_fs
         if collect:
             self._next_candidate_fs = time_fs + self.settings.candidate_every_fs
-            self.candidates.append(self._frame(result, md))
+            frame = self._frame(result, md)
+            self.candidates += [frame] if hop is None else _before_and_after(frame, hop)
         if result.outcome is not GateOutcome.STOP and time_fs >= self._next_sound_fs:
             self._next_sound_fs = time_fs + self.settings.candidate_every_fs
             self._sound = self._frame(result, md)
@@ -207,6 +214,12 @@ class _Recorder:
         self.candidates = [frame for frame in self.candidates if frame.info["step"] != self._sound.info["step"]]
         self.candidates.append(self._sound)
 
+    def _uncertain_hop(self, md: TrajectoryMD) -> Hop | None:
+        """The hop with the largest spread at the beginning of the last step, if it exceeds the limit."""
+        hops = [] if md.electrons is None else md.electrons.hops_at(md.state.step - 1)
+        widest = max(hops, key=lambda hop: hop.spread_eV, default=None)
+        return widest if widest is not None and widest.spread_eV > self.hop_spread_eV else None
+
     def _frame(self, result: StepResult, md: TrajectoryMD) -> Atoms:
         frame = md.frame()
         frame.info = {
@@ -217,3 +230,13 @@ class _Recorder:
             "temperature_K": result.temperature_K,
         }
         return frame
+
+
+def _before_and_after(frame: Atoms, hop: Hop) -> list[Atoms]:
+    """The frame in its state, after the hop, and in the state before it."""
+    frames = [frame, frame.copy()]
+    before = frames[1].arrays["oxidation"]
+    before[[hop.donor, hop.acceptor]] = before[[hop.acceptor, hop.donor]]
+    for member in frames:
+        member.info["hop_spread_eV"] = hop.spread_eV
+    return frames

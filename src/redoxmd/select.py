@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
+from ase.data import chemical_symbols
 
 from redoxmd.config.sections import Select, Structures
 from redoxmd.explore import GUARDS_BESIDE_SPREAD
@@ -44,17 +45,19 @@ def select(
     """Choose at most `settings.budget` candidates to label.
 
     Geometries that repeat another candidate (reason `duplicate`) or a training frame (`already_labelled`) are refused
-    first. The selection starts from the precursors of ends that the spread did not predict (`redoxmd.explore`) or, if
+    first; with a potential that distinguishes oxidation states, one geometry in two states is two candidates. The
+    selection starts from the precursors of ends that the spread did not predict (`redoxmd.explore`) or, if
     there are none, from the candidate of largest spread; it then adds the candidate farthest from all chosen ones in
     the space of mean node features (farthest-point sampling) until the budget is used. If there are more precursors
     than the budget, it samples among them in the same way. Candidates left over have reason `over_budget`.
     """
-    labelled_before = {geometry_hash(frame, settings.duplicate_tolerance_A) for frame in known}
+    aware = ensemble.states is not None
+    labelled_before = {geometry_hash(frame, settings.duplicate_tolerance_A, aware) for frame in known}
     distinct: list[Atoms] = []
     refused: list[dict[str, Any]] = []
     hashes: set[str] = set()
     for frame in sorted(candidates, key=lambda frame: not _is_precursor(frame)):
-        identity = geometry_hash(frame, settings.duplicate_tolerance_A)
+        identity = geometry_hash(frame, settings.duplicate_tolerance_A, aware)
         if identity in labelled_before or identity in hashes:
             refused.append(_refusal(frame, "already_labelled" if identity in labelled_before else "duplicate"))
             continue
@@ -123,15 +126,17 @@ def farthest_points(descriptors: np.ndarray, start: Sequence[int], count: int) -
     return chosen
 
 
-def geometry_hash(atoms: Atoms, tolerance_A: float) -> str:
+def geometry_hash(atoms: Atoms, tolerance_A: float, aware: bool = False) -> str:
     """Identity of a geometry up to translation, rotation, wrapping and order of like atoms.
 
     A hash of the composition and of all interatomic distances below 4 Å, sorted by element pair and rounded to the
-    tolerance. It recognises repeated frames; similar frames are thinned by farthest-point sampling.
+    tolerance. It recognises repeated frames; similar frames are thinned by farthest-point sampling. If `aware`, atoms
+    are like each other only in the same oxidation state (array `oxidation`).
     """
     pairs = find_pairs(atoms.positions, np.asarray(atoms.cell), atoms.pbc, FINGERPRINT_CUTOFF_A)
     distance = np.linalg.norm(pairs.vectors_A(atoms.positions, np.asarray(atoms.cell)), axis=1)
-    a, b = atoms.numbers[pairs.receiver], atoms.numbers[pairs.sender]
+    kinds = atoms.numbers + len(chemical_symbols) * atoms.arrays["oxidation"] if aware else atoms.numbers
+    a, b = kinds[pairs.receiver], kinds[pairs.sender]
     rows = np.stack([np.minimum(a, b), np.maximum(a, b), np.round(distance / tolerance_A).astype(int)], axis=1)
     rows = rows[np.lexsort(rows.T[::-1])]
-    return content_hash([sorted(atoms.numbers.tolist()), rows.tolist()])
+    return content_hash([sorted(kinds.tolist()), rows.tolist()])

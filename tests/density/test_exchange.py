@@ -149,13 +149,13 @@ def test_a_density_without_spin_is_written_with_both_grids(tmp_path, density):
 
 @pytest.mark.parametrize("name", ["CHGCAR", "CHGCAR.spin", "CHGCAR.relaxed.xz"])
 def test_real_files_agree_with_pymatgen_value_by_value(tmp_path, name):
-    header, grids = read_chgcar_grids(DATA / name)
+    atoms, grids = read_chgcar_grids(DATA / name)
     theirs = Chgcar.from_file(DATA / name)
     for grid, key in zip(grids, theirs.data, strict=True):
         np.testing.assert_array_equal(grid, theirs.data[key])
-    np.testing.assert_allclose(header.cell_A, theirs.structure.lattice.matrix)
-    np.testing.assert_allclose(header.positions_A, theirs.structure.cart_coords, atol=1e-12)
-    assert header.symbols == [site.specie.symbol for site in theirs.structure]
+    np.testing.assert_allclose(atoms.cell.array, theirs.structure.lattice.matrix)
+    np.testing.assert_allclose(atoms.positions, theirs.structure.cart_coords, atol=1e-12)
+    assert atoms.get_chemical_symbols() == [site.specie.symbol for site in theirs.structure]
 
 
 def test_a_real_density_of_silicon():
@@ -626,7 +626,7 @@ def test_import_of_an_archive(tmp_path, archive):
     store = tmp_path / "stores/all.h5"
     report = import_densities([archive], store, VALENCE_ELECTRONS)
     expected = ["cubes/step00000", "my_run-2/step00000", "my_run/step00000", "my_run/step00001"]
-    assert sorted(item.key for item in report.accepted) == expected
+    assert sorted(report.accepted) == expected
     assert {item.path.parent.name + "/" + item.path.name: item.reason for item in report.refused} == {
         "c/CHGCAR": "duplicate",
         "d/CHGCAR": "no_spin",

@@ -6,10 +6,10 @@ from ase.build import bulk
 from ase.data import atomic_numbers
 
 from redoxmd.density.slices import (
+    Plane,
     atoms_in_plane,
     interpolate_grid,
     plane_through,
-    sample_plane,
     slice_reference,
     slice_table,
 )
@@ -46,7 +46,7 @@ def axes_at_random(seed=0):
 def test_samples_are_those_of_the_function_far_outside_the_cell_too():
     origin, (u, v) = np.array([0.7, -1.3, 9.1]), axes_at_random()
     size, points = 14.0, 29
-    sampled = sample_plane(wave_grid(), TRICLINIC, origin, u, v, size, points)
+    sampled = interpolate_grid(wave_grid(), TRICLINIC, Plane(origin, u, v, 90.0).points_A(size, points))
     ticks = np.linspace(-size / 2, size / 2, points)
     places = origin + ticks[None, :, None] * u + ticks[:, None, None] * v
     assert sampled.shape == (points, points)
@@ -56,7 +56,8 @@ def test_samples_are_those_of_the_function_far_outside_the_cell_too():
 def test_a_cell_vector_further_on_everything_is_the_same():
     u, v = axes_at_random(1)
     here, there = (
-        sample_plane(wave_grid(), TRICLINIC, shift @ TRICLINIC, u, v, 4.0, 9) for shift in (np.zeros(3), [2, -1, 3])
+        interpolate_grid(wave_grid(), TRICLINIC, Plane(shift @ TRICLINIC, u, v, 90.0).points_A(4.0, 9))
+        for shift in (np.zeros(3), [2, -1, 3])
     )
     np.testing.assert_allclose(here, there, atol=GEOMETRY)
 
@@ -64,7 +65,8 @@ def test_a_cell_vector_further_on_everything_is_the_same():
 def test_grid_points_keep_their_values():
     cell = np.diag([4.0, 4.0, 4.0])
     grid = np.random.default_rng(0).normal(size=(8, 8, 8))
-    sampled = sample_plane(grid, cell, np.array([1.0, 1.0, 1.5]), np.eye(3)[0], np.eye(3)[1], 2.0, 5)
+    plane = Plane(np.array([1.0, 1.0, 1.5]), np.eye(3)[0], np.eye(3)[1], 90.0)
+    sampled = interpolate_grid(grid, cell, plane.points_A(2.0, 5))
     np.testing.assert_allclose(sampled, grid[:5, :5, 3].T, atol=GEOMETRY)
 
 

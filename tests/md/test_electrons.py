@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from redoxmd.config.sections import Electrons, Explore, OxidationState, Production
+from redoxmd.config.sections import Electrons, Explore, OxidationState, Production, Select
 from redoxmd.errors import ConfigError, StructureError
 from redoxmd.explore import explore
 from redoxmd.files.frames import read_frames, write_frames
@@ -20,6 +20,7 @@ from redoxmd.model import Ensemble, EnsembleCalculator, load_ensemble, save_ense
 from redoxmd.model.painn import Painn
 from redoxmd.production import produce
 from redoxmd.production.run import TrajectorySpec
+from redoxmd.select import select
 from tests.engines.test_engines import nvp
 
 OPEN = GateSettings(1e3, 1e4, "max", 0.01, 1e6)
@@ -252,3 +253,49 @@ class TestCalculator:
         atoms.calc = EnsembleCalculator(ensemble)
         with pytest.raises(StructureError, match="set the array `oxidation`"):
             atoms.get_potential_energy()
+
+
+def test_selection_takes_one_geometry_in_two_states_and_refuses_a_repeated_one(ensemble, tmp_path):
+    frames = []
+    for number, state in enumerate([*orders(nvp(2.5))][:2] * 2):
+        frame = nvp(2.5)
+        # Off the sites: on them the atoms of vanadium are equivalent, and so are the states.
+        frame.rattle(0.1, seed=1)
+        frame.set_array("oxidation", state)
+        frame.info = {"structure": "s", "step": number, "spread_eV_A": 2.0 - 0.1 * number}
+        frames.append(frame)
+    write_frames(tmp_path / "candidates.extxyz", frames)
+    chosen = select(read_frames(tmp_path / "candidates.extxyz"), [], ensemble, Select(budget=4), 0)
+    write_frames(tmp_path / "selected.extxyz", chosen.frames)
+    states = [frame.arrays["oxidation"].tolist() for frame in read_frames(tmp_path / "selected.extxyz")]
+    assert len(states) == 2
+    assert states[0] != states[1]
+    assert [row["reason"] for row in chosen.refused] == ["duplicate", "duplicate"]
+
+
+def test_an_uncertain_hop_gives_two_candidates_of_one_geometry(ensemble, tmp_path):
+    """Of a run whose forces alone ask for no candidate; the spread of the hop against independent predictions."""
+    # Steps so short that the geometry of a candidate, one step after the hop, is that of the hop.
+    chosen = Explore(timestep_fs=0.05, temperature_K=900.0, low_eV_A=1e3, high_eV_A=1e4, candidate_every_fs=0.2)
+    chosen = chosen.model_copy(update={"min_distance_fraction": 0.01, "max_temperature_factor": 1e6})
+
+    def candidates(limit_eV, folder):
+        electrons = settings(md="thermal", move_every_fs=0.05, hop_spread_eV=limit_eV)
+        evaluator, checkpoint = HostEvaluator(ensemble), Checkpoint(tmp_path / folder, ["same"])
+        made = explore(nvp(2.5), evaluator, chosen, 0.0015, np.random.default_rng(3), "a", checkpoint, electrons)
+        write_frames(tmp_path / f"{folder}.extxyz", made.candidates)
+        return read_frames(tmp_path / f"{folder}.extxyz")
+
+    assert candidates(1e3, "none") == []
+    frames = candidates(1e-6, "all")
+    assert len(frames) > 2
+    plain = Ensemble(ensemble.members, evaluation="plain")
+    times = []
+    for after, before in zip(frames[::2], frames[1::2], strict=True):
+        assert np.array_equal(after.positions, before.positions)
+        changed = after.arrays["oxidation"] != before.arrays["oxidation"]
+        assert sorted(after.arrays["oxidation"][changed]) == [3, 4]
+        change = plain.predict(after).energies_eV - plain.predict(before).energies_eV
+        assert after.info["hop_spread_eV"] == pytest.approx(change.std(ddof=1), rel=0.02, abs=2e-5)
+        times.append(after.info["time_fs"])
+    assert np.diff(times).min() >= 0.2 - 1e-9

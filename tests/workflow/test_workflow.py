@@ -171,10 +171,10 @@ class TestToyCampaign:
     def test_it_ends_in_time(self, campaign):
         assert campaign[2] < LIMIT_S
 
-    def test_at_least_two_generations_and_both_phases_to_convergence(self, campaign):
+    def test_at_least_two_generations_and_every_phase_to_convergence(self, campaign):
         decisions = self.decisions(campaign[1])
         assert len(decisions) >= 2
-        assert {decision["phase"] for decision in decisions} == {"small", "large"}
+        assert {decision["phase"] for decision in decisions} == {"small", "wide", "large"}
         assert decisions[-1]["status"] == "converged"
         assert all(run["end_reason"] == "survived" for run in decisions[-1]["figures"]["runs"])
         assert decisions[-1]["label_ids"] == []

@@ -15,7 +15,7 @@ import numpy as np
 from ase import Atoms
 
 from redoxmd.density.store import density_key, density_keys, join_densities, write_densities
-from redoxmd.electrons.search import StateSearch
+from redoxmd.electrons.search import StateSearch, guess_order
 from redoxmd.electrons.states import OxidationLevels
 from redoxmd.engines.base import Engine, ReferenceMDSettings, Result
 from redoxmd.errors import DataError, DensityRefusal, DensityRefused, LabelRefusal, LabelRefused
@@ -123,9 +123,9 @@ class ReferenceMD(ABC):
         # Drawn first, so that a resumed run has the same.
         self.search = None if levels is None else StateSearch(levels, tries, int(rng.integers(2**62)))
         self._restore()
-        oxidation = self.oxidation
-        if levels is not None and oxidation is not None:
-            # A new start of the engine, or a resumed one, begins in the state of the frame.
+        if levels is not None:
+            # A new start of the engine, or a resumed one, begins in the state of the frame, or in a likely one.
+            oxidation = guess_order(self.atoms, levels) if self.oxidation is None else self.oxidation
             moments_muB = levels.initial_moments(
                 list(atoms.symbols), oxidation, self.geometry.get_initial_magnetic_moments()
             )

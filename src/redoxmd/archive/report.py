@@ -6,11 +6,10 @@ import csv
 import io
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 
 SHOWN = 20
-COLUMNS = ("file", "step", "reason", "detail")
 
 
 @dataclass(frozen=True)
@@ -74,11 +73,10 @@ class ImportReport:
 
     def csv(self) -> str:
         """All refusals and notes as a CSV table."""
+        entries = self.refused + self.refused_densities + self.notes
+        rows = [("file", "step", "reason", "detail"), *map(astuple, entries)]
         table = io.StringIO()
-        writer = csv.writer(table, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        for item in self.refused + self.refused_densities + self.notes:
-            writer.writerow([item.path, "" if item.step is None else item.step, item.reason, item.detail])
+        csv.writer(table, lineterminator="\n").writerows(rows)
         return table.getvalue()
 
     def lines(self) -> Iterator[str]:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from redoxmd.density.exchange.text import UNPACK_IT, is_packed, plain_name, vasp_file
+from redoxmd.density.exchange.text import UNPACK_IT, by_number, is_packed, plain_name, safe_name, unused_name, vasp_file
 from redoxmd.engines.calculation import ReadFrame
 from redoxmd.errors import DataError, LabelRefusal
 
@@ -124,11 +123,6 @@ def _walk(top: Path, leave_out: Path | None, contents: ArchiveContents) -> Itera
         yield folder, sorted((name for name in names if not name.startswith(".")), key=by_number)
 
 
-def by_number(name: str) -> list[tuple[int, str]]:
-    """Sort key by the numbers in a name: run9 before run10."""
-    return [(int(word), "") if word.isdecimal() else (-1, word) for word in re.split(r"(\d+)", name)]
-
-
 def _is_first_visit(path: Path, visited: set[Path]) -> bool:
     target = path.resolve()
     is_new = target not in visited and target.is_file()
@@ -156,7 +150,7 @@ def _add_sources(files: Iterable[Path], root: Path, contents: ArchiveContents) -
         if vasprun is None:
             contents.without_vasprun |= {members[kind]: why for kind, why in NEED_VASPRUN.items() if kind in members}
             continue
-        name = _name(vasprun.parent, root, tag) or _safe(vasprun.parent.resolve().name) or "calculation"
+        name = _name(vasprun.parent, root, tag) or safe_name(vasprun.parent.resolve().name, "calculation")
         contents.sources.append(Source(vasprun, "vasprun", name, members.get("outcar"), members.get("chgcar")))
 
 
@@ -186,12 +180,7 @@ def _name(folder: Path, root: Path, tag: str) -> str:
     """Name of a configuration: the folders below the root and the tag of the file, joined."""
     folders = folder.relative_to(root).parts if folder.is_relative_to(root) else (folder.name,)
     words = [root.resolve().name] if not folders and not tag else [*folders, tag]
-    return _safe("_".join(word for word in words if word))
-
-
-def _safe(name: str) -> str:
-    """A name reduced to letters, digits, `.`, `_` and `-`, as configurations need."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("._")
+    return safe_name("_".join(word for word in words if word))
 
 
 class FrameNames:
@@ -207,14 +196,13 @@ class FrameNames:
         self._used: set[tuple[str, int]] = set()
         for name, step in taken:
             self._note(name, step)
-        self._common = None if config_id is None else _safe(config_id) or "calculation"
+        self._common = None if config_id is None else safe_name(config_id, "calculation")
 
     def configuration(self, name: str) -> str:
         """A new configuration of this name, with a number if the name is in use."""
         if self._common is not None:
             return self._common
-        candidates = (name if count == 1 else f"{name}-{count}" for count in range(1, len(self._last) + 2))
-        free = next(candidate for candidate in candidates if candidate not in self._last)
+        free = unused_name(name, self._last)
         self._last[free] = -1
         return free
 
@@ -223,7 +211,7 @@ class FrameNames:
 
         A step that is in use is replaced by the next free step.
         """
-        name = config_id if own is None or self._common is not None else _safe(own) or config_id
+        name = config_id if own is None or self._common is not None else safe_name(own, config_id)
         following = self._last.get(name, -1) + 1
         if self._common is not None or (name, step) in self._used or step < 0:
             step = following

@@ -66,10 +66,6 @@ def hop_basins(
         atoms: the start, from `redoxmd.structures.build.build_structure`.
         calculator: gives energy, forces and `force_spread` (n,) in its results.
         full_cell: the source cell, repeated, with the sites of the ions.
-        settings: section `basins`.
-        gate: limits of a frame.
-        rng: of this walk.
-        checkpoint: its restart files.
 
     Raises:
         DataError: every structure was refused; the message lists the reasons and names the keys.

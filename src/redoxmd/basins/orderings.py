@@ -52,16 +52,12 @@ def ordering_table(
     relaxed = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
     if relaxed.empty:
         return pd.DataFrame(columns=list(COLUMNS))
-    rows = []
-    for _, group in relaxed.groupby(["x", "supercell"]):
-        lowest = group["energy_eV"].min()
-        for ordering, same in group.groupby("ordering"):
-            best = same.nsmallest(1, "energy_eV").iloc[0]
-            above = 1000 * (best["energy_eV"] - lowest) / best["units"]
-            keys = ("x", "supercell", "preferred_empty", "preferred_sites", "energy_eV", "spread_eV_A")
-            columns = {key: best[key] for key in keys}
-            rows.append({**columns, "ordering": ordering, "visits": len(same), "above_lowest_meV_fu": above})
-    return pd.DataFrame(rows, columns=list(COLUMNS)).sort_values(["x", "supercell", "energy_eV"], ignore_index=True)
+    lowest_eV = relaxed.groupby(["x", "supercell"])["energy_eV"].transform("min")
+    above_meV_fu = 1000 * (relaxed["energy_eV"] - lowest_eV) / relaxed["units"]
+    same = relaxed.groupby(["x", "supercell", "ordering"])["energy_eV"]
+    relaxed = relaxed.assign(visits=same.transform("size"), above_lowest_meV_fu=above_meV_fu)
+    best = relaxed.loc[same.idxmin(), list(COLUMNS)]
+    return best.sort_values(["x", "supercell", "energy_eV"], ignore_index=True)
 
 
 def _empty(ordering: str, sites: Sequence[str], preferred: str) -> int:

@@ -85,7 +85,6 @@ def describe_best_jump(
         analyses: jumps of each trajectory (`diffusion.analysis`), in the same order.
         read: function that returns the trajectory of an index.
         model: of predicted charges (`oxidation.OxidationStates`); None without fitted states.
-        structures, settings: sections of the config.
     """
     tables = oxidation_tables(charges, model, structures, settings)
     ranked: list[tuple[Rank, int, int]] = []

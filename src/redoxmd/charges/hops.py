@@ -9,13 +9,12 @@ import pandas as pd
 
 from redoxmd.diffusion.concerted import disjoint_pairs
 from redoxmd.diffusion.jumps import Jumps
+from redoxmd.diffusion.sites import NONE
 from redoxmd.structures.periodic_cell import PeriodicCell
 from redoxmd.units import FS_PER_PS
 
 # No hop in the window; hop but no concerted jump; time to the hop or negative length of the jump.
 Rank = tuple[bool, bool, float]
-
-NONE = -1
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,6 @@ def find_hops(
         states: (T, m) 0: lower, 1: higher, −1: unknown.
         time_fs: (T,) at any spacing.
         positions_A: (T, m, 3) positions of the redox atoms.
-        periodic: cell of the trajectory.
         pair_window_fs: largest time between the two changes of a hop.
     """
     change = np.where((states[1:] >= 0) & (states[:-1] >= 0), np.diff(states, axis=0), 0)

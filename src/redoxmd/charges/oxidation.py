@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from redoxmd.errors import OneOxidationState
-from redoxmd.files.records import read_json
+from redoxmd.files.records import plain, read_json
 
 # Smallest standard deviation of a state: the error of a partition, and of a density model (paper: 0.009 e).
 FLOOR = np.array([0.015, 0.04])  # e, μB
@@ -82,20 +82,9 @@ class OxidationModel:
         same: np.ndarray = (high == high[..., :1]).all(axis=-1) & np.isfinite(data).all(axis=-1)
         return same
 
-    def record(self) -> dict[str, Any]:
-        """Plain data for JSON."""
-        return {
-            "states": list(self.states),
-            "mean": self.mean.tolist(),
-            "covariance": self.covariance.tolist(),
-            "weight": self.weight.tolist(),
-            "background": self.background,
-            "n_atoms": self.n_atoms,
-        }
-
     @classmethod
     def from_record(cls, record: Mapping[str, Any], predicted: bool = False) -> OxidationModel:
-        """Rebuild a model from `record`; for predicted charges, broadened by the error of the density model."""
+        """Rebuild a model from its plain data; for predicted charges, broadened by the error of the density model."""
         low, high = record["states"]
         mean, covariance, weight = (np.asarray(record[name], float) for name in ("mean", "covariance", "weight"))
         if predicted:
@@ -258,7 +247,7 @@ def fit_record(charges: pd.DataFrame, states: Sequence[int]) -> dict[str, Any]:
         states: lower and higher oxidation state.
 
     Returns:
-        fitted, summary (text), states. If fitted, also the entries of `OxidationModel.record` and error_covariance, the
+        fitted, summary (text), states. If fitted, also the attributes of `OxidationModel` and error_covariance, the
         diagonal matrix of the mean squared errors of predicted charge and |moment| on validation densities, or zero if
         there are too few atoms. The few atoms of validation densities give no reliable correlation.
     """
@@ -279,7 +268,7 @@ def fit_record(charges: pd.DataFrame, states: Sequence[int]) -> dict[str, Any]:
     mean_squares = (errors**2).mean(axis=0) if len(errors) >= FEWEST_ATOMS else np.zeros(d)
     return {
         "fitted": True,
-        **model.record(),
+        **plain(model),
         "error_covariance": np.diag(mean_squares).tolist(),
         "summary": words,
     }

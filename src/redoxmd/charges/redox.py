@@ -12,16 +12,17 @@ import pandas as pd
 import xarray as xr
 from ase.data import atomic_numbers
 
-from redoxmd.charges.hops import NONE, find_hops, finite_mean, hop_table, relate_to_jumps
+from redoxmd.charges.hops import find_hops, finite_mean, hop_table, relate_to_jumps
 from redoxmd.charges.oxidation import OxidationModel, assign_states
 from redoxmd.config.sections import Charges, Structures
 from redoxmd.diffusion.jumps import Jumps
+from redoxmd.diffusion.site_tables import trajectory_columns
+from redoxmd.diffusion.sites import NONE
 from redoxmd.errors import DataError
 from redoxmd.structures.geometry import Sites, bond_lengths, framework_drift, vacancy_distances
 from redoxmd.structures.periodic_cell import PeriodicCell
 from redoxmd.units import FS_PER_PS
 
-METADATA_COLUMNS = ("structure", "x", "temperature_K", "replica")
 MAX_BLOCKS = 10
 
 
@@ -69,13 +70,12 @@ def analyse_redox(
         table: result of `oxidation_table`.
         jumps: jumps of the mobile ions of the same trajectory, with times relative to the same first frame.
         sites: all sites in the (repeated) cell of the trajectory.
-        structures, settings: sections of the config.
         expected_high: number of atoms in the higher state that follows from the composition.
 
     Raises:
         DataError: the sites belong to another cell.
     """
-    periodic, metadata = PeriodicCell(table["cell_A"].to_numpy()), trajectory_metadata(table)
+    periodic, metadata = PeriodicCell(table["cell_A"].to_numpy()), trajectory_columns(table)
     number, positions = table["number"].to_numpy(), table["positions_A"].to_numpy()
     mobile, redox = number == atomic_numbers[structures.mobile_ion], table["redox_atom"].to_numpy()
     if (~mobile).sum() != len(sites.framework):
@@ -108,14 +108,6 @@ def analyse_redox(
         "mean_cosine": finite_mean(relation.cosine),
     }
     return row, hop_table(hops, relation, jumps, redox, metadata)
-
-
-def trajectory_metadata(table: xr.Dataset) -> dict[str, float | str]:
-    """Values of `METADATA_COLUMNS`, which identify the trajectory of a table."""
-    return {
-        "structure": table.attrs.get("structure", ""),
-        **{name: table[name].item() for name in METADATA_COLUMNS[1:]},
-    }
 
 
 def _by_state(name: str, values_A: np.ndarray, level: np.ndarray) -> dict[str, float]:

@@ -12,10 +12,11 @@ import xarray as xr
 
 from redoxmd.charges.hops import finite_mean
 from redoxmd.charges.oxidation import OxidationModel
-from redoxmd.charges.redox import METADATA_COLUMNS, analyse_redox, oxidation_table, trajectory_metadata
+from redoxmd.charges.redox import analyse_redox, oxidation_table
 from redoxmd.config.sections import Charges, Structures
 from redoxmd.diffusion.jumps import recorded_jumps
 from redoxmd.diffusion.posterior import weighted_mean
+from redoxmd.diffusion.site_tables import TRAJECTORY_KEYS, trajectory_columns
 from redoxmd.structures.geometry import Sites
 from redoxmd.structures.request import parse_name
 from redoxmd.structures.source import source_cell
@@ -40,7 +41,7 @@ TABLE_COLUMNS = (
     "mean_cosine",
     "disagreement_share",
 )
-STATE_COLUMNS = (*METADATA_COLUMNS, "time_fs", "atom", "charge_e", "moment_muB", "probability", "state")
+STATE_COLUMNS = ("structure", *TRAJECTORY_KEYS, "time_fs", "atom", "charge_e", "moment_muB", "probability", "state")
 
 
 @dataclass(frozen=True)
@@ -97,13 +98,15 @@ def summarise_redox(
         )
         rows.append({**row, "charge_low_e": low, "charge_high_e": high})
         hops.append(hops_of_trajectory)
-    states = [redox_series(table).assign(**trajectory_metadata(table))[list(STATE_COLUMNS)] for table in tables]
+    states = [redox_series(table).assign(**trajectory_columns(table))[list(STATE_COLUMNS)] for table in tables]
     # One row per x and T: counts summed, means over replicas weighted by frames.
     groups = pd.DataFrame(rows).groupby(["x", "temperature_K"]) if rows else ()
     table = pd.DataFrame([_group(group) for _, group in groups], columns=list(TABLE_COLUMNS))
     return RedoxSummary(
         table.astype({"n_frames": "Int64", "n_hops": "Int64"}) if rows else table,
-        pd.concat(hops, ignore_index=True) if hops else pd.DataFrame(columns=[*METADATA_COLUMNS, "time_fs"]),
+        pd.concat(hops, ignore_index=True)
+        if hops
+        else pd.DataFrame(columns=["structure", *TRAJECTORY_KEYS, "time_fs"]),
         pd.concat(states, ignore_index=True) if states else pd.DataFrame(columns=list(STATE_COLUMNS)),
     )
 

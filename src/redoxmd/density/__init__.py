@@ -13,7 +13,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         "grid": ("Density", "accept_density", "nmae_percent"),
         "model": ("DensityModel", "EncodedAtoms", "load_density_model", "save_density_model"),
         "predict": ("grid_shape", "predict_density"),
-        "slices": ("plane_through", "sample_plane"),
+        "slices": ("interpolate_grid", "plane_through"),
         "store": ("density_keys", "read_densities", "read_density", "write_densities"),
         "training": ("DensityTraining", "train_density"),
     },

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-
-LINE = "{key:<28} {grid:>13} {electrons:>10.6g} e {moment:>9.3f} μB {correction:>+8.3f} %"
 
 
 def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -75,8 +73,8 @@ def _import(options: argparse.Namespace) -> int:
 
     valence = parse_valences(options.valence)
     report = import_densities(options.paths, options.into, valence, options.config_id, append=options.append)
-    for item in report.accepted:
-        print(_line(item.key, item.shape, item.electrons, item.moment_muB, item.correction))
+    for line, _ in _store_lines(options.into, report.accepted):
+        print(line)
     for refusal in report.refused:
         print(f"refused, {refusal.reason}: {refusal.detail}")
     print(f"{len(report.accepted)} accepted, {len(report.refused)} refused")
@@ -104,21 +102,26 @@ def _export(options: argparse.Namespace) -> int:
 
 
 def _list(options: argparse.Namespace) -> int:
-    from redoxmd.density.store import STORE, density_keys
-    from redoxmd.files.hdf5 import read_hdf5
+    from redoxmd.density.store import density_keys
 
-    keys = density_keys(options.store)
-    lines = []
-    with read_hdf5(options.store, STORE) as file:
-        for key in keys:
-            attrs = file[key].attrs
-            line = _line(key, file[key]["total"].shape, attrs["electrons"], attrs["moment_muB"], attrs["correction"])
-            lines.append(f"{line}  {attrs['source']}")
+    lines = [f"{line}  {source}" for line, source in _store_lines(options.store, density_keys(options.store))]
     print("\n".join(lines) or f"{options.store}: no densities")
     return 0
 
 
-def _line(key: str, shape: tuple[int, ...], electrons: float, moment_muB: float, correction: float) -> str:
-    """One line of text per density; the correction is the relative change of the integral, in %."""
-    grid = "×".join(map(str, shape))
-    return LINE.format(key=key, grid=grid, electrons=electrons, moment=moment_muB, correction=100 * (correction - 1))
+def _store_lines(store: Path, keys: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """One line and the source of densities of a store; the correction is the relative change of the integral, in %."""
+    from redoxmd.density.store import STORE
+    from redoxmd.files.hdf5 import read_hdf5
+
+    if not keys:
+        return
+    with read_hdf5(store, STORE) as file:
+        for key in keys:
+            attrs, grid = file[key].attrs, "×".join(map(str, file[key]["total"].shape))
+            correction = 100 * (attrs["correction"] - 1)
+            electrons, moment_muB = attrs["electrons"], attrs["moment_muB"]
+            yield (
+                f"{key:<28} {grid:>13} {electrons:>10.6g} e {moment_muB:>9.3f} μB {correction:>+8.3f} %",
+                attrs["source"],
+            )

@@ -83,9 +83,7 @@ def index_densities(
 
     Args:
         stores: paths of density stores.
-        test_configurations: configuration ids.
         validation_fraction: share of the densities outside the test set.
-        seed: seed of the draw.
         demand_test: whether a test configuration without any density is an error.
         groups: configuration id → its group (`redoxmd.train.split.Configuration`); by default its own.
         excluded: configurations, or frames as CONFIG_ID/STEP, that enter no set.

@@ -184,6 +184,7 @@ class DensityNetwork(nn.Module):
             "multipole_reach_A": multipole_reach_A,
         }
         self.atoms = Representation(elements, features, layers, cutoff_A, radial_functions)
+        self.elements, self.cutoff_A = self.atoms.elements, self.atoms.cutoff_A
         self.basis = ProbeBasis(probe_functions, cutoff_A)
         self.probe_vectors = features // VECTOR_SHARE
         self.messages = nn.ModuleList(
@@ -198,16 +199,6 @@ class DensityNetwork(nn.Module):
         self.near_input = nn.Linear(CHANNELS, features)
         self.direct = nn.Linear(CHANNELS, 2)
         self.readout = nn.Sequential(nn.Linear(features, features), nn.SiLU(), nn.Linear(features, 2))
-
-    @property
-    def elements(self) -> list[int]:
-        """Sorted atomic numbers of the training elements."""
-        return self.atoms.elements
-
-    @property
-    def cutoff_A(self) -> float:
-        """Cutoff of messages in Å."""
-        return self.atoms.cutoff_A
 
     @property
     def dtype(self) -> torch.dtype:

@@ -53,7 +53,6 @@ def predict_density(
     and a factor, recorded as `correction`, corrects the remaining error of the number of electrons.
 
     Args:
-        model: density model.
         atoms: structure; its elements must be those of the training set.
         shape: grid points along each axis; see `grid_shape`.
         region: region in which the network is evaluated; None: everywhere.

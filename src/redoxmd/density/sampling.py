@@ -62,12 +62,9 @@ class PointPool:
     """One structure with a pool of its grid points in memory, drawn from the whole cell and near the redox atoms.
 
     Args:
-        density: reference density.
         elements: elements of the network.
         cutoff_A: cutoff of the network.
         redox: (m,) indices of atoms around which extra points are drawn; if empty, all points are uniform.
-        settings: section `density`.
-        rng: random generator of the pool.
     """
 
     def __init__(

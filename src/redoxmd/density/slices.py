@@ -52,6 +52,13 @@ class Plane:
         components: np.ndarray = (np.asarray(points_A) - self.origin_A) @ axes.T
         return components
 
+    def points_A(self, size_A: float, points: int) -> np.ndarray:
+        """Points (points, points, 3) of a square of side size_A around the origin, with edges, first axis along v."""
+        ticks = np.linspace(-size_A / 2, size_A / 2, points)
+        v, u = np.meshgrid(ticks, ticks, indexing="ij")
+        grid_A: np.ndarray = self.origin_A + u[..., None] * self.u_axis + v[..., None] * self.v_axis
+        return grid_A
+
 
 def plane_through(positions_A: np.ndarray, cell_A: np.ndarray, centre: int) -> Plane:
     """The plane of an atom and the two of its nearest neighbours whose angle is nearest to 90°.
@@ -81,44 +88,8 @@ def plane_through(positions_A: np.ndarray, cell_A: np.ndarray, centre: int) -> P
     return Plane(positions[centre], first, upright / np.linalg.norm(upright), angle)
 
 
-def plane_points(
-    origin_A: np.ndarray, u_axis: np.ndarray, v_axis: np.ndarray, size_A: float, points: int
-) -> np.ndarray:
-    """Points (points, points, 3) of a square around the origin, first axis along v."""
-    ticks = np.linspace(-size_A / 2, size_A / 2, points)
-    v, u = np.meshgrid(ticks, ticks, indexing="ij")
-    grid_A: np.ndarray = np.asarray(origin_A) + u[..., None] * np.asarray(u_axis) + v[..., None] * np.asarray(v_axis)
-    return grid_A
-
-
-def sample_plane(
-    grid: np.ndarray,
-    cell_A: np.ndarray,
-    origin_A: np.ndarray,
-    u_axis: np.ndarray,
-    v_axis: np.ndarray,
-    size_A: float,
-    points: int,
-) -> np.ndarray:
-    """Interpolate a periodic grid on a square of side size_A around the origin by cubic splines.
-
-    Args:
-        grid: (nx, ny, nz), point (i, j, k) at (i/nx, j/ny, k/nz) of the cell.
-        cell_A: (3, 3).
-        origin_A: (3,) centre of the square.
-        u_axis: (3,) unit vector.
-        v_axis: (3,) unit vector perpendicular to u.
-        size_A: side of the square.
-        points: number of points along each side, both edges included.
-
-    Returns:
-        (points, points), first axis along v, second along u, in the unit of the grid.
-    """
-    return interpolate_grid(grid, cell_A, plane_points(origin_A, u_axis, v_axis, size_A, points))
-
-
 def interpolate_grid(grid: np.ndarray, cell_A: np.ndarray, points_A: np.ndarray) -> np.ndarray:
-    """Interpolate a periodic grid at points (…, 3) by cubic splines."""
+    """Interpolate a periodic grid at points (…, 3) by cubic splines; point (i, j, k) is at (i/nx, j/ny, k/nz)."""
     coordinates = points_A @ np.linalg.inv(cell_A) * np.array(grid.shape)
     values: np.ndarray = map_coordinates(
         np.asarray(grid, dtype=float), np.moveaxis(coordinates, -1, 0), order=CUBIC, mode="grid-wrap"
@@ -176,13 +147,11 @@ def slice_reference(
         extent_A (u0, u1, v0, v1); atoms, see `atoms_in_plane`; title.
     """
     plane = plane_through(reference.positions_A, reference.cell_A, centre)
-    half = size_A / 2
+    half, points_A = size_A / 2, plane.points_A(size_A, points)
     slices: dict[str, Any] = {"extent_A": (-half, half, -half, half), "title": title}
     for component, grid in (("total", reference.total_e_A3), ("spin", reference.spin_e_A3)):
-        slices[f"reference_{component}"] = sample_plane(
-            grid, reference.cell_A, plane.origin_A, plane.u_axis, plane.v_axis, size_A, points
-        )
-    values = predict(plane_points(plane.origin_A, plane.u_axis, plane.v_axis, size_A, points).reshape(-1, 3))
+        slices[f"reference_{component}"] = interpolate_grid(grid, reference.cell_A, points_A)
+    values = predict(points_A.reshape(-1, 3))
     slices["predicted_total"], slices["predicted_spin"] = values.T.reshape(2, points, points)
     slices["atoms"] = atoms_in_plane(reference.numbers, reference.positions_A, reference.cell_A, plane, size_A)
     return slices

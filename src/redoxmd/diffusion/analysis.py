@@ -214,7 +214,6 @@ def diffusivities_by_cell(analyses: Sequence[xr.Dataset], settings: Diffusion) -
 
     Args:
         analyses: datasets of all trajectories (`analyse_trajectory`) with the attribute `structure`.
-        settings: section `diffusion`.
     """
     cells: dict[tuple[int, ...], list[xr.Dataset]] = {}
     for dataset in analyses:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from redoxmd.config.sections import Diffusion
+from redoxmd.diffusion.jumps import close_pairs
 from redoxmd.diffusion.site_jumps import SiteJumps
 from redoxmd.diffusion.sites import NONE, SiteMap
 from redoxmd.units import FS_PER_PS
@@ -50,18 +51,6 @@ class ConcertedJumps:
     def counts(self) -> np.ndarray:
         """Numbers (3,) of jumps within the window, of neighbouring jumps among them, and of exchanges."""
         return np.array([self.within.sum(), self.neighbouring.sum(), len(self.exchanges)], dtype=float)
-
-
-def close_pairs(ion: np.ndarray, time_fs: np.ndarray, window_fs: float) -> np.ndarray:
-    """Index pairs (P, 2) of jumps of different ions within the window, the earlier jump first."""
-    order = np.argsort(time_fs, kind="stable")
-    times, ions = time_fs[order], ion[order]
-    index = np.arange(len(order))
-    partners = np.searchsorted(times, times + window_fs, side="right") - index - 1
-    first = np.repeat(index, partners)
-    second = first + 1 + np.arange(len(first)) - np.repeat(np.cumsum(partners) - partners, partners)
-    different = ions[first] != ions[second]
-    return np.stack([order[first], order[second]], axis=1)[different]
 
 
 def disjoint_pairs(pairs: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -59,7 +59,6 @@ def diffusing_elements(trajectory: Trajectory, mobile: np.ndarray, distance_A: f
     diffusing minority does not shift.
 
     Args:
-        trajectory: all frames.
         mobile: (n,) True for mobile ions.
         distance_A: jump distance.
     """

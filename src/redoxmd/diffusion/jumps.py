@@ -153,21 +153,21 @@ def upper_limit_of_count(count: float) -> float:
     return float(gammaincinv(count + 1, 0.95))
 
 
+def close_pairs(ion: np.ndarray, time_fs: np.ndarray, window_fs: float) -> np.ndarray:
+    """Index pairs (P, 2) of jumps of different ions within the window, the earlier jump first."""
+    order = np.argsort(time_fs, kind="stable")
+    times, ions = time_fs[order], ion[order]
+    index = np.arange(len(order))
+    partners = np.searchsorted(times, times + window_fs, side="right") - index - 1
+    first = np.repeat(index, partners)
+    second = first + 1 + np.arange(len(first)) - np.repeat(np.cumsum(partners) - partners, partners)
+    different = ions[first] != ions[second]
+    return np.stack([order[first], order[second]], axis=1)[different]
+
+
 def concerted_count(ion: np.ndarray, time_fs: np.ndarray, window_ps: float) -> int:
     """Number of jumps with a jump of another ion within the window (paper, section 4.1)."""
-    order = np.argsort(time_fs, kind="stable")
-    ions, times = ion[order], time_fs[order]
-    nearest = np.minimum(_since_another(ions, times), _since_another(ions[::-1], -times[::-1])[::-1])
-    return int((nearest <= window_ps * FS_PER_PS).sum())
-
-
-def _since_another(ion: np.ndarray, time_fs: np.ndarray) -> np.ndarray:
-    """Time (J,) since the last jump of another ion, for jumps ordered by time; infinite without one."""
-    index = np.arange(len(ion))
-    changed = np.concatenate([[False], ion[1:] != ion[:-1]])[: len(ion)]
-    run_start = np.maximum.accumulate(np.where(changed, index, 0))
-    since: np.ndarray = np.where(run_start > 0, time_fs - time_fs[run_start - 1], np.inf)
-    return since
+    return len(np.unique(close_pairs(ion, time_fs, window_ps * FS_PER_PS)))
 
 
 def concerted_by_chance(

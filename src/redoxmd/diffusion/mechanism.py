@@ -127,7 +127,6 @@ def choose_event(analyses: Sequence[xr.Dataset], window_fs: float) -> EventChoic
 
     Args:
         analyses: datasets of the trajectories (`diffusion.analysis`).
-        window_fs: concerted window.
     """
     choices = [choice for number, analysis in enumerate(analyses) for choice in _events_of(analysis, number)]
     best = min((KINDS.index(choice.kind) for choice in choices), default=0)
@@ -174,7 +173,6 @@ def find_event(
     Args:
         analyses: datasets of the trajectories.
         read: returns the trajectory of an index.
-        settings: section `diffusion`.
         jump: index of a site change of the first trajectory; its event is returned instead.
     """
     window_fs = settings.concerted_window_ps * FS_PER_PS

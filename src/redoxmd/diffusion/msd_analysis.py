@@ -27,7 +27,6 @@ def msd_variables(
     Args:
         positions_A: (T, m, 3) mobile ions, drift removed.
         time_fs: (T,).
-        settings: section `diffusion`.
     """
     ions = positions_A.shape[1]
     walkers = {TRACER: (positions_A, 1), CHARGE: (collective_coordinate(positions_A), ions)}

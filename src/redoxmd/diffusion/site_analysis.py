@@ -44,13 +44,11 @@ def site_variables(
     Dimensions: `site` sites, `kind` kinds of site, `occupancy_bin` time bins, `event` site changes.
 
     Args:
-        trajectory: all frames.
         positions_A: (T, m, 3) mobile ions, drift removed.
         mobile: (n,) mask of the mobile ions.
         diffusing: other elements outside the framework (`framework.diffusing_elements`).
         structures: section with the source cell that defines the sites; None: sites are found from the density of
             visits.
-        settings: section `diffusion`.
         rng: random numbers of the chance level.
     """
     frames = len(trajectory.time_fs)

@@ -74,7 +74,6 @@ def jumps_between(stays: Stays, time_fs: np.ndarray, tree: SiteTree, return_fs: 
     """Site changes between stays; the time is that of the first frame at the new site.
 
     Args:
-        stays: stays from `find_stays`.
         time_fs: (T,) times of the frames.
         tree: sites.
         return_fs: a move reversed within this time is rattling.
@@ -105,7 +104,6 @@ def held_keys(keys: np.ndarray, stays: Stays, max_absence: int) -> np.ndarray:
 
     Args:
         keys: (T, m) unwrapped sites (`SiteTree.keys`).
-        stays: stays from `find_stays`.
         max_absence: frames.
     """
     frames, ions = keys.shape

@@ -77,10 +77,14 @@ def event_table(datasets: Sequence[xr.Dataset]) -> pd.DataFrame:
     return table.assign(exchange=exchange.where(exchange != NONE))
 
 
+def trajectory_columns(dataset: xr.Dataset) -> dict[str, float | str]:
+    """Values that identify the trajectory of a dataset: structure, x, temperature_K, replica."""
+    return {"structure": dataset.attrs.get("structure", ""), **{key: dataset[key].item() for key in TRAJECTORY_KEYS}}
+
+
 def _table(dataset: xr.Dataset, columns: dict[str, Any]) -> pd.DataFrame:
     """Table of columns with the columns that identify the trajectory."""
-    trajectory = {name: dataset[name].item() for name in TRAJECTORY_KEYS}
-    return pd.DataFrame(columns).assign(structure=dataset.attrs.get("structure", ""), **trajectory)
+    return pd.DataFrame(columns).assign(**trajectory_columns(dataset))
 
 
 def _concatenate(tables: list[pd.DataFrame], columns: Sequence[str]) -> pd.DataFrame:

@@ -11,6 +11,7 @@ import xarray as xr
 
 from redoxmd.config.sections import Diffusion
 from redoxmd.diffusion.site_analysis import Variables
+from redoxmd.diffusion.site_tables import trajectory_columns
 from redoxmd.structures.periodic_cell import PeriodicCell
 from redoxmd.units import FS_PER_PS
 
@@ -146,9 +147,5 @@ def _rows(dataset: xr.Dataset) -> pd.DataFrame:
         "self_per_A": dataset["van_hove_self_per_A"].to_numpy().ravel(),
         "distinct": dataset["van_hove_distinct"].to_numpy().ravel(),
     }
-    columns_of_trajectory = {name: dataset[name].item() for name in ("x", "temperature_K", "replica")}
-    columns_of_trajectory |= {
-        "structure": dataset.attrs.get("structure", ""),
-        "ion_time_ps": dataset["n_ions"].item() * dataset["duration_ps"].item(),
-    }
-    return pd.DataFrame(columns).assign(**columns_of_trajectory)
+    ion_time_ps = dataset["n_ions"].item() * dataset["duration_ps"].item()
+    return pd.DataFrame(columns).assign(**trajectory_columns(dataset), ion_time_ps=ion_time_ps)

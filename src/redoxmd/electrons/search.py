@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,13 +13,15 @@ from redoxmd.electrons.states import OxidationLevels, assign_oxidation, judge_st
 from redoxmd.engines.base import Engine, Result
 from redoxmd.errors import LabelRefusal, LabelRefused
 from redoxmd.seeds import derive_rng
+from redoxmd.structures.periodic_cell import PeriodicCell
 
 logger = logging.getLogger("redoxmd")
 
 # Refusals after which another start of the electrons may help.
 OTHER_START = (LabelRefusal.WRONG_ELECTRONIC_STATE, LabelRefusal.WRONG_MOMENT, LabelRefusal.UNCONVERGED)
-# Noise by which orders are drawn: small against the distance of two levels, so that states are as equal as they can be.
-ORDER_NOISE_MUB = 0.1
+# Shift of moments by which orders are chosen, small against the distance of levels: states are as equal as can be.
+ORDER_SHIFT_MUB = 0.1
+BOND_SOFTNESS_A = 0.37
 
 
 @dataclass(frozen=True)
@@ -81,14 +84,40 @@ class StateSearch:
         return replace(result, oxidation=judge_state(list(atoms.symbols), moments, total, self.levels).oxidation)
 
 
-def draw_order(symbols: list[str], levels: OxidationLevels, rng: np.random.Generator) -> np.ndarray:
+def draw_order(symbols: Sequence[str], levels: OxidationLevels, rng: np.random.Generator) -> np.ndarray:
     """Random neutral assignment (n,) of oxidation states, each as near to the mean of its element as can be.
 
     Raises:
         StructureError: no assignment is neutral.
     """
-    moments = np.zeros(len(symbols))
+    return _order_by(symbols, levels, rng.normal(size=len(symbols)))
+
+
+def guess_order(atoms: Atoms, levels: OxidationLevels) -> np.ndarray:
+    """Neutral assignment (n,) in which the redox atoms with the shortest bonds to anions have the highest numbers.
+
+    Bonds are compared by their valence Σ exp(−d/0.37 Å) (Brown and Altermatt, 1985), which needs no parameter to rank
+    atoms of one element. Anions are the elements with a negative number in `levels.fixed`.
+
+    Raises:
+        StructureError: no assignment is neutral.
+    """
+    symbols = list(atoms.symbols)
+    anions = np.flatnonzero([levels.fixed.get(symbol, 0) < 0 for symbol in symbols])
+    periodic = PeriodicCell(np.where(atoms.pbc[:, None], atoms.cell.array, 0.0))
+    valence = np.zeros(len(atoms))
     for atom in levels.redox_atoms(symbols):
-        centre_muB = np.mean(list(levels.moments_muB[symbols[atom]].values()))
-        moments[atom] = centre_muB + rng.normal(0.0, ORDER_NOISE_MUB)
+        distances_A = periodic.distances_A(atoms.positions[[atom]], atoms.positions[anions])
+        valence[atom] = np.exp(-distances_A / BOND_SOFTNESS_A).sum()
+    return _order_by(symbols, levels, valence)
+
+
+def _order_by(symbols: Sequence[str], levels: OxidationLevels, scores: np.ndarray) -> np.ndarray:
+    """Neutral assignment (n,), near the mean of each element, in which higher scores have higher oxidation numbers."""
+    moments = np.zeros(len(symbols))
+    for element, states in levels.moments_muB.items():
+        atoms = np.flatnonzero([symbol == element for symbol in symbols])
+        rank = scores[atoms].argsort().argsort() / max(len(atoms), 1) - 0.5
+        towards_highest = np.sign(states[max(states)] - states[min(states)])
+        moments[atoms] = np.mean(list(states.values())) + ORDER_SHIFT_MUB * towards_highest * rank
     return assign_oxidation(symbols, moments, levels).oxidation

@@ -43,6 +43,7 @@ def physical_settings(settings: sections.Engine) -> dict[str, Any]:
         **centre,
         "fermi_width_eV": chosen.fermi_width_eV,
         "convergence": chosen.convergence.model_dump(),
+        **({"fixed_moment": True} if chosen.fixed_moment else {}),
     }
 
 
@@ -70,8 +71,8 @@ class GpawEngine(Engine):
 
     For a hot frame an unconstrained SCF from atomic moments often ends in a wrong spin state (a total moment of 2
     instead of 8, 0.6 eV too high). The first frame is therefore converged loosely with the total moment fixed at the
-    sum of the initial moments and then without constraint; the final moment is checked. Later frames of an MD start
-    from the previous density.
+    sum of the initial moments, and then without constraint (unless `fixed_moment`) and with `final_mixer` if it is set;
+    the final moment is checked. Later frames of an MD start from the previous density.
     """
 
     name = "gpaw"
@@ -113,7 +114,7 @@ class GpawEngine(Engine):
         return check_result(result, atoms, self.settings.force_ceiling_eV_A)
 
     def _start(self, atoms: Atoms) -> None:
-        from gpaw import GPAW, PW, MixerDif
+        from gpaw import GPAW, PW, MixerDif, MixerFull
 
         chosen = self.settings.gpaw
         moments = atoms.get_initial_magnetic_moments()
@@ -139,10 +140,10 @@ class GpawEngine(Engine):
             "density": convergence.density,
             "eigenstates": convergence.eigenstates,
         }
-        occupations = {"name": "fermi-dirac", "width": chosen.fermi_width_eV, "fixmagmom": False}
+        occupations = {"name": "fermi-dirac", "width": chosen.fermi_width_eV, "fixmagmom": chosen.fixed_moment}
         working = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=True)
         if not polarised:
-            working.calc = GPAW(**keywords, occupations=occupations, convergence=final)
+            working.calc = GPAW(**keywords, occupations=occupations | {"fixmagmom": False}, convergence=final)
             self._atoms = working
             return
         working.set_initial_magnetic_moments(moments)
@@ -156,8 +157,12 @@ class GpawEngine(Engine):
         )
         logger.info("first SCF, total moment held at %.1f μB", self._expected_moment)
         working.get_potential_energy()
-        logger.info("spin state found at a fixed moment of %.1f μB, now free", self._expected_moment)
-        working.calc.set(occupations=occupations, convergence=final)
+        logger.info("spin state found at a fixed moment of %.1f μB", self._expected_moment)
+        further: dict[str, Any] = {"occupations": occupations, "convergence": final}
+        if (last := chosen.final_mixer) is not None:
+            # GPAW allows a change of mixer, which keeps density and wave functions, only by this flag.
+            further |= {"_set_ok": True, "mixer": MixerFull(last.beta, last.history, last.weight)}
+        working.calc.set(**further)
         self._atoms = working
 
     def _check_moment(self, moment_muB: float) -> None:

@@ -21,7 +21,6 @@ def draw(table: pd.DataFrame, settings: Figures) -> Figure:
 
     Args:
         table: result of `redoxmd.diffusion.analysis.diffusivities_by_cell`.
-        settings: section `figures` of the config.
     """
     figure, axes = new_figure(settings, height_ratio=0.7, width=1.2)
     axis = axes[0, 0]

@@ -29,7 +29,6 @@ def draw(errors: pd.DataFrame, history: pd.DataFrame, settings: Figures) -> Figu
         errors: key, set, nmae_total_percent, nmae_spin_percent; superposition_total_percent and
             superposition_spin_percent, the NMAE of superposed atoms alone.
         history: step, training_loss, validation_loss, validation_nmae_total, validation_nmae_spin (percent).
-        settings: section `figures` of the config.
     """
     figure, axes = new_figure(settings, 1, 3, height_ratio=0.4, width=2.0, gridspec_kw={"width_ratios": (1, 1, 1.4)})
     losses = {

@@ -31,7 +31,6 @@ def draw(slices: dict[str, Any], settings: Figures) -> Figure:
     Args:
         slices: reference_total, predicted_total, reference_spin, predicted_spin: (nv, nu) in e/Å³, first axis v;
             extent_A (u0, u1, v0, v1); atoms as dicts of symbol, u_A, v_A, off_plane_A; title. Empty without a density.
-        settings: section `figures` of the config.
     """
     figure, axes = new_figure(settings, 2, 3, height_ratio=0.62, width=2.0)
     if not slices or not np.size(slices["reference_total"]):

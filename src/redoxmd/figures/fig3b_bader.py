@@ -28,7 +28,6 @@ def draw(table: pd.DataFrame, element: str, settings: Figures) -> Figure:
         table: set (train, validation, test), key, atom, element, reference_charge_e, predicted_charge_e,
             reference_moment_muB, predicted_moment_muB.
         element: redox element; other elements are not drawn.
-        settings: section `figures` of the config.
     """
     figure, axes = new_figure(settings, 2, 2, height_ratio=0.8, width=2.0)
     rows = table[table["element"] == element]

@@ -37,7 +37,6 @@ def draw(
         reference: reference_charge_e, predicted_charge_e of the redox element.
         trajectories: charge_e, moment_muB, state (oxidation state, NaN if unknown).
         model: of reference charges and moments; None if the fit was not possible.
-        settings: section `figures` of the config.
     """
     figure, axes = new_figure(settings, 1, 3, height_ratio=0.38, width=2.0)
     on_frames = {

@@ -48,7 +48,6 @@ def draw(
         profiles: path, image, coordinate_A, energy_eV, energy_spread_eV, reference_eV (NaN without reference).
         barriers: path, saddle_image, barrier_forward_eV, barrier_forward_spread_eV, reference_forward_eV, reason (of
             a missing path, or "").
-        settings: section `figures` of the config.
         images: structures of each path, unwrapped along the path.
     """
     names = barriers["path"].tolist()

@@ -40,7 +40,6 @@ def draw(event: Event | None, settings: Figures, reason: str = "no event") -> Fi
 
     Args:
         event: event to draw, or None.
-        settings: section `figures` of the config.
         reason: reason why there is no event.
     """
     moments: dict[int, str] = {}

@@ -23,7 +23,6 @@ def draw(table: pd.DataFrame, settings: Figures, window_ps: float) -> Figure:
     Args:
         table: temperature_K, n_jumps, n_concerted; n_site_jumps, n_sites_concerted, n_neighbouring, n_exchanges; chance
             levels with the suffix _chance.
-        settings: section `figures` of the config.
         window_ps: time window of concerted jumps, for the legend.
     """
     window = f"{window_ps:g} ps"

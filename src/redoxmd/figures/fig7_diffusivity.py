@@ -38,7 +38,6 @@ def draw(table: pd.DataFrame, settings: Figures) -> Figure:
     Args:
         table: x, temperature_K, D_jumps_cm2_s, D_jumps_error_cm2_s, D_jumps_limit_cm2_s (if D is unknown),
             n_jumps.
-        settings: section `figures` of the config.
     """
     figure, axes = new_figure(settings, 1, 2, height_ratio=0.42, width=2.0, gridspec_kw={"width_ratios": (1.15, 1)})
     if table.empty:

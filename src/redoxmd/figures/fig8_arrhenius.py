@@ -39,7 +39,6 @@ def draw(table: pd.DataFrame, fits: pd.DataFrame, settings: Figures) -> Figure:
     Args:
         table: x, temperature_K, D_jumps_cm2_s, D_jumps_error_cm2_s, and D_jumps_limit_cm2_s for too few jumps.
         fits: x, Ea_eV, Ea_low_eV and Ea_high_eV (95 %), log10_D0, fitted, reason, deviance, dof.
-        settings: section `figures` of the config.
     """
     count = table["x"].nunique()
     columns = COLUMNS if count > MOST_IN_ONE_PANEL else 1

@@ -42,7 +42,6 @@ def draw(table: pd.DataFrame, settings: Figures) -> Figure:
         table: x, temperature_K, D_jumps_cm2_s, D_msd_cm2_s; D_jumps_error_cm2_s; D_msd_low_cm2_s, D_msd_high_cm2_s;
             _limit_cm2_s of both if D is indistinguishable from zero; msd_regime; correlation_factor (D from the MSD
             over D from jumps).
-        settings: section `figures` of the config.
     """
     figure, axes = new_figure(settings, 1, 2, height_ratio=0.45, width=2.0)
     if table.empty:

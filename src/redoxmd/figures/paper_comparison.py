@@ -27,9 +27,9 @@ def draw(table: pd.DataFrame, settings: Figures) -> Figure:
 
     Args:
         table: result of `redoxmd.paper.compare`.
-        settings: section `figures` of the config.
     """
-    compared = table[table["agrees"].fillna("") != ""]
+    table = table.fillna(dict.fromkeys(("conditions", "unit", "agrees", "remark"), ""))
+    compared = table[table["agrees"] != ""]
     figure, axes = new_figure(settings, height_ratio=0.07 + 0.0235 * (len(compared) + 1), width=2.5)
     axis = axes[0, 0]
     axis.axis("off")
@@ -52,17 +52,15 @@ def draw(table: pd.DataFrame, settings: Figures) -> Figure:
 
 
 def _cells(row: pd.Series) -> list[str]:
-    unit = f" {row['unit']}" if isinstance(row["unit"], str) and row["unit"] else ""
+    unit = f" {row['unit']}" if row["unit"] else ""
     ours = _number(row["ours"]) + (f" ± {_number(row['error'], 1)}" if row["error"] > 0 else "")
-    remark = row["remark"] if isinstance(row["remark"], str) else ""
-    conditions = row["conditions"] if isinstance(row["conditions"], str) else ""
     return [
         str(row["quantity"]),
-        conditions,
+        str(row["conditions"]),
         _paper(row) + unit,
         ours + unit,
         str(row["agrees"]),
-        textwrap.shorten(remark, REMARK_CHARACTERS, placeholder=" …"),
+        textwrap.shorten(row["remark"], REMARK_CHARACTERS, placeholder=" …"),
     ]
 
 

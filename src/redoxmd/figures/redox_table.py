@@ -37,7 +37,6 @@ def draw(table: pd.DataFrame, settings: Figures) -> Figure:
             bond_low_A, bond_high_A, bond_difference_A, bond_difference_error_A, vacancy_low_A and vacancy_high_A
             (distance to the nearest), n_hops, hops_per_ps, mean_cosine (between hop and ion jump),
             disagreement_share, charge_low_e and charge_high_e.
-        settings: section `figures` of the config.
     """
     figure, axes = new_figure(settings, height_ratio=0.05 + 0.035 * (len(table) + 2), width=2.0)
     axis = axes[0, 0]

@@ -23,7 +23,6 @@ def draw(occupancy: pd.DataFrame, sites: pd.DataFrame, settings: Figures) -> Fig
     Args:
         occupancy: structure, x, temperature_K, replica, time_ps, kind, occupancy.
         sites: x, temperature_K, kind, sites, coordination, occupancy, occupancy_error.
-        settings: section `figures` of the config.
     """
     figure, axes = new_figure(settings, 1, 2, height_ratio=0.45, width=2.0, sharey=True)
     over_time, over_temperature = axes[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import takewhile
 from typing import NamedTuple
 
 import numpy as np
@@ -104,6 +105,10 @@ class ElectronMD:
             present = after
         self.oxidation = moved.oxidation
         return bool(moved.moves)
+
+    def hops_at(self, step: int) -> list[Hop]:
+        """Hops after this number of steps."""
+        return list(takewhile(lambda hop: hop.step == step, reversed(self.hops)))
 
     def record(self) -> dict[str, np.ndarray]:
         """Arrays for a restart file."""

@@ -80,9 +80,7 @@ def find_path(
         ends: both ends, as of `path_ends`.
         occupation: sites of their cell.
         calculator: makes a calculator for an image.
-        settings: section `neb`.
         name: of the path, for messages.
-        checkpoint: restart files.
         md_positions_A: (F, n, 3) MD frames between the ends, if these are frames of an MD; ions must then have changed
             their sites.
 

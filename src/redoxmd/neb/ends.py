@@ -22,7 +22,6 @@ def path_ends(atoms: Atoms, full_cell: Atoms, path: NebPath) -> tuple[Atoms, Ato
     Args:
         atoms: the structure that the path starts from.
         full_cell: the source cell, repeated.
-        path: one of `neb.paths`.
 
     Raises:
         ConfigError: a site does not exist, an ion is missing at the start of a move, the end of a move is occupied, or

@@ -28,7 +28,6 @@ def event_of_path(
         path: one of `neb.paths`, with `event`.
         analyses: of the trajectories that may contain it (`layout.event_trajectories`).
         read: reads the trajectory with a number.
-        settings: section `diffusion`.
 
     Raises:
         ConfigError: the named trajectory has no site change of that number.

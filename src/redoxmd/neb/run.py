@@ -28,12 +28,7 @@ class PathTask:
 
     Attributes:
         frames: the structure that the path starts from; for an event all frames from before it to after it.
-        path: one of `neb.paths`.
-        structures: section of the config.
         calculator: makes a calculator for an image.
-        settings: section `neb`.
-        gate: limits of a frame.
-        checkpoint: restart files.
     """
 
     frames: Sequence[Atoms]

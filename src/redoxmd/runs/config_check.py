@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from redoxmd.config.sections import Config, label_cells
+from redoxmd.density.dataset import stores_of_datasets
 from redoxmd.density.store import density_keys, split_key
 from redoxmd.electrons.states import OxidationLevels
 from redoxmd.engines import engine_available, inspect_engine, settings_hash
@@ -20,7 +21,7 @@ from redoxmd.structures.describe import formula
 from redoxmd.structures.overlap import describe_overlap, overlapping_sites
 from redoxmd.structures.request import parse_name
 from redoxmd.structures.source import SourceCell, full_cell, source_cell
-from redoxmd.train.dataset import check_dataset_files, load_datasets, read_dataset_card
+from redoxmd.train.dataset import check_dataset_files, load_datasets
 from redoxmd.train.split import find_configurations, held_out_groups, label_generation, require_known
 
 WITH_DENSITY = ("gpaw", "toy", "vasp")
@@ -313,4 +314,4 @@ def inspect_densities(config: Config, root: Path) -> Inspection:
 def _dataset_stores(config: Config, root: Path) -> list[Path]:
     """Density stores of the datasets that exist."""
     folders = [root / folder for folder in config.train.datasets if (root / folder / "dataset.yaml").exists()]
-    return [folder / name for folder in folders for name in read_dataset_card(folder)["files"] if name.endswith(".h5")]
+    return [Path(store) for store in stores_of_datasets(folders)]

@@ -193,7 +193,6 @@ def refuse_unrecorded(run: str, rules: Iterable[Any], config: str, argv: Sequenc
     """Raise an error if results have no record; Snakemake would take them for results of the present settings.
 
     Args:
-        run: name of the run.
         rules: rules of Snakemake, each with its `name` and `is_producer(file)`; files that none makes are no results.
         config: path of the config, for the message.
         argv: command line of Snakemake.

@@ -28,7 +28,6 @@ class Leftovers:
     """Locks, jobs and files that a killed driver left behind.
 
     Attributes:
-        results: folder of the run.
         locks: lock files of Snakemake.
         slurm: job id → comment of the job.
         processes: local jobs that outlived their driver.
@@ -68,7 +67,6 @@ def find_leftovers(run: str, root: Path = Path(), jobs_gone: bool = False) -> Le
     """Locks, jobs and files that a killed driver of a run left behind.
 
     Args:
-        run: name of the run.
         root: working directory of the workflow, which holds `results` and `.snakemake`.
         jobs_gone: the user states that no job of the run is in a queue; Slurm is not asked.
 

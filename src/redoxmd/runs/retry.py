@@ -18,8 +18,6 @@ def retry_refused(
     results/<run>/refused.
 
     Args:
-        results: folder of the run.
-        config: present config of the run.
         anyway: also if the engine section has not changed.
         partial: also runs that ended early; their frames before the refused one are lost.
 

@@ -39,7 +39,6 @@ class Rules:
     """Files, settings and resources of the rules of one run.
 
     Attributes:
-        config: of the run.
         root: folder of the Snakefile.
         slurm_extra: options of the site for every job on Slurm.
     """

@@ -24,10 +24,8 @@ def describe_material(settings: Structures, source: SourceCell, names: Sequence[
     """Lines on the source cell, its sites and shortest distances, then formula, moment and volume at each x.
 
     Args:
-        settings: section `structures`.
         source: its source cell.
         names: structures of the run; of each x the smallest is described.
-        seed: of the run.
     """
     atoms, units, ion = source.atoms, source.formula_units, settings.mobile_ion
     kinds, counts = np.unique(atoms.arrays["site"][atoms.arrays["site"] != FRAMEWORK], return_counts=True)

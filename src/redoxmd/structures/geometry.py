@@ -44,7 +44,6 @@ def framework_drift(framework_A: np.ndarray, sites: Sites, periodic: PeriodicCel
     Args:
         framework_A: (T, f, 3) unwrapped framework atoms; single ones may have been wrapped before the first frame.
         sites: their reference.
-        periodic: the trajectory's cell.
     """
     away = framework_A[0] - sites.framework @ periodic.cell_A
     # Taken relative to one atom, a drift of half a cell does not tear the framework apart.
@@ -64,7 +63,6 @@ def vacancy_distances(redox_A: np.ndarray, ions_A: np.ndarray, sites: Sites, per
         redox_A: (T, m, 3) redox atoms, drift removed.
         ions_A: (T, k, 3) mobile ions, drift removed.
         sites: all sites.
-        periodic: the trajectory's cell.
     """
     places = sites.mobile @ periodic.cell_A
     result = np.full(redox_A.shape[:2], np.nan)

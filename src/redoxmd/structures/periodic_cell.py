@@ -23,7 +23,9 @@ class PeriodicCell:
     def __init__(self, cell_A: np.ndarray) -> None:
         self.cell_A = np.asarray(cell_A, dtype=float)
         periodic = self.cell_A.any(axis=1)
-        complete = self.cell_A if periodic.all() else _completed(self.cell_A)
+        complete = self.cell_A
+        if not periodic.all():
+            complete = complete_cell(self.cell_A) if np.isfinite(self.cell_A).all() else np.zeros((3, 3))
         # NaN compares false.
         if not 0 < abs(np.linalg.det(complete)) < np.inf:
             periodic, complete = np.zeros(3, dtype=bool), np.eye(3)
@@ -60,12 +62,6 @@ class PeriodicCell:
         # Row by row: all 27 images of all pairs at once would fill the memory in a large cell.
         rows = [np.linalg.norm(self.minimum_image(to_A - point), axis=-1) for point in from_A]
         return np.array(rows).reshape(len(from_A), len(to_A))
-
-
-def _completed(cell_A: np.ndarray) -> np.ndarray:
-    """The cell with vectors in place of its missing ones; zeros where it is not finite."""
-    completed: np.ndarray = complete_cell(cell_A) if np.isfinite(cell_A).all() else np.zeros((3, 3))
-    return completed
 
 
 def same_cell(a_A: np.ndarray, b_A: np.ndarray) -> bool:

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 from ase.data import covalent_radii
-from ase.neighborlist import neighbor_list
 
 from redoxmd.config.sections import Structures
 from redoxmd.errors import StructureError, reason_of
@@ -124,6 +123,9 @@ def _unit_faults(cell: SourceCell, settings: Structures) -> Iterator[str]:
 
 def contacts(atoms: Atoms) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Pairs of atoms (i, j) closer than CONTACT_FRACTION of the sum of their covalent radii, and distances (Å)."""
+    # Imported late: most stages need no contacts, and it takes half a second.
+    from ase.neighborlist import neighbor_list
+
     radii_A = CONTACT_FRACTION * covalent_radii[atoms.numbers]
     first, second, distances_A = neighbor_list("ijd", atoms, radii_A.tolist(), self_interaction=False)
     once = first <= second

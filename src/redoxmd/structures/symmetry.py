@@ -107,7 +107,6 @@ def distinct_ordering(
     Args:
         n_ions: sites to fill.
         number: which one.
-        symmetry: of the sites.
         preferred: (s,) whether a site is filled before the others; None: all equal.
         rng: at the start of the sequence.
         excluded: site → sites that are empty where it is full.
@@ -156,7 +155,6 @@ def ordering_class(frame: Atoms, settings: Structures) -> str | None:
 
     Args:
         frame: a frame of MD, at any orientation and strained by up to `STRAIN_TOLERANCE`.
-        settings: section `structures`.
     """
     settings_json = settings.model_dump_json()
     source = _source(settings_json)

@@ -49,6 +49,11 @@ class Electrons(Section):
     move_every_fs: Annotated[Positive, Use("explore", "production", added=True)] = Field(
         default=10.0, description="time between moves of the electrons"
     )
+    hop_spread_eV: Annotated[Positive, Use("explore", added=True)] = Field(
+        default=0.2,
+        description="spread between members of the energy of a hop, above which explore collects the frame as two "
+        "candidates, before and after the hop",
+    )
     reach_A: Annotated[Positive, Use("explore", "production", added=True)] = Field(
         default=6.5, description="largest distance of two redox atoms that exchange an electron"
     )

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import count, groupby
+from itertools import groupby
 from pathlib import Path
 
 from redoxmd.density.exchange.chgcar import read_chgcar
 from redoxmd.density.exchange.cube import is_cube, read_cube, spin_cube
-from redoxmd.density.exchange.text import UNPACK_IT, is_packed, plain_name, vasp_file
+from redoxmd.density.exchange.text import UNPACK_IT, by_number, is_packed, plain_name, safe_name, unused_name, vasp_file
 from redoxmd.density.grid import Density
 from redoxmd.density.store import (
     STORE,
@@ -27,18 +26,6 @@ from redoxmd.files.hdf5 import read_hdf5
 
 
 @dataclass(frozen=True)
-class ImportedDensity:
-    """A density of the store: its key, its file and its properties (see `Density`)."""
-
-    key: str
-    path: Path
-    shape: tuple[int, int, int]
-    electrons: float
-    moment_muB: float
-    correction: float
-
-
-@dataclass(frozen=True)
 class RefusedFile:
     """A refused file; the reason is one of `DensityRefused`, or "duplicate"."""
 
@@ -49,9 +36,9 @@ class RefusedFile:
 
 @dataclass
 class DensityImportReport:
-    """Imported densities and refused files."""
+    """Keys of the imported densities, and refused files."""
 
-    accepted: list[ImportedDensity] = field(default_factory=list)
+    accepted: list[str] = field(default_factory=list)
     refused: list[RefusedFile] = field(default_factory=list)
 
 
@@ -77,12 +64,16 @@ def import_densities(
         raise DataError(f"{store}: exists already; add to it with --append, or choose another name")
     existing = [store] if store.exists() else []
     keys = density_keys(store) if existing else []
+    key_of: dict[str, str] = {}
+    if existing:
+        with read_hdf5(store, STORE) as file:
+            key_of = {str(file[key].attrs.get("checksum")): key for key in keys}
     jobs = list(_assign_keys(_find_files(paths), config_id, keys))
     report = DensityImportReport()
     store.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=store.parent, prefix=f".{store.stem}.") as folder:
         new = Path(folder) / store.name
-        write_densities(new, _accepted(jobs, valence, _checksums(existing, keys), report))
+        write_densities(new, _accepted(jobs, valence, key_of, report))
         if report.accepted:
             join_densities(store, [*existing, new])
     return report
@@ -106,23 +97,13 @@ def _accepted(
             report.refused.append(RefusedFile(path, "duplicate", f"{path}: the same density as {first_key}"))
             continue
         yield key, density
-        report.accepted.append(
-            ImportedDensity(key, path, density.shape, density.electrons, density.moment_muB, density.correction)
-        )
+        report.accepted.append(key)
 
 
 def _read(path: Path, valence: Mapping[str, float] | None) -> Density:
     if is_packed(path):
         raise DensityRefused(DensityRefusal.UNREADABLE, f"{path}: {UNPACK_IT}")
     return read_cube(path, spin_cube(path), valence) if is_cube(path) else read_chgcar(path, valence)
-
-
-def _checksums(stores: Iterable[Path], keys: Iterable[str]) -> dict[str, str]:
-    key_of: dict[str, str] = {}
-    for store in stores:
-        with read_hdf5(store, STORE) as file:
-            key_of |= {str(file[key].attrs.get("checksum")): key for key in keys}
-    return key_of
 
 
 def _find_files(paths: Iterable[str | Path]) -> list[Path]:
@@ -141,18 +122,15 @@ def _find_files(paths: Iterable[str | Path]) -> list[Path]:
     densities = {path for path in by_path if path.parent / plain_name(path) not in spins}
     if not densities:
         raise DataError(f"{', '.join(map(str, paths))}: no CHGCAR, CHGCAR*.gz or *.cube")
-    return [by_path[path] for path in sorted(densities, key=_number_order)]
+    return [
+        by_path[path]
+        for path in sorted(densities, key=lambda path: (by_number(str(path.parent)), by_number(path.name)))
+    ]
 
 
 def _is_density(path: Path) -> bool:
     packed = is_packed(path) and ("CHGCAR" in path.name or ".cube" in path.name)
     return (packed or is_cube(path) or (vasp_file(path) or ("",))[0] == "chgcar") and path.is_file()
-
-
-def _number_order(path: Path) -> list[list[tuple[int, str]]]:
-    """Sort key by folder and number: CHGCAR.9.gz precedes CHGCAR.10.gz."""
-    names = (str(path.parent), path.name)
-    return [[(int(word), "") if word.isdigit() else (-1, word) for word in re.split(r"(\d+)", name)] for name in names]
 
 
 def _assign_keys(
@@ -161,18 +139,12 @@ def _assign_keys(
     """Files with the keys of their densities; existing keys are not used again."""
     used = [split_key(key) for key in existing_keys]
     if config_id is not None:
-        first = 1 + max((step for name, step in used if name == _safe(config_id)), default=-1)
-        yield from ((density_key(_safe(config_id), first + step), file) for step, file in enumerate(files))
+        common = safe_name(config_id, "densities")
+        first = 1 + max((step for name, step in used if name == common), default=-1)
+        yield from ((density_key(common, first + step), file) for step, file in enumerate(files))
         return
     names = {name for name, _ in used}
     for folder, members in groupby(files, key=lambda file: file.parent.resolve()):
-        safe = _safe(folder.name)
-        candidates = (safe if number == 1 else f"{safe}-{number}" for number in count(1))
-        name = next(candidate for candidate in candidates if candidate not in names)
+        name = unused_name(safe_name(folder.name, "densities"), names)
         names.add(name)
         yield from ((density_key(name, step), file) for step, file in enumerate(members))
-
-
-def _safe(name: str) -> str:
-    """Name with only letters, digits, `.`, `_` and `-`, valid as the name of an HDF5 group."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("._") or "densities"

@@ -5,11 +5,11 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from ase.data import atomic_numbers, chemical_symbols
+from ase import Atoms
+from ase.data import chemical_symbols
 
 from redoxmd.density.exchange.text import format_numbers, parse_numbers, read_unpacked, write_bytes
 from redoxmd.density.exchange.valence import find_electrons, find_valences
@@ -26,23 +26,6 @@ AUGMENTATION = b"augmentation"
 FUSED = re.compile(rb"(?<=\d)(?=[-+]\d*\.)")
 
 
-@dataclass(frozen=True)
-class ChgcarHeader:
-    """Header of a CHGCAR.
-
-    Attributes:
-        cell_A: (3, 3).
-        positions_A: (n, 3).
-        symbols: Element of each of the n atoms.
-        shape: Grid points along the three axes.
-    """
-
-    cell_A: np.ndarray
-    positions_A: np.ndarray
-    symbols: list[str]
-    shape: tuple[int, int, int]
-
-
 def read_chgcar(
     path: str | Path, valence: Mapping[str, float] | None = None, *, spin_optional: bool = False
 ) -> Density:
@@ -55,7 +38,7 @@ def read_chgcar(
         DensityRefused: unreadable, no_spin, wrong_shape (also non-collinear), not_finite, wrong_electrons.
     """
     path = Path(path)
-    header, grids_e = read_chgcar_grids(path)
+    atoms, grids_e = read_chgcar_grids(path)
     if len(grids_e) > len(GRIDS):
         raise DensityRefused(
             DensityRefusal.WRONG_SHAPE, f"{path}: {len(grids_e)} grids; non-collinear densities are not read"
@@ -64,15 +47,14 @@ def read_chgcar(
         raise DensityRefused(
             DensityRefusal.NO_SPIN, f"{path}: one grid only; repeat the run spin-polarised (ISPIN = 2)"
         )
-    valences = find_valences(path, header.symbols, valence)
+    valences = find_valences(path, atoms.get_chemical_symbols(), valence)
     electrons = find_electrons(path)
     if electrons is None:
         electrons = _neutral_electrons(path, float(valences.sum()), float(grids_e[0].mean()))
-    volume_A3 = abs(np.linalg.det(header.cell_A))
+    volume_A3 = abs(np.linalg.det(atoms.cell.array))
     total = grids_e[0] / volume_A3
     spin = grids_e[1] / volume_A3 if len(grids_e) > 1 else np.zeros_like(total)
-    numbers = np.array([atomic_numbers[symbol] for symbol in header.symbols])
-    return accept_density(total, spin, header.cell_A, header.positions_A, numbers, valences, electrons, str(path))
+    return accept_density(total, spin, atoms.cell.array, atoms.positions, atoms.numbers, valences, electrons, str(path))
 
 
 def _neutral_electrons(path: Path, valence_e: float, grid_e: float) -> float:
@@ -86,28 +68,28 @@ def _neutral_electrons(path: Path, valence_e: float, grid_e: float) -> float:
     return valence_e
 
 
-def read_chgcar_grids(path: str | Path) -> tuple[ChgcarHeader, list[np.ndarray]]:
-    """Header and grids (nx, ny, nz) of ρ·V in e, of all grids of a file; augmentation occupancies are skipped.
+def read_chgcar_grids(path: str | Path) -> tuple[Atoms, list[np.ndarray]]:
+    """Atoms and grids (nx, ny, nz) of ρ·V in e, of all grids of a file; augmentation occupancies are skipped.
 
     Raises:
         DensityRefused: unreadable, wrong_shape, or not_finite (asterisks).
     """
     path = Path(path)
     stream = io.BytesIO(read_unpacked(path))
-    header = _read_header(stream, path)
-    shape_line = rb"\n[ \t]*%d[ \t]+%d[ \t]+%d[ \t]*\r?(?=\n|\Z)" % header.shape
+    atoms, shape = _read_header(stream, path)
+    shape_line = rb"\n[ \t]*%d[ \t]+%d[ \t]+%d[ \t]*\r?(?=\n|\Z)" % shape
     blocks = re.split(shape_line, b"\n" + stream.read())
     if AUGMENTATION in blocks[-1]:
         _check_augmentation(blocks[-1], path)
     elif not blocks[-1].endswith(b"\n"):
         # The last number may have lost digits as well.
         raise _ends_early(path, len(blocks), "in mid-line")
-    return header, [_read_grid(block, header, path, index + 1) for index, block in enumerate(blocks)]
+    return atoms, [_read_grid(block, shape, len(atoms), path, index) for index, block in enumerate(blocks, start=1)]
 
 
-def _read_grid(block: bytes, header: ChgcarHeader, path: Path, index: int) -> np.ndarray:
+def _read_grid(block: bytes, shape: tuple[int, int, int], n_atoms: int, path: Path, index: int) -> np.ndarray:
     text = block.partition(AUGMENTATION)[0]
-    points = int(np.prod(header.shape))
+    points = int(np.prod(shape))
     if len(text.split()) < points:
         text = FUSED.sub(b" ", text)
     words = text.split()
@@ -117,13 +99,13 @@ def _read_grid(block: bytes, header: ChgcarHeader, path: Path, index: int) -> np
     columns = len(text.strip().partition(b"\n")[0].split())
     padding = words[points : points + -points % columns]
     padded = padding and not parse_numbers(padding, f"{path}: {_name(index)}").any()
-    extra_words = {0, len(header.symbols)} | ({len(padding), len(padding) + len(header.symbols)} if padded else set())
+    extra_words = {0, n_atoms} | ({len(padding), len(padding) + n_atoms} if padded else set())
     if len(words) - points not in extra_words:
         raise DensityRefused(
             DensityRefusal.UNREADABLE, f"{path}: {_name(index)} has {len(words)} values for {points} points"
         )
     values = parse_numbers(words[:points], f"{path}: {_name(index)}")
-    return values.reshape(header.shape, order="F")
+    return values.reshape(shape, order="F")
 
 
 def _check_augmentation(block: bytes, path: Path) -> None:
@@ -146,8 +128,8 @@ def _ends_early(path: Path, index: int, position: str) -> DensityRefused:
     )
 
 
-def _read_header(stream: io.BytesIO, path: Path) -> ChgcarHeader:
-    """Read up to the first line of grid points."""
+def _read_header(stream: io.BytesIO, path: Path) -> tuple[Atoms, tuple[int, int, int]]:
+    """Atoms and numbers of grid points along the axes; reads up to the first line of grid points."""
 
     def words() -> list[str]:
         line = stream.readline()
@@ -170,7 +152,8 @@ def _read_header(stream: io.BytesIO, path: Path) -> ChgcarHeader:
             )
         positions = np.array(rows, float)
         cartesian_A = positions * factor if mode[0] in "ck" else positions @ (cell * factor)
-        return ChgcarHeader(cell * factor, cartesian_A, symbols, (int(shape[0]), int(shape[1]), int(shape[2])))
+        atoms = Atoms(symbols, cartesian_A, cell=cell * factor, pbc=True)
+        return atoms, (int(shape[0]), int(shape[1]), int(shape[2]))
     except (ValueError, IndexError) as error:
         raise DensityRefused(
             DensityRefusal.UNREADABLE, f"{path}: the header is not that of a CHGCAR ({error})"

@@ -8,7 +8,8 @@ import gzip
 import lzma
 import re
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from itertools import count
 from pathlib import Path
 from typing import IO, Any
 
@@ -31,23 +32,27 @@ VASP_NAME = re.compile(
 )
 # Suffixes of scripts, figures and tables that are named after files of VASP.
 OTHER_SUFFIXES = {
-    ".py",
-    ".ipynb",
-    ".sh",
-    ".png",
-    ".pdf",
-    ".svg",
-    ".json",
-    ".yaml",
-    ".yml",
-    ".csv",
-    ".md",
-    ".npy",
-    ".npz",
+    *(".py", ".ipynb", ".sh", ".png", ".pdf", ".svg", ".json", ".yaml", ".yml", ".csv", ".md", ".npy", ".npz"),
+    *(".cube", ".html"),
 }
-OTHER_SUFFIXES |= {".cube", ".html"}
 # Fortran omits the letter before an exponent of three digits: 0.12345-102.
 BARE_EXPONENT = re.compile(rb"^([-+]?\d*\.\d+)([-+]\d{3})$")
+
+
+def by_number(name: str) -> list[tuple[int, str]]:
+    """Sort key by the numbers in a name: run9 before run10."""
+    return [(int(word), "") if word.isdecimal() else (-1, word) for word in re.split(r"(\d+)", name)]
+
+
+def safe_name(name: str, empty: str = "") -> str:
+    """A name reduced to letters, digits, `.`, `_` and `-`, as configurations and HDF5 groups need; else `empty`."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("._") or empty
+
+
+def unused_name(name: str, used: Collection[str]) -> str:
+    """A name, or NAME-2, NAME-3, …, whichever is the first that is not used."""
+    names = (name if number == 1 else f"{name}-{number}" for number in count(1))
+    return next(candidate for candidate in names if candidate not in used)
 
 
 def is_packed(path: Path) -> bool:
