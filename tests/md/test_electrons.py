@@ -205,7 +205,7 @@ def test_production_writes_states_and_hops_and_is_extended_bit_for_bit(ensemble,
     assert len(whole.hops)
     # Every hop of the table happens between the frames around it, and no other change of state does.
     assert (whole.hops[:, 0] >= 0).all()
-    assert (whole.hops[:, 0] <= 30).all()
+    assert (whole.hops[:, 0] < 30).all()
     for k in range(len(whole.steps) - 1):
         state = whole.oxidation[k].copy()
         during = (whole.hops[:, 0] >= whole.time_fs[k]) & (whole.hops[:, 0] < whole.time_fs[k + 1])

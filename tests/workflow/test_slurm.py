@@ -30,7 +30,7 @@ SITE = {
 }
 GPU_RULES = {"train", "explore", "production"}
 REFERENCE_RULES = {"aimd", "label"}
-ON_THE_CLUSTER = {"dataset", "ensemble", "select", "jumps", "manifest", *GPU_RULES, *REFERENCE_RULES}
+ON_THE_CLUSTER = {"dataset", "ensemble", "select", "jumps", "hops", "manifest", *GPU_RULES, *REFERENCE_RULES}
 
 SHORT_JOBS = {
     "set-resources": {"aimd": {"runtime": 2}},

@@ -112,6 +112,7 @@ def _level(source: Source, report: ImportReport) -> Level | None:
 class _FrameImport:
     """Second pass of an import: reads every calculation of the level frame by frame."""
 
+<<<<<<< HEAD
     def __init__(
         self,
         groups: list[Group],
@@ -123,6 +124,14 @@ class _FrameImport:
         self._groups, self._report, self._names = groups, report, names
         self._checks, self._known = checks, known
         self.chgcars: list[PendingChgcar] = []
+=======
+    groups: list[Group]
+    report: ImportReport
+    names: FrameNames
+    checks: FrameChecks
+    known: KnownFrames
+    chgcars: list[PendingChgcar] = field(default_factory=list)
+>>>>>>> el-import
 
     def write(self, sources: Sequence[Source], stream: IO[str]) -> None:
         """Write the accepted frames and add refusals to the report."""
@@ -143,7 +152,11 @@ class _FrameImport:
         last: FrameVerdict | None = None
         key: tuple[str, int] | None = None
         notes: Counter[str] = Counter()
+<<<<<<< HEAD
         for last in judge_calculation(source, group.settings_hash, self._checks, notes):
+=======
+        for last in judge_calculation(source, group.settings_hash, self.checks, notes):
+>>>>>>> el-import
             key = None
             if last.frame is None or last.result is None:
                 refusal = last.refusal or LabelRefused(LabelRefusal.CORRUPTED, "no result")
@@ -152,14 +165,19 @@ class _FrameImport:
                 continue
             step = last.frame.step
             label = _label(last, source, group, name, step)
-            if twin := self._known.twin_of(label):
-                self._report.refuse(source.path, step, "duplicate", twin)
+            if twin := self.known.twin_of(label):
+                self.report.refuse(source.path, step, "duplicate", twin)
                 continue
+<<<<<<< HEAD
             new = self._names.of_frame(name, last.frame)
+=======
+            new = self.names.of_frame(name, last.frame)
+>>>>>>> el-import
             label.info |= {"config_id": new[0], "step": new[1]}
             try:
                 text = frame_text(label, source.path.name)
             except DataError as error:
+<<<<<<< HEAD
                 self._report.refuse(source.path, step, LabelRefusal.CORRUPTED, str(error))
                 continue
             key = new
@@ -167,6 +185,15 @@ class _FrameImport:
             self._report.accepted[key[0]] += 1
             self._report.spin_unknown += not last.spin_judged
             self._report.state_unknown += not last.state_judged
+=======
+                self.report.refuse(source.path, step, LabelRefusal.CORRUPTED, str(error))
+                continue
+            key = new
+            self.known.add(label, f"{source.path} step {step}")
+            self.report.accepted[key[0]] += 1
+            self.report.spin_unknown += not last.spin_judged
+            self.report.state_unknown += not last.state_judged
+>>>>>>> el-import
             yield text
         self._report.note(source.path, notes)
         if source.chgcar is not None:

@@ -13,7 +13,7 @@ from ase.io import iread
 
 from redoxmd import __version__
 from redoxmd.archive.levels import Group, level_record, read_level
-from redoxmd.archive.reading import find_oxidation
+from redoxmd.archive.reading import SAME_ENERGY_eV, find_oxidation
 from redoxmd.archive.report import ImportReport
 from redoxmd.electrons.states import OxidationLevels
 from redoxmd.errors import DataError, LabelRefused
@@ -22,7 +22,6 @@ from redoxmd.train.dataset import frame_identity, read_dataset_card
 
 CARD = "dataset.yaml"
 FRAMES, DENSITIES, REFUSED = "frames", "densities", "refused"
-SAME_ENERGY_EV = 1e-3
 
 
 class KnownFrames:
@@ -49,7 +48,7 @@ class KnownFrames:
                 continue
             detail = f"the same geometry as {location}"
             difference_eV = label.calc.results["energy"] - energy_eV
-            if abs(difference_eV) > SAME_ENERGY_EV:
+            if abs(difference_eV) > SAME_ENERGY_eV:
                 detail += f", but {difference_eV:+.3f} eV from it: another electronic state? compare the two"
                 if not (known and states):
                     detail += ", or keep both by their oxidation states (electrons.levels)"

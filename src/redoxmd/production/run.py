@@ -249,7 +249,7 @@ class ProductionRun:
         if self.md.electrons is None:
             return None
         hops = np.array(self.md.electrons.hops, dtype=float).reshape(-1, len(HOP_COLUMNS))
-        hops = hops[(hops[:, 0] >= self.skip) & (hops[:, 0] <= self.total)]
+        hops = hops[(hops[:, 0] >= self.skip) & (hops[:, 0] < self.total)]
         hops[:, 0] = (hops[:, 0] - self.skip) * self.settings.timestep_fs
         return hops
 

@@ -27,7 +27,11 @@ STRUCTURE = "x2.500_random1_1x1x1"
 class Named(dict):
     """Values by name or key, as Snakemake hands them to a script."""
 
-    __getattr__ = dict.__getitem__
+    def __getattr__(self, name):
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(name) from None
 
 
 class Workplace:

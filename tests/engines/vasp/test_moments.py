@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import yaml
+from ase.io import read
 
 from redoxmd.cli import main
 from redoxmd.config import load_config
@@ -41,11 +42,11 @@ def site(tmp_path_factory):
 def run(site, tmp_path, capsys):
     """Import files {name: text} with the config (or without); the report's lines, and what was refused."""
 
-    def call(files, config=True):
-        (tmp_path / "archive").mkdir()
+    def call(files, config=site.config):
+        (tmp_path / "archive").mkdir(exist_ok=True)
         for name, text in files.items():
             (tmp_path / "archive" / name).write_text(text)
-        words = ["--config", site.config] if config else []
+        words = ["--config", config] if config else []
         code = main(["import", *map(str, [tmp_path / "archive", "--into", tmp_path / "data", *words])])
         return code, capsys.readouterr().out
 
@@ -64,13 +65,35 @@ def test_another_one_is_refused(site, run):
 
 
 def test_without_a_config_none_is_asked_for(site, run):
-    assert run(site.files["wrong_moment"], config=False)[0] == 0
+    assert run(site.files["wrong_moment"], config=None)[0] == 0
 
 
 def test_without_moments_it_is_not_judged_and_that_is_said(site, run):
     code, shown = run({"vasprun.xml": site.files["wrong_moment"]["vasprun.xml"]})
     assert code == 0
     assert "1 of the frames accepted give no magnetic moments; their spin state was not judged" in shown
+
+
+def test_oxidation_states_of_the_config_are_read_from_the_outcar(site, run, tmp_path):
+    """Four V of 2, 2, 2 and 1 μB at x = 2.5; in the second file one of them has 1.5 μB."""
+    content = yaml.safe_load(site.config.read_text())
+    levels = {"V": {3: {"moment_muB": 2.0}, 4: {"moment_muB": 1.0}}}
+    (tmp_path / "levels.yaml").write_text(yaml.safe_dump({**content, "electrons": {"levels": levels}}))
+    assert run(site.files["fine"], tmp_path / "levels.yaml")[0] == 0
+    (frame,) = read(tmp_path / "data/frames.extxyz", ":")
+    vanadium = frame.symbols == "V"
+    head, mark, table = site.files["fine"]["OUTCAR"].partition("magnetization (x)")
+    rows = re.findall(r"^ +\d+(?: +-?\d\.\d{3}){3,4}$", table, re.MULTILINE)
+    moments = np.array([float(row.split()[-1]) for row in rows])
+    assert sorted(moments[vanadium]) == [1.0, 2.0, 2.0, 2.0]
+    assert frame.arrays["oxidation"][vanadium].tolist() == [{1.0: 4, 2.0: 3}[m] for m in moments[vanadium]]
+    assert np.count_nonzero(frame.arrays["oxidation"]) == 4
+
+    (tmp_path / "data").rename(tmp_path / "first")
+    between = site.files["fine"] | {"OUTCAR": head + mark + table.replace(" 1.000\n", " 1.500\n", 1)}
+    code, shown = run(between, tmp_path / "levels.yaml")
+    assert code == 1
+    assert "refused, wrong_electronic_state" in shown and "|moment| 1.50 μB on V" in shown
 
 
 @pytest.mark.parametrize("local", [True, False], ids=["with local moments", "without LORBIT"])
