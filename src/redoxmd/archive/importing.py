@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
@@ -109,83 +109,53 @@ def _level(source: Source, report: ImportReport) -> Level | None:
     return calculation.level
 
 
+@dataclass
 class _FrameImport:
-    """Second pass of an import: reads every calculation of the level frame by frame."""
+    """Second pass of an import: reads every calculation of the level frame by frame; arguments of `import_archive`."""
 
-<<<<<<< HEAD
-    def __init__(
-        self,
-        groups: list[Group],
-        report: ImportReport,
-        names: FrameNames,
-        checks: FrameChecks,
-        known: KnownFrames,
-    ) -> None:
-        self._groups, self._report, self._names = groups, report, names
-        self._checks, self._known = checks, known
-        self.chgcars: list[PendingChgcar] = []
-=======
     groups: list[Group]
     report: ImportReport
     names: FrameNames
     checks: FrameChecks
     known: KnownFrames
     chgcars: list[PendingChgcar] = field(default_factory=list)
->>>>>>> el-import
 
     def write(self, sources: Sequence[Source], stream: IO[str]) -> None:
         """Write the accepted frames and add refusals to the report."""
-        group_of = {index: group for group in self._groups for index in group.members}
+        group_of = {index: group for group in self.groups for index in group.members}
         for index, source in enumerate(sources):
             if index not in group_of:
                 continue
-            group, wanted = group_of[index], self._groups[0]
+            group, wanted = group_of[index], self.groups[0]
             if group is wanted:
                 stream.writelines(self._accepted(source, group))
             else:
                 differences = level_differences(group.level, wanted.level, wanted.settings_hash)
-                self._report.refuse(source.path, None, LabelRefusal.WRONG_SETTINGS, "; ".join(differences))
+                self.report.refuse(source.path, None, LabelRefusal.WRONG_SETTINGS, "; ".join(differences))
 
     def _accepted(self, source: Source, group: Group) -> Iterator[str]:
         """Accepted labels of one source as extended XYZ."""
-        name = self._names.configuration(source.name)
+        name = self.names.configuration(source.name)
         last: FrameVerdict | None = None
         key: tuple[str, int] | None = None
         notes: Counter[str] = Counter()
-<<<<<<< HEAD
-        for last in judge_calculation(source, group.settings_hash, self._checks, notes):
-=======
         for last in judge_calculation(source, group.settings_hash, self.checks, notes):
->>>>>>> el-import
             key = None
             if last.frame is None or last.result is None:
                 refusal = last.refusal or LabelRefused(LabelRefusal.CORRUPTED, "no result")
                 step = None if last.frame is None else last.frame.step
-                self._report.refuse(source.path, step, refusal.reason, refusal.detail)
+                self.report.refuse(source.path, step, refusal.reason, refusal.detail)
                 continue
             step = last.frame.step
             label = _label(last, source, group, name, step)
             if twin := self.known.twin_of(label):
                 self.report.refuse(source.path, step, "duplicate", twin)
                 continue
-<<<<<<< HEAD
-            new = self._names.of_frame(name, last.frame)
-=======
             new = self.names.of_frame(name, last.frame)
->>>>>>> el-import
             label.info |= {"config_id": new[0], "step": new[1]}
             try:
                 text = frame_text(label, source.path.name)
             except DataError as error:
-<<<<<<< HEAD
-                self._report.refuse(source.path, step, LabelRefusal.CORRUPTED, str(error))
-                continue
-            key = new
-            self._known.add(label, f"{source.path} step {step}")
-            self._report.accepted[key[0]] += 1
-            self._report.spin_unknown += not last.spin_judged
-            self._report.state_unknown += not last.state_judged
-=======
                 self.report.refuse(source.path, step, LabelRefusal.CORRUPTED, str(error))
                 continue
             key = new
@@ -193,9 +163,8 @@ class _FrameImport:
             self.report.accepted[key[0]] += 1
             self.report.spin_unknown += not last.spin_judged
             self.report.state_unknown += not last.state_judged
->>>>>>> el-import
             yield text
-        self._report.note(source.path, notes)
+        self.report.note(source.path, notes)
         if source.chgcar is not None:
             self.chgcars.append(PendingChgcar(source.chgcar, None if last is None else last.frame, key))
 
