@@ -52,3 +52,22 @@ def test_partial_ones_only_when_asked_for(tmp_path):
 def test_anyway(tmp_path):
     results(tmp_path)
     assert len(retry_refused(tmp_path, CONFIG, anyway=True)[0]) == 1
+
+
+def test_a_wrong_electronic_state_is_tried_again_with_more_tries(tmp_path):
+    config = parse_config({"electrons": {"levels": {"V": {3: {"moment_muB": 1.85}, 4: {"moment_muB": 1.05}}}}})
+    record = tmp_path / "label/gen0/g0f000.json"
+    refusal = {"reason": "wrong_electronic_state", "detail": "one V4+ fewer", "step": 0}
+
+    def write():
+        content = {"refusal": refusal, "n_frames": 0, "attempt": attempt_hash(config.engine, config.electrons)}
+        write_json(record, content)
+
+    write()
+    assert retry_refused(tmp_path, config)[0] == {}
+    more = config.model_copy(update={"electrons": config.electrons.model_copy(update={"tries": 5})})
+    assert list(retry_refused(tmp_path, more)[0]) == [record]
+    # How electrons move in MD has no influence on a label.
+    write()
+    other = config.model_copy(update={"electrons": config.electrons.model_copy(update={"md": "frozen"})})
+    assert retry_refused(tmp_path, other)[0] == {}

@@ -26,5 +26,7 @@ with job("aimd", snakemake.log[0], snakemake.threads, snakemake.resources.get("t
     run.move_side_files(*(beside_state(snakemake.params.state, name) for name in ("refused", "files")))
     run.require_frames()
     run.write(snakemake.output.frames, snakemake.output.densities)
-    write_json(snakemake.output.record, {"structure": name, **vars(run.record(attempt_hash(runtime.engine)))})
+    write_json(
+        snakemake.output.record, {"structure": name, **vars(run.record(attempt_hash(runtime.engine, electrons)))}
+    )
     run.retain(snakemake.output.frames, snakemake.output.densities)

@@ -24,7 +24,7 @@ with job("label", snakemake.log[0], snakemake.threads, snakemake.resources.get("
     engine = get_engine(runtime.engine, supercell_of(frame.info["structure"]), checkpoint.folder)
     rng = derive_rng(snakemake.params.seed, "label", name)
     run = label_frame(frame, engine, settings, rng, name, checkpoint, levels, electrons.tries)
-    record = LabelRecord.of(name, run, frame, attempt_hash(runtime.engine))
+    record = LabelRecord.of(name, run, frame, attempt_hash(runtime.engine, electrons))
     logger.info("%s: %s, %d frames", name, record.status, record.n_frames)
     run.move_side_files(*(beside_state(snakemake.params.state, name) for name in ("refused", "files")))
     run.write(snakemake.output.frames, snakemake.output.densities)

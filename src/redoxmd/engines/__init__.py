@@ -28,6 +28,10 @@ MODULES = {
 }
 
 
+# Settings by which the electronic state of a label is judged and searched.
+JUDGING = {"levels", "fixed", "tries"}
+
+
 def _module(settings: sections.Engine) -> Any:
     return import_module(MODULES[settings.name])
 
@@ -76,10 +80,14 @@ def engine_available(settings: sections.Engine) -> tuple[bool, str]:
     return availability
 
 
-def attempt_hash(settings: sections.Engine) -> str:
-    """Hash that identifies an attempt: all settings of the named engine, including those that only aid convergence."""
+def attempt_hash(settings: sections.Engine, electrons: sections.Electrons | None = None) -> str:
+    """Hash that identifies an attempt: all settings of the named engine, including those that only aid convergence.
+
+    With `electrons.levels` also these and `electrons.tries`.
+    """
     chosen = getattr(settings, settings.name)
-    return content_hash([settings_hash(settings), settings.force_ceiling_eV_A, chosen.model_dump(mode="json")])
+    judged = [] if electrons is None or not electrons.levels else [electrons.model_dump(mode="json", include=JUDGING)]
+    return content_hash([settings_hash(settings), settings.force_ceiling_eV_A, chosen.model_dump(mode="json"), *judged])
 
 
 def inspect_engine(

@@ -1,4 +1,4 @@
-"""Repeat refused labels and reference MDs after the engine section has changed."""
+"""Repeat refused labels and reference MDs after the settings of the engine or of the electronic states have changed."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ def retry_refused(
 ) -> tuple[dict[Path, str], list[str]]:
     """Remove outputs of refused labels and reference MDs, so that the next run repeats them.
 
-    A refusal stands as long as the engine section is unchanged. The files that explain a refusal stay in
-    results/<run>/refused.
+    A refusal stands as long as the section engine and the levels and tries of electrons are unchanged. The files that
+    explain a refusal stay in results/<run>/refused.
 
     Args:
-        anyway: also if the engine section has not changed.
+        anyway: also if these settings have not changed.
         partial: also runs that ended early; their frames before the refused one are lost.
 
     Returns:
-        Removed records → name and reason, and names and reasons of those not removed because the engine section has
-        not changed. Snakemake needs `--forcerun` for the records if later stages have used them, because it does not
-        remake a missing file whose dependents exist.
+        Removed records → name and reason, and names and reasons of those not removed because these settings have not
+        changed. Snakemake needs `--forcerun` for the records if later stages have used them, because it does not remake
+        a missing file whose dependents exist.
     """
-    current = attempt_hash(config.engine)
+    current = attempt_hash(config.engine, config.electrons)
     labels = [
         (path, path.stem, [path.with_suffix(".extxyz"), path.with_suffix(".densities.h5")])
         for path in sorted(results.glob("label/gen*/g*f*.json"))

@@ -16,7 +16,7 @@ from ase import Atoms
 
 from redoxmd.config.sections import Structures, Train
 from redoxmd.electrons.states import OxidationLevels, set_oxidation
-from redoxmd.errors import DataError, LabelRefused
+from redoxmd.errors import ConfigError, DataError, LabelRefused, StructureError
 from redoxmd.files.frames import read_frames
 from redoxmd.files.records import file_sha256
 from redoxmd.train.audit import check_labelled, too_short
@@ -102,6 +102,9 @@ def build_dataset(
         try:
             if levels is not None:
                 set_oxidation(frame, levels)
+        except (StructureError, ConfigError) as error:
+            place = f"frame {frame.info.get('config_id')} step {frame.info.get('step')}"
+            raise DataError(f"{place}: {error}") from error
         except LabelRefused as refused:
             wrong_states.append(_left_out(frame, refused.reason, refused.detail))
             continue
