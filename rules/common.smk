@@ -27,6 +27,8 @@ if workflow.is_main_process:
 else:
     config = exported_config(config)
 CFG = parse_config(config, source="config")
+# Whether potentials distinguish oxidation states, so that settings of the electrons in MD have an effect.
+AWARE = CFG.train.states == "aware"
 REFERENCE = settings_hash(CFG.engine)
 FIGURES = figures_of(CFG)
 RESULTS = Path("results") / CFG.run

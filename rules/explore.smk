@@ -19,7 +19,7 @@ rule explore:
         **resources_for("explore"),
     params:
         **stage_version("explore"),
-        **settings_for("explore", CFG.electrons),
+        **(settings_for("explore", CFG.electrons) if AWARE else {}),
         explore=settings_when_labelled("explore", CFG.explore),
         length_ps=explore_length_ps,
         seed=CFG.seed,

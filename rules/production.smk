@@ -16,7 +16,7 @@ rule production:
         **resources_for("production"),
     params:
         **stage_version("production"),
-        **settings_for("production", CFG.electrons),
+        **(settings_for("production", CFG.electrons) if AWARE else {}),
         production=RULES.trajectory_settings,
         seed=CFG.seed,
         state="results/{run}/state/production/{structure}_T{temperature}K",

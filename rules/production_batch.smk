@@ -19,7 +19,7 @@ for number, batch in enumerate(layout.trajectory_batches(CFG.production, CFG.com
             **resources_for("production"),
         params:
             **stage_version("production"),
-            **settings_for("production", CFG.electrons),
+            **(settings_for("production", CFG.electrons) if AWARE else {}),
             production=layout.trajectory_settings(CFG.production, RULES.lengths_ps[batch[0]]),
             seed=CFG.seed,
             state=f"results/{CFG.run}/state/production",

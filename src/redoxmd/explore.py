@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -198,7 +198,11 @@ class _Recorder:
         if collect:
             self._next_candidate_fs = time_fs + self.settings.candidate_every_fs
             frame = self._frame(result, md)
-            self.candidates += [frame] if hop is None else _before_and_after(frame, hop)
+            self.candidates += (
+                [frame]
+                if hop is None or md.electrons is None
+                else _before_and_after(frame, md.electrons.hops_at(md.state.step - 1), hop.spread_eV)
+            )
         if result.outcome is not GateOutcome.STOP and time_fs >= self._next_sound_fs:
             self._next_sound_fs = time_fs + self.settings.candidate_every_fs
             self._sound = self._frame(result, md)
@@ -232,11 +236,12 @@ class _Recorder:
         return frame
 
 
-def _before_and_after(frame: Atoms, hop: Hop) -> list[Atoms]:
-    """The frame in its state, after the hop, and in the state before it."""
+def _before_and_after(frame: Atoms, hops: Sequence[Hop], spread_eV: float) -> list[Atoms]:
+    """The frame in its state, after the hops of a step, and in the state before them; `hops` has the last one first."""
     frames = [frame, frame.copy()]
     before = frames[1].arrays["oxidation"]
-    before[[hop.donor, hop.acceptor]] = before[[hop.acceptor, hop.donor]]
+    for hop in hops:
+        before[[hop.donor, hop.acceptor]] = before[[hop.acceptor, hop.donor]]
     for member in frames:
-        member.info["hop_spread_eV"] = hop.spread_eV
+        member.info["hop_spread_eV"] = spread_eV
     return frames

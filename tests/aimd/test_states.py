@@ -187,3 +187,45 @@ def test_a_run_goes_on_through_shared_electrons_and_the_data_set_leaves_them_out
         (step, "wrong_electronic_state") for step in (0, 1)
     }
     assert "|moment| 1.35 μB" in dataset.left_out[0]["detail"]
+
+
+def test_a_run_resumed_after_a_further_start_equals_the_whole(tmp_path):
+    longer = STEPS.model_copy(update={"steps": 12})
+    whole = run(tmp_path / "whole", Starts(wrong=(0,), from_step=1), 3, steps=longer)[1]
+    run(tmp_path / "parts", Starts(wrong=(0,), from_step=1), 3, steps=STEPS.model_copy(update={"steps": 3}))
+    parts = run(tmp_path / "parts", Starts(), 3, steps=longer)[1]
+    assert (tmp_path / "whole/frames.extxyz").read_text() == (tmp_path / "parts/frames.extxyz").read_text()
+    assert len(whole) == len(parts) == 12
+
+
+def test_states_that_no_moments_show_are_no_data(tmp_path):
+    """An engine without moments, asked for a charged state: neither its frames nor the data set has the state."""
+
+    class NoMoments(ToyEngine):
+        def calculate(self, atoms):
+            result = ToyEngine(Engine(name="toy")).calculate(atoms)
+            return Result(result.energy_eV, result.forces_eV_A)
+
+    asked = nvp(2.5)
+    asked.set_array("oxidation", np.where(asked.numbers == 23, 3, 0))
+    engine = NoMoments(Engine(name="toy"))
+    _, frames = run(tmp_path, engine, 1, asked)
+    assert not any("oxidation" in frame.arrays for frame in frames)
+    for frame in frames:
+        frame.set_array("oxidation", np.where(frame.numbers == 23, 3, 0))
+    dataset = build_dataset(frames, Train(), 1, engine.settings_hash, None, LEVELS)
+    with pytest.raises(DataError, match="no oxidation states, which train"):
+        find_species(dataset.frames, "aware")
+
+
+def test_moments_that_are_not_finite_refuse_the_frame(tmp_path):
+    class Broken(Starts):
+        def calculate(self, atoms):
+            result = super().calculate(atoms)
+            moments = np.where(self.calls > 2, np.nan, result.moments_muB)
+            return Result(result.energy_eV, result.forces_eV_A, None, moments, 1)
+
+    made, frames = run(tmp_path, Broken(), 2)
+    assert len(frames) == 2
+    assert made.refusal.reason is LabelRefusal.WRONG_ELECTRONIC_STATE
+    assert "NaN" in made.refusal.detail

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from redoxmd.config.declared import settings_for
 from redoxmd.config.sections import Electrons, Explore, OxidationState, Production, Select
 from redoxmd.errors import ConfigError, StructureError
 from redoxmd.explore import explore
@@ -18,7 +19,7 @@ from redoxmd.md.frame_gate import GateSettings
 from redoxmd.md.langevin import Langevin
 from redoxmd.model import Ensemble, EnsembleCalculator, load_ensemble, save_ensemble
 from redoxmd.model.painn import Painn
-from redoxmd.production import produce
+from redoxmd.production import produce, trajectory_spec
 from redoxmd.production.run import TrajectorySpec
 from redoxmd.select import select
 from tests.engines.test_engines import nvp
@@ -139,8 +140,9 @@ def test_a_given_state_is_kept_and_a_foreign_one_refused(ensemble):
     atoms.set_array("oxidation", given)
     md, _ = start(ensemble, settings(md="frozen"), atoms=atoms)
     assert np.array_equal(md.frame().arrays["oxidation"], given)
-    atoms.arrays["oxidation"][np.flatnonzero(given)[0]] = 5
-    with pytest.raises(StructureError, match="V with oxidation 5: no training frame has it"):
+    # Neutral, but with states that the networks have not learned.
+    atoms.arrays["oxidation"][np.flatnonzero(given)] = 5, 2, 3, 3
+    with pytest.raises(StructureError, match="V with oxidation 2, V with oxidation 5: no training frame has it"):
         start(ensemble, settings(), atoms=atoms)
 
 
@@ -299,3 +301,71 @@ def test_an_uncertain_hop_gives_two_candidates_of_one_geometry(ensemble, tmp_pat
         assert after.info["hop_spread_eV"] == pytest.approx(change.std(ddof=1), rel=0.02, abs=2e-5)
         times.append(after.info["time_fs"])
     assert np.diff(times).min() >= 0.2 - 1e-9
+
+
+def test_production_in_another_mode_starts_anew_in_the_same_folder(ensemble, tmp_path):
+    """As the script of the rule does it: the settings of the electrons are part of what a state belongs to."""
+    chosen = Production(timestep_fs=1.0, length_ps=0.02, equilibration_ps=0.0, save_every_fs=2.0, stop_above_eV_A=1e6)
+    write_frames(tmp_path / "start.extxyz", [nvp(2.5)])
+
+    def run(md):
+        electrons = settings(md=md, move_every_fs=1.0)
+        declared = settings_for("production", chosen) | settings_for("production", electrons)
+        spec = trajectory_spec(
+            chosen,
+            declared,
+            "x2.500_random0_1x1x1",
+            "900",
+            tmp_path / "start.extxyz",
+            tmp_path / "state",
+            tmp_path / "out.h5",
+            "model",
+            1,
+            "Na",
+            electrons=electrons,
+        )
+        produce(spec, HostEvaluator(ensemble))
+        return read_trajectory(tmp_path / "out.h5")
+
+    frozen, thermal = run("frozen"), run("thermal")
+    assert len(frozen.hops) == 0
+    assert len(thermal.hops) > 0
+    assert not np.array_equal(frozen.positions_A, thermal.positions_A)
+
+
+def test_states_of_a_third_level_occur_only_where_neutrality_needs_them(ensemble):
+    """V5+ is a level of the config, but no training frame has it: no start may propose it."""
+    levels = LEVELS["V"] | {5: OxidationState(moment_muB=0.0)}
+    electrons = Electrons(levels={"V": levels}, move_every_fs=1.0)
+    for x, expected in ((3.0, [3, 3, 3, 3]), (2.0, [3, 3, 4, 4]), (1.0, [4, 4, 4, 4])):
+        md, _ = start(ensemble, electrons, atoms=nvp(x))
+        assert sorted(md.frame().arrays["oxidation"][md.frame().numbers == 23]) == expected
+        # Where all V are in one state nothing can move, and the MD goes on.
+        for _ in range(3):
+            md.step()
+
+
+def test_a_given_state_must_be_neutral(ensemble):
+    atoms = nvp(2.5)
+    atoms.set_array("oxidation", np.where(atoms.numbers == 23, 3, 0))
+    with pytest.raises(StructureError, match=r"sum of \+12, where neutrality asks for \+13"):
+        start(ensemble, settings(), atoms=atoms)
+
+
+def test_a_calculator_notices_a_deleted_state_and_another_structure(ensemble):
+    atoms = nvp(2.5)
+    calculator = EnsembleCalculator(ensemble, settings())
+    states = sorted(orders(atoms), key=lambda state: mean_energy(ensemble, atoms, state))
+    atoms.set_array("oxidation", states[-1])
+    atoms.calc = calculator
+    highest = atoms.get_potential_energy()
+    del atoms.arrays["oxidation"]
+    calculator.oxidation = None
+    lowest = mean_energy(ensemble, atoms, states[0])
+    assert atoms.get_potential_energy() == pytest.approx(lowest, abs=2e-4)
+    assert highest > lowest
+    other = nvp(2.0)
+    other.calc = calculator
+    assert other.get_potential_energy() == pytest.approx(
+        min(mean_energy(ensemble, other, state) for state in orders(other)), abs=2e-4
+    )

@@ -1,7 +1,7 @@
 from dataclasses import asdict
 
-from redoxmd.config.declared import read_settings, runtime_settings
-from redoxmd.config.sections import Explore
+from redoxmd.config.declared import declared_keys, read_settings, runtime_settings
+from redoxmd.config.sections import Electrons, Explore
 from redoxmd.explore import explore
 from redoxmd.files.frames import read_frames, write_frames
 from redoxmd.files.records import atomic_path, file_sha256, write_json
@@ -17,9 +17,10 @@ with job("explore", snakemake.log[0], snakemake.threads):
     seed, version = snakemake.params.seed, snakemake.params.get("version", 1)
     model = ensemble_identity(snakemake.input.ensemble)
     given = dict(snakemake.params.explore)
-    checkpoint = Checkpoint(
-        snakemake.params.state, [file_sha256(snakemake.input.atoms), model, given, name, gen, seed, version]
-    )
+    params = snakemake.params
+    moves = {key: params[key] for key in declared_keys("explore", Electrons) if hasattr(params, key)}
+    fingerprint = [file_sha256(snakemake.input.atoms), model, given | moves, name, gen, seed, version]
+    checkpoint = Checkpoint(snakemake.params.state, fingerprint)
     (atoms,) = read_frames(snakemake.input.atoms)
     ensemble = load_ensemble(snakemake.input.ensemble, runtime.train.device, runtime.compute.evaluation)
     rng = derive_rng(seed, "explore", gen, name)

@@ -19,6 +19,8 @@ with job("label", snakemake.log[0], snakemake.threads, snakemake.resources.get("
     set_initial_moments(frame, runtime.structures)
     given = {key: value for key, value in snakemake.params.label.items() if key != "steps"}
     fingerprint = [content_hash(frame.positions), given, snakemake.params.reference, snakemake.params.seed]
+    if "oxidation" in frame.arrays:
+        fingerprint.append(frame.arrays["oxidation"].tolist())
     checkpoint = Checkpoint(snakemake.params.state, fingerprint)
     electrons, levels = runtime.electrons, OxidationLevels.of(runtime.electrons)
     engine = get_engine(runtime.engine, supercell_of(frame.info["structure"]), checkpoint.folder)

@@ -1,7 +1,7 @@
 from pathlib import Path
 
-from redoxmd.config.declared import read_settings, runtime_settings
-from redoxmd.config.sections import Production
+from redoxmd.config.declared import declared_keys, read_settings, runtime_settings
+from redoxmd.config.sections import Electrons, Production
 from redoxmd.jobs.job import job, logger
 from redoxmd.md.evaluators import force_evaluator
 from redoxmd.model.ensemble import ensemble_identity, load_ensemble
@@ -10,13 +10,14 @@ from redoxmd.production import run_batch, trajectory_spec
 params = snakemake.params
 with job("production", snakemake.log[0], snakemake.threads):
     runtime = runtime_settings(snakemake.config)
+    moves = {key: params[key] for key in declared_keys("production", Electrons) if hasattr(params, key)}
     settings = read_settings(Production, "production", params.production, runtime.production)
     model, version = ensemble_identity(snakemake.input.ensemble), params.get("version", 1)
     starts = {Path(path).stem: path for path in snakemake.input.atoms}
     specs = [
         trajectory_spec(
             settings,
-            params.production,
+            params.production | moves,
             name,
             kelvin,
             starts[name],

@@ -123,8 +123,8 @@ class ReferenceMD(ABC):
         # Drawn first, so that a resumed run has the same.
         self.search = None if levels is None else StateSearch(levels, tries, int(rng.integers(2**62)))
         self._restore()
-        if levels is not None:
-            # A new start of the engine, or a resumed one, begins in the state of the frame, or in a likely one.
+        if levels is not None and self.state is None:
+            # The engine begins in the state that is asked for, or in a likely one.
             oxidation = guess_order(self.atoms, levels) if self.oxidation is None else self.oxidation
             moments_muB = levels.initial_moments(
                 list(atoms.symbols), oxidation, self.geometry.get_initial_magnetic_moments()
@@ -158,6 +158,9 @@ class ReferenceMD(ABC):
                 "the folder and run again, which starts anew"
             )
         self.state = MDState.from_record(record)
+        for name in ("oxidation", "initial_magmoms"):
+            if name in record:
+                self.geometry.set_array(name, np.array(record[name]))
         self._beyond = known > self.settings.steps
         self._saved, self._file_start = count, min(starts[-1], count)
         # The store of the finished run, then those of single frames that are not in it.
@@ -211,7 +214,12 @@ class ReferenceMD(ABC):
             self._file_start = self._saved
         write_frames(self.checkpoint.path(_frames_file(self._file_start)), self.frames[self._file_start :])
         self._saved = len(self.frames)
-        self.checkpoint.save("state", {**self.state.record(), "frames": np.asarray(len(self.frames))})
+        start = {} if self.search is None else {name: self.geometry.arrays[name] for name in self._asked()}
+        self.checkpoint.save("state", {**self.state.record(), "frames": np.asarray(len(self.frames)), **start})
+
+    def _asked(self) -> list[str]:
+        """Arrays of the geometry that ask for a state: those that a further start of the electrons changes."""
+        return [name for name in ("oxidation", "initial_magmoms") if name in self.geometry.arrays]
 
     def start_state(self, forces_eV_A: np.ndarray) -> MDState:
         """State at the start, with its own velocities or thermal ones."""
@@ -236,6 +244,9 @@ class ReferenceMD(ABC):
             settings_hash=self.engine.settings_hash,
             converged=True,
         )
+        if result.oxidation is None:
+            # The geometry may have the state that was asked for, which is not one that was found.
+            frame.arrays.pop("oxidation", None)
         frame.set_velocities(velocities_A_fs / ASE_TIME_PER_FS)
         self.frames.append(frame)
 

@@ -184,6 +184,9 @@ def _judge(frame: ReadFrame | LabelRefused, settings_hash: str, checks: FrameChe
         if checks.levels is not None and frame.moments_muB is not None:
             oxidation = find_oxidation(frame.atoms, frame.moments_muB, frame.total_moment_muB, checks.levels)
             result = replace(result, oxidation=oxidation)
+        elif checks.levels is not None:
+            # States that no moments show.
+            frame.atoms.arrays.pop("oxidation", None)
         return FrameVerdict(frame, result, spin_judged=spin_judged, state_judged=state_judged)
     except Exception as error:
         return FrameVerdict(frame, refusal=_as_refusal(error, Path(f"step {frame.step}")))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from operator import or_
 from typing import TYPE_CHECKING
@@ -68,6 +68,19 @@ class OxidationLevels:
             for symbol in symbols
         ]
         return assign_oxidation(symbols, np.array(means), self).oxidation
+
+    def occupied(self, symbols: Sequence[str]) -> OxidationLevels:
+        """Levels with only the states of `first_neutral`: those without disproportionation.
+
+        Raises:
+            StructureError, ConfigError: as `first_neutral`.
+        """
+        present = {(symbols[k], int(state)) for k, state in enumerate(self.first_neutral(symbols)) if state}
+        moments = {
+            element: {state: moment for state, moment in states.items() if (element, state) in present}
+            for element, states in self.moments_muB.items()
+        }
+        return replace(self, moments_muB={element: states for element, states in moments.items() if states})
 
     def initial_moments(self, symbols: Sequence[str], oxidation: np.ndarray, others_muB: np.ndarray) -> np.ndarray:
         """Initial moments (n,) in μB of redox atoms in these oxidation states, and `others_muB` of all other atoms."""
@@ -181,9 +194,11 @@ def judge_state(
     """The assignment of a label in a clean electronic state; arguments as for `describe_faults`.
 
     Raises:
-        LabelRefused: wrong_electronic_state, with the text of `describe_faults`.
-        StructureError, DataError, ConfigError: as `assign_oxidation`.
+        LabelRefused: wrong_electronic_state, with the text of `describe_faults`, or for moments that are not finite.
+        StructureError, ConfigError: as `assign_oxidation`.
     """
+    if not np.isfinite(moments_muB).all():
+        raise LabelRefused(LabelRefusal.WRONG_ELECTRONIC_STATE, "moments with NaN or infinite numbers")
     assignment = assign_oxidation(symbols, moments_muB, levels)
     faults = describe_faults(assignment, symbols, moments_muB, total_moment_muB, levels, strict)
     if faults:
@@ -192,13 +207,15 @@ def judge_state(
 
 
 def set_oxidation(frame: Atoms, levels: OxidationLevels) -> None:
-    """Set the array `oxidation` (n,) of a labelled frame from its moments; a frame without moments stays as it is.
+    """Set the array `oxidation` (n,) of a labelled frame from its moments; a frame without moments has none.
 
     Raises:
         LabelRefused, StructureError, DataError, ConfigError: as `judge_state`.
     """
     moments = None if frame.calc is None else frame.calc.results.get("magmoms")
     if moments is None:
+        # A state that was asked for, or that a file claims, is none that the moments show.
+        frame.arrays.pop("oxidation", None)
         return
     total = frame.info.get("total_moment_muB")
     assignment = judge_state(list(frame.symbols), moments, None if total is None else float(total), levels)

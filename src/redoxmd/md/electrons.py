@@ -12,7 +12,7 @@ from ase import Atoms
 from redoxmd.config.sections import Electrons
 from redoxmd.electrons.moves import MovedState, descend, find_lowest, metropolis, neighbour_pairs
 from redoxmd.electrons.states import OxidationLevels
-from redoxmd.errors import ConfigError
+from redoxmd.errors import ConfigError, StructureError
 
 # Energies (M, k) in eV of the members for states (k, n), at positions (n, 3).
 StateEvaluation = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -50,7 +50,7 @@ class ElectronMD:
         every: steps between moves.
 
     Raises:
-        StructureError: no state of the structure is neutral.
+        StructureError: no state of the structure is neutral, or the given one is not.
         ConfigError: the config has no levels.
     """
 
@@ -58,12 +58,17 @@ class ElectronMD:
         levels = OxidationLevels.of(settings)
         if levels is None:
             raise ConfigError("electrons.levels: needed for MD with a potential of oxidation states; give them")
-        self.settings, self.levels = settings, levels
         self.symbols, self.cell, self.pbc = list(atoms.symbols), atoms.cell.array, atoms.pbc
         self.temperature_K = temperature_K
         self.every = max(1, round(settings.move_every_fs / timestep_fs))
+        self.settings, self.levels = settings, levels.occupied(self.symbols)
         self.given = "oxidation" in atoms.arrays
         self.oxidation = np.array(atoms.arrays["oxidation"]) if self.given else levels.first_neutral(self.symbols)
+        if int(self.oxidation.sum()) != levels.neutral_total(self.symbols):
+            raise StructureError(
+                f"oxidation states of a sum of {int(self.oxidation.sum()):+d}, where neutrality asks for "
+                f"{levels.neutral_total(self.symbols):+d}; give a neutral state, or none"
+            )
         self.hops: list[Hop] = []
 
     def start(self, positions_A: np.ndarray, energies: StateEvaluation, rng: np.random.Generator) -> None:

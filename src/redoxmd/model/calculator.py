@@ -37,12 +37,12 @@ class EnsembleCalculator(Calculator):
         self.ensemble, self.electrons = ensemble, electrons or Electrons()
         self.rng = np.random.default_rng(seed)
         self.oxidation: np.ndarray | None = None
+        self._given = ""
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
         """Changes since the last calculation; of the oxidation states too, which ASE does not compare."""
         changes: list[str] = super().check_state(atoms, tol)
-        given = None if self.ensemble.states is None else atoms.arrays.get("oxidation")
-        if given is not None and given.tolist() != np.asarray(self.oxidation).tolist():
+        if self.ensemble.states is not None and _array_text(atoms) != self._given:
             changes.append("oxidation")
         return changes
 
@@ -57,7 +57,10 @@ class EnsembleCalculator(Calculator):
         Raises:
             StructureError: the ensemble distinguishes oxidation states, and there is neither an array nor levels.
         """
+        if "numbers" in system_changes:
+            self.oxidation = None
         super().calculate(atoms, properties or ["energy"], system_changes)
+        self._given = _array_text(self.atoms)
         if self.ensemble.states is None:
             prediction = self.ensemble.predict(self.atoms)
         elif "oxidation" in self.atoms.arrays:
@@ -99,8 +102,13 @@ class EnsembleCalculator(Calculator):
         reach_A = self.electrons.reach_A
         pairs = neighbour_pairs(present, symbols, atoms.positions, atoms.cell.array, atoms.pbc, reach_A)
         if self.oxidation is None:
-            moved = find_lowest(symbols, levels, energies, pairs, self.rng)
+            moved = find_lowest(symbols, levels.occupied(symbols), energies, pairs, self.rng)
         else:
             moved = descend(present, energies, pairs)
         self.oxidation = moved.oxidation
         return prediction_of(moved.oxidation)
+
+
+def _array_text(atoms: Atoms) -> str:
+    """The array `oxidation` of the atoms as text; "" if they have none."""
+    return str(atoms.arrays["oxidation"].tolist()) if "oxidation" in atoms.arrays else ""

@@ -154,7 +154,9 @@ class Trainer:
     def _initial_model(
         self, dataset: Dataset, training: Sequence[Atoms], member: Member, previous: Painn | None
     ) -> Painn:
-        elements, states = find_species(dataset.frames, self.settings.states)
+        # A blind potential knows the elements of all sets; a state that no training frame has cannot be learned.
+        known = training if self.settings.states == "aware" else dataset.frames
+        elements, states = find_species(known, self.settings.states)
         torch.manual_seed(derive_seed(self.seed, "weights"))
         model = Painn(
             elements,
