@@ -96,8 +96,12 @@ def test_v5_beside_v3_is_a_state_of_its_own_where_it_is_allowed():
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_moments_that_are_no_numbers_are_refused(value):
+    symbols, moments = ["Na"] * 4 + ["V"] * 4 + ["P"] * 6 + ["O"] * 24, np.full(38, value)
     with pytest.raises(DataError):
-        judge_state(["Na"] * 4 + ["V"] * 4 + ["P"] * 6 + ["O"] * 24, np.full(38, value), None, NVP)
+        assign_oxidation(symbols, moments, NVP)
+    # A label is refused, so that its run or its data set goes on without it.
+    with pytest.raises(LabelRefused, match="wrong_electronic_state"):
+        judge_state(symbols, moments, None, NVP)
 
 
 def test_real_frames_of_dft_md():
