@@ -4,14 +4,15 @@ import numpy as np
 import pytest
 
 from redoxmd.aimd.drivers import run_reference_md
-from redoxmd.config.sections import Aimd, Electrons, Engine, OxidationState, Start, Toy, Train
+from redoxmd.config.sections import Aimd, Electrons, Engine, Member, OxidationState, Start, Toy, Train
 from redoxmd.electrons import OxidationLevels
 from redoxmd.engines.base import Result
 from redoxmd.engines.toy import ToyEngine
-from redoxmd.errors import DataError, LabelRefusal
+from redoxmd.errors import DataError, LabelRefusal, StructureError
 from redoxmd.files.frames import read_frames, write_frames
 from redoxmd.jobs.checkpoint import Checkpoint
-from redoxmd.train.dataset import build_dataset, find_species
+from redoxmd.train.dataset import Dataset, build_dataset, find_species
+from redoxmd.train.trainer import Trainer
 from tests.engines.test_engines import nvp
 
 STEPS = Aimd(starts=(Start(x=2.5),), steps=5, timestep_fs=1.0, density_every=0)
@@ -229,3 +230,16 @@ def test_moments_that_are_not_finite_refuse_the_frame(tmp_path):
     assert len(frames) == 2
     assert made.refusal.reason is LabelRefusal.WRONG_ELECTRONIC_STATE
     assert "NaN" in made.refusal.detail
+
+
+def test_a_state_that_only_other_sets_have_is_refused_by_name(tmp_path):
+    """Its species would keep the random embedding of the start."""
+    _, reduced = run(tmp_path / "reduced", Starts(), 1, nvp(3.0))
+    _, mixed = run(tmp_path / "mixed", Starts(), 1)
+    for frames, name in ((reduced, "train"), (mixed, "validation")):
+        for frame in frames:
+            frame.info["set"] = name
+    write_frames(tmp_path / "dataset.extxyz", reduced + mixed)
+    aware = Train(states="aware", max_steps=1, validate_every=1, device="cpu")
+    with pytest.raises(StructureError, match="V with oxidation 4: no training frame has it"):
+        Trainer(Dataset(read_frames(tmp_path / "dataset.extxyz")), Member(features=8, layers=1), aware, 0, 0, None, "m")
