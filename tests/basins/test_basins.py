@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from redoxmd.basins.hopping import hop_basins
-from redoxmd.config.sections import Basins, Structures
+from redoxmd.config.sections import Basins, Electrons, OxidationState, Structures
 from redoxmd.errors import DataError, Interrupted
 from redoxmd.jobs.checkpoint import Checkpoint
 from redoxmd.md.frame_gate import GateSettings
@@ -16,8 +16,8 @@ from redoxmd.model.ensemble import Ensemble
 from redoxmd.structures.build import build_structure
 from redoxmd.structures.occupation import Occupation
 from redoxmd.structures.request import parse_name
-from redoxmd.structures.source import source_cell
-from tests.model.test_ensemble import members
+from redoxmd.structures.source import full_cell, source_cell
+from tests.model.test_ensemble import aware_ensemble, members
 from tests.surfaces import Surface, line_of_sites, occupied, toy_surface, wells
 
 DEPTHS_EV = (0.3, 0.5, 0.2, 0.9)
@@ -178,6 +178,30 @@ def test_it_walks_with_an_ensemble(tmp_path):
     run = walk(tmp_path, calculator, settings=settings, gate=gate)
     assert len(run.visits) == 3
     assert run.visits["spread_eV_A"].max() > 0
+
+
+def test_a_walk_with_oxidation_states_does_not_depend_on_where_it_was_stopped(tmp_path):
+    """With so short a reach that states which swaps lead to differ from the lowest ones."""
+    levels = {"V": {3: OxidationState(moment_muB=1.85), 4: OxidationState(moment_muB=1.05)}}
+    ensemble, structures = aware_ensemble(), Structures()
+    atoms = build_structure(parse_name("x2.500_preferred0_1x1x1"), structures, 1)
+
+    def walked(folder, steps):
+        return hop_basins(
+            atoms,
+            EnsembleCalculator(ensemble, Electrons(levels=levels, reach_A=4.5)),
+            full_cell(structures, (1, 1, 1)),
+            Basins(steps=steps, force_tolerance_eV_A=0.3, max_relax_steps=20, temperature_K=3000.0),
+            GateSettings(low_eV_A=1e3, high_eV_A=1e4, min_distance_fraction=0.01),
+            np.random.default_rng(5),
+            Checkpoint(tmp_path / folder, 0),
+        )
+
+    whole = walked("whole", 5)
+    assert not whole.visits["refused"].any()
+    for stop in range(1, 5):
+        walked(f"part{stop}", stop)
+        equal(walked(f"part{stop}", 5), whole)
 
 
 class TestOccupation:

@@ -38,6 +38,11 @@ class EnsembleCalculator(Calculator):
         self.rng = np.random.default_rng(seed)
         self.oxidation: np.ndarray | None = None
 
+    def forget_states(self, seed: int = 0) -> None:
+        """Make the next call the first one: it searches the lowest state anew, whatever was calculated before."""
+        self.reset()
+        self.oxidation, self.rng = None, np.random.default_rng(seed)
+
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
         """Changes since the last calculation; of the oxidation states too, which ASE does not compare."""
         changes: list[str] = super().check_state(atoms, tol)
