@@ -39,7 +39,7 @@ class EnsembleCalculator(Calculator):
         self.oxidation: np.ndarray | None = None
 
     def forget_states(self, seed: int = 0) -> None:
-        """Make the next call the first one: it searches the lowest state anew, whatever was calculated before."""
+        """Start from the lowest state in the next call, as in the first one."""
         self.reset()
         self.oxidation, self.rng = None, np.random.default_rng(seed)
 

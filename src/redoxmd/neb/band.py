@@ -282,7 +282,7 @@ def _states(images: list[Atoms]) -> dict[str, np.ndarray]:
 
 
 def _restore_states(images: list[Atoms], record: dict[str, Any]) -> None:
-    """Let the calculators go on from the states in a record, if it has any."""
+    """Give the calculators the oxidation states of a record, if it has any."""
     if "oxidation" in record:
         for image, state in zip(images, record["oxidation"], strict=True):
             image.calc.oxidation = state
