@@ -1,25 +1,35 @@
 import itertools
+import json
 import os
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from redoxmd.basins.hopping import hop_basins
-from redoxmd.config.sections import Basins, Structures
+from redoxmd.config.declared import settings_for
+from redoxmd.config.load import parse_config
+from redoxmd.config.sections import Basins, Electrons, OxidationState, Structures
 from redoxmd.errors import DataError, Interrupted
+from redoxmd.files.frames import read_frames, write_frames
+from redoxmd.files.records import file_sha256
 from redoxmd.jobs.checkpoint import Checkpoint
 from redoxmd.md.frame_gate import GateSettings
 from redoxmd.md.relaxation import judge, relax
 from redoxmd.model.calculator import EnsembleCalculator
-from redoxmd.model.ensemble import Ensemble
+from redoxmd.model.ensemble import Ensemble, ensemble_identity, save_ensemble
 from redoxmd.structures.build import build_structure
 from redoxmd.structures.occupation import Occupation
 from redoxmd.structures.request import parse_name
-from redoxmd.structures.source import source_cell
-from tests.model.test_ensemble import members
+from redoxmd.structures.source import full_cell, source_cell
+from tests.model.test_ensemble import aware_ensemble, members
 from tests.surfaces import Surface, line_of_sites, occupied, toy_surface, wells
 
+ROOT = Path(__file__).parents[2]
+NAME = "x2.500_preferred0_1x1x1"
 DEPTHS_EV = (0.3, 0.5, 0.2, 0.9)
 GATE = GateSettings(low_eV_A=1.0, high_eV_A=5.0)
 SETTINGS = Basins(steps=40, force_tolerance_eV_A=0.01)
@@ -178,6 +188,71 @@ def test_it_walks_with_an_ensemble(tmp_path):
     run = walk(tmp_path, calculator, settings=settings, gate=gate)
     assert len(run.visits) == 3
     assert run.visits["spread_eV_A"].max() > 0
+
+
+def test_a_walk_with_oxidation_states_does_not_depend_on_where_it_was_stopped(tmp_path):
+    """With so short a reach that states which swaps lead to differ from the lowest ones."""
+    levels = {"V": {3: OxidationState(moment_muB=1.85), 4: OxidationState(moment_muB=1.05)}}
+    ensemble, structures = aware_ensemble(), Structures()
+    atoms = build_structure(parse_name(NAME), structures, 1)
+
+    def walked(folder, steps):
+        return hop_basins(
+            atoms,
+            EnsembleCalculator(ensemble, Electrons(levels=levels, reach_A=4.5)),
+            full_cell(structures, (1, 1, 1)),
+            Basins(steps=steps, force_tolerance_eV_A=0.3, max_relax_steps=20, temperature_K=3000.0),
+            GateSettings(low_eV_A=1e3, high_eV_A=1e4, min_distance_fraction=0.01),
+            np.random.default_rng(5),
+            Checkpoint(tmp_path / folder, 0),
+        )
+
+    whole = walked("whole", 5)
+    assert not whole.visits["refused"].any()
+    for stop in range(1, 5):
+        walked(f"part{stop}", stop)
+        equal(walked(f"part{stop}", 5), whole)
+
+
+JOB = """
+import json, runpy, sys
+from types import SimpleNamespace
+from snakemake.iocontainers import Params
+script, name, given = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
+files = {key: SimpleNamespace(**given[key]) for key in ("input", "output")}
+job = {"rule": "basins", "threads": 1, "log": [given["log"]], "config": given["config"], **files}
+job |= {"wildcards": SimpleNamespace(structure=name), "params": Params(fromdict=given["params"])}
+runpy.run_path(script, init_globals={"snakemake": SimpleNamespace(**job)})
+"""
+
+
+@pytest.mark.parametrize("reach_A", [None, 6.5, 4.5])
+def test_a_state_made_with_another_reach_is_not_continued(tmp_path, reach_A):
+    """And one made before the reach was declared is: at its default the state's identity is what it was."""
+    atoms = build_structure(parse_name(NAME), Structures(), 1)
+    write_frames(tmp_path / "atoms.extxyz", [atoms])
+    save_ensemble(tmp_path / "ensemble.pt", aware_ensemble())
+    electrons = {"levels": {"V": {3: {"moment_muB": 1.85}, 4: {"moment_muB": 1.05}}}}
+    electrons |= {"reach_A": reach_A} if reach_A else {}
+    raw = {"electrons": electrons, "basins": {"steps": 1, "max_relax_steps": 20, "force_tolerance_eV_A": 0.3}}
+    config, limits = parse_config(raw), {"high_eV_A": 1e4, "statistic": "max", "min_distance_fraction": 0.01}
+    basins = settings_for("basins", config.basins)
+    params = {"basins": basins, "gate": limits, "seed": 1, "state": str(tmp_path / "state")}
+    given = {
+        "params": params | settings_for("basins", config.electrons),
+        "config": raw,
+        "log": str(tmp_path / "log"),
+        "input": {"atoms": str(tmp_path / "atoms.extxyz"), "ensemble": str(tmp_path / "ensemble.pt")},
+        "output": {"visits": str(tmp_path / "visits.csv"), "atoms": str(tmp_path / "lowest.extxyz")},
+    }
+    command = [sys.executable, "-c", JOB, str(ROOT / "workflow/scripts/basins.py"), NAME, json.dumps(given)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert len(read_frames(tmp_path / "lowest.extxyz")) == 1
+    model = ensemble_identity(tmp_path / "ensemble.pt")
+    walked = {key: value for key, value in basins.items() if key != "steps"}
+    before = [file_sha256(tmp_path / "atoms.extxyz"), model, walked, limits, NAME, 1, 1]
+    assert Checkpoint.fits(tmp_path / "state", before) == (reach_A != 4.5)
 
 
 class TestOccupation:

@@ -15,6 +15,17 @@ from tests.conftest import rock, spring_label
 ELEMENTS = [8, 11, 15, 23]
 
 
+def aware_ensemble():
+    """Two networks with random weights that distinguish V3+ and V4+, whose states differ by tenths of an eV."""
+    networks = []
+    for seed in range(2):
+        torch.manual_seed(seed)
+        network = Painn([8, 11, 15, 23, 23], 8, 2, 4.0, 6, states=[0, 0, 0, 3, 4])
+        network.scale_eV.fill_(0.3)
+        networks.append(network)
+    return Ensemble(networks)
+
+
 def members(count=3, dtype=torch.float64, seed=0, **changes):
     torch.manual_seed(seed)
     sizes = {"features": 8, "layers": 2, "cutoff_A": 4.0, "radial_functions": 5, **changes}

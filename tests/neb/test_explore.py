@@ -3,18 +3,19 @@
 import numpy as np
 import pytest
 
-from redoxmd.config.sections import Neb, NebPath, Select, Structures
+from redoxmd.config.sections import Electrons, Neb, NebPath, OxidationState, Select, Structures
 from redoxmd.files.frames import read_frames, write_frames
 from redoxmd.jobs.checkpoint import Checkpoint
 from redoxmd.md.frame_gate import GateSettings
+from redoxmd.model.calculator import EnsembleCalculator
 from redoxmd.model.ensemble import Ensemble
-from redoxmd.neb.run import PathTask, explore_path
+from redoxmd.neb.run import PathTask, explore_path, run_path
 from redoxmd.select import select
 from redoxmd.structures.build import build_structure
 from redoxmd.structures.occupation import Occupation
 from redoxmd.structures.request import parse_name
 from redoxmd.structures.source import full_cell
-from tests.model.test_ensemble import members
+from tests.model.test_ensemble import aware_ensemble, members
 from tests.surfaces import Surface, ionic_energy
 
 NAME = "x2.500_preferred0_1x1x1"
@@ -118,3 +119,57 @@ def test_guards_refuse_what_the_spread_lets_pass(path, tmp_path):
     run = explore_path(task)
     assert set(run.profile["refused"]) == {"close_contact"} and run.candidates == []
     assert run.record.n_refused == 9
+
+
+LEVELS = {"V": {3: OxidationState(moment_muB=1.85), 4: OxidationState(moment_muB=1.05)}}
+
+
+class TestStates:
+    """Paths of an ensemble that distinguishes oxidation states."""
+
+    def task(self, path, folder, ensemble, max_band_steps=4, tolerance_eV_A=0.2):
+        # So short a reach that states which swaps lead to differ from the lowest ones.
+        electrons = Electrons(levels=LEVELS, reach_A=4.5)
+        settings = Neb(images=5, force_tolerance_eV_A=tolerance_eV_A, max_band_steps=max_band_steps)
+        gate = GateSettings(low_eV_A=1e-6, high_eV_A=1e4, min_distance_fraction=0.01)
+        atoms, hop = path[:2]
+        return PathTask(
+            [atoms],
+            hop,
+            Structures(),
+            lambda: EnsembleCalculator(ensemble, electrons),
+            settings,
+            gate,
+            Checkpoint(folder, 0),
+        )
+
+    def test_images_and_candidates_have_their_states_and_pass_through_select(self, path, tmp_path):
+        ensemble = aware_ensemble()
+        run = run_path(self.task(path, tmp_path / "s", ensemble, 50, 0.5))
+        write_frames(tmp_path / "images.extxyz", run.images)
+        images = read_frames(tmp_path / "images.extxyz")
+        for image in images:
+            assert ensemble.predict(image).energy_eV == pytest.approx(image.get_potential_energy(), abs=1e-4)
+            charges = {"Na": 1, "P": 5, "O": -2, "V": 0}
+            assert sum(charges[symbol] for symbol in image.symbols) + image.arrays["oxidation"].sum() == 0
+        write_frames(tmp_path / "candidates.extxyz", run.candidates)
+        candidates = read_frames(tmp_path / "candidates.extxyz")
+        assert len(candidates) == 5
+        for candidate, image in zip(candidates, images, strict=True):
+            assert candidate.arrays["oxidation"].tolist() == image.arrays["oxidation"].tolist()
+        found = select(candidates, [], ensemble, Select(budget=2), 0)
+        write_frames(tmp_path / "selected.extxyz", found.frames)
+        assert [np.unique(f.arrays["oxidation"]).tolist() for f in read_frames(tmp_path / "selected.extxyz")] == [
+            [0, 3, 4]
+        ] * 2
+
+    def test_continued_equals_uninterrupted(self, path, tmp_path):
+        ensemble = aware_ensemble()
+        whole = explore_path(self.task(path, tmp_path / "whole", ensemble, 8))
+        explore_path(self.task(path, tmp_path / "part", ensemble, 4))
+        part = explore_path(self.task(path, tmp_path / "part", ensemble, 8))
+        assert whole.record.end_reason == "not_converged"
+        for name, run in (("whole", whole), ("part", part)):
+            write_frames(tmp_path / f"{name}.extxyz", run.candidates)
+        assert (tmp_path / "part.extxyz").read_bytes() == (tmp_path / "whole.extxyz").read_bytes()
+        assert part.profile.equals(whole.profile)

@@ -318,6 +318,70 @@ class TestShortRuns:
         assert too_short([f for f in GPAW if f.info["config_id"] == "x1.00_o0"][::3])["jumps and work balance"]
 
 
+STATES = {
+    "one": lambda step: 0,
+    "alternating": lambda step: step % 2,
+    "hop at 14": lambda step: int(step >= 14),
+}
+
+
+class TestStates:
+    """A run of 20 frames whose oxidation states change, with planted errors; through its file."""
+
+    @pytest.fixture(scope="class")
+    def run(self):
+        return toy_md(STARTS["x2.50_o0"], 20)
+
+    def stored(self, tmp_path, run, states, shifts_eV=None, change=None):
+        """The run written and read again, an atom of vanadium V4+ in the first or the second state."""
+        frames = []
+        for frame in run:
+            step, atoms, forces = frame.info["step"], bare(frame), frame.get_forces()
+            vanadium = np.flatnonzero(atoms.numbers == 23)
+            oxidation = np.where(atoms.numbers == 23, 3, 0)
+            oxidation[vanadium[STATES[states](step)]] = 4
+            atoms.set_array("oxidation", oxidation)
+            if change is not None and step >= 14:
+                atoms.positions, forces = change(atoms.positions), change(forces)
+            energy = frame.get_potential_energy() + (shifts_eV or {}).get(step, 0.0)
+            frames.append(labelled(atoms, energy, forces, **frame.info))
+        write_frames(tmp_path / "frames.extxyz", frames)
+        return read_frames(tmp_path / "frames.extxyz")
+
+    @pytest.mark.parametrize("states", STATES)
+    def test_exchanged_atoms_are_found_whatever_the_states(self, tmp_path, run, states):
+        found = check_labelled(self.stored(tmp_path, run, states, change=lambda values: exchange(values, -1, -9)))
+        assert sorted(found) == [("t", step) for step in range(14, 20)]
+        assert all(reason == "wrong_structure" and "exchanged places" in said for reason, said in found.values())
+
+    @pytest.mark.parametrize("states", ["one", "hop at 14"])
+    def test_an_energy_off_those_of_its_state(self, tmp_path, run, states):
+        found = check_labelled(self.stored(tmp_path, run, states, {10: 1.0}))
+        assert list(found) == [("t", 10)] and found["t", 10][0] == "corrupted"
+
+    @pytest.mark.parametrize("states", ["alternating", "hop at 14"])
+    def test_energies_of_different_states_are_not_compared(self, tmp_path, run, states):
+        other = {step: 2.0 for step in range(20) if STATES[states](step)}
+        assert check_labelled(self.stored(tmp_path, run, states, other)) == {}
+
+    @pytest.mark.parametrize(
+        ("states", "unchecked"),
+        [
+            ("one", []),
+            ("hop at 14", ["energies of other frames"]),
+            ("alternating", ["jumps and work balance", "course of forces and path", "energies of other frames"]),
+        ],
+    )
+    def test_a_state_too_short_to_be_judged_is_named(self, tmp_path, run, states, unchecked):
+        assert too_short(self.stored(tmp_path, run, states)) == {check: ["t"] for check in unchecked}
+
+    @pytest.mark.parametrize("states", STATES)
+    def test_the_data_set_leaves_them_out(self, tmp_path, run, states):
+        frames = self.stored(tmp_path, run, states, change=lambda values: exchange(values, -1, -9))
+        dataset = build_dataset([*frames, *rocks(10, "other")], SETTINGS, 1, "h")
+        assert [(item["config_id"], item["step"]) for item in dataset.left_out] == [("t", k) for k in range(14, 20)]
+
+
 class TestPlaces:
     @pytest.mark.parametrize("timestep_fs", [2.0, None])
     @pytest.mark.parametrize("steps", [[10], range(20, 28), range(4)])

@@ -1,7 +1,7 @@
 from dataclasses import asdict, replace
 
-from redoxmd.config.declared import read_settings, runtime_settings
-from redoxmd.config.sections import Neb, NebPath
+from redoxmd.config.declared import declared_keys, read_settings, runtime_settings
+from redoxmd.config.sections import Electrons, Neb, NebPath
 from redoxmd.files.frames import read_frames, write_frames
 from redoxmd.files.records import atomic_path, file_sha256, write_json
 from redoxmd.jobs.checkpoint import Checkpoint
@@ -16,8 +16,10 @@ with job("neb", snakemake.log[0], snakemake.threads):
     runtime, path = runtime_settings(snakemake.config), NebPath.model_validate(snakemake.params.path)
     given, version = dict(snakemake.params.neb), snakemake.params.get("version", 1)
     files, model = [file_sha256(file) for file in snakemake.input.ends], ensemble_identity(snakemake.input.ensemble)
-    made_from = [files, model, {key: value for key, value in given.items() if key not in LIMITS}]
-    checkpoint = Checkpoint(snakemake.params.state, [*made_from, dict(snakemake.params.path), version])
+    params = snakemake.params
+    moves = {key: params[key] for key in declared_keys(snakemake.rule, Electrons) if hasattr(params, key)}
+    made_from = [files, model, {key: value for key, value in given.items() if key not in LIMITS} | moves]
+    checkpoint = Checkpoint(params.state, [*made_from, dict(params.path), version])
     ensemble = load_ensemble(snakemake.input.ensemble, runtime.train.device, runtime.compute.evaluation)
     task = PathTask(
         read_frames(snakemake.input.ends[0]),

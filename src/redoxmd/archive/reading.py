@@ -219,22 +219,15 @@ def check_windows(items: Iterable[FrameVerdict], window: int = WINDOW, margin: i
 
 
 def check_together(items: list[FrameVerdict]) -> list[FrameVerdict]:
-    """The same frames, those refused that do not go together with their neighbours.
+    """The same frames, those refused that do not go together with their neighbours (`train.audit.run.check_states`)."""
+    from redoxmd.train.audit.run import check_states
 
-    Energies and forces of different oxidation states lie on different surfaces and are checked apart; geometries are
-    checked together.
-    """
-    from redoxmd.train.audit.run import check_run
-
-    runs: dict[bytes, list[ReadFrame]] = {}
+    frames, states = [], []
     for item in items:
         if item.frame is not None and item.result is not None:
-            states = item.result.oxidation
-            runs.setdefault(b"" if states is None else states.tobytes(), []).append(item.frame)
-    found = {step: finding for run in runs.values() for step, finding in check_run(run).items()}
-    if len(runs) > 1:
-        whole = check_run([frame for run in runs.values() for frame in run])
-        found |= {step: finding for step, finding in whole.items() if finding[0] == LabelRefusal.WRONG_STRUCTURE}
+            frames.append(item.frame)
+            states.append(b"" if item.result.oxidation is None else item.result.oxidation.tobytes())
+    found = check_states(frames, states)
     return [
         replace(item, result=None, refusal=LabelRefused(*found[item.frame.step]))
         if item.refusal is None and item.frame is not None and item.frame.step in found

@@ -21,6 +21,7 @@ from redoxmd.jobs.progress import Progress
 from redoxmd.jobs.resumable import run_resumable
 from redoxmd.md.frame_gate import GateSettings
 from redoxmd.md.relaxation import GatedStructure, judge, relax
+from redoxmd.model.calculator import EnsembleCalculator
 from redoxmd.seeds import rng_from_text, rng_text
 from redoxmd.structures.occupation import Occupation
 from redoxmd.units import BOLTZMANN_EV_PER_K
@@ -57,7 +58,7 @@ def hop_basins(
     A step moves one mobile ion to an empty site, or every mobile ion by `displacement_A` in a random direction, and
     relaxes the structure. It is accepted with probability min(1, exp(−ΔE/k_BT)). A structure that does not relax, has
     a spread above the gate's high threshold or a close contact is refused: the walk keeps its position, and the
-    structure never becomes a start.
+    structure never becomes a start. Each step starts from the lowest oxidation states of its structure.
 
     The walk is written to `checkpoint` after every step; on a CPU a walk that was stopped and continued, or extended,
     gives the same numbers as an uninterrupted one. A relaxation interrupted by SIGTERM is repeated.
@@ -116,6 +117,9 @@ class _Walk:
         def interrupt() -> None:
             stop.check(f"in the relaxation of structure {len(self.rows)}", len(self.rows) > self._first)
 
+        if isinstance(self.calculator, EnsembleCalculator):
+            # Otherwise a step would depend on the electrons of the step before, which the checkpoint does not have.
+            self.calculator.forget_states()
         trial.calc = self.calculator
         relaxed = relax(trial, self.settings, interrupt)
         outcome = judge(trial, self.gate, relaxed)

@@ -39,6 +39,11 @@ class EnsembleCalculator(Calculator):
         self.oxidation: np.ndarray | None = None
         self._given = ""
 
+    def forget_states(self, seed: int = 0) -> None:
+        """Start from the lowest state in the next call, as in the first one."""
+        self.reset()
+        self.oxidation, self.rng = None, np.random.default_rng(seed)
+
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
         """Changes since the last calculation; of the oxidation states too, which ASE does not compare."""
         changes: list[str] = super().check_state(atoms, tol)

@@ -73,8 +73,9 @@ def find_path(
     the band with improved tangents, first loosely, then with a climbing highest image, until no force on it exceeds
     the tolerance.
 
-    `checkpoint` stores the ends, the band and the state of FIRE: a path that was stopped and continued gives the same
-    numbers on a CPU as an uninterrupted one. An end whose relaxation was interrupted is relaxed again.
+    `checkpoint` stores the ends, the band, their oxidation states and the state of FIRE: a path that was stopped and
+    continued gives the same numbers on a CPU as an uninterrupted one. An end whose relaxation was interrupted is
+    relaxed again.
 
     Args:
         ends: both ends, as of `path_ends`.
@@ -164,6 +165,7 @@ class _Band:
         if record is not None:
             logger.info("neb %s: going on from the relaxed %s end", name, word)
             atoms.positions = record["positions_A"]
+            _restore_states([atoms], record)
             return atoms
 
         def interrupt() -> None:
@@ -185,7 +187,7 @@ class _Band:
                 f"({', '.join(changes)}); choose other moves",
                 [*self.images, atoms],
             )
-        self.checkpoint.save(word, {"positions_A": atoms.positions})
+        self.checkpoint.save(word, {"positions_A": atoms.positions, **_states([atoms])})
         return atoms
 
     def start(self, md_positions_A: np.ndarray | None) -> None:
@@ -212,6 +214,7 @@ class _Band:
             between_A = record["positions_A"]
             self.climb, self.steps = bool(record["climb"]), int(record["steps"])
             self._fire = {key: record[key] for key in FIRE_STATE if record["vel"].size}
+            _restore_states(between, record)
         if between_A is not None:
             for image, positions in zip(between, between_A, strict=True):
                 image.positions = positions
@@ -266,5 +269,20 @@ class _Band:
         state = {key: getattr(optimizer, key) for key in FIRE_STATE}
         if state["vel"] is None:
             state["vel"] = np.zeros(0)
-        positions = np.array([image.positions for image in self.images[1:-1]])
-        self.checkpoint.save("band", {"positions_A": positions, "climb": self.climb, "steps": self.steps, **state})
+        between = self.images[1:-1]
+        positions = np.array([image.positions for image in between])
+        record = {"positions_A": positions, "climb": self.climb, "steps": self.steps, **state, **_states(between)}
+        self.checkpoint.save("band", record)
+
+
+def _states(images: list[Atoms]) -> dict[str, np.ndarray]:
+    """Present oxidation states (k, n) of the images, as `oxidation`; {} if the calculators have none."""
+    states = [image.calc.results.get("oxidation") for image in images]
+    return {} if any(state is None for state in states) else {"oxidation": np.array(states)}
+
+
+def _restore_states(images: list[Atoms], record: dict[str, Any]) -> None:
+    """Give the calculators the oxidation states of a record, if it has any."""
+    if "oxidation" in record:
+        for image, state in zip(images, record["oxidation"], strict=True):
+            image.calc.oxidation = state

@@ -86,10 +86,10 @@ def barrier_record(images: Sequence[Atoms]) -> dict[str, Any]:
 
 
 def image_frames(images: Sequence[Atoms], profile: pd.DataFrame, metadata: dict[str, Any]) -> list[Atoms]:
-    """Images with the energy and forces of the ensemble; `info` has `metadata` and engine = ensemble."""
-    columns = zip(profile["coordinate_A"].tolist(), profile["spread_eV_A"].tolist(), strict=True)
-    return [
-        labelled(
+    """Images with energy, forces and, where it has them, oxidation states of the ensemble; `info` has `metadata`."""
+    frames, columns = [], zip(profile["coordinate_A"].tolist(), profile["spread_eV_A"].tolist(), strict=True)
+    for number, (image, (coordinate_A, spread_eV_A)) in enumerate(zip(images, columns, strict=True)):
+        frame = labelled(
             image,
             image.get_potential_energy(),
             image.get_forces(apply_constraint=False),
@@ -99,8 +99,10 @@ def image_frames(images: Sequence[Atoms], profile: pd.DataFrame, metadata: dict[
             coordinate_A=coordinate_A,
             spread_eV_A=spread_eV_A,
         )
-        for number, (image, (coordinate_A, spread_eV_A)) in enumerate(zip(images, columns, strict=True))
-    ]
+        if "oxidation" in image.calc.results:
+            frame.set_array("oxidation", image.calc.results["oxidation"])
+        frames.append(frame)
+    return frames
 
 
 def candidate_frames(frames: Sequence[Atoms], profile: pd.DataFrame) -> list[Atoms]:

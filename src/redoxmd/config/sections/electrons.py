@@ -54,7 +54,7 @@ class Electrons(Section):
         description="spread between members of the energy of a hop, above which explore collects the frame as two "
         "candidates, before and after the hop",
     )
-    reach_A: Annotated[Positive, Use("explore", "production", added=True)] = Field(
+    reach_A: Annotated[Positive, Use("explore", "production", "basins", "neb", "neb_explore", added=True)] = Field(
         default=6.5, description="largest distance of two redox atoms that exchange an electron"
     )
 

@@ -84,27 +84,57 @@ def check_run(frames: Sequence[ReadFrame], timestep_fs: float | None = None) -> 
     return findings
 
 
+def check_states(
+    frames: Sequence[ReadFrame], states: Sequence[bytes], timestep_fs: float | None = None
+) -> dict[int, Finding]:
+    """`check_run` for a run whose oxidation states change.
+
+    Geometries are checked over the whole run. Different states lie on different energy surfaces, so energies and forces
+    are checked among the frames of one state whose geometries are right.
+
+    Args:
+        frames: of one run.
+        states: of each frame, equal where the oxidation states are.
+        timestep_fs: as for `check_run`.
+    """
+    whole = check_run(frames, timestep_fs)
+    if len(set(states)) < 2:
+        return whole
+    found = {step: finding for step, finding in whole.items() if finding[0] == LabelRefusal.WRONG_STRUCTURE}
+    surfaces: dict[bytes, list[ReadFrame]] = {}
+    for frame, state in zip(frames, states, strict=True):
+        if frame.step not in found:
+            surfaces.setdefault(state, []).append(frame)
+    for surface in surfaces.values():
+        for step, finding in check_run(surface, timestep_fs).items():
+            if finding[0] == LabelRefusal.CORRUPTED:
+                found[step] = finding
+    return found
+
+
 def check_labelled(frames: Sequence[Atoms]) -> dict[tuple[str, int], Finding]:
-    """`check_run` for labelled frames of any number of runs, distinguished by `info["config_id"]` and composition.
+    """`check_states` for labelled frames of any number of runs, distinguished by `info["config_id"]` and composition.
 
-    Frames in different oxidation states (array `oxidation`) lie on different energy surfaces and are checked apart.
-
-    A frame with `info["md"]` False, from a relaxation, has no neighbours in time and is checked alone.
+    The array `oxidation` gives the state of a frame. A frame with `info["md"]` False, from a relaxation, has no
+    neighbours in time and is checked alone.
 
     Returns:
         (config_id, step) → (reason, detail).
     """
-    runs: dict[tuple[str, bytes, bytes, int | None], list[Atoms]] = {}
+    runs: dict[tuple[str, bytes, int | None], list[Atoms]] = {}
     for frame in frames:
         relaxation_step = None if frame.info.get("md", True) else int(frame.info["step"])
-        states = frame.arrays["oxidation"].tobytes() if "oxidation" in frame.arrays else b""
-        key = str(frame.info["config_id"]), frame.numbers.tobytes(), states, relaxation_step
+        key = str(frame.info["config_id"]), frame.numbers.tobytes(), relaxation_step
         runs.setdefault(key, []).append(frame)
     return {
         (name, step): finding
         for (name, *_), run in runs.items()
-        for step, finding in check_run(list(map(_as_read, run)), _timestep_fs(run)).items()
+        for step, finding in check_states(list(map(_as_read, run)), list(map(_state, run)), _timestep_fs(run)).items()
     }
+
+
+def _state(frame: Atoms) -> bytes:
+    return np.asarray(frame.arrays.get("oxidation", ()), dtype=np.int64).tobytes()
 
 
 def _as_read(frame: Atoms) -> ReadFrame:
@@ -121,21 +151,26 @@ def _timestep_fs(run: Sequence[Atoms]) -> float | None:
 
 
 def too_short(frames: Sequence[Atoms]) -> dict[str, list[str]]:
-    """Check → configurations with too few frames one step apart for it; checks applied to all runs are omitted."""
-    steps: dict[str, list[int]] = {}
+    """Check → configurations with too few frames one step apart for it; checks applied to all runs are omitted.
+
+    Frames in different oxidation states do not count together: their energies and forces are not compared. A
+    configuration is named if this is so for one of its states.
+    """
+    steps: dict[tuple[str, bytes], list[int]] = {}
     for frame in frames:
-        md_steps = steps.setdefault(str(frame.info["config_id"]), [])
+        md_steps = steps.setdefault((str(frame.info["config_id"]), _state(frame)), [])
         # Steps of a relaxation are not neighbours in time.
         if frame.info.get("md", True):
             md_steps.append(int(frame.info["step"]))
     longest = dict.fromkeys(steps, 1)
-    for name, md_steps in steps.items():
+    for key, md_steps in steps.items():
         length = 1
         for before, after in pairwise(sorted(md_steps)):
             length = length + 1 if after == before + 1 else 1
-            longest[name] = max(longest[name], length)
+            longest[key] = max(longest[key], length)
     unchecked = {
-        check: [name for name, length in longest.items() if length < needed] for check, needed in FRAMES_NEEDED.items()
+        check: list(dict.fromkeys(name for (name, _), length in longest.items() if length < needed))
+        for check, needed in FRAMES_NEEDED.items()
     }
     return {check: names for check, names in unchecked.items() if names}
 
