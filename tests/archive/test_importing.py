@@ -416,7 +416,7 @@ def judged(count):
 def test_windows_judge_each_frame_once_and_with_its_neighbours(count, monkeypatch):
     seen = []
 
-    def check_run(frames):
+    def check_run(frames, _):
         steps = [frame.step for frame in frames]
         seen.append(steps)
         # A frame is told apart only by neighbours on both sides, as far as the run has them.
@@ -432,7 +432,7 @@ def test_windows_judge_each_frame_once_and_with_its_neighbours(count, monkeypatc
 
 def test_what_is_refused_already_says_nothing_of_its_neighbours(monkeypatch):
     seen = []
-    monkeypatch.setattr("redoxmd.train.audit.run.check_run", lambda frames: seen.extend(frames) or {})
+    monkeypatch.setattr("redoxmd.train.audit.run.check_run", lambda frames, _: seen.extend(frames) or {})
     items = judged(5)
     items[2] = reading.FrameVerdict(items[2].frame, refusal=LabelRefused("unconverged", "x"))
     assert list(reading.check_windows(items)) == items
