@@ -38,6 +38,7 @@ class EnsembleCalculator(Calculator):
         self.rng = np.random.default_rng(seed)
         self.oxidation: np.ndarray | None = None
         self._given = ""
+        self._numbers: list[int] | None = None
 
     def forget_states(self, seed: int = 0) -> None:
         """Start from the lowest state in the next call, as in the first one."""
@@ -62,9 +63,11 @@ class EnsembleCalculator(Calculator):
         Raises:
             StructureError: the ensemble distinguishes oxidation states, and there is neither an array nor levels.
         """
-        if "numbers" in system_changes:
-            self.oxidation = None
         super().calculate(atoms, properties or ["energy"], system_changes)
+        # The state of another structure is forgotten; that of a restart file, which no calculation preceded, stays.
+        if self._numbers not in (None, self.atoms.numbers.tolist()):
+            self.oxidation = None
+        self._numbers = self.atoms.numbers.tolist()
         self._given = _array_text(self.atoms)
         if self.ensemble.states is None:
             prediction = self.ensemble.predict(self.atoms)
