@@ -1,5 +1,5 @@
 from redoxmd.basins.hopping import hop_basins
-from redoxmd.config.declared import declared_keys, read_settings, runtime_settings
+from redoxmd.config.declared import given_settings, read_settings, runtime_settings
 from redoxmd.config.sections import Basins, Electrons
 from redoxmd.files.frames import read_frames, write_frames
 from redoxmd.files.layout import supercell_of
@@ -20,8 +20,7 @@ with job("basins", snakemake.log[0], snakemake.threads):
     # Without the number of steps: a finished walk is made longer, not walked again.
     given = {key: value for key, value in snakemake.params.basins.items() if key != "steps"}
     version = snakemake.params.get("version", 1)
-    params = snakemake.params
-    given |= {key: params[key] for key in declared_keys(snakemake.rule, Electrons) if hasattr(params, key)}
+    given |= given_settings(Electrons, snakemake.rule, snakemake.params)
     fingerprint = [file_sha256(snakemake.input.atoms), model, given, limits, name, seed, version]
     checkpoint = Checkpoint(snakemake.params.state, fingerprint)
     (atoms,) = read_frames(snakemake.input.atoms)

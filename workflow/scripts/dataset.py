@@ -1,4 +1,4 @@
-from redoxmd.config.declared import declared_keys, read_settings, runtime_settings
+from redoxmd.config.declared import declared_keys, given_settings, read_settings, runtime_settings
 from redoxmd.config.sections import Electrons, Structures, Train
 from redoxmd.electrons.states import OxidationLevels
 from redoxmd.files.frames import read_frames, write_frames
@@ -13,7 +13,7 @@ with job("train", snakemake.log[0]):
     given["exclude"] = runtime.train.exclude
     settings = read_settings(Train, snakemake.rule, given)
     structures = read_settings(Structures, snakemake.rule, params.structures)
-    states = {key: params[key] for key in declared_keys(snakemake.rule, Electrons) if hasattr(params, key)}
+    states = given_settings(Electrons, snakemake.rule, params)
     levels = OxidationLevels.of(read_settings(Electrons, snakemake.rule, states))
     frames = load_datasets(settings.datasets, params.reference)
     for path in snakemake.input.frames:

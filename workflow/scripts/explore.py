@@ -1,6 +1,6 @@
 from dataclasses import asdict
 
-from redoxmd.config.declared import declared_keys, read_settings, runtime_settings
+from redoxmd.config.declared import given_settings, read_settings, runtime_settings
 from redoxmd.config.sections import Electrons, Explore
 from redoxmd.explore import explore
 from redoxmd.files.frames import read_frames, write_frames
@@ -18,7 +18,7 @@ with job("explore", snakemake.log[0], snakemake.threads):
     model = ensemble_identity(snakemake.input.ensemble)
     given = dict(snakemake.params.explore)
     params = snakemake.params
-    moves = {key: params[key] for key in declared_keys("explore", Electrons) if hasattr(params, key)}
+    moves = given_settings(Electrons, "explore", params)
     fingerprint = [file_sha256(snakemake.input.atoms), model, given | moves, name, gen, seed, version]
     checkpoint = Checkpoint(snakemake.params.state, fingerprint)
     (atoms,) = read_frames(snakemake.input.atoms)

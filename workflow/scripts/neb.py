@@ -1,6 +1,6 @@
 from functools import partial
 
-from redoxmd.config.declared import declared_keys, read_settings, runtime_settings
+from redoxmd.config.declared import given_settings, read_settings, runtime_settings
 from redoxmd.config.sections import Electrons, Neb, NebPath
 from redoxmd.files.frames import read_frames, write_frames
 from redoxmd.files.records import atomic_path, file_sha256, read_json, write_json
@@ -18,9 +18,8 @@ with job("neb", snakemake.log[0], snakemake.threads):
     files = [file_sha256(file) for file in snakemake.input.ends]
     given, version = dict(snakemake.params.neb), snakemake.params.get("version", 1)
     model = ensemble_identity(snakemake.input.ensemble)
-    params = snakemake.params
-    given |= {key: params[key] for key in declared_keys(snakemake.rule, Electrons) if hasattr(params, key)}
-    checkpoint = Checkpoint(params.state, [files, model, given, dict(params.path), version])
+    given |= given_settings(Electrons, snakemake.rule, snakemake.params)
+    checkpoint = Checkpoint(snakemake.params.state, [files, model, given, dict(snakemake.params.path), version])
     ensemble = load_ensemble(snakemake.input.ensemble, runtime.train.device, runtime.compute.evaluation)
     gate, frames = GateSettings(**snakemake.params.gate), read_frames(snakemake.input.ends[0])
     calculator = partial(EnsembleCalculator, ensemble, runtime.electrons)

@@ -1,6 +1,6 @@
 from dataclasses import asdict, replace
 
-from redoxmd.config.declared import declared_keys, read_settings, runtime_settings
+from redoxmd.config.declared import given_settings, read_settings, runtime_settings
 from redoxmd.config.sections import Electrons, Neb, NebPath
 from redoxmd.files.frames import read_frames, write_frames
 from redoxmd.files.records import atomic_path, file_sha256, write_json
@@ -17,7 +17,7 @@ with job("neb", snakemake.log[0], snakemake.threads):
     given, version = dict(snakemake.params.neb), snakemake.params.get("version", 1)
     files, model = [file_sha256(file) for file in snakemake.input.ends], ensemble_identity(snakemake.input.ensemble)
     params = snakemake.params
-    moves = {key: params[key] for key in declared_keys(snakemake.rule, Electrons) if hasattr(params, key)}
+    moves = given_settings(Electrons, snakemake.rule, params)
     made_from = [files, model, {key: value for key, value in given.items() if key not in LIMITS} | moves]
     checkpoint = Checkpoint(params.state, [*made_from, dict(params.path), version])
     ensemble = load_ensemble(snakemake.input.ensemble, runtime.train.device, runtime.compute.evaluation)

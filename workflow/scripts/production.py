@@ -1,4 +1,4 @@
-from redoxmd.config.declared import declared_keys, read_settings, runtime_settings
+from redoxmd.config.declared import given_settings, read_settings, runtime_settings
 from redoxmd.config.sections import Electrons, Production
 from redoxmd.jobs.job import job, logger
 from redoxmd.md.evaluators import force_evaluator
@@ -8,7 +8,7 @@ from redoxmd.production import produce, trajectory_spec
 name, kelvin, params = snakemake.wildcards.structure, snakemake.wildcards.temperature, snakemake.params
 with job("production", snakemake.log[0], snakemake.threads):
     runtime = runtime_settings(snakemake.config)
-    moves = {key: params[key] for key in declared_keys("production", Electrons) if hasattr(params, key)}
+    moves = given_settings(Electrons, "production", params)
     settings = read_settings(Production, "production", params.production, runtime.production)
     spec = trajectory_spec(
         settings,

@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from redoxmd.config.declared import declared_keys, read_settings, runtime_settings
+from redoxmd.config.declared import given_settings, read_settings, runtime_settings
 from redoxmd.config.sections import Electrons, Production
 from redoxmd.jobs.job import job, logger
 from redoxmd.md.evaluators import force_evaluator
@@ -10,7 +10,7 @@ from redoxmd.production import run_batch, trajectory_spec
 params = snakemake.params
 with job("production", snakemake.log[0], snakemake.threads):
     runtime = runtime_settings(snakemake.config)
-    moves = {key: params[key] for key in declared_keys("production", Electrons) if hasattr(params, key)}
+    moves = given_settings(Electrons, "production", params)
     settings = read_settings(Production, "production", params.production, runtime.production)
     model, version = ensemble_identity(snakemake.input.ensemble), params.get("version", 1)
     starts = {Path(path).stem: path for path in snakemake.input.atoms}

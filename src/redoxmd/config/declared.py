@@ -34,6 +34,11 @@ def _is_new(section: Section, name: str, value: Any) -> bool:
     return use is not None and use.added and value == type(section).model_fields[name].default
 
 
+def given_settings(model: type[Section], rule: str, params: Any) -> dict[str, Any]:
+    """Settings of a section among the params of a rule, as `settings_for` put them there; those left out are absent."""
+    return {name: getattr(params, name) for name in declared_keys(rule, model) if hasattr(params, name)}
+
+
 def read_settings(
     model: type[SomeSection], rule: str, declared: Mapping[str, Any], runtime: SomeSection | None = None
 ) -> SomeSection:
