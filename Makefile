@@ -12,7 +12,7 @@ export GPAW_CONFIG := $(CURDIR)/envs/gpaw_siteconfig.py
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help env env-test run test test-slow test-versions lint bench bench-peers bench-scaling schema clean
+.PHONY: help env env-test run test test-slurm test-slow test-versions lint bench bench-peers bench-scaling schema clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -47,10 +47,13 @@ run: $(VENV)/.run ## run CONFIG (the quickstart) and write its report
 	@$(BIN)/redoxmd status $(CONFIG)
 	@echo "report: $$($(BIN)/redoxmd path $(CONFIG))/report.html"
 
-test: $(VENV)/.test ## lint and run the tests, except slow and GPU tests
+test: $(VENV)/.test ## lint and run the tests, except slow, Slurm and GPU tests
 	@$(MAKE) --no-print-directory lint
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $$(($(CORES) + 1)) --dist loadscope --no-loadscope-reorder \
-		-m "not slow and not gpu" tests
+		-m "not slow and not slurm and not gpu" tests
+
+test-slurm: $(VENV)/.test ## run a toy campaign on a real Slurm on this machine (slurm-wlm and munge must be installed)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "slurm and not slow" tests
 
 test-slow: $(VENV)/.test ## run the slow tests, including real DFT
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m slow tests

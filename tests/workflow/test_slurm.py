@@ -41,6 +41,7 @@ SHORT_JOBS = {
 
 pytestmark = [
     pytest.mark.workflow,
+    pytest.mark.slurm,
     pytest.mark.skipif(
         bool(missing_programs()),
         reason=f"no Slurm here ({', '.join(missing_programs())} missing; Debian: apt-get install slurm-wlm munge)",
