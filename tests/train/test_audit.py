@@ -16,7 +16,7 @@ from redoxmd.jobs.checkpoint import Checkpoint
 from redoxmd.md.langevin import Langevin
 from redoxmd.model.ensemble import Ensemble
 from redoxmd.runs.status import describe_status
-from redoxmd.train.audit import check_labelled, check_run, too_short
+from redoxmd.train.audit import check_labelled, check_run, too_short, work_imbalances
 from redoxmd.train.audit.parity import (
     Residual,
     describe_suspects,
@@ -540,6 +540,38 @@ class TestDataset:
             "energies of other frames": ["a"],
         }
 
+    def test_the_work_imbalance_of_real_runs_as_plain_numpy_gives_it(self):
+        runs = {}
+        for frame in GPAW:
+            runs.setdefault(frame.info["config_id"], []).append(frame)
+        found = {run["config_id"]: run for run in work_imbalances(GPAW)}
+        for name in ("x3.00_o0", "x2.00_o1"):
+            run = runs[name]
+            assert [frame.info["step"] for frame in run] == list(range(len(run)))
+            positions = np.array([frame.positions for frame in run])
+            forces = np.array([frame.get_forces() for frame in run])
+            energies = np.array([frame.get_potential_energy() for frame in run])
+            work = 0.5 * ((forces[1:] + forces[:-1]) * np.diff(positions, axis=0)).sum(axis=(1, 2))
+            assert found[name]["mean_meV"] == pytest.approx(1000 * (np.diff(energies) + work).mean(), abs=0.01)
+            assert found[name]["intervals"] == len(run) - 1
+        assert len(found) == 7 and all(run["mean_meV"] < -10 for run in found.values())
+
+    def test_a_run_whose_energy_falls_without_work_is_left_out_if_a_limit_is_set(self, tmp_path):
+        steady = toy_md(STARTS["x3.00_o1"], 12, config_id="steady")
+        falling = toy_md(STARTS["x2.00_o0"], 12, config_id="falling")
+        for k, frame in enumerate(falling):
+            frame.calc.results["energy"] -= 0.02 * k
+        write_frames(tmp_path / "frames.extxyz", steady + falling)
+        stored = read_frames(tmp_path / "frames.extxyz")
+        settings = SETTINGS.model_copy(update={"work_imbalance_meV": 5.0})
+        dataset = build_dataset(stored, settings, 1, "h")
+        assert {frame.info["config_id"] for frame in dataset.frames} == {"steady"}
+        assert {(item["config_id"], item["reason"]) for item in dataset.left_out} == {("falling", "unconverged")}
+        assert "work_imbalance_meV 5" in dataset.left_out[0]["detail"]
+        by_run = {run["config_id"]: run["mean_meV"] for run in dataset.work_imbalances}
+        assert by_run["falling"] == pytest.approx(-20, abs=2) and abs(by_run["steady"]) < 2
+        assert len(build_dataset(stored, SETTINGS, 1, "h").frames) == 24
+
     def test_excluded_frames(self):
         settings = SETTINGS.model_copy(update={"exclude": ("a/3", "g5f001/2")})
         dataset = build_dataset(rocks(10), settings, 1, "h")
@@ -563,6 +595,10 @@ def test_status_names_suspects_and_what_was_left_out(tmp_path):
     record = {
         "left_out": [{"config_id": "a", "step": 3, "reason": "corrupted"}],
         "too_short": {"course of forces and path": ["g0f000", "g0f001"]},
+        "work_imbalances": [
+            {"config_id": "a", "mean_meV": -2.0, "error_meV": 1.0, "intervals": 9},
+            {"config_id": "b", "mean_meV": -19.7, "error_meV": 5.4, "intervals": 27},
+        ],
     }
     put(tmp_path, "train/gen0/dataset.json", record)
     table = suspects(wrong(smooth_residuals(), "c3", 4, random_error))
@@ -570,6 +606,7 @@ def test_status_names_suspects_and_what_was_left_out(tmp_path):
     text = describe_status(tmp_path, CONFIG)
     assert "  left out: 1 frames (a/3 corrupted)" in text
     assert "  too short for the check of course of forces and path: 2 configurations (g0f000, g0f001)" in text
+    assert "  energy change and work of the forces differ by up to -19.7 ± 5.4 meV a step (b, of 2 runs)" in text
     assert "  suspects: 1 of 160 frames checked (c3/4), see " in text
     suspects(smooth_residuals()).to_csv(tmp_path / "train/gen0/suspects.csv", index=False)
     put(tmp_path, "train/gen0/dataset.json", {"left_out": []})

@@ -282,6 +282,23 @@ class TestTrainingSets:
             said = record(results / f"train/gen{gen}/dataset.json")["too_short"]
             assert {check: set(names) for check, names in said.items()} == {k: v for k, v in short.items() if v}
 
+    def test_energies_follow_the_work_of_the_forces(self, results, datasets):
+        """The mean of ΔE + ½ (F + F')·Δr along each run as recorded, from the written frames by plain numpy."""
+        for gen in datasets:
+            runs = {}
+            for frame in self.sources(results, gen):
+                runs.setdefault(frame.name[0], []).append(frame)
+            said = {r["config_id"]: r for r in record(results / f"train/gen{gen}/dataset.json")["work_imbalances"]}
+            assert set(said) == {name for name, run in runs.items() if len(run) >= 9}
+            for name, recorded in said.items():
+                run = sorted(runs[name], key=lambda frame: frame.name[1])
+                energies = np.array([float(frame.info["energy"]) for frame in run])
+                moved = [(b.pos - a.pos) @ np.linalg.inv(a.cell) for a, b in itertools.pairwise(run)]
+                moved = [(move - np.round(move)) @ run[0].cell for move in moved]
+                work = [0.5 * ((a.forces + b.forces) * d).sum() for (a, b), d in zip(itertools.pairwise(run), moved)]
+                assert recorded["mean_meV"] == pytest.approx(1000 * (np.diff(energies) + work).mean(), abs=0.01)
+                assert abs(recorded["mean_meV"]) < 2.0 and recorded["intervals"] == len(run) - 1
+
 
 class Explored:
     """The files of one explore run."""

@@ -23,5 +23,5 @@ with job("train", snakemake.log[0]):
     logger.info("generation %s trains on %s", snakemake.wildcards.gen, counts)
     configurations = [item.record() for item in dataset.configurations.values()]
     write_frames(snakemake.output.frames, dataset.frames)
-    record = {key: getattr(dataset, key) for key in ("duplicates", "left_out", "hops", "too_short")}
+    record = {key: getattr(dataset, key) for key in ("duplicates", "left_out", "hops", "too_short", "work_imbalances")}
     write_json(snakemake.output.record, counts | record | {"configurations": configurations})

@@ -99,6 +99,12 @@ def _audit_lines(folder: Path) -> list[str]:
             lines.append(f"  left out: {len(names)} frames ({_shorten_list(names)})")
         for check, names in audited.get("too_short", {}).items():
             lines.append(f"  too short for the check of {check}: {len(names)} configurations ({_shorten_list(names)})")
+        if runs := audited.get("work_imbalances"):
+            worst = max(runs, key=lambda run: abs(run["mean_meV"]))
+            lines.append(
+                f"  energy change and work of the forces differ by up to {worst['mean_meV']:+.1f} ± "
+                f"{worst['error_meV']:.1f} meV a step ({worst['config_id']}, of {len(runs)} runs)"
+            )
     table = folder / "suspects.csv"
     if table.exists():
         from redoxmd.train.audit.parity import read_suspects, suspect_names

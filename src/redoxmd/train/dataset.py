@@ -16,10 +16,10 @@ from ase import Atoms
 
 from redoxmd.config.sections import Structures, Train
 from redoxmd.electrons.states import OxidationLevels, set_oxidation
-from redoxmd.errors import ConfigError, DataError, LabelRefused, StructureError
+from redoxmd.errors import ConfigError, DataError, LabelRefusal, LabelRefused, StructureError
 from redoxmd.files.frames import read_frames
 from redoxmd.files.records import file_sha256
-from redoxmd.train.audit import check_labelled, too_short
+from redoxmd.train.audit import check_labelled, too_short, work_imbalances
 from redoxmd.train.split import Configuration, find_configurations, held_out_groups, label_generation, split
 
 logger = logging.getLogger("redoxmd")
@@ -43,6 +43,7 @@ class Dataset:
             frame one step earlier; states of the redox atoms in order.
         configurations: by id, with their sets.
         too_short: check of the audit → configurations with too few frames for it (`redoxmd.train.audit.too_short`).
+        work_imbalances: of each run that is long enough (`redoxmd.train.audit.work_imbalances`).
     """
 
     frames: list[Atoms]
@@ -51,6 +52,7 @@ class Dataset:
     hops: list[dict[str, Any]] = field(default_factory=list)
     configurations: dict[str, Configuration] = field(default_factory=dict)
     too_short: dict[str, list[str]] = field(default_factory=dict)
+    work_imbalances: list[dict[str, Any]] = field(default_factory=list)
 
     def subset(self, name: str) -> list[Atoms]:
         """Frames of one set."""
@@ -74,7 +76,7 @@ def build_dataset(
     The configurations named in `settings.test_configurations` form the test set; `redoxmd.train.split.split` chooses
     the validation set among the others. Frames that contradict their run (`redoxmd.train.audit.check_run`) or are named
     in `settings.exclude` are left out, and so are labels that start in the ordering of a test configuration or a
-    symmetry copy of it. With `levels`, the array `oxidation` of every frame is set from its moments, and frames in a
+    symmetry copy of it, and runs whose work imbalance exceeds `settings.work_imbalance_meV`. With `levels`, the array `oxidation` of every frame is set from its moments, and frames in a
     wrong electronic state are left out.
 
     Args:
@@ -115,6 +117,14 @@ def build_dataset(
         identities.add(identity)
         distinct.append(frame)
     consistent, left_out = _leave_out(distinct, settings.exclude)
+    imbalances = work_imbalances(consistent)
+    unconverged = _unconverged_runs(imbalances, settings.work_imbalance_meV)
+    left_out += [
+        _left_out(frame, LabelRefusal.UNCONVERGED, unconverged[name])
+        for frame in consistent
+        if (name := str(frame.info["config_id"])) in unconverged
+    ]
+    consistent = [frame for frame in consistent if str(frame.info["config_id"]) not in unconverged]
     configurations = find_configurations(consistent, structures)
     held_out = held_out_groups(configurations, settings)
     copies = {name for name, item in configurations.items() if item.generation is not None and item.group in held_out}
@@ -123,7 +133,8 @@ def build_dataset(
     remaining = {name: item for name, item in configurations.items() if name not in copies}
     sets = split(accepted, remaining, settings, seed)
     hops = _find_hops(accepted, levels)
-    dataset = Dataset(accepted, duplicates, wrong_states + left_out, hops, sets, too_short(distinct))
+    left_out = wrong_states + left_out
+    dataset = Dataset(accepted, duplicates, left_out, hops, sets, too_short(distinct), imbalances)
     if not dataset.subset("train"):
         raise DataError("nothing to train on: run aimd or name train.datasets")
     return dataset
@@ -170,6 +181,16 @@ def _leave_out(frames: Sequence[Atoms], exclude: Sequence[str]) -> tuple[list[At
         if excluded is None:
             logger.warning("%s step %d is left out, %s: %s", config_id, step, *finding)
     return consistent, left_out
+
+
+def _unconverged_runs(imbalances: Sequence[dict[str, Any]], limit_meV: float | None) -> dict[str, str]:
+    """Run → reason for those whose mean imbalance exceeds the limit by more than two standard errors."""
+    return {
+        run["config_id"]: f"energies and work of the forces differ by {run['mean_meV']:+.1f} ± {run['error_meV']:.1f} "
+        f"meV a step (train.work_imbalance_meV {limit_meV:g}); use stricter convergence criteria in the engine"
+        for run in imbalances
+        if limit_meV is not None and abs(run["mean_meV"]) - 2 * run["error_meV"] > limit_meV
+    }
 
 
 def _check_excluded(frames: Sequence[Atoms], exclude: Sequence[str]) -> None:

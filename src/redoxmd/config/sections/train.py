@@ -47,6 +47,12 @@ class Train(Section):
         description="never trained on: frames as CONFIG_ID/STEP (suspects of train/gen*/suspects.csv found wrong), or "
         "whole configurations as CONFIG_ID",
     )
+    work_imbalance_meV: Annotated[float | None, Use("dataset", added=True)] = Field(
+        default=None,
+        gt=0.0,
+        description="largest mean of ΔE + work of the forces, in meV per MD step, of a reference run; runs that exceed "
+        "it by more than two standard errors are left out as unconverged; null: no limit",
+    )
     validation_configurations: Annotated[tuple[str, ...], Use("dataset", "fold")] = Field(
         default=(),
         description="configuration ids used for early stopping and calibration of the spread; (): drawn by the seed",

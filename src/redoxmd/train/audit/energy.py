@@ -54,6 +54,12 @@ def check_energies(frames: list[ReadFrame]) -> dict[int, Finding]:
     return findings
 
 
+def imbalances_eV(stretch: Sequence[ReadFrame]) -> np.ndarray:
+    """ΔE + ½ Σ_i (F_i + F_i')·Δr_i of each interval between frames one step apart."""
+    balances = [_balance(a, b) for a, b in pairwise(stretch)]
+    return np.array([balance.change_eV + balance.work_eV for balance in balances])
+
+
 class _Balance(NamedTuple):
     """Energy change and work over an interval, with w_i = ½ (F_i + F_i')·Δr_i; zeros if the cell changes.
 

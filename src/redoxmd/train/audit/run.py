@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from ase import Atoms
 
 from redoxmd.engines.calculation import ReadFrame
 from redoxmd.errors import LabelRefusal
-from redoxmd.train.audit.energy import FEWEST_INTERVALS, LARGEST_STEP_A, check_energies
+from redoxmd.train.audit.energy import FEWEST_INTERVALS, LARGEST_STEP_A, check_energies, imbalances_eV
 from redoxmd.train.audit.places import (
     MD_ROUGHNESS,
     Finding,
@@ -131,6 +132,41 @@ def check_labelled(frames: Sequence[Atoms]) -> dict[tuple[str, int], Finding]:
         for (name, *_), run in runs.items()
         for step, finding in check_states(list(map(_as_read, run)), list(map(_state, run)), _timestep_fs(run)).items()
     }
+
+
+def work_imbalances(frames: Sequence[Atoms]) -> list[dict[str, Any]]:
+    """Mean of ΔE + ½ Σ_i (F_i + F_i')·Δr_i over the intervals of each run, in meV per step.
+
+    Converged labels give zero within the error. A negative value shows a self-consistent field that converges along the
+    run, so that its first frames are not converged. Only frames one step apart in the same oxidation states are
+    compared, and runs with at least eight such intervals.
+
+    Args:
+        frames: labelled, of any number of runs; `info["md"]` False marks relaxations, which are ignored.
+
+    Returns:
+        {"config_id", "mean_meV", "error_meV" (standard error), "intervals"} of each run.
+    """
+    runs: dict[str, dict[bytes, list[ReadFrame]]] = {}
+    for frame in frames:
+        if frame.info.get("md", True):
+            states = runs.setdefault(str(frame.info["config_id"]), {})
+            states.setdefault(frame.numbers.tobytes() + _state(frame), []).append(_as_read(frame))
+    found = []
+    for name, states in runs.items():
+        ordered = [sorted(run, key=lambda frame: frame.step) for run in states.values()]
+        values = np.concatenate([[], *(imbalances_eV(stretch) for run in ordered for stretch in consecutive(run))])
+        if len(values) >= FEWEST_INTERVALS:
+            error = float(values.std(ddof=1) / np.sqrt(len(values)))
+            found.append(
+                {
+                    "config_id": name,
+                    "mean_meV": round(1000 * float(values.mean()), 3),
+                    "error_meV": round(1000 * error, 3),
+                    "intervals": len(values),
+                }
+            )
+    return found
 
 
 def _state(frame: Atoms) -> bytes:
