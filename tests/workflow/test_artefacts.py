@@ -293,9 +293,10 @@ class TestTrainingSets:
             for name, recorded in said.items():
                 run = sorted(runs[name], key=lambda frame: frame.name[1])
                 energies = np.array([float(frame.info["energy"]) for frame in run])
-                moved = [(b.pos - a.pos) @ np.linalg.inv(a.cell) for a, b in itertools.pairwise(run)]
-                moved = [(move - np.round(move)) @ run[0].cell for move in moved]
-                work = [0.5 * ((a.forces + b.forces) * d).sum() for (a, b), d in zip(itertools.pairwise(run), moved)]
+                positions, forces = np.array([frame.pos for frame in run]), np.array([frame.forces for frame in run])
+                moved = np.diff(positions, axis=0) @ np.linalg.inv(run[0].cell)
+                moved = (moved - np.round(moved)) @ run[0].cell
+                work = 0.5 * ((forces[1:] + forces[:-1]) * moved).sum(axis=(1, 2))
                 assert recorded["mean_meV"] == pytest.approx(1000 * (np.diff(energies) + work).mean(), abs=0.01)
                 assert abs(recorded["mean_meV"]) < 2.0 and recorded["intervals"] == len(run) - 1
 

@@ -76,8 +76,8 @@ def build_dataset(
     The configurations named in `settings.test_configurations` form the test set; `redoxmd.train.split.split` chooses
     the validation set among the others. Frames that contradict their run (`redoxmd.train.audit.check_run`) or are named
     in `settings.exclude` are left out, and so are labels that start in the ordering of a test configuration or a
-    symmetry copy of it, and runs whose work imbalance exceeds `settings.work_imbalance_meV`. With `levels`, the array `oxidation` of every frame is set from its moments, and frames in a
-    wrong electronic state are left out.
+    symmetry copy of it, and runs whose work imbalance exceeds `settings.work_imbalance_meV`. With `levels`, the array
+    `oxidation` of every frame is set from its moments, and frames in a wrong electronic state are left out.
 
     Args:
         frames: all labelled frames.
