@@ -8,7 +8,7 @@ from redoxmd.files.frames import read_frames, write_frames
 from redoxmd.model.ensemble import Ensemble
 from redoxmd.select import farthest_points, geometry_hash, select
 from tests.conftest import rock
-from tests.model.test_ensemble import members
+from tests.model.test_ensemble import aware_ensemble, members
 from tests.test_explore import SETTINGS, scripted
 
 __all__ = ["scripted"]
@@ -127,6 +127,58 @@ class TestThroughFiles:
         )
         assert self.names(chosen) == expected
         assert [frame.info.get("ended") for frame in chosen] == ["temperature_runaway", None, None]
+
+
+class TestOtherStates:
+    """Second labels of one geometry in another charge order, from files to a file."""
+
+    @pytest.fixture
+    def files(self, tmp_path):
+        frames = []
+        for seed in range(6):
+            frame = rock(seed, repeat=(2, 2, 1))
+            frame.info = {"structure": "s", "step": seed, "spread_eV_A": 1 + seed / 10}
+            redox = np.flatnonzero(frame.numbers == 23)
+            frame.new_array("oxidation", np.zeros(len(frame), dtype=int))
+            frame.arrays["oxidation"][redox] = np.where(np.arange(len(redox)) == 1, 4, 3)
+            frames.append(frame)
+        write_frames(tmp_path / "candidates.extxyz", frames)
+        return tmp_path
+
+    def selected(self, folder, ensemble, known=(), **settings):
+        chosen = select(read_frames(folder / "candidates.extxyz"), known, ensemble, Select(**settings), 0)
+        write_frames(folder / "selected.extxyz", chosen.frames)
+        return ase.io.read(folder / "selected.extxyz", ":")
+
+    @pytest.fixture(scope="class")
+    def aware(self):
+        return aware_ensemble()
+
+    def test_the_lowest_exchange_of_the_geometries_chosen_first(self, files, aware):
+        frames = self.selected(files, aware, budget=4, other_states=0.5)
+        assert [frame.info.get("other_state", False) for frame in frames] == [False, False, True, True]
+        for first, second in zip(frames[:2], frames[2:], strict=True):
+            assert np.array_equal(first.positions, second.positions)
+            held, moved = first.arrays["oxidation"], second.arrays["oxidation"]
+            assert held.sum() == moved.sum() and np.count_nonzero(held != moved) == 2
+            energies = {}
+            four = int(np.flatnonzero(held == 4)[0])
+            for three in np.flatnonzero(held == 3):
+                state = held.copy()
+                state[[three, four]] = 4, 3
+                trial = first.copy()
+                trial.arrays["oxidation"] = state
+                energies[int(three)] = aware.predict(trial).energy_eV
+            assert moved[min(energies, key=energies.get)] == 4
+
+    def test_none_unless_asked_and_what_is_not_used_is_left_to_candidates(self, files, aware):
+        assert not any("other_state" in frame.info for frame in self.selected(files, aware, budget=4))
+        frames = self.selected(files, aware, budget=4, other_states=0.5)
+        both = self.selected(files, aware, known=read_frames(files / "selected.extxyz"), budget=4, other_states=0.5)
+        # The states of geometries that are labelled already are not labelled again; their geometries have others left.
+        labelled = {(frame.info["step"], frame.arrays["oxidation"].tobytes()) for frame in frames}
+        new = {(frame.info["step"], frame.arrays["oxidation"].tobytes()) for frame in both}
+        assert len(new) == len(both) == 4 and not new & labelled
 
 
 def test_nothing_to_select(ensemble):

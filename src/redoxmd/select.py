@@ -11,6 +11,7 @@ from ase import Atoms
 from ase.data import chemical_symbols
 
 from redoxmd.config.sections import Select, Structures
+from redoxmd.electrons.moves import neighbour_pairs, neighbour_swaps, swapped
 from redoxmd.explore import GUARDS_BESIDE_SPREAD
 from redoxmd.files.records import content_hash
 from redoxmd.model.ensemble import Ensemble
@@ -50,6 +51,10 @@ def select(
     there are none, from the candidate of largest spread; it then adds the candidate farthest from all chosen ones in
     the space of mean node features (farthest-point sampling) until the budget is used. If there are more precursors
     than the budget, it samples among them in the same way. Candidates left over have reason `over_budget`.
+
+    With a potential that distinguishes oxidation states, a share `settings.other_states` of the budget is kept for
+    second labels of the geometries chosen first, in the state that `other_state` gives (`info["other_state"]`). What
+    these do not use is left to further candidates.
     """
     aware = ensemble.states is not None
     labelled_before = {geometry_hash(frame, settings.duplicate_tolerance_A, aware) for frame in known}
@@ -64,11 +69,38 @@ def select(
         hashes.add(identity)
         distinct.append(frame)
     order = _farthest_points(distinct, ensemble, settings.budget)
-    chosen = [distinct[index] for index in order]
+    second = []
+    if aware and settings.other_states:
+        second_labels = int(settings.other_states * settings.budget)
+        for index in order[: settings.budget - second_labels]:
+            frame = other_state(distinct[index], ensemble) if len(second) < second_labels else None
+            if frame is not None:
+                identity = geometry_hash(frame, settings.duplicate_tolerance_A, aware)
+                if identity not in labelled_before | hashes:
+                    hashes.add(identity)
+                    second.append(frame)
+        order = order[: settings.budget - len(second)]
+    chosen = [distinct[index] for index in order] + second
     for number, frame in enumerate(chosen):
         frame.info["label_id"] = f"g{generation}f{number:03d}"
     refused += [_refusal(frame, "over_budget") for index, frame in enumerate(distinct) if index not in order]
     return Selection(chosen, refused)
+
+
+def other_state(frame: Atoms, ensemble: Ensemble) -> Atoms | None:
+    """The frame in the charge order of lowest mean energy among those that one exchange of an electron gives.
+
+    Two redox atoms of one element, at any distance, exchange their oxidation numbers. None if no exchange is possible.
+    """
+    oxidation = frame.arrays["oxidation"]
+    pairs = neighbour_pairs(oxidation, frame.numbers, frame.positions, frame.cell.array, frame.pbc, np.inf)
+    variants = []
+    for state in swapped(oxidation, neighbour_swaps(oxidation, pairs)):
+        variant = frame.copy()
+        variant.arrays["oxidation"] = state
+        variant.info["other_state"] = True
+        variants.append(variant)
+    return min(variants, key=lambda variant: ensemble.predict(variant).energy_eV, default=None)
 
 
 def refuse_held_out(

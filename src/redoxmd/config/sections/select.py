@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from redoxmd.config.sections.base import Count, Positive, Section
+from redoxmd.config.sections.base import Count, Positive, Section, Use
 
 
 class Select(Section):
@@ -17,4 +17,11 @@ class Select(Section):
     budget: Count = Field(default=214, description="largest number of labels per generation")
     duplicate_tolerance_A: Positive = Field(
         default=0.05, description="geometries are equal if all interatomic distances agree within about this"
+    )
+    other_states: Annotated[float, Use("select", added=True)] = Field(
+        default=0.0,
+        ge=0.0,
+        le=0.5,
+        description="share of the budget for second labels of selected geometries in another charge order, the one of "
+        "lowest energy that one exchange of an electron gives; with train.states: aware",
     )
