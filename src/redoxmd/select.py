@@ -69,7 +69,7 @@ def select(
         hashes.add(identity)
         distinct.append(frame)
     order = _farthest_points(distinct, ensemble, settings.budget)
-    second = []
+    second: list[Atoms] = []
     if aware and settings.other_states:
         second_labels = int(settings.other_states * settings.budget)
         for index in order[: settings.budget - second_labels]:
