@@ -30,10 +30,6 @@ COMMENTED += sorted((ROOT / "envs").iterdir())
 NAMES_TO_CHANGE = {"set_aside", "wants_density"}
 # Public names that several modules define with one meaning: interfaces of engines, figures and commands.
 INTERFACES = {"add_commands", "available", "create", "draw", "level_of_config", "physical_settings"}
-# Public names with different meanings in different modules; the list must not grow.
-AMBIGUOUS = {
-    *("AseEngine", "Engine"),
-}
 
 
 def excluded_words():
@@ -124,4 +120,4 @@ def test_public_names_have_one_meaning():
             if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
                 modules[node.name].append(path.relative_to(PACKAGE).as_posix())
     repeated = {name: files for name, files in modules.items() if len(files) > 1}
-    assert {name: files for name, files in repeated.items() if name not in INTERFACES | AMBIGUOUS} == {}
+    assert {name: files for name, files in repeated.items() if name not in INTERFACES} == {}

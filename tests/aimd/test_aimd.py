@@ -6,7 +6,7 @@ import pytest
 
 from redoxmd.aimd.drivers import run_reference_md
 from redoxmd.aimd.reference_md import Refusal
-from redoxmd.config.sections import Aimd, Engine, Label, Start
+from redoxmd.config.sections import Aimd, EngineSettings, Label, Start
 from redoxmd.density.store import density_keys, join_densities, read_densities
 from redoxmd.engines.base import Result
 from redoxmd.engines.toy import ToyEngine
@@ -24,7 +24,7 @@ class Trap(ToyEngine):
     """The toy with something happening at a given call."""
 
     def __init__(self, at, action):
-        super().__init__(Engine(name="toy"))
+        super().__init__(EngineSettings(name="toy"))
         self.calls, self.at, self.action = 0, at, action
 
     def calculate(self, atoms):
@@ -39,7 +39,7 @@ def refuse():
 
 
 def run(tmp_path, engine=None, settings=SETTINGS, seed=1, fingerprint="f"):
-    engine = engine or ToyEngine(Engine(name="toy"))
+    engine = engine or ToyEngine(EngineSettings(name="toy"))
     return run_reference_md(
         nvp(), engine, settings, np.random.default_rng(seed), "conf", Checkpoint(tmp_path / "state", fingerprint)
     )
@@ -65,7 +65,7 @@ def test_frames_say_what_they_are(tmp_path):
 
 def test_frames_are_labelled_by_the_engine(tmp_path):
     for frame in run(tmp_path).frames:
-        again = ToyEngine(Engine(name="toy")).calculate(frame)
+        again = ToyEngine(EngineSettings(name="toy")).calculate(frame)
         assert frame.get_potential_energy() == pytest.approx(again.energy_eV)
         np.testing.assert_allclose(frame.get_forces(), again.forces_eV_A)
         np.testing.assert_allclose(frame.get_magnetic_moments(), again.moments_muB)
@@ -110,7 +110,7 @@ def test_made_longer_calculates_what_is_added_and_equals_the_uninterrupted_one(
     for steps in lengths:
         settings = SETTINGS.model_copy(update={"steps": steps})
         checkpoint = Checkpoint(tmp_path / "part/state", "all")
-        engine = ToyEngine(Engine(name="toy"))
+        engine = ToyEngine(EngineSettings(name="toy"))
         made = run_reference_md(nvp(), engine, settings, np.random.default_rng(1), "conf", checkpoint)
         made.write(*output)
         made.retain(*output)
@@ -161,7 +161,7 @@ def test_a_frame_without_its_state_is_done_again(tmp_path):
 def test_other_settings_start_anew(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, Trap(4, lambda: (_ for _ in ()).throw(KeyboardInterrupt())))
-    engine = ToyEngine(Engine(name="toy"))
+    engine = ToyEngine(EngineSettings(name="toy"))
     engine.calls = 0
     assert len(run(tmp_path, engine, fingerprint="other").frames) == 6
     assert same(run(tmp_path / "whole").frames, run(tmp_path / "again", fingerprint="other").frames)
@@ -188,7 +188,7 @@ def test_a_lying_engine_is_refused(tmp_path):
             honest = super().calculate(atoms)
             return check_result(Result(np.nan, honest.forces_eV_A), atoms, 100.0)
 
-    assert run(tmp_path, Broken(Engine(name="toy"))).refusal.reason == "not_finite"
+    assert run(tmp_path, Broken(EngineSettings(name="toy"))).refusal.reason == "not_finite"
 
 
 class TestLabel:
@@ -203,7 +203,7 @@ class TestLabel:
         return made, LabelRecord.read(tmp_path / f"{name}.json")
 
     def test_labelled_partial_refused(self, tmp_path):
-        _, whole = self.label(tmp_path, ToyEngine(Engine(name="toy")), "g0f000")
+        _, whole = self.label(tmp_path, ToyEngine(EngineSettings(name="toy")), "g0f000")
         _, partial = self.label(tmp_path, Trap(2, refuse), "g0f001")
         refused_run, refused = self.label(tmp_path, Trap(1, refuse), "g0f002")
         assert [record.status for record in (whole, partial, refused)] == ["labelled", "partial", "refused"]
@@ -217,7 +217,7 @@ class TestLabel:
     def test_velocities_are_drawn_anew(self, tmp_path):
         frame = nvp()
         frame.set_velocities(np.full((len(frame), 3), 0.3))
-        engine = ToyEngine(Engine(name="toy"))
+        engine = ToyEngine(EngineSettings(name="toy"))
         made = label_frame(frame, engine, self.SETTINGS, np.random.default_rng(3), "g", Checkpoint(tmp_path / "s", "f"))
         assert not np.allclose(made.frames[0].get_velocities(), frame.get_velocities())
 
@@ -267,7 +267,7 @@ class LeakyEngine(ToyEngine):
 
 
 def test_a_refused_density_is_recorded_and_its_frame_kept(tmp_path):
-    engine = LeakyEngine(Engine(name="toy"))
+    engine = LeakyEngine(EngineSettings(name="toy"))
     settings = SETTINGS.model_copy(update={"density_every": 1})
     checkpoint = Checkpoint(tmp_path / "state", "a")
     run = run_reference_md(nvp(3.0), engine, settings, np.random.default_rng(0), "a", checkpoint)

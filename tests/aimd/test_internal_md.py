@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from redoxmd.aimd.drivers import run_reference_md
-from redoxmd.config.sections import Aimd, Engine, Start
+from redoxmd.config.sections import Aimd, EngineSettings, Start
 from redoxmd.density.store import density_keys
 from redoxmd.engines.base import MDSegment
 from redoxmd.engines.toy import ToyEngine
@@ -27,7 +27,7 @@ class SegmentToy(ToyEngine):
     capabilities = ToyEngine.capabilities | {"md"}
 
     def __init__(self, chunk_steps=3, statics=None, segments=None):
-        super().__init__(Engine(name="toy"))
+        super().__init__(EngineSettings(name="toy"))
         self.chunk_steps, self.statics, self.segments = chunk_steps, statics or {}, segments or {}
         self.n_statics = self.n_segments = 0
 
@@ -93,7 +93,7 @@ def test_frames_labels_and_densities(tmp_path):
     assert (engine.n_segments, engine.n_statics) == (3, 3)
     for step, frame in enumerate(made.frames):
         assert (frame.info["step"], frame.info["time_fs"]) == (step, step)
-        expected = ToyEngine(Engine(name="toy")).calculate(frame)
+        expected = ToyEngine(EngineSettings(name="toy")).calculate(frame)
         np.testing.assert_allclose(frame.get_forces(), expected.forces_eV_A, atol=1e-9)
     assert [item["step"] for item in made.record("any").corrections] == [0, 3, 6]
 

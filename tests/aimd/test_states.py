@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from redoxmd.aimd.drivers import run_reference_md
-from redoxmd.config.sections import Aimd, Electrons, Engine, Member, OxidationState, Start, Toy, Train
+from redoxmd.config.sections import Aimd, Electrons, EngineSettings, Member, OxidationState, Start, Toy, Train
 from redoxmd.electrons import OxidationLevels
 from redoxmd.engines.base import Result
 from redoxmd.engines.toy import ToyEngine
@@ -25,7 +25,7 @@ class Starts(ToyEngine):
     """A two-state toy that counts its starts; those in `wrong` end in a wrong state."""
 
     def __init__(self, wrong=(), from_step=0):
-        super().__init__(Engine(name="toy", toy=Toy(two_state=True)))
+        super().__init__(EngineSettings(name="toy", toy=Toy(two_state=True)))
         self.wrong, self.from_step, self.starts, self.calls = set(wrong), from_step, 0, 0
         self.asked = []
 
@@ -204,12 +204,12 @@ def test_states_that_no_moments_show_are_no_data(tmp_path):
 
     class NoMoments(ToyEngine):
         def calculate(self, atoms):
-            result = ToyEngine(Engine(name="toy")).calculate(atoms)
+            result = ToyEngine(EngineSettings(name="toy")).calculate(atoms)
             return Result(result.energy_eV, result.forces_eV_A)
 
     asked = nvp(2.5)
     asked.set_array("oxidation", np.where(asked.numbers == 23, 3, 0))
-    engine = NoMoments(Engine(name="toy"))
+    engine = NoMoments(EngineSettings(name="toy"))
     _, frames = run(tmp_path, engine, 1, asked)
     assert not any("oxidation" in frame.arrays for frame in frames)
     for frame in frames:

@@ -8,7 +8,7 @@ import pytest
 
 from redoxmd.charges import bader
 from redoxmd.charges.bader import partition
-from redoxmd.config.sections import Engine
+from redoxmd.config.sections import EngineSettings
 from redoxmd.density.grid import Density
 from redoxmd.engines import toy
 from tests.engines.test_engines import nvp
@@ -47,7 +47,7 @@ def toy_frame():
     atoms = nvp(2.5)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(toy, "GAUSSIAN_WIDTH_A", 0.35)
-        engine = toy.ToyEngine(Engine(name="toy"))
+        engine = toy.ToyEngine(EngineSettings(name="toy"))
         engine.calculate(atoms)
         return atoms, engine.density()
 

@@ -16,7 +16,7 @@ from ase.units import Bohr
 from pymatgen.io.vasp.outputs import Chgcar
 
 from redoxmd.cli import main
-from redoxmd.config.sections import Engine
+from redoxmd.config.sections import EngineSettings
 from redoxmd.density.exchange.archive import import_densities
 from redoxmd.density.exchange.chgcar import read_chgcar, read_chgcar_grids, write_chgcar
 from redoxmd.density.exchange.cube import read_cube, write_cube
@@ -52,7 +52,7 @@ VASPRUN = """
 
 
 def toy(seed=1):
-    engine = ToyEngine(Engine(name="toy"))
+    engine = ToyEngine(EngineSettings(name="toy"))
     engine.calculate(rock(seed))
     return engine.density()
 
@@ -418,7 +418,7 @@ def test_wrong_electrons(tmp_path, density):
 
 def test_a_charged_cell_needs_its_outcar(tmp_path):
     # One electron of 312: within 0.5 %, so that the relative check alone would take it for an error of the grid.
-    engine = ToyEngine(Engine(name="toy"))
+    engine = ToyEngine(EngineSettings(name="toy"))
     engine.calculate(rock(1).repeat((2, 2, 1)))
     neutral = engine.density()
     assert 1 / neutral.electrons < ELECTRON_TOLERANCE

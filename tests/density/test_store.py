@@ -2,7 +2,7 @@ import h5py
 import numpy as np
 import pytest
 
-from redoxmd.config.sections import Engine
+from redoxmd.config.sections import EngineSettings
 from redoxmd.density.store import join_densities, read_densities, write_densities
 from redoxmd.engines.toy import ToyEngine, bader_charges, moments, oxidation_states
 from redoxmd.errors import DataError
@@ -14,7 +14,7 @@ SINGLE = 1e-6  # relative, of float32
 
 @pytest.fixture
 def density():
-    engine = ToyEngine(Engine(name="toy"))
+    engine = ToyEngine(EngineSettings(name="toy"))
     engine.calculate(rock(1))
     return engine.density()
 

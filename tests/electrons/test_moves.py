@@ -9,7 +9,7 @@ from ase import Atoms
 from ase.io import read, write
 from scipy.stats import chisquare
 
-from redoxmd.config.sections import Engine, Structures, Toy
+from redoxmd.config.sections import EngineSettings, Structures, Toy
 from redoxmd.electrons import moves
 from redoxmd.electrons.moves import (
     acceptance,
@@ -32,7 +32,7 @@ from redoxmd.structures.request import parse_name
 
 THREE_STATES = OxidationLevels({"V": {3: 1.85, 4: 1.05, 5: 0.03}}, {"Na": 1, "P": 5, "O": -2})
 NICKEL_MANGANESE = OxidationLevels({"Ni": {2: 1.7, 3: 0.9, 4: 0.1}, "Mn": {3: 3.8, 4: 3.0}}, {"Li": 1, "O": -2})
-TWO_STATE = Engine(name="toy", toy=Toy(two_state=True))
+TWO_STATE = EngineSettings(name="toy", toy=Toy(two_state=True))
 KB_EV_K = 8.617333262e-5
 NO_PAIRS = np.zeros((0, 2), dtype=int)
 

@@ -5,7 +5,7 @@ from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.fd import calculate_numerical_forces
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from redoxmd.config.sections import AseEngine, Engine, Gpaw, GpawConvergence, Structures, Toy, Vasp
+from redoxmd.config.sections import AseEngineSettings, EngineSettings, Gpaw, GpawConvergence, Structures, Toy, Vasp
 from redoxmd.engines import engine_available, get_engine, settings_hash, toy
 from redoxmd.engines.base import Result, check_result
 from redoxmd.errors import EngineMissing, LabelRefused
@@ -14,7 +14,7 @@ from redoxmd.md.langevin import Langevin
 from redoxmd.structures.build import build_structure
 from redoxmd.structures.request import parse_name
 
-TOY = Engine(name="toy")
+TOY = EngineSettings(name="toy")
 
 
 def nvp(x=3.0, seed=1):
@@ -72,23 +72,23 @@ class TestVerdict:
 
 class TestSettingsHash:
     def test_physics_changes_it(self):
-        base = Engine()
+        base = EngineSettings()
         finer = base.model_copy(update={"gpaw": Gpaw(cutoff_eV=500.0)})
         assert settings_hash(base) != settings_hash(finer)
         assert settings_hash(base) != settings_hash(base.model_copy(update={"gpaw": Gpaw(hubbard={})}))
         assert settings_hash(base) != settings_hash(TOY)
 
     def test_numerics_that_only_find_the_same_answer_do_not(self):
-        base = Engine()
+        base = EngineSettings()
         assert settings_hash(base) == settings_hash(base.model_copy(update={"gpaw": Gpaw(max_iterations=300)}))
         assert settings_hash(base) == settings_hash(base.model_copy(update={"vasp": Vasp(command="mpirun vasp")}))
-        vasp = Engine(name="vasp")
+        vasp = EngineSettings(name="vasp")
         assert settings_hash(vasp) == settings_hash(vasp.model_copy(update={"vasp": Vasp(command="mpirun vasp")}))
 
     def test_the_centre_of_the_k_points_changes_it_where_it_changes_labels(self):
         """Hashes as they were before grids of GPAW were centred at Γ: odd grids hold Γ anyway."""
         before = {(1, 1, 1): "f80c00fb150f5226", (3, 1, 3): "be028c4d7c8965a4", (2, 1, 1): "-", (2, 2, 2): "-"}
-        now = {grid: settings_hash(Engine(gpaw=Gpaw(kpoints=grid))) for grid in before}
+        now = {grid: settings_hash(EngineSettings(gpaw=Gpaw(kpoints=grid))) for grid in before}
         assert {grid for grid in before if before[grid] == now[grid]} == {(1, 1, 1), (3, 1, 3)}
 
     def test_engine_carries_it(self):
@@ -207,11 +207,11 @@ class TestToy:
 
 
 class TestAse:
-    LJ = AseEngine(calculator="ase.calculators.lj.LennardJones", keywords={"epsilon": 0.01, "sigma": 2.0})
+    LJ = AseEngineSettings(calculator="ase.calculators.lj.LennardJones", keywords={"epsilon": 0.01, "sigma": 2.0})
 
     def test_any_calculator(self):
         atoms = Atoms("Ar2", positions=[[0, 0, 0], [0, 0, 2.5]], cell=[9, 9, 9], pbc=True)
-        label = get_engine(Engine(name="ase", ase=self.LJ)).calculate(atoms)
+        label = get_engine(EngineSettings(name="ase", ase=self.LJ)).calculate(atoms)
         from ase.calculators.lj import LennardJones
 
         atoms.calc = LennardJones(epsilon=0.01, sigma=2.0)
@@ -232,8 +232,8 @@ class TestAse:
         ],
     )
     def test_another_spin_state_is_refused_where_the_calculator_gives_moments(self, given, refused):
-        settings = AseEngine(calculator="tests.engines.test_engines.Spins", keywords={"given": given})
-        engine = get_engine(Engine(name="ase", ase=settings))
+        settings = AseEngineSettings(calculator="tests.engines.test_engines.Spins", keywords={"given": given})
+        engine = get_engine(EngineSettings(name="ase", ase=settings))
         if not refused:
             assert (engine.calculate(nvp()).moments_muB is None) == ("magmoms" not in given)
             return
@@ -242,13 +242,15 @@ class TestAse:
         assert (caught.value.reason, caught.value.detail) == ("wrong_moment", refused)
 
     def test_without_initial_moments_no_spin_state_is_asked_for(self):
-        settings = AseEngine(calculator="tests.engines.test_engines.Spins", keywords={"given": {"magmom": 2.0}})
+        settings = AseEngineSettings(calculator="tests.engines.test_engines.Spins", keywords={"given": {"magmom": 2.0}})
         atoms = nvp()
         atoms.set_initial_magnetic_moments(None)
-        assert get_engine(Engine(name="ase", ase=settings)).calculate(atoms).energy_eV == 0.0
+        assert get_engine(EngineSettings(name="ase", ase=settings)).calculate(atoms).energy_eV == 0.0
 
     def test_missing_calculator_says_what_to_install(self):
-        settings = Engine(name="ase", ase=AseEngine(calculator="no.such.Calculator", requires="somepackage"))
+        settings = EngineSettings(
+            name="ase", ase=AseEngineSettings(calculator="no.such.Calculator", requires="somepackage")
+        )
         with pytest.raises(EngineMissing, match=r"no no\.such\.Calculator found.*pip install somepackage"):
             get_engine(settings)
         assert engine_available(settings)[0] is False
@@ -256,16 +258,16 @@ class TestAse:
 
 class TestVasp:
     def test_missing_command(self):
-        settings = Engine(name="vasp")
+        settings = EngineSettings(name="vasp")
         with pytest.raises(EngineMissing, match=r"no vasp_std found: .*engine\.vasp\.command"):
             get_engine(settings)
 
     def test_missing_launcher(self):
-        settings = Engine(name="vasp", vasp=Vasp(command="no_such_mpirun -n 4 sh"))
+        settings = EngineSettings(name="vasp", vasp=Vasp(command="no_such_mpirun -n 4 sh"))
         assert "no no_such_mpirun found" in engine_available(settings)[1]
 
     def test_found(self):
-        assert engine_available(Engine(name="vasp", vasp=Vasp(command="sh"))) == (True, "sh found")
+        assert engine_available(EngineSettings(name="vasp", vasp=Vasp(command="sh"))) == (True, "sh found")
 
 
 def hydrogen():
@@ -277,7 +279,7 @@ class TestGpawKpoints:
     """The grid as GPAW itself has it; labels of a cell and of its supercell are one method."""
 
     def engine(self, kpoints, repeats, tmp_path):
-        settings = Engine(gpaw=Gpaw(kpoints=kpoints, cutoff_eV=250, hubbard={}, max_iterations=60))
+        settings = EngineSettings(gpaw=Gpaw(kpoints=kpoints, cutoff_eV=250, hubbard={}, max_iterations=60))
         return get_engine(settings, repeats, tmp_path)
 
     def grid(self, kpoints, repeats, tmp_path):
@@ -328,7 +330,7 @@ def test_gpaw_is_spin_polarised_where_there_are_moments_of_zero(moments, spins, 
     atoms.set_initial_magnetic_moments(moments)
     write_frames(tmp_path / "start.extxyz", [atoms])
     (start,) = read_frames(tmp_path / "start.extxyz")
-    settings = Engine(gpaw=Gpaw(kpoints=(1, 1, 1), cutoff_eV=250, hubbard={}, max_iterations=60))
+    settings = EngineSettings(gpaw=Gpaw(kpoints=(1, 1, 1), cutoff_eV=250, hubbard={}, max_iterations=60))
     engine = get_engine(settings, (1, 1, 1), tmp_path)
     label = engine.calculate(start)
     assert engine._atoms.calc.wfs.nspins == spins
@@ -341,7 +343,7 @@ def test_gpaw_is_spin_polarised_where_there_are_moments_of_zero(moments, spins, 
 class TestGpaw:
     """A ferromagnetic rock-salt VO cell: small, spin-polarised, with +U."""
 
-    SETTINGS = Engine(
+    SETTINGS = EngineSettings(
         gpaw=Gpaw(
             cutoff_eV=450.0,
             # At 2 × 2 × 2 this metal has several self-consistent solutions.
@@ -398,7 +400,7 @@ class TestGpaw:
 
 def test_gpaw_refuses_another_total_moment_than_the_start_asked_for():
     """The low-spin solution of NVP: a moment of 2 instead of 8."""
-    engine = get_engine(Engine(name="gpaw"))
+    engine = get_engine(EngineSettings(name="gpaw"))
     engine._expected_moment = 8.0
     engine._check_moment(7.6)
     with pytest.raises(LabelRefused) as caught:

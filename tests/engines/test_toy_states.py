@@ -10,7 +10,7 @@ from ase.io import read, write
 
 from redoxmd.charges.bader import partition
 from redoxmd.config import parse_config
-from redoxmd.config.sections import Engine, Structures, Toy
+from redoxmd.config.sections import EngineSettings, Structures, Toy
 from redoxmd.electrons.states import OxidationLevels, judge_state
 from redoxmd.engines import get_engine, settings_hash, toy
 from redoxmd.engines.base import method_hash
@@ -20,7 +20,7 @@ from redoxmd.md.langevin import Langevin
 from redoxmd.structures.build import build_structure
 from redoxmd.structures.request import parse_name
 
-TWO_STATE = Engine(name="toy", toy=Toy(two_state=True))
+TWO_STATE = EngineSettings(name="toy", toy=Toy(two_state=True))
 LEVELS = OxidationLevels({"V": {3: 2.0, 4: 1.0}}, {"Na": 1, "P": 5, "O": -2})
 
 
@@ -147,7 +147,7 @@ def test_a_label_in_other_oxidation_numbers_is_refused_even_if_they_are_neutral(
     atoms = nvp(2.0)
     states = with_holes(atoms, (0, 1))
     states[np.flatnonzero(states == 4)] = (5, 3)
-    engine = get_engine(Engine(name="toy", toy=Toy(two_state=True, wrong_state_fraction=fraction)))
+    engine = get_engine(EngineSettings(name="toy", toy=Toy(two_state=True, wrong_state_fraction=fraction)))
     with pytest.raises(DataError, match="3 or 4 for each V"):
         engine.calculate(from_file(atoms, tmp_path, states))
 
@@ -215,7 +215,7 @@ class TestLabels:
 
 
 class TestWrongStates:
-    ALWAYS = Engine(name="toy", toy=Toy(two_state=True, wrong_state_fraction=1.0))
+    ALWAYS = EngineSettings(name="toy", toy=Toy(two_state=True, wrong_state_fraction=1.0))
 
     def labelled(self, settings, atoms, tmp_path):
         """The label as the next stage reads it."""
@@ -260,7 +260,7 @@ class TestWrongStates:
         assert moments.sum() == 8
 
     def test_the_share_is_a_property_of_geometry_and_state_and_another_order_may_end_right(self, tmp_path):
-        settings = Engine(name="toy", toy=Toy(two_state=True, wrong_state_fraction=0.3, refuse_fraction=0.0))
+        settings = EngineSettings(name="toy", toy=Toy(two_state=True, wrong_state_fraction=0.3, refuse_fraction=0.0))
         wrong = np.array(
             [
                 [self.is_wrong(settings, from_file(nvp(2.0, seed), tmp_path, states)) for states in every]
@@ -276,7 +276,7 @@ class TestWrongStates:
         return get_engine(settings).calculate(atoms).moments_muB.sum() % 1 != 0
 
     def test_an_md_in_one_state_is_wrong_throughout_or_never(self, tmp_path):
-        settings = Engine(name="toy", toy=Toy(two_state=True, wrong_state_fraction=0.5))
+        settings = EngineSettings(name="toy", toy=Toy(two_state=True, wrong_state_fraction=0.5))
         ends = []
         for seed in range(8):
             atoms, engine, totals = nvp(2.0, seed), get_engine(settings), []
@@ -289,7 +289,7 @@ class TestWrongStates:
         assert set(ends) == {0.0, 0.5}
 
     def test_refused_and_wrong_labels_are_drawn_independently(self):
-        settings = Engine(name="toy", toy=Toy(two_state=True, wrong_state_fraction=0.4, refuse_fraction=0.4))
+        settings = EngineSettings(name="toy", toy=Toy(two_state=True, wrong_state_fraction=0.4, refuse_fraction=0.4))
         outcomes = []
         for seed in range(40):
             try:
@@ -302,15 +302,15 @@ class TestWrongStates:
 class TestSettings:
     def test_only_two_states_change_the_method(self):
         one = method_hash("toy", 1, {})
-        assert settings_hash(Engine(name="toy")) == one
-        assert settings_hash(Engine(name="toy", toy=Toy(refuse_fraction=0.3))) == one
+        assert settings_hash(EngineSettings(name="toy")) == one
+        assert settings_hash(EngineSettings(name="toy", toy=Toy(refuse_fraction=0.3))) == one
         two = settings_hash(TWO_STATE)
         assert two == settings_hash(TestWrongStates.ALWAYS) != one
 
     def test_without_two_states_a_state_changes_nothing(self, tmp_path):
         atoms = nvp(2.0)
         plain, asked = (from_file(atoms, tmp_path, states) for states in (None, with_holes(atoms, (0, 1))))
-        labels = [get_engine(Engine(name="toy")).calculate(frame) for frame in (plain, asked)]
+        labels = [get_engine(EngineSettings(name="toy")).calculate(frame) for frame in (plain, asked)]
         assert labels[0].energy_eV == labels[1].energy_eV == toy.ionic_energy(plain)[0]
         assert (labels[0].moments_muB == labels[1].moments_muB).all()
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from ase.calculators.fd import calculate_numerical_forces
 
-from redoxmd.config.sections import Engine, Neb, NebPath, Structures
+from redoxmd.config.sections import EngineSettings, Neb, NebPath, Structures
 from redoxmd.engines import get_engine
 from redoxmd.engines.toy import ionic_energy
 from redoxmd.errors import ConfigError, DataError, Interrupted, LabelRefused
@@ -250,7 +250,7 @@ def test_the_same_atoms_by_toy_as_ensemble_and_reference_agree(tmp_path):
     frames = image_frames(images, profile, {"path": "hop"})
     write_frames(tmp_path / "images.extxyz", frames)
     images = read_frames(tmp_path / "images.extxyz")
-    engine = get_engine(Engine(name="toy"))
+    engine = get_engine(EngineSettings(name="toy"))
     reference = single_point_energies(images, engine, Checkpoint(tmp_path / "r", 0), "hop")
     profiles, barriers = join_profiles({"hop": profile}, {"hop": record}, {"hop": reference})
     np.testing.assert_allclose(profiles["reference_eV"], profiles["energy_eV"], atol=1e-5)

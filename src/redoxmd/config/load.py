@@ -11,7 +11,17 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from redoxmd.config.sections import MAPPING, WORD, Aimd, Config, Engine, Explore, Neb, common_kpoints, label_cells
+from redoxmd.config.sections import (
+    MAPPING,
+    WORD,
+    Aimd,
+    Config,
+    EngineSettings,
+    Explore,
+    Neb,
+    common_kpoints,
+    label_cells,
+)
 from redoxmd.errors import ConfigError
 
 UNIT_SUFFIXES = ("_fs", "_ps", "_K", "_A", "_eV", "_eV_A", "_muB", "_s", "_per_fs", "_per_ps", "_mm", "_pt")
@@ -96,7 +106,7 @@ def parse_config(raw: dict[str, Any], source: str = "config") -> Config:
     return config.model_copy(update={"engine": engine})
 
 
-def with_common_kpoints(engine: Engine, aimd: Aimd, explore: Explore, neb: Neb) -> Engine:
+def with_common_kpoints(engine: EngineSettings, aimd: Aimd, explore: Explore, neb: Neb) -> EngineSettings:
     """The engine with GPAW's k-points rounded up until every cell that is labelled divides them."""
     grid = common_kpoints(engine.gpaw.kpoints, label_cells(aimd, explore, neb))
     return engine.model_copy(update={"gpaw": engine.gpaw.model_copy(update={"kpoints": grid})})

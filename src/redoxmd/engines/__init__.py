@@ -32,11 +32,13 @@ MODULES = {
 JUDGING = {"levels", "fixed", "tries"}
 
 
-def _module(settings: sections.Engine) -> Any:
+def _module(settings: sections.EngineSettings) -> Any:
     return import_module(MODULES[settings.name])
 
 
-def get_engine(settings: sections.Engine, repeats: Sequence[int] = (1, 1, 1), workdir: Path | None = None) -> Engine:
+def get_engine(
+    settings: sections.EngineSettings, repeats: Sequence[int] = (1, 1, 1), workdir: Path | None = None
+) -> Engine:
     """The engine named in the config.
 
     Args:
@@ -51,7 +53,7 @@ def get_engine(settings: sections.Engine, repeats: Sequence[int] = (1, 1, 1), wo
     return engine
 
 
-def settings_hash(settings: sections.Engine) -> str:
+def settings_hash(settings: sections.EngineSettings) -> str:
     """Hash that identifies the reference method; only labels with equal hashes are trained on together.
 
     It covers the settings that change energies and forces and the METHOD_VERSION of the engine's module, but not
@@ -61,7 +63,7 @@ def settings_hash(settings: sections.Engine) -> str:
     return method_hash(settings.name, module.METHOD_VERSION, module.physical_settings(settings))
 
 
-def reference_record(settings: sections.Engine) -> dict[str, Any]:
+def reference_record(settings: sections.EngineSettings) -> dict[str, Any]:
     """JSON-like record of the settings that `settings_hash` covers: engine, method_version, settings, settings_hash."""
     module = _module(settings)
     return plain(
@@ -74,13 +76,13 @@ def reference_record(settings: sections.Engine) -> dict[str, Any]:
     )
 
 
-def engine_available(settings: sections.Engine) -> tuple[bool, str]:
+def engine_available(settings: sections.EngineSettings) -> tuple[bool, str]:
     """Whether the engine can start on this machine, and a message about it."""
     availability: tuple[bool, str] = _module(settings).available(settings)
     return availability
 
 
-def attempt_hash(settings: sections.Engine, electrons: sections.Electrons | None = None) -> str:
+def attempt_hash(settings: sections.EngineSettings, electrons: sections.Electrons | None = None) -> str:
     """Hash that identifies an attempt: all settings of the named engine, including those that only aid convergence.
 
     With `electrons.levels` also these and `electrons.tries`.
@@ -91,20 +93,24 @@ def attempt_hash(settings: sections.Engine, electrons: sections.Electrons | None
 
 
 def inspect_engine(
-    settings: sections.Engine, cells_A: Mapping[str, Sequence[float]], elements: Sequence[str]
+    settings: sections.EngineSettings, cells_A: Mapping[str, Sequence[float]], elements: Sequence[str]
 ) -> Inspection:
     """Problems and notes of an engine before it starts; see its module's `inspect`."""
     inspect = getattr(_module(settings), "inspect", None)
     return Inspection() if inspect is None else inspect(settings, cells_A, elements)
 
 
-def engine_disk_gb(settings: sections.Engine, runs: Sequence[tuple[int, int]], source_atoms: int) -> dict[str, float]:
+def engine_disk_gb(
+    settings: sections.EngineSettings, runs: Sequence[tuple[int, int]], source_atoms: int
+) -> dict[str, float]:
     """Description of the engine's own files → GB, for runs of (atoms, steps); see its module's `disk_gb`."""
     disk_gb = getattr(_module(settings), "disk_gb", None)
     return {} if disk_gb is None else disk_gb(settings, runs, source_atoms)
 
 
-def level_of_config(settings: sections.Engine, elements: Sequence[str], cell_lengths_A: Sequence[float]) -> Level:
+def level_of_config(
+    settings: sections.EngineSettings, elements: Sequence[str], cell_lengths_A: Sequence[float]
+) -> Level:
     """The level of theory of calculations with these settings, for comparison with imported calculations.
 
     Raises:

@@ -25,12 +25,12 @@ METHOD_VERSION = 1
 MOMENT_MAGNITUDES = ("chgnet.",)
 
 
-def physical_settings(settings: sections.Engine) -> dict[str, Any]:
+def physical_settings(settings: sections.EngineSettings) -> dict[str, Any]:
     """The calculator and all its keywords."""
     return {"calculator": settings.ase.calculator, "keywords": settings.ase.keywords}
 
 
-def _calculator_class(settings: sections.AseEngine) -> Any:
+def _calculator_class(settings: sections.AseEngineSettings) -> Any:
     module, _, name = settings.calculator.rpartition(".")
     try:
         return getattr(import_module(module), name)
@@ -39,7 +39,7 @@ def _calculator_class(settings: sections.AseEngine) -> Any:
         raise EngineMissing(f"engine.ase.calculator: no {settings.calculator} found ({error}); {remedy}") from error
 
 
-def available(settings: sections.Engine) -> tuple[bool, str]:
+def available(settings: sections.EngineSettings) -> tuple[bool, str]:
     """Whether the calculator can be imported."""
     try:
         _calculator_class(settings.ase)
@@ -48,7 +48,7 @@ def available(settings: sections.Engine) -> tuple[bool, str]:
     return True, f"{settings.ase.calculator} found"
 
 
-def create(settings: sections.Engine, repeats: Sequence[int], workdir: Path | None) -> AseEngine:
+def create(settings: sections.EngineSettings, repeats: Sequence[int], workdir: Path | None) -> AseEngine:
     """See `redoxmd.engines.get_engine`."""
     with Path(os.devnull).open("w") as quiet, contextlib.redirect_stdout(quiet):
         calculator = _calculator_class(settings.ase)(**settings.ase.keywords)
@@ -63,7 +63,7 @@ class AseEngine(Engine):
 
     name = "ase"
 
-    def __init__(self, settings: sections.Engine, calculator: Any) -> None:
+    def __init__(self, settings: sections.EngineSettings, calculator: Any) -> None:
         self.settings = settings
         self.settings_hash = method_hash(self.name, METHOD_VERSION, physical_settings(settings))
         self.calculator = calculator

@@ -26,7 +26,7 @@ METHOD_VERSION = 1
 FIRST_STAGE = {"energy": 5e-4, "density": 1e-3, "eigenstates": 1e-4}
 
 
-def physical_settings(settings: sections.Engine) -> dict[str, Any]:
+def physical_settings(settings: sections.EngineSettings) -> dict[str, Any]:
     """The settings that change energies and forces.
 
     METHOD_VERSION 1 began with GPAW's default grid (Monkhorst-Pack). A Γ-centred grid differs from it only for an even
@@ -47,14 +47,14 @@ def physical_settings(settings: sections.Engine) -> dict[str, Any]:
     }
 
 
-def available(settings: sections.Engine) -> tuple[bool, str]:
+def available(settings: sections.EngineSettings) -> tuple[bool, str]:
     """Whether GPAW can be imported."""
     if importlib.util.find_spec("gpaw") is None:
         return False, "gpaw is not installed: run `make env`, or pip install 'redoxmd[gpaw]'"
     return True, "gpaw found"
 
 
-def create(settings: sections.Engine, repeats: Sequence[int], workdir: Path | None) -> GpawEngine:
+def create(settings: sections.EngineSettings, repeats: Sequence[int], workdir: Path | None) -> GpawEngine:
     """See `redoxmd.engines.get_engine`.
 
     Raises:
@@ -78,7 +78,7 @@ class GpawEngine(Engine):
     name = "gpaw"
     capabilities = frozenset({"energy", "forces", "moments", "density"})
 
-    def __init__(self, settings: sections.Engine, repeats: Sequence[int], workdir: Path | None) -> None:
+    def __init__(self, settings: sections.EngineSettings, repeats: Sequence[int], workdir: Path | None) -> None:
         self.settings = settings
         self.kpoints = supercell_kpoints(settings.gpaw.kpoints, repeats)
         # Labels that sample the same k-points of the source cell have the same method.

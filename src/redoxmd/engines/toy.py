@@ -71,17 +71,17 @@ GAUSSIAN_WIDTH_A = 0.35
 GRID_SPACING_A = 0.25
 
 
-def physical_settings(settings: sections.Engine) -> dict[str, Any]:
+def physical_settings(settings: sections.EngineSettings) -> dict[str, Any]:
     """`two_state` if it is set: no other setting changes the energies of the toy."""
     return {"two_state": True} if settings.toy.two_state else {}
 
 
-def available(settings: sections.Engine) -> tuple[bool, str]:
+def available(settings: sections.EngineSettings) -> tuple[bool, str]:
     """True: the toy is built in."""
     return True, "toy engine built in"
 
 
-def create(settings: sections.Engine, repeats: Sequence[int], workdir: Path | None) -> ToyEngine:
+def create(settings: sections.EngineSettings, repeats: Sequence[int], workdir: Path | None) -> ToyEngine:
     """See `redoxmd.engines.get_engine`."""
     return ToyEngine(settings)
 
@@ -97,7 +97,7 @@ class ToyEngine(Engine):
     name = "toy"
     capabilities = frozenset({"energy", "forces", "stress", "moments", "density"})
 
-    def __init__(self, settings: sections.Engine) -> None:
+    def __init__(self, settings: sections.EngineSettings) -> None:
         self.settings = settings
         self.settings_hash = method_hash(self.name, METHOD_VERSION, physical_settings(settings))
         self._atoms: Atoms | None = None

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from redoxmd.aimd.drivers import run_reference_md
-from redoxmd.config.sections import Engine, Label, Vasp, VaspFiles
+from redoxmd.config.sections import EngineSettings, Label, Vasp, VaspFiles
 from redoxmd.density.store import read_densities
 from redoxmd.engines import attempt_hash, get_engine, settings_hash, toy
 from redoxmd.errors import EngineMissing, LabelRefused
@@ -29,7 +29,9 @@ FILE_DIGITS = 1.1e-8
 
 def settings_of(standin, **changes):
     changes = {"potcars": POTCARS, "frozen_s": 20.0, "timeout_s": 60.0} | changes
-    return Engine(name="vasp", vasp=Vasp(command=standin.command, potcar_dir=str(standin.potcar_dir), **changes))
+    return EngineSettings(
+        name="vasp", vasp=Vasp(command=standin.command, potcar_dir=str(standin.potcar_dir), **changes)
+    )
 
 
 @pytest.fixture
@@ -384,4 +386,4 @@ class TestSettings:
             get_engine(missing, (1, 1, 1), tmp_path).calculate(nvp(2.5))
         monkeypatch.setenv("VASP_PP_PATH", str(standin.potcar_dir))
         plain = Vasp(command=standin.command, potcars=POTCARS)
-        get_engine(Engine(name="vasp", vasp=plain), (1, 1, 1), tmp_path).calculate(nvp(2.5))
+        get_engine(EngineSettings(name="vasp", vasp=plain), (1, 1, 1), tmp_path).calculate(nvp(2.5))

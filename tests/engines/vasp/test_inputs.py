@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from pymatgen.io.vasp.inputs import Incar, Kpoints, Poscar, Potcar
 
-from redoxmd.config.sections import Engine, Hubbard, Label, Vasp, VaspFiles
+from redoxmd.config.sections import EngineSettings, Hubbard, Label, Vasp, VaspFiles
 from redoxmd.engines import engine_disk_gb, inspect_engine, level_of_config
 from redoxmd.engines.base import supercell_kpoints
 from redoxmd.engines.vasp.inputs import (
@@ -185,7 +185,7 @@ class TestCheck:
     ELEMENTS = ("Na", "V", "P", "O")
 
     def found(self, settings, lengths=(8.7, 8.7, 8.7), **changes):
-        engine = Engine(name="vasp", vasp=settings.model_copy(update=changes))
+        engine = EngineSettings(name="vasp", vasp=settings.model_copy(update=changes))
         return inspect_engine(engine, {"the source cell": lengths}, self.ELEMENTS)
 
     def test_a_sound_one(self, settings):
@@ -225,20 +225,20 @@ class TestCheck:
         assert any("below the ENMAX" in note for note in self.found(settings, cutoff_eV=150.0).notes)
 
     def test_level(self, settings):
-        level = level_of_config(Engine(name="vasp", vasp=settings), self.ELEMENTS, (8.7, 8.7, 8.7))
+        level = level_of_config(EngineSettings(name="vasp", vasp=settings), self.ELEMENTS, (8.7, 8.7, 8.7))
         assert (level.functional, level.cutoff_eV, level.spin, level.hubbard) == ("PBE", 400, None, {"V": ("d", 4.2)})
         assert level.kpoint_reach_A == pytest.approx(17.4)
         assert level.potentials["Na"].startswith("PAW_PBE Na_pv")
 
 
 def test_forecast_of_a_campaign():
-    engine = Engine(name="vasp", vasp=Vasp(files=VaspFiles(vasprun="keep")))
+    engine = EngineSettings(name="vasp", vasp=Vasp(files=VaspFiles(vasprun="keep")))
     one = file_bytes(engine.vasp, 40, 40)["vasprun"] / 1e9
     kept = "VASP's files, kept (engine.vasp.files)"
     assert engine_disk_gb(engine, [(40, 500), (40, 25)], 40)[kept] == pytest.approx(525 * one)
     internal = engine.model_copy(update={"vasp": engine.vasp.model_copy(update={"md": "internal"})})
     assert engine_disk_gb(internal, [(40, 500), (40, 25)], 40)[kept] == pytest.approx(11 * one)
-    assert engine_disk_gb(Engine(name="toy"), [(40, 500)], 40) == {}
+    assert engine_disk_gb(EngineSettings(name="toy"), [(40, 500)], 40) == {}
 
 
 def test_disk():

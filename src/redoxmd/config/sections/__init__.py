@@ -14,8 +14,8 @@ from redoxmd.config.sections.density import DensitySettings
 from redoxmd.config.sections.diffusion import Diffusion
 from redoxmd.config.sections.electrons import Electrons, OxidationState
 from redoxmd.config.sections.engine import (
-    AseEngine,
-    Engine,
+    AseEngineSettings,
+    EngineSettings,
     Gpaw,
     GpawConvergence,
     Hubbard,

@@ -14,7 +14,7 @@ from redoxmd.config.sections.compute import Compute
 from redoxmd.config.sections.density import DensitySettings
 from redoxmd.config.sections.diffusion import Diffusion
 from redoxmd.config.sections.electrons import Electrons
-from redoxmd.config.sections.engine import Engine
+from redoxmd.config.sections.engine import EngineSettings
 from redoxmd.config.sections.explore import Explore
 from redoxmd.config.sections.figures import Figures
 from redoxmd.config.sections.gate import Gate
@@ -46,9 +46,9 @@ class Config(Section):
         Use(runtime="later stages are stale through the structures from which they start"),
     ] = Field(default=Structures(), description="stage structures")
     engine: Annotated[
-        Engine,
+        EngineSettings,
         Use(runtime="the settings hash, parameter `reference`, contains all settings that change energies and forces"),
-    ] = Field(default=Engine(), description="reference method")
+    ] = Field(default=EngineSettings(), description="reference method")
     electrons: Annotated[
         Electrons,
         Use(runtime="the data set judges every frame again, so no reference calculation is repeated for new levels"),

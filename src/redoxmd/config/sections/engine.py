@@ -145,7 +145,7 @@ class Vasp(Section):
     files: VaspFiles = Field(default=VaspFiles(), description="files kept of each run")
 
 
-class AseEngine(Section):
+class AseEngineSettings(Section):
     """Any ASE calculator as reference: CHGNet for a rehearsal, CP2K, Quantum ESPRESSO and so on."""
 
     calculator: str = Field(
@@ -183,12 +183,12 @@ class Toy(Section):
         return self
 
 
-class Engine(Section):
+class EngineSettings(Section):
     """The reference method and the settings of each engine; only the named one is used."""
 
     name: Literal["gpaw", "vasp", "ase", "toy"] = Field(default="gpaw", description="engine of all labels")
     force_ceiling_eV_A: Positive = Field(default=100.0, description="a label with a larger force component is refused")
     gpaw: Gpaw = Field(default=Gpaw(), description="settings of the engine gpaw")
     vasp: Vasp = Field(default=Vasp(), description="settings of the engine vasp")
-    ase: AseEngine = Field(default=AseEngine(), description="settings of the engine ase")
+    ase: AseEngineSettings = Field(default=AseEngineSettings(), description="settings of the engine ase")
     toy: Toy = Field(default=Toy(), description="settings of the engine toy")

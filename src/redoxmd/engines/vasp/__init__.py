@@ -32,7 +32,7 @@ KPOINT_REACH_A = (8.0, 60.0)
 KPOINT_SKEW = 2.0
 
 
-def physical_settings(settings: sections.Engine) -> dict[str, Any]:
+def physical_settings(settings: sections.EngineSettings) -> dict[str, Any]:
     """Settings that change energies and forces: method, POTCARs, k-points, and the free tags that are not numerical."""
     chosen = settings.vasp
     return {
@@ -48,7 +48,7 @@ def physical_settings(settings: sections.Engine) -> dict[str, Any]:
     }
 
 
-def available(settings: sections.Engine) -> tuple[bool, str]:
+def available(settings: sections.EngineSettings) -> tuple[bool, str]:
     """Whether the program of `engine.vasp.command` is on PATH."""
     words = shlex.split(settings.vasp.command)
     # With an MPI launcher the program is the last word; the launcher must be on PATH as well.
@@ -62,7 +62,7 @@ def available(settings: sections.Engine) -> tuple[bool, str]:
     return True, f"{words[-1]} found"
 
 
-def create(settings: sections.Engine, repeats: Sequence[int], workdir: Path | None) -> VaspEngine:
+def create(settings: sections.EngineSettings, repeats: Sequence[int], workdir: Path | None) -> VaspEngine:
     """See `redoxmd.engines.get_engine`.
 
     Raises:
@@ -78,7 +78,9 @@ def create(settings: sections.Engine, repeats: Sequence[int], workdir: Path | No
     return VaspEngine(settings, repeats, workdir, method_hash("vasp", METHOD_VERSION, physical_settings(settings)))
 
 
-def level_of_config(settings: sections.Engine, elements: Sequence[str], cell_lengths_A: Sequence[float]) -> Level:
+def level_of_config(
+    settings: sections.EngineSettings, elements: Sequence[str], cell_lengths_A: Sequence[float]
+) -> Level:
     """The level of theory of calculations with these settings; without POTCAR titles if the files are missing."""
     chosen = settings.vasp
     try:
@@ -94,7 +96,9 @@ def level_of_config(settings: sections.Engine, elements: Sequence[str], cell_len
     return replace(level, spin=None, details=level.details | excess)
 
 
-def inspect(settings: sections.Engine, cells_A: Mapping[str, Sequence[float]], elements: Sequence[str]) -> Inspection:
+def inspect(
+    settings: sections.EngineSettings, cells_A: Mapping[str, Sequence[float]], elements: Sequence[str]
+) -> Inspection:
     """Problems and notes on POTCARs, k-points and parallel settings, before a run.
 
     Args:
@@ -133,7 +137,7 @@ def inspect(settings: sections.Engine, cells_A: Mapping[str, Sequence[float]], e
     return inspection
 
 
-def disk_gb(settings: sections.Engine, runs: Sequence[tuple[int, int]], source_atoms: int) -> dict[str, float]:
+def disk_gb(settings: sections.EngineSettings, runs: Sequence[tuple[int, int]], source_atoms: int) -> dict[str, float]:
     """Disk space in GB: files of a running job, and files retained from runs of (atoms, steps)."""
     chosen = settings.vasp
     # Internal MD writes one file of each kind per segment, not per step.

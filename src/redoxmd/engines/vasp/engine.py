@@ -61,7 +61,9 @@ class VaspEngine(Engine):
 
     name = "vasp"
 
-    def __init__(self, settings: sections.Engine, repeats: Sequence[int], workdir: Path, settings_hash: str) -> None:
+    def __init__(
+        self, settings: sections.EngineSettings, repeats: Sequence[int], workdir: Path, settings_hash: str
+    ) -> None:
         self.settings = settings
         self.settings_hash = settings_hash
         self.kpoints = supercell_kpoints(settings.vasp.kpoints, repeats)
