@@ -1,3 +1,5 @@
+import logging
+
 import numpy as np
 import pytest
 from ase import Atoms
@@ -388,6 +390,17 @@ class TestGpaw:
         voxel = atoms.get_volume() / density.total_e_A3.size
         assert density.total_e_A3.sum() * voxel == pytest.approx(density.electrons, rel=1e-6)
         assert density.moment_muB == pytest.approx(float(atoms.get_magnetic_moment()), abs=0.05)
+
+    def test_stricter_criteria_of_the_first_frame_that_are_out_of_reach_refuse_nothing(self, tmp_path, caplog):
+        out_of_reach = GpawConvergence(energy_eV=1e-4, density=1e-14, eigenstates=1e-6)
+        gpaw = self.SETTINGS.gpaw.model_copy(update={"start_convergence": out_of_reach, "max_iterations": 40})
+        logging.getLogger("redoxmd").propagate = True
+        engine = get_engine(self.SETTINGS.model_copy(update={"gpaw": gpaw}), workdir=tmp_path)
+        label = engine.calculate(self.cell())
+        assert "misses engine.gpaw.start_convergence" in caplog.text
+        plain = get_engine(self.SETTINGS).calculate(self.cell())
+        assert label.energy_eV == pytest.approx(plain.energy_eV, abs=2e-3)
+        assert engine.settings_hash != get_engine(self.SETTINGS).settings_hash
 
     def test_unconverged_is_refused(self, tmp_path):
         settings = self.SETTINGS.model_copy(

@@ -44,6 +44,7 @@ def physical_settings(settings: sections.EngineSettings) -> dict[str, Any]:
         "fermi_width_eV": chosen.fermi_width_eV,
         "convergence": chosen.convergence.model_dump(),
         **({"fixed_moment": True} if chosen.fixed_moment else {}),
+        **({"start_convergence": start.model_dump()} if (start := chosen.start_convergence) else {}),
     }
 
 
@@ -64,6 +65,11 @@ def create(settings: sections.EngineSettings, repeats: Sequence[int], workdir: P
     if not is_installed:
         raise EngineMissing(message)
     return GpawEngine(settings, repeats, workdir)
+
+
+def _criteria(convergence: sections.GpawConvergence) -> dict[str, float]:
+    """SCF criteria as GPAW takes them."""
+    return {"energy": convergence.energy_eV, "density": convergence.density, "eigenstates": convergence.eigenstates}
 
 
 class GpawEngine(Engine):
@@ -114,7 +120,7 @@ class GpawEngine(Engine):
         return check_result(result, atoms, self.settings.force_ceiling_eV_A)
 
     def _start(self, atoms: Atoms) -> None:
-        from gpaw import GPAW, PW, MixerDif, MixerFull
+        from gpaw import GPAW, PW, KohnShamConvergenceError, MixerDif, MixerFull
 
         chosen = self.settings.gpaw
         moments = atoms.get_initial_magnetic_moments()
@@ -134,12 +140,7 @@ class GpawEngine(Engine):
             "maxiter": chosen.max_iterations,
             "txt": self._log,
         }
-        convergence = chosen.convergence
-        final = {
-            "energy": convergence.energy_eV,
-            "density": convergence.density,
-            "eigenstates": convergence.eigenstates,
-        }
+        final = _criteria(chosen.convergence)
         occupations = {"name": "fermi-dirac", "width": chosen.fermi_width_eV, "fixmagmom": chosen.fixed_moment}
         working = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=True)
         if not polarised:
@@ -163,6 +164,13 @@ class GpawEngine(Engine):
             # GPAW allows a change of mixer, which keeps density and wave functions, only by this flag.
             further |= {"_set_ok": True, "mixer": MixerFull(last.beta, last.history, last.weight)}
         working.calc.set(**further)
+        if chosen.start_convergence is not None:
+            working.calc.set(convergence=_criteria(chosen.start_convergence))
+            try:
+                working.get_potential_energy()
+            except KohnShamConvergenceError:
+                logger.warning("the first frame misses engine.gpaw.start_convergence in the steps allowed")
+            working.calc.set(convergence=final)
         self._atoms = working
 
     def _check_moment(self, moment_muB: float) -> None:

@@ -66,6 +66,11 @@ class Gpaw(Section):
         "null: as mixer",
     )
     convergence: GpawConvergence = Field(default=GpawConvergence(), description="SCF criteria")
+    start_convergence: GpawConvergence | None = Field(
+        default=None,
+        description="stricter criteria tried for the first frame of a run, so that the d orbitals have relaxed before "
+        "the nuclei move; where max_iterations do not suffice, the frame needs to meet convergence only; null: none",
+    )
     fixed_moment: bool = Field(
         default=False,
         description="hold the total moment at the sum of the initial moments in every SCF, which keeps hot frames of "
