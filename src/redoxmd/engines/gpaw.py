@@ -44,7 +44,6 @@ def physical_settings(settings: sections.EngineSettings) -> dict[str, Any]:
         "fermi_width_eV": chosen.fermi_width_eV,
         "convergence": chosen.convergence.model_dump(),
         **({"fixed_moment": True} if chosen.fixed_moment else {}),
-        **({"start_convergence": start.model_dump()} if (start := chosen.start_convergence) else {}),
     }
 
 

@@ -69,7 +69,8 @@ class Gpaw(Section):
     start_convergence: GpawConvergence | None = Field(
         default=None,
         description="stricter criteria tried for the first frame of a run, so that the d orbitals have relaxed before "
-        "the nuclei move; where max_iterations do not suffice, the frame needs to meet convergence only; null: none",
+        "the nuclei move; a frame that misses them within max_iterations is accepted if it meets convergence, so that "
+        "they do not enter the hash of the settings; null: none",
     )
     fixed_moment: bool = Field(
         default=False,
