@@ -71,6 +71,14 @@ def _criteria(convergence: sections.GpawConvergence) -> dict[str, float]:
     return {"energy": convergence.energy_eV, "density": convergence.density, "eigenstates": convergence.eigenstates}
 
 
+def _mixer(settings: sections.GpawMixer) -> Any:
+    """The mixer as GPAW takes it."""
+    from gpaw import MixerDif, MixerFull
+
+    method = {"difference": MixerDif, "full": MixerFull}[settings.method]
+    return method(settings.beta, settings.history, settings.weight)
+
+
 class GpawEngine(Engine):
     """PBE+U in plane waves, ferromagnetic start.
 
@@ -119,7 +127,7 @@ class GpawEngine(Engine):
         return check_result(result, atoms, self.settings.force_ceiling_eV_A)
 
     def _start(self, atoms: Atoms) -> None:
-        from gpaw import GPAW, PW, KohnShamConvergenceError, MixerDif, MixerFull
+        from gpaw import GPAW, PW, KohnShamConvergenceError
 
         chosen = self.settings.gpaw
         moments = atoms.get_initial_magnetic_moments()
@@ -147,11 +155,10 @@ class GpawEngine(Engine):
             self._atoms = working
             return
         working.set_initial_magnetic_moments(moments)
-        mixer = MixerDif(chosen.mixer.beta, chosen.mixer.history, chosen.mixer.weight)
         working.calc = GPAW(
             **keywords,
             spinpol=True,
-            mixer=mixer,
+            mixer=_mixer(chosen.mixer),
             occupations=occupations | {"fixmagmom": True},
             convergence=FIRST_STAGE,
         )
@@ -159,9 +166,9 @@ class GpawEngine(Engine):
         working.get_potential_energy()
         logger.info("spin state found at a fixed moment of %.1f μB", self._expected_moment)
         further: dict[str, Any] = {"occupations": occupations, "convergence": final}
-        if (last := chosen.final_mixer) is not None:
+        if chosen.final_mixer is not None:
             # GPAW allows a change of mixer, which keeps density and wave functions, only by this flag.
-            further |= {"_set_ok": True, "mixer": MixerFull(last.beta, last.history, last.weight)}
+            further |= {"_set_ok": True, "mixer": _mixer(chosen.final_mixer)}
         working.calc.set(**further)
         if chosen.start_convergence is not None:
             working.calc.set(convergence=_criteria(chosen.start_convergence))

@@ -39,6 +39,12 @@ class GpawConvergence(Section):
 class GpawMixer(Section):
     """A density mixer of GPAW for spin-polarised systems."""
 
+    method: Literal["difference", "full"] = Field(
+        default="difference",
+        description="difference: density and spin density have histories of their own (MixerDif); full: both spin "
+        "densities have one history (MixerFull), which converges hot frames and tight criteria in fewer steps: beta "
+        "0.1, history 8, weight 1",
+    )
     beta: float = Field(default=0.1, gt=0.0, le=1.0, description="fraction of the new density")
     history: Count = Field(default=5, description="number of densities in the history")
     weight: Positive = Field(default=100.0, description="damping of long-wavelength changes")
@@ -56,14 +62,10 @@ class Gpaw(Section):
         "that all labels sample the same points; 1 along an axis is Γ in every cell",
     )
     fermi_width_eV: Positive = Field(default=0.1, description="Fermi–Dirac smearing")
-    mixer: GpawMixer = Field(
-        default=GpawMixer(), description="mixing of density and spin density, each with a history of its own (MixerDif)"
-    )
+    mixer: GpawMixer = Field(default=GpawMixer(), description="mixing of the spin densities")
     final_mixer: GpawMixer | None = Field(
         default=None,
-        description="mixing of both spin densities with one history (MixerFull) once the spin state is found, which "
-        "reaches the lowest order of the d orbitals and tight criteria in fewer steps: beta 0.4, history 8, weight 1; "
-        "null: as mixer",
+        description="mixing once the spin state is found; null: as mixer",
     )
     convergence: GpawConvergence = Field(default=GpawConvergence(), description="SCF criteria")
     start_convergence: GpawConvergence | None = Field(
