@@ -18,6 +18,7 @@ from redoxmd.config.sections.engine import (
     EngineSettings,
     Gpaw,
     GpawConvergence,
+    GpawMixer,
     Hubbard,
     Toy,
     Vasp,
