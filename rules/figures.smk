@@ -305,6 +305,7 @@ rule summary:
     input:
         **RULES.electrons("density_errors", "charges", "mixture"),
         **state_records(),
+        **RULES.moment_tables(),
         ensemble=converged("results/{run}/train/gen{gen}/ensemble.json"),
         decisions=all_generations("results/{run}/gate/gen{gen}.json"),
         diffusivities="results/{run}/diffusion/diffusivities.csv",

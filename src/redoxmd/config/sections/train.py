@@ -47,11 +47,11 @@ class Train(Section):
         description="never trained on: frames as CONFIG_ID/STEP (suspects of train/gen*/suspects.csv found wrong), or "
         "whole configurations as CONFIG_ID",
     )
-    validation_configurations: Annotated[tuple[str, ...], Use("dataset", "fold")] = Field(
+    validation_configurations: Annotated[tuple[str, ...], Use("dataset", "fold", "moment_fold")] = Field(
         default=(),
         description="configuration ids used for early stopping and calibration of the spread; (): drawn by the seed",
     )
-    validation_fraction: Annotated[float, Use("dataset", "fold")] = Field(
+    validation_fraction: Annotated[float, Use("dataset", "fold", "moment_fold")] = Field(
         default=0.01,
         gt=0.0,
         lt=0.5,
