@@ -232,6 +232,17 @@ use rule learning_curve as electron_hops with:
         **RULES.figure_params("electron_hops"),
 
 
+use rule learning_curve as moment_network with:
+    input:
+        states="results/{run}/electrons/moment_states.csv",
+        errors="results/{run}/electrons/moment_errors.csv",
+    output:
+        **figure_files("moment_network", "Electrons"),
+    localrule: True
+    params:
+        **RULES.figure_params("moment_network"),
+
+
 use rule learning_curve as redox_table with:
     input:
         table="results/{run}/charges/redox.csv",

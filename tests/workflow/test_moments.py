@@ -19,7 +19,7 @@ pytestmark = pytest.mark.workflow
 SIZE = {"features": 12, "layers": 1, "cutoff_A": 3.0, "radial_functions": 8, "learning_rate": 5.0e-3, "device": "cpu"}
 MOMENTS = {"enabled": True, "folds": 2, "max_steps": 200, "validate_every": 50, "ema_decay": 0.9, **SIZE}
 LEVELS = {"V": {3: {"moment_muB": 1.85}, 4: {"moment_muB": 1.05}}}
-NETWORK = {"moments", "moment_errors", "moment_check", "moment_agreement"}
+NETWORK = {"moments", "moment_errors", "moment_check", "moment_agreement", "moment_network"}
 TRAJECTORIES = 2
 
 
@@ -51,7 +51,7 @@ def planned(folder, config):
     [
         ({}, set()),
         ({"enabled": False}, {"summary"}),
-        ({"folds": 3}, {"moment_fold", "moment_errors", "summary"}),
+        ({"folds": 3}, {"moment_fold", "moment_errors", "moment_network", "summary"}),
         ({"max_steps": 300}, {*NETWORK, "moment_fold", "summary"}),
     ],
 )
@@ -69,8 +69,9 @@ def test_jobs_are_those_of_the_plan(campaign, tmp_path):
     config = written(tmp_path / "config.yaml", MOMENTS | {"max_steps": 300})
     result = snakemake(campaign, "--dry-run", "--configfile", str(config))
     moments = [job for job in planned_jobs(result.stdout) if job.rule.startswith("moment")]
-    assert len(moments) == 1 + 2 + 1 + TRAJECTORIES + 1
-    assert make_plan(load_config(config), ROOT).jobs["electrons: moments"] == len(moments)
+    # Network, folds, errors, checks, their table; the figure is counted with the figures.
+    assert len(moments) == 1 + 2 + 1 + TRAJECTORIES + 1 + 1
+    assert make_plan(load_config(config), ROOT).jobs["electrons: moments"] == len(moments) - 1
     blind = written(tmp_path / "blind.yaml", MOMENTS, states="blind")
     assert make_plan(load_config(blind), ROOT).jobs["electrons: moments"] == 1 + 2 + 1
 
@@ -92,8 +93,10 @@ def test_their_jobs_run_behind_a_finished_loop(campaign, tmp_path):
         os.utime(file, (then, then))
     config = written(tmp_path / "config.yaml", MOMENTS)
     targets = [f"results/toy/electrons/{name}.csv" for name in ("moment_errors", "moment_agreement")]
+    figure = "results/toy/figures/moment_network.csv"
+    (folder / figure).unlink()
     arguments = ["--rerun-triggers", "input", "--cores", "1", "--configfile", str(config), "--"]
-    done = snakemake(folder, *arguments, *targets)
+    done = snakemake(folder, *arguments, *targets, figure)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
     errors, agreement = (pd.read_csv(folder / target) for target in targets)
     assert set(errors["set"]) == {"train", "validation", "test", "left_out"}
@@ -102,4 +105,5 @@ def test_their_jobs_run_behind_a_finished_loop(campaign, tmp_path):
     assert errors.loc[errors["set"] == "left_out", "n_atoms"].sum() == 6 * 3 * 3
     assert agreement["atoms_share"].tolist() == pytest.approx([7 / 9] * TRAJECTORIES, abs=1e-5)
     assert agreement["frames_share"].tolist() == pytest.approx([2 / 3] * TRAJECTORIES, abs=1e-5)
+    assert (folder / figure).with_suffix(".pdf").stat().st_size > 1000
     assert not (results / "state/electrons").exists() or not list((results / "state/electrons").iterdir())
