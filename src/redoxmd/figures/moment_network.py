@@ -36,7 +36,7 @@ def draw(states: pd.DataFrame, errors: pd.DataFrame, settings: Figures) -> Figur
     figure, axes = new_figure(settings, 1, 2, height_ratio=0.45, width=2.0)
     _draw_moments(axes[0, 0], states)
     rows = errors[errors["choice"] & errors["set"].isin(COLOURS_OF_SETS)]
-    label(axes[0, 1], "redox atoms in the state of the reference (%)", "", "b")
+    label(axes[0, 1], "right states (% of redox atoms)", "", "b")
     if rows.empty:
         write_message(axes[0, 1], "no unseen configuration with different states of one element")
         return figure

@@ -40,15 +40,21 @@ class Moments(Section):
         description="folds of its cross-validation by configuration; with as many folds as configurations it is "
         "leave-one-out; 0: none",
     )
-    features: int = Field(default=48, ge=4, le=1024, description="number of features F")
-    layers: int = Field(default=2, ge=1, le=12, description="interaction layers L")
-    cutoff_A: float = Field(default=5.0, gt=1.0, le=12.0, description="cutoff radius of neighbours")
-    radial_functions: int = Field(default=20, ge=3, le=64, description="number of radial basis functions")
-    learning_rate: float = Field(default=1e-3, gt=0.0, lt=1.0, description="initial learning rate of Adam")
+    features: int = Field(default=32, ge=4, le=1024, description="number of features F")
+    layers: int = Field(default=1, ge=1, le=12, description="interaction layers L")
+    cutoff_A: float = Field(
+        default=3.0,
+        gt=1.0,
+        le=12.0,
+        description="cutoff radius of neighbours; the first shell, because with few configurations a network that sees "
+        "farther learns the composition instead of the bonds",
+    )
+    radial_functions: int = Field(default=8, ge=3, le=64, description="number of radial basis functions")
+    learning_rate: float = Field(default=5e-4, gt=0.0, lt=1.0, description="initial learning rate of Adam")
     batch_size: Count = Field(default=4, description="structures per gradient step")
     max_steps: Count = Field(default=20_000, description="largest number of gradient steps")
-    validate_every: Count = Field(default=100, description="gradient steps between validations")
-    patience: Count = Field(default=30, description="validations without improvement before stopping")
+    validate_every: Count = Field(default=50, description="gradient steps between validations")
+    patience: Count = Field(default=20, description="validations without improvement before stopping")
     decay_factor: float = Field(default=0.5, gt=0.0, lt=1.0, description="factor of the learning rate on a plateau")
     decay_patience: Count = Field(default=10, description="validations without improvement before a decay")
     ema_decay: float = Field(
