@@ -232,6 +232,17 @@ use rule learning_curve as electron_hops with:
         **RULES.figure_params("electron_hops"),
 
 
+use rule learning_curve as moment_network with:
+    input:
+        states="results/{run}/electrons/moment_states.csv",
+        errors="results/{run}/electrons/moment_errors.csv",
+    output:
+        **figure_files("moment_network", "Electrons"),
+    localrule: True
+    params:
+        **RULES.figure_params("moment_network"),
+
+
 use rule learning_curve as redox_table with:
     input:
         table="results/{run}/charges/redox.csv",
@@ -305,6 +316,7 @@ rule summary:
     input:
         **RULES.electrons("density_errors", "charges", "mixture"),
         **state_records(),
+        **RULES.moment_tables(),
         ensemble=converged("results/{run}/train/gen{gen}/ensemble.json"),
         decisions=all_generations("results/{run}/gate/gen{gen}.json"),
         diffusivities="results/{run}/diffusion/diffusivities.csv",

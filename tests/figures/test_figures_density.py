@@ -17,6 +17,7 @@ from redoxmd.charges.oxidation import OxidationModel
 from redoxmd.config.sections import Figures, Structures
 from redoxmd.density.grid import Density
 from redoxmd.density.slices import interpolate_grid, slice_reference
+from redoxmd.electrons.moment_tables import ATOM_COLUMNS, moment_errors
 from redoxmd.engines.toy import gaussian_density
 from redoxmd.figures import (
     density_errors,
@@ -25,6 +26,7 @@ from redoxmd.figures import (
     fig3b_bader,
     fig3c_histogram,
     fig10_jump,
+    moment_network,
     redox_table,
 )
 from redoxmd.figures.save import save_figure
@@ -45,6 +47,7 @@ WIDTHS = {
     "redox_table": 2.0,
     "density_errors": 2.0,
     "electron_hops": 2.0,
+    "moment_network": 2.0,
 }
 ROUNDING = 1e-9
 MODEL = OxidationModel(
@@ -212,6 +215,36 @@ def test_rates_of_hops_and_limits_are_drawn_where_the_tables_have_them(tmp_path)
     assert "Ea = 0.17 ± 0.02 eV" in texts(figure) and "V4+, x = 2.5" in texts(figure)
 
 
+def moment_tables(n):
+    """Atoms of two unseen sets and of the training set, half of them V4+; the network is wrong about every tenth."""
+    rng = np.random.default_rng(6)
+    rows = []
+    for name in ("train", "test", "left_out"):
+        for atom in range(n):
+            state = 3 + atom % 2
+            moment = 1.85 if state == 3 else 1.05
+            network = state if atom % 10 else 7 - state
+            frame = (name, f"x2.00_{name}", atom // 4, atom % 4, "V", moment, moment + rng.normal(0, 0.1))
+            rows.append((*frame, state, network, 3))
+    states = pd.DataFrame(rows, columns=list(ATOM_COLUMNS))
+    if n:
+        return states, moment_errors(states)
+    columns = ["set", "config_id", "choice", "n_frames", "n_atoms", "atoms_network", "atoms_bonds", "atoms_chance"]
+    return states, pd.DataFrame(columns=columns).astype({"choice": bool})
+
+
+def test_states_of_the_moment_network_are_drawn_for_unseen_frames_only(tmp_path):
+    for name, table in zip(("states", "errors"), moment_tables(40), strict=True):
+        table.to_csv(tmp_path / f"{name}.csv", index=False)
+    figure = moment_network.draw(pd.read_csv(tmp_path / "states.csv"), pd.read_csv(tmp_path / "errors.csv"), STYLE)
+    moments, shares = figure.axes
+    assert [len(line.get_xdata()) for line in moments.lines if line.get_marker() == "o"] == [40, 40]
+    # By the network 36 of 40, with everything V3+ by bonds, and of each four two by chance; for either set.
+    widths = sorted(round(float(bar.get_width())) for bar in shares.patches)
+    assert widths == [50, 50, 50, 50, 90, 90]
+    assert "x2.00_train" not in texts(figure) and "x2.00_left_out, left out in turn (10)" in texts(figure)
+
+
 def density_error_rows(n):
     rng = np.random.default_rng(4)
     rows = []
@@ -243,6 +276,7 @@ def drawn(name, kind, style=STYLE):
         "density_slices": lambda: density_slices.draw(slices(kind), style),
         "redox_table": lambda: redox_table.draw(redox(n), style),
         "electron_hops": lambda: electron_hops.draw(*hop_tables(n), style),
+        "moment_network": lambda: moment_network.draw(*moment_tables(n), style),
         "density_errors": lambda: density_errors.draw(density_error_rows(n), history(n), style),
     }[name]()
 

@@ -3,7 +3,7 @@ import pandas as pd
 from redoxmd.charges.oxidation import OxidationStates
 from redoxmd.files.records import read_json, write_json
 from redoxmd.jobs.job import job
-from redoxmd.runs.run_tables import electron_record, state_counts, summarise_run
+from redoxmd.runs.run_tables import electron_record, moment_record, state_counts, summarise_run
 
 with job("figures", snakemake.log[0]):
     given = snakemake.input
@@ -20,6 +20,8 @@ with job("figures", snakemake.log[0]):
         state_counts(read_json(path), [label for label in labels if label["label_id"] in decision["label_ids"]])
         for path, decision in zip(given.get("datasets", []), decisions, strict=False)
     ]
-    more = {"left_out": left_out, "electrons": electrons, "states": states}
+    names = [name for name in ("moment_errors", "moment_agreement") if given.get(name)]
+    moments = moment_record(**{name: pd.read_csv(given[name]) for name in names}) if names else None
+    more = {"moments": moments, "left_out": left_out, "electrons": electrons, "states": states}
     summary = summarise_run(read_json(given.ensemble), decisions, **tables, **more)
     write_json(snakemake.output.summary, summary)

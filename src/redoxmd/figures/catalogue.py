@@ -39,9 +39,11 @@ NEB_FIGURES = ("fig4_neb",)
 FOLD_FIGURES = ("left_out_errors",)
 # Figures of runs whose potentials distinguish oxidation states.
 STATE_FIGURES = ("electron_hops",)
+# Figures of runs with a moment network.
+MOMENT_FIGURES = ("moment_network",)
 EVERY_FIGURE = (
     *(FIGURES + FOLD_FIGURES + CELL_FIGURES + BASINS_FIGURES + NEB_FIGURES),
-    *(STATE_FIGURES + DENSITY_FIGURES + PAPER_FIGURES),
+    *(STATE_FIGURES + MOMENT_FIGURES + DENSITY_FIGURES + PAPER_FIGURES),
 )
 
 
@@ -53,4 +55,5 @@ def figures_of(config: Config) -> tuple[str, ...]:
     cells = CELL_FIGURES if len({grid.supercell for grid in config.production.grids}) > 1 else ()
     folds = FOLD_FIGURES if config.train.folds else ()
     states = STATE_FIGURES if config.train.states == "aware" else ()
-    return FIGURES + folds + cells + walks + paths + states + electrons + paper
+    moments = MOMENT_FIGURES if config.electrons.moments.enabled else ()
+    return FIGURES + folds + cells + walks + paths + states + moments + electrons + paper

@@ -11,6 +11,7 @@ import torch
 from redoxmd.errors import DataError
 from redoxmd.files.records import atomic_path, read_bytes
 from redoxmd.model.painn import Painn
+from redoxmd.model.representation import Representation
 
 
 def save_record(path: str | Path, record: dict[str, Any]) -> None:
@@ -42,8 +43,8 @@ def load_record(path: str | Path) -> dict[str, Any]:
     return record
 
 
-def member_record(member: Painn) -> dict[str, Any]:
-    """Settings and weights of one member."""
+def member_record(member: Representation) -> dict[str, Any]:
+    """Settings and weights of a network."""
     state = {key: value.detach().cpu().clone() for key, value in member.state_dict().items()}
     return {"settings": member.settings, "state": state}
 

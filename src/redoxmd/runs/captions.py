@@ -75,6 +75,10 @@ def captions_of(config: Config) -> dict[str, dict[str, Any]]:
             "every": config.electrons.move_every_fs,
             "mode": config.electrons.md,
         },
+        "moment_network": {
+            "element": ", ".join(config.electrons.levels),
+            "folds": config.electrons.moments.folds,
+        },
         "density_errors": {"test": density_test, "points": config.density.points_per_structure},
         "density_slices": {"engine": engine, "element": element},
         "fig3b_bader": {"element": element, "engine": engine, "test": density_test},

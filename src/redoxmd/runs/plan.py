@@ -136,6 +136,10 @@ def _jobs(config: Config) -> dict[str, int]:
         # A band per path, its event and its reference calculation if requested, and the table.
         events = sum(path.event is not None for path in paths)
         jobs["neb"] = len(paths) * (2 if config.neb.reference else 1) + events + 1
+    if config.electrons.moments.enabled:
+        # The network, its errors and folds; with states in MD a check of each trajectory, and the table of checks.
+        checks = trajectories + 1 if config.train.states == "aware" else 0
+        jobs["electrons: moments"] = 2 + config.electrons.moments.folds + checks
     if config.density.enabled:
         jobs |= {"density": 3, "charges": trajectories + 3}
     return jobs | {"figures": len(figures_of(config)) + 1}

@@ -23,8 +23,9 @@ from redoxmd.runs.versions import PACKAGE, code_hash
 from redoxmd.structures.request import structure_name
 from redoxmd.train.dataset import exclusions
 
-# Rules whose network is the density model; the others with a GPU evaluate or train the potentials.
+# Rules whose network is the density model, and those of the moment network; others with a GPU have the potentials.
 DENSITY_RULES = ("density", "density_evaluation", "charges", "reference_charges")
+MOMENT_RULES = ("moments", "moment_fold")
 ELECTRON_FILES = {
     "density_errors": "results/{run}/density/errors.csv",
     "charges": "results/{run}/charges/reference.csv",
@@ -63,7 +64,8 @@ class Rules:
         """Resources of a rule; memory, and time if a job does not resume, grow with each attempt."""
         row = self.table[rule]
         ranks = self.cores(rule) if row["cpus"] == "ranks" else 1
-        device = (self.config.density if rule in DENSITY_RULES else self.config.train).device
+        moments, density = self.config.electrons.moments, self.config.density
+        network = density if rule in DENSITY_RULES else moments if rule in MOMENT_RULES else self.config.train
 
         def growing(value: float) -> Callable[[Wildcards, int], int]:
             return lambda wildcards, attempt: int(value * min(attempt, 3))
@@ -73,7 +75,7 @@ class Rules:
             "mem_mb": growing(row["mem_mb"] * ranks),
             "runtime": (lambda wildcards, attempt: minutes) if row["goes_on"] else growing(minutes),
         }
-        if row["gpu"] and device != "cpu":
+        if row["gpu"] and network.device != "cpu":
             resources["gpu"] = row["gpu"]
         if ranks > 1:
             per_rank = {"tasks": ranks, "cpus_per_task": 1, "mem_mb_per_cpu": growing(row["mem_mb"])}
@@ -143,6 +145,17 @@ class Rules:
     def folds(self) -> list[str]:
         """Errors of every fold of the cross-validation."""
         return [f"results/{{run}}/train/folds/{fold}.csv" for fold in range(self.config.train.folds)]
+
+    def moment_folds(self) -> list[str]:
+        """States of every fold of the cross-validation of the moment network."""
+        return [f"results/{{run}}/electrons/folds/{fold}.csv" for fold in range(self.config.electrons.moments.folds)]
+
+    def moment_tables(self) -> dict[str, str]:
+        """Tables about the moment network by name: its errors and, of MD with states, the agreement with these."""
+        if not self.config.electrons.moments.enabled:
+            return {}
+        names = ["moment_errors"] + ["moment_agreement"] * (self.config.train.states == "aware")
+        return {name: f"results/{{run}}/electrons/{name}.csv" for name in names}
 
     def visits(self) -> list[str]:
         """Basins of every structure that production starts from."""

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from redoxmd.charges.oxidation import OxidationStates
+from redoxmd.electrons.moment_tables import pool_configurations
 from redoxmd.errors import LabelRefusal
 
 
@@ -81,12 +82,13 @@ def summarise_run(
     left_out: Sequence[dict[str, Any]] = (),
     electrons: dict[str, Any] | None = None,
     states: Sequence[dict[str, int]] = (),
+    moments: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The headline numbers of a finished run: errors, survived times, diffusion coefficients, sites, electrons.
 
     `left_out` holds rows of `redoxmd.train.cross_validation.held_out_errors` if there are folds; `electrons` is the
     result of `electron_record` if the density model is enabled; `states` is that of `state_counts` for each generation,
-    if oxidation states are assigned.
+    if oxidation states are assigned; `moments` is the result of `moment_record` if there is a moment network.
     """
     return {
         "errors": [row for row in ensemble["errors"] if row["member"] == -1],
@@ -110,7 +112,19 @@ def summarise_run(
         "sites": sites,
         **({"left_out": list(left_out)} if left_out else {}),
         **({"electrons": electrons} if electrons else {}),
+        **({"moments": moments} if moments else {}),
     }
+
+
+def moment_record(moment_errors: pd.DataFrame, moment_agreement: pd.DataFrame | None = None) -> dict[str, Any]:
+    """Headline numbers of the moment network: states by set, with and without a choice, and by trajectory.
+
+    Args:
+        moment_errors: result of `electrons.moment_tables.moment_errors`.
+        moment_agreement: result of `electrons.moment_tables.trajectory_agreement`; None without MD with states.
+    """
+    trajectories = [] if moment_agreement is None else moment_agreement.to_dict("records")
+    return {"states": pool_configurations(moment_errors).to_dict("records"), "trajectories": trajectories}
 
 
 def electron_record(

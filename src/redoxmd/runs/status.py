@@ -273,7 +273,7 @@ def headline_lines(summary: dict[str, Any]) -> list[str]:
         for row in summary.get("concerted", [])
         if row["n_site_jumps"] > 0
     ]
-    return lines + _electron_headlines(summary.get("electrons"))
+    return lines + _electron_headlines(summary.get("electrons")) + _moment_headlines(summary.get("moments"))
 
 
 def _diffusivity(row: dict[str, Any]) -> str:
@@ -304,4 +304,34 @@ def _electron_headlines(electrons: dict[str, Any] | None) -> list[str]:
             same, of = electrons["same_state"][name]
             text += f"; same oxidation state for {same} of {of}"
         lines.append(text)
+    return lines
+
+
+def _moment_headlines(moments: dict[str, Any] | None) -> list[str]:
+    """Redox atoms and frames in the state of the reference by the moment network, and its agreement with the MD."""
+    if moments is None:
+        return []
+    lines = []
+    for row in moments["states"]:
+        error = f"|moment| MAE {row['moment_mae_muB']:.3f} μB"
+        if row["choice"]:
+            error += (
+                f", right states for {row['atoms_network']} of {row['n_atoms']} redox atoms ({row['atoms_bonds']} by "
+                f"bond valences, {row['atoms_chance']:.0f} by chance) and all atoms of {row['frames_network']} of "
+                f"{row['n_frames']} frames ({row['frames_bonds']})"
+            )
+        kind = "" if row["choice"] else ", one state per element"
+        lines.append(f"  moment network, {row['set']}{kind}: {error}")
+    compared = [row for row in moments["trajectories"] if row["choice"] and row["n_frames"]]
+    if compared:
+        frames = sum(row["n_frames"] for row in compared)
+        atoms = sum(row["n_frames"] * row["n_redox"] for row in compared)
+        same = sum(row["atoms_share"] * row["n_frames"] * row["n_redox"] for row in compared) / atoms
+        whole, error_muB = (
+            sum(row[key] * row["n_frames"] for row in compared) / frames for key in ("frames_share", "moment_error_muB")
+        )
+        lines.append(
+            f"  moment network, {len(compared)} trajectories: {100 * same:.1f} % of the redox atoms and all atoms of "
+            f"{100 * whole:.1f} % of the frames in the states of the MD; |moment| {error_muB:.3f} μB from their levels"
+        )
     return lines

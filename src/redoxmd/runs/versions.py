@@ -26,6 +26,7 @@ STAGE_VERSIONS = {
     "neb": 1,
     "density": 2,
     "charges": 1,
+    "moments": 1,
 }
 
 

@@ -28,9 +28,7 @@ def held_out_errors(
 ) -> pd.DataFrame:
     """Errors of a network on the configurations of a fold, trained from scratch on all others.
 
-    The network has the size of the first member. Test configurations are not used. The configurations of the fold, with
-    all their symmetry copies (`redoxmd.train.split.fold_of`), are excluded; the others are split into training and
-    validation sets again, so that no frame of the fold influences training or early stopping.
+    The network has the size of the first member; the fold is that of `without_fold`.
 
     Args:
         frames: the training set of a generation.
@@ -44,18 +42,11 @@ def held_out_errors(
         One row for each configuration of the fold, columns `COLUMNS`; mean absolute errors over its frames. No rows if
         the fold is empty.
     """
-    folds = fold_of(configurations, settings.folds, seed)
-    held_out = {name for name, number in folds.items() if number == fold}
-    fold_frames = [frame for frame in frames if frame.info["config_id"] in held_out]
+    dataset, fold_frames = without_fold(frames, configurations, settings, settings.folds, fold, seed)
     if not fold_frames:
         return pd.DataFrame(columns=list(COLUMNS))
-    remaining = {name: configurations[name] for name, number in folds.items() if number != fold}
-    training_frames = [frame for frame in frames if frame.info["config_id"] in remaining]
-    named = tuple(name for name in settings.validation_configurations if name in remaining)
-    chosen = settings.model_copy(update={"test_configurations": (), "validation_configurations": named})
-    split(training_frames, remaining, chosen, seed)
     result = train_member(
-        Dataset(training_frames),
+        dataset,
         settings.members[0],
         settings,
         0,
@@ -71,6 +62,36 @@ def held_out_errors(
     table.insert(2, "n_frames", [sum(row["config_id"] == name for row in rows) for name in table["config_id"]])
     table.insert(0, "fold", fold)
     return table[list(COLUMNS)]
+
+
+def without_fold(
+    frames: Sequence[Atoms],
+    configurations: Mapping[str, Configuration],
+    settings: Train,
+    folds: int,
+    fold: int,
+    seed: int,
+) -> tuple[Dataset, list[Atoms]]:
+    """The data set without a fold of configurations, and the frames of the fold.
+
+    Test configurations are in neither. The configurations of the fold, with all their symmetry copies
+    (`redoxmd.train.split.fold_of`), are excluded from the data set; the others are split into training and validation
+    sets again, so that no frame of the fold influences training or early stopping.
+
+    Args:
+        frames, configurations, fold, seed: as in `held_out_errors`.
+        settings: section `train`, `validation_configurations` and `validation_fraction`.
+        folds: number of folds.
+    """
+    fold_by_name = fold_of(configurations, folds, seed)
+    remaining = {name: configurations[name] for name, number in fold_by_name.items() if number != fold}
+    fold_frames = [frame for frame in frames if fold_by_name.get(str(frame.info["config_id"])) == fold]
+    training_frames = [frame for frame in frames if frame.info["config_id"] in remaining]
+    if fold_frames:
+        named = tuple(name for name in settings.validation_configurations if name in remaining)
+        chosen = settings.model_copy(update={"test_configurations": (), "validation_configurations": named})
+        split(training_frames, remaining, chosen, seed)
+    return Dataset(training_frames), fold_frames
 
 
 def _errors(ensemble: Ensemble, frame: Atoms) -> dict[str, Any]:

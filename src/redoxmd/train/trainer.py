@@ -4,43 +4,48 @@ from __future__ import annotations
 
 import copy
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 import torch
 from ase import Atoms
 from torch import Tensor
 
-from redoxmd.config.sections import Member, Train
+from redoxmd.config.sections import Member, Moments, Train
 from redoxmd.jobs.interrupt import StopRequest
 from redoxmd.jobs.progress import Progress
 from redoxmd.model.files import choose_device, load_record, member_from_record, member_record, save_record
 from redoxmd.model.graph import Graph, build_graph, collate
 from redoxmd.model.painn import Painn
+from redoxmd.model.representation import Representation
 from redoxmd.model.training import check_loss, run_training
 from redoxmd.seeds import derive_rng, derive_seed
 from redoxmd.train.dataset import Dataset, find_species, fit_element_energies, force_scale
 
 logger = logging.getLogger("redoxmd")
 
+Network = TypeVar("Network", bound=Representation)
+SampleType = TypeVar("SampleType")
+
 GRADIENT_NORM_LIMIT = 100.0
 SMALLEST_LEARNING_RATE = 1e-6
 
 
 @dataclass(frozen=True)
-class TrainingResult:
-    """A trained member and the course of its training.
+class TrainingResult(Generic[Network]):
+    """A trained network and the course of its training.
 
     Attributes:
         member: the network, with averaged weights when EMA is on.
-        history: one row per validation: step, learning rate, training and validation loss, validation MAEs.
+        history: one row per validation: step, learning rate, training and validation loss.
         best_step: gradient step of the weights kept.
         stopped: why training ended: patience, max_steps, learning_rate or unchanged_data.
     """
 
-    member: Painn
+    member: Network
     history: list[dict[str, float]]
     best_step: int
     stopped: str
@@ -75,7 +80,7 @@ def train_member(
     previous: Painn | None,
     checkpoint: Any,
     name: str = "member",
-) -> TrainingResult:
+) -> TrainingResult[Painn]:
     """Train one member by Adam with decay on plateau, EMA and early stopping on the validation loss.
 
     Args:
@@ -115,32 +120,34 @@ def make_sample(frame: Atoms, model: Painn) -> Sample:
     return Sample(graph.to("cpu", torch.float32), energy, forces)
 
 
-class Trainer:
-    """The state of one training and the steps that advance it."""
+class EarlyStopping(ABC, Generic[Network, SampleType]):
+    """Training by Adam with decay on plateau, EMA and early stopping: its state, and the steps that advance it.
+
+    A subclass gives the loss of samples; `remedy` is the setting to lower if the loss becomes NaN.
+    """
+
+    remedy: ClassVar[str]
 
     def __init__(
         self,
-        dataset: Dataset,
-        member: Member,
-        settings: Train,
-        generation: int,
+        model: Network,
+        training: Sequence[SampleType],
+        validation: Sequence[SampleType],
+        settings: Train | Moments,
+        learning_rate: float,
+        max_steps: int,
         seed: int,
-        previous: Painn | None,
         name: str,
     ) -> None:
         self.settings = settings
         self.seed = seed
         self.name = name
+        self.max_steps = max_steps
         self.device = choose_device(settings.device)
-        self.rho = settings.rho_initial if generation == 0 else settings.rho_active
-        self.max_steps = settings.max_steps if generation == 0 else settings.max_steps_active
-        training, validation = dataset.subset("train"), dataset.subset("validation")
-        self.model = self._initial_model(dataset, training, member, previous).to(self.device)
+        self.model = model.to(self.device)
         self.averaged = copy.deepcopy(self.model).requires_grad_(False)
-        self.training = [make_sample(frame, self.model) for frame in training]
-        self.validation = [make_sample(frame, self.model) for frame in validation]
-        rate = settings.learning_rate if generation == 0 else settings.learning_rate_active
-        self.optimiser = torch.optim.Adam(self.model.parameters(), lr=rate)
+        self.training, self.validation = training, validation
+        self.optimiser = torch.optim.Adam(self.model.parameters(), lr=learning_rate)
         self.step = 0
         self.best_step = 0
         self.best_loss = float("inf")
@@ -151,29 +158,9 @@ class Trainer:
         self.stopped = ""
         self.progress = Progress(name, self.max_steps)
 
-    def _initial_model(
-        self, dataset: Dataset, training: Sequence[Atoms], member: Member, previous: Painn | None
-    ) -> Painn:
-        # A blind potential knows the elements of all sets; a state that no training frame has cannot be learned.
-        known = training if self.settings.states == "aware" else dataset.frames
-        elements, states = find_species(known, self.settings.states)
-        torch.manual_seed(derive_seed(self.seed, "weights"))
-        model = Painn(
-            elements,
-            member.features,
-            member.layers,
-            self.settings.cutoff_A,
-            self.settings.radial_functions,
-            self.settings.core_repulsion,
-            states,
-        )
-        if previous is not None and self.settings.warm_start and previous.settings == model.settings:
-            # The element references are copied with the weights, which were fitted to energies above them.
-            model.load_state_dict(previous.state_dict())
-            return model
-        model.reference_eV.copy_(torch.from_numpy(fit_element_energies(training, elements)))
-        model.scale_eV.fill_(force_scale(training))
-        return model
+    @abstractmethod
+    def _loss(self, model: Network, samples: Sequence[SampleType], create_graph: bool) -> Tensor:
+        """Loss of samples; with `create_graph` it is differentiable by the weights."""
 
     @property
     def ended(self) -> bool:
@@ -214,20 +201,11 @@ class Trainer:
             for mean, value in zip(self.averaged.parameters(), self.model.parameters(), strict=True):
                 mean.lerp_(value, 1 - decay)
 
-    def _loss(self, model: Painn, samples: Sequence[Sample], create_graph: bool) -> Tensor:
-        graph = collate([sample.graph for sample in samples]).to(self.device, model.dtype)
-        target_energy = torch.cat([sample.energy for sample in samples]).to(graph.vectors_A)
-        target_forces = torch.cat([sample.forces for sample in samples]).to(graph.vectors_A)
-        energy, forces, _ = model(graph, create_graph=create_graph)
-        interaction = (energy - model.reference_energy(graph)).to(target_energy.dtype)
-        return loss_terms(interaction, forces, target_energy, target_forces, graph.system, self.rho)
-
     def _validate(self, training_loss: float) -> None:
         chosen = self.validation or self.training
         losses = [float(self._loss(self.averaged, [sample], create_graph=False).detach()) for sample in chosen]
         loss = float(np.mean(losses))
-        remedy = "train.learning_rate, or look for wrong labels (docs/silent-errors.md)"
-        check_loss(self.name, self.step, training_loss, loss, remedy)
+        check_loss(self.name, self.step, training_loss, loss, self.remedy)
         rate = self.optimiser.param_groups[0]["lr"]
         self.history.append(
             {"step": self.step, "learning_rate": rate, "training_loss": training_loss, "validation_loss": loss}
@@ -250,8 +228,8 @@ class Trainer:
         elif self.optimiser.param_groups[0]["lr"] < SMALLEST_LEARNING_RATE:
             self.stopped = "learning_rate"
 
-    def result(self) -> TrainingResult:
-        """The best averaged weights."""
+    def result(self) -> TrainingResult[Network]:
+        """The network with the best averaged weights, and the course of its training."""
         self.averaged.load_state_dict(self.best_state)
         logger.info("%s: %d steps, best at %d, ended by %s", self.name, self.step, self.best_step, self.stopped)
         return TrainingResult(self.averaged.cpu(), self.history, self.best_step, self.stopped)
@@ -282,8 +260,65 @@ class Trainer:
         self.progress = Progress(self.name, self.max_steps, done=self.step)
 
 
-def save_member(path: Any, result: TrainingResult, metadata: dict[str, Any]) -> None:
-    """Write a member with its history and metadata (key `about`), atomically."""
+class Trainer(EarlyStopping[Painn, Sample]):
+    """Training of a potential on energies and forces."""
+
+    remedy = "train.learning_rate, or look for wrong labels (docs/silent-errors.md)"
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        member: Member,
+        settings: Train,
+        generation: int,
+        seed: int,
+        previous: Painn | None,
+        name: str,
+    ) -> None:
+        self.rho = settings.rho_initial if generation == 0 else settings.rho_active
+        max_steps = settings.max_steps if generation == 0 else settings.max_steps_active
+        rate = settings.learning_rate if generation == 0 else settings.learning_rate_active
+        model = _initial_model(dataset, member, settings, seed, previous)
+        training, validation = (
+            [make_sample(frame, model) for frame in dataset.subset(subset)] for subset in ("train", "validation")
+        )
+        super().__init__(model, training, validation, settings, rate, max_steps, seed, name)
+
+    def _loss(self, model: Painn, samples: Sequence[Sample], create_graph: bool) -> Tensor:
+        graph = collate([sample.graph for sample in samples]).to(self.device, model.dtype)
+        target_energy = torch.cat([sample.energy for sample in samples]).to(graph.vectors_A)
+        target_forces = torch.cat([sample.forces for sample in samples]).to(graph.vectors_A)
+        energy, forces, _ = model(graph, create_graph=create_graph)
+        interaction = (energy - model.reference_energy(graph)).to(target_energy.dtype)
+        return loss_terms(interaction, forces, target_energy, target_forces, graph.system, self.rho)
+
+
+def _initial_model(dataset: Dataset, member: Member, settings: Train, seed: int, previous: Painn | None) -> Painn:
+    training = dataset.subset("train")
+    # A blind potential knows the elements of all sets; a state that no training frame has cannot be learned.
+    known = training if settings.states == "aware" else dataset.frames
+    elements, states = find_species(known, settings.states)
+    torch.manual_seed(derive_seed(seed, "weights"))
+    model = Painn(
+        elements,
+        member.features,
+        member.layers,
+        settings.cutoff_A,
+        settings.radial_functions,
+        settings.core_repulsion,
+        states,
+    )
+    if previous is not None and settings.warm_start and previous.settings == model.settings:
+        # The element references are copied with the weights, which were fitted to energies above them.
+        model.load_state_dict(previous.state_dict())
+        return model
+    model.reference_eV.copy_(torch.from_numpy(fit_element_energies(training, elements)))
+    model.scale_eV.fill_(force_scale(training))
+    return model
+
+
+def save_member(path: Any, result: TrainingResult[Any], metadata: dict[str, Any]) -> None:
+    """Write a trained network with its history and metadata (key `about`), atomically."""
     record = {**member_record(result.member), "history": result.history, "best_step": result.best_step}
     save_record(path, {**record, "stopped": result.stopped, "about": metadata})
 

@@ -12,7 +12,7 @@ from redoxmd.config.sections.compute import Compute
 from redoxmd.config.sections.config import Config, label_cells
 from redoxmd.config.sections.density import DensitySettings
 from redoxmd.config.sections.diffusion import Diffusion
-from redoxmd.config.sections.electrons import Electrons, OxidationState
+from redoxmd.config.sections.electrons import Electrons, Moments, OxidationState
 from redoxmd.config.sections.engine import (
     AseEngineSettings,
     EngineSettings,

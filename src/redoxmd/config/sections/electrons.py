@@ -8,6 +8,9 @@ from pydantic import Field, model_validator
 
 from redoxmd.config.sections.base import Count, Positive, Section, Use
 
+# Rules that assign oxidation states from moments.
+WITH_LEVELS = ("dataset", "moments", "moment_fold", "moment_errors", "moment_check")
+
 
 class OxidationState(Section):
     """Moments of an atom in one oxidation state."""
@@ -21,17 +24,56 @@ class OxidationState(Section):
         return float(round(self.moment_muB)) if self.initial_muB is None else self.initial_muB
 
 
+class Moments(Section):
+    """The moment network: on-site moments of the redox atoms from the geometry alone."""
+
+    read_by: ClassVar = ("moments", "moment_fold")
+
+    enabled: Annotated[bool, Use()] = Field(
+        default=False,
+        description="train the moment network on the last data set, evaluate it, and compare its states with those of "
+        "the trajectories (train.states: aware)",
+    )
+    folds: Annotated[int, Use("moment_fold")] = Field(
+        default=0,
+        ge=0,
+        description="folds of its cross-validation by configuration; with as many folds as configurations it is "
+        "leave-one-out; 0: none",
+    )
+    features: int = Field(default=32, ge=4, le=1024, description="number of features F")
+    layers: int = Field(default=1, ge=1, le=12, description="interaction layers L")
+    cutoff_A: float = Field(
+        default=3.0,
+        gt=1.0,
+        le=12.0,
+        description="cutoff radius of neighbours; the first shell, because with few configurations a network that sees "
+        "farther learns the composition instead of the bonds",
+    )
+    radial_functions: int = Field(default=8, ge=3, le=64, description="number of radial basis functions")
+    learning_rate: float = Field(default=5e-4, gt=0.0, lt=1.0, description="initial learning rate of Adam")
+    batch_size: Count = Field(default=4, description="structures per gradient step")
+    max_steps: Count = Field(default=20_000, description="largest number of gradient steps")
+    validate_every: Count = Field(default=50, description="gradient steps between validations")
+    patience: Count = Field(default=20, description="validations without improvement before stopping")
+    decay_factor: float = Field(default=0.5, gt=0.0, lt=1.0, description="factor of the learning rate on a plateau")
+    decay_patience: Count = Field(default=10, description="validations without improvement before a decay")
+    ema_decay: float = Field(
+        default=0.99, ge=0.0, lt=1.0, description="exponential moving average of the weights; 0: none"
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto: a GPU if there is one")
+
+
 class Electrons(Section):
     """Oxidation states: their assignment to labels and the check of each label's electronic state."""
 
     read_by: ClassVar = ("dataset", "explore", "production")
 
-    levels: Annotated[dict[str, dict[Count, OxidationState]], Use("dataset", added=True)] = Field(
+    levels: Annotated[dict[str, dict[Count, OxidationState]], Use(*WITH_LEVELS, added=True)] = Field(
         default={},
         description="redox element → oxidation number → moments; frames that are not in a neutral state of these are "
         "refused (wrong_electronic_state); {}: oxidation states are neither assigned nor checked",
     )
-    fixed: Annotated[dict[str, int], Use("dataset", added=True)] = Field(
+    fixed: Annotated[dict[str, int], Use(*WITH_LEVELS, added=True)] = Field(
         default={"Na": 1, "P": 5, "O": -2}, description="oxidation number of every other element"
     )
 
@@ -62,8 +104,12 @@ class Electrons(Section):
         default=100.0, ge=0.0, description="a hop that the next hop reverses within this time is rattling"
     )
 
+    moments: Annotated[Moments, Use()] = Field(default=Moments(), description="moment network; it needs levels")
+
     @model_validator(mode="after")
     def _levels_differ(self) -> Electrons:
+        if self.moments.enabled and not self.levels:
+            raise ValueError("moments: the moment network needs levels, the oxidation states and their moments")
         for element, states in self.levels.items():
             if element in self.fixed:
                 raise ValueError(f"{element} has an oxidation number in fixed and states in levels; remove one of them")

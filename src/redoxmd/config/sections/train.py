@@ -53,11 +53,11 @@ class Train(Section):
         description="largest mean of ΔE + work of the forces, in meV per MD step, of a reference run; runs that exceed "
         "it by more than two standard errors are left out as unconverged; null: no limit",
     )
-    validation_configurations: Annotated[tuple[str, ...], Use("dataset", "fold")] = Field(
+    validation_configurations: Annotated[tuple[str, ...], Use("dataset", "fold", "moment_fold")] = Field(
         default=(),
         description="configuration ids used for early stopping and calibration of the spread; (): drawn by the seed",
     )
-    validation_fraction: Annotated[float, Use("dataset", "fold")] = Field(
+    validation_fraction: Annotated[float, Use("dataset", "fold", "moment_fold")] = Field(
         default=0.01,
         gt=0.0,
         lt=0.5,
