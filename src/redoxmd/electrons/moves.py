@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -20,9 +20,18 @@ from redoxmd.units import BOLTZMANN_EV_PER_K
 
 # Energies (k,) in eV of states (k, n) at fixed positions.
 StateEnergies = Callable[[np.ndarray], np.ndarray]
+# First-order energy changes (m,) in eV of swaps (m, 2) of a state (n,) (`first_order_changes`).
+FirstOrder = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 # Above the rounding error of energies in single precision, far below the energy of a hop.
 TOLERANCE_EV = 1e-4
+# Margin of a shortlist, in standard deviations of the error of the estimates; at least MARGIN_EV, because the errors of
+# a crystal near its ideal sites are smaller than those of the MD that follows.
+MARGIN_DEVIATIONS = 4.0
+MARGIN_EV = 0.1
+# Exact values of a kind of swap before estimates are used, and the number of latest ones whose statistics are used.
+FIRST_SAMPLES = 200
+SAMPLES = 1000
 
 
 class ElectronMove(NamedTuple):
@@ -93,8 +102,89 @@ def swapped(oxidation: np.ndarray, pairs: np.ndarray) -> np.ndarray:
     return states
 
 
+def first_order_changes(species_gradient_eV: np.ndarray, species: np.ndarray, swaps: np.ndarray) -> np.ndarray:
+    """Energy changes (m,) of swaps to first order: the species of both atoms turn continuously into each other.
+
+    Args:
+        species_gradient_eV: (n, S) ∂E/∂w by the weights w of the species of each atom
+            (`model.ensemble.Prediction`).
+        species: (n,) present species.
+        swaps: (m, 2).
+    """
+    first, second = swaps.T
+    gradient, a, b = species_gradient_eV, species[first], species[second]
+    changes: np.ndarray = gradient[first, b] - gradient[first, a] + gradient[second, a] - gradient[second, b]
+    return changes
+
+
+class Shortlist:
+    """The swaps of a descent that can lower the energy, by estimates whose errors are measured during the run.
+
+    The estimate is the first-order change plus the mean difference of exact and first-order changes, which is large,
+    because the energy is convex in the species. The statistics of this difference are those of all swaps of a kind
+    (element and both oxidation numbers) that were evaluated, the latest counting most. A swap is on the list if its
+    estimate is below the margin of `MARGIN_DEVIATIONS` standard deviations. One swap more is evaluated each time,
+    another one every time: it shows the errors of swaps that are not on the list.
+
+    Attributes:
+        statistics: kind → number of exact values, mean and variance of their difference from first order.
+        checked, missed: number of swaps evaluated without being on the list, and of those that lower the energy.
+    """
+
+    def __init__(self, elements: np.ndarray) -> None:
+        self.elements = np.asarray(elements)
+        self.statistics: dict[int, tuple[float, float, float]] = {}
+        self.turn = self.checked = self.missed = 0
+
+    def choose(self, oxidation: np.ndarray, swaps: np.ndarray, first_eV: np.ndarray) -> np.ndarray:
+        """Which of the swaps (m, 2) with first-order changes (m,) are evaluated: (m,) booleans."""
+        known = [self.statistics.get(kind, (0.0, 0.0, 0.0)) for kind in self._kinds(oxidation, swaps)]
+        count, mean, variance = np.array(known).T
+        margin = np.maximum(MARGIN_DEVIATIONS * np.sqrt(variance), MARGIN_EV)
+        listed = (first_eV + mean < margin) | (count < FIRST_SAMPLES)
+        self.turn += 1
+        extra = self.turn % len(swaps)
+        self._unlisted = None if listed[extra] else swaps[extra]
+        listed[extra] = True
+        return listed
+
+    def learn(self, oxidation: np.ndarray, swaps: np.ndarray, first_eV: np.ndarray, exact_eV: np.ndarray) -> None:
+        """Take the exact changes (k,) of evaluated swaps (k, 2) into the statistics."""
+        kinds = self._kinds(oxidation, swaps)
+        for kind, difference in zip(kinds, (exact_eV - first_eV).tolist(), strict=True):
+            count, mean, variance = self.statistics.get(kind, (0.0, 0.0, 0.0))
+            weight, deviation = 1 / min(count + 1, SAMPLES), difference - mean
+            variance = (1 - weight) * (variance + weight * deviation**2)
+            self.statistics[kind] = count + 1, mean + weight * deviation, variance
+        if self._unlisted is not None:
+            self.checked += 1
+            self.missed += int((exact_eV[(swaps == self._unlisted).all(axis=1)] < -TOLERANCE_EV).any())
+
+    def record(self) -> dict[str, np.ndarray]:
+        """Arrays for a restart file."""
+        rows = [(kind, *values) for kind, values in self.statistics.items()]
+        return {
+            "swap_statistics": np.array(rows, dtype=float).reshape(-1, 4),
+            "swap_counts": np.array([self.turn, self.checked, self.missed]),
+        }
+
+    def restore(self, record: Mapping[str, np.ndarray]) -> None:
+        """Continue from `record`."""
+        rows = np.asarray(record["swap_statistics"]).tolist()
+        self.statistics = {int(kind): (count, mean, variance) for kind, count, mean, variance in rows}
+        self.turn, self.checked, self.missed = np.asarray(record["swap_counts"]).tolist()
+
+    def _kinds(self, oxidation: np.ndarray, swaps: np.ndarray) -> list[int]:
+        kinds: list[int] = (self.elements[swaps[:, 0]] * 10_000 + np.sort(oxidation[swaps], axis=1) @ [100, 1]).tolist()
+        return kinds
+
+
 def descend(
-    oxidation: np.ndarray, energies: StateEnergies, pairs: np.ndarray, tolerance_eV: float = TOLERANCE_EV
+    oxidation: np.ndarray,
+    energies: StateEnergies,
+    pairs: np.ndarray,
+    tolerance_eV: float = TOLERANCE_EV,
+    shortlist: tuple[Shortlist, FirstOrder] | None = None,
 ) -> MovedState:
     """The state of which no swap lowers the energy, by steepest descent: each move is the swap of lowest energy.
 
@@ -105,6 +195,7 @@ def descend(
         energies: of states (k, n).
         pairs: (k, 2) from `neighbour_pairs`.
         tolerance_eV: a move must lower the energy by more.
+        shortlist: the swaps that are evaluated, and their first-order changes; None: all.
 
     Raises:
         DataError: an energy is NaN or infinite.
@@ -112,8 +203,14 @@ def descend(
     present, moves = np.array(oxidation), list[ElectronMove]()
     energy = float(_finite(energies, present[None])[0])
     while len(swaps := neighbour_swaps(present, pairs)):
+        if shortlist is not None:
+            first_eV = shortlist[1](present, swaps)
+            chosen = shortlist[0].choose(present, swaps, first_eV)
+            swaps, first_eV = swaps[chosen], first_eV[chosen]
         states = swapped(present, swaps)
         values = _finite(energies, states)
+        if shortlist is not None:
+            shortlist[0].learn(present, swaps, first_eV, values - energy)
         lowest = int(values.argmin())
         if not values[lowest] < energy - tolerance_eV:
             break
@@ -234,6 +331,7 @@ def find_lowest(
     rng: np.random.Generator,
     starts: int = 4,
     limit: int = 200,
+    shortlist: tuple[Shortlist, FirstOrder] | None = None,
 ) -> MovedState:
     """The neutral state of lowest energy: exact up to `limit` neutral states, else the lowest of several descents.
 
@@ -247,6 +345,7 @@ def find_lowest(
         rng: draws the starts of the descents.
         starts: number of descents.
         limit: number of neutral states up to which all are evaluated, in one call of `energies`.
+        shortlist: of the descents, as in `descend`.
 
     Raises:
         StructureError: no state is neutral.
@@ -258,7 +357,8 @@ def find_lowest(
         values = _finite(energies, states)
         lowest = int(values.argmin())
         return MovedState(states[lowest], [], float(values[lowest]))
-    descents = [descend(initial_assignment(symbols, levels, rng), energies, pairs) for _ in range(starts)]
+    drawn = (initial_assignment(symbols, levels, rng) for _ in range(starts))
+    descents = [descend(state, energies, pairs, shortlist=shortlist) for state in drawn]
     return min(descents, key=lambda descent: descent.energy_eV)
 
 

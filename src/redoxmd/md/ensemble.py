@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from ase import Atoms
 from redoxmd.arrays import Array
 from redoxmd.config.sections import Electrons
 from redoxmd.md.batched.replay import Replay
-from redoxmd.md.electrons import ElectronMD
+from redoxmd.md.electrons import ElectronMD, StateCalls
 from redoxmd.md.forces import ForceEvaluator, StateEvaluator
 from redoxmd.md.frame_gate import GUARD_REASONS, GateOutcome, GateSettings, verdict
 from redoxmd.md.langevin import Langevin, MDState
@@ -224,7 +224,7 @@ class TrajectoryMD:
         still = np.zeros_like(positions)
         self._place(MDState(positions, still, still, 0, rng), positions)
         if self.electrons is not None:
-            self.electrons.start(positions, self._state_energies, rng)
+            self.electrons.start(positions, self._state_calls(), rng)
             self._set_species(self.electrons.oxidation)
         evaluation = batch.step.evaluate_current()
         forces = batch.arrays.to_numpy(evaluation.forces_eV_A[slot, : len(positions)])
@@ -250,14 +250,15 @@ class TrajectoryMD:
         if electrons is None or not bool(batch.slots.active[slot]):
             return
         state, positions = self.state, self.state.positions_A
-        if electrons.move(state.step, positions, self._state_energies, state.rng):
+        moved = electrons.move(state.step, positions, self._state_calls(), state.rng)
+        if moved is not None:
             self._set_species(electrons.oxidation)
-            forces = batch.step.evaluate_current().forces_eV_A[slot]
-            batch.slots.forces_eV_A[slot] = forces
+            batch.slots.forces_eV_A[slot, : len(positions)] = batch.arrays.array(moved.forces_eV_A)
 
-    def _state_energies(self, positions_A: np.ndarray, oxidation: np.ndarray) -> np.ndarray:
-        assert self.batch.state_evaluator is not None
-        return self.batch.state_evaluator.state_energies(self._slot, positions_A, oxidation)
+    def _state_calls(self) -> StateCalls:
+        evaluator = self.batch.state_evaluator
+        assert evaluator is not None
+        return StateCalls(partial(evaluator.state_energies, self._slot), partial(evaluator.state_forces, self._slot))
 
     def _set_species(self, oxidation: np.ndarray) -> None:
         assert self.batch.state_evaluator is not None

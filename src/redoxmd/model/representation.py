@@ -66,9 +66,11 @@ class Interaction(nn.Module):
         # Rows: basis functions; columns: filters of scalars (s), old vectors (v) and directions (r).
         self.filters = nn.Parameter(torch.randn(radial_functions, 3 * features) / radial_functions**0.5)
 
-    def forward(self, scalars: Tensor, vectors: Tensor | None, pairs: PairTensors) -> tuple[Tensor, Tensor]:
-        """Return Δs (n, F) and Δμ (n, 3, F)."""
-        phi_s, phi_v, phi_r = self.phi(scalars).split(self.features, dim=1)
+    def forward(
+        self, scalars: Tensor, vectors: Tensor | None, pairs: PairTensors, sent: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return Δs (n, F) and Δμ (n, 3, F); `sent` (n, 3F) replaces φ(s)."""
+        phi_s, phi_v, phi_r = (self.phi(scalars) if sent is None else sent).split(self.features, dim=1)
         carried = phi_s[:, None] if vectors is None else torch.cat([phi_s[:, None], phi_v[:, None] * vectors], dim=1)
         if pairs.blocks is None:
             return self._by_pairs(carried, phi_r, pairs)
@@ -176,13 +178,21 @@ class Representation(nn.Module):
         """Pair energy that a potential adds; none here."""
         return None
 
-    def node_states(self, graph: Graph, pairs: PairTensors) -> list[tuple[Tensor, Tensor]]:
-        """Scalars (n, F) and vectors (n, 3, F) after each interaction."""
-        scalars: Tensor = self.embedding(graph.species)
+    def node_states(
+        self, graph: Graph, pairs: PairTensors, mixture: Tensor | None = None
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Scalars (n, F) and vectors (n, 3, F) after each interaction.
+
+        With a `mixture` (n, S) of species, an atom starts from, and sends in the first interaction, the mean over the
+        species with these weights: a continuous function, equal to that of a species where its weight is one.
+        """
+        scalars: Tensor = self.embedding(graph.species) if mixture is None else mixture @ self.embedding.weight
+        sent = None if mixture is None else mixture @ self.interactions[0].phi(self.embedding.weight)
         vectors: Tensor | None = None
         states = []
         for interaction, update in zip(self.interactions, self.updates, strict=True):
-            delta_s, delta_v = interaction(scalars, vectors, pairs)
+            delta_s, delta_v = interaction(scalars, vectors, pairs, sent)
+            sent = None
             vectors = delta_v if vectors is None else vectors + delta_v
             scalars, vectors = update(scalars + delta_s, vectors)
             states.append((scalars, vectors))
