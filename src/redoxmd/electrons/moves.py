@@ -27,7 +27,7 @@ FirstOrder = Callable[[np.ndarray, np.ndarray], np.ndarray]
 TOLERANCE_EV = 1e-4
 # Margin of a shortlist, in standard deviations of the error of the estimates; at least MARGIN_EV, because the errors of
 # a crystal near its ideal sites are smaller than those of the MD that follows.
-MARGIN_DEVIATIONS = 4.0
+MARGIN_DEVIATIONS = 3.0
 MARGIN_EV = 0.1
 # Exact values of a kind of swap before estimates are used, and the number of latest ones whose statistics are used.
 FIRST_SAMPLES = 200
@@ -123,8 +123,8 @@ class Shortlist:
     The estimate is the first-order change plus the mean difference of exact and first-order changes, which is large,
     because the energy is convex in the species. The statistics of this difference are those of all swaps of a kind
     (element and both oxidation numbers) that were evaluated, the latest counting most. A swap is on the list if its
-    estimate is below the margin of `MARGIN_DEVIATIONS` standard deviations. One swap more is evaluated each time,
-    another one every time: it shows the errors of swaps that are not on the list.
+    estimate is below the margin of `MARGIN_DEVIATIONS` standard deviations. Each time one swap more is evaluated, all
+    of them in turn, which shows whether swaps that are not on the list lower the energy.
 
     Attributes:
         statistics: kind → number of exact values, mean and variance of their difference from first order.
@@ -136,29 +136,47 @@ class Shortlist:
         self.statistics: dict[int, tuple[float, float, float]] = {}
         self.turn = self.checked = self.missed = 0
 
-    def choose(self, oxidation: np.ndarray, swaps: np.ndarray, first_eV: np.ndarray) -> np.ndarray:
-        """Which of the swaps (m, 2) with first-order changes (m,) are evaluated: (m,) booleans."""
-        known = [self.statistics.get(kind, (0.0, 0.0, 0.0)) for kind in self._kinds(oxidation, swaps)]
-        count, mean, variance = np.array(known).T
+    def changes(
+        self, oxidation: np.ndarray, swaps: np.ndarray, first_eV: np.ndarray, exact: Callable[[np.ndarray], np.ndarray]
+    ) -> np.ndarray:
+        """Exact changes (m,) of the swaps (m, 2) that can have the lowest one below zero, infinite for all others.
+
+        Args:
+            oxidation: (n,) state.
+            swaps: (m, 2).
+            first_eV: (m,) their changes to first order.
+            exact: changes (k,) of chosen swaps (k,), given by their indices.
+        """
+        kinds = self._kinds(oxidation, swaps)
+        count, mean, variance = np.array([self.statistics.get(kind, (0.0, 0.0, 0.0)) for kind in kinds]).T
         margin = np.maximum(MARGIN_DEVIATIONS * np.sqrt(variance), MARGIN_EV)
-        listed = (first_eV + mean < margin) | (count < FIRST_SAMPLES)
+        bounds = np.where(count < FIRST_SAMPLES, -np.inf, first_eV + mean - margin)
+        changes = np.full(len(swaps), np.inf)
+
+        def evaluate(chosen: np.ndarray) -> None:
+            changes[chosen] = exact(chosen)
+            for k in chosen.tolist():
+                self._learn(kinds[k], float(changes[k] - first_eV[k]))
+
+        listed = np.flatnonzero(~(bounds >= 0))
+        if len(listed):
+            # If the most promising swap lowers the energy, others must promise more.
+            leader = listed[bounds[listed].argmin()]
+            evaluate(np.array([leader]))
+            evaluate(listed[(bounds[listed] < changes[leader]) & (listed != leader)])
         self.turn += 1
         extra = self.turn % len(swaps)
-        self._unlisted = None if listed[extra] else swaps[extra]
-        listed[extra] = True
-        return listed
-
-    def learn(self, oxidation: np.ndarray, swaps: np.ndarray, first_eV: np.ndarray, exact_eV: np.ndarray) -> None:
-        """Take the exact changes (k,) of evaluated swaps (k, 2) into the statistics."""
-        kinds = self._kinds(oxidation, swaps)
-        for kind, difference in zip(kinds, (exact_eV - first_eV).tolist(), strict=True):
-            count, mean, variance = self.statistics.get(kind, (0.0, 0.0, 0.0))
-            weight, deviation = 1 / min(count + 1, SAMPLES), difference - mean
-            variance = (1 - weight) * (variance + weight * deviation**2)
-            self.statistics[kind] = count + 1, mean + weight * deviation, variance
-        if self._unlisted is not None:
+        if bounds[extra] >= 0:
+            evaluate(np.array([extra]))
             self.checked += 1
-            self.missed += int((exact_eV[(swaps == self._unlisted).all(axis=1)] < -TOLERANCE_EV).any())
+            self.missed += int(changes[extra] < -TOLERANCE_EV)
+        return changes
+
+    def _learn(self, kind: int, difference_eV: float) -> None:
+        count, mean, variance = self.statistics.get(kind, (0.0, 0.0, 0.0))
+        weight, deviation = 1 / min(count + 1, SAMPLES), difference_eV - mean
+        variance = (1 - weight) * (variance + weight * deviation**2)
+        self.statistics[kind] = count + 1, mean + weight * deviation, variance
 
     def record(self) -> dict[str, np.ndarray]:
         """Arrays for a restart file."""
@@ -203,19 +221,20 @@ def descend(
     present, moves = np.array(oxidation), list[ElectronMove]()
     energy = float(_finite(energies, present[None])[0])
     while len(swaps := neighbour_swaps(present, pairs)):
-        if shortlist is not None:
-            first_eV = shortlist[1](present, swaps)
-            chosen = shortlist[0].choose(present, swaps, first_eV)
-            swaps, first_eV = swaps[chosen], first_eV[chosen]
         states = swapped(present, swaps)
-        values = _finite(energies, states)
-        if shortlist is not None:
-            shortlist[0].learn(present, swaps, first_eV, values - energy)
-        lowest = int(values.argmin())
-        if not values[lowest] < energy - tolerance_eV:
+
+        def exact(chosen: np.ndarray, states: np.ndarray = states, energy: float = energy) -> np.ndarray:
+            return _finite(energies, states[chosen]) - energy
+
+        if shortlist is None:
+            changes = exact(np.arange(len(swaps)))
+        else:
+            changes = shortlist[0].changes(present, swaps, shortlist[1](present, swaps), exact)
+        lowest = int(changes.argmin())
+        if not changes[lowest] < -tolerance_eV:
             break
-        moves.append(_move(present, swaps[lowest], float(values[lowest]) - energy))
-        present, energy = states[lowest], float(values[lowest])
+        moves.append(_move(present, swaps[lowest], float(changes[lowest])))
+        present, energy = states[lowest], energy + float(changes[lowest])
     return MovedState(present, moves, energy)
 
 
