@@ -32,6 +32,8 @@ MARGIN_EV = 0.1
 # Exact values of a kind of swap before estimates are used, and the number of latest ones whose statistics are used.
 FIRST_SAMPLES = 200
 SAMPLES = 1000
+# Of the attempted swaps that are rejected by their bounds, every so many is evaluated.
+CHECK_EVERY = 50
 
 
 class ElectronMove(NamedTuple):
@@ -118,23 +120,40 @@ def first_order_changes(species_gradient_eV: np.ndarray, species: np.ndarray, sw
 
 
 class Shortlist:
-    """The swaps of a descent that can lower the energy, by estimates whose errors are measured during the run.
+    """The swaps that are worth an evaluation, by estimates whose errors are measured during the run.
 
     The estimate is the first-order change plus the mean difference of exact and first-order changes, which is large,
     because the energy is convex in the species. The statistics of this difference are those of all swaps of a kind
-    (element and both oxidation numbers) that were evaluated, the latest counting most. A swap is on the list if its
-    estimate is below the margin of `MARGIN_DEVIATIONS` standard deviations. Each time one swap more is evaluated, all
-    of them in turn, which shows whether swaps that are not on the list lower the energy.
+    (element and both oxidation numbers) that were evaluated, the latest counting most. The
+    lower bound of a change is its estimate minus a margin of `MARGIN_DEVIATIONS` standard deviations. A descent
+    evaluates swaps whose bound is below zero. Some of the others are evaluated in turn, which shows whether a swap that
+    is not on the list would have been made.
 
     Attributes:
         statistics: kind → number of exact values, mean and variance of their difference from first order.
-        checked, missed: number of swaps evaluated without being on the list, and of those that lower the energy.
+        checked, missed: number of swaps evaluated without being on the list, and of those made nevertheless.
     """
 
     def __init__(self, elements: np.ndarray) -> None:
         self.elements = np.asarray(elements)
         self.statistics: dict[int, tuple[float, float, float]] = {}
         self.turn = self.checked = self.missed = 0
+
+    def bounds(self, oxidation: np.ndarray, swaps: np.ndarray, first_eV: np.ndarray) -> np.ndarray:
+        """Lower bounds (m,) of the changes of swaps (m, 2) with first-order changes (m,); −∞ while little is known."""
+        kinds = self._kinds(oxidation, swaps)
+        count, mean, variance = np.array([self.statistics.get(kind, (0.0, 0.0, 0.0)) for kind in kinds]).T
+        margin = np.maximum(MARGIN_DEVIATIONS * np.sqrt(variance), MARGIN_EV)
+        limits: np.ndarray = np.where(count < FIRST_SAMPLES, -np.inf, first_eV + mean - margin)
+        return limits
+
+    def learn(self, oxidation: np.ndarray, swaps: np.ndarray, differences_eV: np.ndarray) -> None:
+        """Take differences (k,) of exact and first-order changes of swaps (k, 2) into the statistics."""
+        for kind, difference in zip(self._kinds(oxidation, swaps), differences_eV.tolist(), strict=True):
+            count, mean, variance = self.statistics.get(kind, (0.0, 0.0, 0.0))
+            weight, deviation = 1 / min(count + 1, SAMPLES), difference - mean
+            variance = (1 - weight) * (variance + weight * deviation**2)
+            self.statistics[kind] = count + 1, mean + weight * deviation, variance
 
     def changes(
         self, oxidation: np.ndarray, swaps: np.ndarray, first_eV: np.ndarray, exact: Callable[[np.ndarray], np.ndarray]
@@ -147,36 +166,29 @@ class Shortlist:
             first_eV: (m,) their changes to first order.
             exact: changes (k,) of chosen swaps (k,), given by their indices.
         """
-        kinds = self._kinds(oxidation, swaps)
-        count, mean, variance = np.array([self.statistics.get(kind, (0.0, 0.0, 0.0)) for kind in kinds]).T
-        margin = np.maximum(MARGIN_DEVIATIONS * np.sqrt(variance), MARGIN_EV)
-        bounds = np.where(count < FIRST_SAMPLES, -np.inf, first_eV + mean - margin)
-        changes = np.full(len(swaps), np.inf)
+        bounds, changes = self.bounds(oxidation, swaps, first_eV), np.full(len(swaps), np.inf)
 
         def evaluate(chosen: np.ndarray) -> None:
             changes[chosen] = exact(chosen)
-            for k in chosen.tolist():
-                self._learn(kinds[k], float(changes[k] - first_eV[k]))
+            self.learn(oxidation, swaps[chosen], changes[chosen] - first_eV[chosen])
 
         listed = np.flatnonzero(~(bounds >= 0))
         if len(listed):
             # If the most promising swap lowers the energy, others must promise more.
             leader = listed[bounds[listed].argmin()]
             evaluate(np.array([leader]))
-            evaluate(listed[(bounds[listed] < changes[leader]) & (listed != leader)])
+            evaluate(listed[~(bounds[listed] >= min(changes[leader], 0.0)) & (listed != leader)])
         self.turn += 1
         extra = self.turn % len(swaps)
         if bounds[extra] >= 0:
             evaluate(np.array([extra]))
-            self.checked += 1
-            self.missed += int(changes[extra] < -TOLERANCE_EV)
+            self.check(changes[extra] < -TOLERANCE_EV)
         return changes
 
-    def _learn(self, kind: int, difference_eV: float) -> None:
-        count, mean, variance = self.statistics.get(kind, (0.0, 0.0, 0.0))
-        weight, deviation = 1 / min(count + 1, SAMPLES), difference_eV - mean
-        variance = (1 - weight) * (variance + weight * deviation**2)
-        self.statistics[kind] = count + 1, mean + weight * deviation, variance
+    def check(self, missed: bool) -> None:
+        """Count a swap that was evaluated without being on the list."""
+        self.checked += 1
+        self.missed += int(missed)
 
     def record(self) -> dict[str, np.ndarray]:
         """Arrays for a restart file."""
@@ -238,13 +250,9 @@ def descend(
     return MovedState(present, moves, energy)
 
 
-def acceptance(energy_eV: float, temperature_K: float, swaps_before: int, swaps_after: int) -> float:
-    """Metropolis–Hastings probability min(1, exp(−ΔE/kT)·n/n′) of a swap drawn uniformly among the n possible ones.
-
-    n′ is the number of swaps that are possible after it; without n/n′ detailed balance does not hold.
-    """
-    exponent = -energy_eV / (BOLTZMANN_EV_PER_K * temperature_K) + math.log(swaps_before / swaps_after)
-    return math.exp(min(0.0, exponent))
+def acceptance(energy_eV: float, temperature_K: float) -> float:
+    """Metropolis probability min(1, exp(−ΔE/kT)) of a swap."""
+    return math.exp(min(0.0, -energy_eV / (BOLTZMANN_EV_PER_K * temperature_K)))
 
 
 def metropolis(
@@ -253,12 +261,14 @@ def metropolis(
     pairs: np.ndarray,
     temperature_K: float,
     rng: np.random.Generator,
-    attempts: int = 1,
+    attempts: int | None = None,
+    shortlist: tuple[Shortlist, FirstOrder] | None = None,
 ) -> MovedState:
     """The state after attempted swaps that sample the Boltzmann distribution of the states that swaps connect.
 
-    Each attempt draws one of the possible swaps uniformly and accepts it with probability `acceptance`. Two random
-    numbers are drawn per attempt, none if no swap is possible.
+    Each attempt draws one of the pairs uniformly. Atoms with different oxidation numbers swap with probability
+    `acceptance`; of two equal atoms nothing changes. Drawing is symmetric, so that detailed balance holds. With one
+    attempt per redox atom, rates per atom do not depend on the size of the cell.
 
     Args:
         oxidation: (n,) start.
@@ -266,22 +276,41 @@ def metropolis(
         pairs: (k, 2) from `neighbour_pairs`.
         temperature_K: above zero.
         rng: random stream of the electrons.
-        attempts: number of attempted swaps.
+        attempts: number of attempted swaps; None: the number of atoms in the pairs.
+        shortlist: rejects swaps by the lower bounds of their changes; None: by their energies.
 
     Raises:
         DataError: an energy is NaN or infinite.
     """
     present, moves = np.array(oxidation), list[ElectronMove]()
     energy = float(_finite(energies, present[None])[0])
-    swaps = neighbour_swaps(present, pairs)
-    for _ in range(attempts if len(swaps) else 0):
-        drawn = int(rng.integers(len(swaps)))
-        state = swapped(present, swaps[drawn : drawn + 1])
-        value = float(_finite(energies, state)[0])
-        swaps_after = neighbour_swaps(state[0], pairs)
-        if rng.random() < acceptance(value - energy, temperature_K, len(swaps), len(swaps_after)):
-            moves.append(_move(present, swaps[drawn], value - energy))
-            present, energy, swaps = state[0], value, swaps_after
+    first_eV = bounds_eV = np.full(len(pairs), -np.inf)
+    stale = shortlist is not None
+    if attempts is None:
+        attempts = len(np.unique(pairs))
+    for _ in range(attempts if len(neighbour_swaps(present, pairs)) else 0):
+        drawn, random = int(rng.integers(len(pairs))), rng.random()
+        pair = pairs[drawn : drawn + 1]
+        if present[pair[0, 0]] == present[pair[0, 1]]:
+            continue
+        if shortlist is not None and stale:
+            first_eV, stale = shortlist[1](present, pairs), False
+            bounds_eV = shortlist[0].bounds(present, pairs, first_eV)
+        rejected = random >= acceptance(bounds_eV[drawn], temperature_K)
+        if shortlist is not None and rejected:
+            shortlist[0].turn += 1
+            if shortlist[0].turn % CHECK_EVERY:
+                continue
+        state = swapped(present, pair)
+        change = float(_finite(energies, state)[0]) - energy
+        accepted = random < acceptance(change, temperature_K)
+        if shortlist is not None:
+            shortlist[0].learn(present, pair, np.array([change - first_eV[drawn]]))
+            if rejected:
+                shortlist[0].check(accepted)
+        if accepted:
+            moves.append(_move(present, pair[0], change))
+            present, energy, stale = state[0], energy + change, shortlist is not None
     return MovedState(present, moves, energy)
 
 

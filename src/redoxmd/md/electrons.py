@@ -137,10 +137,11 @@ class ElectronMD:
         # The evaluation of the last step, which is at hand.
         calls.known[self.oxidation.tobytes()] = states.forces(positions_A, self.oxidation).energies_eV
         moved: MovedState
+        shortlist = self.shortlist, calls.first_order
         if self.settings.md == "lowest":
-            moved = descend(self.oxidation, calls.energies, pairs, shortlist=(self.shortlist, calls.first_order))
+            moved = descend(self.oxidation, calls.energies, pairs, shortlist=shortlist)
         else:
-            moved = metropolis(self.oxidation, calls.energies, pairs, self.temperature_K, rng, attempts=1)
+            moved = metropolis(self.oxidation, calls.energies, pairs, self.temperature_K, rng, shortlist=shortlist)
         present = self.oxidation
         for donor, acceptor, energy_eV in moved.moves:
             after = present.copy()
