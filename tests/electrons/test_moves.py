@@ -352,8 +352,8 @@ class TestThermal:
 
     @pytest.mark.parametrize("wrong", [False, True], ids=["right", "planted"])
     def test_visited_orders_have_boltzmann_weights(self, orders, wrong, monkeypatch):
-        """Chi-square over 28 orders, of samples far enough apart to be independent; 640,000 attempts."""
-        attempts = 32
+        """Chi-square over 28 orders, of samples far enough apart to be independent; 720,000 attempts."""
+        attempts = 36
         relaxation = np.sort(abs(np.linalg.eigvals(orders.transitions(acceptance))))[-2]
         assert relaxation**attempts < 0.02
         if wrong:

@@ -15,6 +15,7 @@ from ase import Atoms
 from torch import Tensor
 
 from redoxmd.arrays import Array, namespace
+from redoxmd.electrons.states import OxidationLevels
 from redoxmd.errors import DataError
 from redoxmd.files.records import file_sha256
 from redoxmd.model.fast.potential import FastMembers, HalfPairs, applies
@@ -97,10 +98,15 @@ class Ensemble:
         members: the potentials; their weights stay as they are from here on.
         calibration: {"scale", "identity"} of `redoxmd.train.calibration`; one made for other members is forgotten.
         evaluation: auto takes compiled kernels wherever they apply (`redoxmd.model.fast`), plain never.
+        levels: of the oxidation states of its training frames; None if they are unknown, or not distinguished.
     """
 
     def __init__(
-        self, members: Sequence[Painn], calibration: dict[str, Any] | None = None, evaluation: EvaluationMode = "auto"
+        self,
+        members: Sequence[Painn],
+        calibration: dict[str, Any] | None = None,
+        evaluation: EvaluationMode = "auto",
+        levels: OxidationLevels | None = None,
     ) -> None:
         if not members:
             raise ValueError("an ensemble needs members")
@@ -116,7 +122,7 @@ class Ensemble:
         self.members = [member.eval().requires_grad_(False) for member in members]
         fits = calibration is not None and calibration["identity"] == self.identity
         self.calibration = calibration if fits else None
-        self.evaluation = evaluation
+        self.evaluation, self.levels = evaluation, levels
 
     @property
     def identity(self) -> str:
@@ -280,12 +286,15 @@ class _BoundFast:
 
 
 def save_ensemble(path: str | Path, ensemble: Ensemble) -> None:
-    """Write all members and the calibration into one file, atomically."""
+    """Write all members, the calibration and the levels of oxidation states into one file, atomically."""
     record = {
         "format": FORMAT,
         "members": [member_record(member) for member in ensemble.members],
         "calibration": ensemble.calibration,
     }
+    if ensemble.levels is not None:
+        moments = {element: dict(states) for element, states in ensemble.levels.moments_muB.items()}
+        record["levels"] = {"moments_muB": moments, "fixed": dict(ensemble.levels.fixed)}
     save_record(path, record)
 
 
@@ -298,7 +307,9 @@ def load_ensemble(path: str | Path, device: str = "auto", evaluation: Evaluation
     record = load_record(path)
     if record.get("format") != FORMAT or "members" not in record:
         raise DataError(f"{path}: not an ensemble of format {FORMAT}; train it again")
-    ensemble = Ensemble([member_from_record(item) for item in record["members"]], record["calibration"], evaluation)
+    levels = OxidationLevels(**record["levels"], source="the ensemble's file") if "levels" in record else None
+    members = [member_from_record(item) for item in record["members"]]
+    ensemble = Ensemble(members, record["calibration"], evaluation, levels)
     return ensemble.to(choose_device(device))
 
 
