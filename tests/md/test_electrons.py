@@ -16,7 +16,7 @@ from redoxmd.files.frames import read_frames, write_frames
 from redoxmd.files.trajectory import read_trajectory
 from redoxmd.jobs.checkpoint import Checkpoint
 from redoxmd.md.ensemble import ensemble_md
-from redoxmd.md.evaluators import HostEvaluator, force_evaluator
+from redoxmd.md.evaluators import HostEvaluator
 from redoxmd.md.frame_gate import GateSettings
 from redoxmd.md.langevin import Langevin
 from redoxmd.model import Ensemble, EnsembleCalculator, load_ensemble, save_ensemble
@@ -149,11 +149,9 @@ def test_a_given_state_is_kept_and_a_foreign_one_refused(ensemble):
         start(ensemble, settings(), atoms=atoms)
 
 
-def test_a_potential_of_states_refuses_atoms_without_and_a_device(ensemble):
+def test_a_potential_of_states_refuses_atoms_without(ensemble):
     with pytest.raises(StructureError, match="which these atoms lack"):
         ensemble.predict(nvp(2.5))
-    with pytest.raises(ConfigError, match=r"compute\.md"):
-        force_evaluator(ensemble, "device")
     with pytest.raises(ConfigError, match=r"electrons\.levels"):
         start(ensemble, Electrons())
 

@@ -22,6 +22,7 @@ from redoxmd.electrons.moves import (
 from redoxmd.electrons.states import OxidationLevels
 from redoxmd.errors import ConfigError, StructureError
 from redoxmd.md.forces import StateForces
+from redoxmd.seeds import rng_from_text, rng_text
 
 
 class StateCalls(NamedTuple):
@@ -87,7 +88,9 @@ class ElectronMD:
         oxidation: (n,) present state.
         hops: all moves so far.
         every: steps between moves.
-        shortlist: of the descents.
+        shortlist: of the moves.
+        rng: random stream of the electrons. It is not that of the ions, whose noise on a device must not depend on
+            random numbers drawn on the host.
 
     Raises:
         StructureError: no state of the structure is neutral, or the given one is not.
@@ -111,9 +114,11 @@ class ElectronMD:
             )
         self.hops: list[Hop] = []
         self.shortlist = Shortlist(atoms.numbers)
+        self.rng: np.random.Generator
 
     def start(self, positions_A: np.ndarray, states: StateCalls, rng: np.random.Generator) -> None:
-        """Take the state that the structure gives, or the lowest one found."""
+        """Take the state that the structure gives, or the lowest one found; `rng` is their random stream from here."""
+        self.rng = rng
         if self.given:
             return
         calls = _Calls(positions_A, states)
@@ -127,9 +132,7 @@ class ElectronMD:
         )
         self.oxidation = found.oxidation
 
-    def move(
-        self, step: int, positions_A: np.ndarray, states: StateCalls, rng: np.random.Generator
-    ) -> StateForces | None:
+    def move(self, step: int, positions_A: np.ndarray, states: StateCalls) -> StateForces | None:
         """Move the electrons if a move is due; the evaluation of the new state, or None if the state is the same."""
         if self.settings.md == "frozen" or step % self.every:
             return None
@@ -141,7 +144,9 @@ class ElectronMD:
         if self.settings.md == "lowest":
             moved = descend(self.oxidation, calls.energies, pairs, shortlist=shortlist)
         else:
-            moved = metropolis(self.oxidation, calls.energies, pairs, self.temperature_K, rng, shortlist=shortlist)
+            moved = metropolis(
+                self.oxidation, calls.energies, pairs, self.temperature_K, self.rng, shortlist=shortlist
+            )
         present = self.oxidation
         for donor, acceptor, energy_eV in moved.moves:
             after = present.copy()
@@ -159,12 +164,14 @@ class ElectronMD:
     def record(self) -> dict[str, np.ndarray]:
         """Arrays for a restart file."""
         hops = np.array(self.hops, dtype=float).reshape(-1, len(Hop._fields))
-        return {"oxidation": self.oxidation, "hops": hops, **self.shortlist.record()}
+        stream = np.array(rng_text(self.rng))
+        return {"oxidation": self.oxidation, "hops": hops, "electrons_rng": stream, **self.shortlist.record()}
 
     def restore(self, record: Mapping[str, np.ndarray]) -> None:
         """Continue from `record`."""
         self.oxidation = np.array(record["oxidation"])
         self.hops = [Hop(*map(int, row[:3]), *row[3:]) for row in np.asarray(record["hops"]).tolist()]
+        self.rng = rng_from_text(str(record["electrons_rng"]))
         self.shortlist.restore(record)
 
     def _pairs(self, positions_A: np.ndarray) -> np.ndarray:

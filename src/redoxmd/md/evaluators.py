@@ -10,7 +10,6 @@ from ase import Atoms
 from ase.data import covalent_radii
 
 from redoxmd.arrays import Arrays
-from redoxmd.errors import ConfigError
 from redoxmd.md.forces import SKIN_A, ForceEvaluator, MemberForces, StateForces
 from redoxmd.md.frame_gate import closest_contact
 from redoxmd.model.ensemble import BoundEnsemble, Ensemble, Prediction
@@ -122,15 +121,9 @@ class _HostSystem:
 
 
 def force_evaluator(ensemble: Ensemble, backend: Backend = "host") -> ForceEvaluator:
-    """Evaluator for MD step by step on the host, or on the device of the ensemble (`compute.md`).
-
-    Raises:
-        ConfigError: an ensemble that distinguishes oxidation states on a device.
-    """
+    """Evaluator for MD step by step on the host, or on the device of the ensemble (`compute.md`)."""
     if backend == "host":
         return HostEvaluator(ensemble)
-    if ensemble.states is not None:
-        raise ConfigError("compute.md: device does not move electrons yet; use host, or train.states: blind")
     # Imported late: a job on the host does not need it.
     from redoxmd.md.batched.evaluation import DeviceEvaluator
 

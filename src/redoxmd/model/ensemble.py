@@ -38,7 +38,7 @@ class Prediction:
         stress_eV_A3: (3, 3) mean stress.
         scale: factor that turns the spread into a standard error, by calibration; 1 when not calibrated.
         species_gradient_eV: (n, S) mean of ∂E/∂w by the weights w of the S species of each atom, where an atom is a
-            mixture of species (`Representation.node_states`); None unless it was asked for.
+            mixture of species (`Representation.first_scalars`); None unless it was asked for.
     """
 
     energies_eV: np.ndarray

@@ -57,7 +57,7 @@ class Painn(Representation):
         return self.core(graph, distance_A) if self.core is not None else None
 
     def node_scalars(self, graph: Graph, pairs: PairTensors, mixture: Tensor | None = None) -> Tensor:
-        """Final scalar features (n, F) of the atoms, the descriptor in `select`; `mixture` as in `node_states`."""
+        """Final scalar features (n, F) of the atoms, the descriptor in `select`; `mixture` as in `first_scalars`."""
         return self.node_states(graph, pairs, mixture)[-1][0]
 
     def interaction_energy(
@@ -65,7 +65,7 @@ class Painn(Representation):
     ) -> Tensor:
         """Energies (S,) without the references of the elements, in the precision of the weights.
 
-        With a `mixture` of species (`node_states`) the energy is continuous in the species; the core repulsion is that
+        With a `mixture` of species (`first_scalars`) the energy is continuous in the species; the core repulsion is that
         of `graph.species`.
         """
         pairs = pairs or self.pair_tensors(graph)

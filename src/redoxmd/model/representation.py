@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -178,16 +178,22 @@ class Representation(nn.Module):
         """Pair energy that a potential adds; none here."""
         return None
 
+    def first_scalars(self, species: Tensor, mixture: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Scalars (n, F) of the atoms before the first interaction, and what they send in it; None: φ(s).
+
+        With a `mixture` (n, S) of species, both are means over the species with these weights: continuous functions,
+        equal to those of a species where its weight is one.
+        """
+        if mixture is None:
+            return self.embedding(species), None
+        sent = cast(Interaction, self.interactions[0]).phi(self.embedding.weight)
+        return mixture @ self.embedding.weight, mixture @ sent
+
     def node_states(
         self, graph: Graph, pairs: PairTensors, mixture: Tensor | None = None
     ) -> list[tuple[Tensor, Tensor]]:
-        """Scalars (n, F) and vectors (n, 3, F) after each interaction.
-
-        With a `mixture` (n, S) of species, an atom starts from, and sends in the first interaction, the mean over the
-        species with these weights: a continuous function, equal to that of a species where its weight is one.
-        """
-        scalars: Tensor = self.embedding(graph.species) if mixture is None else mixture @ self.embedding.weight
-        sent = None if mixture is None else mixture @ self.interactions[0].phi(self.embedding.weight)
+        """Scalars (n, F) and vectors (n, 3, F) after each interaction; `mixture` as in `first_scalars`."""
+        scalars, sent = self.first_scalars(graph.species, mixture)
         vectors: Tensor | None = None
         states = []
         for interaction, update in zip(self.interactions, self.updates, strict=True):

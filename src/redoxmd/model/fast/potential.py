@@ -131,7 +131,7 @@ class FastMembers:
             pairs: all within the cutoff at least.
             positions_A: (n, 3), as unwrapped as the pairs were when they were found.
             by_species: whether the last result is ∂E/∂w (M, n, S) by the weights of the species of each atom
-                (`Representation.node_states`), without references; otherwise it is None.
+                (`Representation.first_scalars`), without references; otherwise it is None.
         """
         geometry = self._measure(pairs, positions_A[pairs.order])
         kinds = np.ascontiguousarray(species[pairs.order], dtype=np.int32)
