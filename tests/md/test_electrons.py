@@ -291,7 +291,7 @@ class TestCalculator:
         with pytest.raises(StructureError, match=message):
             atoms.get_potential_energy()
         atoms.calc = EnsembleCalculator(ensemble)
-        with pytest.raises(StructureError, match="file has no levels"):
+        with pytest.raises(StructureError, match="which the ensemble's file lacks"):
             atoms.get_potential_energy()
 
     def test_without_levels_and_states_it_says_what_to_give(self, ensemble):

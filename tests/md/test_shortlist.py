@@ -188,7 +188,7 @@ class TestStatistics:
         assert not ends[0].moves
         assert shortlist.missed == 1
 
-    def test_the_statistics_are_mean_and_variance_of_the_differences_and_resume_from_a_file(self, tmp_path, monkeypatch):
+    def test_the_statistics_are_mean_and_variance_and_resume_from_a_file(self, tmp_path, monkeypatch):
         rng, shortlist = np.random.default_rng(0), Shortlist(np.full(9, 23))
         monkeypatch.setattr(moves, "FIRST_SAMPLES", 1000)
         differences = 0.6 + 0.1 * rng.standard_normal((20, 8))

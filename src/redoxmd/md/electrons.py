@@ -144,9 +144,7 @@ class ElectronMD:
         if self.settings.md == "lowest":
             moved = descend(self.oxidation, calls.energies, pairs, shortlist=shortlist)
         else:
-            moved = metropolis(
-                self.oxidation, calls.energies, pairs, self.temperature_K, self.rng, shortlist=shortlist
-            )
+            moved = metropolis(self.oxidation, calls.energies, pairs, self.temperature_K, self.rng, shortlist=shortlist)
         present = self.oxidation
         for donor, acceptor, energy_eV in moved.moves:
             after = present.copy()

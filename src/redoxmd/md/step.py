@@ -70,8 +70,8 @@ class BatchStep:
     Forces are never evaluated with a pair missing: where an atom has moved half the skin since the last search, the
     pairs are searched at the new positions first. An evaluator that cannot search during a step leaves such a slot as
     it was, with those positions in `Slots.search_at_A`, until they are searched there; the noise of a step is fixed, so
-    the step is then made to the same positions. A slot whose frame is refused stays at that frame, and one whose electrons
-    are due to move waits until they have.
+    the step is then made to the same positions. A slot whose frame is refused stays at that frame. A slot waits while
+    its electrons are due to move.
     """
 
     def __init__(self, slots: Slots, evaluator: ForceEvaluator, log: Log, search: Callable[[], None]) -> None:

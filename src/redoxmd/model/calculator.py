@@ -136,14 +136,13 @@ class EnsembleCalculator(Calculator):
             )
         if levels is None:
             raise StructureError(
-                f"the ensemble's file has no levels of the oxidation states, which initial magnetic moments need: {remedy}"
+                f"initial moments need levels of the oxidation states, which the ensemble's file lacks: {remedy}"
             )
         try:
             return judge_state(list(atoms.symbols), moments, None, levels).oxidation
         except LabelRefused as refused:
-            raise StructureError(
-                f"the initial magnetic moments name no neutral oxidation states ({refused.detail}): change them, {remedy}"
-            ) from refused
+            reason = f"the initial magnetic moments name no neutral oxidation states ({refused.detail})"
+            raise StructureError(f"{reason}: change them, {remedy}") from refused
 
 
 def _array_text(atoms: Atoms) -> str:

@@ -65,8 +65,8 @@ class Painn(Representation):
     ) -> Tensor:
         """Energies (S,) without the references of the elements, in the precision of the weights.
 
-        With a `mixture` of species (`first_scalars`) the energy is continuous in the species; the core repulsion is that
-        of `graph.species`.
+        With a `mixture` of species (`first_scalars`) the energy is continuous in the species; the core repulsion stays
+        that of `graph.species`.
         """
         pairs = pairs or self.pair_tensors(graph)
         per_atom = self.readout(self.node_scalars(graph, pairs, mixture)).squeeze(1) * self.scale_eV

@@ -95,7 +95,7 @@ class Neb(Relaxation):
     )
     electrons: Annotated[Literal["follow", "frozen"], Use("neb", "neb_explore", added=True)] = Field(
         default="follow",
-        description="with train.states: aware; follow: the electrons of each image are in its lowest state; frozen: all "
+        description="with train.states: aware; follow: each image is in its lowest state of the electrons; frozen: all "
         "images are in the state of the initial end, the given one or its lowest",
     )
     reference: Annotated[bool, Use()] = Field(

@@ -138,7 +138,8 @@ class DeviceEvaluator:
         """Pair vectors, species (k, A), rows and occupied places (k, A) of a system in states (k, n)."""
         count, n = oxidation.shape
         rows = self.rows.copies(slot, count)
-        positions, species = (self.arrays.zeros(count, rows.atoms, *rest, dtype=t) for rest, t in (((3,), float), ((), int)))
+        positions = self.arrays.zeros(count, rows.atoms, 3)
+        species = self.arrays.zeros(count, rows.atoms, dtype=int)
         positions[:, :n] = self.arrays.array(positions_A)
         species[:, :n] = self.arrays.array(np.array([self.species_of(slot, state) for state in oxidation]))
         return rows.vectors_A(positions), species, rows, self.occupied[slot].expand(count, -1)
