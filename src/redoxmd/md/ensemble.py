@@ -226,7 +226,7 @@ class TrajectoryMD:
         still = np.zeros_like(positions)
         self._place(MDState(positions, still, still, 0, rng), positions)
         if self.electrons is not None:
-            self.electrons.start(positions, self._state_calls(), rng.spawn(1)[0])
+            self.electrons.start(positions, self.state_calls(), rng.spawn(1)[0])
             self._set_species(self.electrons.oxidation)
         evaluation = batch.step.evaluate_current()
         forces = batch.arrays.to_numpy(evaluation.forces_eV_A[slot, : len(positions)])
@@ -255,14 +255,15 @@ class TrajectoryMD:
         if electrons is None or electrons.settings.md == "frozen" or not bool(batch.slots.active[slot]):
             return 0
         state, positions = self.state, self.state.positions_A
-        moved = electrons.move(state.step, positions, self._state_calls())
+        moved = electrons.move(state.step, positions, self.state_calls())
         batch.slots.moved[slot] = True
         if moved is not None:
             self._set_species(electrons.oxidation)
             batch.slots.forces_eV_A[slot, : len(positions)] = batch.arrays.array(moved.forces_eV_A)
         return electrons.every - state.step % electrons.every
 
-    def _state_calls(self) -> StateCalls:
+    def state_calls(self) -> StateCalls:
+        """Evaluations of the system in other states."""
         evaluator = self.batch.state_evaluator
         assert evaluator is not None
         return StateCalls(partial(evaluator.state_energies, self._slot), partial(evaluator.state_forces, self._slot))
