@@ -9,6 +9,7 @@ from ase.io import read, write
 
 from redoxmd.config.declared import settings_for
 from redoxmd.config.sections import Electrons, Explore, OxidationState, Production, Select
+from redoxmd.electrons import moves
 from redoxmd.electrons.states import OxidationLevels
 from redoxmd.errors import ConfigError, StructureError
 from redoxmd.explore import explore
@@ -218,9 +219,11 @@ def test_production_writes_states_and_hops_and_is_extended_bit_for_bit(ensemble,
 
 
 class TestCalculator:
-    def test_states_follow_the_ions(self, ensemble):
+    @pytest.mark.parametrize("all_swaps", [False, True])
+    def test_states_follow_the_ions(self, ensemble, all_swaps, monkeypatch):
+        monkeypatch.setattr(moves, "FIRST_SAMPLES", 5)
         atoms = nvp(2.5)
-        atoms.calc = EnsembleCalculator(ensemble, settings())
+        atoms.calc = EnsembleCalculator(ensemble, settings(), all_swaps=all_swaps)
         rng = np.random.default_rng(2)
         for _ in range(4):
             atoms.positions += rng.normal(0.0, 0.05, atoms.positions.shape)

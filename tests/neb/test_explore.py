@@ -139,7 +139,7 @@ class TestStates:
             [atoms],
             hop,
             Structures(),
-            lambda: EnsembleCalculator(ensemble, electrons),
+            lambda: EnsembleCalculator(ensemble, electrons, all_swaps=True),
             settings,
             gate,
             Checkpoint(folder, 0),

@@ -201,7 +201,9 @@ class Shortlist:
             # If the most promising swap lowers the energy, others must promise more.
             leader = listed[bounds[listed].argmin()]
             evaluate(np.array([leader]))
-            evaluate(listed[~(bounds[listed] >= min(changes[leader], 0.0)) & (listed != leader)])
+            others = listed[~(bounds[listed] >= min(changes[leader], 0.0)) & (listed != leader)]
+            if len(others):
+                evaluate(others)
         self.turn += 1
         extra = self.turn // CHECK_TURNS % len(swaps)
         if self.turn % CHECK_TURNS == 0 and bounds[extra] >= 0:

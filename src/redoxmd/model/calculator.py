@@ -10,7 +10,7 @@ from ase.calculators.calculator import Calculator, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from redoxmd.config.sections import Electrons
-from redoxmd.electrons.moves import descend, find_lowest, neighbour_pairs
+from redoxmd.electrons.moves import Shortlist, descend, find_lowest, first_order_changes, neighbour_pairs
 from redoxmd.electrons.states import OxidationLevels, judge_state
 from redoxmd.errors import LabelRefused, StructureError
 from redoxmd.model.ensemble import Ensemble, Prediction
@@ -32,12 +32,23 @@ class EnsembleCalculator(Calculator):
         ensemble: of the potentials.
         electrons: section `electrons`, with which electrons follow the ions.
         seed: of the states that the first search starts from where there are too many for all to be evaluated.
+        all_swaps: whether electrons that follow are searched among all swaps, so that results depend on nothing but the
+            present state and positions; otherwise among those of a shortlist (`electrons.moves.Shortlist`).
     """
 
     implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "forces", "stress"]
 
-    def __init__(self, ensemble: Ensemble, electrons: Electrons | None = None, seed: int = 0, **keywords: Any) -> None:
+    def __init__(
+        self,
+        ensemble: Ensemble,
+        electrons: Electrons | None = None,
+        seed: int = 0,
+        all_swaps: bool = False,
+        **keywords: Any,
+    ) -> None:
         super().__init__(**keywords)
+        self.all_swaps = all_swaps
+        self._shortlist: Shortlist | None = None
         self.ensemble, self.electrons = ensemble, electrons or Electrons()
         self.rng = np.random.default_rng(seed)
         self.oxidation: np.ndarray | None = None
@@ -47,7 +58,7 @@ class EnsembleCalculator(Calculator):
     def forget_states(self, seed: int = 0) -> None:
         """Start from the lowest state in the next call, as in the first one."""
         self.reset()
-        self.oxidation, self.rng = None, np.random.default_rng(seed)
+        self.oxidation, self.rng, self._shortlist = None, np.random.default_rng(seed), None
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
         """Changes since the last calculation; of the oxidation states too, which ASE does not compare."""
@@ -70,7 +81,7 @@ class EnsembleCalculator(Calculator):
         super().calculate(atoms, properties or ["energy"], system_changes)
         # The state of another structure is forgotten; that of a restart file, which no calculation preceded, stays.
         if self._numbers not in (None, self.atoms.numbers.tolist()):
-            self.oxidation = None
+            self.oxidation = self._shortlist = None
         self._numbers = self.atoms.numbers.tolist()
         self._given = _array_text(self.atoms)
         if self.ensemble.states is None:
@@ -112,13 +123,23 @@ class EnsembleCalculator(Calculator):
             values: np.ndarray = bound.energies(atoms.positions, np.array([species_of(state) for state in states]))
             return values.mean(axis=0)
 
+        def first_order(state: np.ndarray, swaps: np.ndarray) -> np.ndarray:
+            species = species_of(state)
+            gradient = bound(atoms.positions, species, by_species=True).species_gradient_eV
+            assert gradient is not None
+            return first_order_changes(gradient, species, swaps)
+
+        shortlist = None
+        if not self.all_swaps:
+            self._shortlist = self._shortlist or Shortlist(atoms.numbers)
+            shortlist = self._shortlist, first_order
         present = levels.first_neutral(symbols) if self.oxidation is None else self.oxidation
         reach_A = self.electrons.reach_A
         pairs = neighbour_pairs(present, symbols, atoms.positions, atoms.cell.array, atoms.pbc, reach_A)
         if self.oxidation is None:
-            moved = find_lowest(symbols, levels.occupied(symbols), energies, pairs, self.rng)
+            moved = find_lowest(symbols, levels.occupied(symbols), energies, pairs, self.rng, shortlist=shortlist)
         else:
-            moved = descend(present, energies, pairs)
+            moved = descend(present, energies, pairs, shortlist=shortlist)
         self.oxidation = moved.oxidation
         return bound(atoms.positions, species_of(moved.oxidation))
 
