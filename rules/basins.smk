@@ -17,7 +17,7 @@ rule basins:
         **resources_for("basins"),
     params:
         **stage_version("basins"),
-        **settings_for("basins", CFG.electrons),
+        **(settings_for("basins", CFG.electrons) if AWARE else {}),
         basins=settings_for("basins", CFG.basins),
         gate=RULES.frame_limits(),
         seed=CFG.seed,

@@ -18,7 +18,7 @@ rule explore:
     resources:
         **resources_for("explore"),
     params:
-        **stage_version("explore"),
+        **stage_version("explore", AWARE),
         **(settings_for("explore", CFG.electrons) if AWARE else {}),
         explore=settings_when_labelled("explore", CFG.explore),
         length_ps=explore_length_ps,

@@ -38,7 +38,7 @@ rule neb:
         **resources_for("neb"),
     params:
         **stage_version("neb"),
-        **settings_for("neb", CFG.electrons),
+        **(settings_for("neb", CFG.electrons) if AWARE else {}),
         neb=settings_for("neb", CFG.neb),
         path=RULES.neb_path,
         gate=RULES.frame_limits("low_eV_A"),
@@ -66,7 +66,7 @@ rule neb_explore:
         **resources_for("neb_explore"),
     params:
         **stage_version("neb"),
-        **settings_for("neb_explore", CFG.electrons),
+        **(settings_for("neb_explore", CFG.electrons) if AWARE else {}),
         neb=generation_band_settings,
         path=generation_path,
         gate=frame_limits_when_labelled,

@@ -15,7 +15,7 @@ rule production:
     resources:
         **resources_for("production"),
     params:
-        **stage_version("production"),
+        **stage_version("production", AWARE),
         **(settings_for("production", CFG.electrons) if AWARE else {}),
         production=RULES.trajectory_settings,
         seed=CFG.seed,

@@ -18,7 +18,7 @@ for number, batch in enumerate(layout.trajectory_batches(CFG.production, CFG.com
         resources:
             **resources_for("production"),
         params:
-            **stage_version("production"),
+            **stage_version("production", AWARE),
             **(settings_for("production", CFG.electrons) if AWARE else {}),
             production=layout.trajectory_settings(CFG.production, RULES.lengths_ps[batch[0]]),
             seed=CFG.seed,

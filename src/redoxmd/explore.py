@@ -201,7 +201,7 @@ class _Recorder:
             self.candidates += (
                 [frame]
                 if hop is None or md.electrons is None
-                else _before_and_after(frame, md.electrons.hops_at(md.state.step - 1), hop.spread_eV)
+                else _before_and_after(frame, md.electrons.hops_at(md.state.step - 1), hop)
             )
         if result.outcome is not GateOutcome.STOP and time_fs >= self._next_sound_fs:
             self._next_sound_fs = time_fs + self.settings.candidate_every_fs
@@ -236,12 +236,19 @@ class _Recorder:
         return frame
 
 
-def _before_and_after(frame: Atoms, hops: Sequence[Hop], spread_eV: float) -> list[Atoms]:
-    """The frame in its state, after the hops of a step, and in the state before them; `hops` has the last one first."""
+def _before_and_after(frame: Atoms, hops: Sequence[Hop], hop: Hop) -> list[Atoms]:
+    """The frame in the states after and before one of the hops of a step; `hops` has the last one first."""
     frames = [frame, frame.copy()]
-    before = frames[1].arrays["oxidation"]
-    for hop in hops:
-        before[[hop.donor, hop.acceptor]] = before[[hop.acceptor, hop.donor]]
+    # A step can have several hops, also one that reverses another.
+    for later in hops[: hops.index(hop)]:
+        for member in frames:
+            _reverse(member, later)
+    _reverse(frames[1], hop)
     for member in frames:
-        member.info["hop_spread_eV"] = spread_eV
+        member.info["hop_spread_eV"] = hop.spread_eV
     return frames
+
+
+def _reverse(frame: Atoms, hop: Hop) -> None:
+    state = frame.arrays["oxidation"]
+    state[[hop.donor, hop.acceptor]] = state[[hop.acceptor, hop.donor]]

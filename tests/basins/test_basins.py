@@ -209,6 +209,13 @@ def test_a_walk_with_oxidation_states_does_not_depend_on_where_it_was_stopped(tm
 
     whole = walked("whole", 5)
     assert not whole.visits["refused"].any()
+    write_frames(tmp_path / "lowest.extxyz", [whole.lowest])
+    (lowest,) = read_frames(tmp_path / "lowest.extxyz")
+    assert sorted(lowest.arrays["oxidation"][lowest.numbers == 23]) == [3, 3, 3, 4]
+    assert ensemble.predict(lowest).energy_eV == pytest.approx(lowest.info["basins_energy_eV"], abs=1e-4)
+    # A state of the start does not hold the electrons.
+    atoms.set_array("oxidation", np.where(atoms.numbers == 23, 3, 0))
+    equal(walked("given", 5), whole)
     for stop in range(1, 5):
         walked(f"part{stop}", stop)
         equal(walked(f"part{stop}", 5), whole)

@@ -311,13 +311,11 @@ class Orders:
         return self.energies_eV[[self.index[state.tobytes()] for state in states]]
 
     def transitions(self, accept):
-        """(k, k) probabilities of one attempt."""
+        """(k, k) probabilities of one attempt, which draws one of all pairs."""
         matrix = np.zeros((len(self.states), len(self.states)))
-        counts = [len(near) for near in self.neighbours]
         for i, near in enumerate(self.neighbours):
             for j in near:
-                change = self.energies_eV[j] - self.energies_eV[i]
-                matrix[i, j] = accept(change, self.temperature_K, counts[i], counts[j]) / counts[i]
+                matrix[i, j] = accept(self.energies_eV[j] - self.energies_eV[i], self.temperature_K) / len(self.pairs)
             matrix[i, i] = 1 - matrix[i].sum()
         return matrix
 
@@ -336,30 +334,30 @@ def orders():
     return Orders()
 
 
-def plain_metropolis(energy_eV, temperature_K, swaps_before, swaps_after):
-    """The planted fault: the numbers of possible swaps are left out."""
-    return math.exp(min(0.0, -energy_eV / (KB_EV_K * temperature_K)))
+def uphill_half(energy_eV, temperature_K):
+    """The planted fault: swaps that cost energy are accepted half as often as they should be."""
+    return 1.0 if energy_eV <= 0 else 0.5 * math.exp(-energy_eV / (KB_EV_K * temperature_K))
 
 
 class TestThermal:
-    def test_detailed_balance_holds_exactly_and_not_without_the_numbers_of_swaps(self, orders):
+    def test_detailed_balance_holds_exactly_and_not_with_the_planted_fault(self, orders):
         counts = {len(near) for near in orders.neighbours}
         assert len(counts) > 1, "the number of possible swaps differs between the orders"
         flow = orders.probabilities[:, None] * orders.transitions(acceptance)
         # CODATA values of k differ by 1e-6.
         np.testing.assert_allclose(flow, flow.T, rtol=1e-4)
         assert ((flow > 0).sum(axis=1) > 1).all()
-        wrong = orders.probabilities[:, None] * orders.transitions(plain_metropolis)
+        wrong = orders.probabilities[:, None] * orders.transitions(uphill_half)
         assert abs(wrong - wrong.T).max() > 1e-4
 
     @pytest.mark.parametrize("wrong", [False, True], ids=["right", "planted"])
     def test_visited_orders_have_boltzmann_weights(self, orders, wrong, monkeypatch):
-        """Chi-square over 28 orders, of samples far enough apart to be independent; 320,000 attempts."""
-        attempts = 16
+        """Chi-square over 28 orders, of samples far enough apart to be independent; 720,000 attempts."""
+        attempts = 36
         relaxation = np.sort(abs(np.linalg.eigvals(orders.transitions(acceptance))))[-2]
         assert relaxation**attempts < 0.02
         if wrong:
-            monkeypatch.setattr(moves, "acceptance", plain_metropolis)
+            monkeypatch.setattr(moves, "acceptance", uphill_half)
         counts = orders.visits(20_000, attempts, seed=11)
         expected = orders.probabilities * counts.sum()
         assert expected.min() > 10
@@ -386,6 +384,57 @@ class TestThermal:
         for attempts in (20, 30):
             state = metropolis(state, orders.table, orders.pairs, 2500.0, rng, attempts).oxidation
         assert state.tolist() == end.oxidation.tolist()
+
+    def test_rates_per_atom_are_those_of_a_doubled_cell(self, tmp_path):
+        """Independent sites: energies are sums over atoms, the same in both halves of the doubled cell."""
+        single = from_file(nvp(2.0, "2x2x1"), tmp_path)
+        kelvin, moved = 800.0, []
+        for repeats in (1, 2):
+            atoms = single.repeat((1, 1, repeats))
+            rng = np.random.default_rng(repeats)
+            vanadium = np.flatnonzero(atoms.symbols == "V")
+            heights = np.zeros(len(atoms))
+            heights[vanadium] = np.resize(np.linspace(-0.06, 0.06, len(vanadium) // repeats), len(vanadium))
+            state = np.where(atoms.symbols == "V", 3, 0)
+            state[vanadium[::2]] = 4
+            pairs = redox_pairs(atoms, 6.5)
+            hops = [0, 0]
+            for part in (0, 1):
+                # Its first part leads to equilibrium.
+                for _ in range((300, 3000)[part]):
+                    end = metropolis(state, lambda states, h=heights: (states == 4) @ h, pairs, kelvin, rng)
+                    state, hops[part] = end.oxidation, hops[part] + len(end.moves)
+            moved.append(hops[1] / 3000 / len(vanadium))
+        assert moved[0] > 0.1
+        # Of 16 and of 32 atoms, half of them in each state, 8/15 and 16/31 of all pairs are unequal.
+        assert moved[1] / moved[0] == pytest.approx((16 / 31) / (8 / 15), rel=0.04)
+
+    def test_a_shortlist_leaves_the_weights_as_they_are(self, orders, monkeypatch):
+        """First-order changes that are 0.5 eV too low, with errors of 0.05 eV."""
+        monkeypatch.setattr(moves, "FIRST_SAMPLES", 50)
+        noise = 0.05 * np.random.default_rng(0).standard_normal(len(orders.states))
+
+        def first_order(state, swaps):
+            known = [orders.index.get(after.tobytes(), 0) for after in swapped(state, swaps)]
+            return orders.energies_eV[known] - orders.table(state[None])[0] - 0.5 + noise[known]
+
+        shortlist, rng = moves.Shortlist(np.full(len(orders.states[0]), 23)), np.random.default_rng(5)
+        counts, evaluated, state = np.zeros(len(orders.states)), 0, orders.states[0]
+
+        def counted(states):
+            nonlocal evaluated
+            evaluated += len(states)
+            return orders.table(states)
+
+        for _ in range(3000):
+            state = metropolis(
+                state, counted, orders.pairs, orders.temperature_K, rng, 32, (shortlist, first_order)
+            ).oxidation
+            counts[orders.index[state.tobytes()]] += 1
+        assert chisquare(counts, orders.probabilities * counts.sum()).pvalue > 0.01
+        assert shortlist.checked > 100
+        assert shortlist.missed < 0.01 * shortlist.checked
+        assert evaluated < 0.9 * 3000 * 33
 
     def test_two_elements_stay_neutral_and_each_keeps_its_states(self):
         symbols = ["Ni"] * 4 + ["Mn"] * 4 + ["Li"] * 8 + ["O"] * 16

@@ -5,16 +5,19 @@ import copy
 import numpy as np
 import pytest
 import torch
+from ase.io import read, write
 
 from redoxmd.config.declared import settings_for
 from redoxmd.config.sections import Electrons, Explore, OxidationState, Production, Select
+from redoxmd.electrons import moves
+from redoxmd.electrons.states import OxidationLevels
 from redoxmd.errors import ConfigError, StructureError
 from redoxmd.explore import explore
 from redoxmd.files.frames import read_frames, write_frames
 from redoxmd.files.trajectory import read_trajectory
 from redoxmd.jobs.checkpoint import Checkpoint
 from redoxmd.md.ensemble import ensemble_md
-from redoxmd.md.evaluators import HostEvaluator, force_evaluator
+from redoxmd.md.evaluators import HostEvaluator
 from redoxmd.md.frame_gate import GateSettings
 from redoxmd.md.langevin import Langevin
 from redoxmd.model import Ensemble, EnsembleCalculator, load_ensemble, save_ensemble
@@ -112,6 +115,7 @@ def test_a_hop_has_the_energy_and_spread_of_independent_predictions(ensemble):
         before, known = md.frame(), len(md.electrons.hops)
         md.step()
         for hop in md.electrons.hops[known:]:
+            # A move can make several hops, one after the other.
             after = before.copy()
             state = before.arrays["oxidation"].copy()
             assert (state[hop.donor], state[hop.acceptor]) == (3, 4)
@@ -121,7 +125,7 @@ def test_a_hop_has_the_energy_and_spread_of_independent_predictions(ensemble):
             change = plain.predict(after).energies_eV - plain.predict(before).energies_eV
             assert hop.energy_eV == pytest.approx(change.mean(), abs=1e-4)
             assert hop.spread_eV == pytest.approx(change.std(ddof=1), abs=1e-4)
-            checked += 1
+            before, checked = after, checked + 1
     assert checked
 
 
@@ -146,11 +150,9 @@ def test_a_given_state_is_kept_and_a_foreign_one_refused(ensemble):
         start(ensemble, settings(), atoms=atoms)
 
 
-def test_a_potential_of_states_refuses_atoms_without_and_a_device(ensemble):
+def test_a_potential_of_states_refuses_atoms_without(ensemble):
     with pytest.raises(StructureError, match="which these atoms lack"):
         ensemble.predict(nvp(2.5))
-    with pytest.raises(ConfigError, match=r"compute\.md"):
-        force_evaluator(ensemble, "device")
     with pytest.raises(ConfigError, match=r"electrons\.levels"):
         start(ensemble, Electrons())
 
@@ -217,9 +219,11 @@ def test_production_writes_states_and_hops_and_is_extended_bit_for_bit(ensemble,
 
 
 class TestCalculator:
-    def test_states_follow_the_ions(self, ensemble):
+    @pytest.mark.parametrize("all_swaps", [False, True])
+    def test_states_follow_the_ions(self, ensemble, all_swaps, monkeypatch):
+        monkeypatch.setattr(moves, "FIRST_SAMPLES", 5)
         atoms = nvp(2.5)
-        atoms.calc = EnsembleCalculator(ensemble, settings())
+        atoms.calc = EnsembleCalculator(ensemble, settings(), all_swaps=all_swaps)
         rng = np.random.default_rng(2)
         for _ in range(4):
             atoms.positions += rng.normal(0.0, 0.05, atoms.positions.shape)
@@ -249,6 +253,49 @@ class TestCalculator:
             moved.positions[atom, 0] += shift
             energies.append(moved.get_potential_energy())
         assert forces[atom, 0] == pytest.approx((energies[1] - energies[0]) / 2e-3, abs=1e-5)
+
+    def test_initial_moments_name_the_state_by_the_levels_in_the_file(self, ensemble, tmp_path):
+        levels = OxidationLevels({"V": {3: 1.85, 4: 1.05}}, {"Na": 1, "P": 5, "O": -2})
+        save_ensemble(tmp_path / "ensemble.pt", Ensemble(ensemble.members, levels=levels))
+        loaded = load_ensemble(tmp_path / "ensemble.pt", "cpu")
+        assert loaded.levels.moments_muB == levels.moments_muB
+        assert loaded.levels.fixed == levels.fixed
+        vanadium = np.flatnonzero(nvp(2.5).numbers == 23)
+        for state in orders(nvp(2.5)):
+            moments = np.zeros(len(state))
+            # As people write them: rounded, and with any signs.
+            moments[vanadium] = np.where(state[vanadium] == 4, 1.0, 2.0) * [1, -1, 1, -1]
+            atoms = nvp(2.5)
+            atoms.set_initial_magnetic_moments(moments)
+            write(tmp_path / "atoms.extxyz", atoms)
+            atoms = read(tmp_path / "atoms.extxyz")
+            atoms.calc = EnsembleCalculator(loaded)
+            assert atoms.get_potential_energy() == pytest.approx(mean_energy(ensemble, atoms, state), abs=1e-4)
+            assert np.array_equal(atoms.calc.results["oxidation"], state)
+            # The array comes before the moments, and with the section electrons the electrons follow.
+            other = next(iter(orders(atoms)))
+            atoms.set_array("oxidation", other)
+            assert atoms.get_potential_energy() == pytest.approx(mean_energy(ensemble, atoms, other), abs=1e-4)
+
+    @pytest.mark.parametrize(
+        ("moments_muB", "message"),
+        [
+            ([2, 2, 2, 2], "name no neutral oxidation states .*no V4.*asks for one V4"),
+            ([2, 2, 2, 1.45], r"\|moment\| 1.45 μB on V"),
+        ],
+    )
+    def test_initial_moments_of_no_neutral_state_are_refused(self, ensemble, moments_muB, message):
+        levels = OxidationLevels({"V": {3: 1.85, 4: 1.05}}, {"Na": 1, "P": 5, "O": -2})
+        atoms = nvp(2.5)
+        moments = np.zeros(len(atoms))
+        moments[atoms.numbers == 23] = moments_muB
+        atoms.set_initial_magnetic_moments(moments)
+        atoms.calc = EnsembleCalculator(Ensemble(ensemble.members, levels=levels))
+        with pytest.raises(StructureError, match=message):
+            atoms.get_potential_energy()
+        atoms.calc = EnsembleCalculator(ensemble)
+        with pytest.raises(StructureError, match="which the ensemble's file lacks"):
+            atoms.get_potential_energy()
 
     def test_without_levels_and_states_it_says_what_to_give(self, ensemble):
         atoms = nvp(2.5)

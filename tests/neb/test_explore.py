@@ -1,5 +1,7 @@
 """Images of paths as candidates for labels."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -137,7 +139,7 @@ class TestStates:
             [atoms],
             hop,
             Structures(),
-            lambda: EnsembleCalculator(ensemble, electrons),
+            lambda: EnsembleCalculator(ensemble, electrons, all_swaps=True),
             settings,
             gate,
             Checkpoint(folder, 0),
@@ -173,3 +175,44 @@ class TestStates:
             write_frames(tmp_path / f"{name}.extxyz", run.candidates)
         assert (tmp_path / "part.extxyz").read_bytes() == (tmp_path / "whole.extxyz").read_bytes()
         assert part.profile.equals(whole.profile)
+
+    def test_electrons_follow_unless_they_are_frozen(self, path, tmp_path):
+        """From a start that has a state, which is not its lowest; lowest states by trying all neutral ones."""
+        ensemble, (atoms, hop) = aware_ensemble(), path[:2]
+        vanadium = np.flatnonzero(atoms.numbers == 23)
+        states = np.tile(np.where(atoms.numbers == 23, 3, 0), (4, 1))
+        states[range(4), vanadium] = 4
+
+        def energies(frame):
+            values = []
+            for state in states:
+                other = frame.copy()
+                other.set_array("oxidation", state)
+                values.append(ensemble.predict(other).energy_eV)
+            return np.array(values)
+
+        given = atoms.copy()
+        given.set_array("oxidation", states[energies(atoms).argmax()])
+        write_frames(tmp_path / "start.extxyz", [given])
+        images = {}
+        for electrons in ("follow", "frozen"):
+            task = self.task((read_frames(tmp_path / "start.extxyz")[0], hop), tmp_path / electrons, ensemble, 50, 0.5)
+            task = dataclasses.replace(task, settings=task.settings.model_copy(update={"electrons": electrons}))
+            write_frames(tmp_path / f"{electrons}.extxyz", run_path(task).images)
+            images[electrons] = read_frames(tmp_path / f"{electrons}.extxyz")
+        for image in images["frozen"]:
+            assert image.arrays["oxidation"].tolist() == given.arrays["oxidation"].tolist()
+            assert image.get_potential_energy() == pytest.approx(ensemble.predict(image).energy_eV, abs=1e-4)
+        for end in (images["follow"][0], images["follow"][-1]):
+            assert end.arrays["oxidation"].tolist() != given.arrays["oxidation"].tolist()
+            # The reach of the test is short: only swaps with neighbours are tried after the first call.
+            assert end.get_potential_energy() <= np.sort(energies(end))[-2] + 1e-4
+
+    def test_frozen_without_a_given_state_is_the_lowest_state_of_the_initial_end(self, path, tmp_path):
+        ensemble = aware_ensemble()
+        task = self.task(path, tmp_path / "s", ensemble, 50, 0.5)
+        task = dataclasses.replace(task, settings=task.settings.model_copy(update={"electrons": "frozen"}))
+        write_frames(tmp_path / "images.extxyz", run_path(task).images)
+        states = {tuple(image.arrays["oxidation"]) for image in read_frames(tmp_path / "images.extxyz")}
+        assert len(states) == 1
+        assert sorted(max(states))[-4:] == [3, 3, 3, 4]

@@ -1,4 +1,5 @@
 from redoxmd.config.declared import runtime_settings
+from redoxmd.electrons.states import OxidationLevels
 from redoxmd.files.frames import read_frames
 from redoxmd.files.records import atomic_path, write_json
 from redoxmd.jobs.job import job, logger
@@ -9,8 +10,10 @@ from redoxmd.train.trainer import load_member
 
 with job("train", snakemake.log[0], snakemake.threads):
     loaded = [load_member(path) for path in snakemake.input.members]
-    kernels = runtime_settings(snakemake.config).compute.evaluation
-    ensemble = Ensemble([member for member, _ in loaded], evaluation=kernels)
+    runtime = runtime_settings(snakemake.config)
+    members = [member for member, _ in loaded]
+    levels = None if members[0].states is None else OxidationLevels.of(runtime.electrons)
+    ensemble = Ensemble(members, evaluation=runtime.compute.evaluation, levels=levels)
     frames, seed, generation = read_frames(snakemake.input.dataset), snakemake.params.seed, snakemake.wildcards.gen
     evaluation = evaluate(ensemble, sample_frames(frames, seed))
     calibration = calibrate(evaluation)

@@ -22,7 +22,7 @@ with job("neb", snakemake.log[0], snakemake.threads):
     checkpoint = Checkpoint(snakemake.params.state, [files, model, given, dict(snakemake.params.path), version])
     ensemble = load_ensemble(snakemake.input.ensemble, runtime.train.device, runtime.compute.evaluation)
     gate, frames = GateSettings(**snakemake.params.gate), read_frames(snakemake.input.ends[0])
-    calculator = partial(EnsembleCalculator, ensemble, runtime.electrons)
+    calculator = partial(EnsembleCalculator, ensemble, runtime.electrons, all_swaps=True)
     if frames:
         run = run_path(PathTask(frames, path, runtime.structures, calculator, settings, gate, checkpoint))
     else:

@@ -25,7 +25,7 @@ with job("neb", snakemake.log[0], snakemake.threads):
         read_frames(snakemake.input.ends[0]),
         path,
         runtime.structures,
-        lambda: EnsembleCalculator(ensemble, runtime.electrons),
+        lambda: EnsembleCalculator(ensemble, runtime.electrons, all_swaps=True),
         read_settings(Neb, snakemake.rule, given),
         GateSettings(**snakemake.params.gate),
         checkpoint,

@@ -35,7 +35,8 @@ class BasinsRun(NamedTuple):
     """Result of a walk.
 
     Attributes:
-        lowest: the structure of lowest energy, relaxed; `info` of the start, basins_step and basins_energy_eV.
+        lowest: the structure of lowest energy, relaxed; `info` of the start, basins_step and basins_energy_eV; array
+            `oxidation` if the calculator gives states.
         visits: columns of `COLUMNS`, a row for each step; step 0 is the relaxed start. `move` is start, hop or
             displace, `refused` as in `redoxmd.md.relaxation.GatedStructure`, `ordering` as in `Occupation.ordering`.
     """
@@ -90,10 +91,14 @@ class _Walk:
     checkpoint: Checkpoint
 
     def __post_init__(self) -> None:
+        # A state that the start has would hold the electrons in every step.
+        self.atoms = self.atoms.copy()
+        self.atoms.arrays.pop("oxidation", None)
         self.occupation = Occupation(self.atoms, self.full_cell)
         self.rows: list[tuple[Any, ...]] = []
         self.current_A, self.current_eV = self.atoms.positions.copy(), float("inf")
         self.lowest_A, self.lowest_eV, self.lowest_step = self.atoms.positions.copy(), float("inf"), -1
+        self.lowest_oxidation: np.ndarray | None = None
         record = self.checkpoint.load("state")
         if record is not None and len(json.loads(str(record["rows"]))) <= self.settings.steps + 1:
             self._restore(record)
@@ -132,6 +137,7 @@ class _Walk:
         if not refused and energy_eV < self.lowest_eV:
             self.lowest_A, self.lowest_eV = trial.positions.copy(), energy_eV
             self.lowest_step = len(self.rows) - 1
+            self.lowest_oxidation = trial.calc.results.get("oxidation")
 
     def _propose(self) -> tuple[str, Atoms]:
         trial = self.atoms.copy()
@@ -166,6 +172,8 @@ class _Walk:
             )
         lowest = self.atoms.copy()
         lowest.positions = self.lowest_A
+        if self.lowest_oxidation is not None:
+            lowest.set_array("oxidation", self.lowest_oxidation)
         lowest.info |= {"basins_step": self.lowest_step, "basins_energy_eV": self.lowest_eV}
         return self.occupation.with_current_sites(lowest)
 
@@ -180,6 +188,8 @@ class _Walk:
             "lowest_step": self.lowest_step,
             "rng": rng_text(self.rng),
         }
+        if self.lowest_oxidation is not None:
+            state["lowest_oxidation"] = self.lowest_oxidation
         self.checkpoint.save("state", state)
 
     def _restore(self, record: dict[str, Any]) -> None:
@@ -187,4 +197,5 @@ class _Walk:
         self.current_A, self.current_eV = record["here_A"], float(record["here_eV"])
         self.lowest_A, self.lowest_eV = record["lowest_A"], float(record["lowest_eV"])
         self.lowest_step = int(record["lowest_step"])
+        self.lowest_oxidation = record.get("lowest_oxidation")
         self.rng = rng_from_text(str(record["rng"]))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from ase import Atoms
 
-from redoxmd.electrons.states import OxidationLevels, assign_oxidation, judge_state
+from redoxmd.electrons.states import OxidationLevels, judge_state
 from redoxmd.engines.base import Engine, Result
 from redoxmd.errors import LabelRefusal, LabelRefused
 from redoxmd.seeds import derive_rng
@@ -19,8 +19,6 @@ logger = logging.getLogger("redoxmd")
 
 # Refusals after which another start of the electrons may help.
 OTHER_START = (LabelRefusal.WRONG_ELECTRONIC_STATE, LabelRefusal.WRONG_MOMENT, LabelRefusal.UNCONVERGED)
-# Shift of moments by which orders are chosen, small against the distance of levels: states are as equal as can be.
-ORDER_SHIFT_MUB = 0.1
 BOND_SOFTNESS_A = 0.37
 
 
@@ -95,7 +93,7 @@ def draw_order(symbols: Sequence[str], levels: OxidationLevels, rng: np.random.G
     Raises:
         StructureError: no assignment is neutral.
     """
-    return _order_by(symbols, levels, rng.normal(size=len(symbols)))
+    return levels.neutral_order(symbols, rng.normal(size=len(symbols)))
 
 
 def guess_order(atoms: Atoms, levels: OxidationLevels) -> np.ndarray:
@@ -114,15 +112,4 @@ def guess_order(atoms: Atoms, levels: OxidationLevels) -> np.ndarray:
     for atom in levels.redox_atoms(symbols):
         distances_A = periodic.distances_A(atoms.positions[[atom]], atoms.positions[anions])
         valence[atom] = np.exp(-distances_A / BOND_SOFTNESS_A).sum()
-    return _order_by(symbols, levels, valence)
-
-
-def _order_by(symbols: Sequence[str], levels: OxidationLevels, scores: np.ndarray) -> np.ndarray:
-    """Neutral assignment (n,), near the mean of each element, in which higher scores have higher oxidation numbers."""
-    moments = np.zeros(len(symbols))
-    for element, states in levels.moments_muB.items():
-        atoms = np.flatnonzero([symbol == element for symbol in symbols])
-        rank = scores[atoms].argsort().argsort() / max(len(atoms), 1) - 0.5
-        towards_highest = np.sign(states[max(states)] - states[min(states)])
-        moments[atoms] = np.mean(list(states.values())) + ORDER_SHIFT_MUB * towards_highest * rank
-    return assign_oxidation(symbols, moments, levels).oxidation
+    return levels.neutral_order(symbols, valence)

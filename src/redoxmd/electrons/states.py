@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 BETWEEN_LEVELS = 0.35
 # Smearing at 0.1 eV shifts the total moment of an insulator by less than this from the integer.
 INTEGER_TOLERANCE_MUB = 0.1
+# Shift of moments by which orders are chosen, small against the distance of levels: states are as equal as can be.
+ORDER_SHIFT_MUB = 0.1
 NUMERALS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
@@ -57,23 +59,33 @@ class OxidationLevels:
         return cls(moments, settings.fixed, initial, "electrons.levels and electrons.fixed")
 
     def first_neutral(self, symbols: Sequence[str]) -> np.ndarray:
-        """A neutral state (n,), each atom as near to the mean level of its element as can be, the first atoms first.
+        """A neutral state (n,), as `neutral_order` with equal scores: the last atoms have the highest numbers."""
+        return self.neutral_order(symbols, np.zeros(len(symbols)))
+
+    def neutral_order(self, symbols: Sequence[str], scores: np.ndarray) -> np.ndarray:
+        """A neutral state (n,), near the mean level of each element, in which higher scores have higher numbers.
+
+        Args:
+            symbols: (n,) elements.
+            scores: (n,); of equal ones the later atom counts as higher.
 
         Raises:
             StructureError: no state is neutral.
             ConfigError: an element has no oxidation number.
         """
-        means = [
-            np.mean(list(self.moments_muB[symbol].values())) if symbol in self.moments_muB else 0.0
-            for symbol in symbols
-        ]
-        return assign_oxidation(symbols, np.array(means), self).oxidation
+        moments = np.zeros(len(symbols))
+        for element, states in self.moments_muB.items():
+            atoms = np.flatnonzero([symbol == element for symbol in symbols])
+            rank = scores[atoms].argsort(kind="stable").argsort() / max(len(atoms), 1) - 0.5
+            towards_highest = np.sign(states[max(states)] - states[min(states)])
+            moments[atoms] = np.mean(list(states.values())) + ORDER_SHIFT_MUB * towards_highest * rank
+        return assign_oxidation(symbols, moments, self).oxidation
 
     def occupied(self, symbols: Sequence[str]) -> OxidationLevels:
         """Levels with only the states of `first_neutral`: those without disproportionation.
 
         Raises:
-            StructureError, ConfigError: as `first_neutral`.
+            StructureError, ConfigError: as `neutral_order`.
         """
         present = {(symbols[k], int(state)) for k, state in enumerate(self.first_neutral(symbols)) if state}
         moments = {

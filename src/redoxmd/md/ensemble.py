@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from ase import Atoms
 from redoxmd.arrays import Array
 from redoxmd.config.sections import Electrons
 from redoxmd.md.batched.replay import Replay
-from redoxmd.md.electrons import ElectronMD
+from redoxmd.md.electrons import ElectronMD, StateCalls
 from redoxmd.md.forces import ForceEvaluator, StateEvaluator
 from redoxmd.md.frame_gate import GUARD_REASONS, GateOutcome, GateSettings, verdict
 from redoxmd.md.langevin import Langevin, MDState
@@ -110,6 +110,8 @@ class BatchMD:
             atoms = atoms.copy()
             atoms.set_array("oxidation", electrons.oxidation)
         self.slots.put(slot, atoms, self.evaluator.enter(slot, atoms), langevin, gate)
+        if electrons is not None and self.electrons.md != "frozen":
+            self.slots.move_every[slot] = electrons.every
         self._trajectories[slot] = TrajectoryMD(self, slot, atoms, langevin, gate, electrons)
         return self._trajectories[slot]
 
@@ -120,7 +122,7 @@ class BatchMD:
         self.slots.clear(slot)
 
     def advance(self) -> None:
-        """Advance by `read_every` steps, after all earlier ones were read.
+        """Advance by `read_every` steps, or until all electrons are due to move, after all earlier steps were read.
 
         Raises:
             RuntimeError: they were not.
@@ -129,9 +131,9 @@ class BatchMD:
         if unread:
             raise RuntimeError(f"slots {unread}: steps not read yet")
         self.search()
-        for trajectory in self._trajectories.values():
-            trajectory.move_electrons()
-        self.replay(self.log.frames)
+        to_move = [trajectory.move_electrons() for trajectory in self._trajectories.values()]
+        self.log.clear()
+        self.replay(min(self.log.frames, max(filter(None, to_move), default=self.log.frames)))
         # The only transfer between device and host.
         self.results = self.arrays.to_numpy(self.log.results)
         self.stretch += 1
@@ -224,7 +226,7 @@ class TrajectoryMD:
         still = np.zeros_like(positions)
         self._place(MDState(positions, still, still, 0, rng), positions)
         if self.electrons is not None:
-            self.electrons.start(positions, self._state_energies, rng)
+            self.electrons.start(positions, self.state_calls(), rng.spawn(1)[0])
             self._set_species(self.electrons.oxidation)
         evaluation = batch.step.evaluate_current()
         forces = batch.arrays.to_numpy(evaluation.forces_eV_A[slot, : len(positions)])
@@ -244,25 +246,32 @@ class TrajectoryMD:
         self.state = LoggedState(self.batch, self._slot, index, len(self.atoms), self.state.rng)
         return self._result(self.batch.results[index, self._slot].tolist())
 
-    def move_electrons(self) -> None:
-        """Move the electrons if they are due, before the next step; its forces are those of the new state."""
-        batch, slot, electrons = self.batch, self._slot, self.electrons
-        if electrons is None or not bool(batch.slots.active[slot]):
-            return
-        state, positions = self.state, self.state.positions_A
-        if electrons.move(state.step, positions, self._state_energies, state.rng):
-            self._set_species(electrons.oxidation)
-            forces = batch.step.evaluate_current().forces_eV_A[slot]
-            batch.slots.forces_eV_A[slot] = forces
+    def move_electrons(self) -> int:
+        """Move the electrons if they are due, before the next step; its forces are those of the new state.
 
-    def _state_energies(self, positions_A: np.ndarray, oxidation: np.ndarray) -> np.ndarray:
-        assert self.batch.state_evaluator is not None
-        return self.batch.state_evaluator.state_energies(self._slot, positions_A, oxidation)
+        Returns the number of steps to the next move, 0 if there is none.
+        """
+        batch, slot, electrons = self.batch, self._slot, self.electrons
+        if electrons is None or electrons.settings.md == "frozen" or not bool(batch.slots.active[slot]):
+            return 0
+        state, positions = self.state, self.state.positions_A
+        moved = electrons.move(state.step, positions, self.state_calls())
+        batch.slots.moved[slot] = True
+        if moved is not None:
+            self._set_species(electrons.oxidation)
+            batch.slots.forces_eV_A[slot, : len(positions)] = batch.arrays.array(moved.forces_eV_A)
+        return electrons.every - state.step % electrons.every
+
+    def state_calls(self) -> StateCalls:
+        """Evaluations of the system in other states."""
+        evaluator = self.batch.state_evaluator
+        assert evaluator is not None
+        return StateCalls(partial(evaluator.state_energies, self._slot), partial(evaluator.state_forces, self._slot))
 
     def _set_species(self, oxidation: np.ndarray) -> None:
         assert self.batch.state_evaluator is not None
         species = self.batch.state_evaluator.species_of(self._slot, oxidation)
-        self.batch.slots.species[self._slot, : len(oxidation)] = species
+        self.batch.slots.species[self._slot, : len(oxidation)] = self.batch.arrays.array(species)
 
     def frame(self) -> Atoms:
         """The present structure, unwrapped, with velocities and oxidation states."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -10,10 +10,9 @@ from ase import Atoms
 from ase.data import covalent_radii
 
 from redoxmd.arrays import Arrays
-from redoxmd.errors import ConfigError
-from redoxmd.md.forces import SKIN_A, ForceEvaluator, MemberForces
+from redoxmd.md.forces import SKIN_A, ForceEvaluator, MemberForces, StateForces
 from redoxmd.md.frame_gate import closest_contact
-from redoxmd.model.ensemble import Ensemble, Prediction
+from redoxmd.model.ensemble import BoundEnsemble, Ensemble, Prediction
 from redoxmd.model.neighbours import find_pairs
 
 Backend = Literal["host", "device"]
@@ -48,9 +47,16 @@ class HostEvaluator:
 
     def state_energies(self, slot: int, positions_A: np.ndarray, oxidation: np.ndarray) -> np.ndarray:
         """Energies (M, k) in eV of the members for the oxidation states (k, n) of a system at positions (n, 3)."""
-        system = self._systems[slot]
-        species = [self.species_of(slot, state) for state in oxidation]
-        return np.stack([system.evaluate(positions_A, kinds)[0].energies_eV for kinds in species], axis=1)
+        species = np.stack([self.species_of(slot, state) for state in oxidation])
+        return self._systems[slot].predict.energies(positions_A, species)
+
+    def state_forces(self, slot: int, positions_A: np.ndarray, oxidation: np.ndarray) -> StateForces:
+        """Evaluation of a system in the state (n,) at positions (n, 3); that of the last step is not repeated."""
+        species = self.species_of(slot, oxidation)
+        prediction, _ = self._systems[slot].evaluate(positions_A, species)
+        gradient = prediction.species_gradient_eV
+        assert gradient is not None
+        return StateForces(prediction.energies_eV, prediction.forces_eV_A, species, gradient)
 
     def species_of(self, slot: int, oxidation: np.ndarray) -> np.ndarray:
         """Species (n,) of the atoms of a system in oxidation states (n,)."""
@@ -88,32 +94,36 @@ class _HostSystem:
 
     def __init__(self, ensemble: Ensemble, atoms: Atoms, skin_A: float) -> None:
         self.ensemble, self.atoms, self.skin_A = ensemble, atoms, skin_A
-        self._predict: Callable[[np.ndarray, np.ndarray], Prediction]
+        self.predict: BoundEnsemble
+        self._latest: tuple[np.ndarray, np.ndarray, Prediction, float] | None = None
 
     def search(self, positions_A: np.ndarray) -> None:
         """Search the pairs at positions of which the first n are used."""
         atoms = self.atoms
         cell, radii = np.asarray(atoms.cell), covalent_radii[atoms.numbers]
         pairs = find_pairs(positions_A[: len(atoms)], cell, atoms.pbc, self.ensemble.cutoff_A + self.skin_A)
-        self._pairs, self._predict = pairs, self.ensemble.bind(atoms, pairs)
-        self._radius_sums_A = radii[pairs.receiver] + radii[pairs.sender]
+        self._pairs, self.predict = pairs, self.ensemble.bind(atoms, pairs)
+        self._radius_sums_A, self._latest = radii[pairs.receiver] + radii[pairs.sender], None
 
     def evaluate(self, positions_A: np.ndarray, species: np.ndarray) -> tuple[Prediction, float]:
-        """Prediction and closest contact."""
+        """Prediction, with the gradient by species where electrons move, and closest contact."""
+        aware = self.ensemble.states is not None
+        if self._latest is not None:
+            positions, kinds, prediction, contact = self._latest
+            if np.array_equal(positions, positions_A) and np.array_equal(kinds, species):
+                return prediction, contact
         vectors = self._pairs.vectors_A(positions_A, np.asarray(self.atoms.cell))
-        return self._predict(positions_A, species), float(closest_contact(vectors, self._radius_sums_A))
+        contact = float(closest_contact(vectors, self._radius_sums_A))
+        prediction = self.predict(positions_A, species, aware)
+        if aware:
+            self._latest = np.array(positions_A), np.array(species), prediction, contact
+        return prediction, contact
 
 
 def force_evaluator(ensemble: Ensemble, backend: Backend = "host") -> ForceEvaluator:
-    """Evaluator for MD step by step on the host, or on the device of the ensemble (`compute.md`).
-
-    Raises:
-        ConfigError: an ensemble that distinguishes oxidation states on a device.
-    """
+    """Evaluator for MD step by step on the host, or on the device of the ensemble (`compute.md`)."""
     if backend == "host":
         return HostEvaluator(ensemble)
-    if ensemble.states is not None:
-        raise ConfigError("compute.md: device does not move electrons yet; use host, or train.states: blind")
     # Imported late: a job on the host does not need it.
     from redoxmd.md.batched.evaluation import DeviceEvaluator
 

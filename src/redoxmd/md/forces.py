@@ -81,6 +81,22 @@ class ForceEvaluator(Protocol):
         """Evaluate all systems at unwrapped positions (B, A, 3) with species (B, A)."""
 
 
+class StateForces(NamedTuple):
+    """Evaluation of one system of n atoms in one oxidation state.
+
+    Attributes:
+        energies_eV: (M,) of the members.
+        forces_eV_A: (n, 3) mean.
+        species: (n,).
+        species_gradient_eV: (n, S) as in `model.ensemble.Prediction`.
+    """
+
+    energies_eV: np.ndarray
+    forces_eV_A: np.ndarray
+    species: np.ndarray
+    species_gradient_eV: np.ndarray
+
+
 @runtime_checkable
 class StateEvaluator(Protocol):
     """What a force evaluator offers beside, if electrons can move in its MD.
@@ -93,6 +109,9 @@ class StateEvaluator(Protocol):
 
     def state_energies(self, slot: int, positions_A: np.ndarray, oxidation: np.ndarray) -> np.ndarray:
         """Energies (M, k) in eV of the members for the oxidation states (k, n) of a system at positions (n, 3)."""
+
+    def state_forces(self, slot: int, positions_A: np.ndarray, oxidation: np.ndarray) -> StateForces:
+        """Evaluation of a system in the state (n,) at positions (n, 3), equal to that of the batch."""
 
     def species_of(self, slot: int, oxidation: np.ndarray) -> np.ndarray:
         """Species (n,) of the atoms of a system in oxidation states (n,)."""

@@ -21,6 +21,8 @@ class Slots:
         searched_A: (B, A, 3) positions of the last pair search.
         search_at_A: (B, A, 3) positions of the next pair search, in a slot that is `outdated`.
         outdated: (B,) whether the pairs must be searched before the next step.
+        move_every: (B,) steps between moves of the electrons, 0 where they do not move; `moved` (B,) whether they have
+            moved since the last step.
         occupied: (B, A) places with an atom; `species` (B, A) as the evaluator counts them.
         generators: random stream of each slot; `key` (B, 2) made from it for the noise on a device.
         coefficients: of the integrator.
@@ -33,7 +35,8 @@ class Slots:
         self.positions_A, self.velocities_A_fs, self.forces_eV_A = (zeros(*place) for _ in range(3))
         self.searched_A, self.search_at_A = zeros(*place), zeros(*place)
         self.step = zeros(slots, dtype=int)
-        self.active, self.outdated, self.by_mean = (zeros(slots, dtype=bool) for _ in range(3))
+        self.active, self.outdated, self.moved, self.by_mean = (zeros(slots, dtype=bool) for _ in range(4))
+        self.move_every = zeros(slots, dtype=int)
         self.occupied = zeros(slots, atoms, dtype=bool)
         self.n_atoms = zeros(slots) + 1.0
         self.species = zeros(slots, atoms, dtype=int)
@@ -81,6 +84,7 @@ class Slots:
         self.key[slot] = self.arrays.array(np.array(noise_key(state.rng)))
         self._write(self.search_at_A, slot, searched_A)
         self.outdated[slot] = self.active[slot] = True
+        self.moved[slot] = False
 
     def state(self, slot: int, n: int) -> MDState:
         """The state of a slot's n atoms on the host."""
@@ -95,6 +99,7 @@ class Slots:
         """Leave a slot empty."""
         self.active[slot] = self.outdated[slot] = False
         self.occupied[slot] = False
+        self.move_every[slot] = 0
         self.coefficients.occupied[slot] = 0
 
     def noise(self) -> Array:

@@ -48,6 +48,11 @@ class Log:
         self.cursor = zeros(1, dtype=int)
         self._row = zeros(slots.count, len(BatchResult._fields))
 
+    def clear(self) -> None:
+        """Forget all results; the next frame is the first."""
+        self.results[...] = 0
+        self.cursor[...] = 0
+
     def write(self, result: BatchResult, slots: Slots) -> None:
         """Record the present frames; after the last index the first one is overwritten."""
         for field, values in enumerate(result):
@@ -65,7 +70,8 @@ class BatchStep:
     Forces are never evaluated with a pair missing: where an atom has moved half the skin since the last search, the
     pairs are searched at the new positions first. An evaluator that cannot search during a step leaves such a slot as
     it was, with those positions in `Slots.search_at_A`, until they are searched there; the noise of a step is fixed, so
-    the step is then made to the same positions. A slot whose frame is refused stays at that frame.
+    the step is then made to the same positions. A slot whose frame is refused stays at that frame. A slot waits while
+    its electrons are due to move.
     """
 
     def __init__(self, slots: Slots, evaluator: ForceEvaluator, log: Log, search: Callable[[], None]) -> None:
@@ -85,7 +91,9 @@ class BatchStep:
         slots.outdated[...] = outdated
         if self.evaluator.searches_during_steps:
             self.search()
-        done = slots.active & ~slots.outdated
+        moving = slots.move_every > 0
+        due = moving & (slots.step % xp.where(moving, slots.move_every, 1) == 0) & ~slots.moved
+        done = slots.active & ~slots.outdated & ~due
         made = done[:, None, None]
         positions = xp.where(made, positions, slots.positions_A)
 
@@ -96,6 +104,7 @@ class BatchStep:
         slots.velocities_A_fs[...] = velocities
         slots.forces_eV_A[...] = xp.where(made, forces, slots.forces_eV_A)
         slots.step += done
+        slots.moved &= ~done
         result = self.judge(evaluation, done)
         stopped = (result.guard > 0) | exceeds(result.spread_eV_A, slots.high_eV_A)
         slots.active &= ~(done & stopped)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from ase import Atoms
 from torch import Tensor
 
 from redoxmd.arrays import Array, namespace
+from redoxmd.electrons.states import OxidationLevels
 from redoxmd.errors import DataError
 from redoxmd.files.records import file_sha256
 from redoxmd.model.fast.potential import FastMembers, HalfPairs, applies
@@ -36,12 +37,15 @@ class Prediction:
         member_forces_eV_A: (M, n, 3) forces of each member.
         stress_eV_A3: (3, 3) mean stress.
         scale: factor that turns the spread into a standard error, by calibration; 1 when not calibrated.
+        species_gradient_eV: (n, S) mean of ∂E/∂w by the weights w of the S species of each atom, where an atom is a
+            mixture of species (`Representation.first_scalars`); None unless it was asked for.
     """
 
     energies_eV: np.ndarray
     member_forces_eV_A: np.ndarray
     stress_eV_A3: np.ndarray
     scale: float = 1.0
+    species_gradient_eV: np.ndarray | None = None
 
     @property
     def energy_eV(self) -> float:
@@ -94,10 +98,15 @@ class Ensemble:
         members: the potentials; their weights stay as they are from here on.
         calibration: {"scale", "identity"} of `redoxmd.train.calibration`; one made for other members is forgotten.
         evaluation: auto takes compiled kernels wherever they apply (`redoxmd.model.fast`), plain never.
+        levels: of the oxidation states of its training frames; None if they are unknown, or not distinguished.
     """
 
     def __init__(
-        self, members: Sequence[Painn], calibration: dict[str, Any] | None = None, evaluation: EvaluationMode = "auto"
+        self,
+        members: Sequence[Painn],
+        calibration: dict[str, Any] | None = None,
+        evaluation: EvaluationMode = "auto",
+        levels: OxidationLevels | None = None,
     ) -> None:
         if not members:
             raise ValueError("an ensemble needs members")
@@ -113,7 +122,7 @@ class Ensemble:
         self.members = [member.eval().requires_grad_(False) for member in members]
         fits = calibration is not None and calibration["identity"] == self.identity
         self.calibration = calibration if fits else None
-        self.evaluation = evaluation
+        self.evaluation, self.levels = evaluation, levels
 
     @property
     def identity(self) -> str:
@@ -174,58 +183,42 @@ class Ensemble:
         """Energies, forces of every member, mean stress; `pairs` may hold more than the cutoff needs."""
         return self.bind(atoms, pairs)(atoms.positions, self.species_of(atoms))
 
-    def bind(self, atoms: Atoms, pairs: Pairs | None = None) -> Callable[[np.ndarray, np.ndarray], Prediction]:
-        """The prediction as a function of unwrapped positions (n, 3) and species (n,), for given pairs.
+    def bind(self, atoms: Atoms, pairs: Pairs | None = None) -> BoundEnsemble:
+        """The prediction as a function of unwrapped positions and species, for given pairs.
 
         It holds as long as the pairs include every one within the cutoff.
         """
         if pairs is None:
             pairs = find_pairs(atoms.positions, np.asarray(atoms.cell), atoms.pbc, self.cutoff_A)
-        return self._bind_plain(atoms, pairs) if self._fast is None else self._bind_fast(self._fast, atoms, pairs)
+        return _BoundPlain(self, atoms, pairs) if self._fast is None else _BoundFast(self, self._fast, atoms, pairs)
 
-    def _bind_plain(self, atoms: Atoms, pairs: Pairs) -> Callable[[np.ndarray, np.ndarray], Prediction]:
-        graph, cell = self.graph(atoms, pairs), np.array(atoms.cell)
-
-        def predict(positions_A: np.ndarray, species: np.ndarray) -> Prediction:
-            vectors = torch.from_numpy(pairs.vectors_A(positions_A, cell)).to(graph.vectors_A)
-            kinds = torch.from_numpy(species).to(graph.species)
-            return self.predict_graph(replace(graph, species=kinds, vectors_A=vectors))
-
-        return predict
-
-    def _bind_fast(
-        self, fast: FastMembers, atoms: Atoms, pairs: Pairs
-    ) -> Callable[[np.ndarray, np.ndarray], Prediction]:
-        half, volume = HalfPairs.of(pairs, atoms), volume_A3(atoms)
-        references = [member.reference_eV.numpy() for member in self.members]
-
-        def predict(positions_A: np.ndarray, species: np.ndarray) -> Prediction:
-            energies, forces, virials = fast.evaluate(species, half, positions_A)
-            energies = energies + np.array([reference[species].sum() for reference in references])
-            return Prediction(energies, forces, virials.mean(axis=0) / volume, self.scale)
-
-        return predict
-
-    def predict_graph(self, graph: Graph) -> Prediction:
+    def predict_graph(self, graph: Graph, by_species: bool = False) -> Prediction:
         """As `predict`, for a structure already turned into a graph: the plain path, which the fast one is held to."""
         graph = graph.with_vectors(graph.vectors_A.detach().requires_grad_())
         tensors = self.members[0].pair_tensors(graph)
-        energies, forces, stresses = [], [], []
+        mixture = None
+        if by_species:
+            mixture = torch.nn.functional.one_hot(graph.species, len(self.elements)).to(graph.vectors_A)
+            mixture.requires_grad_()
+        variables = [graph.vectors_A] if mixture is None else [graph.vectors_A, mixture]
+        energies, forces, stresses, weights = [], [], [], []
         for number, member in enumerate(self.members):
-            energy = member.interaction_energy(graph, tensors)
-            (gradient,) = torch.autograd.grad(
-                energy.sum(), graph.vectors_A, retain_graph=number < len(self.members) - 1
+            energy = member.interaction_energy(graph, tensors, mixture)
+            gradient, *by_weight = torch.autograd.grad(
+                energy.sum(), variables, retain_graph=number < len(self.members) - 1
             )
             with torch.no_grad():
                 force, stress = forces_and_stress(graph, gradient)
                 energies.append(energy.detach().double() + member.reference_energy(graph))
             forces.append(force)
             stresses.append(stress[0])
+            weights += [each.double() + member.reference_eV for each in by_weight]
         return Prediction(
             _numpy(torch.cat(energies)),
             _numpy(torch.stack(forces)),
             _numpy(torch.stack(stresses).mean(dim=0)),
             self.scale,
+            _numpy(torch.stack(weights).mean(dim=0)) if by_species else None,
         )
 
     @torch.no_grad()
@@ -236,13 +229,72 @@ class Ensemble:
         return np.concatenate([_numpy(member.node_scalars(graph, tensors).mean(dim=0)) for member in self.members])
 
 
+class BoundEnsemble(Protocol):
+    """Predictions of an ensemble for one structure with given pairs."""
+
+    def __call__(self, positions_A: np.ndarray, species: np.ndarray, by_species: bool = False) -> Prediction:
+        """Prediction at positions (n, 3) with species (n,); `by_species`: with the gradient by species."""
+
+    def energies(self, positions_A: np.ndarray, species: np.ndarray) -> np.ndarray:
+        """Energies (M, k) in eV of the members at positions (n, 3) with species (k, n); no forces."""
+
+
+class _BoundPlain:
+    """By PyTorch."""
+
+    def __init__(self, ensemble: Ensemble, atoms: Atoms, pairs: Pairs) -> None:
+        self.ensemble, self.pairs, self.cell = ensemble, pairs, np.array(atoms.cell)
+        self.template = ensemble.graph(atoms, pairs)
+
+    def graph(self, positions_A: np.ndarray, species: np.ndarray) -> Graph:
+        """The graph at other positions and with other species."""
+        vectors = torch.from_numpy(self.pairs.vectors_A(positions_A, self.cell)).to(self.template.vectors_A)
+        return replace(self.template, species=torch.from_numpy(species).to(self.template.species), vectors_A=vectors)
+
+    def __call__(self, positions_A: np.ndarray, species: np.ndarray, by_species: bool = False) -> Prediction:
+        return self.ensemble.predict_graph(self.graph(positions_A, species), by_species)
+
+    @torch.no_grad()
+    def energies(self, positions_A: np.ndarray, species: np.ndarray) -> np.ndarray:
+        values = np.empty((len(self.ensemble.members), len(species)))
+        for number, state in enumerate(species):
+            graph = self.graph(positions_A, state)
+            tensors = self.ensemble.members[0].pair_tensors(graph)
+            for row, member in zip(values, self.ensemble.members, strict=True):
+                energy = member.interaction_energy(graph, tensors).double() + member.reference_energy(graph)
+                row[number] = energy.item()
+        return values
+
+
+class _BoundFast:
+    """By compiled kernels."""
+
+    def __init__(self, ensemble: Ensemble, fast: FastMembers, atoms: Atoms, pairs: Pairs) -> None:
+        self.fast, self.half, self.volume_A3 = fast, HalfPairs.of(pairs, atoms), volume_A3(atoms)
+        self.scale = ensemble.scale
+        self.references_eV = np.stack([member.reference_eV.numpy() for member in ensemble.members])
+
+    def __call__(self, positions_A: np.ndarray, species: np.ndarray, by_species: bool = False) -> Prediction:
+        energies, forces, virials, gradient = self.fast.evaluate(species, self.half, positions_A, by_species)
+        if gradient is not None:
+            gradient = (gradient + self.references_eV[:, None]).mean(axis=0)
+        energies = energies + self.references_eV[:, species].sum(axis=1)
+        return Prediction(energies, forces, virials.mean(axis=0) / self.volume_A3, self.scale, gradient)
+
+    def energies(self, positions_A: np.ndarray, species: np.ndarray) -> np.ndarray:
+        return self.fast.energies(species, self.half, positions_A) + self.references_eV[:, species].sum(axis=2)
+
+
 def save_ensemble(path: str | Path, ensemble: Ensemble) -> None:
-    """Write all members and the calibration into one file, atomically."""
+    """Write all members, the calibration and the levels of oxidation states into one file, atomically."""
     record = {
         "format": FORMAT,
         "members": [member_record(member) for member in ensemble.members],
         "calibration": ensemble.calibration,
     }
+    if ensemble.levels is not None:
+        moments = {element: dict(states) for element, states in ensemble.levels.moments_muB.items()}
+        record["levels"] = {"moments_muB": moments, "fixed": dict(ensemble.levels.fixed)}
     save_record(path, record)
 
 
@@ -255,7 +307,9 @@ def load_ensemble(path: str | Path, device: str = "auto", evaluation: Evaluation
     record = load_record(path)
     if record.get("format") != FORMAT or "members" not in record:
         raise DataError(f"{path}: not an ensemble of format {FORMAT}; train it again")
-    ensemble = Ensemble([member_from_record(item) for item in record["members"]], record["calibration"], evaluation)
+    levels = OxidationLevels(**record["levels"], source="the ensemble's file") if "levels" in record else None
+    members = [member_from_record(item) for item in record["members"]]
+    ensemble = Ensemble(members, record["calibration"], evaluation, levels)
     return ensemble.to(choose_device(device))
 
 

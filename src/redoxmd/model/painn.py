@@ -56,14 +56,20 @@ class Painn(Representation):
     def _core_energy(self, graph: Graph, distance_A: Tensor) -> Tensor | None:
         return self.core(graph, distance_A) if self.core is not None else None
 
-    def node_scalars(self, graph: Graph, pairs: PairTensors) -> Tensor:
-        """Final scalar features (n, F) of the atoms, the descriptor in `select`."""
-        return self.node_states(graph, pairs)[-1][0]
+    def node_scalars(self, graph: Graph, pairs: PairTensors, mixture: Tensor | None = None) -> Tensor:
+        """Final scalar features (n, F) of the atoms, the descriptor in `select`; `mixture` as in `first_scalars`."""
+        return self.node_states(graph, pairs, mixture)[-1][0]
 
-    def interaction_energy(self, graph: Graph, pairs: PairTensors | None = None) -> Tensor:
-        """Energies (S,) without the references of the elements, in the precision of the weights."""
+    def interaction_energy(
+        self, graph: Graph, pairs: PairTensors | None = None, mixture: Tensor | None = None
+    ) -> Tensor:
+        """Energies (S,) without the references of the elements, in the precision of the weights.
+
+        With a `mixture` of species (`first_scalars`) the energy is continuous in the species; the core repulsion stays
+        that of `graph.species`.
+        """
         pairs = pairs or self.pair_tensors(graph)
-        per_atom = self.readout(self.node_scalars(graph, pairs)).squeeze(1) * self.scale_eV
+        per_atom = self.readout(self.node_scalars(graph, pairs, mixture)).squeeze(1) * self.scale_eV
         energy = per_atom.new_zeros(graph.n_systems).index_add(0, graph.system, per_atom)
         return energy if pairs.core_eV is None else energy + pairs.core_eV
 

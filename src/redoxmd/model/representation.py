@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -66,9 +66,11 @@ class Interaction(nn.Module):
         # Rows: basis functions; columns: filters of scalars (s), old vectors (v) and directions (r).
         self.filters = nn.Parameter(torch.randn(radial_functions, 3 * features) / radial_functions**0.5)
 
-    def forward(self, scalars: Tensor, vectors: Tensor | None, pairs: PairTensors) -> tuple[Tensor, Tensor]:
-        """Return Δs (n, F) and Δμ (n, 3, F)."""
-        phi_s, phi_v, phi_r = self.phi(scalars).split(self.features, dim=1)
+    def forward(
+        self, scalars: Tensor, vectors: Tensor | None, pairs: PairTensors, sent: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return Δs (n, F) and Δμ (n, 3, F); `sent` (n, 3F) replaces φ(s)."""
+        phi_s, phi_v, phi_r = (self.phi(scalars) if sent is None else sent).split(self.features, dim=1)
         carried = phi_s[:, None] if vectors is None else torch.cat([phi_s[:, None], phi_v[:, None] * vectors], dim=1)
         if pairs.blocks is None:
             return self._by_pairs(carried, phi_r, pairs)
@@ -176,13 +178,27 @@ class Representation(nn.Module):
         """Pair energy that a potential adds; none here."""
         return None
 
-    def node_states(self, graph: Graph, pairs: PairTensors) -> list[tuple[Tensor, Tensor]]:
-        """Scalars (n, F) and vectors (n, 3, F) after each interaction."""
-        scalars: Tensor = self.embedding(graph.species)
+    def first_scalars(self, species: Tensor, mixture: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Scalars (n, F) of the atoms before the first interaction, and what they send in it; None: φ(s).
+
+        With a `mixture` (n, S) of species, both are means over the species with these weights: continuous functions,
+        equal to those of a species where its weight is one.
+        """
+        if mixture is None:
+            return self.embedding(species), None
+        sent = cast(Interaction, self.interactions[0]).phi(self.embedding.weight)
+        return mixture @ self.embedding.weight, mixture @ sent
+
+    def node_states(
+        self, graph: Graph, pairs: PairTensors, mixture: Tensor | None = None
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Scalars (n, F) and vectors (n, 3, F) after each interaction; `mixture` as in `first_scalars`."""
+        scalars, sent = self.first_scalars(graph.species, mixture)
         vectors: Tensor | None = None
         states = []
         for interaction, update in zip(self.interactions, self.updates, strict=True):
-            delta_s, delta_v = interaction(scalars, vectors, pairs)
+            delta_s, delta_v = interaction(scalars, vectors, pairs, sent)
+            sent = None
             vectors = delta_v if vectors is None else vectors + delta_v
             scalars, vectors = update(scalars + delta_s, vectors)
             states.append((scalars, vectors))

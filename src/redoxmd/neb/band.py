@@ -160,12 +160,17 @@ class _Band:
     def relaxed_end(self, end: Atoms, word: str, stop: StopRequest) -> Atoms:
         """An end, relaxed at its sites; `word` is one of `ENDS`."""
         atoms, name, labels = end.copy(), self.name, self.occupation.labels
+        if self.settings.electrons == "follow" or self.images:
+            # A given state would hold the electrons.
+            atoms.arrays.pop("oxidation", None)
         atoms.calc = self.calculator()
+        self._freeze(atoms)
         record = self.checkpoint.load(word)
         if record is not None:
             logger.info("neb %s: going on from the relaxed %s end", name, word)
             atoms.positions = record["positions_A"]
             _restore_states([atoms], record)
+            self._freeze(atoms)
             return atoms
 
         def interrupt() -> None:
@@ -188,7 +193,15 @@ class _Band:
                 [*self.images, atoms],
             )
         self.checkpoint.save(word, {"positions_A": atoms.positions, **_states([atoms])})
+        self._freeze(atoms)
         return atoms
+
+    def _freeze(self, atoms: Atoms) -> None:
+        """Give a structure the state of the initial end, if electrons are frozen and that end is relaxed."""
+        first = self.images[0] if self.images else atoms
+        state = getattr(first.calc, "oxidation", None)
+        if self.settings.electrons == "frozen" and state is not None:
+            atoms.set_array("oxidation", np.array(state))
 
     def start(self, md_positions_A: np.ndarray | None) -> None:
         """Interpolate the images between the relaxed ends or, after a restart, take the saved ones."""
@@ -200,6 +213,7 @@ class _Band:
                 raise NoPath(PathEnd.SAME_SITES, message, ends)
             moving = self.occupation.ions[first != last]
             between_A = interpolate_md_path(ends, md_positions_A, moving, self.settings.images)
+        # Copies of the initial end, with its state if electrons are frozen.
         between = [ends[0].copy() for _ in range(self.settings.images - 2)]
         for image in between:
             image.calc = self.calculator()

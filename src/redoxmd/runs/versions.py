@@ -30,9 +30,13 @@ STAGE_VERSIONS = {
 }
 
 
-def stage_version(stage: str) -> dict[str, int]:
+# Added to the version of a stage where potentials distinguish oxidation states: changes of the moves of the electrons.
+MOVES_VERSIONS = {"explore": 1, "production": 1}
+
+
+def stage_version(stage: str, aware: bool = False) -> dict[str, int]:
     """Rule parameter with the version of the stage; empty for version 1, so that old results stay valid."""
-    version = STAGE_VERSIONS[stage]
+    version = STAGE_VERSIONS[stage] + (MOVES_VERSIONS.get(stage, 0) if aware else 0)
     return {"version": version} if version > 1 else {}
 
 

@@ -108,9 +108,8 @@ def calibrate(evaluation: EnsembleErrors) -> dict[str, Any]:
 
 def calibrated(ensemble: Ensemble, calibration: dict[str, Any]) -> Ensemble:
     """The ensemble with its calibration, which is valid for exactly these members."""
-    return Ensemble(
-        ensemble.members, {"scale": calibration["scale"], "identity": ensemble.identity}, ensemble.evaluation
-    )
+    identified = {"scale": calibration["scale"], "identity": ensemble.identity}
+    return Ensemble(ensemble.members, identified, ensemble.evaluation, ensemble.levels)
 
 
 def calibration_of(forces: pd.DataFrame, scale: float | None = None) -> dict[str, Any]:

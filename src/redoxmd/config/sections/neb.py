@@ -93,6 +93,11 @@ class Neb(Relaxation):
     max_band_steps: Annotated[Count, Use("neb_explore", runtime=LIMIT)] = Field(
         default=1000, description="largest number of steps of the band; a band that needs more has not converged"
     )
+    electrons: Annotated[Literal["follow", "frozen"], Use("neb", "neb_explore", added=True)] = Field(
+        default="follow",
+        description="with train.states: aware; follow: each image is in its lowest state of the electrons; frozen: all "
+        "images are in the state of the initial end, the given one or its lowest",
+    )
     reference: Annotated[bool, Use()] = Field(
         default=True, description="also calculate a single point of the reference method on every image"
     )

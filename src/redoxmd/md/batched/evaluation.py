@@ -14,12 +14,15 @@ from torch.func import jvp
 
 from redoxmd.arrays import Arrays
 from redoxmd.md.batched.pairs import PairRows, opposite, search
-from redoxmd.md.forces import SKIN_A, MemberForces
+from redoxmd.md.forces import SKIN_A, MemberForces, StateForces
 from redoxmd.md.frame_gate import closest_contact
 from redoxmd.model.ensemble import Ensemble
 from redoxmd.model.painn import Painn
 from redoxmd.model.representation import Interaction
 from redoxmd.model.repulsion import pair_energy
+
+# States of a system that are evaluated together.
+STATES = 8
 
 
 class DeviceEvaluator:
@@ -35,6 +38,8 @@ class DeviceEvaluator:
     def __init__(self, ensemble: Ensemble, skin_A: float = SKIN_A) -> None:
         self.ensemble, self.members = ensemble, ensemble.members
         self.n_members, self.skin_A = len(ensemble.members), skin_A
+        self.moves_electrons = ensemble.states is not None
+        self._atoms: dict[int, Atoms] = {}
         self.reach_A = ensemble.cutoff_A + skin_A
         first = self.members[0]
         self.device, self.dtype = first.device, first.dtype
@@ -74,6 +79,7 @@ class DeviceEvaluator:
         self.radius_A[slot, :n] = self.arrays.array(covalent_radii[atoms.numbers])
         self.cell_A[slot] = self.arrays.array(np.asarray(atoms.cell.complete()))
         self.periodic[slot] = self.arrays.array(atoms.pbc)
+        self._atoms[slot] = atoms.copy()
         return self.ensemble.species_of(atoms)
 
     def leave(self, slot: int) -> None:
@@ -90,30 +96,87 @@ class DeviceEvaluator:
     @torch.no_grad()
     def __call__(self, positions_A: Tensor, species: Tensor) -> MemberForces:
         """Evaluate all systems at unwrapped positions (B, A, 3) with species (B, A)."""
-        rows, systems = self.rows, len(positions_A)
+        rows = self.rows
         vectors = rows.vectors_A(positions_A)
         radii = self.radius_A.flatten()
-        radius_sums = (radii[:, None] + radii[rows.sender]).view(systems, -1)
-        contact = closest_contact(vectors.view(systems, -1, 3), radius_sums)
-        there, species = self.occupied.flatten(), species.flatten()
-        pairs = self._pairs(vectors.to(self.dtype), species, rows)
+        radius_sums = (radii[:, None] + radii[rows.sender]).view(len(positions_A), -1)
+        contact = closest_contact(vectors.view(len(positions_A), -1, 3), radius_sums)
+        energies, forces, _ = self._evaluate(vectors, species, rows, self.occupied, by_species=False)
+        return MemberForces(energies, forces, contact)
 
-        def of(member: Painn) -> tuple[Tensor, Tensor]:
+    def species_of(self, slot: int, oxidation: np.ndarray) -> np.ndarray:
+        """Species (n,) of the atoms of a system in oxidation states (n,)."""
+        atoms = self._atoms[slot]
+        atoms.set_array("oxidation", oxidation)
+        return self.ensemble.species_of(atoms)
+
+    @torch.no_grad()
+    def state_energies(self, slot: int, positions_A: np.ndarray, oxidation: np.ndarray) -> np.ndarray:
+        """Energies (M, k) in eV of the members for the oxidation states (k, n) of a system at positions (n, 3)."""
+        parts = []
+        for begin in range(0, len(oxidation), STATES):
+            vectors, species, rows, there = self._copies(slot, positions_A, oxidation[begin : begin + STATES])
+            kinds, occupied = species.flatten(), there.flatten()
+            pairs = self._pairs(vectors.to(self.dtype), kinds, rows)
+            for_members = [_atom_energies(m, kinds, pairs.basis, pairs.directed, rows) * occupied for m in self.members]
+            parts.append(self._totals([each.double() + pairs.core_eV for each in for_members], species, there))
+        return self.arrays.to_numpy(torch.cat(parts, dim=1))
+
+    @torch.no_grad()
+    def state_forces(self, slot: int, positions_A: np.ndarray, oxidation: np.ndarray) -> StateForces:
+        """Evaluation of a system in the state (n,) at positions (n, 3)."""
+        n, host = len(positions_A), self.arrays.to_numpy
+        vectors, species, rows, there = self._copies(slot, positions_A, oxidation[None])
+        energies, forces, gradient = self._evaluate(vectors, species, rows, there, by_species=True)
+        assert gradient is not None
+        mean = gradient.mean(dim=0)[0, :n]
+        return StateForces(host(energies[:, 0]), host(forces.mean(dim=0)[0, :n]), host(species[0, :n]), host(mean))
+
+    def _copies(
+        self, slot: int, positions_A: np.ndarray, oxidation: np.ndarray
+    ) -> tuple[Tensor, Tensor, PairRows, Tensor]:
+        """Pair vectors, species (k, A), rows and occupied places (k, A) of a system in states (k, n)."""
+        count, n = oxidation.shape
+        rows = self.rows.copies(slot, count)
+        positions = self.arrays.zeros(count, rows.atoms, 3)
+        species = self.arrays.zeros(count, rows.atoms, dtype=int)
+        positions[:, :n] = self.arrays.array(positions_A)
+        species[:, :n] = self.arrays.array(np.array([self.species_of(slot, state) for state in oxidation]))
+        return rows.vectors_A(positions), species, rows, self.occupied[slot].expand(count, -1)
+
+    def _evaluate(
+        self, vectors_A: Tensor, species: Tensor, rows: PairRows, occupied: Tensor, by_species: bool
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Energies (M, B), forces (M, B, A, 3) and, if asked for, gradient by species (M, B, A, S)."""
+        kinds, there = species.flatten(), occupied.flatten()
+        pairs = self._pairs(vectors_A.to(self.dtype), kinds, rows)
+
+        def of(member: Painn) -> list[Tensor]:
             with torch.enable_grad():
-                basis, directed = (values.detach().requires_grad_() for values in (pairs.basis, pairs.directed))
-                per_atom = _atom_energies(member, species, basis, directed, rows) * there
-                by_basis, by_direction = torch.autograd.grad(per_atom.sum(), (basis, directed))
+                variables = [values.detach().requires_grad_() for values in (pairs.basis, pairs.directed)]
+                if by_species:
+                    weights = torch.nn.functional.one_hot(kinds, len(member.elements)).to(self.dtype)
+                    variables.append(weights.requires_grad_())
+                per_atom = _atom_energies(member, kinds, variables[0], variables[1], rows, *variables[2:]) * there
+                by_basis, by_direction, *by_weight = torch.autograd.grad(per_atom.sum(), variables)
             gradient = pairs.gradient(by_basis, by_direction)
             # The force of a pair has two terms, from the pair and its reverse.
             forces = (gradient - opposite(gradient, rows.reverse)).sum(dim=1)
-            return per_atom.detach().double() + pairs.core_eV, forces.view(positions_A.shape)
+            return [per_atom.detach().double() + pairs.core_eV, forces.view(*species.shape, 3), *by_weight]
 
-        results = self._all(of)
-        energies, forces = (torch.stack(values).double() for values in zip(*results, strict=True))
-        total = energies + self._references_eV[:, species] * there
-        return MemberForces(total.view(self.n_members, systems, -1).sum(dim=2), forces, contact)
+        energies, forces, *gradients = (list(values) for values in zip(*self._all(of), strict=True))
+        by_weights = None
+        if by_species:
+            by_weights = torch.stack(gradients[0]).double() + self._references_eV[:, None]
+            by_weights = by_weights.view(self.n_members, *species.shape, -1)
+        return self._totals(energies, species, occupied), torch.stack(forces).double(), by_weights
 
-    def _all(self, of: Callable[[Painn], tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]]:
+    def _totals(self, per_atom_eV: Sequence[Tensor], species: Tensor, occupied: Tensor) -> Tensor:
+        """Energies (M, B) with references, from those of the atoms (B·A,) of each member."""
+        total = torch.stack(list(per_atom_eV)) + self._references_eV[:, species.flatten()] * occupied.flatten()
+        return total.view(self.n_members, len(species), -1).sum(dim=2)
+
+    def _all(self, of: Callable[[Painn], list[Tensor]]) -> list[list[Tensor]]:
         """Results of all members, in sequence; in a CUDA graph in parallel, because one member uses little of a GPU."""
         if self.device.type != "cuda" or not torch.cuda.is_current_stream_capturing():
             return [of(member) for member in self.members]
@@ -184,23 +247,32 @@ def _with_slope(function: Callable[[Tensor], Tensor], distance_A: Tensor) -> tup
     return value, slope
 
 
-def _atom_energies(member: Painn, species: Tensor, basis: Tensor, directed: Tensor, rows: PairRows) -> Tensor:
-    """Energies (B·A,) of the atoms without references and core repulsion."""
-    scalars: Tensor = member.embedding(species)
+def _atom_energies(
+    member: Painn, species: Tensor, basis: Tensor, directed: Tensor, rows: PairRows, mixture: Tensor | None = None
+) -> Tensor:
+    """Energies (B·A,) of the atoms without references and core repulsion; `mixture` as in `Representation`."""
+    scalars, sent = member.first_scalars(species, mixture)
     vectors: Tensor | None = None
     for interaction, update in zip(member.interactions, member.updates, strict=True):
-        delta_s, delta_v = _message(cast(Interaction, interaction), scalars, vectors, basis, directed, rows)
+        delta_s, delta_v = _message(cast(Interaction, interaction), scalars, sent, vectors, basis, directed, rows)
+        sent = None
         scalars, vectors = update(scalars + delta_s, delta_v if vectors is None else vectors + delta_v)
     energies: Tensor = member.readout(scalars).squeeze(1) * member.scale_eV
     return energies
 
 
 def _message(
-    interaction: Interaction, scalars: Tensor, vectors: Tensor | None, basis: Tensor, directed: Tensor, rows: PairRows
+    interaction: Interaction,
+    scalars: Tensor,
+    sent: Tensor | None,
+    vectors: Tensor | None,
+    basis: Tensor,
+    directed: Tensor,
+    rows: PairRows,
 ) -> tuple[Tensor, Tensor]:
     """Changes of scalars and vectors, as in `Interaction.forward`."""
     width = interaction.features
-    phi_s, phi_v, phi_r = interaction.phi(scalars).split(width, dim=1)
+    phi_s, phi_v, phi_r = (interaction.phi(scalars) if sent is None else sent).split(width, dim=1)
     w_s, w_v, w_r = interaction.filters.split(width, dim=1)
     carried, weights = phi_s, w_s
     if vectors is not None:

@@ -141,6 +141,17 @@ class PairRows:
         self.offset_A.view(-1, 3)[index] = lattice(pairs.shift, cells)
         self.reverse[index] = index[pairs.reverse]
 
+    def copies(self, slot: int, count: int) -> PairRows:
+        """Rows of so many systems, each with the pairs of one system of these."""
+        rows, (atoms, width) = PairRows.__new__(PairRows), (self.atoms, self.width)
+        rows.systems, rows.atoms, rows.far_A, rows.device, rows.generation = count, atoms, self.far_A, self.device, 0
+        own, number = slice(slot * atoms, (slot + 1) * atoms), torch.arange(count, device=self.device)[:, None]
+        sender, reverse = self.sender[own].flatten(), self.reverse.view(-1, width)[own].flatten()
+        rows.sender = (sender + (number - slot) * atoms).view(-1, width)
+        rows.reverse = (reverse + (number - slot) * atoms * width).flatten()
+        rows.offset_A = self.offset_A[own].repeat(count, 1, 1)
+        return rows
+
     def vectors_A(self, positions_A: Tensor) -> Tensor:
         """Pair vectors (B·A, J, 3) at positions (B, A, 3)."""
         flat = positions_A.view(-1, 3)

@@ -230,8 +230,8 @@ void messages(const Member &m, const Layer &l, const Pairs &pairs, const int32_t
     }
 }
 
-// From gradients of the receivers' sums to those of what was sent, of distances and of directions: out (n, 4).
-template <bool FIRST>
+// From gradients of the receivers' sums to those of what was sent (SENT), of distances and of directions: out (n, 4).
+template <bool FIRST, bool SENT>
 void messages_back(const Member &m, const Layer &l, const Pairs &pairs, const int32_t *row, const float *phi,
                    const float *x, const float *gs, const float *gv, float *g_phi, float *g_x, float *out) {
     constexpr int parts = FIRST ? 2 : 3;
@@ -268,16 +268,18 @@ void messages_back(const Member &m, const Layer &l, const Pairs &pairs, const in
                     const Vector carried = ax * at(x_b + f) + ay * at(x_b + F + f) + az * at(x_b + 2 * F + f) +
                                            bx * at(x_a + f) + by * at(x_a + F + f) + bz * at(x_a + 2 * F + f);
                     radial += carried * at(d + F + f);
-                    at(gp_b + f) += ws * ga;
-                    at(gp_b + 2 * F + f) += wr * toward_a;
                     at(gx_b + f) += wv * ax;
                     at(gx_b + F + f) += wv * ay;
                     at(gx_b + 2 * F + f) += wv * az;
-                    at(gp_a + f) += ws * gb;
-                    at(gp_a + 2 * F + f) -= wr * toward_b;
                     at(gx_a + f) += wv * bx;
                     at(gx_a + F + f) += wv * by;
                     at(gx_a + 2 * F + f) += wv * bz;
+                }
+                if (SENT) {
+                    at(gp_b + f) += ws * ga;
+                    at(gp_b + 2 * F + f) += wr * toward_a;
+                    at(gp_a + f) += ws * gb;
+                    at(gp_a + 2 * F + f) -= wr * toward_b;
                 }
             }
             float *g = out + 4 * size_t(p);
@@ -318,19 +320,40 @@ void interact(Member &m, Layer &l, bool first, int n, const int32_t *species, co
     messages<false>(m, l, pairs, species, phi, x, s, v);
 }
 
+// dE/dw (n, species) where an atom is a mixture of species with weights w: each starts from its embedding and sends its
+// own features in the first interaction.
+void species_back(const Member &m, int n, const float *gs, const float *g_phi, float *out) {
+    const int F = m.features;
+    for (size_t i = 0; i < size_t(n); i++)
+        for (int k = 0; k < m.species; k++) {
+            const float *start = m.embedding + size_t(k) * F, *sent = m.layers[0].phi_species + size_t(k) * 3 * F;
+            Vector total{};
+            for (int f = 0; f < F; f += WIDTH) total += at(gs + i * F + f) * at(start + f);
+            for (int f = 0; f < 3 * F; f += WIDTH) total += at(g_phi + 3 * i * F + f) * at(sent + f);
+            out[i * m.species + k] = sum(total);
+        }
+}
+
 void interact_back(Member &m, Layer &l, bool first, int n, const int32_t *species, const Pairs &pairs, float *gs,
-                   float *gv, float *out) {
+                   float *gv, float *out, float *by_species) {
     const int F = m.features;
     const size_t nF = size_t(n) * F;
+    if (first && !by_species) {
+        messages_back<true, false>(m, l, pairs, species, l.phi_species, nullptr, gs, gv, nullptr, nullptr, out);
+        return;
+    }
     if (first) {
-        messages_back<true>(m, l, pairs, species, l.phi_species, nullptr, gs, gv, nullptr, nullptr, out);
+        float *g_sent = m.g_phi.sized(3 * nF);
+        std::memset(g_sent, 0, 3 * nF * sizeof(float));
+        messages_back<true, true>(m, l, pairs, species, l.phi_species, nullptr, gs, gv, g_sent, nullptr, out);
+        species_back(m, n, gs, g_sent, by_species);
         return;
     }
     float *g_phi = m.g_phi.sized(3 * nF), *g_x = m.g_x.sized(3 * nF), *h = m.h.sized(size_t(BLOCK) * F);
     const float *phi = l.phi.get(), *mu = l.mu.get();
     std::memset(g_phi, 0, 3 * nF * sizeof(float));
     std::memset(g_x, 0, 3 * nF * sizeof(float));
-    messages_back<false>(m, l, pairs, species, phi, l.x.get(), gs, gv, g_phi, g_x, out);
+    messages_back<false, true>(m, l, pairs, species, phi, l.x.get(), gs, gv, g_phi, g_x, out);
     for (int begin = 0; begin < n; begin += BLOCK) {
         const int count = n - begin < BLOCK ? n - begin : BLOCK;
         const size_t skip = size_t(begin) * F;
@@ -533,10 +556,11 @@ void *redoxmd_member(int features, int hidden, int layers, int functions, int sp
 
 void redoxmd_member_free(void *member) { delete static_cast<Member *>(member); }
 
-// Interaction energy; gradients (pairs, 4): dE/dr and dE/d(direction) of every pair. False for want of memory.
+// Interaction energy; gradients (pairs, 4): dE/dr and dE/d(direction) of every pair, null for the energy alone;
+// by_species (n, species): dE/d(weights of the species) of every atom, if not null. False for want of memory.
 bool redoxmd_evaluate(void *member, int n, const int32_t *species, int n_pairs, const int32_t *first,
                       const int32_t *second, const float *unit, const float *basis, const float *slope, double *energy,
-                      float *gradients) try {
+                      float *gradients, float *by_species) try {
     Member &m = *static_cast<Member *>(member);
     const int F = m.features, last = int(m.layers.size()) - 1;
     const size_t nF = size_t(n) * F;
@@ -549,10 +573,11 @@ bool redoxmd_evaluate(void *member, int n, const int32_t *species, int n_pairs, 
         update(m, m.layers[i], i == last, n, s, v);
     }
     *energy = read_out(m, n, s, gs);
+    if (!gradients) return true;
     std::memset(gradients, 0, size_t(n_pairs) * 4 * sizeof(float));
     for (int i = last; i >= 0; i--) {
         update_back(m, m.layers[i], i == last, n, gs, gv);
-        interact_back(m, m.layers[i], i == 0, n, species, pairs, gs, gv, gradients);
+        interact_back(m, m.layers[i], i == 0, n, species, pairs, gs, gv, gradients, by_species);
     }
     return true;
 } catch (const std::bad_alloc &) {

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import ctypes
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -121,31 +122,45 @@ class FastMembers:
         self._pools: dict[int, ThreadPoolExecutor] = {}
 
     def evaluate(
-        self, species: np.ndarray, pairs: HalfPairs, positions_A: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Interaction energies (M,) eV without the references, forces (M, n, 3) eV/Å and virials (M, 3, 3) eV.
+        self, species: np.ndarray, pairs: HalfPairs, positions_A: np.ndarray, by_species: bool = False
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
+        """Energies (M,) eV without the references, forces (M, n, 3) eV/Å, virials (M, 3, 3) eV, gradient by species.
 
         Args:
             species: (n,) index into the members' elements.
             pairs: all within the cutoff at least.
             positions_A: (n, 3), as unwrapped as the pairs were when they were found.
+            by_species: whether the last result is ∂E/∂w (M, n, S) by the weights of the species of each atom
+                (`Representation.first_scalars`), without references; otherwise it is None.
         """
         geometry = self._measure(pairs, positions_A[pairs.order])
         kinds = np.ascontiguousarray(species[pairs.order], dtype=np.int32)
-        threads = min(torch.get_num_threads(), len(self._packed))
-        if threads > 1:
-            if threads not in self._pools:
-                self._pools[threads] = ThreadPoolExecutor(threads)
-            pool = self._pools[threads]
-            jobs = {number: pool.submit(self._packed[number].evaluate, kinds, geometry) for number in self._order}
-            results = [jobs[number].result() for number in range(len(self._packed))]
-        else:
-            results = [packed.evaluate(kinds, geometry) for packed in self._packed]
-        energies, in_order, virials = (np.array(values) for values in zip(*results, strict=True))
+        results = self._of_all(lambda packed: packed.evaluate(kinds, geometry, by_species))
+        energies, in_order, virials, gradients = (np.array(values) for values in zip(*results, strict=True))
         core_energy, core_forces, core_virial = self._repulsion(kinds, geometry)
         forces = np.empty_like(in_order)
         forces[:, pairs.order] = in_order + core_forces
-        return energies + core_energy, forces, virials + core_virial
+        if by_species:
+            gradients[:, pairs.order] = gradients.copy()
+        return energies + core_energy, forces, virials + core_virial, gradients if by_species else None
+
+    def energies(self, states: np.ndarray, pairs: HalfPairs, positions_A: np.ndarray) -> np.ndarray:
+        """Energies (M, k) eV without the references, equal to those of `evaluate` bit for bit, of species (k, n)."""
+        geometry = self._measure(pairs, positions_A[pairs.order])
+        kinds = np.ascontiguousarray(states[:, pairs.order], dtype=np.int32)
+        values = self._of_all(lambda packed: [packed.energy(state, geometry) for state in kinds])
+        core = [self._repulsion(state, geometry)[0] for state in kinds]
+        return np.array(values).reshape(len(self.members), len(states)) + np.array(core)
+
+    def _of_all(self, function: Callable[[_Packed], Any]) -> list[Any]:
+        """Results of all members, which run side by side."""
+        threads = min(torch.get_num_threads(), len(self._packed))
+        if threads < 2:
+            return [function(packed) for packed in self._packed]
+        if threads not in self._pools:
+            self._pools[threads] = ThreadPoolExecutor(threads)
+        jobs = {number: self._pools[threads].submit(function, self._packed[number]) for number in self._order}
+        return [jobs[number].result() for number in range(len(self._packed))]
 
     def _measure(self, pairs: HalfPairs, positions_A: np.ndarray) -> _Geometry:
         size, member = len(pairs.first), self.members[0]
@@ -189,6 +204,7 @@ class _Packed:
         packing = Packing(member, library.redoxmd_vector_width())
         self._library = library
         self.cost = packing.layers * packing.features**2
+        self._n_species = len(member.elements)
         handle = library.redoxmd_member(
             packing.features,
             packing.hidden,
@@ -205,10 +221,30 @@ class _Packed:
         self._handle = ctypes.c_void_p(handle)
         weakref.finalize(self, library.redoxmd_member_free, self._handle)
 
-    def evaluate(self, species: np.ndarray, geometry: _Geometry) -> tuple[float, np.ndarray, np.ndarray]:
-        """Energy, forces and virial of this member."""
-        energy, g = ctypes.c_double(), geometry
+    def energy(self, species: np.ndarray, geometry: _Geometry) -> float:
+        """Energy of this member."""
+        return self._call(species, geometry, None, None)
+
+    def evaluate(
+        self, species: np.ndarray, geometry: _Geometry, by_species: bool
+    ) -> tuple[float, np.ndarray, np.ndarray, np.ndarray | None]:
+        """Energy, forces, virial and, if asked for, gradient by species of this member."""
+        g = geometry
         gradients = np.empty((g.count, 4), dtype=np.float32)
+        weights = np.empty((len(species), self._n_species), dtype=np.float32) if by_species else None
+        energy = self._call(species, g, gradients, weights)
+        forces, virial = np.empty((len(species), 3)), np.empty((3, 3))
+        self._library.redoxmd_forces(
+            len(species),
+            g.count,
+            *map(_pointer, (g.first, g.second, g.vectors_A, g.distances_A, gradients, forces, virial)),
+        )
+        return energy, forces, 0.5 * (virial + virial.T), weights
+
+    def _call(
+        self, species: np.ndarray, g: _Geometry, gradients: np.ndarray | None, by_species: np.ndarray | None
+    ) -> float:
+        energy = ctypes.c_double()
         done = self._library.redoxmd_evaluate(
             self._handle,
             len(species),
@@ -216,17 +252,11 @@ class _Packed:
             g.count,
             *map(_pointer, (g.first, g.second, g.unit, g.basis, g.slope)),
             ctypes.byref(energy),
-            _pointer(gradients),
+            *(None if array is None else _pointer(array) for array in (gradients, by_species)),
         )
         if not done:
             raise MemoryError("no memory for the states of the atoms")
-        forces, virial = np.empty((len(species), 3)), np.empty((3, 3))
-        self._library.redoxmd_forces(
-            len(species),
-            g.count,
-            *map(_pointer, (g.first, g.second, g.vectors_A, g.distances_A, gradients, forces, virial)),
-        )
-        return energy.value, forces, 0.5 * (virial + virial.T)
+        return energy.value
 
 
 def _pointer(array: np.ndarray) -> ctypes.c_void_p:
