@@ -10,10 +10,12 @@ rule density_dataset:
         stores=[str(path) for path in CFG.density.stores],
     output:
         index="results/{run}/density/dataset.json",
+        **({"left_out": "results/{run}/density/left_out.json"} if CFG.electrons.levels else {}),
     log:
         "results/{run}/logs/density/dataset.log",
     params:
         **stage_version("density"),
+        **settings_for("density_dataset", CFG.electrons),
         datasets=[str(folder) for folder in CFG.train.datasets],
         test=RULES.density_test_configurations(),
         validation_fraction=CFG.density.validation_fraction,

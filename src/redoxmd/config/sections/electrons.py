@@ -26,12 +26,12 @@ class Electrons(Section):
 
     read_by: ClassVar = ("dataset", "explore", "production")
 
-    levels: Annotated[dict[str, dict[Count, OxidationState]], Use("dataset", added=True)] = Field(
+    levels: Annotated[dict[str, dict[Count, OxidationState]], Use("dataset", "density_dataset", added=True)] = Field(
         default={},
         description="redox element → oxidation number → moments; frames that are not in a neutral state of these are "
         "refused (wrong_electronic_state); {}: oxidation states are neither assigned nor checked",
     )
-    fixed: Annotated[dict[str, int], Use("dataset", added=True)] = Field(
+    fixed: Annotated[dict[str, int], Use("dataset", "density_dataset", added=True)] = Field(
         default={"Na": 1, "P": 5, "O": -2}, description="oxidation number of every other element"
     )
 
