@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 import xarray as xr
-from ase import Atoms
 from ase.data import atomic_numbers, chemical_symbols
 
 from redoxmd.charges.bader import partition
@@ -100,7 +99,7 @@ def trajectory_charges(
         nonlocal done
         yield f"at frame {done} of {len(frames)}"
         while done < len(frames):
-            atoms = Atoms(numbers, trajectory.positions_A[frames[done]], cell=trajectory.cell_A, pbc=True)
+            atoms = trajectory.frame(int(frames[done]))
             moment = float(initial_moments(atoms, structures).sum()) if settings.exact_moment else None
             bader = partition(predict_density(model, atoms, shape, region, moment_muB=moment))
             in_region = redox if region is not None else slice(None)

@@ -115,10 +115,7 @@ def read_structures(path: Path) -> list[Atoms]:
     """
     if h5py.is_hdf5(path):
         trajectory = read_trajectory(path)
-        return [
-            Atoms(trajectory.numbers, positions, cell=trajectory.cell_A, pbc=True)
-            for positions in trajectory.positions_A
-        ]
+        return [trajectory.frame(number) for number in range(len(trajectory.positions_A))]
     try:
         if filetype(str(path)) == "lammps-dump-text":
             with path.open(encoding="utf-8") as lines:
@@ -157,7 +154,13 @@ def as_trajectory(path: Path, frame_fs: float | None) -> Trajectory:
     positions = np.array([frame.positions for frame in frames])
     time_fs = _times_fs(path, frames, frame_fs)
     steps = np.array([frame.info.get("step", number) for number, frame in enumerate(frames)])
-    return Trajectory(first.numbers, positions, cell, steps, time_fs, zeros, zeros, zeros, {})
+    trajectory = Trajectory(first.numbers, positions, cell, steps, time_fs, zeros, zeros, zeros, {}, source=str(path))
+    with_states = [frame for frame in frames if "oxidation" in frame.arrays]
+    if 0 < len(with_states) < len(frames):
+        raise DataError(f"{path}: only {len(with_states)} of {len(frames)} frames have the array `oxidation`")
+    if with_states:
+        trajectory.oxidation = np.array([frame.arrays["oxidation"] for frame in frames])
+    return trajectory
 
 
 def _times_fs(path: Path, frames: Sequence[Atoms], frame_fs: float | None) -> np.ndarray:
