@@ -9,8 +9,8 @@ rule density_dataset:
         cards=[str(folder / "dataset.yaml") for folder in CFG.train.datasets],
         stores=[str(path) for path in CFG.density.stores],
     output:
-        index="results/{run}/density/dataset.json",
         **({"left_out": "results/{run}/density/left_out.json"} if CFG.electrons.levels else {}),
+        index="results/{run}/density/dataset.json",
     log:
         "results/{run}/logs/density/dataset.log",
     params:

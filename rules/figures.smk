@@ -303,7 +303,7 @@ rule jump_view:
 # The headline numbers, for `redoxmd status`.
 rule summary:
     input:
-        **RULES.electrons("density_errors", "charges", "mixture"),
+        **RULES.electrons("density_errors", "charges", "mixture", *(["redox"] if AWARE else [])),
         **state_records(),
         ensemble=converged("results/{run}/train/gen{gen}/ensemble.json"),
         decisions=all_generations("results/{run}/gate/gen{gen}.json"),
