@@ -127,9 +127,9 @@ def analyse_redox(
     check = {}
     if "charge_state" in table:
         by_charge = state_levels(table, "charge_state")
-        found = find_hops(by_charge, time_fs, around.redox_A, periodic, settings.pair_window_fs)
-        check = compare_states(level, by_charge) | {"charge_hops": int(found.paired.sum())}
-        check["charge_resolved_ps"] = paired_ps
+        charge_hops = find_hops(by_charge, time_fs, around.redox_A, periodic, settings.pair_window_fs)
+        check = compare_states(level, by_charge)
+        check |= {"charge_hops": int(charge_hops.paired.sum()), "charge_resolved_ps": paired_ps}
     row: dict[str, float | str] = {
         **metadata,
         "n_frames": len(time_fs),
@@ -160,7 +160,7 @@ def compare_states(level: np.ndarray, by_charge: np.ndarray) -> dict[str, float]
     """
     known = (level != NONE) & (by_charge != NONE)
     shared = known.sum(axis=1)
-    # Σ over states of the product of its shares, the number of pairs with equal states over all pairs.
+    # Pairs of an atom in a state of the MD with an atom in the same state by charge.
     equal = sum(((level == s) & known).sum(axis=1) * ((by_charge == s) & known).sum(axis=1) for s in (0, 1))
     chance = np.divide(equal, shared, out=np.zeros(len(level)), where=shared > 0)
     same, total = (level == by_charge) & known, shared.sum()
