@@ -379,8 +379,8 @@ def test_the_redox_table_shows_the_check_of_the_states_of_the_md(tmp_path):
     table.loc[0, ["same_atoms_share", "same_atoms_chance"]] = 0.93, 0.625
     table.to_csv(tmp_path / "redox.csv", index=False)
     words = table_words(redox_table.draw(pd.read_csv(tmp_path / "redox.csv"), STYLE))
-    assert {"same state from\ncharges (chance)", "93 % (62 %)", "– (–)"} < set(words)
-    assert not any("same state" in word for word in table_words(drawn("redox_table", "full")))
+    assert {"charges agree\n(by chance)", "93 % (62 %)", "– (–)"} < set(words)
+    assert not any("charges agree" in word for word in table_words(drawn("redox_table", "full")))
 
 
 def test_density_errors_show_every_density_and_the_median():

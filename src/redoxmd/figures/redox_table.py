@@ -25,7 +25,7 @@ HEADER = [
     "direction\ncosine",
     "models\ndisagree",
 ]
-CHECK_HEADER = "same state from\ncharges (chance)"
+CHECK_HEADER = "charges agree\n(by chance)"
 CHECK_WIDTH = 0.115
 WIDTHS = [0.05, 0.06, 0.065, 0.125, 0.14, 0.125, 0.135, 0.15, 0.055, 0.08, 0.08, 0.08]
 
@@ -47,13 +47,13 @@ def draw(table: pd.DataFrame, settings: Figures) -> Figure:
     if table.empty:
         write_message(axis, "no trajectory with charges yet")
         return figure
-    cells, header, widths = [_cells(row) for _, row in table.iterrows()], HEADER, WIDTHS
+    cells, header, widths, font_pt = [_cells(row) for _, row in table.iterrows()], HEADER, WIDTHS, smaller_font(2)
     if table["same_atoms_share"].notna().any():
-        header, widths = [*HEADER, CHECK_HEADER], [*WIDTHS, CHECK_WIDTH]
+        header, widths, font_pt = [*HEADER, CHECK_HEADER], [*WIDTHS, CHECK_WIDTH], smaller_font(2.5)
         for line, (_, row) in zip(cells, table.iterrows(), strict=True):
             share, chance = (_number(100 * row[f"same_atoms_{name}"], ".0f", " %") for name in ("share", "chance"))
             line.append(f"{share} ({chance})")
-    drawn = draw_table(axis, header, [width / sum(widths) for width in widths], cells, smaller_font(2), "center")
+    drawn = draw_table(axis, header, [width / sum(widths) for width in widths], cells, font_pt, "center")
     for column in range(len(header)):
         drawn[0, column].set_height(1.8 * drawn[1, column].get_height())
     return figure
