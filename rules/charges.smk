@@ -54,6 +54,8 @@ rule charges:
         **resources_for("charges"),
     params:
         **stage_version("charges"),
+        # Results of versions that did not keep the states of the trajectory are stale.
+        **({"states": "of the MD"} if AWARE else {}),
         charges=settings_for("charges", CFG.charges),
         structures=settings_for("charges", CFG.structures),
         state="results/{run}/state/charges/{structure}_T{temperature}K",

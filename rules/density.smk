@@ -9,11 +9,13 @@ rule density_dataset:
         cards=[str(folder / "dataset.yaml") for folder in CFG.train.datasets],
         stores=[str(path) for path in CFG.density.stores],
     output:
+        **({"left_out": "results/{run}/density/left_out.json"} if CFG.electrons.levels else {}),
         index="results/{run}/density/dataset.json",
     log:
         "results/{run}/logs/density/dataset.log",
     params:
         **stage_version("density"),
+        **settings_for("density_dataset", CFG.electrons),
         datasets=[str(folder) for folder in CFG.train.datasets],
         test=RULES.density_test_configurations(),
         validation_fraction=CFG.density.validation_fraction,

@@ -314,7 +314,7 @@ rule jump_view:
 # The headline numbers, for `redoxmd status`.
 rule summary:
     input:
-        **RULES.electrons("density_errors", "charges", "mixture"),
+        **RULES.electrons("density_errors", "charges", "mixture", *(["redox"] if AWARE else [])),
         **state_records(),
         **RULES.moment_tables(),
         ensemble=converged("results/{run}/train/gen{gen}/ensemble.json"),

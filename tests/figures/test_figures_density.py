@@ -170,12 +170,15 @@ REDOX_COLUMNS = [
     "disagreement_share",
     "charge_low_e",
     "charge_high_e",
+    "same_atoms_share",
+    "same_atoms_chance",
 ]
 
 
 def redox(n):
     row = [2.5, 1000.0, 400, 7.96, 8, 2.031, 1.952, -0.079, 0.004, 3.91, 3.41, 23, 0.115, 0.31, 0.017, 2.0, 2.25]
     still = [3.0, 800.0, 400, 0.0, 0, 2.03, *[np.nan] * 3, 4.0, np.nan, 0, 0.0, np.nan, np.nan, 2.0, np.nan]
+    row, still = ([*values, np.nan, np.nan] for values in (row, still))
     rows = [row if number % 2 == 0 else still for number in range(min(n, 6))]
     return pd.DataFrame(rows, columns=REDOX_COLUMNS)
 
@@ -403,6 +406,15 @@ def test_the_redox_table_shows_numbers_and_dashes():
     assert {"7.96 (8)", "2.031 / 1.952", "−0.079 ± 0.004", "3.91 / 3.41", "0.115", "1.7 %"} < set(words)
     assert {"2.030 / –", "2.00 / 2.25", "2.00 / –"} < set(words)
     assert "nan" not in " ".join(words)
+
+
+def test_the_redox_table_shows_the_check_of_the_states_of_the_md(tmp_path):
+    table = redox(2)
+    table.loc[0, ["same_atoms_share", "same_atoms_chance"]] = 0.93, 0.625
+    table.to_csv(tmp_path / "redox.csv", index=False)
+    words = table_words(redox_table.draw(pd.read_csv(tmp_path / "redox.csv"), STYLE))
+    assert {"charges agree\n(by chance)", "93 % (62 %)", "– (–)"} < set(words)
+    assert not any("charges agree" in word for word in table_words(drawn("redox_table", "full")))
 
 
 def test_density_errors_show_every_density_and_the_median():

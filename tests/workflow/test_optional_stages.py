@@ -84,6 +84,19 @@ def test_another_cell_brings_its_trajectories_and_figure_and_changes_no_average(
     assert "diffusion" not in names and not {"diffusion", "production"} & {job[0] for job in before - after}
 
 
+def test_levels_judge_the_densities_and_states_of_the_md_are_checked_in_the_summary(before, tmp_path):
+    levels = {"levels": {"V": {3: {"moment_muB": 2.0}, 4: {"moment_muB": 1.0}}}}
+    after = planned(tmp_path / "levels", electrons=levels)
+    left_out = "results/toy/density/left_out.json"
+    assert {job[0] for job in after if left_out in job} == {"density_dataset"}
+    assert not any(left_out in job for job in before)
+    # The redox table is an input of the summary only where its states are those of the MD.
+    config = yaml.safe_load(TOY.read_text())
+    aware = planned(tmp_path / "aware", electrons=levels, train={**config["train"], "states": "aware"})
+    redox = [{job[0] for job in jobs if "results/toy/charges/redox.csv" in job[1:]} for jobs in (before, after, aware)]
+    assert redox[0] == redox[1] and redox[2] == redox[1] | {"summary"}
+
+
 @pytest.mark.parametrize("reference", [True, False])
 def test_paths_bring_their_bands_and_figure_and_change_nothing_else(before, tmp_path, reference):
     after = planned(tmp_path / "with", neb={"paths": [PATH, {**PATH, "name": "other"}], "reference": reference})

@@ -13,7 +13,9 @@ with job("figures", snakemake.log[0]):
     electrons = None
     if given.get("charges"):
         errors, charges = (pd.read_csv(path) for path in (given.density_errors, given.charges))
-        electrons = electron_record(errors, charges, OxidationStates.read(given.mixture), snakemake.params.redox)
+        redox = pd.read_csv(given.redox) if given.get("redox") else None
+        states = OxidationStates.read(given.mixture)
+        electrons = electron_record(errors, charges, states, snakemake.params.redox, redox)
     left_out = [row for path in given.folds for row in pd.read_csv(path).to_dict("records")]
     labels = [read_json(path) for path in given.get("labels", [])]
     states = [

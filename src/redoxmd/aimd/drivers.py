@@ -77,7 +77,7 @@ class StepwiseMD(ReferenceMD):
             return
         self.append(results[-1], self.geometry.positions, self.state.velocities_A_fs)
         if self.wants_density(len(self.frames) - 1):
-            self.keep_density(self.frames[-1])
+            self.keep_density(self.frames[-1], results[-1])
 
 
 class InternalMD(ReferenceMD):
@@ -115,14 +115,16 @@ class InternalMD(ReferenceMD):
             return
         frame = pending[0]
         try:
-            remarks = self.engine.static(bare(frame)).remarks
+            result = self.engine.static(bare(frame))
+            if self.search is not None:
+                result = self.search.judge(result, frame)
         except LabelRefused as refused:
             stop.check(self.position, further=False)
             self.refuse_density(refused, int(frame.info["step"]))
             return
         # The frame names the corrections of this calculation too.
-        frame.info.update({f"density_{key}": text for key, text in remarks.items()})
-        self.keep_density(frame)
+        frame.info.update({f"density_{key}": text for key, text in result.remarks.items()})
+        self.keep_density(frame, result)
 
     def _run_segment(self, stop: StopRequest) -> None:
         assert self.state is not None

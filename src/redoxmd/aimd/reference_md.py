@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -255,8 +255,13 @@ class ReferenceMD(ABC):
         every = self.settings.density_every
         return bool(every) and step % every == 0 and "density" in self.engine.capabilities
 
-    def keep_density(self, frame: Atoms) -> None:
-        """Write the density of the last labelled structure, or the reason of its refusal, to a separate file."""
+    def keep_density(self, frame: Atoms, result: Result) -> None:
+        """Write the density of the last labelled structure, or the reason of its refusal, to a separate file.
+
+        Args:
+            frame: the frame of that structure.
+            result: of the calculation that gives the density, whose moments and oxidation states are stored with it.
+        """
         step = int(frame.info["step"])
         try:
             density = self.engine.density()
@@ -265,6 +270,7 @@ class ReferenceMD(ABC):
         except DensityRefused as refused:
             self.refuse_density(refused, step)
             return
+        density = replace(density, moments_muB=result.moments_muB, oxidation=result.oxidation)
         path = self._density_file(step, ".h5")
         write_densities(path, {_key(frame): density})
         self.densities.append(path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,11 +25,13 @@ class PendingChgcar:
         path: of the CHGCAR.
         frame: last frame of its calculation; None if the file of the calculation ends early.
         key: configuration and step of the accepted frame; None if it was refused.
+        oxidation: (n,) oxidation states of the accepted frame; None if they are not assigned.
     """
 
     path: Path
     frame: ReadFrame | None
     key: tuple[str, int] | None
+    oxidation: np.ndarray | None = None
 
 
 def import_chgcars(pending: Iterable[PendingChgcar], store: Path, report: ImportReport) -> Path | None:
@@ -59,7 +61,7 @@ def _accepted(pending: Iterable[PendingChgcar], report: ImportReport) -> Iterato
             continue
         key = density_key(*chgcar.key)
         report.densities.append(key)
-        yield key, density
+        yield key, replace(density, moments_muB=chgcar.frame.moments_muB, oxidation=chgcar.oxidation)
 
 
 def _check_structure(density: Density, frame: ReadFrame) -> None:

@@ -166,7 +166,9 @@ class _FrameImport:
             yield text
         self.report.note(source.path, notes)
         if source.chgcar is not None:
-            self.chgcars.append(PendingChgcar(source.chgcar, None if last is None else last.frame, key))
+            frame, result = (None, None) if last is None else (last.frame, last.result)
+            oxidation = None if result is None else result.oxidation
+            self.chgcars.append(PendingChgcar(source.chgcar, frame, key, oxidation))
 
 
 def _label(item: FrameVerdict, source: Source, group: Group, config_id: str, step: int) -> Atoms:

@@ -10,15 +10,14 @@ import pandas as pd
 import xarray as xr
 from ase.data import atomic_masses, atomic_numbers
 
-from redoxmd.charges.hops import Hops, Rank, find_hops, rank_jumps
+from redoxmd.charges.hops import Hops, Rank, rank_jumps
 from redoxmd.charges.oxidation import OxidationModel
-from redoxmd.charges.redox import state_levels
-from redoxmd.charges.summary import oxidation_tables, redox_series
+from redoxmd.charges.redox import electron_hops, state_levels
+from redoxmd.charges.summary import STATE_NAMES, oxidation_tables, redox_series
 from redoxmd.config.sections import Charges, Structures
 from redoxmd.diffusion.framework import moving_atoms
 from redoxmd.diffusion.jumps import Jumps, recorded_jumps, without_drift
 from redoxmd.files.trajectory import Trajectory
-from redoxmd.structures.periodic_cell import PeriodicCell
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,8 @@ class JumpEvent:
     """Charges, displacements and structures around one jump, the input of `figures.fig10_jump`.
 
     Attributes:
-        series: time_fs, atom, charge_e, moment_muB, probability (of the higher state), state of every redox atom.
+        series: time_fs, atom, charge_e, moment_muB, probability (of the higher state), state, charge_state of every
+            redox atom (`summary.redox_series`).
         displacements: time_fs, ion, displacement_A (of jumping ions from the site that they leave, of other ions from
             their mean position), jumps (bool: the ion jumps).
         snapshots: before, during, after; fewer if there are fewer frames.
@@ -45,6 +45,7 @@ class JumpEvent:
         arrows: start and end of each jump, Å.
         jump_time_fs: time of the jump; NaN without one.
         hop_times_fs: times of the electron hops.
+        charge_hop_times_fs: times at which the charges alone indicate a hop, if the states are those of the MD.
         text: conditions, number and lengths of the jumps, number of changes of state.
     """
 
@@ -58,11 +59,12 @@ class JumpEvent:
     arrows: Sequence[tuple[np.ndarray, np.ndarray]]
     jump_time_fs: float = float("nan")
     hop_times_fs: Sequence[float] = ()
+    charge_hop_times_fs: Sequence[float] = ()
     text: str = ""
 
 
 NO_JUMP = JumpEvent(
-    pd.DataFrame(columns=["time_fs", "atom", "charge_e", "moment_muB", "probability", "state"]),
+    pd.DataFrame(columns=["time_fs", "atom", "charge_e", "moment_muB", "probability", *STATE_NAMES]),
     pd.DataFrame(columns=["time_fs", "ion", "displacement_A", "jumps"]),
     (),
     *(np.zeros(0, dtype=int), np.eye(3), np.zeros(0, dtype=int), np.zeros(0, dtype=int)),
@@ -104,9 +106,16 @@ def describe_best_jump(
 
 def _hops_of(table: xr.Dataset, settings: Charges) -> Hops:
     """Electron hops of an oxidation table."""
-    periodic = PeriodicCell(table["cell_A"].to_numpy())
-    positions = table["positions_A"].to_numpy()[:, table["redox_atom"].to_numpy()]
-    return find_hops(state_levels(table), table["time_fs"].to_numpy(), positions, periodic, settings.pair_window_fs)
+    return electron_hops(table, table["positions_A"].to_numpy()[:, table["redox_atom"].to_numpy()], settings)
+
+
+def _charge_hop_times_fs(table: xr.Dataset, settings: Charges) -> np.ndarray:
+    """Times of the hops that the charges alone indicate; none if they determine the states anyway."""
+    if "charge_state" not in table:
+        return np.zeros(0)
+    by_charge = table.drop_vars("md_hops", errors="ignore").assign(state=table["charge_state"])
+    by_charge["state"].attrs = table["state"].attrs
+    return _hops_of(by_charge, settings).time_fs
 
 
 def _describe_jump(
@@ -119,11 +128,19 @@ def _describe_jump(
 ) -> JumpEvent:
     """Charges, displacements and structures from `jump_window_fs` before to `jump_window_fs` after a jump."""
     jumps, window_fs = recorded_jumps(analysis), settings.jump_window_fs
-    centre, hop_times_fs = float(jumps.time_fs[jump]), _hops_of(table, settings).time_fs
+    centre = float(jumps.time_fs[jump])
+    hop_times_fs, charge_hop_times_fs = (
+        times[np.abs(times - centre) <= window_fs]
+        for times in (_hops_of(table, settings).time_fs, _charge_hop_times_fs(table, settings))
+    )
     nearby = np.flatnonzero(np.abs(jumps.time_fs - centre) <= window_fs)
     mobile = np.flatnonzero(trajectory.numbers == atomic_numbers[structures.mobile_ion])
     table = table.isel(frame=np.abs(table["time_fs"].to_numpy() - centre) <= window_fs)
     time_fs = table["time_fs"].to_numpy()
+    # A state of the MD is certain.
+    probability = (
+        (state_levels(table) == 1).astype(float) if "charge_state" in table else table["probability"].to_numpy()
+    )
     moments: dict[int, str] = {}
     if len(time_fs):
         during = int(np.abs(time_fs - centre).argmin())
@@ -133,11 +150,10 @@ def _describe_jump(
             moments[frame],
             float(time_fs[frame]),
             table["positions_A"].to_numpy()[frame],
-            table["probability"].to_numpy()[frame],
+            probability[frame],
         )
         for frame in sorted(moments)
     ]
-    hop_times_fs = hop_times_fs[np.abs(hop_times_fs - centre) <= window_fs]
     lengths = ", ".join(f"{length:.1f} Å" for length in jumps.distance_A[nearby])
     count = f"{len(nearby)} jump{'s' if len(nearby) > 1 else ''}"
     conditions = f"x = {float(table['x']):g}, {float(table['temperature_K']):g} K"
@@ -152,6 +168,7 @@ def _describe_jump(
         [(jumps.start_A[i], jumps.end_A[i]) for i in nearby],
         centre,
         hop_times_fs.tolist(),
+        charge_hop_times_fs.tolist(),
         f"{conditions}: {count} ({lengths}), {len(hop_times_fs)} changes of state",
     )
 

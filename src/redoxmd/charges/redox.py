@@ -2,7 +2,9 @@
 
 The charges of a trajectory are a dataset with dims (frame, atom, axis): charge_e and moment_muB (frame, atom),
 positions_A (frame, atom, axis) unwrapped; coords time_fs and step (frame), number (atom), scalars x, temperature_K and
-replica; attrs structure and model. The spacing of frames is arbitrary.
+replica; attrs structure and model. The spacing of frames is arbitrary. If the MD has oxidation states, the dataset has
+them (oxidation) and the recorded hops (md_hops); they are then the states and hops of the analysis, and the states that
+the charges indicate are compared with them.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import pandas as pd
 import xarray as xr
 from ase.data import atomic_numbers
 
-from redoxmd.charges.hops import find_hops, finite_mean, hop_table, relate_to_jumps
+from redoxmd.charges.hops import Hops, find_hops, finite_mean, hop_table, relate_to_jumps
 from redoxmd.charges.oxidation import OxidationModel, assign_states
 from redoxmd.config.sections import Charges, Structures
 from redoxmd.diffusion.jumps import Jumps
@@ -27,36 +29,67 @@ from redoxmd.structures.periodic_cell import PeriodicCell
 from redoxmd.units import FS_PER_PS
 
 MAX_BLOCKS = 10
+# Comparison of the states that charges indicate with those of the MD.
+CHECK_COLUMNS = ("same_atoms_share", "same_atoms_chance", "same_frames_share", "charge_hops", "charge_resolved_ps")
 
 
 def oxidation_table(
-    charges: xr.Dataset, model: OxidationModel, structures: Structures, settings: Charges
+    charges: xr.Dataset, model: OxidationModel | None, structures: Structures, settings: Charges
 ) -> xr.Dataset:
     """Charges of a trajectory with probability, state and agreement (frame, redox).
 
-    `probability` is that of the higher state, `state` the oxidation number (−1: unknown); `agrees` is true if charge
-    alone and moment alone assign the same state; `redox_atom` (redox) is the index of the atom.
+    `probability` is that of the higher state by charge and moment, `state` the oxidation number (−1: unknown): that of
+    the MD if it has states, else that of the charges. In the first case `charge_state` is that of the charges. `agrees`
+    is true if charge alone and moment alone assign the same state; `redox_atom` (redox) is the index of the atom.
+    Without a model, the charges indicate no state.
     """
     redox = np.flatnonzero(charges["number"].to_numpy() == atomic_numbers[structures.redox_element])
     charge, moment = (charges[name].to_numpy()[:, redox] for name in ("charge_e", "moment_muB"))
-    probability = model.probability(charge, moment)
+    states = settings.states if model is None else model.states
+    probability = np.full(charge.shape, np.nan) if model is None else model.probability(charge, moment)
     limits = (settings.low, settings.high, settings.persistence_fs)
     level = assign_states(probability, charges["time_fs"].to_numpy(), *limits)
     dims = ("frame", "redox")
+    state = np.where(level == NONE, NONE, np.array(states)[level])
     table = charges.assign(
         probability=(dims, probability),
-        state=(dims, np.where(level == NONE, NONE, np.array(model.states)[level])),
-        agrees=(dims, model.agrees(charge, moment)),
+        state=(dims, state),
+        agrees=(dims, np.zeros(charge.shape, bool) if model is None else model.agrees(charge, moment)),
     )
-    table["state"].attrs["states"] = list(model.states)
+    if "oxidation" in charges:
+        table["charge_state"] = (dims, state)
+        table["state"] = (dims, charges["oxidation"].to_numpy()[:, redox])
+    table["state"].attrs["states"] = list(states)
     return table.assign_coords(redox_atom=("redox", redox))
 
 
-def state_levels(table: xr.Dataset) -> np.ndarray:
-    """State levels (T, m) of an oxidation table: 0: lower, 1: higher, −1: unknown."""
+def state_levels(table: xr.Dataset, name: str = "state") -> np.ndarray:
+    """State levels (T, m) of an oxidation table: 0: lower, 1: higher, −1: unknown or another state."""
     low, high = table["state"].attrs["states"]
-    state = table["state"].to_numpy()
+    state = table[name].to_numpy()
     return np.select([state == low, state == high], [0, 1], NONE)
+
+
+def electron_hops(table: xr.Dataset, redox_A: np.ndarray, settings: Charges) -> Hops:
+    """Hops of an oxidation table: those that the MD recorded from the first to the last frame, else `find_hops`.
+
+    Args:
+        table: result of `oxidation_table`.
+        redox_A: (T, m, 3) positions of the redox atoms.
+        settings: `pair_window_fs`.
+    """
+    time_fs, periodic = table["time_fs"].to_numpy(), PeriodicCell(table["cell_A"].to_numpy())
+    if "md_hops" not in table or not len(time_fs):
+        return find_hops(state_levels(table), time_fs, redox_A, periodic, settings.pair_window_fs)
+    redox, hops = table["redox_atom"].to_numpy(), table["md_hops"].to_numpy()
+    within = (hops[:, 0] >= time_fs[0]) & (hops[:, 0] < time_fs[-1])
+    hops = hops[within & np.isin(hops[:, 1:3], redox).all(axis=1)]
+    pairs = np.searchsorted(redox, hops[:, 1:3].astype(int))
+    # Positions of the first frame after the hop.
+    frame = np.searchsorted(time_fs, hops[:, 0], side="right")
+    start_A, end_A = redox_A[frame, pairs[:, 0]], redox_A[frame, pairs[:, 1]]
+    vector_A = periodic.minimum_image(end_A - start_A)
+    return Hops(hops[:, 0], pairs[:, 0], pairs[:, 1], vector_A, start_A + vector_A / 2)
 
 
 def analyse_redox(
@@ -83,13 +116,20 @@ def analyse_redox(
     redox, name = table["redox_atom"].to_numpy(), table.attrs.get("structure", "charges")
     around = measure_surroundings(number, positions, redox, periodic, sites, structures, settings, name)
     level, time_fs = state_levels(table), table["time_fs"].to_numpy()
-    hops = find_hops(level, time_fs, around.redox_A, periodic, settings.pair_window_fs)
+    hops = electron_hops(table, around.redox_A, settings)
     relation = relate_to_jumps(hops, jumps, periodic, settings.hop_window_fs)
     defined = np.isfinite(table["probability"].to_numpy())
     disagree = defined & ~table["agrees"].to_numpy()
     interval_fs = np.diff(time_fs)
-    # Hops are detected only between frames that are close enough to pair donor and acceptor.
-    resolved_ps = float(interval_fs[interval_fs <= settings.pair_window_fs].sum()) / FS_PER_PS
+    # Hops are detected only between frames that are close enough to pair donor and acceptor; the MD records all.
+    resolved = interval_fs <= settings.pair_window_fs
+    paired_ps, duration_ps = (float(interval_fs[chosen].sum()) / FS_PER_PS for chosen in (resolved, slice(None)))
+    check = {}
+    if "charge_state" in table:
+        by_charge = state_levels(table, "charge_state")
+        charge_hops = find_hops(by_charge, time_fs, around.redox_A, periodic, settings.pair_window_fs)
+        check = compare_states(level, by_charge)
+        check |= {"charge_hops": int(charge_hops.paired.sum()), "charge_resolved_ps": paired_ps}
     row: dict[str, float | str] = {
         **metadata,
         "n_frames": len(time_fs),
@@ -99,10 +139,37 @@ def analyse_redox(
         **_by_state("bond", around.bond_A, level),
         **_by_state("vacancy", around.vacancy_A, level),
         "n_hops": int(hops.paired.sum()),
-        "resolved_ps": resolved_ps,
+        "resolved_ps": duration_ps if "md_hops" in table else paired_ps,
         "mean_cosine": finite_mean(relation.cosine),
+        **{name: np.nan for name in CHECK_COLUMNS},
+        **check,
     }
     return row, hop_table(hops, relation, jumps, redox, metadata)
+
+
+def compare_states(level: np.ndarray, by_charge: np.ndarray) -> dict[str, float]:
+    """Agreement of the states that charges indicate with those of the MD; NaN if the charges indicate none.
+
+    Args:
+        level, by_charge: (T, m) state levels of `state_levels`.
+
+    Returns:
+        same_atoms_share: share of atoms, over all frames, with the same state.
+        same_atoms_chance: its mean if the states by charge of each frame were shuffled among its atoms.
+        same_frames_share: share of the frames in which all atoms have the same state.
+    """
+    known = (level != NONE) & (by_charge != NONE)
+    shared = known.sum(axis=1)
+    # Pairs of an atom in a state of the MD with an atom in the same state by charge.
+    equal = sum(((level == s) & known).sum(axis=1) * ((by_charge == s) & known).sum(axis=1) for s in (0, 1))
+    chance = np.divide(equal, shared, out=np.zeros(len(level)), where=shared > 0)
+    same, total = (level == by_charge) & known, shared.sum()
+    whole = known.all(axis=1)
+    return {
+        "same_atoms_share": float(same.sum() / total) if total else float("nan"),
+        "same_atoms_chance": float(chance.sum() / total) if total else float("nan"),
+        "same_frames_share": finite_mean(same.all(axis=1)[whole]),
+    }
 
 
 class Surroundings(NamedTuple):

@@ -46,9 +46,9 @@ def charges_along(
     table = trajectory_charges(trajectory, chosen, model, settings.charges, settings.structures, checkpoint)
     fit = folder / "oxidation.json"
     states_model = OxidationStates.read(fit).predicted if fit.exists() else None
-    if states_model is not None:
+    if states_model is not None or "oxidation" in table:
         table = oxidation_table(table, states_model, settings.structures, settings.charges)
     write_dataset(target, table)
     checkpoint.clear()
-    states = "without oxidation states (no fitted oxidation.json)" if states_model is None else "with oxidation states"
+    states = "with oxidation states" if "state" in table else "without oxidation states (no fitted oxidation.json)"
     return f"{len(chosen)} frames in {target}, {states}"

@@ -12,11 +12,12 @@ import xarray as xr
 
 from redoxmd.charges.hops import finite_mean
 from redoxmd.charges.oxidation import OxidationModel
-from redoxmd.charges.redox import analyse_redox, oxidation_table
+from redoxmd.charges.redox import CHECK_COLUMNS, analyse_redox, oxidation_table
 from redoxmd.config.sections import Charges, Structures
 from redoxmd.diffusion.jumps import recorded_jumps
 from redoxmd.diffusion.posterior import weighted_mean
 from redoxmd.diffusion.site_tables import TRAJECTORY_KEYS, trajectory_columns
+from redoxmd.diffusion.sites import NONE
 from redoxmd.structures.geometry import Sites
 from redoxmd.structures.request import parse_name
 from redoxmd.structures.source import source_cell
@@ -40,8 +41,19 @@ TABLE_COLUMNS = (
     "hops_per_ps",
     "mean_cosine",
     "disagreement_share",
+    *CHECK_COLUMNS,
 )
-STATE_COLUMNS = ("structure", *TRAJECTORY_KEYS, "time_fs", "atom", "charge_e", "moment_muB", "probability", "state")
+STATE_NAMES = ("state", "charge_state")
+STATE_COLUMNS = (
+    "structure",
+    *TRAJECTORY_KEYS,
+    "time_fs",
+    "atom",
+    "charge_e",
+    "moment_muB",
+    "probability",
+    *STATE_NAMES,
+)
 
 
 @dataclass(frozen=True)
@@ -62,8 +74,10 @@ class RedoxSummary:
 def oxidation_tables(
     charges: Sequence[xr.Dataset], model: OxidationModel | None, structures: Structures, settings: Charges
 ) -> list[xr.Dataset]:
-    """Oxidation tables of all trajectories by the model of predicted charges; an empty list without a model."""
-    return [] if model is None else [oxidation_table(dataset, model, structures, settings) for dataset in charges]
+    """Oxidation tables of all trajectories; an empty list if there is neither a model of charges nor a state."""
+    if model is None and not all("oxidation" in dataset for dataset in charges):
+        return []
+    return [oxidation_table(dataset, model, structures, settings) for dataset in charges]
 
 
 def summarise_redox(
@@ -112,17 +126,23 @@ def summarise_redox(
 
 
 def redox_series(table: xr.Dataset) -> pd.DataFrame:
-    """Rows of an oxidation table by redox atom and frame: time_fs, atom, charge_e, moment_muB, probability, state."""
+    """Rows of an oxidation table by redox atom and frame.
+
+    Columns time_fs, atom, charge_e, moment_muB, probability, state, charge_state; the last is missing unless the states
+    are those of the MD.
+    """
     redox = table["redox_atom"].to_numpy()
     charge, moment = (table[name].to_numpy()[:, redox] for name in ("charge_e", "moment_muB"))
-    state = pd.Series(table["state"].to_numpy().ravel(), dtype="Int64")
+    shape = (len(charge), len(redox))
+    states = {name: table[name].to_numpy() if name in table else np.full(shape, NONE) for name in STATE_NAMES}
+    known = {name: pd.Series(values.ravel(), dtype="Int64") for name, values in states.items()}
     columns = {
         "time_fs": np.repeat(table["time_fs"].to_numpy(), len(redox)),
         "atom": np.tile(redox, len(charge)),
         "charge_e": charge.ravel(),
         "moment_muB": moment.ravel(),
         "probability": table["probability"].to_numpy().ravel(),
-        "state": state.where(state >= 0),
+        **{name: values.where(values >= 0) for name, values in known.items()},
     }
     return pd.DataFrame(columns)
 
@@ -150,4 +170,6 @@ def _group(group: pd.DataFrame) -> dict[str, float]:
         "resolved_ps": resolved_ps,
         "hops_per_ps": hops / resolved_ps if resolved_ps else float("nan"),
         "disagreement_share": mean("share_disagreeing"),
+        **{name: mean(name) for name in CHECK_COLUMNS},
+        **{name: float(group[name].sum(min_count=1)) for name in ("charge_hops", "charge_resolved_ps")},
     }

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 import xarray as xr
-from ase import Atoms
 from ase.data import atomic_numbers, chemical_symbols
 
 from redoxmd.charges.bader import partition
@@ -16,7 +15,7 @@ from redoxmd.density.cores import repair_nuclei
 from redoxmd.density.dataset import DensitySet
 from redoxmd.density.model import DensityModel
 from redoxmd.density.predict import Region, grid_shape, predict_density
-from redoxmd.files.trajectory import Trajectory
+from redoxmd.files.trajectory import HOP_COLUMNS, Trajectory
 from redoxmd.jobs.checkpoint import Checkpoint
 from redoxmd.jobs.interrupt import StopRequest
 from redoxmd.jobs.progress import Progress
@@ -83,7 +82,8 @@ def trajectory_charges(
 
     Returns:
         dims (frame, atom, axis): charge_e, moment_muB, positions_A; coords time_fs, step, number, x, temperature_K,
-        replica.
+        replica. If the trajectory has oxidation states also oxidation (frame, atom), and the hops that the MD recorded:
+        md_hops (hop, column), columns `files.trajectory.HOP_COLUMNS`.
     """
     frames, numbers = np.asarray(frames, dtype=int), trajectory.numbers
     redox = numbers == atomic_numbers[structures.redox_element]
@@ -100,7 +100,7 @@ def trajectory_charges(
         nonlocal done
         yield f"at frame {done} of {len(frames)}"
         while done < len(frames):
-            atoms = Atoms(numbers, trajectory.positions_A[frames[done]], cell=trajectory.cell_A, pbc=True)
+            atoms = trajectory.frame(int(frames[done]))
             moment = float(initial_moments(atoms, structures).sum()) if settings.exact_moment else None
             bader = partition(predict_density(model, atoms, shape, region, moment_muB=moment))
             in_region = redox if region is not None else slice(None)
@@ -112,13 +112,18 @@ def trajectory_charges(
     run_resumable(
         partition_frames, lambda: checkpoint.save("charges", {"done": np.asarray(done), "values": values[:done]})
     )
-    metadata = trajectory.metadata
+    metadata, states = trajectory.metadata, {}
+    if trajectory.oxidation is not None:
+        states["oxidation"] = (("frame", "atom"), trajectory.oxidation[frames], {"units": "e"})
+    if trajectory.hops is not None:
+        states["md_hops"] = (("hop", "column"), trajectory.hops, {"columns": " ".join(HOP_COLUMNS)})
     dataset = xr.Dataset(
         {
             "charge_e": (("frame", "atom"), values[..., 0], {"units": "e"}),
             "moment_muB": (("frame", "atom"), values[..., 1], {"units": "mu_B"}),
             "positions_A": (("frame", "atom", "axis"), trajectory.positions_A[frames], {"units": "angstrom"}),
             "cell_A": (("vector", "axis"), trajectory.cell_A, {"units": "angstrom"}),
+            **states,
         },
         coords={
             "time_fs": ("frame", trajectory.time_fs[frames], {"units": "fs"}),

@@ -3,27 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from redoxmd.density.grid import Density
-from redoxmd.density.store import density_keys, read_density, split_key
+from redoxmd.density.store import density_key, density_keys, is_named, read_density, split_key
 from redoxmd.errors import DataError
 from redoxmd.seeds import derive_seed
 from redoxmd.train.dataset import read_dataset_card
 from redoxmd.train.split import FEWEST_CONFIGURATIONS
+
+if TYPE_CHECKING:
+    from redoxmd.charges.density_states import DensityStates
 
 SETS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One density: its store, its key and the set it belongs to."""
+    """One density.
+
+    Attributes:
+        store, key: where it is.
+        set: that it belongs to.
+        oxidation: (n,) its judged oxidation states (`charges.density_states`); None if states are not judged.
+    """
 
     store: str
     key: str
     set: str
+    oxidation: Sequence[int] | None = None
+
+    def read(self) -> Density:
+        """The density, with the judged states instead of those in the store."""
+        density = read_density(self.store, self.key)
+        return replace(density, oxidation=None if self.oxidation is None else np.array(self.oxidation))
+
+    def record(self) -> dict[str, Any]:
+        """Plain data; without states as earlier versions wrote it."""
+        return {name: value for name, value in vars(self).items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -40,11 +61,11 @@ class DensitySet:
         return len(self.entries)
 
     def __iter__(self) -> Iterator[Density]:
-        return (read_density(entry.store, entry.key) for entry in self.entries)
+        return (entry.read() for entry in self.entries)
 
     def items(self) -> Iterator[tuple[str, Density]]:
         """(key, density) pairs."""
-        return ((entry.key, read_density(entry.store, entry.key)) for entry in self.entries)
+        return ((entry.key, entry.read()) for entry in self.entries)
 
     def subset(self, *names: str) -> DensitySet:
         """Densities of the named sets."""
@@ -54,9 +75,9 @@ class DensitySet:
         """Number of densities in each set."""
         return {name: len(self.subset(name)) for name in SETS}
 
-    def record(self) -> list[dict[str, str]]:
+    def record(self) -> list[dict[str, Any]]:
         """The entries as plain data, the input of `from_record`."""
-        return [vars(entry) for entry in self.entries]
+        return [entry.record() for entry in self.entries]
 
     @classmethod
     def from_record(cls, record: Sequence[dict[str, Any]]) -> DensitySet:
@@ -73,6 +94,7 @@ def index_densities(
     groups: Mapping[str, str] | None = None,
     excluded: Collection[str] = (),
     validation_configurations: Collection[str] = (),
+    states: DensityStates | None = None,
 ) -> DensitySet:
     """Index the densities of several stores and divide them into sets.
 
@@ -88,32 +110,38 @@ def index_densities(
         groups: configuration id → its group (`redoxmd.train.split.Configuration`); by default its own.
         excluded: configurations, or frames as CONFIG_ID/STEP, that enter no set.
         validation_configurations: configuration ids; those without densities are ignored.
+        states: verdicts on the densities; those in a wrong electronic state enter no set. None: not judged.
 
     Raises:
         DataError: a key is in two stores, a test configuration has no density, or no density remains to train on.
     """
     store_by_key: dict[str, str] = {}
+    wrong = {} if states is None else {density_key(item["config_id"], item["step"]): item for item in states.left_out}
     for store in stores:
         for key in density_keys(store):
-            config_id, step = split_key(key)
-            if config_id in excluded or f"{config_id}/{step}" in excluded:
+            if is_named(key, excluded) or key in wrong:
                 continue
             if key in store_by_key:
                 raise DataError(f"density {key} is both in {store_by_key[key]} and in {store}; leave one out")
             store_by_key[key] = str(store)
     group_of = {key: (groups or {}).get(split_key(key)[0], split_key(key)[0]) for key in sorted(store_by_key)}
     sets = _split(group_of, test_configurations, validation_configurations, validation_fraction, seed)
-    entries = DensitySet(tuple(Entry(store, key, sets[key]) for key, store in sorted(store_by_key.items())))
+    oxidation = {} if states is None else states.oxidation
+    entries = DensitySet(
+        tuple(Entry(store, key, sets[key], oxidation.get(key)) for key, store in sorted(store_by_key.items()))
+    )
+    refused = f" ({len(wrong)} are in a wrong electronic state; the log lists them with reasons)" if wrong else ""
     missing = set(test_configurations) - {split_key(key)[0] for key in store_by_key}
     if missing and demand_test:
         available = sorted({split_key(key)[0] for key in store_by_key})
         raise DataError(
-            f"density.test_configurations: no densities of {sorted(missing)}, only of {available}; name others, or "
-            "give []"
+            f"density.test_configurations: no densities of {sorted(missing)}, only of {available}{refused}; name "
+            "others, or give []"
         )
     if not len(entries.subset("train")):
         raise DataError(
-            "no density to train on: keep some (aimd.density_every), name density.stores, or set density.enabled false"
+            f"no density to train on{refused}: keep some (aimd.density_every), name density.stores, or set "
+            "density.enabled false"
         )
     return entries
 

@@ -15,7 +15,6 @@ from redoxmd.density.model import DensityModel, EncodedAtoms
 from redoxmd.density.probes import AtomImages
 from redoxmd.density.sampling import grid_points, points_uniform, values_at
 from redoxmd.density.slices import slice_reference
-from redoxmd.density.store import read_density
 from redoxmd.seeds import derive_rng
 
 POINTS = 20_000
@@ -40,7 +39,7 @@ def density_errors(model: DensityModel, densities: DensitySet, seed: int) -> pd.
 
 
 def _row(model: DensityModel, entry: Entry, seed: int) -> dict[str, object]:
-    density = read_density(entry.store, entry.key)
+    density = entry.read()
     index = points_uniform(density, POINTS, derive_rng(seed, "errors", entry.key))
     points, reference = grid_points(density, index), values_at(density, index)
     encoded = EncodedAtoms(model, density.atoms)
@@ -58,7 +57,7 @@ def slices_through_redox(model: DensityModel, densities: DensitySet, redox_eleme
     has no atom of the element.
     """
     entry = next(entry for name in ("test", "validation", "train") for entry in densities.subset(name).entries)
-    density = read_density(entry.store, entry.key)
+    density = entry.read()
     redox = np.flatnonzero(density.numbers == atomic_numbers[redox_element])
     if not len(redox):
         return {}

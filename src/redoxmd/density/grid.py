@@ -28,6 +28,8 @@ class Density:
         moment_muB: integral of spin.
         correction: factor that normalised the integral.
         source: engine and settings, or file.
+        moments_muB: (n,) on-site moments of the calculation; None if they are unknown.
+        oxidation: (n,) oxidation states, 0 except for redox atoms; None if they are not assigned.
     """
 
     total_e_A3: np.ndarray
@@ -40,6 +42,8 @@ class Density:
     moment_muB: float
     correction: float
     source: str
+    moments_muB: np.ndarray | None = None
+    oxidation: np.ndarray | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -49,8 +53,11 @@ class Density:
 
     @property
     def atoms(self) -> Atoms:
-        """The structure, fully periodic."""
-        return Atoms(self.numbers, self.positions_A, cell=self.cell_A, pbc=True)
+        """The structure, fully periodic, with the array `oxidation` if states are assigned."""
+        atoms = Atoms(self.numbers, self.positions_A, cell=self.cell_A, pbc=True)
+        if self.oxidation is not None:
+            atoms.set_array("oxidation", self.oxidation)
+        return atoms
 
     @property
     def volume_A3(self) -> float:

@@ -13,7 +13,7 @@ from ase import Atoms
 from redoxmd.density.network import DensityNetwork, Encoded
 from redoxmd.density.probes import AtomImages, ProbePairs, scattered_block, scattered_pairs
 from redoxmd.density.superposition import Superposition
-from redoxmd.errors import DataError
+from redoxmd.errors import DataError, StructureError
 from redoxmd.model.files import choose_device, load_record, save_record
 from redoxmd.model.graph import build_graph, species_index
 
@@ -54,18 +54,19 @@ class EncodedAtoms:
     """One structure, encoded once for all its probes.
 
     Raises:
-        DataError: the model was not trained on an element of the structure.
+        DataError: the model was not trained on an element or an oxidation state of the structure, or the structure has
+            no oxidation states although the model distinguishes them.
     """
 
     def __init__(self, model: DensityModel, atoms: Atoms) -> None:
         network = model.network
         try:
-            graph = build_graph(atoms, network.elements, network.cutoff_A)
-        except ValueError as error:
+            graph = build_graph(atoms, network.elements, network.cutoff_A, states=network.states)
+        except (ValueError, StructureError) as error:
             raise DataError(f"the density model cannot take {atoms.symbols}: {error}") from error
         self.model = model
         self.atoms = atoms
-        self.species = species_index(atoms.numbers, network.elements)
+        self.species = species_index(atoms.numbers, model.superposition.elements)
         self.cell_A = np.asarray(atoms.cell)
         with torch.no_grad():
             self.encoding: Encoded = network.encode(graph.to(network.device, network.dtype))

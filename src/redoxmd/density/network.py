@@ -154,13 +154,15 @@ class DensityNetwork(nn.Module):
     """Total and spin density at every probe, in units of the standard deviation of the training targets.
 
     Args:
-        elements: sorted atomic numbers of the training elements.
+        elements: sorted atomic numbers of the species: of the training elements, or one for each pair of element and
+            oxidation number.
         features: width F of atoms and probes.
         layers: interactions L.
         cutoff_A: cutoff of messages between atoms and to probes (Å).
         radial_functions: size K of the radial basis of atoms.
         probe_functions: size of the radial basis of probes.
         multipole_reach_A: cutoff of multipoles (Å).
+        states: oxidation number of each species (`redoxmd.model.graph.atom_species`); None: the species are elements.
     """
 
     def __init__(
@@ -172,6 +174,7 @@ class DensityNetwork(nn.Module):
         radial_functions: int,
         probe_functions: int,
         multipole_reach_A: float = 2.5,
+        states: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         self.settings: dict[str, Any] = {
@@ -183,6 +186,8 @@ class DensityNetwork(nn.Module):
             "probe_functions": probe_functions,
             "multipole_reach_A": multipole_reach_A,
         }
+        if states is not None:
+            self.settings["states"] = list(states)
         self.atoms = Representation(elements, features, layers, cutoff_A, radial_functions)
         self.elements, self.cutoff_A = self.atoms.elements, self.atoms.cutoff_A
         self.basis = ProbeBasis(probe_functions, cutoff_A)
@@ -199,6 +204,11 @@ class DensityNetwork(nn.Module):
         self.near_input = nn.Linear(CHANNELS, features)
         self.direct = nn.Linear(CHANNELS, 2)
         self.readout = nn.Sequential(nn.Linear(features, features), nn.SiLU(), nn.Linear(features, 2))
+
+    @property
+    def states(self) -> list[int] | None:
+        """Oxidation number of each species; None if the species are elements."""
+        return self.settings.get("states")
 
     @property
     def dtype(self) -> torch.dtype:

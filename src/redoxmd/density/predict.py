@@ -53,7 +53,8 @@ def predict_density(
     and a factor, recorded as `correction`, corrects the remaining error of the number of electrons.
 
     Args:
-        atoms: structure; its elements must be those of the training set.
+        atoms: structure; its elements must be those of the training set, and so must be its states (array
+            `oxidation`) if the model distinguishes them.
         shape: grid points along each axis; see `grid_shape`.
         region: region in which the network is evaluated; None: everywhere.
         exact_electrons: scale to the number of valence electrons, with a region only outside of it.
@@ -86,6 +87,7 @@ def predict_density(
         float(grids[..., 1].sum() * voxel),
         correction,
         "redoxmd density model",
+        oxidation=atoms.arrays.get("oxidation"),
     )
 
 

@@ -62,7 +62,7 @@ class PointPool:
     """One structure with a pool of its grid points in memory, drawn from the whole cell and near the redox atoms.
 
     Args:
-        elements: elements of the network.
+        elements, states: atomic number and oxidation number of each species of the network, see `atom_species`.
         cutoff_A: cutoff of the network.
         redox: (m,) indices of atoms around which extra points are drawn; if empty, all points are uniform.
     """
@@ -75,6 +75,7 @@ class PointPool:
         redox: np.ndarray,
         settings: Settings,
         rng: np.random.Generator,
+        states: Sequence[int] | None = None,
     ) -> None:
         count = settings.points_per_density
         groups = [points_uniform(density, count, rng)]
@@ -84,9 +85,11 @@ class PointPool:
         index = np.concatenate(groups)
         self.points_A = grid_points(density, index)
         self.values_e_A3 = values_at(density, index)
-        self.graph: Graph = build_graph(density.atoms, elements, cutoff_A).to("cpu", torch.float32)
+        graph: Graph = build_graph(density.atoms, elements, cutoff_A, states=states)
+        self.graph = graph.to("cpu", torch.float32)
         self.images = AtomImages(density.positions_A, density.cell_A, cutoff_A)
-        self.species = species_index(density.numbers, elements)
+        # Atomic densities are superposed by element, whatever its state.
+        self.species = species_index(density.numbers, sorted(set(elements)))
 
     def draw(self, count: int, near_fraction: float, rng: np.random.Generator) -> np.ndarray:
         """Random indices of pool points; a share `near_fraction` lies near the redox atoms if there are any."""

@@ -15,6 +15,7 @@ from ase.data import atomic_numbers
 from ase.io import read
 from ase.io.formats import filetype
 
+from redoxmd.charges.density_states import judge_densities
 from redoxmd.config import load_config
 from redoxmd.config.sections import Config
 from redoxmd.density.dataset import index_densities
@@ -24,6 +25,7 @@ from redoxmd.density.model import load_density_model, save_density_model
 from redoxmd.density.predict import grid_shape, predict_density
 from redoxmd.density.store import density_key, write_densities
 from redoxmd.density.training import train_density
+from redoxmd.electrons.states import OxidationLevels
 from redoxmd.errors import DataError, reason_of
 from redoxmd.files.records import atomic_path, file_sha256, write_json
 from redoxmd.files.trajectory import Trajectory, read_trajectory
@@ -51,7 +53,8 @@ def log_to_terminal() -> None:
 def train_on_stores(stores: Sequence[Path], folder: Path, config: Path | None, test: Sequence[str]) -> list[str]:
     """Train a density model on stores and write model.pt, history.csv, errors.csv and dataset.json.
 
-    Frames and configurations of `train.exclude` in the config are excluded. An interrupted training continues when the
+    Frames and configurations of `train.exclude` in the config are excluded, with `electrons.levels` also densities in a
+    wrong electronic state, which left_out.json lists. An interrupted training continues when the
     function is called again with the same stores and settings.
 
     Returns:
@@ -60,6 +63,8 @@ def train_on_stores(stores: Sequence[Path], folder: Path, config: Path | None, t
     log_to_terminal()
     settings = config_or_defaults(config)
     seed = derive_seed(settings.seed, "density")
+    levels = OxidationLevels.of(settings.electrons)
+    states = None if levels is None else judge_densities(stores, levels, settings.train.exclude)
     index = index_densities(
         stores,
         test,
@@ -67,6 +72,7 @@ def train_on_stores(stores: Sequence[Path], folder: Path, config: Path | None, t
         settings.seed,
         excluded=settings.train.exclude,
         validation_configurations=settings.train.validation_configurations,
+        states=states,
     )
     record = [index.record(), [file_sha256(store) for store in stores], settings.density.model_dump(mode="json"), seed]
     checkpoint = Checkpoint(folder / "state", record)
@@ -76,6 +82,8 @@ def train_on_stores(stores: Sequence[Path], folder: Path, config: Path | None, t
     errors = density_errors(result.model, evaluation_subset(index, EVALUATED, seed), seed)
     save_density_model(folder / "model.pt", result.model, {"history": result.history, "best_step": result.best_step})
     write_json(folder / "dataset.json", index.record())
+    if states is not None:
+        write_json(folder / "left_out.json", states.left_out)
     for name, table in (("history", pd.DataFrame(result.history)), ("errors", errors)):
         with atomic_path(folder / f"{name}.csv") as temporary:
             table.to_csv(temporary, index=False)
@@ -107,10 +115,7 @@ def read_structures(path: Path) -> list[Atoms]:
     """
     if h5py.is_hdf5(path):
         trajectory = read_trajectory(path)
-        return [
-            Atoms(trajectory.numbers, positions, cell=trajectory.cell_A, pbc=True)
-            for positions in trajectory.positions_A
-        ]
+        return [trajectory.frame(number) for number in range(len(trajectory.positions_A))]
     try:
         if filetype(str(path)) == "lammps-dump-text":
             with path.open(encoding="utf-8") as lines:
@@ -149,7 +154,13 @@ def as_trajectory(path: Path, frame_fs: float | None) -> Trajectory:
     positions = np.array([frame.positions for frame in frames])
     time_fs = _times_fs(path, frames, frame_fs)
     steps = np.array([frame.info.get("step", number) for number, frame in enumerate(frames)])
-    return Trajectory(first.numbers, positions, cell, steps, time_fs, zeros, zeros, zeros, {})
+    trajectory = Trajectory(first.numbers, positions, cell, steps, time_fs, zeros, zeros, zeros, {}, source=str(path))
+    with_states = [frame for frame in frames if "oxidation" in frame.arrays]
+    if 0 < len(with_states) < len(frames):
+        raise DataError(f"{path}: only {len(with_states)} of {len(frames)} frames have the array `oxidation`")
+    if with_states:
+        trajectory.oxidation = np.array([frame.arrays["oxidation"] for frame in frames])
+    return trajectory
 
 
 def _times_fs(path: Path, frames: Sequence[Atoms], frame_fs: float | None) -> np.ndarray:

@@ -14,11 +14,13 @@ from redoxmd.errors import DataError
 from redoxmd.files.hdf5 import hdf5_file, read_hdf5
 
 # A group per density, config_id/stepNNNNN. Datasets: total, spin (nx, ny, nz) e/Å³; cell (3, 3) Å; positions (n, 3) Å;
-# numbers, valence (n,). Attributes: electrons [e], moment_muB [μB], correction, source, checksum (`density_checksum`).
+# numbers, valence (n,); where they are known moments (n,) μB and oxidation (n,). Attributes: electrons [e],
+# moment_muB [μB], correction, source, checksum (`density_checksum`).
 SCALARS = ("electrons", "moment_muB", "correction", "source")
 STORE = "density store"
 GRIDS = {"total": "total_e_A3", "spin": "spin_e_A3"}
 GEOMETRY = {"cell": "cell_A", "positions": "positions_A", "numbers": "numbers", "valence": "valence_e"}
+STATES = {"moments": "moments_muB", "oxidation": "oxidation"}
 
 
 def density_key(config_id: str, step: int) -> str:
@@ -36,6 +38,12 @@ def split_key(key: str) -> tuple[str, int]:
     if not config_id or not step.isdigit():
         raise DataError(f"{key}: not the key of a density; a valid key is x2.50_o0/step00004")
     return config_id, int(step)
+
+
+def is_named(key: str, names: Collection[str]) -> bool:
+    """Whether names of configurations, or of frames as CONFIG_ID/STEP, contain the density of a key."""
+    config_id, step = split_key(key)
+    return config_id in names or f"{config_id}/{step}" in names
 
 
 def write_densities(path: str | Path, densities: Mapping[str, Density] | Iterable[tuple[str, Density]]) -> None:
@@ -57,8 +65,9 @@ def _write(group: h5py.Group, density: Density) -> None:
             name, data=grid, chunks=_chunk(grid.shape), compression="gzip", compression_opts=4, shuffle=True
         )
         stored.attrs["unit"] = "e/Angstrom^3"
-    for name, attribute in GEOMETRY.items():
-        group[name] = getattr(density, attribute)
+    for name, attribute in (GEOMETRY | STATES).items():
+        if (values := getattr(density, attribute)) is not None:
+            group[name] = values
     for name in SCALARS:
         group.attrs[name] = getattr(density, name)
     group.attrs["checksum"] = density_checksum(density)
@@ -70,12 +79,14 @@ def _chunk(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def density_checksum(density: Density) -> str:
-    """SHA-256 of the grids in single precision and the geometry, which `read_density` verifies."""
+    """SHA-256 of the grids in single precision, the geometry and the states, which `read_density` verifies."""
     digest = hashlib.sha256()
     for attribute in GRIDS.values():
         digest.update(np.ascontiguousarray(getattr(density, attribute), dtype="<f4").tobytes())
-    for attribute, kind in (("cell_A", "<f8"), ("positions_A", "<f8"), ("numbers", "<i8")):
-        digest.update(np.ascontiguousarray(getattr(density, attribute), dtype=kind).tobytes())
+    geometry = (("cell_A", "<f8"), ("positions_A", "<f8"), ("numbers", "<i8"))
+    for attribute, kind in (*geometry, ("moments_muB", "<f8"), ("oxidation", "<i8")):
+        if (values := getattr(density, attribute)) is not None:
+            digest.update(np.ascontiguousarray(values, dtype=kind).tobytes())
     return digest.hexdigest()
 
 
@@ -125,6 +136,7 @@ def read_density(path: str | Path, key: str) -> Density:
     with read_hdf5(path, STORE) as file:
         group = file[key]
         arrays = {attribute: group[name][()] for name, attribute in (GRIDS | GEOMETRY).items()}
+        arrays |= {attribute: group[name][()] for name, attribute in STATES.items() if name in group}
         attributes = dict(group.attrs)
         density = Density(
             **arrays,

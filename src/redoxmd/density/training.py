@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,14 +18,16 @@ from redoxmd.density.model import DensityModel
 from redoxmd.density.network import DensityNetwork, Encoded
 from redoxmd.density.probes import ProbePairs, scattered_block
 from redoxmd.density.sampling import PointPool
+from redoxmd.density.store import split_key
 from redoxmd.density.superposition import fit_superposition
-from redoxmd.errors import DataError
+from redoxmd.errors import DataError, StructureError
 from redoxmd.jobs.checkpoint import Checkpoint
 from redoxmd.jobs.interrupt import StopRequest
 from redoxmd.jobs.progress import Progress
 from redoxmd.model.files import choose_device
 from redoxmd.model.training import check_loss, run_training
 from redoxmd.seeds import derive_rng, derive_seed
+from redoxmd.train.dataset import find_species
 
 logger = logging.getLogger("redoxmd")
 
@@ -68,7 +69,8 @@ def train_density(
     spin). The same seed gives the same model on a CPU; an interrupted training continues from its last validation.
 
     Raises:
-        DataError: there is no training density.
+        DataError: there is no training density; with `settings.states` aware, a density has no oxidation states, or
+            a validation density one that no training density has.
         TrainingDiverged: the loss became NaN or infinite.
     """
     trainer = DensityTrainer(training, validation, redox_element, settings, seed)
@@ -91,8 +93,14 @@ class DensityTrainer:
             raise DataError("no density to train on; keep some (aimd.density_every) or name density.stores")
         self.settings, self.seed = settings, seed
         self.device = choose_device(settings.device)
-        compositions = [(density.numbers, density.valence_e) for density in training]
+        structures, compositions = [], []
+        for key, density in training.items():
+            atoms = density.atoms
+            atoms.info["config_id"], atoms.info["step"] = split_key(key)
+            structures.append(atoms)
+            compositions.append((density.numbers, density.valence_e))
         elements = sorted({int(z) for numbers, _ in compositions for z in numbers})
+        species, states = find_species(structures, settings.states, "density.states")
         rng = derive_rng(seed, "superposition")
         self.superposition = fit_superposition(training, elements, settings.cutoff_A, rng)
         self.valence = {
@@ -100,16 +108,17 @@ class DensityTrainer:
         }
         torch.manual_seed(derive_seed(seed, "weights"))
         self.network = DensityNetwork(
-            elements,
+            species,
             settings.features,
             settings.layers,
             settings.cutoff_A,
             settings.radial_functions,
             settings.probe_functions,
             settings.multipole_reach_A,
+            states,
         ).to(self.device)
-        self.training = self._pools(training, redox_element, elements)
-        self.validation = self._pools(validation, redox_element, elements)
+        self.training = self._pools(training, redox_element)
+        self.validation = self._pools(validation, redox_element)
         self.scale = self._scale()
         self.averaged = copy.deepcopy(self.network).requires_grad_(False)
         self.optimiser = torch.optim.Adam(self.network.parameters(), lr=settings.learning_rate)
@@ -120,12 +129,16 @@ class DensityTrainer:
         self.interval_losses: list[float] = []
         self.progress = Progress("density model", settings.max_steps)
 
-    def _pools(self, densities: DensitySet, redox_element: int, elements: Sequence[int]) -> list[PointPool]:
-        pools = []
+    def _pools(self, densities: DensitySet, redox_element: int) -> list[PointPool]:
+        network, pools = self.network, []
         for key, density in densities.items():
             redox = np.flatnonzero(density.numbers == redox_element)
             rng = derive_rng(self.seed, "points", key)
-            pools.append(PointPool(density, elements, self.settings.cutoff_A, redox, self.settings, rng))
+            try:
+                pool = PointPool(density, network.elements, network.cutoff_A, redox, self.settings, rng, network.states)
+            except StructureError as error:
+                raise DataError(f"density {key}: {error}") from error
+            pools.append(pool)
         return pools
 
     def _scale(self) -> np.ndarray:

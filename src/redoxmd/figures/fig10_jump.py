@@ -31,6 +31,7 @@ FS_PER_PS = 1000.0
 HEIGHTS = (1.0, 1.0, 1.0, 3.2)
 FEW_POINTS = 30
 HOP_COLOUR = COLOURS[2]
+CHARGE_HOP_COLOUR = COLOURS[5]
 MU_B = r"$\mu_\mathrm{B}$"
 
 
@@ -51,9 +52,11 @@ def draw(event: JumpEvent, settings: Figures) -> Figure:
         if not np.isnan(event.jump_time_fs):
             jump_ps = event.jump_time_fs / FS_PER_PS
             axis.axvline(jump_ps, color="black", linewidth=0.9, linestyle="--", label="jump recorded")
-        for number, hop_fs in enumerate(event.hop_times_fs):
-            name = None if number else "electron hop"
-            axis.axvline(hop_fs / FS_PER_PS, color=HOP_COLOUR, linewidth=0.9, linestyle=":", label=name)
+        kinds = ("electron hop", ":", HOP_COLOUR), ("hop by charges alone", "-.", CHARGE_HOP_COLOUR)
+        for times_fs, (text, line, colour) in zip((event.hop_times_fs, event.charge_hop_times_fs), kinds, strict=True):
+            for number, hop_fs in enumerate(times_fs):
+                name = None if number else text
+                axis.axvline(hop_fs / FS_PER_PS, color=colour, linewidth=0.9, linestyle=line, label=name)
         axis.set_xlim(*((low, high) if high > low else (low - 0.5, high + 0.5)))
     label(charge, "", "charge (e)", f"a  {_scatter_text(series, 'charge_e', 'e')}")
     label(moment, "", rf"moment ({MU_B})", f"b  {_scatter_text(series, 'moment_muB', MU_B)}")

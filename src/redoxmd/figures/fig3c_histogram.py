@@ -33,26 +33,36 @@ def draw(
 ) -> Figure:
     """Draw histograms of charge on the same frames (a) and along trajectories (b), and charge against moment (c).
 
+    If the states are those of the MD, a fourth panel (d) shows the histogram of (b) by the states of the charges.
+
     Args:
         reference: reference_charge_e, predicted_charge_e of the redox element.
-        trajectories: charge_e, moment_muB, state (oxidation state, NaN if unknown).
+        trajectories: charge_e, moment_muB, state (oxidation state, NaN if unknown), and charge_state (that of the
+            charges) if the states are those of the MD.
         model: of reference charges and moments; None if the fit was not possible.
     """
-    figure, axes = new_figure(settings, 1, 3, height_ratio=0.38, width=2.0)
+    by_charge = trajectories.assign(state=trajectories.get("charge_state"))
+    of_md = bool(by_charge["state"].notna().any())
+    figure, grid = new_figure(settings, *((2, 2) if of_md else (1, 3)), height_ratio=0.76 if of_md else 0.38, width=2.0)
+    axes = grid.ravel()
     on_frames = {
         "reference": reference["reference_charge_e"].to_numpy(dtype=float),
         "model": reference["predicted_charge_e"].to_numpy(dtype=float),
     }
     along = trajectories["charge_e"].to_numpy(dtype=float)
     all_charges = np.concatenate([*on_frames.values(), along])
-    _same_frames(axes[0, 0], on_frames, _bins(all_charges, len(reference)))
+    _same_frames(axes[0], on_frames, _bins(all_charges, len(reference)))
     few = len(reference) < FEW
     title = "a  the same densities" + (", lines: mean" if few else "")
-    label(axes[0, 0], CHARGE, "" if few else "probability density (1/e)", title)
-    _along(axes[0, 1], trajectories, model, _bins(all_charges, len(along)))
-    label(axes[0, 1], CHARGE, "probability density (1/e)", "b  trajectories; lines: fit")
-    _scatter(axes[0, 2], trajectories, model)
-    label(axes[0, 2], CHARGE, r"moment ($\mu_\mathrm{B}$)", "c  ellipses: fit, 1 and 2 σ")
+    label(axes[0], CHARGE, "" if few else "probability density (1/e)", title)
+    title = "trajectories, states of the MD" if of_md else "trajectories"
+    panels = [(axes[1], trajectories, f"b  {title}; lines: fit")]
+    panels += [(axes[3], by_charge, "d  as b, states of the charges; lines: fit")] if of_md else []
+    for axis, table, title in panels:
+        _along(axis, table, model, _bins(all_charges, len(along)))
+        label(axis, CHARGE, "probability density (1/e)", title)
+    _scatter(axes[2], trajectories, model)
+    label(axes[2], CHARGE, r"moment ($\mu_\mathrm{B}$)", "c  ellipses: fit, 1 and 2 σ")
     return figure
 
 

@@ -25,6 +25,8 @@ HEADER = [
     "direction\ncosine",
     "models\ndisagree",
 ]
+CHECK_HEADER = "charges agree\n(by chance)"
+CHECK_WIDTH = 0.115
 WIDTHS = [0.05, 0.06, 0.065, 0.125, 0.14, 0.125, 0.135, 0.15, 0.055, 0.08, 0.08, 0.08]
 
 
@@ -36,7 +38,8 @@ def draw(table: pd.DataFrame, settings: Figures) -> Figure:
         table: x, temperature_K, n_frames, n_high_mean and n_high_expected (redox atoms in the higher state),
             bond_low_A, bond_high_A, bond_difference_A, bond_difference_error_A, vacancy_low_A and vacancy_high_A
             (distance to the nearest), n_hops, hops_per_ps, mean_cosine (between hop and ion jump),
-            disagreement_share, charge_low_e and charge_high_e.
+            disagreement_share, charge_low_e and charge_high_e; same_atoms_share and same_atoms_chance, drawn if the
+            states of any row are those of the MD.
     """
     figure, axes = new_figure(settings, height_ratio=0.05 + 0.035 * (len(table) + 2), width=2.0)
     axis = axes[0, 0]
@@ -44,9 +47,14 @@ def draw(table: pd.DataFrame, settings: Figures) -> Figure:
     if table.empty:
         write_message(axis, "no trajectory with charges yet")
         return figure
-    cells = [_cells(row) for _, row in table.iterrows()]
-    drawn = draw_table(axis, HEADER, [width / sum(WIDTHS) for width in WIDTHS], cells, smaller_font(2), "center")
-    for column in range(len(HEADER)):
+    cells, header, widths, font_pt = [_cells(row) for _, row in table.iterrows()], HEADER, WIDTHS, smaller_font(2)
+    if table["same_atoms_share"].notna().any():
+        header, widths, font_pt = [*HEADER, CHECK_HEADER], [*WIDTHS, CHECK_WIDTH], smaller_font(2.5)
+        for line, (_, row) in zip(cells, table.iterrows(), strict=True):
+            share, chance = (_number(100 * row[f"same_atoms_{name}"], ".0f", " %") for name in ("share", "chance"))
+            line.append(f"{share} ({chance})")
+    drawn = draw_table(axis, header, [width / sum(widths) for width in widths], cells, font_pt, "center")
+    for column in range(len(header)):
         drawn[0, column].set_height(1.8 * drawn[1, column].get_height())
     return figure
 

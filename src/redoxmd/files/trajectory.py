@@ -14,6 +14,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+from ase import Atoms
 
 from redoxmd.errors import DataError
 from redoxmd.files.hdf5 import NewFile, hdf5_file, read_hdf5
@@ -63,6 +64,13 @@ class Trajectory:
     source: str = ""
     oxidation: np.ndarray | None = None
     hops: np.ndarray | None = None
+
+    def frame(self, number: int) -> Atoms:
+        """The structure of a frame, fully periodic, with the array `oxidation` if the trajectory has states."""
+        atoms = Atoms(self.numbers, self.positions_A[number], cell=self.cell_A, pbc=True)
+        if self.oxidation is not None:
+            atoms.set_array("oxidation", self.oxidation[number])
+        return atoms
 
 
 def in_standard_form(trajectory: Trajectory) -> Trajectory:

@@ -119,8 +119,8 @@ def atom_species(atoms: Atoms, elements: Sequence[int], states: Sequence[int] | 
         return species_index(atoms.numbers, elements)
     if "oxidation" not in atoms.arrays:
         raise StructureError(
-            "the potential distinguishes oxidation states (train.states: aware), which these atoms lack; set the array "
-            "`oxidation` (an integer per atom, 0 except for redox atoms), or train with train.states: blind"
+            "the model distinguishes oxidation states (states: aware), which these atoms lack; set the array "
+            "`oxidation` (an integer per atom, 0 except for redox atoms), or train with states: blind"
         )
     index_of = {pair: k for k, pair in enumerate(zip(elements, states, strict=True))}
     pairs = list(zip(atoms.numbers.tolist(), np.asarray(atoms.arrays["oxidation"]).tolist(), strict=True))

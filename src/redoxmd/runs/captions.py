@@ -28,6 +28,8 @@ def captions_of(config: Config) -> dict[str, dict[str, Any]]:
     engine = config.engine.name
     test = ", ".join(config.train.test_configurations) or "none"
     density_test = ", ".join(config.density_test_configurations) or "none"
+    # Whether the states of trajectories are those of the MD, and if so the species of the density network.
+    states = config.density.states if config.train.states == "aware" else ""
     paths = ", ".join(f"{number}: {path.name}" for number, path in enumerate(config.neb.paths, start=1))
     return {
         "learning_curve": {"members": len(config.train.members), "test": test},
@@ -82,9 +84,19 @@ def captions_of(config: Config) -> dict[str, dict[str, Any]]:
         "density_errors": {"test": density_test, "points": config.density.points_per_structure},
         "density_slices": {"engine": engine, "element": element},
         "fig3b_bader": {"element": element, "engine": engine, "test": density_test},
-        "fig3c_histogram": {"element": element, "engine": engine, "interval": config.charges.every_fs},
-        "redox_table": {"element": element, "ion": ion, "window": config.charges.hop_window_fs / 1000},
-        "fig10_jump": {"element": element, "ion": ion},
+        "fig3c_histogram": {
+            "element": element,
+            "engine": engine,
+            "interval": config.charges.every_fs,
+            "states": states,
+        },
+        "redox_table": {
+            "element": element,
+            "ion": ion,
+            "window": config.charges.hop_window_fs / 1000,
+            "states": states,
+        },
+        "fig10_jump": {"element": element, "ion": ion, "states": states},
         "paper_comparison": {"run": config.run},
         "jump_view": {"ion": ion},
     }

@@ -188,10 +188,16 @@ def inspect_elements(config: Config, source: SourceCell) -> Inspection:
 def inspect_electrons(config: Config, source: SourceCell) -> Inspection:
     """Contents that cannot be neutral with the oxidation states of `electrons`."""
     levels = OxidationLevels.of(config.electrons)
+    distinguish = config.density.enabled and config.density.states == "aware"
     if levels is None:
-        if config.train.states == "aware":
-            return Inspection(["train.states: aware needs electrons.levels, the oxidation states and their moments"])
-        return Inspection()
+        aware = [*(["train"] if config.train.states == "aware" else []), *(["density"] if distinguish else [])]
+        return Inspection(
+            [f"{name}.states: aware needs electrons.levels, the oxidation states and their moments" for name in aware]
+        )
+    if distinguish and config.train.states != "aware":
+        return Inspection(
+            ["density.states: aware needs train.states: aware, because other trajectories have no states"]
+        )
     ion, units = config.structures.mobile_ion, source.formula_units
     framework = [element for element, count in source.framework_counts().items() for _ in range(count)]
     if ion in levels.moments_muB:

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from redoxmd.charges.oxidation import OxidationStates
+from redoxmd.charges.redox import CHECK_COLUMNS
 from redoxmd.electrons.moment_tables import pool_configurations
 from redoxmd.errors import LabelRefusal
 
@@ -128,7 +129,11 @@ def moment_record(moment_errors: pd.DataFrame, moment_agreement: pd.DataFrame | 
 
 
 def electron_record(
-    errors: pd.DataFrame, charges: pd.DataFrame, states: OxidationStates, element: str
+    errors: pd.DataFrame,
+    charges: pd.DataFrame,
+    states: OxidationStates,
+    element: str,
+    redox: pd.DataFrame | None = None,
 ) -> dict[str, Any]:
     """Headline numbers of the density model and of the redox element's charges.
 
@@ -137,20 +142,24 @@ def electron_record(
         charges: result of `charges.tables.reference_charges`.
         states: fitted states of the redox element.
         element: the redox element.
+        redox: table of `charges.summary.RedoxSummary`, if the states of the trajectories are those of the MD.
     """
-    redox = charges[charges["element"] == element].reset_index(drop=True)
+    atoms = charges[charges["element"] == element].reset_index(drop=True)
     record: dict[str, Any] = {
         "nmae_percent": errors.groupby("set")[["nmae_total_percent", "nmae_spin_percent"]].mean().to_dict("index"),
         "states": states.summary,
     }
     for name in ("charge_e", "moment_muB"):
-        error = (redox[f"predicted_{name}"] - redox[f"reference_{name}"]).abs()
-        record[f"mae_{name}"] = error.groupby(redox["set"]).mean().to_dict()
+        error = (atoms[f"predicted_{name}"] - atoms[f"reference_{name}"]).abs()
+        record[f"mae_{name}"] = error.groupby(atoms["set"]).mean().to_dict()
     if states.reference is not None and states.predicted is not None:
         high = [
-            model.probability(redox[f"{side}_charge_e"].to_numpy(), redox[f"{side}_moment_muB"].to_numpy()) > 0.5
+            model.probability(atoms[f"{side}_charge_e"].to_numpy(), atoms[f"{side}_moment_muB"].to_numpy()) > 0.5
             for side, model in (("reference", states.reference), ("predicted", states.predicted))
         ]
-        same = pd.Series(high[0] == high[1]).groupby(redox["set"])
+        same = pd.Series(high[0] == high[1]).groupby(atoms["set"])
         record["same_state"] = {name: [int(group.sum()), len(group)] for name, group in same}
+    if redox is not None:
+        columns = ["x", "temperature_K", "n_frames", *CHECK_COLUMNS]
+        record["same_state_along"] = redox[columns].to_dict("records")
     return record

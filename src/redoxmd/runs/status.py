@@ -304,6 +304,16 @@ def _electron_headlines(electrons: dict[str, Any] | None) -> list[str]:
             same, of = electrons["same_state"][name]
             text += f"; same oxidation state for {same} of {of}"
         lines.append(text)
+    for row in electrons.get("same_state_along", []):
+        # NaN is text in JSON.
+        if isinstance(row["same_atoms_share"], float):
+            atoms, chance, frames = (
+                100 * row[f"same_{name}"] for name in ("atoms_share", "atoms_chance", "frames_share")
+            )
+            lines.append(
+                f"  x = {row['x']:g}, {row['temperature_K']:g} K: charges give the state of the MD for {atoms:.0f} % "
+                f"of the atoms (by chance {chance:.0f} %), and for all atoms in {frames:.0f} % of the frames"
+            )
     return lines
 
 

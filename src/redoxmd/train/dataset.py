@@ -291,12 +291,15 @@ def check_dataset_files(folders: Sequence[Path], settings_hash: str) -> None:
                 raise DataError(f"{path}: content differs from its checksum in dataset.yaml; fetch it again")
 
 
-def find_species(frames: Sequence[Atoms], states: str) -> tuple[list[int], list[int] | None]:
-    """Species of the potentials: atomic number and oxidation number of each, sorted.
+def find_species(
+    frames: Sequence[Atoms], states: str, setting: str = "train.states"
+) -> tuple[list[int], list[int] | None]:
+    """Species of a model: atomic number and oxidation number of each, sorted.
 
     Args:
         frames: of the data set, with the array `oxidation` if `states` is aware.
         states: aware, or blind: the species are the elements, and there are no oxidation numbers (None).
+        setting: key of `states` in the config.
 
     Raises:
         DataError: a frame has no oxidation numbers.
@@ -306,7 +309,7 @@ def find_species(frames: Sequence[Atoms], states: str) -> tuple[list[int], list[
     for frame in frames:
         if "oxidation" not in frame.arrays:
             raise DataError(
-                f"frame {frame.info['config_id']} step {frame.info['step']}: no oxidation states, which train.states: "
+                f"frame {frame.info['config_id']} step {frame.info['step']}: no oxidation states, which {setting}: "
                 "aware needs; give electrons.levels, and frames with moments"
             )
     pairs = np.concatenate([np.stack([frame.numbers, frame.arrays["oxidation"]], axis=1) for frame in frames])

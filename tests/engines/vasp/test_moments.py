@@ -3,6 +3,7 @@
 import re
 from types import SimpleNamespace
 
+import h5py
 import numpy as np
 import pytest
 import yaml
@@ -35,7 +36,8 @@ def site(tmp_path_factory):
             with pytest.raises(LabelRefused, match=r"wrong_moment: total moment 0\.00 μB, expected 7\.00"):
                 engine.calculate(nvp(2.5))
         files[word] = {name: (folder / word / "run" / name).read_text() for name in ("vasprun.xml", "OUTCAR")}
-    return SimpleNamespace(config=folder / "config.yaml", files=files, hash=settings_hash(config.engine))
+    chgcar = (folder / "fine/run/CHGCAR").read_text()
+    return SimpleNamespace(config=folder / "config.yaml", files=files, chgcar=chgcar, hash=settings_hash(config.engine))
 
 
 @pytest.fixture
@@ -79,7 +81,7 @@ def test_oxidation_states_of_the_config_are_read_from_the_outcar(site, run, tmp_
     content = yaml.safe_load(site.config.read_text())
     levels = {"V": {3: {"moment_muB": 2.0}, 4: {"moment_muB": 1.0}}}
     (tmp_path / "levels.yaml").write_text(yaml.safe_dump({**content, "electrons": {"levels": levels}}))
-    assert run(site.files["fine"], tmp_path / "levels.yaml")[0] == 0
+    assert run(site.files["fine"] | {"CHGCAR": site.chgcar}, tmp_path / "levels.yaml")[0] == 0
     (frame,) = read(tmp_path / "data/frames.extxyz", ":")
     vanadium = frame.symbols == "V"
     head, mark, table = site.files["fine"]["OUTCAR"].partition("magnetization (x)")
@@ -88,6 +90,10 @@ def test_oxidation_states_of_the_config_are_read_from_the_outcar(site, run, tmp_
     assert sorted(moments[vanadium]) == [1.0, 2.0, 2.0, 2.0]
     assert frame.arrays["oxidation"][vanadium].tolist() == [{1.0: 4, 2.0: 3}[m] for m in moments[vanadium]]
     assert np.count_nonzero(frame.arrays["oxidation"]) == 4
+    with h5py.File(tmp_path / "data/densities.h5") as store:
+        (density,) = store["archive"].values()
+        assert density["moments"][()].tolist() == moments.tolist()
+        assert density["oxidation"][()].tolist() == frame.arrays["oxidation"].tolist()
 
     (tmp_path / "data").rename(tmp_path / "first")
     between = site.files["fine"] | {"OUTCAR": head + mark + table.replace(" 1.000\n", " 1.500\n", 1)}

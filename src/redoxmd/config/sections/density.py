@@ -39,6 +39,11 @@ class DensitySettings(Section):
         description="difference: learn the difference from superposed atoms; plain: the density itself, as "
         "in the paper",
     )
+    states: Annotated[Literal["blind", "aware"], Use("density", added=True)] = Field(
+        default="blind",
+        description="aware: each pair of element and oxidation state is a species of the network, which needs "
+        "electrons.levels, and train.states: aware for trajectories with states; blind: elements only, as in the paper",
+    )
     features: int = Field(default=128, ge=8, le=1024, description="number of features F of atoms and probes")
     layers: int = Field(default=3, ge=1, le=12, description="interaction layers L")
     cutoff_A: float = Field(

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from redoxmd.config.sections.base import Count, Positive, Section, Use
 
 # Rules that assign oxidation states from moments.
-WITH_LEVELS = ("dataset", "moments", "moment_fold", "moment_errors", "moment_check")
+WITH_LEVELS = ("dataset", "density_dataset", "moments", "moment_fold", "moment_errors", "moment_check")
 
 
 class OxidationState(Section):
