@@ -14,7 +14,7 @@ from redoxmd.charges.density_states import judge_densities
 from redoxmd.cli import main
 from redoxmd.config.declared import settings_for
 from redoxmd.config.load import load_config
-from redoxmd.config.sections import Aimd, Engine, Start, Toy
+from redoxmd.config.sections import Aimd, EngineSettings, Start, Toy
 from redoxmd.density.store import density_keys, read_density, write_densities
 from redoxmd.electrons.states import parse_levels
 from redoxmd.engines.base import Result
@@ -40,7 +40,7 @@ def reference_md(folder, engine, levels=LEVELS):
 
 
 def toy(**settings):
-    return ToyEngine(Engine(name="toy", toy=Toy(two_state=True, **settings)))
+    return ToyEngine(EngineSettings(name="toy", toy=Toy(two_state=True, **settings)))
 
 
 def planted(high, x=2.5):

@@ -9,7 +9,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 from redoxmd.config import load_config
 from redoxmd.config.sections import Moments, Train
-from redoxmd.electrons.moment_checks import check_trajectory, compare_states, left_out_states
+from redoxmd.electrons.moment_checks import check_trajectory, compare_moment_states, left_out_states
 from redoxmd.electrons.moment_tables import ATOM_COLUMNS, moment_errors, trajectory_agreement
 from redoxmd.electrons.moments import MomentTrainer, load_moments, train_moments
 from redoxmd.electrons.states import parse_levels
@@ -116,7 +116,7 @@ def planted(tmp_path_factory):
 
 def compared(path, network, folder):
     """Through the CSV file, as the rule `moment_errors`."""
-    compare_states(network, read_frames(path), LEVELS).to_csv(folder / "states.csv", index=False)
+    compare_moment_states(network, read_frames(path), LEVELS).to_csv(folder / "states.csv", index=False)
     return pd.read_csv(folder / "states.csv")
 
 

@@ -23,6 +23,7 @@ from redoxmd.electrons.moves import (
     neutral_assignments,
     swapped,
 )
+from redoxmd.electrons.shortlist import Shortlist
 from redoxmd.electrons.states import OxidationLevels
 from redoxmd.engines import get_engine
 from redoxmd.engines.toy import LEVELS, state_energies
@@ -411,14 +412,14 @@ class TestThermal:
 
     def test_a_shortlist_leaves_the_weights_as_they_are(self, orders, monkeypatch):
         """First-order changes that are 0.5 eV too low, with errors of 0.05 eV."""
-        monkeypatch.setattr(moves, "FIRST_SAMPLES", 50)
+        monkeypatch.setattr("redoxmd.electrons.shortlist.FIRST_SAMPLES", 50)
         noise = 0.05 * np.random.default_rng(0).standard_normal(len(orders.states))
 
         def first_order(state, swaps):
             known = [orders.index.get(after.tobytes(), 0) for after in swapped(state, swaps)]
             return orders.energies_eV[known] - orders.table(state[None])[0] - 0.5 + noise[known]
 
-        shortlist, rng = moves.Shortlist(np.full(len(orders.states[0]), 23)), np.random.default_rng(5)
+        shortlist, rng = Shortlist(np.full(len(orders.states[0]), 23)), np.random.default_rng(5)
         counts, evaluated, state = np.zeros(len(orders.states)), 0, orders.states[0]
 
         def counted(states):

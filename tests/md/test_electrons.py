@@ -9,7 +9,6 @@ from ase.io import read, write
 
 from redoxmd.config.declared import settings_for
 from redoxmd.config.sections import Electrons, Explore, OxidationState, Production, Select
-from redoxmd.electrons import moves
 from redoxmd.electrons.states import OxidationLevels
 from redoxmd.errors import ConfigError, StructureError
 from redoxmd.explore import explore
@@ -221,7 +220,7 @@ def test_production_writes_states_and_hops_and_is_extended_bit_for_bit(ensemble,
 class TestCalculator:
     @pytest.mark.parametrize("all_swaps", [False, True])
     def test_states_follow_the_ions(self, ensemble, all_swaps, monkeypatch):
-        monkeypatch.setattr(moves, "FIRST_SAMPLES", 5)
+        monkeypatch.setattr("redoxmd.electrons.shortlist.FIRST_SAMPLES", 5)
         atoms = nvp(2.5)
         atoms.calc = EnsembleCalculator(ensemble, settings(), all_swaps=all_swaps)
         rng = np.random.default_rng(2)

@@ -7,8 +7,16 @@ import numpy as np
 import pytest
 import torch
 
-from redoxmd.electrons import moves
-from redoxmd.electrons.moves import Shortlist, descend, first_order_changes, neighbour_pairs, neighbour_swaps, swapped
+from redoxmd.electrons.moves import (
+    descend,
+    neighbour_pairs,
+    neighbour_swaps,
+    swapped,
+)
+from redoxmd.electrons.shortlist import (
+    Shortlist,
+    first_order_changes,
+)
 from redoxmd.files.frames import read_frames, write_frames
 from redoxmd.md.ensemble import ensemble_md
 from redoxmd.md.evaluators import HostEvaluator
@@ -130,7 +138,7 @@ def test_a_first_order_change_is_the_slope_of_the_energy_along_the_swap(saved, t
 
 def test_descents_with_a_shortlist_end_where_full_ones_do(saved, tmp_path, monkeypatch):
     """Frames of one crystal in motion; the end of the full search is found by trying every swap."""
-    monkeypatch.setattr(moves, "FIRST_SAMPLES", 40)
+    monkeypatch.setattr("redoxmd.electrons.shortlist.FIRST_SAMPLES", 40)
     ensemble, rng = load_ensemble(saved, "cpu"), np.random.default_rng(3)
     atoms = frame_in_a_state(tmp_path, "2x1x1", holes=4)
     shortlist, evaluated, possible, moved = Shortlist(atoms.numbers), 0, 0, 0
@@ -173,8 +181,8 @@ class TestStatistics:
 
     def test_a_swap_whose_estimate_is_wrong_is_found_in_its_turn_and_counted(self, monkeypatch):
         """Seven swaps cost as much as estimated, 0.5 eV; the last one was estimated so and gains."""
-        monkeypatch.setattr(moves, "FIRST_SAMPLES", 10)
-        monkeypatch.setattr(moves, "CHECK_TURNS", 1)
+        monkeypatch.setattr("redoxmd.electrons.shortlist.FIRST_SAMPLES", 10)
+        monkeypatch.setattr("redoxmd.electrons.shortlist.CHECK_TURNS", 1)
         shortlist, first = Shortlist(np.full(9, 23)), lambda state, swaps: np.zeros(len(swaps))
         for _ in range(2):
             descend(self.start, self.table([0.0] + [0.5] * 8), self.pairs, shortlist=(shortlist, first))
@@ -191,7 +199,7 @@ class TestStatistics:
 
     def test_the_statistics_are_mean_and_variance_and_resume_from_a_file(self, tmp_path, monkeypatch):
         rng, shortlist = np.random.default_rng(0), Shortlist(np.full(9, 23))
-        monkeypatch.setattr(moves, "FIRST_SAMPLES", 1000)
+        monkeypatch.setattr("redoxmd.electrons.shortlist.FIRST_SAMPLES", 1000)
         differences = 0.6 + 0.1 * rng.standard_normal((20, 8))
         for row in differences:
             # All gains, so that none is left out: −1 eV to first order, and the difference.
@@ -218,8 +226,8 @@ class TestStatistics:
 
 
 def test_md_resumes_bit_for_bit_while_swaps_are_left_out(saved, tmp_path, monkeypatch):
-    monkeypatch.setattr(moves, "FIRST_SAMPLES", 20)
-    monkeypatch.setattr(moves, "CHECK_TURNS", 1)
+    monkeypatch.setattr("redoxmd.electrons.shortlist.FIRST_SAMPLES", 20)
+    monkeypatch.setattr("redoxmd.electrons.shortlist.CHECK_TURNS", 1)
     ensemble, atoms = load_ensemble(saved, "cpu"), frame_in_a_state(tmp_path, "2x1x1", holes=4)
 
     def begin():

@@ -6,7 +6,7 @@ __getattr__, __dir__, __all__ = lazy_names(
     __name__,
     {
         "hops": ("HopSummary", "analyse_hops", "find_returns", "follow_states", "summarise_hops"),
-        "moment_checks": ("check_trajectory", "compare_states", "left_out_states"),
+        "moment_checks": ("check_trajectory", "compare_moment_states", "left_out_states"),
         "moment_tables": ("moment_errors", "pool_configurations", "trajectory_agreement"),
         "moments": ("MomentNetwork", "load_moments", "train_moments"),
         "moves": (

@@ -24,7 +24,7 @@ from redoxmd.train.cross_validation import without_fold
 from redoxmd.train.split import Configuration
 
 
-def compare_states(network: MomentNetwork, frames: Sequence[Atoms], levels: OxidationLevels) -> pd.DataFrame:
+def compare_moment_states(network: MomentNetwork, frames: Sequence[Atoms], levels: OxidationLevels) -> pd.DataFrame:
     """Moments and states of the network beside those of the reference, one row per redox atom.
 
     States are assigned under charge neutrality (`electrons.states.assign_oxidation`), those of the network from its
@@ -67,7 +67,7 @@ def left_out_states(
     seed: int,
     checkpoint: Checkpoint,
 ) -> pd.DataFrame:
-    """Comparison of `compare_states` on a fold of configurations, with a network trained on all others.
+    """Comparison of `compare_moment_states` on a fold of configurations, with a network trained on all others.
 
     The fold is that of `redoxmd.train.cross_validation.without_fold`, with `settings.folds` folds; the set of its
     frames is left_out. No rows if the fold is empty.
@@ -83,7 +83,7 @@ def left_out_states(
         return pd.DataFrame(columns=list(ATOM_COLUMNS))
     name = f"moments, fold {fold} of {settings.folds}"
     network = train_moments(dataset, levels, settings, seed, checkpoint, name).member
-    return compare_states(network, fold_frames, levels).assign(set="left_out")
+    return compare_moment_states(network, fold_frames, levels).assign(set="left_out")
 
 
 def check_trajectory(trajectory: Trajectory, network: MomentNetwork, levels: OxidationLevels) -> xr.Dataset:

@@ -26,7 +26,11 @@ from ase.data import atomic_numbers
 
 from redoxmd.config import sections
 from redoxmd.density.grid import Density
-from redoxmd.electrons.moves import StateEnergies, find_lowest, neighbour_pairs
+from redoxmd.electrons.moves import (
+    StateEnergies,
+    find_lowest,
+    neighbour_pairs,
+)
 from redoxmd.electrons.states import OxidationLevels
 from redoxmd.engines.base import Engine, Result, check_result, method_hash
 from redoxmd.errors import DataError, LabelRefusal, LabelRefused, StructureError

@@ -12,12 +12,14 @@ from ase import Atoms
 from redoxmd.config.sections import Electrons
 from redoxmd.electrons.moves import (
     MovedState,
-    Shortlist,
     descend,
     find_lowest,
-    first_order_changes,
     metropolis,
     neighbour_pairs,
+)
+from redoxmd.electrons.shortlist import (
+    Shortlist,
+    first_order_changes,
 )
 from redoxmd.electrons.states import OxidationLevels
 from redoxmd.errors import ConfigError, StructureError

@@ -10,7 +10,15 @@ from ase.calculators.calculator import Calculator, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from redoxmd.config.sections import Electrons
-from redoxmd.electrons.moves import Shortlist, descend, find_lowest, first_order_changes, neighbour_pairs
+from redoxmd.electrons.moves import (
+    descend,
+    find_lowest,
+    neighbour_pairs,
+)
+from redoxmd.electrons.shortlist import (
+    Shortlist,
+    first_order_changes,
+)
 from redoxmd.electrons.states import OxidationLevels, judge_state
 from redoxmd.errors import LabelRefused, StructureError
 from redoxmd.model.ensemble import Ensemble, Prediction
@@ -33,7 +41,7 @@ class EnsembleCalculator(Calculator):
         electrons: section `electrons`, with which electrons follow the ions.
         seed: of the states that the first search starts from where there are too many for all to be evaluated.
         all_swaps: whether electrons that follow are searched among all swaps, so that results depend on nothing but the
-            present state and positions; otherwise among those of a shortlist (`electrons.moves.Shortlist`).
+            present state and positions; otherwise among those of a shortlist (`electrons.shortlist.Shortlist`).
     """
 
     implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "forces", "stress"]
