@@ -45,6 +45,24 @@ class Hops:
         return both
 
 
+def recorded_hops(
+    hop_fs: np.ndarray, pairs: np.ndarray, time_fs: np.ndarray, redox_A: np.ndarray, periodic: PeriodicCell
+) -> Hops:
+    """Hops that the MD recorded, at the positions of the first frame after each.
+
+    Args:
+        hop_fs: (k,) times before the last frame.
+        pairs: (k, 2) donor and acceptor as indices of redox atoms.
+        time_fs: (T,) of the frames.
+        redox_A: (T, m, 3) positions of the redox atoms.
+        periodic: cell.
+    """
+    frame = np.searchsorted(time_fs, hop_fs, side="right")
+    start_A, end_A = redox_A[frame, pairs[:, 0]], redox_A[frame, pairs[:, 1]]
+    vector_A = periodic.minimum_image(end_A - start_A)
+    return Hops(hop_fs, pairs[:, 0], pairs[:, 1], vector_A, start_A + vector_A / 2)
+
+
 def find_hops(
     states: np.ndarray, time_fs: np.ndarray, positions_A: np.ndarray, periodic: PeriodicCell, pair_window_fs: float
 ) -> Hops:

@@ -17,7 +17,7 @@ import pandas as pd
 import xarray as xr
 from ase.data import atomic_numbers
 
-from redoxmd.charges.hops import Hops, find_hops, finite_mean, hop_table, relate_to_jumps
+from redoxmd.charges.hops import Hops, find_hops, finite_mean, hop_table, recorded_hops, relate_to_jumps
 from redoxmd.charges.oxidation import OxidationModel, assign_states
 from redoxmd.config.sections import Charges, Structures
 from redoxmd.diffusion.jumps import Jumps
@@ -85,11 +85,7 @@ def electron_hops(table: xr.Dataset, redox_A: np.ndarray, settings: Charges) -> 
     within = (hops[:, 0] >= time_fs[0]) & (hops[:, 0] < time_fs[-1])
     hops = hops[within & np.isin(hops[:, 1:3], redox).all(axis=1)]
     pairs = np.searchsorted(redox, hops[:, 1:3].astype(int))
-    # Positions of the first frame after the hop.
-    frame = np.searchsorted(time_fs, hops[:, 0], side="right")
-    start_A, end_A = redox_A[frame, pairs[:, 0]], redox_A[frame, pairs[:, 1]]
-    vector_A = periodic.minimum_image(end_A - start_A)
-    return Hops(hops[:, 0], pairs[:, 0], pairs[:, 1], vector_A, start_A + vector_A / 2)
+    return recorded_hops(hops[:, 0], pairs, time_fs, redox_A, periodic)
 
 
 def analyse_redox(

@@ -12,7 +12,7 @@ import pandas as pd
 import xarray as xr
 from ase.data import chemical_symbols
 
-from redoxmd.charges.hops import Hops, finite_mean, hop_table, relate_to_jumps
+from redoxmd.charges.hops import finite_mean, hop_table, recorded_hops, relate_to_jumps
 from redoxmd.charges.redox import block_error, measure_surroundings
 from redoxmd.config.sections import Charges, Diffusion, Electrons, Structures
 from redoxmd.diffusion.arrhenius import fit_arrhenius
@@ -145,11 +145,7 @@ def analyse_hops(
         trajectory.numbers, trajectory.positions_A, redox, periodic, sites, structures, charges, name
     )
     hop_fs, duration_ps = table[:, 0], float(time_fs[-1] - time_fs[0]) / FS_PER_PS if len(time_fs) else 0.0
-    # Positions of the frame that shows the hop first.
-    frame = np.searchsorted(time_fs, hop_fs, side="right")
-    start_A, end_A = around.redox_A[frame, pairs[:, 0]], around.redox_A[frame, pairs[:, 1]]
-    vector_A = periodic.minimum_image(end_A - start_A)
-    hops = Hops(hop_fs, pairs[:, 0], pairs[:, 1], vector_A, start_A + vector_A / 2)
+    hops = recorded_hops(hop_fs, pairs, time_fs, around.redox_A, periodic)
     jumps = recorded_jumps(analysis)
     relation = relate_to_jumps(hops, jumps, periodic, charges.hop_window_fs)
     rattling = find_returns(hop_fs, pairs, electrons.return_fs)
