@@ -1,0 +1,73 @@
+"""The command `redoxmd analyse`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `analyse`."""
+    text = "diffusion, sites and jumps of mobile ions in trajectories of any code: tables, figures and one page"
+    command = commands.add_parser("analyse", help=text, description=text)
+    command.add_argument(
+        "files", type=Path, nargs="+", metavar="FILE", help="XDATCAR, vasprun.xml, extended XYZ, .traj, LAMMPS dump …"
+    )
+    command.add_argument("--ion", nargs="+", required=True, metavar="El", help="mobile elements")
+    command.add_argument("--to", type=Path, required=True, metavar="FOLDER", help="folder to write")
+    command.add_argument(
+        "--structure", type=Path, metavar="FILE", help="CIF or POSCAR with every site of the first ion"
+    )
+    command.add_argument("--framework", nargs="+", metavar="El", help="elements that do not diffuse (default: found)")
+    text = "temperature of all files, or of each, if the files do not state it"
+    command.add_argument("--temperature", type=float, nargs="+", metavar="K", help=text)
+    text = "time between two frames of all files, or of each, if the files do not state it"
+    command.add_argument("--frame-fs", type=float, nargs="+", metavar="fs", help=text)
+    text = "elements of LAMMPS types or atom names"
+    command.add_argument("--elements", default="", metavar="1=Na,2=V", help=text)
+    text = "atoms of files with positions only; MDAnalysis then reads the trajectories (XTC, DCD, H5MD …)"
+    command.add_argument("--topology", type=Path, metavar="FILE", help=text)
+    command.add_argument("--unwrapped", action="store_true", help="the positions are unwrapped")
+    command.add_argument("--config", type=Path, help="sections diffusion and figures are read; default: all defaults")
+    command.set_defaults(command=_analyse)
+
+
+def _analyse(options: argparse.Namespace) -> int:
+    from redoxmd.analyse.page import write_page
+    from redoxmd.analyse.reading import parse_elements, read_md
+    from redoxmd.analyse.results import analyse_md, write_results
+    from redoxmd.config import load_config
+    from redoxmd.config.sections import Config
+
+    config = Config() if options.config is None else load_config(options.config)
+    shared = {
+        "elements": parse_elements(options.elements),
+        "topology": options.topology,
+        "unwrapped": options.unwrapped,
+    }
+    intervals_fs = _for_each_file("--frame-fs", options.frame_fs, options.files)
+    temperatures_K = _for_each_file("--temperature", options.temperature, options.files)
+    trajectories = [
+        read_md(path, frame_fs=interval_fs, temperature_K=kelvin, **shared)
+        for path, interval_fs, kelvin in zip(options.files, intervals_fs, temperatures_K, strict=True)
+    ]
+    results = analyse_md(trajectories, options.ion, options.structure, options.framework, config.diffusion, config.seed)
+    write_results(results, options.to)
+    print(write_page(results, options.to, config.figures, config.diffusion))
+    return 0
+
+
+def _for_each_file(option: str, values: list[float] | None, files: list[Path]) -> list[float | None]:
+    """One value per file; a single value is that of all files.
+
+    Raises:
+        ConfigError: another number of values, or a value that is not positive.
+    """
+    from redoxmd.errors import ConfigError
+
+    if values is None:
+        return [None] * len(files)
+    if len(values) not in (1, len(files)) or not all(value > 0 for value in values):
+        given = " ".join(f"{value:g}" for value in values)
+        raise ConfigError(f"{option} {given}: give one positive number, or one for each of {len(files)} files")
+    return list(values) * (len(files) if len(values) == 1 else 1)
