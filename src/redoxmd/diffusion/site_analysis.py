@@ -55,6 +55,9 @@ def site_variables(
         reason = "fewer than two frames" if frames else "no frames"
         return {}, {"site_origin": "", "no_sites": f"{reason} ({end})" if mobile.any() else "no mobile ion"}
     window = frames_to_persist(trajectory.time_fs, settings.persistence_fs)
+    if frames < window:
+        reason = f"{frames} frames, fewer than the {window} of diffusion.persistence_fs, so that no ion has stayed"
+        return {}, {"site_origin": "", "no_sites": reason}
     try:
         if isinstance(structures, SiteMap):
             sites = structures
