@@ -5,8 +5,9 @@ from redoxmd.faces import lazy_names
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
     {
+        "page": ("write_page",),
         "reading": ("read_md",),
         "reference": ("reference_sites",),
-        "results": ("analyse_md", "write_results"),
+        "results": ("MdResults", "analyse_md", "write_results"),
     },
 )

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
+
+from redoxmd.electrons.commands import OXIDATION_NUMBERS
 
 
 def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -28,6 +31,10 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     text = "atoms of files with positions only; MDAnalysis then reads the trajectories (XTC, DCD, H5MD …)"
     command.add_argument("--topology", type=Path, metavar="FILE", help=text)
     command.add_argument("--unwrapped", action="store_true", help="the positions are unwrapped")
+    text = "oxidation states of the redox atoms in each frame with moments, as `redoxmd states`: V3=1.85,V4=1.05"
+    command.add_argument("--levels", metavar="STATES", help=text)
+    text = f"with --levels, oxidation numbers of all other elements (default {OXIDATION_NUMBERS})"
+    command.add_argument("--oxidation", default=OXIDATION_NUMBERS, metavar="NUMBERS", help=text)
     command.add_argument("--config", type=Path, help="sections diffusion and figures are read; default: all defaults")
     command.set_defaults(command=_analyse)
 
@@ -38,6 +45,9 @@ def _analyse(options: argparse.Namespace) -> int:
     from redoxmd.analyse.results import analyse_md, write_results
     from redoxmd.config import load_config
     from redoxmd.config.sections import Config
+    from redoxmd.electrons.states import parse_levels
+    from redoxmd.electrons.table import summarise_states, tabulate_states
+    from redoxmd.files.records import write_text
 
     config = Config() if options.config is None else load_config(options.config)
     shared = {
@@ -45,19 +55,25 @@ def _analyse(options: argparse.Namespace) -> int:
         "topology": options.topology,
         "unwrapped": options.unwrapped,
     }
+    levels = None if options.levels is None else parse_levels(options.levels, options.oxidation)
     intervals_fs = _for_each_file("--frame-fs", options.frame_fs, options.files)
     temperatures_K = _for_each_file("--temperature", options.temperature, options.files)
     trajectories = [
         read_md(path, frame_fs=interval_fs, temperature_K=kelvin, **shared)
         for path, interval_fs, kelvin in zip(options.files, intervals_fs, temperatures_K, strict=True)
     ]
+    report = None if levels is None else tabulate_states(options.files, levels)
     results = analyse_md(trajectories, options.ion, options.structure, options.framework, config.diffusion, config.seed)
     write_results(results, options.to)
-    print(write_page(results, options.to, config.figures, config.diffusion))
+    states: list[str] = []
+    if report is not None:
+        states = summarise_states(report)
+        write_text(options.to / "states.csv", report.table.to_csv(index=False, float_format="%.6g"))
+    print("\n".join([*states, write_page(results, options.to, config.figures, states)]))
     return 0
 
 
-def _for_each_file(option: str, values: list[float] | None, files: list[Path]) -> list[float | None]:
+def _for_each_file(option: str, values: list[float] | None, files: list[Path]) -> Sequence[float | None]:
     """One value per file; a single value is that of all files.
 
     Raises:
@@ -70,4 +86,4 @@ def _for_each_file(option: str, values: list[float] | None, files: list[Path]) -
     if len(values) not in (1, len(files)) or not all(value > 0 for value in values):
         given = " ".join(f"{value:g}" for value in values)
         raise ConfigError(f"{option} {given}: give one positive number, or one for each of {len(files)} files")
-    return list(values) * (len(files) if len(values) == 1 else 1)
+    return values * (len(files) if len(values) == 1 else 1)

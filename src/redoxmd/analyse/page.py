@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from redoxmd.analyse.results import MdResults
-from redoxmd.config.sections import Diffusion, Figures
+from redoxmd.config.sections import Figures
 from redoxmd.figures import fig6_concerted, fig8_arrhenius, msd, site_occupancy, van_hove
 from redoxmd.figures.save import save_figure
 from redoxmd.files.records import write_text
@@ -42,8 +42,12 @@ ARRHENIUS_COLUMNS = (
 )
 
 
-def write_page(results: MdResults, folder: Path, style: Figures, settings: Diffusion) -> str:
-    """Write the figures (SVG, PDF, PNG, CSV) and analysis.html into a folder; returns the main results as text."""
+def write_page(results: MdResults, folder: str | Path, style: Figures | None = None, states: Sequence[str] = ()) -> str:
+    """Write the figures (SVG, PDF, PNG, CSV) and analysis.html into a folder; returns the main results as text.
+
+    `states` are lines on the oxidation states (`electrons.table.summarise_states`).
+    """
+    folder, style, settings = Path(folder), style or Figures(), results.settings
     sections = [
         ("Files", results.files, None, "One row per file and ion. The framework is the reference of all positions."),
         (
@@ -80,7 +84,9 @@ def write_page(results: MdResults, folder: Path, style: Figures, settings: Diffu
         for title, table, columns, text in sections
         if len(table)
     ]
-    for stem, title, figure, data in _figures(results, style, settings):
+    if states:
+        body.append(f"<h2>Oxidation states</h2><p>{'<br>'.join(map(escape, states))}</p>")
+    for stem, title, figure, data in _figures(results, style):
         save_figure(figure, data, folder / stem, style)
         image = base64.b64encode((folder / f"{stem}.svg").read_bytes()).decode()
         body.append(f'<h2>{escape(title)}</h2><img alt="{escape(title)}" src="data:image/svg+xml;base64,{image}">')
@@ -102,10 +108,9 @@ def _html(table: pd.DataFrame, columns: tuple[str, ...] | None) -> str:
     return text
 
 
-def _figures(
-    results: MdResults, style: Figures, settings: Diffusion
-) -> Iterator[tuple[str, str, Figure, pd.DataFrame]]:
+def _figures(results: MdResults, style: Figures) -> Iterator[tuple[str, str, Figure, pd.DataFrame]]:
     """Stem, title, figure and plotted data; figures without data are omitted."""
+    settings = results.settings
     for ion, rows in results.diffusivities.groupby("ion", sort=False):
         table = {name: frame[frame["ion"] == ion].drop(columns="ion") for name, frame in results.tables().items()}
         yield f"{ion}_msd", f"MSD of {ion}", msd.draw(table["msd"], style, settings.msd_fit), table["msd"]

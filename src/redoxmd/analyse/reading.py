@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -181,11 +181,10 @@ def _collect(path: Path, frames: Iterable[Atoms]) -> RawFrames:
 
 def _read_vasprun(path: Path) -> RawFrames:
     """Frames of a vasprun.xml; interval POTIM, temperature TEBEG where TEEND does not differ."""
-    from dataclasses import replace
-
     from redoxmd.engines.vasp.vasprun import is_md, read_vasprun
 
-    calculation, frames, note = read_vasprun(path), [], ""
+    calculation, note = read_vasprun(path), ""
+    frames: list[Atoms] = []
     settings = calculation.settings
     if not is_md(settings):
         raise DataError(f"{path}: IBRION = {settings['IBRION']} is no MD; give the vasprun.xml of an MD run")
@@ -209,7 +208,8 @@ def _read_lammps(path: Path, elements: Mapping[str, str] | None) -> RawFrames:
     """Frames of a LAMMPS dump in units metal or real; unwrapped by xu, xsu or the image flags ix, iy, iz."""
     from pymatgen.io.lammps.outputs import parse_lammps_dumps
 
-    fractional, cells_A, steps = [], [], []
+    fractional, cells_A = [], []
+    steps: list[int] = []
     numbers, unwrapped = np.zeros(0, dtype=int), False
     for dump in parse_lammps_dumps(str(path)):
         table = dump.data.sort_values("id", kind="stable") if "id" in dump.data else dump.data

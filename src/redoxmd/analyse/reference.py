@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 from ase import Atoms
-from ase.data import chemical_symbols
 from ase.geometry import cell_to_cellpar
 
 from redoxmd.config.sections import Structures
@@ -54,8 +53,7 @@ def reference_sites(trajectory: Trajectory, reference: Path, ion: str, outside: 
     framework = supercell[supercell.arrays["site"] == FRAMEWORK]
     moving = element_mask(trajectory.numbers, [ion, *outside])
     numbers, positions_A = trajectory.numbers[~moving], mean_framework(trajectory, moving)
-    counts = [np.bincount(item, minlength=len(chemical_symbols)) for item in (numbers, framework.numbers)]
-    if not np.array_equal(*counts):
+    if sorted(numbers.tolist()) != sorted(framework.numbers.tolist()):
         formulas = " and ".join(str(Atoms(item).symbols.formula.reduce()[0]) for item in (numbers, framework.numbers))
         raise StructureError(
             f"{reference}: the frameworks of {trajectory.source} and of the file differ ({formulas}, {len(numbers)} "

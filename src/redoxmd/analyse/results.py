@@ -37,6 +37,7 @@ class MdResults:
         msd: ion, structure, x, temperature_K, replica, lag_ps, msd_A2, sigma_A2 (collective coordinate of the ions).
         trajectories, diffusivities, arrhenius, concerted, events, sites, occupancy, van_hove: as
             `diffusion.analysis.Summary`.
+        settings: of the analysis.
     """
 
     files: pd.DataFrame
@@ -49,10 +50,11 @@ class MdResults:
     sites: pd.DataFrame
     occupancy: pd.DataFrame
     van_hove: pd.DataFrame
+    settings: Diffusion
 
     def tables(self) -> dict[str, pd.DataFrame]:
         """Name → table."""
-        return {item.name: getattr(self, item.name) for item in fields(self)}
+        return {name: value for name, value in vars(self).items() if isinstance(value, pd.DataFrame)}
 
 
 def analyse_md(
@@ -107,7 +109,7 @@ def analyse_md(
         tables.append((ion, {**vars(summarise(analyses, settings)), "msd": _msd_table(analyses)}))
     names = [item.name for item in fields(Summary)] + ["msd"]
     joined = {name: _join([(ion, table[name]) for ion, table in tables]) for name in names}
-    return MdResults(files=pd.DataFrame(files), **joined)
+    return MdResults(files=pd.DataFrame(files), **joined, settings=settings)
 
 
 def write_results(results: MdResults, folder: str | Path) -> None:
@@ -163,7 +165,7 @@ def _refuse_unresolved(trajectory: Trajectory, ion: str, outside: Sequence[str],
         raise DataError(
             f"{trajectory.source}: {share:.0%} of the {ion} ions move by more than {settings.jump_distance_A:g} Å from "
             f"one frame to the next ({interval_fs:g} fs), so that jumps are not resolved; give frames at most "
-            f"{interval_fs * MAX_JUMPED_SHARE / share:.2g} fs apart"
+            f"{max(1, int(interval_fs * MAX_JUMPED_SHARE / share))} fs apart"
         )
 
 
