@@ -189,6 +189,8 @@ def test_what_cannot_be_analysed_is_refused_in_one_line(tmp_path, capsys):
                                           cell=CELL_A, pbc=True))  # fmt: skip
     line = refused(capsys, [path], "--ion", "Na", "--structure", str(tmp_path / "shifted.cif"), *asked)
     assert "shifted.cif: the frameworks of" in line and "27 and 54 atoms" in line
+    line = refused(capsys, [path], "--ion", "Na", "--structure", str(tmp_path / "no.cif"), *asked)
+    assert "--structure: no file" in line
     # Hops that follow each other within an interval cannot be counted, though the paths are right.
     numbers, fractional, cell = walk(frames=3000, ions=3, rate=0.05)
     write_dump(path, numbers, fractional[::10], cell, "xu yu zu", typed=False)

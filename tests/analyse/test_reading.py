@@ -188,7 +188,7 @@ def bad_files(folder):
         file["particles/all/position/value"] = np.zeros((3, 2, 3))
     return {
         "missing.xyz": "no such file",
-        "one.extxyz": "1 frame; an analysis needs at least two",
+        "one.extxyz": "1 frame; an analysis needs several, so join single frames into one file",
         "others.extxyz": "frame 5 has other atoms than frame 0",
         "order.extxyz": "frame 5 has other atoms than frame 0, or another order",
         "plain.xyz": "frame 0 has no cell",

@@ -18,7 +18,7 @@ from redoxmd.files.records import write_text
 
 PAGE = "analysis.html"
 STYLE = (
-    "body{font:15px/1.5 sans-serif;max-width:75em;margin:2em auto;padding:0 1em}table{border-collapse:collapse;"
+    "body{font:15px/1.5 sans-serif;max-width:100em;margin:2em auto;padding:0 1em}table{border-collapse:collapse;"
     "font-size:13px}th,td{padding:.2em .7em;border-bottom:1px solid #ccc;text-align:left}div{overflow-x:auto}"
     "img{max-width:100%}"
 )
@@ -102,8 +102,10 @@ def write_page(results: MdResults, folder: str | Path, style: Figures | None = N
 
 def _html(table: pd.DataFrame, columns: tuple[str, ...] | None) -> str:
     selected = table if columns is None else table[[name for name in columns if name in table]]
-    text: str = selected.dropna(axis="columns", how="all").to_html(
-        index=False, border=0, na_rep="", float_format=lambda value: f"{value:.4g}"
+    text: str = (
+        selected.replace("", pd.NA)
+        .dropna(axis="columns", how="all")
+        .to_html(index=False, border=0, na_rep="", float_format=lambda value: f"{value:.4g}")
     )
     return text
 

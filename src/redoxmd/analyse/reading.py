@@ -102,7 +102,9 @@ def read_md(path: str | Path, **options: Any) -> Trajectory:
             "XDATCAR, vasprun.xml, .traj …), a LAMMPS dump, or with --topology FILE one of MDAnalysis"
         ) from error
     if len(raw.fractional) < 2:
-        raise DataError(f"{path}: {len(raw.fractional)} frame; an analysis needs at least two")
+        raise DataError(
+            f"{path}: {len(raw.fractional)} frame; an analysis needs several, so join single frames into one file"
+        )
     temperature_K = _temperature_K(path, raw.temperature_K, settings.temperature_K)
     time_fs = _times_fs(path, raw, settings.frame_fs)
     cell_A, is_constant = constant_cell(raw.cells_A, str(path))

@@ -46,7 +46,11 @@ def reference_sites(trajectory: Trajectory, reference: Path, ion: str, outside: 
         moments_muB={},
         moments_x=0.0,
     )
-    source, cell_A = source_cell(settings).atoms, np.asarray(trajectory.cell_A)
+    try:
+        source = source_cell(settings).atoms
+    except StructureError as error:
+        raise StructureError(str(error).replace("structures.source", "--structure")) from error
+    cell_A = np.asarray(trajectory.cell_A)
     source = source[~np.isin(source.get_chemical_symbols(), list(outside))]
     repeats = _repeats(source.cell.array, cell_A, trajectory.source, reference)
     supercell = source.repeat(repeats)
@@ -59,7 +63,7 @@ def reference_sites(trajectory: Trajectory, reference: Path, ion: str, outside: 
             f"{reference}: the frameworks of {trajectory.source} and of the file differ ({formulas}, {len(numbers)} "
             f"and {len(framework)} atoms); give the structure of this material, or leave out --structure"
         )
-    shift = _shift(positions_A, numbers, framework, cell_A)
+    shift = _shift(positions_A, numbers, framework, cell_A) if len(numbers) else None
     if shift is None:
         raise StructureError(
             f"{reference}: its framework does not match that of {trajectory.source} within {MATCH_A:g} Å at any "
