@@ -245,6 +245,18 @@ def test_unwrapped_positions_are_trusted_where_the_user_says_so(tmp_path):
     assert displacements(trajectory, fractional[::20], cell) < FINE_A
 
 
+def test_the_beginning_is_left_out_on_request(tmp_path):
+    numbers, fractional, cell = walk(frames=40, rate=0.1)
+    write(tmp_path / "t.traj", atoms_of(numbers, fractional, cell))
+    write_segment(tmp_path / "t.h5", read_md(tmp_path / "t.traj", **ASKED))
+    for name in ("t.traj", "t.h5"):
+        trajectory = read_md(tmp_path / name, skip_ps=0.5, **ASKED)
+        assert trajectory.time_fs.tolist() == (INTERVAL_FS * np.arange(10, 40)).tolist()
+        assert displacements(trajectory, fractional[10:], cell) < FINE_A
+        with pytest.raises(DataError, match=rf"{name}: 1\.95 ps long, of which --skip-ps 2 leaves nothing"):
+            read_md(tmp_path / name, skip_ps=2.0, **ASKED)
+
+
 def test_elements_are_parsed_or_refused():
     from redoxmd.analyse.reading import parse_elements
 

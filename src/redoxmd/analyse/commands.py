@@ -30,6 +30,8 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     command.add_argument("--elements", default="", metavar="1=Na,2=V", help=text)
     text = "atoms of files with positions only; MDAnalysis then reads the trajectories (XTC, DCD, H5MD …)"
     command.add_argument("--topology", type=Path, metavar="FILE", help=text)
+    text = "time at the beginning of each file that is left out"
+    command.add_argument("--skip-ps", type=float, default=0.0, metavar="ps", help=text)
     command.add_argument("--unwrapped", action="store_true", help="the positions are unwrapped")
     text = "oxidation states of the redox atoms in each frame with moments, as `redoxmd states`: V3=1.85,V4=1.05"
     command.add_argument("--levels", metavar="STATES", help=text)
@@ -54,6 +56,7 @@ def _analyse(options: argparse.Namespace) -> int:
         "elements": parse_elements(options.elements),
         "topology": options.topology,
         "unwrapped": options.unwrapped,
+        "skip_ps": options.skip_ps,
     }
     levels = None if options.levels is None else parse_levels(options.levels, options.oxidation)
     intervals_fs = _for_each_file("--frame-fs", options.frame_fs, options.files)

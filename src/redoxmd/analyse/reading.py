@@ -35,6 +35,7 @@ class ReadOptions:
         elements: type or name of atoms → element ("1" → "Na").
         topology: file with the atoms of a trajectory that has positions only; MDAnalysis then reads the trajectory.
         unwrapped: whether positions are unwrapped although the file does not say so.
+        skip_ps: time at the beginning that is left out, such as equilibration.
     """
 
     frame_fs: float | None = None
@@ -42,6 +43,7 @@ class ReadOptions:
     elements: Mapping[str, str] | None = None
     topology: Path | None = None
     unwrapped: bool = False
+    skip_ps: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ def read_md(path: str | Path, **options: Any) -> Trajectory:
         _check_interval(path, trajectory.time_fs, settings.frame_fs)
         own_K = trajectory.metadata.get("temperature_K")
         trajectory.metadata |= {"temperature_K": _temperature_K(path, own_K, settings.temperature_K), "note": ""}
-        return trajectory
+        return _after(trajectory, settings.skip_ps)
     try:
         raw = _read_raw(path, settings)
     except RedoxmdError:
@@ -127,7 +129,18 @@ def read_md(path: str | Path, **options: Any) -> Trajectory:
         metadata={"temperature_K": temperature_K, "note": note},
         source=str(path),
     )
-    return in_standard_form(trajectory)
+    return _after(in_standard_form(trajectory), settings.skip_ps)
+
+
+def _after(trajectory: Trajectory, skip_ps: float) -> Trajectory:
+    """The trajectory without the first `skip_ps`."""
+    chosen = trajectory.time_fs - trajectory.time_fs[:1] >= skip_ps * FS_PER_PS
+    if chosen.sum() < 2:
+        length_ps = np.ptp(trajectory.time_fs) / FS_PER_PS if len(chosen) else 0.0
+        raise DataError(f"{trajectory.source}: {length_ps:g} ps long, of which --skip-ps {skip_ps:g} leaves nothing")
+    names = ["positions_A", "steps", "time_fs", "temperature_K", "energy_eV", "spread_eV_A"]
+    names += [] if trajectory.oxidation is None else ["oxidation"]
+    return replace(trajectory, **{name: getattr(trajectory, name)[chosen] for name in names})
 
 
 def _is_own(path: Path) -> bool:
