@@ -42,6 +42,19 @@ def test_files_of_ase_give_the_true_paths(tmp_path, name, wrapped):
     assert trajectory.cell_A[0, 1:].tolist() == [0, 0] and trajectory.cell_A[1, 2] == 0
 
 
+def test_an_xdatcar_with_elements_behind_the_coordinates_is_read(tmp_path):
+    """As pymatgen's own XDATCAR_traj and converters have it."""
+    numbers, fractional, cell = walk(frames=20, rate=0.1)
+    write(tmp_path / "XDATCAR", atoms_of(numbers, fractional, cell))
+    plain = (tmp_path / "XDATCAR").read_text().splitlines(keepends=True)
+    coordinates = [number > 6 and not line.startswith("Direct") for number, line in enumerate(plain)]
+    labelled = [f"{line.rstrip()} Na\n" if is_row else line for line, is_row in zip(plain, coordinates, strict=True)]
+    (tmp_path / "XDATCAR").write_text("".join(labelled))
+    trajectory = read_md(tmp_path / "XDATCAR", **ASKED)
+    assert displacements(trajectory, fractional, cell) < FINE_A
+    assert trajectory.numbers.tolist() == numbers.tolist()
+
+
 @pytest.mark.parametrize(
     "columns", ["x y z", "xs ys zs", "x y z ix iy iz", "xs ys zs ix iy iz", "xu yu zu", "xsu ysu zsu"]
 )
@@ -181,6 +194,11 @@ def bad_files(folder):
     write_dump(folder / "types.dump", numbers, fractional, cell, "x y z")
     text = write_dump(folder / "cut.dump", numbers, fractional, cell, "x y z", typed=False).read_text()
     (folder / "cut.dump").write_text("\n".join(text.splitlines()[:-4]) + "\n")
+    dump = write_dump(folder / "slab.dump", numbers, fractional, cell, "x y z", typed=False).read_text()
+    (folder / "slab.dump").write_text(dump.replace("pp pp pp", "pp pp ff"))
+    (folder / "abc.dump").write_text(dump.replace("xy xz yz pp", "abc origin pp"))
+    (folder / "units.dump").write_text("ITEM: UNITS\nmetal\n" + dump)
+    write(folder / "cluster.extxyz", [Atoms(frame.numbers, frame.positions, cell=frame.cell) for frame in frames])
     nan = fractional.copy()
     nan[7, 2] = np.nan
     write(folder / "nan.traj", atoms_of(numbers, nan, cell))
@@ -196,6 +214,10 @@ def bad_files(folder):
         "repeated.extxyz": "step 200 follows 200, other frames are 100 steps apart; remove repeated frames",
         "types.dump": "element of 1, 2 unknown; give --elements 1=…,2=…",
         "cut.dump": "step 1900 ends after 26 of 30 atoms",
+        "slab.dump": "a box xy xz yz pp pp ff; only boxes that are periodic",
+        "abc.dump": "a box abc origin pp pp pp; only boxes",
+        "units.dump": "begins with ITEM: UNITS; write it without `dump_modify units`",
+        "cluster.extxyz": "frame 0 is not periodic along all cell vectors",
         "nan.traj": "the position of atom 2 in frame 7 is not finite",
         "foreign.h5": "no trajectory of redoxmd and without elements; give --topology FILE",
     }

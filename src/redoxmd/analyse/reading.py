@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -161,7 +163,22 @@ def _read_raw(path: Path, options: ReadOptions) -> RawFrames:
         return _read_lammps(path, options.elements)
     if form == "vasp-xml":
         return _read_vasprun(path)
-    return _collect(path, iread(str(path), ":"))
+    try:
+        return _collect(path, iread(str(path), ":"))
+    except ValueError:
+        if form != "vasp-xdatcar":
+            raise
+        return _collect(path, _labelled_xdatcar(path))
+
+
+def _labelled_xdatcar(path: Path) -> Iterator[Atoms]:
+    """Frames of an XDATCAR with elements behind the coordinates, as pymatgen and other programs write it."""
+    from pymatgen.io.vasp.outputs import Xdatcar
+
+    for structure in Xdatcar(str(path)).structures:
+        yield Atoms(
+            structure.atomic_numbers, scaled_positions=structure.frac_coords, cell=structure.lattice.matrix, pbc=True
+        )
 
 
 def _collect(path: Path, frames: Iterable[Atoms]) -> RawFrames:
@@ -174,6 +191,8 @@ def _collect(path: Path, frames: Iterable[Atoms]) -> RawFrames:
             raise DataError(f"{path}: frame {index} has other atoms than frame 0, or another order; split the file")
         if atoms.cell.rank < 3:
             raise DataError(f"{path}: frame {index} has no cell; write extended XYZ with Lattice, or another format")
+        if not atoms.pbc.all():
+            raise DataError(f"{path}: frame {index} is not periodic along all cell vectors; only crystals are analysed")
         fractional.append(atoms.cell.scaled_positions(atoms.positions))
         cells_A.append(atoms.cell.array)
         info.append(atoms.info)
@@ -221,8 +240,19 @@ def _read_vasprun(path: Path) -> RawFrames:
 
 def _read_lammps(path: Path, elements: Mapping[str, str] | None) -> RawFrames:
     """Frames of a LAMMPS dump in units metal or real; unwrapped by xu, xsu or the image flags ix, iy, iz."""
+    from monty.io import zopen
     from pymatgen.io.lammps.outputs import parse_lammps_dumps
 
+    with zopen(path, "rt", encoding="utf-8") as stream:
+        head = [str(line) for line in itertools.islice(stream, 5)]
+    if not head[0].startswith("ITEM: TIMESTEP"):
+        raise DataError(f"{path}: begins with {head[0].strip()}; write it without `dump_modify units` and `time`")
+    box = head[-1].removeprefix("ITEM: BOX BOUNDS").split()
+    if "abc" in box or any(re.fullmatch("[pfsm]{2}", word) and word != "pp" for word in box):
+        raise DataError(
+            f"{path}: a box {' '.join(box)}; only boxes that are periodic along all vectors, orthogonal or in the "
+            "restricted triclinic form (xy xz yz), are read"
+        )
     fractional, cells_A = [], []
     steps: list[int] = []
     numbers, unwrapped = np.zeros(0, dtype=int), False
