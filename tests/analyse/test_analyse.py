@@ -195,9 +195,29 @@ def test_what_cannot_be_analysed_is_refused_in_one_line(tmp_path, capsys):
     numbers, fractional, cell = walk(frames=3000, ions=3, rate=0.05)
     write_dump(path, numbers, fractional[::10], cell, "xu yu zu", typed=False)
     line = refused(capsys, [path], "--ion", "Na", "--frame-fs", "500", "--temperature", "600")
-    assert re.search(
-        r"\d\d% of the Na ions move by more than 3 Å .* \(500 fs\).*give frames at most \d+ fs apart", line
+    words = (
+        r"\d\d% of the Na ions move by more than 3 Å .* \(500 fs\).* --msd-only, or give frames at most \d+ fs apart"
     )
+    assert re.search(words, line)
+
+
+def test_frames_that_do_not_resolve_jumps_give_d_from_the_msd_alone(tmp_path):
+    """Three files of ten ions; D of the walk is known."""
+    files, rate = [], 0.05
+    for number in range(3):
+        numbers, fractional, cell = walk(frames=6000, ions=10, rate=rate, cell=SITE_A * np.eye(3), seed=number)
+        files.append(write_dump(tmp_path / f"{number}.dump", numbers, fractional[::20], cell, "xu yu zu", typed=False))
+    asked = ["--ion", "Na", "--frame-fs", "1000", "--temperature", "600", "800", "1000", "--msd-only"]
+    tables = analysed(tmp_path / "out", files, *asked)
+    D = SITE_A**2 * rate / INTERVAL_FS / 6 * 0.1
+    for row in tables["diffusivities"].to_dict("records"):
+        assert row["D_msd_low_cm2_s"] < D < row["D_msd_high_cm2_s"] and row["msd_regime"] == "diffusive"
+        assert not any(word in name for name in row for word in ("jump", "sites"))
+    (fit,) = tables["arrhenius"].to_dict("records")
+    assert fit["msd_Ea_low_eV"] < 0 < fit["msd_Ea_high_eV"] and "Ea_eV" not in fit
+    assert all(tables[name].empty for name in ("concerted", "events", "sites", "occupancy"))
+    page = (tmp_path / "out/analysis.html").read_text()
+    assert "Activation energies" in page and "from jumps</h2>" not in page and "Concerted" not in page
 
 
 def test_the_lines_of_the_page_run(tmp_path, monkeypatch):

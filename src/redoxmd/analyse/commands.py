@@ -32,6 +32,8 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     command.add_argument("--topology", type=Path, metavar="FILE", help=text)
     text = "time at the beginning of each file that is left out"
     command.add_argument("--skip-ps", type=float, default=0.0, metavar="ps", help=text)
+    text = "leave out jumps and sites, for frames too far apart to resolve jumps"
+    command.add_argument("--msd-only", action="store_true", help=text)
     command.add_argument("--unwrapped", action="store_true", help="the positions are unwrapped")
     text = "oxidation states of the redox atoms in each frame with moments, as `redoxmd states`: V3=1.85,V4=1.05"
     command.add_argument("--levels", metavar="STATES", help=text)
@@ -66,7 +68,8 @@ def _analyse(options: argparse.Namespace) -> int:
         for path, interval_fs, kelvin in zip(options.files, intervals_fs, temperatures_K, strict=True)
     ]
     report = None if levels is None else tabulate_states(options.files, levels)
-    results = analyse_md(trajectories, options.ion, options.structure, options.framework, config.diffusion, config.seed)
+    selection = (options.ion, options.structure, options.framework)
+    results = analyse_md(trajectories, *selection, config.diffusion, config.seed, options.msd_only)
     write_results(results, options.to)
     states: list[str] = []
     if report is not None:

@@ -25,20 +25,20 @@ STYLE = (
 # Columns of the page; the CSV files have all.
 DIFFUSIVITY_COLUMNS = (
     *("ion", "x", "temperature_K", "replicas", "time_ps", "D_msd_cm2_s", "D_msd_low_cm2_s", "D_msd_high_cm2_s"),
-    *("D_msd_limit_cm2_s", "msd_regime", "D_msd_x_cm2_s", "D_msd_y_cm2_s", "D_msd_z_cm2_s"),
+    *("D_msd_limit_cm2_s", "msd_regime", "D_msd_x_cm2_s", "D_msd_y_cm2_s", "D_msd_z_cm2_s", "haven_ratio"),
 )
 JUMP_COLUMNS = (
     *("ion", "x", "temperature_K", "n_jumps", "D_jumps_cm2_s", "D_jumps_error_cm2_s", "D_jumps_limit_cm2_s"),
     *("D_jumps_x_cm2_s", "D_jumps_y_cm2_s", "D_jumps_z_cm2_s", "n_site_jumps", "D_sites_cm2_s"),
-    *("correlation_factor", "haven_ratio"),
+    "correlation_factor",
 )
 CONCERTED_COLUMNS = (
     *("ion", "temperature_K", "n_jumps", "concerted_fraction", "concerted_error", "concerted_chance"),
     *("n_site_jumps", "sites_concerted_fraction", "sites_concerted_error", "sites_concerted_chance"),
 )
 ARRHENIUS_COLUMNS = (
-    *("ion", "x", "msd_Ea_eV", "msd_Ea_low_eV", "msd_Ea_high_eV", "msd_reason"),
-    *("Ea_eV", "Ea_low_eV", "Ea_high_eV", "reason", "sites_Ea_eV", "sites_Ea_low_eV", "sites_Ea_high_eV"),
+    *("ion", "x", "Ea_eV", "Ea_low_eV", "Ea_high_eV", "reason", "sites_Ea_eV", "sites_Ea_low_eV", "sites_Ea_high_eV"),
+    *("msd_Ea_eV", "msd_Ea_low_eV", "msd_Ea_high_eV", "msd_reason"),
 )
 
 
@@ -68,7 +68,7 @@ def write_page(results: MdResults, folder: str | Path, style: Figures | None = N
             "Activation energies",
             results.arrhenius,
             ARRHENIUS_COLUMNS,
-            "From the MSD, from jumps, from jumps between sites.",
+            "From jumps, from jumps between sites (sites_), from the MSD (msd_).",
         ),
         (
             "Concerted jumps",
@@ -82,7 +82,7 @@ def write_page(results: MdResults, folder: str | Path, style: Figures | None = N
     body = [
         f"<h2>{escape(title)}</h2><p>{escape(text)}</p><div>{_html(table, columns)}</div>"
         for title, table, columns, text in sections
-        if len(table)
+        if len(table) and (columns is None or columns[-1] in table)
     ]
     if states:
         body.append(f"<h2>Oxidation states</h2><p>{'<br>'.join(map(escape, states))}</p>")
@@ -116,7 +116,7 @@ def _figures(results: MdResults, style: Figures) -> Iterator[tuple[str, str, Fig
     for ion, rows in results.diffusivities.groupby("ion", sort=False):
         table = {name: frame[frame["ion"] == ion].drop(columns="ion") for name, frame in results.tables().items()}
         yield f"{ion}_msd", f"MSD of {ion}", msd.draw(table["msd"], style, settings.msd_fit), table["msd"]
-        if rows["temperature_K"].nunique() > 1:
+        if rows["temperature_K"].nunique() > 1 and "D_jumps_cm2_s" in rows:
             figure = fig8_arrhenius.draw(table["diffusivities"], table["arrhenius"], style)
             yield f"{ion}_arrhenius", f"D of {ion} from jumps over temperature", figure, table["diffusivities"]
         if len(table["occupancy"]):

@@ -128,7 +128,7 @@ def read_md(path: str | Path, **options: Any) -> Trajectory:
         temperature_K=unknown,
         energy_eV=unknown,
         spread_eV_A=unknown,
-        metadata={"temperature_K": temperature_K, "note": note},
+        metadata={"temperature_K": temperature_K, "note": note, "image_flags": raw.unwrapped},
         source=str(path),
     )
     return _after(in_standard_form(trajectory), settings.skip_ps)

@@ -24,6 +24,8 @@ from redoxmd.files.records import atomic_path
 from redoxmd.files.trajectory import Trajectory
 from redoxmd.units import FS_PER_PS
 
+# Columns that rest on jumps or sites.
+OF_JUMPS = r"jump|site|concerted|chance|neighbouring|exchange|leaving|entering|together|correlation|^n_returned$"
 # Largest share of ions that may move beyond the jump distance from one frame to the next.
 MAX_JUMPED_SHARE = 0.1
 
@@ -64,6 +66,7 @@ def analyse_md(
     framework: Sequence[str] | None = None,
     settings: Diffusion | None = None,
     seed: int = 0,
+    msd_only: bool = False,
 ) -> MdResults:
     """Diffusion, sites and jumps of mobile ions in trajectories (`reading.read_md`).
 
@@ -77,6 +80,7 @@ def analyse_md(
         framework: its elements; None: all elements but the ions of which no atom moves by the jump distance.
         settings: distances, times and fits; None: defaults.
         seed: of the chance levels.
+        msd_only: leave out all results that rest on jumps and sites, for frames that do not resolve jumps.
 
     Raises:
         DataError: an ion or a framework element is not in a file, or jumps are not resolved by the frames.
@@ -100,7 +104,8 @@ def analyse_md(
             }
             replicas[condition] += 1
             named = replace(trajectory, metadata=metadata)
-            _refuse_unresolved(named, ion, outside, settings)
+            if not msd_only:
+                _refuse_unresolved(named, ion, outside, settings)
             sites = None
             if structure is not None and ion == ions[0]:
                 sites = reference_sites(named, Path(structure), ion, outside)
@@ -109,7 +114,19 @@ def analyse_md(
         tables.append((ion, {**vars(summarise(analyses, settings)), "msd": _msd_table(analyses)}))
     names = [item.name for item in fields(Summary)] + ["msd"]
     joined = {name: _join([(ion, table[name]) for ion, table in tables]) for name in names}
-    return MdResults(files=pd.DataFrame(files), **joined, settings=settings)
+    read = pd.DataFrame(files)
+    if msd_only:
+        read = read.drop(columns="sites")
+        joined = {name: _without_jumps(name, table) for name, table in joined.items()}
+    return MdResults(files=read, **joined, settings=settings)
+
+
+def _without_jumps(name: str, table: pd.DataFrame) -> pd.DataFrame:
+    if name in ("concerted", "events", "sites", "occupancy"):
+        return table.iloc[:0]
+    if name == "arrhenius":
+        return table[["ion", "x", *table.filter(regex="^msd_")]]
+    return table.drop(columns=table.filter(regex=OF_JUMPS))
 
 
 def write_results(results: MdResults, folder: str | Path) -> None:
@@ -164,8 +181,8 @@ def _refuse_unresolved(trajectory: Trajectory, ion: str, outside: Sequence[str],
         interval_fs = float(trajectory.time_fs[1] - trajectory.time_fs[0])
         raise DataError(
             f"{trajectory.source}: {share:.0%} of the {ion} ions move by more than {settings.jump_distance_A:g} Å from "
-            f"one frame to the next ({interval_fs:g} fs), so that jumps are not resolved; give frames at most "
-            f"{max(1, int(interval_fs * MAX_JUMPED_SHARE / share))} fs apart"
+            f"one frame to the next ({interval_fs:g} fs), so that jumps are not resolved; take --msd-only, or give "
+            f"frames at most {max(1, int(interval_fs * MAX_JUMPED_SHARE / share))} fs apart"
         )
 
 

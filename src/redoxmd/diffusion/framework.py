@@ -38,6 +38,9 @@ def refuse_unfit(trajectory: Trajectory) -> None:
         )
     if not abs(np.linalg.det(trajectory.cell_A)) > 0:
         raise DataError(f"{name}: the cell has no volume; write the file again with the three vectors of the cell")
+    if trajectory.metadata.get("image_flags"):
+        # The code that ran the MD counted the crossings of the cell: displacements of any length are real.
+        return
     periodic = PeriodicCell(trajectory.cell_A)
     for first in range(0, len(intervals), BLOCK_FRAMES):
         moved = np.diff(trajectory.positions_A[first : first + BLOCK_FRAMES + 1], axis=0)
