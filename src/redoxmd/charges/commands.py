@@ -12,10 +12,10 @@ from redoxmd.electrons.commands import OXIDATION_NUMBERS
 def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add `charges` with its own commands."""
     text = "Bader charges and oxidation states of CHGCARs, of reference densities and along a trajectory"
-    group = commands.add_parser("charges", help=text, description=text)
+    more = f"{text}; `redoxmd charges FOLDER` is short for `redoxmd charges files FOLDER`"
+    group = commands.add_parser("charges", help=text, description=more)
     group_commands = group.add_subparsers(required=True, metavar="COMMAND")
     _add_files(group_commands)
-    # `redoxmd charges FOLDER` is short for `redoxmd charges files FOLDER`.
     parse = group.parse_known_args
 
     def parse_with_default(
@@ -81,7 +81,9 @@ def _files(options: argparse.Namespace) -> int:
             print(summary)
         with atomic_path(options.to) as temporary:
             table.to_csv(temporary, index=False, float_format="%.6g")
-    print(f"{len(tables)} files in {options.to}, {refused} refused")
+    print(
+        f"{len(tables)} files in {options.to}, {refused} refused" if tables else f"nothing written, {refused} refused"
+    )
     return 0 if tables else 1
 
 
