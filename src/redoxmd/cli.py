@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from redoxmd import __version__
+from redoxmd.analyse.commands import add_commands as add_analyse_commands
 from redoxmd.archive.commands import add_commands as add_archive_commands
 from redoxmd.charges.commands import add_commands as add_charges_commands
 from redoxmd.density.commands import add_commands as add_density_commands
@@ -32,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         add_density_commands,
         add_charges_commands,
         add_electrons_commands,
+        add_analyse_commands,
     ):
         add_commands(commands)
     options = parser.parse_args(arguments)

@@ -36,6 +36,7 @@ from redoxmd.diffusion.site_tables import (
     site_table,
     with_integer_counts,
 )
+from redoxmd.diffusion.sites import SiteMap
 from redoxmd.diffusion.van_hove import van_hove_table, van_hove_variables
 from redoxmd.files.trajectory import Trajectory
 from redoxmd.seeds import derive_rng
@@ -96,18 +97,29 @@ class Summary:
 
 
 def analyse_trajectory(
-    trajectory: Trajectory, settings: Diffusion, seed: int, structures: Structures | None = None
+    trajectory: Trajectory,
+    settings: Diffusion,
+    seed: int,
+    structures: Structures | SiteMap | None = None,
+    diffusing: Sequence[str] | None = None,
 ) -> xr.Dataset:
     """Jumps, D from jumps and MSD, concerted jumps, van Hove functions and sites of one trajectory.
 
     Coordinates are x, temperature_K and replica; `jump_*` list the jumps. Further variables come from
-    `msd_analysis.msd_variables`, `van_hove.van_hove_variables` and `site_analysis.site_variables`; the source
-    cell of `structures` defines the sites.
+    `msd_analysis.msd_variables`, `van_hove.van_hove_variables` and `site_analysis.site_variables`.
+
+    Args:
+        trajectory: with x, temperature_K, replica and mobile_ion in its metadata.
+        settings: distances, times and fits.
+        seed: of the chance levels.
+        structures: section with the source cell that defines the sites, or the sites; None: from the density of visits.
+        diffusing: elements besides the mobile ion outside the framework; None: those that `diffusing_elements` finds.
     """
     refuse_unfit(trajectory)
     metadata, time_fs = trajectory.metadata, trajectory.time_fs
     mobile = trajectory.numbers == atomic_numbers[metadata["mobile_ion"]]
-    diffusing = diffusing_elements(trajectory, mobile, settings.jump_distance_A)
+    if diffusing is None:
+        diffusing = diffusing_elements(trajectory, mobile, settings.jump_distance_A)
     not_framework = mobile | element_mask(trajectory.numbers, diffusing)
     positions = without_drift(trajectory.positions_A, not_framework, atomic_masses[trajectory.numbers], selected=mobile)
     duration = float(time_fs[-1] - time_fs[0]) if len(time_fs) else 0.0

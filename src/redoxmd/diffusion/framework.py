@@ -6,8 +6,9 @@ from collections.abc import Iterable
 
 import numpy as np
 import xarray as xr
-from ase.data import atomic_numbers, chemical_symbols
+from ase.data import atomic_masses, atomic_numbers, chemical_symbols
 
+from redoxmd.diffusion.jumps import without_drift
 from redoxmd.errors import DataError
 from redoxmd.files.trajectory import BLOCK_FRAMES, Trajectory, refuse_not_finite
 from redoxmd.structures.periodic_cell import PeriodicCell
@@ -15,6 +16,7 @@ from redoxmd.structures.periodic_cell import PeriodicCell
 # Relative difference of frame intervals that is accepted as rounding in the file.
 ROUNDING = 1e-3
 SAMPLED_FRAMES = 500
+MEAN_FRAMES = 1000
 
 
 def refuse_unfit(trajectory: Trajectory) -> None:
@@ -36,6 +38,9 @@ def refuse_unfit(trajectory: Trajectory) -> None:
         )
     if not abs(np.linalg.det(trajectory.cell_A)) > 0:
         raise DataError(f"{name}: the cell has no volume; write the file again with the three vectors of the cell")
+    if trajectory.metadata.get("image_flags"):
+        # The code that ran the MD counted the crossings of the cell: displacements of any length are real.
+        return
     periodic = PeriodicCell(trajectory.cell_A)
     for first in range(0, len(intervals), BLOCK_FRAMES):
         moved = np.diff(trajectory.positions_A[first : first + BLOCK_FRAMES + 1], axis=0)
@@ -69,6 +74,19 @@ def diffusing_elements(trajectory: Trajectory, mobile: np.ndarray, distance_A: f
     moved = trajectory.positions_A[np.ix_(frames, framework)] - trajectory.positions_A[0, framework]
     farthest = np.linalg.norm(moved - np.median(moved, axis=1, keepdims=True), axis=2).max(axis=0)
     return [chemical_symbols[z] for z in sorted(set(trajectory.numbers[framework[farthest > distance_A]].tolist()))]
+
+
+def mean_framework(trajectory: Trajectory, moving: np.ndarray) -> np.ndarray:
+    """Mean positions (f, 3) of the framework, drift removed.
+
+    Args:
+        trajectory: of n atoms.
+        moving: (n,) mask of the atoms outside the framework.
+    """
+    # A subset of frames suffices; all frames would double the memory of the trajectory.
+    sampled = trajectory.positions_A[:: max(1, len(trajectory.time_fs) // MEAN_FRAMES)]
+    mean: np.ndarray = without_drift(sampled, moving, atomic_masses[trajectory.numbers], ~moving).mean(axis=0)
+    return mean
 
 
 def element_mask(numbers: np.ndarray, symbols: Iterable[str]) -> np.ndarray:

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from ase.data import atomic_masses
 
 from redoxmd.config.sections import Diffusion, Structures
 from redoxmd.diffusion.concerted import ConcertedAnalysis, ConcertedJumps
-from redoxmd.diffusion.framework import element_mask
-from redoxmd.diffusion.jumps import diffusion_from_jumps, frames_to_persist, without_drift
+from redoxmd.diffusion.framework import element_mask, mean_framework
+from redoxmd.diffusion.jumps import diffusion_from_jumps, frames_to_persist
 from redoxmd.diffusion.site_jumps import SiteJumps, find_stays, held_keys, jumps_between, occupancy, rate_of
 from redoxmd.diffusion.sites import NONE, SiteMap, SiteTree, source_sites
 from redoxmd.diffusion.visited import visited_sites
@@ -22,7 +21,6 @@ from redoxmd.units import FS_PER_PS
 
 OCCUPANCY_BINS = 100
 ERROR_BLOCKS = 10
-MEAN_FRAMES = 1000
 # Spheres of 1.5 Å around the sites fill a quarter of the cell; the ions of a liquid are in them a quarter of the time.
 MIN_TIME_AT_SITES = 0.5
 # Concerted jumps within the window, of neighbours among them, and exchanges.
@@ -35,7 +33,7 @@ def site_variables(
     positions_A: np.ndarray,
     mobile: np.ndarray,
     diffusing: Sequence[str],
-    structures: Structures | None,
+    structures: Structures | SiteMap | None,
     settings: Diffusion,
     rng: np.random.Generator,
 ) -> tuple[Variables, dict[str, str]]:
@@ -47,8 +45,8 @@ def site_variables(
         positions_A: (T, m, 3) mobile ions, drift removed.
         mobile: (n,) mask of the mobile ions.
         diffusing: other elements outside the framework (`framework.diffusing_elements`).
-        structures: section with the source cell that defines the sites; None: sites are found from the density of
-            visits.
+        structures: section with the source cell that defines the sites, or the sites; None: sites are found from the
+            density of visits.
         rng: random numbers of the chance level.
     """
     frames = len(trajectory.time_fs)
@@ -57,17 +55,20 @@ def site_variables(
         reason = "fewer than two frames" if frames else "no frames"
         return {}, {"site_origin": "", "no_sites": f"{reason} ({end})" if mobile.any() else "no mobile ion"}
     window = frames_to_persist(trajectory.time_fs, settings.persistence_fs)
+    if frames < window:
+        reason = f"{frames} frames, fewer than the {window} of diffusion.persistence_fs, so that no ion has stayed"
+        return {}, {"site_origin": "", "no_sites": reason}
     try:
-        if structures is not None and settings.site_reference == "source":
+        if isinstance(structures, SiteMap):
+            sites = structures
+        elif structures is not None and settings.site_reference == "source":
             sites = source_sites(trajectory, structures, diffusing)
         else:
-            # A subset of frames suffices for the mean framework; all frames would double the memory of the trajectory.
-            sampled = trajectory.positions_A[:: max(1, frames // MEAN_FRAMES)]
-            cell_A, numbers = np.asarray(trajectory.cell_A), trajectory.numbers
-            moving = mobile | element_mask(numbers, diffusing)
-            framework_A = without_drift(sampled, moving, atomic_masses[numbers], selected=~moving).mean(axis=0)
-            sites = visited_sites(positions_A, framework_A, numbers[~moving], cell_A, settings.site_radius_A, window)
-        preferred = structures.preferred_site if structures else ""
+            moving = mobile | element_mask(trajectory.numbers, diffusing)
+            framework_A, cell_A = mean_framework(trajectory, moving), np.asarray(trajectory.cell_A)
+            others = trajectory.numbers[~moving]
+            sites = visited_sites(positions_A, framework_A, others, cell_A, settings.site_radius_A, window)
+        preferred = structures.preferred_site if isinstance(structures, Structures) else ""
         variables = _analyse_sites(trajectory.time_fs, positions_A, sites, preferred, settings, window, rng)
     except StructureError as error:
         return {}, {"site_origin": "", "no_sites": str(error)}

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from ase import Atoms
 from ase.data import chemical_symbols
 from scipy.spatial import cKDTree
 
@@ -185,9 +186,15 @@ def source_sites(trajectory: Trajectory, structures: Structures, diffusing: Sequ
         )
     sites, cell_A = Sites.of(supercell, diffusing), np.asarray(trajectory.cell_A)
     drift = framework_drift(trajectory.positions_A[:1, ~mobile], sites, PeriodicCell(cell_A))[0]
+    return repeated_sites(source, repeats, cell_A, drift @ np.linalg.inv(cell_A))
+
+
+def repeated_sites(source: Atoms, repeats: Sequence[int], cell_A: np.ndarray, shift: np.ndarray) -> SiteMap:
+    """Sites of a repeated source cell in a cell (3, 3), all shifted by a fraction (3,) of that cell."""
+    supercell = source.repeat(repeats)
     # Coordination numbers are those of the source cell, scaled to its size in the trajectory.
     of_source, source_A = Sites.of(source), cell_A / np.array(repeats)[:, None]
     ligands = np.array(source.get_chemical_symbols())[source.arrays["site"] == FRAMEWORK]
     counts = coordination(of_source.mobile @ source_A, of_source.framework @ source_A, ligands, source_A)
-    fractional, kind = sites.mobile + drift @ np.linalg.inv(cell_A), supercell.arrays["site"][~framework]
-    return SiteMap(fractional, kind, np.tile(counts, int(np.prod(repeats))), cell_A, "source")
+    kind = supercell.arrays["site"][supercell.arrays["site"] != FRAMEWORK]
+    return SiteMap(Sites.of(supercell).mobile + shift, kind, np.tile(counts, int(np.prod(repeats))), cell_A, "source")

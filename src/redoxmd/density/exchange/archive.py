@@ -68,7 +68,7 @@ def import_densities(
     if existing:
         with read_hdf5(store, STORE) as file:
             key_of = {str(file[key].attrs.get("checksum")): key for key in keys}
-    jobs = list(_assign_keys(_find_files(paths), config_id, keys))
+    jobs = list(_assign_keys(find_density_files(paths), config_id, keys))
     report = DensityImportReport()
     store.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=store.parent, prefix=f".{store.stem}.") as folder:
@@ -88,7 +88,7 @@ def _accepted(
     """Yield accepted densities with their keys and fill the report; `key_of` maps checksums to keys."""
     for key, path in jobs:
         try:
-            density = _read(path, valence)
+            density = read_density_file(path, valence)
         except DensityRefused as refusal:
             report.refused.append(RefusedFile(path, refusal.reason, refusal.detail))
             continue
@@ -100,13 +100,22 @@ def _accepted(
         report.accepted.append(key)
 
 
-def _read(path: Path, valence: Mapping[str, float] | None) -> Density:
+def read_density_file(
+    path: Path, valence: Mapping[str, float] | None = None, *, spin_optional: bool = False
+) -> Density:
+    """Read a CHGCAR (`chgcar.read_chgcar`), or a cube with its spin cube.
+
+    Raises:
+        DensityRefused: of the reader, or unreadable for a compression that is not supported.
+    """
     if is_packed(path):
         raise DensityRefused(DensityRefusal.UNREADABLE, f"{path}: {UNPACK_IT}")
-    return read_cube(path, spin_cube(path), valence) if is_cube(path) else read_chgcar(path, valence)
+    if is_cube(path):
+        return read_cube(path, spin_cube(path), valence)
+    return read_chgcar(path, valence, spin_optional=spin_optional)
 
 
-def _find_files(paths: Iterable[str | Path]) -> list[Path]:
+def find_density_files(paths: Iterable[str | Path]) -> list[Path]:
     """Density files without repetition, sorted by folder and number; the spin files of cube pairs are omitted.
 
     Raises:

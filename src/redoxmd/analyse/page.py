@@ -1,0 +1,129 @@
+"""Figures of the results and one HTML page that contains them with the tables."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator, Sequence
+from html import escape
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from redoxmd.analyse.results import MdResults
+from redoxmd.config.sections import Figures
+from redoxmd.figures import fig6_concerted, fig8_arrhenius, msd, site_occupancy, van_hove
+from redoxmd.figures.save import save_figure
+from redoxmd.files.records import write_text
+
+PAGE = "analysis.html"
+STYLE = (
+    "body{font:15px/1.5 sans-serif;max-width:100em;margin:2em auto;padding:0 1em}table{border-collapse:collapse;"
+    "font-size:13px}th,td{padding:.2em .7em;border-bottom:1px solid #ccc;text-align:left}div{overflow-x:auto}"
+    "img{max-width:100%}"
+)
+# Columns of the page; the CSV files have all.
+DIFFUSIVITY_COLUMNS = (
+    *("ion", "x", "temperature_K", "replicas", "time_ps", "D_msd_cm2_s", "D_msd_low_cm2_s", "D_msd_high_cm2_s"),
+    *("D_msd_limit_cm2_s", "msd_regime", "D_msd_x_cm2_s", "D_msd_y_cm2_s", "D_msd_z_cm2_s", "haven_ratio"),
+)
+JUMP_COLUMNS = (
+    *("ion", "x", "temperature_K", "n_jumps", "D_jumps_cm2_s", "D_jumps_error_cm2_s", "D_jumps_limit_cm2_s"),
+    *("D_jumps_x_cm2_s", "D_jumps_y_cm2_s", "D_jumps_z_cm2_s", "n_site_jumps", "D_sites_cm2_s"),
+    "correlation_factor",
+)
+CONCERTED_COLUMNS = (
+    *("ion", "temperature_K", "n_jumps", "concerted_fraction", "concerted_error", "concerted_chance"),
+    *("n_site_jumps", "sites_concerted_fraction", "sites_concerted_error", "sites_concerted_chance"),
+)
+ARRHENIUS_COLUMNS = (
+    *("ion", "x", "Ea_eV", "Ea_low_eV", "Ea_high_eV", "reason", "sites_Ea_eV", "sites_Ea_low_eV", "sites_Ea_high_eV"),
+    *("msd_Ea_eV", "msd_Ea_low_eV", "msd_Ea_high_eV", "msd_reason"),
+)
+
+
+def write_page(results: MdResults, folder: str | Path, style: Figures | None = None, states: Sequence[str] = ()) -> str:
+    """Write the figures (SVG, PDF, PNG, CSV) and analysis.html into a folder; returns the main results as text.
+
+    `states` are lines on the oxidation states (`electrons.table.summarise_states`).
+    """
+    folder, style, settings = Path(folder), style or Figures(), results.settings
+    sections = [
+        ("Files", results.files, None, "One row per file and ion. The framework is the reference of all positions."),
+        (
+            "Diffusion coefficients from the MSD",
+            results.diffusivities,
+            DIFFUSIVITY_COLUMNS,
+            "Posterior median and 95 % interval; where no transport is resolved, a 95 % upper limit. x: ions per "
+            "formula unit of the framework. Directions: x along the cell vector a, y in the plane of a and b.",
+        ),
+        (
+            "Diffusion coefficients from jumps",
+            results.diffusivities,
+            JUMP_COLUMNS,
+            f"A jump is a displacement by more than {settings.jump_distance_A:g} Å for {settings.persistence_fs:g} fs; "
+            "a jump between sites is a site change that is not reversed.",
+        ),
+        (
+            "Activation energies",
+            results.arrhenius,
+            ARRHENIUS_COLUMNS,
+            "From jumps, from jumps between sites (sites_), from the MSD (msd_).",
+        ),
+        (
+            "Concerted jumps",
+            results.concerted,
+            CONCERTED_COLUMNS,
+            f"Share of jumps with a jump of another ion within {settings.concerted_window_ps:g} ps, beside the share "
+            "of the same jumps at random times.",
+        ),
+        ("Sites", results.sites, None, "Ions per site of each kind, mean over time, and the number of ligands."),
+    ]
+    body = [
+        f"<h2>{escape(title)}</h2><p>{escape(text)}</p><div>{_html(table, columns)}</div>"
+        for title, table, columns, text in sections
+        if len(table) and (columns is None or columns[-1] in table)
+    ]
+    if states:
+        body.append(f"<h2>Oxidation states</h2><p>{'<br>'.join(map(escape, states))}</p>")
+    for stem, title, figure, data in _figures(results, style):
+        save_figure(figure, data, folder / stem, style)
+        image = base64.b64encode((folder / f"{stem}.svg").read_bytes()).decode()
+        body.append(f'<h2>{escape(title)}</h2><img alt="{escape(title)}" src="data:image/svg+xml;base64,{image}">')
+    tables = ", ".join(f"{name}.csv" for name in results.tables())
+    body.append(f"<p>All columns are in {tables}.</p>")
+    head = (
+        f'<!DOCTYPE html><html lang="en"><meta charset="utf-8"><title>Diffusion analysis</title><style>{STYLE}</style>'
+    )
+    write_text(folder / PAGE, "\n".join([head, "<h1>Diffusion analysis</h1>", *body, "</html>\n"]))
+    main = results.diffusivities[[*DIFFUSIVITY_COLUMNS[:10]]]
+    return f"{main.to_string(index=False, float_format='%.3g')}\n{folder / PAGE}"
+
+
+def _html(table: pd.DataFrame, columns: tuple[str, ...] | None) -> str:
+    selected = table if columns is None else table[[name for name in columns if name in table]]
+    text: str = (
+        selected.replace("", pd.NA)
+        .dropna(axis="columns", how="all")
+        .to_html(index=False, border=0, na_rep="", float_format=lambda value: f"{value:.4g}")
+    )
+    return text
+
+
+def _figures(results: MdResults, style: Figures) -> Iterator[tuple[str, str, Figure, pd.DataFrame]]:
+    """Stem, title, figure and plotted data; figures without data are omitted."""
+    settings = results.settings
+    for ion, rows in results.diffusivities.groupby("ion", sort=False):
+        table = {name: frame[frame["ion"] == ion].drop(columns="ion") for name, frame in results.tables().items()}
+        yield f"{ion}_msd", f"MSD of {ion}", msd.draw(table["msd"], style, settings.msd_fit), table["msd"]
+        if rows["temperature_K"].nunique() > 1 and "D_jumps_cm2_s" in rows:
+            figure = fig8_arrhenius.draw(table["diffusivities"], table["arrhenius"], style)
+            yield f"{ion}_arrhenius", f"D of {ion} from jumps over temperature", figure, table["diffusivities"]
+        if len(table["occupancy"]):
+            figure = site_occupancy.draw(table["occupancy"], table["sites"], style)
+            yield f"{ion}_occupancy", f"Occupancy of the sites of {ion}", figure, table["occupancy"]
+        if table["concerted"]["n_jumps"].gt(0).any():
+            figure = fig6_concerted.draw(table["concerted"], style, settings.concerted_window_ps)
+            yield f"{ion}_concerted", f"Concerted jumps of {ion}", figure, table["concerted"]
+        figure = van_hove.draw(table["van_hove"], style)
+        yield f"{ion}_van_hove", f"Van Hove functions of {ion}", figure, table["van_hove"]
