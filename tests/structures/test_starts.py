@@ -12,6 +12,10 @@ NEED_TORCH = {
     *(
         "train",
         "fold",
+        "moments",
+        "moment_fold",
+        "moment_errors",
+        "moment_check",
         "ensemble",
         "explore",
         "select",

@@ -1,4 +1,4 @@
-from redoxmd.config.declared import declared_keys, given_settings, read_settings, runtime_settings
+from redoxmd.config.declared import given_settings, read_settings, runtime_settings
 from redoxmd.config.sections import Electrons, Structures, Train
 from redoxmd.electrons.states import OxidationLevels
 from redoxmd.files.frames import read_frames, write_frames
@@ -8,7 +8,7 @@ from redoxmd.train.dataset import build_dataset, load_datasets
 
 with job("train", snakemake.log[0]):
     params, runtime = snakemake.params, runtime_settings(snakemake.config)
-    given = {key: params[key] for key in declared_keys(snakemake.rule, Train)}
+    given = given_settings(Train, snakemake.rule, params)
     # All names, of which the rule declares those that its generation can have.
     given["exclude"] = runtime.train.exclude
     settings = read_settings(Train, snakemake.rule, given)

@@ -290,8 +290,13 @@ class TestEnding:
     def test_keyboard_interrupt_ends_the_run(self, run, standin):
         standin.behave("children")
         self.when_started(standin, lambda: os.kill(os.getpid(), signal.SIGINT))
-        with pytest.raises(KeyboardInterrupt):
-            run("children")
+        # A shell that starts pytest in the background makes it ignore this signal.
+        previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                run("children")
+        finally:
+            signal.signal(signal.SIGINT, previous)
 
     def test_any_exception_ends_the_run(self, run, monkeypatch):
         def fail(self, handlers, terminate_func=None):
