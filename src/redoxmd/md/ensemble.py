@@ -255,11 +255,13 @@ class TrajectoryMD:
         if electrons is None or electrons.settings.md == "frozen" or not bool(batch.slots.active[slot]):
             return 0
         state, positions = self.state, self.state.positions_A
-        moved = electrons.move(state.step, positions, self.state_calls())
-        batch.slots.moved[slot] = True
-        if moved is not None:
-            self._set_species(electrons.oxidation)
-            batch.slots.forces_eV_A[slot, : len(positions)] = batch.arrays.array(moved.forces_eV_A)
+        # A slot that waits for its pairs after a move has made no step since.
+        if not bool(batch.slots.moved[slot]):
+            moved = electrons.move(state.step, positions, self.state_calls())
+            batch.slots.moved[slot] = True
+            if moved is not None:
+                self._set_species(electrons.oxidation)
+                batch.slots.forces_eV_A[slot, : len(positions)] = batch.arrays.array(moved.forces_eV_A)
         return electrons.every - state.step % electrons.every
 
     def state_calls(self) -> StateCalls:
@@ -285,7 +287,10 @@ class TrajectoryMD:
         now = self.state
         state = MDState(now.positions_A, now.velocities_A_fs, now.forces_eV_A, now.step, now.rng)
         searched = self.batch.arrays.to_numpy(self.batch.slots.searched_A[self._slot, : len(self.atoms)])
-        electrons = {} if self.electrons is None else self.electrons.record()
+        electrons = {}
+        if self.electrons is not None:
+            moved = np.array(bool(self.batch.slots.moved[self._slot]))
+            electrons = self.electrons.record() | {"electrons_moved": moved}
         return {**state.record(), "list_positions_A": searched, **electrons}
 
     def restore(self, record: dict[str, Any]) -> None:
@@ -294,6 +299,8 @@ class TrajectoryMD:
             self.electrons.restore(record)
             self._set_species(self.electrons.oxidation)
         self._place(MDState.from_record(record), np.array(record["list_positions_A"]))
+        if self.electrons is not None:
+            self.batch.slots.moved[self._slot] = bool(record.get("electrons_moved", False))
 
     def _place(self, state: MDState, searched_A: np.ndarray) -> None:
         self.state = state

@@ -54,12 +54,15 @@ def trajectory(evaluator, atoms, electrons, read_every=None, slots=1):
     return batch.enter(slots - 1, atoms, Langevin(atoms.get_masses(), 1.0, 900.0, 0.02), OPEN)
 
 
-@pytest.mark.parametrize("md", ["lowest", "thermal"])
-def test_a_trajectory_of_the_device_is_that_of_the_host(exact, md, tmp_path):
-    """In double precision with the same noise; the reading interval is no multiple of that of the moves."""
+@pytest.mark.parametrize(("md", "skin_A"), [("lowest", 0.5), ("thermal", 0.5), ("thermal", 0.06)])
+def test_a_trajectory_of_the_device_is_that_of_the_host(exact, md, skin_A, tmp_path):
+    """In double precision with the same noise; the reading interval is no multiple of that of the moves.
+
+    With the smallest skin the trajectory waits for its pairs also where the electrons have just moved.
+    """
     atoms, electrons = frame_in_a_state(tmp_path), settings(md=md, move_every_fs=3.0)
     host = trajectory(HostEvaluator(exact), atoms, electrons)
-    device = trajectory(DeviceEvaluator(exact), atoms, electrons, read_every=4, slots=2)
+    device = trajectory(DeviceEvaluator(exact, skin_A=skin_A), atoms, electrons, read_every=4, slots=2)
     host.start(KeyedAndSpawned(5))
     device.start(np.random.default_rng(5))
     for _ in range(24):
@@ -88,6 +91,30 @@ def test_a_trajectory_of_the_device_resumes_bit_for_bit(exact, md, tmp_path):
         resumed.restore(dict(record))
     for _ in range(12):
         resumed.step()
+    assert len(whole.electrons.hops)
+    for key, value in whole.state_record().items():
+        np.testing.assert_array_equal(resumed.state_record()[key], value, err_msg=key)
+
+
+def test_a_trajectory_saved_between_a_move_and_its_step_resumes_bit_for_bit(exact, tmp_path):
+    """Where it waits for its pairs with the electrons moved, as the other trajectories of a batch go on."""
+    atoms, electrons = frame_in_a_state(tmp_path), settings(md="thermal", move_every_fs=3.0)
+    whole = trajectory(DeviceEvaluator(exact, skin_A=0.06), atoms, electrons)
+    whole.start(np.random.default_rng(5))
+    while not (whole.state.step and whole.state.step % 3 == 0 and whole.state_record()["electrons_moved"]):
+        if not whole.pending:
+            whole.batch.advance()
+        if whole.pending:
+            whole.step()
+    np.savez(tmp_path / "state.npz", **whole.state_record())
+    resumed = trajectory(DeviceEvaluator(exact, skin_A=0.06), atoms, electrons)
+    with np.load(tmp_path / "state.npz") as record:
+        assert record["electrons_moved"]
+        resumed.restore(dict(record))
+    end = whole.state.step + 9
+    for md in (whole, resumed):
+        while md.state.step < end:
+            md.step()
     assert len(whole.electrons.hops)
     for key, value in whole.state_record().items():
         np.testing.assert_array_equal(resumed.state_record()[key], value, err_msg=key)
