@@ -62,6 +62,7 @@ rule ensemble:
         **resources_for("ensemble"),
     params:
         **stage_version("train"),
+        **(settings_for("ensemble", CFG.electrons) if AWARE else {}),
         seed=CFG.seed,
     script:
         "../workflow/scripts/ensemble.py"

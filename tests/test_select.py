@@ -171,6 +171,12 @@ class TestOtherStates:
                 energies[int(three)] = aware.predict(trial).energy_eV
             assert moved[min(energies, key=energies.get)] == 4
 
+    def test_a_small_budget_has_one_second_label(self, files, aware):
+        for budget, share in ((3, 0.25), (4, 0.1), (2, 0.4)):
+            frames = self.selected(files, aware, budget=budget, other_states=share)
+            assert [frame.info.get("other_state", False) for frame in frames] == [False] * (budget - 1) + [True]
+        assert len(self.selected(files, aware, budget=1, other_states=0.5)) == 1
+
     def test_none_unless_asked_and_what_is_not_used_is_left_to_candidates(self, files, aware):
         assert not any("other_state" in frame.info for frame in self.selected(files, aware, budget=4))
         frames = self.selected(files, aware, budget=4, other_states=0.5)

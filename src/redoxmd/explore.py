@@ -215,8 +215,12 @@ class _Recorder:
         if result.reason not in GUARDS_BESIDE_SPREAD or self._sound is None:
             return
         self._sound.info["ended"] = result.reason
-        self.candidates = [frame for frame in self.candidates if frame.info["step"] != self._sound.info["step"]]
-        self.candidates.append(self._sound)
+        # A hop gives two candidates of one step, in different states.
+        others = [frame for frame in self.candidates if not _same_frame(frame, self._sound)]
+        for frame in self.candidates:
+            if _same_frame(frame, self._sound) and "hop_spread_eV" in frame.info:
+                self._sound.info["hop_spread_eV"] = frame.info["hop_spread_eV"]
+        self.candidates = [*others, self._sound]
 
     def _uncertain_hop(self, md: TrajectoryMD) -> Hop | None:
         """The hop with the largest spread at the beginning of the last step, if it exceeds the limit."""
@@ -234,6 +238,12 @@ class _Recorder:
             "temperature_K": result.temperature_K,
         }
         return frame
+
+
+def _same_frame(frame: Atoms, other: Atoms) -> bool:
+    """Whether two frames of a run are of one step and in the same oxidation states."""
+    states = [tuple(item.arrays.get("oxidation", ())) for item in (frame, other)]
+    return frame.info["step"] == other.info["step"] and states[0] == states[1]
 
 
 def _before_and_after(frame: Atoms, hops: Sequence[Hop], hop: Hop) -> list[Atoms]:

@@ -71,7 +71,7 @@ def select(
     order = _farthest_points(distinct, ensemble, settings.budget)
     second: list[Atoms] = []
     if aware and settings.other_states:
-        second_labels = int(settings.other_states * settings.budget)
+        second_labels = min(max(1, round(settings.other_states * settings.budget)), settings.budget // 2)
         for index in order[: settings.budget - second_labels]:
             frame = other_state(distinct[index], ensemble) if len(second) < second_labels else None
             if frame is not None:

@@ -166,6 +166,8 @@ def test_densities_that_are_not_judged_cannot_train_an_aware_model(models):
     ("sections", "words"),
     [
         ({"density": {"states": "aware"}}, "density.states: aware needs electrons.levels"),
+        ({"select": {"other_states": 0.2}}, "other_states has no effect without train.states: aware"),
+        ({"neb": {"electrons": "frozen"}}, "neb.electrons: frozen has no effect without train.states: aware"),
         ({"density": {"states": "aware"}, "electrons": LEVELS}, "density.states: aware needs train.states: aware"),
         ({"density": {"states": "aware", "enabled": False}, "electrons": LEVELS}, None),
         ({"density": {"states": "aware"}, "electrons": LEVELS, "train": {"states": "aware"}}, None),

@@ -1,6 +1,7 @@
 """Electrons in ensemble MD: moves against independent predictions, neutrality of every frame, resume, files."""
 
 import copy
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,13 +12,14 @@ from redoxmd.config.declared import settings_for
 from redoxmd.config.sections import Electrons, Explore, OxidationState, Production, Select
 from redoxmd.electrons.states import OxidationLevels
 from redoxmd.errors import ConfigError, StructureError
-from redoxmd.explore import explore
+from redoxmd.explore import _Recorder, explore
 from redoxmd.files.frames import read_frames, write_frames
 from redoxmd.files.trajectory import read_trajectory
 from redoxmd.jobs.checkpoint import Checkpoint
-from redoxmd.md.ensemble import ensemble_md
+from redoxmd.md.electrons import Hop
+from redoxmd.md.ensemble import StepResult, ensemble_md
 from redoxmd.md.evaluators import HostEvaluator
-from redoxmd.md.frame_gate import GateSettings
+from redoxmd.md.frame_gate import GateOutcome, GateSettings
 from redoxmd.md.langevin import Langevin
 from redoxmd.model import Ensemble, EnsembleCalculator, load_ensemble, save_ensemble
 from redoxmd.model.painn import Painn
@@ -277,6 +279,36 @@ class TestCalculator:
             assert atoms.get_potential_energy() == pytest.approx(mean_energy(ensemble, atoms, other), abs=1e-4)
 
     @pytest.mark.parametrize(
+        "states",
+        [
+            {3: (4.6, None), 4: (3.8, None)},
+            {3: (3.65, None), 4: (4.15, None)},
+            {3: (1.7, None), 4: (0.9, None)},
+            {3: (1.85, 3.0), 4: (1.05, 2.0)},
+        ],
+    )
+    def test_initial_moments_that_a_label_starts_from_name_its_state(self, ensemble, states, tmp_path):
+        section = {number: OxidationState(moment_muB=m, initial_muB=start) for number, (m, start) in states.items()}
+        levels = OxidationLevels.of(settings().model_copy(update={"levels": {"V": section}}))
+        save_ensemble(tmp_path / "ensemble.pt", Ensemble(ensemble.members, levels=levels))
+        atoms, symbols = nvp(2.5), list(nvp(2.5).symbols)
+        state = list(orders(atoms))[-1]
+        atoms.set_initial_magnetic_moments(levels.initial_moments(symbols, state, np.zeros(len(atoms))))
+        write(tmp_path / "atoms.extxyz", atoms)
+        atoms = read(tmp_path / "atoms.extxyz")
+        atoms.calc = EnsembleCalculator(load_ensemble(tmp_path / "ensemble.pt", "cpu"))
+        atoms.get_potential_energy()
+        assert np.array_equal(atoms.calc.results["oxidation"], state)
+
+    def test_a_charged_state_is_refused(self, ensemble):
+        levels = OxidationLevels({"V": {3: 1.85, 4: 1.05}}, {"Na": 1, "P": 5, "O": -2})
+        atoms = nvp(2.5)
+        atoms.set_array("oxidation", np.where(atoms.numbers == 23, 3, 0))
+        atoms.calc = EnsembleCalculator(Ensemble(ensemble.members, levels=levels))
+        with pytest.raises(StructureError, match=r"a sum of \+12, where neutrality asks for \+13"):
+            atoms.get_potential_energy()
+
+    @pytest.mark.parametrize(
         ("moments_muB", "message"),
         [
             ([2, 2, 2, 2], "name no neutral oxidation states .*no V4.*asks for one V4"),
@@ -319,6 +351,31 @@ def test_selection_takes_one_geometry_in_two_states_and_refuses_a_repeated_one(e
     assert len(states) == 2
     assert states[0] != states[1]
     assert [row["reason"] for row in chosen.refused] == ["duplicate", "duplicate"]
+
+
+def test_both_states_of_an_uncertain_hop_stay_where_a_guard_ends_the_run_soon_after():
+    """The last sound frame replaces only the candidate that is the same frame."""
+    before, after = list(orders(nvp(2.5)))[:2]
+    donor, acceptor = np.flatnonzero((after == 4) & (before == 3))[0], np.flatnonzero((after == 3) & (before == 4))[0]
+    hops = [Hop(9, int(donor), int(acceptor), 0.1, 0.5)]
+
+    def frame():
+        atoms = nvp(2.5)
+        atoms.set_array("oxidation", after)
+        atoms.set_array("momenta", np.zeros((len(atoms), 3)))
+        return atoms
+
+    electrons = SimpleNamespace(hops_at=lambda step: [hop for hop in hops if hop.step == step])
+    md = SimpleNamespace(state=SimpleNamespace(step=10), electrons=electrons, frame=frame)
+    recorder = _Recorder(Explore(), "s", 0.2)
+    recorder.take(StepResult(GateOutcome.GO_ON, "", 0.1, 900.0, 0.0), md)
+    recorder.finish(StepResult(GateOutcome.STOP, "close_contact", 0.1, 900.0, 0.0))
+    found = {tuple(item.arrays["oxidation"]): item.info for item in recorder.candidates}
+    assert set(found) == {tuple(before), tuple(after)}
+    assert len(recorder.candidates) == 2
+    assert [info["hop_spread_eV"] for info in found.values()] == [0.5, 0.5]
+    assert found[tuple(after)]["ended"] == "close_contact"
+    assert "ended" not in found[tuple(before)]
 
 
 def test_an_uncertain_hop_gives_two_candidates_of_one_geometry(ensemble, tmp_path):

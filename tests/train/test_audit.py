@@ -556,7 +556,8 @@ class TestDataset:
             assert found[name]["intervals"] == len(run) - 1
         assert len(found) == 7 and all(run["mean_meV"] < -10 for run in found.values())
 
-    def test_a_run_whose_energy_falls_without_work_is_left_out_if_a_limit_is_set(self, tmp_path):
+    def test_a_run_whose_energy_falls_without_work_is_left_out_if_a_limit_is_set(self, tmp_path, caplog):
+        logging.getLogger("redoxmd").propagate = True
         steady = toy_md(STARTS["x3.00_o1"], 12, config_id="steady")
         falling = toy_md(STARTS["x2.00_o0"], 12, config_id="falling")
         for k, frame in enumerate(falling):
@@ -571,6 +572,10 @@ class TestDataset:
         by_run = {run["config_id"]: run["mean_meV"] for run in dataset.work_imbalances}
         assert by_run["falling"] == pytest.approx(-20, abs=2) and abs(by_run["steady"]) < 2
         assert len(build_dataset(stored, SETTINGS, 1, "h").frames) == 24
+        assert "falling is left out, unconverged: energies and work" in caplog.text
+        chosen = settings.model_copy(update={"test_configurations": ("falling",)})
+        with pytest.raises(DataError, match="test_configurations: falling would be left out as unconverged, energies"):
+            build_dataset(stored, chosen, 1, "h")
 
     def test_excluded_frames(self):
         settings = SETTINGS.model_copy(update={"exclude": ("a/3", "g5f001/2")})

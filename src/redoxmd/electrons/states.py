@@ -52,10 +52,13 @@ class OxidationLevels:
             element: {number: state.moment_muB for number, state in states.items()}
             for element, states in settings.levels.items()
         }
-        initial = {
-            element: {number: state.start_muB for number, state in states.items()}
-            for element, states in settings.levels.items()
-        }
+        initial = {}
+        for element, states in settings.levels.items():
+            starts = {number: state.start_muB for number, state in states.items()}
+            if len(set(starts.values())) < len(starts):
+                given = {number: state.initial_muB for number, state in states.items()}
+                starts = {n: states[n].moment_muB if moment is None else moment for n, moment in given.items()}
+            initial[element] = starts
         return cls(moments, settings.fixed, initial, "electrons.levels and electrons.fixed")
 
     def first_neutral(self, symbols: Sequence[str]) -> np.ndarray:
@@ -96,12 +99,20 @@ class OxidationLevels:
 
     def initial_moments(self, symbols: Sequence[str], oxidation: np.ndarray, others_muB: np.ndarray) -> np.ndarray:
         """Initial moments (n,) in μB of redox atoms in these oxidation states, and `others_muB` of all other atoms."""
-        moments = np.array(others_muB, dtype=float)
+        moments, starts = np.array(others_muB, dtype=float), self.of_starts().moments_muB
         for atom in self.redox_atoms(symbols):
-            element, state = symbols[atom], int(oxidation[atom])
-            initial = self.initial_muB.get(element, {}).get(state)
-            moments[atom] = round(self.moments_muB[element][state]) if initial is None else initial
+            moments[atom] = starts[symbols[atom]][int(oxidation[atom])]
         return moments
+
+    def of_starts(self) -> OxidationLevels:
+        """Levels whose moments are those that calculations start from (`initial_moments`)."""
+        starts = {
+            element: {
+                state: self.initial_muB.get(element, {}).get(state, round(moment)) for state, moment in states.items()
+            }
+            for element, states in self.moments_muB.items()
+        }
+        return replace(self, moments_muB=starts)
 
     def redox_atoms(self, symbols: Sequence[str]) -> np.ndarray:
         """Indices (m,) of the redox atoms."""
@@ -121,6 +132,20 @@ class OxidationLevels:
                 raise ConfigError(f"{symbol} has no oxidation number; give it, or its states, in {self.source}")
             total -= self.fixed[symbol] * count
         return total
+
+    def require_neutral(self, symbols: Sequence[str], oxidation: np.ndarray) -> None:
+        """Refuse a state (n,) with which the cell is charged.
+
+        Raises:
+            StructureError: it is.
+            ConfigError: an element has no oxidation number.
+        """
+        found, neutral = int(np.sum(oxidation)), self.neutral_total(symbols)
+        if found != neutral:
+            raise StructureError(
+                f"oxidation states of a sum of {found:+d}, where neutrality asks for {neutral:+d}; give a neutral "
+                "state, or none"
+            )
 
     def reachable(self, symbols: Sequence[str]) -> list[int]:
         """Sums of oxidation numbers that the redox atoms can have at all, lowest to highest."""

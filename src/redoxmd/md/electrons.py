@@ -22,7 +22,7 @@ from redoxmd.electrons.shortlist import (
     first_order_changes,
 )
 from redoxmd.electrons.states import OxidationLevels
-from redoxmd.errors import ConfigError, StructureError
+from redoxmd.errors import ConfigError
 from redoxmd.md.forces import StateForces
 from redoxmd.seeds import rng_from_text, rng_text
 
@@ -109,11 +109,7 @@ class ElectronMD:
         self.settings, self.levels = settings, levels.occupied(self.symbols)
         self.given = "oxidation" in atoms.arrays
         self.oxidation = np.array(atoms.arrays["oxidation"]) if self.given else levels.first_neutral(self.symbols)
-        if int(self.oxidation.sum()) != levels.neutral_total(self.symbols):
-            raise StructureError(
-                f"oxidation states of a sum of {int(self.oxidation.sum()):+d}, where neutrality asks for "
-                f"{levels.neutral_total(self.symbols):+d}; give a neutral state, or none"
-            )
+        levels.require_neutral(self.symbols, self.oxidation)
         self.hops: list[Hop] = []
         self.shortlist = Shortlist(atoms.numbers)
         self.rng: np.random.Generator

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any, ClassVar
 
 import numpy as np
@@ -96,6 +97,8 @@ class EnsembleCalculator(Calculator):
             prediction = self.ensemble.predict(self.atoms)
         elif "oxidation" in self.atoms.arrays:
             self.oxidation = np.array(self.atoms.arrays["oxidation"])
+            if self.ensemble.levels is not None:
+                self.ensemble.levels.require_neutral(list(self.atoms.symbols), self.oxidation)
             prediction = self.ensemble.predict(self.atoms)
         elif self.electrons.levels:
             prediction = self._follow()
@@ -167,8 +170,12 @@ class EnsembleCalculator(Calculator):
             raise StructureError(
                 f"initial moments need levels of the oxidation states, which the ensemble's file lacks: {remedy}"
             )
+        symbols = list(atoms.symbols)
         try:
-            return judge_state(list(atoms.symbols), moments, None, levels).oxidation
+            # Moments as a calculation starts from them, or as one gives them.
+            with contextlib.suppress(LabelRefused):
+                return judge_state(symbols, moments, None, levels.of_starts()).oxidation
+            return judge_state(symbols, moments, None, levels).oxidation
         except LabelRefused as refused:
             reason = f"the initial magnetic moments name no neutral oxidation states ({refused.detail})"
             raise StructureError(f"{reason}: change them, {remedy}") from refused

@@ -293,8 +293,12 @@ def save_ensemble(path: str | Path, ensemble: Ensemble) -> None:
         "calibration": ensemble.calibration,
     }
     if ensemble.levels is not None:
-        moments = {element: dict(states) for element, states in ensemble.levels.moments_muB.items()}
-        record["levels"] = {"moments_muB": moments, "fixed": dict(ensemble.levels.fixed)}
+        levels = ensemble.levels
+        moments, initial = (
+            {element: dict(states) for element, states in table.items()}
+            for table in (levels.moments_muB, levels.initial_muB)
+        )
+        record["levels"] = {"moments_muB": moments, "fixed": dict(levels.fixed), "initial_muB": initial}
     save_record(path, record)
 
 

@@ -189,6 +189,13 @@ def inspect_electrons(config: Config, source: SourceCell) -> Inspection:
     """Contents that cannot be neutral with the oxidation states of `electrons`."""
     levels = OxidationLevels.of(config.electrons)
     distinguish = config.density.enabled and config.density.states == "aware"
+    if config.train.states == "blind":
+        without_effect = {
+            "select.other_states": config.select.other_states > 0,
+            "neb.electrons: frozen": config.neb.electrons == "frozen",
+        }
+        if given := [name for name, is_set in without_effect.items() if is_set]:
+            return Inspection([f"{name} has no effect without train.states: aware; remove it" for name in given])
     if levels is None:
         aware = [*(["train"] if config.train.states == "aware" else []), *(["density"] if distinguish else [])]
         return Inspection(

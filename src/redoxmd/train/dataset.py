@@ -119,6 +119,11 @@ def build_dataset(
     consistent, left_out = _leave_out(distinct, settings.exclude)
     imbalances = work_imbalances(consistent)
     unconverged = _unconverged_runs(imbalances, settings.work_imbalance_meV)
+    for name, reason in unconverged.items():
+        logger.warning("%s is left out, %s: %s", name, LabelRefusal.UNCONVERGED, reason)
+    for key in ("test_configurations", "validation_configurations"):
+        if named := [name for name in getattr(settings, key) if name in unconverged]:
+            raise DataError(f"train.{key}: {named[0]} would be left out as unconverged, {unconverged[named[0]]}")
     left_out += [
         _left_out(frame, LabelRefusal.UNCONVERGED, unconverged[name])
         for frame in consistent

@@ -9,14 +9,17 @@ from pydantic import Field, model_validator
 from redoxmd.config.sections.base import Count, Positive, Section, Use
 
 # Rules that assign oxidation states from moments.
-WITH_LEVELS = ("dataset", "density_dataset", "moments", "moment_fold", "moment_errors", "moment_check")
+WITH_LEVELS = ("dataset", "ensemble", "density_dataset", "moments", "moment_fold", "moment_errors", "moment_check")
 
 
 class OxidationState(Section):
     """Moments of an atom in one oxidation state."""
 
     moment_muB: float = Field(ge=0.0, description="on-site moment |m| that the engine gives, the centre of the level")
-    initial_muB: float | None = Field(default=None, description="initial moment; null: moment_muB, rounded")
+    initial_muB: float | None = Field(
+        default=None,
+        description="initial moment; null: moment_muB, rounded if that distinguishes the states of the element",
+    )
 
     @property
     def start_muB(self) -> float:
