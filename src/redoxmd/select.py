@@ -94,13 +94,16 @@ def other_state(frame: Atoms, ensemble: Ensemble) -> Atoms | None:
     """
     oxidation = frame.arrays["oxidation"]
     pairs = neighbour_pairs(oxidation, frame.numbers, frame.positions, frame.cell.array, frame.pbc, np.inf)
-    variants = []
+    variants: list[Atoms] = []
     for state in swapped(oxidation, neighbour_swaps(oxidation, pairs)):
         variant = frame.copy()
         variant.arrays["oxidation"] = state
         variant.info["other_state"] = True
         variants.append(variant)
-    return min(variants, key=lambda variant: ensemble.predict(variant).energy_eV, default=None)
+    if not variants:
+        return None
+    species = np.array([ensemble.species_of(variant) for variant in variants])
+    return variants[int(ensemble.bind(frame).energies(frame.positions, species).mean(axis=0).argmin())]
 
 
 def refuse_held_out(
