@@ -30,28 +30,18 @@ OF_JUMPS = r"jump|site|concerted|chance|neighbouring|exchange|leaving|entering|t
 MAX_JUMPED_SHARE = 0.1
 
 
-@dataclass(frozen=True)
-class MdResults:
-    """Tables over all files, as pandas frames; the column `ion` names the mobile element.
+@dataclass(frozen=True, kw_only=True)
+class MdResults(Summary):
+    """Tables over all files, with those of `diffusion.analysis.Summary`; the column `ion` names the mobile element.
 
     Attributes:
         files: file, formula, ions, framework (elements), frames, interval and length, cell volume, remarks.
         msd: ion, structure, x, temperature_K, replica, lag_ps, msd_A2, sigma_A2 (collective coordinate of the ions).
-        trajectories, diffusivities, arrhenius, concerted, events, sites, occupancy, van_hove: as
-            `diffusion.analysis.Summary`.
         settings: of the analysis.
     """
 
     files: pd.DataFrame
     msd: pd.DataFrame
-    trajectories: pd.DataFrame
-    diffusivities: pd.DataFrame
-    arrhenius: pd.DataFrame
-    concerted: pd.DataFrame
-    events: pd.DataFrame
-    sites: pd.DataFrame
-    occupancy: pd.DataFrame
-    van_hove: pd.DataFrame
     settings: Diffusion
 
     def tables(self) -> dict[str, pd.DataFrame]:
