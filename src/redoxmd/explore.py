@@ -216,10 +216,12 @@ class _Recorder:
             return
         self._sound.info["ended"] = result.reason
         # A hop gives two candidates of one step, in different states.
-        others = [frame for frame in self.candidates if not _same_frame(frame, self._sound)]
+        others = []
         for frame in self.candidates:
-            if _same_frame(frame, self._sound) and "hop_spread_eV" in frame.info:
-                self._sound.info["hop_spread_eV"] = frame.info["hop_spread_eV"]
+            if _same_frame(frame, self._sound):
+                self._sound.info = {**frame.info, **self._sound.info}
+            else:
+                others.append(frame)
         self.candidates = [*others, self._sound]
 
     def _uncertain_hop(self, md: TrajectoryMD) -> Hop | None:

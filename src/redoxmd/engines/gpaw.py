@@ -165,13 +165,13 @@ class GpawEngine(Engine):
         logger.info("first SCF, total moment held at %.1f μB", self._expected_moment)
         working.get_potential_energy()
         logger.info("spin state found at a fixed moment of %.1f μB", self._expected_moment)
-        further: dict[str, Any] = {"occupations": occupations, "convergence": final}
+        criteria = _criteria(chosen.start_convergence or chosen.convergence)
+        further: dict[str, Any] = {"occupations": occupations, "convergence": criteria}
         if chosen.final_mixer is not None:
             # GPAW allows a change of mixer, which keeps density and wave functions, only by this flag.
             further |= {"_set_ok": True, "mixer": _mixer(chosen.final_mixer)}
         working.calc.set(**further)
         if chosen.start_convergence is not None:
-            working.calc.set(convergence=_criteria(chosen.start_convergence))
             try:
                 working.get_potential_energy()
             except KohnShamConvergenceError:
