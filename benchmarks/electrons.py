@@ -18,12 +18,7 @@ import numpy as np
 import torch
 
 from redoxmd.config.sections import Electrons, OxidationState, Structures
-from redoxmd.electrons.moves import (
-    descend,
-    initial_assignment,
-    neighbour_pairs,
-    neighbour_swaps,
-)
+from redoxmd.electrons.moves import descend, initial_assignment, neighbour_pairs, neighbour_swaps
 from redoxmd.electrons.states import OxidationLevels
 from redoxmd.md.electrons import ElectronMD
 from redoxmd.md.ensemble import TrajectoryMD, ensemble_md

@@ -7,16 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from redoxmd.electrons.moves import (
-    descend,
-    neighbour_pairs,
-    neighbour_swaps,
-    swapped,
-)
-from redoxmd.electrons.shortlist import (
-    Shortlist,
-    first_order_changes,
-)
+from redoxmd.electrons.moves import descend, neighbour_pairs, neighbour_swaps, swapped
+from redoxmd.electrons.shortlist import Shortlist, first_order_changes
 from redoxmd.files.frames import read_frames, write_frames
 from redoxmd.md.ensemble import ensemble_md
 from redoxmd.md.evaluators import HostEvaluator

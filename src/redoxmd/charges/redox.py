@@ -150,7 +150,7 @@ def compare_states(level: np.ndarray, by_charge: np.ndarray) -> dict[str, float]
         level, by_charge: (T, m) state levels of `state_levels`.
 
     Returns:
-        same_atoms_share: share of atoms, over all frames, with the same state.
+        same_atoms_share: share with the same state, among the atoms of all frames that are in a known state by both.
         same_atoms_chance: its mean if the states by charge of each frame were shuffled among its atoms.
         same_frames_share: share of the frames in which all atoms have the same state.
     """

@@ -10,17 +10,8 @@ import numpy as np
 from ase import Atoms
 
 from redoxmd.config.sections import Electrons
-from redoxmd.electrons.moves import (
-    MovedState,
-    descend,
-    find_lowest,
-    metropolis,
-    neighbour_pairs,
-)
-from redoxmd.electrons.shortlist import (
-    Shortlist,
-    first_order_changes,
-)
+from redoxmd.electrons.moves import MovedState, descend, find_lowest, metropolis, neighbour_pairs
+from redoxmd.electrons.shortlist import Shortlist, first_order_changes
 from redoxmd.electrons.states import OxidationLevels
 from redoxmd.errors import ConfigError
 from redoxmd.md.forces import StateForces

@@ -11,15 +11,8 @@ from ase.calculators.calculator import Calculator, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from redoxmd.config.sections import Electrons
-from redoxmd.electrons.moves import (
-    descend,
-    find_lowest,
-    neighbour_pairs,
-)
-from redoxmd.electrons.shortlist import (
-    Shortlist,
-    first_order_changes,
-)
+from redoxmd.electrons.moves import descend, find_lowest, neighbour_pairs
+from redoxmd.electrons.shortlist import Shortlist, first_order_changes
 from redoxmd.electrons.states import OxidationLevels, judge_state
 from redoxmd.errors import LabelRefused, StructureError
 from redoxmd.model.ensemble import Ensemble, Prediction
