@@ -127,7 +127,9 @@ class GpawEngine(Engine):
         return check_result(result, atoms, self.settings.force_ceiling_eV_A)
 
     def _start(self, atoms: Atoms) -> None:
-        from gpaw import GPAW, PW, KohnShamConvergenceError
+        from gpaw import GPAW, KohnShamConvergenceError
+
+        from redoxmd.engines.gpaw_waves import PairedPW
 
         chosen = self.settings.gpaw
         moments = atoms.get_initial_magnetic_moments()
@@ -135,7 +137,7 @@ class GpawEngine(Engine):
         polarised = atoms.has("initial_magmoms")
         self._expected_moment = float(moments.sum()) if polarised else None
         keywords: dict[str, Any] = {
-            "mode": PW(chosen.cutoff_eV),
+            "mode": PairedPW(chosen.cutoff_eV),
             "xc": chosen.xc,
             "setups": {
                 element: f":{u.orbital},{u.U_eV}" for element, u in chosen.hubbard.items() if element in atoms.symbols
