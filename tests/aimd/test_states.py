@@ -85,6 +85,18 @@ def test_a_wrong_state_is_tried_again_from_other_orders_and_refused_at_last(wron
         assert "start 3 of 3" in made.refusal.detail
 
 
+def test_no_order_is_started_twice(tmp_path):
+    """The cell at x = 2.5 has four orders, at x = 1 one; the moments of each start by the engine's own list."""
+    engine = Starts(wrong=range(20))
+    made, frames = run(tmp_path / "four", engine, 10)
+    orders = {tuple(np.round(moments, 6)) for moments in engine.asked}
+    assert frames == [] and len(orders) == len(engine.asked) == 4
+    assert "start 4 of 10" in made.refusal.detail
+    engine = Starts(wrong=range(20))
+    made, frames = run(tmp_path / "one", engine, 10, nvp(1.0))
+    assert (frames, len(engine.asked), made.refusal.reason) == ([], 1, LabelRefusal.WRONG_ELECTRONIC_STATE)
+
+
 def test_a_wrong_state_in_the_middle_starts_again_from_the_order_before(tmp_path):
     engine = Starts(wrong=(0,), from_step=3)
     made, frames = run(tmp_path, engine, 2)

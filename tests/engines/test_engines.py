@@ -340,6 +340,65 @@ def test_gpaw_is_spin_polarised_where_there_are_moments_of_zero(moments, spins, 
     assert np.abs(engine.density().spin_e_A3).max() < 1e-4
 
 
+@pytest.mark.gpaw
+class TestElectronsOfGpaw:
+    """Stretched H2: antiferromagnetic from moments ±1, and 0.22 eV higher without moments from moments of zero."""
+
+    SETTINGS = EngineSettings(
+        gpaw=Gpaw(
+            cutoff_eV=200,
+            kpoints=(1, 1, 1),
+            hubbard={},
+            mixer={"method": "full", "beta": 0.1, "history": 5, "weight": 1},
+            convergence=GpawConvergence(energy_eV=1e-5, density=1e-5, eigenstates=1e-7),
+        )
+    )
+
+    def molecule(self, distance_A, moments):
+        return Atoms("H2", [[1, 1, 1], [1, 1, 1 + distance_A]], cell=[4, 4, 6], pbc=True, magmoms=moments)
+
+    def engine(self, folder):
+        return get_engine(self.SETTINGS, workdir=folder)
+
+    def interrupted(self, folder):
+        """The file of a run that is killed during its second structure."""
+        engine = self.engine(folder)
+        engine.calculate(self.molecule(2.0, [1, -1]))
+        assert not list(folder.glob("*.gpw"))
+        engine.calculate(self.molecule(2.02, [1, -1]))
+        (file,) = folder.glob("*.gpw")
+        return file
+
+    def test_an_interrupted_run_goes_on_in_its_electronic_state(self, tmp_path):
+        whole, without_file = self.engine(None), self.engine(None)
+        whole.calculate(self.molecule(2.0, [1, -1]))
+        expected = whole.calculate(self.molecule(2.05, [1, -1]))
+        self.interrupted(tmp_path)
+        # Another process, whose initial moments would lead to the other state.
+        again = self.engine(tmp_path).calculate(self.molecule(2.05, [0, 0]))
+        assert again.energy_eV == pytest.approx(expected.energy_eV, abs=1e-4)
+        np.testing.assert_allclose(again.forces_eV_A, expected.forces_eV_A, atol=1e-3)
+        np.testing.assert_allclose(again.moments_muB, expected.moments_muB, atol=1e-2)
+        other = without_file.calculate(self.molecule(2.05, [0, 0]))
+        assert other.energy_eV - expected.energy_eV > 0.2
+
+    @pytest.mark.slow
+    def test_electrons_of_another_structure_or_of_a_damaged_file_are_not_taken(self, tmp_path, caplog):
+        logging.getLogger("redoxmd").propagate = True
+        file = self.interrupted(tmp_path)
+        content = file.read_bytes()
+        wider = self.molecule(2.05, [0, 0])
+        wider.cell[0, 0] = 4.2
+        assert np.abs(self.engine(tmp_path).calculate(wider).moments_muB).max() < 1e-3
+        file.write_bytes(content[: len(content) // 2])
+        assert np.abs(self.engine(tmp_path).calculate(self.molecule(2.05, [0, 0])).moments_muB).max() < 1e-3
+        assert "the electrons start anew" in caplog.text
+        file.write_bytes(content)
+        forgetful = self.engine(tmp_path)
+        forgetful.forget()
+        assert np.abs(forgetful.calculate(self.molecule(2.05, [0, 0])).moments_muB).max() < 1e-3
+
+
 @pytest.mark.slow
 @pytest.mark.gpaw
 class TestGpaw:

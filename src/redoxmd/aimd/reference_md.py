@@ -130,6 +130,7 @@ class ReferenceMD(ABC):
                 list(atoms.symbols), oxidation, self.geometry.get_initial_magnetic_moments()
             )
             self.geometry.set_initial_magnetic_moments(moments_muB)
+            self.geometry.set_array("oxidation", oxidation)
 
     @property
     def oxidation(self) -> np.ndarray | None:
@@ -145,23 +146,23 @@ class ReferenceMD(ABC):
             for path in [*files, *self.checkpoint.folder.glob("density*.h5")]:
                 keep_damaged(path)
             return
-        known = int(record["frames"])
+        n_recorded = int(record["frames"])
         starts = [int(path.stem.removeprefix("frames")) for path in files]
         for start, path in zip(starts, files, strict=True):
             self.frames[start:] = read_frames(path)
         # Frames are written before the state; a frame that the state does not count is calculated again.
-        self.frames = self.frames[: min(known, self.settings.steps)]
+        self.frames = self.frames[: min(n_recorded, self.settings.steps)]
         count = len(self.frames)
-        if count < min(known, self.settings.steps):
+        if count < min(n_recorded, self.settings.steps):
             raise DataError(
-                f"{self.checkpoint.folder}: {count} frames where the state knows {known}; restore its files, or rename "
-                "the folder and run again, which starts anew"
+                f"{self.checkpoint.folder}: {count} frames where the state knows {n_recorded}; restore its files, or "
+                "rename the folder and run again, which starts anew"
             )
         self.state = MDState.from_record(record)
         for name in ("oxidation", "initial_magmoms"):
             if name in record:
                 self.geometry.set_array(name, np.array(record[name]))
-        self._beyond = known > self.settings.steps
+        self._beyond = n_recorded > self.settings.steps
         self._saved, self._file_start = count, min(starts[-1], count)
         # The store of the finished run, then those of single frames that are not in it.
         joined = self.checkpoint.path(JOINED)

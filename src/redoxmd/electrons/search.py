@@ -20,6 +20,8 @@ logger = logging.getLogger("redoxmd")
 # Refusals after which another start of the electrons may help.
 OTHER_START = (LabelRefusal.WRONG_ELECTRONIC_STATE, LabelRefusal.WRONG_MOMENT, LabelRefusal.UNCONVERGED)
 BOND_SOFTNESS_A = 0.37
+# Orders drawn for one start, of which the first that was not tried yet is used; if there is none, the search ends.
+DRAWS = 20
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class StateSearch:
 
         The first start is the engine's own: the previous electrons, or the initial moments of `atoms`. Further starts
         have the initial moments of the charge order `previous`, if it is given, and then of orders drawn at random; the
-        array `oxidation` of `atoms` is then that order.
+        array `oxidation` of `atoms` is then that order. No order is started twice: it would end the same.
 
         Args:
             engine: of the label.
@@ -53,21 +55,25 @@ class StateSearch:
             LabelRefused: of the last start; its detail has the number of starts.
         """
         rng, symbols = derive_rng(self.seed, "order", step), list(atoms.symbols)
+        # The first frame of a run starts from the initial moments; the same moments again would give the same.
+        tried = [atoms.arrays["oxidation"].copy()] if step == 0 and "oxidation" in atoms.arrays else []
         for number in range(1, self.tries + 1):
-            if number > 1:
-                order = previous if number == 2 and previous is not None else draw_order(symbols, self.levels, rng)
-                atoms.set_initial_magnetic_moments(
-                    self.levels.initial_moments(symbols, order, atoms.get_initial_magnetic_moments())
-                )
-                atoms.set_array("oxidation", order)
-                engine.forget()
             try:
                 return self.judge(engine.calculate(atoms), atoms)
             except LabelRefused as refused:
-                if refused.reason not in OTHER_START or number == self.tries:
+                orders = [previous] if number == 1 and previous is not None else []
+                orders += [draw_order(symbols, self.levels, rng) for _ in range(DRAWS)]
+                untried = [order for order in orders if not any(np.array_equal(order, started) for started in tried)]
+                if refused.reason not in OTHER_START or number == self.tries or not untried:
                     detail = f"{refused.detail} (start {number} of {self.tries})" if number > 1 else refused.detail
                     raise LabelRefused(refused.reason, detail) from refused
                 logger.warning("step %d, start %d of %d of the electrons: %s", step, number, self.tries, refused)
+            tried.append(untried[0])
+            atoms.set_initial_magnetic_moments(
+                self.levels.initial_moments(symbols, untried[0], atoms.get_initial_magnetic_moments())
+            )
+            atoms.set_array("oxidation", untried[0])
+            engine.forget()
         raise AssertionError("tries is at least one")
 
     def judge(self, result: Result, atoms: Atoms) -> Result:

@@ -18,6 +18,7 @@ from redoxmd.density.grid import Density, accept_density
 from redoxmd.engines.base import Engine, Result, check_result, method_hash, package_version, supercell_kpoints
 from redoxmd.engines.verdict import judge_moments
 from redoxmd.errors import EngineMissing, LabelRefusal, LabelRefused
+from redoxmd.files.records import atomic_path
 
 logger = logging.getLogger("redoxmd")
 
@@ -99,6 +100,8 @@ class GpawEngine(Engine):
         sampled_settings = physical_settings(settings.model_copy(update={"gpaw": sampled}))
         self.settings_hash = method_hash(self.name, METHOD_VERSION, sampled_settings)
         self._log = str(workdir / "gpaw.txt") if workdir else None
+        # Density of the last accepted structure, from which a run that was killed goes on in the same electronic state.
+        self._electrons = workdir / f"electrons_{self.settings_hash}.gpw" if workdir else None
         self._atoms: Atoms | None = None
         self._expected_moment: float | None = None
 
@@ -107,8 +110,12 @@ class GpawEngine(Engine):
         from gpaw import KohnShamConvergenceError
 
         with contextlib.redirect_stdout(None):
+            if self._atoms is not None and self._electrons is not None:
+                # The label before was accepted, because the electrons of a refused one are forgotten.
+                with atomic_path(self._electrons) as temporary:
+                    self._atoms.calc.write(str(temporary))
             try:
-                if self._atoms is None:
+                if self._atoms is None and not self._continue(atoms):
                     self._start(atoms)
                 assert self._atoms is not None
                 self._atoms.positions = atoms.positions
@@ -181,6 +188,40 @@ class GpawEngine(Engine):
             working.calc.set(convergence=final)
         self._atoms = working
 
+    def _continue(self, atoms: Atoms) -> bool:
+        """Take the electrons of an earlier process from its file, if it has the same atoms in the same cell."""
+        from gpaw import GPAW, KohnShamConvergenceError
+
+        from redoxmd.engines.gpaw_waves import PairedWaveFunctions
+
+        if self._electrons is None or not self._electrons.is_file():
+            return False
+        chosen = self.settings.gpaw
+        try:
+            calc = GPAW(str(self._electrons), txt=self._log)
+        except (OSError, KeyError, ValueError, AttributeError) as error:
+            logger.warning("%s is not readable (%s); the electrons start anew", self._electrons.name, error)
+            return False
+        before = calc.atoms
+        if not np.array_equal(before.numbers, atoms.numbers) or not np.allclose(before.cell, atoms.cell):
+            return False
+        calc.wfs.__class__ = PairedWaveFunctions
+        further: dict[str, Any] = {"maxiter": chosen.max_iterations, "convergence": _criteria(chosen.convergence)}
+        if atoms.has("initial_magmoms"):
+            further["mixer"] = _mixer(chosen.final_mixer or chosen.mixer)
+            self._expected_moment = float(atoms.get_initial_magnetic_moments().sum())
+        calc.set(_set_ok=True, **further)
+        self._atoms = Atoms(atoms.numbers, before.positions, cell=atoms.cell, pbc=True, calculator=calc)
+        self._atoms.set_initial_magnetic_moments(before.get_initial_magnetic_moments())
+        logger.info("going on from the electrons of the structure before the interruption")
+        # Wave functions are not in the file. With the density of the file they converge in the same state.
+        try:
+            self._atoms.get_potential_energy()
+        except KohnShamConvergenceError:
+            logger.warning("the electrons of the previous structure do not converge again; they start anew")
+            self._atoms = None
+        return self._atoms is not None
+
     def _check_moment(self, moment_muB: float) -> None:
         expected = self._expected_moment
         judge_moments(moment_muB, None, None if expected is None else np.array([expected]))
@@ -188,6 +229,8 @@ class GpawEngine(Engine):
     def forget(self) -> None:
         """See `Engine`."""
         self._atoms = None
+        if self._electrons is not None:
+            self._electrons.unlink(missing_ok=True)
 
     def evidence(self) -> list[Path]:
         """GPAW's own log."""
