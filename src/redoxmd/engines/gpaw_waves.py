@@ -77,7 +77,7 @@ class PairedWaveFunctions(PWWaveFunctions):
 class PairedPW(PW):
     """GPAW's mode `PW` with `PairedWaveFunctions`: the same numbers to rounding.
 
-    A build without FFTW transforms one function at a time with NumPy; the pairs save two fifths of an SCF step of NVP.
+    A build without FFTW transforms one function at a time with NumPy, which takes longer.
     """
 
     def __call__(self, *arguments: Any, **keywords: Any) -> PWWaveFunctions:
