@@ -28,7 +28,7 @@ class Result:
         forces_eV_A: (n, 3).
         stress_eV_A3: (3, 3) or None.
         moments_muB: (n,) local magnetic moments or None.
-        iterations: number of SCF steps, if any.
+        scf_steps: number of SCF steps, of a first structure with those that find its state; None if unknown.
         remarks: info key → text for readers of the frame, such as corrections made during the run.
         total_moment_muB: of the cell or None.
         oxidation: (n,) oxidation states assigned to the moments (`redoxmd.electrons`), or None.
@@ -38,7 +38,7 @@ class Result:
     forces_eV_A: np.ndarray
     stress_eV_A3: np.ndarray | None = None
     moments_muB: np.ndarray | None = None
-    iterations: int | None = None
+    scf_steps: int | None = None
     remarks: dict[str, str] = field(default_factory=dict)
     total_moment_muB: float | None = None
     oxidation: np.ndarray | None = None
@@ -49,10 +49,12 @@ class Result:
         object.__setattr__(self, "remarks", lines)
 
     def label(self, atoms: Atoms, **info: Any) -> Atoms:
-        """A copy of `atoms` with this label, its oxidation states, remarks and the given `info` keys."""
+        """A copy of `atoms` with this label, its oxidation states, SCF steps, remarks and the given `info` keys."""
         moments = self.moments_muB
         if self.total_moment_muB is not None:
             info["total_moment_muB"] = self.total_moment_muB
+        if self.scf_steps is not None:
+            info["scf_steps"] = self.scf_steps
         frame = labelled(atoms, self.energy_eV, self.forces_eV_A, self.stress_eV_A3, moments, **info, **self.remarks)
         if self.oxidation is not None:
             frame.set_array("oxidation", self.oxidation)

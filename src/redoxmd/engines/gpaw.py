@@ -100,15 +100,18 @@ class GpawEngine(Engine):
         sampled_settings = physical_settings(settings.model_copy(update={"gpaw": sampled}))
         self.settings_hash = method_hash(self.name, METHOD_VERSION, sampled_settings)
         self._log = str(workdir / "gpaw.txt") if workdir else None
-        # Density of the last accepted structure, from which a run that was killed goes on in the same electronic state.
+        # Density of the last accepted structure, from which a run that was killed resumes in the same electronic state.
         self._electrons = workdir / f"electrons_{self.settings_hash}.gpw" if workdir else None
         self._atoms: Atoms | None = None
         self._expected_moment: float | None = None
+        # SCF steps of this structure before its last SCF.
+        self._first_steps = 0
 
     def calculate(self, atoms: Atoms) -> Result:
         """Label of a structure; see the class for the SCF and `Engine` for refusals."""
         from gpaw import KohnShamConvergenceError
 
+        self._first_steps = 0
         with contextlib.redirect_stdout(None):
             if self._atoms is not None and self._electrons is not None:
                 # The label before was accepted, because the electrons of a refused one are forgotten.
@@ -124,7 +127,7 @@ class GpawEngine(Engine):
                     forces_eV_A=np.array(self._atoms.get_forces()),
                     moments_muB=np.array(self._atoms.get_magnetic_moments()),
                     total_moment_muB=float(np.sum(self._atoms.calc.get_magnetic_moment())),
-                    iterations=int(self._atoms.calc.get_number_of_iterations()),
+                    scf_steps=self._first_steps + int(self._atoms.calc.get_number_of_iterations()),
                 )
             except KohnShamConvergenceError as error:
                 raise LabelRefused(
@@ -173,6 +176,7 @@ class GpawEngine(Engine):
         )
         logger.info("first SCF, total moment held at %.1f μB", self._expected_moment)
         working.get_potential_energy()
+        self._count(working)
         logger.info("spin state found at a fixed moment of %.1f μB", self._expected_moment)
         criteria = _criteria(chosen.start_convergence or chosen.convergence)
         further: dict[str, Any] = {"occupations": occupations, "convergence": criteria}
@@ -185,6 +189,7 @@ class GpawEngine(Engine):
                 working.get_potential_energy()
             except KohnShamConvergenceError:
                 logger.warning("the first frame misses engine.gpaw.start_convergence in the steps allowed")
+            self._count(working)
             working.calc.set(convergence=final)
         self._atoms = working
 
@@ -213,14 +218,19 @@ class GpawEngine(Engine):
         calc.set(_set_ok=True, **further)
         self._atoms = Atoms(atoms.numbers, before.positions, cell=atoms.cell, pbc=True, calculator=calc)
         self._atoms.set_initial_magnetic_moments(before.get_initial_magnetic_moments())
-        logger.info("going on from the electrons of the structure before the interruption")
+        logger.info("resuming from the electrons of the structure before the interruption")
         # Wave functions are not in the file. With the density of the file they converge in the same state.
         try:
             self._atoms.get_potential_energy()
         except KohnShamConvergenceError:
             logger.warning("the electrons of the previous structure do not converge again; they start anew")
             self._atoms = None
-        return self._atoms is not None
+            return False
+        self._count(self._atoms)
+        return True
+
+    def _count(self, atoms: Atoms) -> None:
+        self._first_steps += int(atoms.calc.get_number_of_iterations())
 
     def _check_moment(self, moment_muB: float) -> None:
         expected = self._expected_moment

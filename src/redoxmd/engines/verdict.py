@@ -48,7 +48,7 @@ def judge_frame(
         stress_eV_A3=frame.stress_eV_A3,
         moments_muB=frame.moments_muB,
         total_moment_muB=frame.total_moment_muB,
-        iterations=frame.scf_steps,
+        scf_steps=frame.scf_steps,
     )
     if result.stress_eV_A3 is not None and np.shape(result.stress_eV_A3) != (3, 3):
         raise LabelRefused(LabelRefusal.WRONG_STRUCTURE, f"{where}: stress of shape {np.shape(result.stress_eV_A3)}")

@@ -52,7 +52,7 @@ def forces(value):
 def test_a_good_frame_is_a_label():
     found = frame()
     result = judge_frame(found, CEILING_eV_A, ATOMS)
-    assert (result.energy_eV, result.iterations) == (-20.0, 12)
+    assert (result.energy_eV, result.scf_steps) == (-20.0, 12)
     np.testing.assert_array_equal(result.forces_eV_A, found.forces_eV_A)
     np.testing.assert_array_equal(result.stress_eV_A3, found.stress_eV_A3)
     np.testing.assert_array_equal(result.moments_muB, found.moments_muB)
