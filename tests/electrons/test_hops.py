@@ -59,7 +59,8 @@ def trajectory(hops, frames=201, first=(4, 3, 3, 3), moved=None, kelvin=900.0, r
     return Trajectory(
         *(START.numbers, positions, START.cell.array, np.arange(frames), time_fs, np.full(frames, kelvin)),
         *(np.zeros(frames), np.zeros(frames)),
-        metadata={"structure": NAME, "x": 2.5, "temperature_K": kelvin, "replica": replica, "mobile_ion": "Na"},
+        metadata={"structure": NAME, "x": 2.5, "temperature_K": kelvin, "replica": replica, "mobile_ion": "Na"}
+        | {"swaps_checked": 40, "swaps_missed": 2},
         oxidation=oxidation,
         hops=np.array(table, dtype=float).reshape(-1, 5),
     )
@@ -110,6 +111,7 @@ def test_known_hops_life_times_bonds_and_vacancies(tmp_path):
     made = trajectory(HOPS, moved=61)
     data = analysed(tmp_path, made, moved=61)
     assert (data["n_hops"].item(), data["n_lasting"].item(), data["n_redox"].item()) == (5, 3, 4)
+    assert (data["swaps_checked"].item(), data["swaps_missed"].item()) == (40, 2)
     assert data["hop_rattling"].to_numpy().tolist() == [True, True, False, False, False]
     assert data["hop_donor"].to_numpy().tolist() == V[[1, 0, 2, 3, 2]].tolist()
     # Of five hops one is 10 fs before the jump at 610 fs; 11 of 201 frames are within 50 fs of it.

@@ -182,7 +182,10 @@ def test_exploration_resumes_bit_for_bit_and_its_candidates_have_states(ensemble
     assert holes == {(3, 3, 3, 4)}
 
 
-def test_production_writes_states_and_hops_and_is_extended_bit_for_bit(ensemble, tmp_path):
+def test_production_writes_states_and_hops_and_is_extended_bit_for_bit(ensemble, tmp_path, monkeypatch):
+    # Half of all swaps are rejected, and half of these are checked.
+    monkeypatch.setattr("redoxmd.electrons.moves.acceptance", lambda *_: 0.5)
+    monkeypatch.setattr("redoxmd.electrons.moves.CHECK_EVERY", 2)
     electrons = settings(md="thermal", move_every_fs=1.0)
     save_ensemble(tmp_path / "ensemble.pt", ensemble)
 
@@ -208,6 +211,12 @@ def test_production_writes_states_and_hops_and_is_extended_bit_for_bit(ensemble,
     assert np.array_equal(whole.positions_A, parts.positions_A)
     assert np.array_equal(whole.hops, parts.hops)
     assert len(whole.hops)
+    # The checks of the shortlist, from the arrays of the restart file.
+    with np.load(tmp_path / "parts/state.npz") as state:
+        _, checked, missed = state["swap_counts"].tolist()
+    assert checked > 0
+    for made in (whole, parts):
+        assert (made.metadata["swaps_checked"], made.metadata["swaps_missed"]) == (checked, missed)
     # Every hop of the table happens between the frames around it, and no other change of state does.
     assert (whole.hops[:, 0] >= 0).all()
     assert (whole.hops[:, 0] < 30).all()

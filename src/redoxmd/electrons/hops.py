@@ -31,6 +31,7 @@ from redoxmd.units import FS_PER_PS
 SCALARS = (
     *("n_frames", "duration_ps", "n_redox", "n_hops", "n_lasting"),
     *("near_jump_share", "near_jump_share_chance", "mean_cosine"),
+    *("swaps_checked", "swaps_missed"),
 )
 STATE_COLUMNS = (
     *("state", "n_atoms", "n_left", "n_left_lasting", "life_ps", "lasting_life_ps"),
@@ -159,6 +160,7 @@ def analyse_hops(
     scalars = (
         *(len(time_fs), duration_ps, len(redox), len(hop_fs), int((~rattling).sum())),
         *(finite_mean(relation.jump >= 0), finite_mean(np.array(near)), finite_mean(relation.cosine)),
+        *(trajectory.metadata.get(name, 0) for name in ("swaps_checked", "swaps_missed")),
     )
     return xr.Dataset(
         dict(zip(SCALARS, scalars, strict=True))

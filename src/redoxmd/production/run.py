@@ -270,6 +270,9 @@ class ProductionRun:
             "ns_per_day": speed,
             "evaluation": self.md.batch.description,
         }
+        if self.md.electrons is not None:
+            shortlist = self.md.electrons.shortlist
+            metadata |= {"swaps_checked": shortlist.checked, "swaps_missed": shortlist.missed}
         join_segments(self.segments, self.spec.output, metadata, last_step=self.total - self.skip, hops=self._hops())
         summary = ProductionSummary(end_reason, self.time_ps, speed)
         # A cut trajectory goes on from its segments, which are longer.
