@@ -5,16 +5,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from redoxmd.config.declared import settings_for
 from redoxmd.config.sections import Explore
-from redoxmd.errors import Interrupted
-from redoxmd.explore import explore
+from redoxmd.errors import DataError, Interrupted
+from redoxmd.explore import bound_factor, explore
 from redoxmd.jobs.checkpoint import Checkpoint
 from redoxmd.md.ensemble import TrajectoryMD, ensemble_md
 from redoxmd.md.evaluators import HostEvaluator
 from redoxmd.md.frame_gate import GateOutcome, GateSettings
 from redoxmd.md.langevin import Langevin
-from redoxmd.model.ensemble import Ensemble
-from tests.conftest import rock
+from redoxmd.model.ensemble import Ensemble, load_ensemble, save_ensemble
+from redoxmd.train.calibration import calibrate, calibrated, evaluate
+from tests.conftest import rock, spring_label
 from tests.md.evaluators import FakeEvaluator, Held
 from tests.model.test_ensemble import members
 from tests.production.test_production import stop_at
@@ -29,7 +31,7 @@ SETTINGS = Explore(
 def scripted(tmp_path):
     number = itertools.count()
 
-    def run(spreads, length_fs=40, settings=SETTINGS, seed=0, name=NAME, push=0.0):
+    def run(spreads, length_fs=40, settings=SETTINGS, seed=0, name=NAME, push=0.0, factor=1.0):
         def pushed(positions, masses):
             forces = np.zeros_like(positions)
             forces[:, 1, 2] = push
@@ -37,7 +39,8 @@ def scripted(tmp_path):
 
         evaluator, atoms = FakeEvaluator(pushed, spreads), rock(1 + seed, rattle_A=0.02)
         checkpoint = Checkpoint(tmp_path / f"state{next(number)}", "f")
-        return explore(atoms, evaluator, settings, length_fs / 1000, np.random.default_rng(seed), name, checkpoint)
+        rng = np.random.default_rng(seed)
+        return explore(atoms, evaluator, settings, length_fs / 1000, rng, name, checkpoint, factor=factor)
 
     return run
 
@@ -65,6 +68,49 @@ def test_thresholds_belong_to_the_candidates(scripted):
     settings = SETTINGS.model_copy(update={"candidate_every_fs": 1.0})
     run = scripted([1.001, 0.999, 4.999, 5.001], settings=settings)
     assert [frame.info["step"] for frame in run.candidates] == [0, 2]
+
+
+class TestBound:
+    """The gate on the bound of the error instead of the spread."""
+
+    CALIBRATED = Explore(gate_on="calibrated", gate_coverage=0.75)
+
+    def test_thresholds_are_for_the_bound(self, scripted):
+        spreads = [0.3, 0.3, 0.6, 0.3, 2.4, 2.6]
+        settings = SETTINGS.model_copy(update={"candidate_every_fs": 1.0})
+        run = scripted(spreads, settings=settings, factor=2.0)
+        # 2 × 0.6 and 2 × 2.4 lie between 1 and 5 eV/Å, 2 × 2.6 above.
+        assert [frame.info["step"] for frame in run.candidates] == [2, 4]
+        assert [frame.info["spread_eV_A"] for frame in run.candidates] == pytest.approx([1.2, 4.8])
+        assert (run.end_reason, run.survived_ps) == ("spread_above_high", 0.005)
+        assert run.record().max_spread_eV_A == pytest.approx(5.2)
+
+    def test_the_factor_by_hand_from_the_validation_frames(self, tmp_path):
+        ensemble = Ensemble(members())
+        sets = ["validation"] * 4 + ["test"] * 2 + ["train"]
+        frames = [spring_label(rock(seed), set=name) for seed, name in enumerate(sets)]
+        save_ensemble(tmp_path / "ensemble.pt", calibrated(ensemble, calibrate(evaluate(ensemble, frames))))
+        ratios = []
+        for frame in frames[:4]:
+            forces = np.array([ensemble.predict(frame).member_forces_eV_A])[0]
+            spread = np.sqrt(((forces - forces.mean(0)) ** 2).sum((0, 2)) / (len(forces) - 1))
+            error = np.sqrt(((forces.mean(0) - frame.calc.results["forces"]) ** 2).sum(1))
+            ratios.append(max(error) / max(spread))
+        read = load_ensemble(tmp_path / "ensemble.pt", "cpu")
+        # Of four ratios the ⌈5 · 0.75⌉-th is the largest.
+        assert bound_factor(read, self.CALIBRATED) == pytest.approx(max(ratios), rel=1e-4)
+        assert bound_factor(read, self.CALIBRATED.model_copy(update={"gate_coverage": 0.5})) == pytest.approx(
+            sorted(ratios)[2], rel=1e-4
+        )
+        assert bound_factor(read, SETTINGS) == 1.0
+        with pytest.raises(DataError, match=r"0\.9 of the errors with 4 validation frames; it needs 9"):
+            bound_factor(read, self.CALIBRATED.model_copy(update={"gate_coverage": 0.9}))
+        with pytest.raises(DataError, match="0 validation frames"):
+            bound_factor(ensemble, self.CALIBRATED)
+
+    def test_raw_runs_stay_valid(self):
+        assert "gate_on" not in settings_for("explore", Explore())
+        assert settings_for("explore", self.CALIBRATED)["gate_on"] == "calibrated"
 
 
 def test_nan_ends_the_run(scripted):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -13,6 +15,7 @@ import pandas as pd
 from ase import Atoms
 
 from redoxmd.config.sections import Electrons, Explore
+from redoxmd.errors import DataError
 from redoxmd.gate import ExploreRecord
 from redoxmd.jobs.checkpoint import Checkpoint
 from redoxmd.jobs.interrupt import StopRequest
@@ -21,9 +24,12 @@ from redoxmd.jobs.resumable import run_resumable
 from redoxmd.md.electrons import Hop
 from redoxmd.md.ensemble import StepResult, TrajectoryMD, ensemble_md
 from redoxmd.md.forces import ForceEvaluator
-from redoxmd.md.frame_gate import GateOutcome, GateSettings
+from redoxmd.md.frame_gate import GateOutcome, GateSettings, conformal_factor
 from redoxmd.md.langevin import Langevin
+from redoxmd.model.ensemble import Ensemble
 from redoxmd.units import FS_PER_PS
+
+logger = logging.getLogger("redoxmd")
 
 # Guards that can end a run while the spread is small.
 GUARDS_BESIDE_SPREAD = ("close_contact", "temperature_runaway")
@@ -59,6 +65,31 @@ class ExploreRun:
         )
 
 
+def bound_factor(ensemble: Ensemble, settings: Explore) -> float:
+    """Factor from the spread of a frame to the quantity of the gate: 1, or that of the bound of its force error.
+
+    The bound covers the share `gate_coverage` of frames drawn like the validation frames (`conformal_factor`).
+
+    Raises:
+        DataError: the ensemble has no calibration, or too few validation frames for the coverage.
+    """
+    if settings.gate_on == "raw":
+        return 1.0
+    ratios, coverage = (
+        (ensemble.calibration or {}).get("ratios", {}).get(settings.statistic, []),
+        settings.gate_coverage,
+    )
+    factor = conformal_factor(ratios, coverage)
+    if not math.isfinite(factor):
+        raise DataError(
+            f"the gate cannot cover {coverage:g} of the errors with {len(ratios)} validation frames; it needs "
+            f"{math.ceil(coverage / (1 - coverage) - 1e-9)}. Lower explore.gate_coverage, name more "
+            "train.validation_configurations, or set explore.gate_on: raw"
+        )
+    logger.info("gate on the force error: %.2f times the spread covers %g of the frames", factor, coverage)
+    return factor
+
+
 def explore(
     atoms: Atoms,
     evaluator: ForceEvaluator,
@@ -68,6 +99,7 @@ def explore(
     structure: str,
     checkpoint: Checkpoint,
     electrons: Electrons | None = None,
+    factor: float = 1.0,
 ) -> ExploreRun:
     """Run NVT MD until `length_ps` or until gate or guards end it (paper, section 2.6).
 
@@ -77,7 +109,8 @@ def explore(
     candidate too, whatever its spread (its `info["ended"]` names the guard). `atoms` is the start; velocities are
     drawn from `rng`. With a potential that distinguishes oxidation states, electrons move as `electrons` says, and
     candidates have their states; a hop of which the members' energies spread by more than `electrons.hop_spread_eV`
-    gives two candidates of one geometry, before and after it, at most once per `candidate_every_fs`.
+    gives two candidates of one geometry, before and after it, at most once per `candidate_every_fs`. The thresholds
+    are for `factor` times the spread (`bound_factor`), and so are the spreads of trace and candidates.
 
     The state is in `checkpoint`, also at the end: on a CPU a run that was stopped and continued, or extended, gives the
     same numbers as an uninterrupted one.
@@ -87,8 +120,8 @@ def explore(
         atoms,
         Langevin(atoms.get_masses(), settings.timestep_fs, settings.temperature_K, settings.friction_per_fs),
         GateSettings(
-            settings.low_eV_A,
-            settings.high_eV_A,
+            settings.low_eV_A / factor,
+            settings.high_eV_A / factor,
             settings.statistic,
             settings.min_distance_fraction,
             settings.max_temperature_factor,
@@ -97,7 +130,7 @@ def explore(
     )
     steps = round(length_ps * FS_PER_PS / settings.timestep_fs)
     hop_spread_eV = electrons.hop_spread_eV if electrons is not None else np.inf
-    recorder = _Recorder(settings, structure, hop_spread_eV)
+    recorder = _Recorder(settings, structure, hop_spread_eV, factor)
     record = checkpoint.load("state")
     spent_s, started = 0.0, time.monotonic()
     if record is None or int(record["step"]) > steps:
@@ -119,7 +152,9 @@ def explore(
         while result.outcome is not GateOutcome.STOP and md.state.step < steps:
             result = md.step()
             recorder.take(result, md)
-            progress.update(md.state.step, f"spread {result.spread_eV_A:.2f} eV/Å, {result.temperature_K:.0f} K")
+            progress.update(
+                md.state.step, f"spread {factor * result.spread_eV_A:.2f} eV/Å, {result.temperature_K:.0f} K"
+            )
             yield f"at step {md.state.step} of {steps}"
 
     def save() -> None:
@@ -147,10 +182,11 @@ def explore(
 class _Recorder:
     """Keeps the trace and the candidates of a run."""
 
-    def __init__(self, settings: Explore, structure: str, hop_spread_eV: float) -> None:
+    def __init__(self, settings: Explore, structure: str, hop_spread_eV: float, factor: float) -> None:
         self.settings = settings
         self.structure = structure
         self.hop_spread_eV = hop_spread_eV
+        self.factor = factor
         self.rows: list[tuple[float, float, float, bool]] = []
         self.candidates: list[Atoms] = []
         self._next_trace_fs = 0.0
@@ -208,7 +244,7 @@ class _Recorder:
             self._sound = self._frame(result, md)
         if collect or result.outcome is GateOutcome.STOP or time_fs >= self._next_trace_fs:
             self._next_trace_fs = time_fs + self.settings.trace_every_fs
-            self.rows.append((time_fs, result.spread_eV_A, result.temperature_K, collect))
+            self.rows.append((time_fs, self.factor * result.spread_eV_A, result.temperature_K, collect))
 
     def finish(self, result: StepResult) -> None:
         """Add the last frame before an end by a guard while the spread was below the high threshold."""
@@ -236,7 +272,7 @@ class _Recorder:
             "structure": self.structure,
             "step": md.state.step,
             "time_fs": md.state.step * self.settings.timestep_fs,
-            "spread_eV_A": result.spread_eV_A,
+            "spread_eV_A": self.factor * result.spread_eV_A,
             "temperature_K": result.temperature_K,
         }
         return frame

@@ -176,6 +176,9 @@ def occupancy(xs=(2.0, 2.5), kelvins=(800.0, 1000.0), times=20):
     return along, sites
 
 
+FRAMES = ["set", "bound_eV_A", "error_eV_A"]
+
+
 def reliability(sets=("validation", "test")):
     curve = pd.DataFrame({"expected_fraction": [0.0, 0.5, 1.0], "observed_fraction": [0.0, 0.4, 1.0]})
     bins = pd.DataFrame({"spread_eV_A": [0.1, 0.2], "rmse_eV_A": [0.1, 0.3], "n": [10, 10]})
@@ -184,6 +187,7 @@ def reliability(sets=("validation", "test")):
         pd.concat([curve.assign(set=name) for name in sets] or empty[:1]),
         pd.concat([bins.assign(set=name) for name in sets] or empty[1:]),
         dict.fromkeys(sets, 0.05),
+        pd.DataFrame([(name, 1.0, error) for name in sets for error in (0.5, 1.5)], columns=FRAMES),
     )
 
 
@@ -386,7 +390,7 @@ def test_every_symbol_is_explained():
             "between the two",
         ],
         "gate_timeline": ["candidate for labelling", "run stopped", "thresholds of the gate"],
-        "calibration": ["perfect", "equal"],
+        "calibration": ["perfect", "equal", "validation, 50 % below"],
         "site_occupancy": ["x = 2", "x = 2.5", "one ion per site"],
         "van_hove": ["mean density", "1 ps"],
     }.items():

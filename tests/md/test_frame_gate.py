@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from redoxmd.md.frame_gate import GateOutcome, Guard, classify_spread, frame_spread
+from redoxmd.md.frame_gate import GateOutcome, Guard, classify_spread, conformal_factor, frame_spread
 from redoxmd.model.ensemble import force_spread
 from redoxmd.model.neighbours import find_pairs
 
@@ -76,6 +76,19 @@ def guarded(distance_A=2.0, force=0.0, temperature_K=300.0):
     pairs = find_pairs(positions, cell, np.ones(3, bool), 5.0)
     guard = Guard(np.array([8, 15]), 0.6, 1000.0)
     return guard.reason(positions, np.full((2, 3), force), pairs, cell, temperature_K)
+
+
+def test_the_conformal_factor_covers_as_many_as_it_says():
+    """Of 19 ratios the 18th covers nine tenths of further ones, whatever their distribution."""
+    rng = np.random.default_rng(1)
+    ratios = np.sort(rng.exponential(size=(4000, 19)), axis=1)
+    further = rng.exponential(size=4000)
+    covered = np.mean([new <= conformal_factor(row, 0.9) for row, new in zip(ratios, further, strict=True)])
+    # Three standard errors of the share: 0.014.
+    assert covered == pytest.approx(0.9, abs=0.014)
+    assert conformal_factor([1.0, 2.0, 5.0], 0.5) == 2.0
+    assert conformal_factor([1.0, 2.0, 5.0], 0.75) == 5.0
+    assert conformal_factor([1.0, 2.0, 5.0], 0.9) == conformal_factor([], 0.1) == np.inf
 
 
 def test_guard():

@@ -68,7 +68,7 @@ def test_calculator_forces_are_the_gradient_of_its_energy():
 
 def test_file_round_trip(tmp_path):
     ensemble = Ensemble(members())
-    save_ensemble(tmp_path / "e.pt", calibrated(ensemble, {"scale": 1.7}))
+    save_ensemble(tmp_path / "e.pt", calibrated(ensemble, {"scale": 1.7, "ratios": {}}))
     again = load_ensemble(tmp_path / "e.pt", "cpu").to("cpu", torch.float64)
     assert again.scale == 1.7
     single = Ensemble(members()).to("cpu", torch.float32).to("cpu", torch.float64)
@@ -94,7 +94,7 @@ def test_damaged_file_is_named(tmp_path):
 
 
 def test_calibration_is_forgotten_when_a_member_changes():
-    first = calibrated(Ensemble(members()), {"scale": 2.0})
+    first = calibrated(Ensemble(members()), {"scale": 2.0, "ratios": {}})
     assert first.scale == 2.0
     kept = Ensemble(first.members, first.calibration)
     assert kept.scale == 2.0
@@ -123,7 +123,8 @@ def test_miscalibration_is_seen():
 
 def test_test_set_is_judged_by_the_validation_scale():
     validation = gaussian_errors(1.0).assign(set="validation")
-    evaluation = EnsembleErrors(pd.concat([validation, gaussian_errors(2.0)]), pd.DataFrame(), pd.DataFrame())
+    forces = pd.concat([validation, gaussian_errors(2.0)])
+    evaluation = EnsembleErrors(forces, pd.DataFrame({"set": []}), pd.DataFrame())
     record = calibrate(evaluation)
     assert record["scale"] == pytest.approx(1.0, rel=0.03)
     assert record["test"]["scale"] == record["scale"]
@@ -139,4 +140,10 @@ def test_evaluation_against_sums_by_hand():
     assert row["force_mae_eV_A"] == pytest.approx(np.abs(errors).mean())
     assert row["force_rmse_eV_A"] == pytest.approx(np.sqrt(np.square(errors).mean()))
     assert row["n_frames"] == 2
+    for frame, by_frame in zip(frames[1:], evaluation.energies.query("set == 'test'").to_dict("records"), strict=True):
+        prediction = ensemble.predict(frame)
+        lengths = np.sqrt(((prediction.forces_eV_A - frame.calc.results["forces"]) ** 2).sum(axis=1))
+        assert by_frame["force_error_max_eV_A"] == pytest.approx(max(lengths))
+        assert by_frame["force_error_mean_eV_A"] == pytest.approx(sum(lengths) / len(lengths))
+        assert by_frame["force_spread_max_eV_A"] == pytest.approx(max(prediction.force_spread_eV_A))
     assert len(evaluation.forces) == 3 * sum(map(len, frames))

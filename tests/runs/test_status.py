@@ -141,9 +141,18 @@ def test_calibration_without_a_test_set():
         "n": [9],
         "miscalibration_area": 0.02,
     }
-    curves, bins, areas = calibration_tables({"calibration": {"scale": 1.0, "validation": record}})
+    ensemble = {"calibration": {"scale": 1.0, "validation": record}}
+    curves, bins, areas, frames = calibration_tables(ensemble, "max", 0.5)
     assert set(curves["set"]) == set(bins["set"]) == {"validation"}
     assert areas == {"validation": 0.02}
+    # An ensemble of an earlier version has no errors of frames; with three ratios the bound covers half, not 0.9.
+    assert frames.empty
+    errors = {"error": [1.0, 4.0, 9.0], "spread": [1.0, 2.0, 3.0]}
+    ensemble["calibration"] |= {"ratios": {"max": [1.0, 2.0, 3.0]}, "frames": {"validation": {"max": errors}}}
+    assert calibration_tables(ensemble, "max", 0.9)[-1].empty
+    frames = calibration_tables(ensemble, "max", 0.5)[-1]
+    assert frames["bound_eV_A"].tolist() == [2.0, 4.0, 6.0]
+    assert frames["error_eV_A"].tolist() == [1.0, 4.0, 9.0]
 
 
 def test_electrons_on_their_way(tmp_path):

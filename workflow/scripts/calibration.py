@@ -7,5 +7,6 @@ from redoxmd.runs.run_tables import calibration_tables
 
 with job("figures", snakemake.log[0]):
     settings = Figures(**snakemake.params.style)
-    curves, bins, areas = calibration_tables(read_json(snakemake.input.ensemble))
-    save_figure(draw(curves, bins, areas, settings), bins, snakemake.params.stem, settings)
+    caption = snakemake.params.caption
+    tables = calibration_tables(read_json(snakemake.input.ensemble), caption["statistic"], caption["coverage"])
+    save_figure(draw(*tables, settings), tables[1], snakemake.params.stem, settings)

@@ -2,7 +2,7 @@ from dataclasses import asdict
 
 from redoxmd.config.declared import given_settings, read_settings, runtime_settings
 from redoxmd.config.sections import Electrons, Explore
-from redoxmd.explore import explore
+from redoxmd.explore import bound_factor, explore
 from redoxmd.files.frames import read_frames, write_frames
 from redoxmd.files.records import atomic_path, file_sha256, write_json
 from redoxmd.jobs.checkpoint import Checkpoint
@@ -27,7 +27,8 @@ with job("explore", snakemake.log[0], snakemake.threads):
     settings = read_settings(Explore, snakemake.rule, given)
     length_ps = snakemake.params.length_ps
     evaluator = force_evaluator(ensemble, runtime.compute.md)
-    run = explore(atoms, evaluator, settings, length_ps, rng, name, checkpoint, runtime.electrons)
+    factor = bound_factor(ensemble, settings)
+    run = explore(atoms, evaluator, settings, length_ps, rng, name, checkpoint, runtime.electrons, factor)
     logger.info("%s: %s after %.3g ps, %d candidates", name, run.end_reason, run.survived_ps, len(run.candidates))
     write_frames(snakemake.output.candidates, run.candidates)
     with atomic_path(snakemake.output.trace) as temporary:

@@ -6,6 +6,8 @@ device share these formulas.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Literal
@@ -74,6 +76,16 @@ def verdict(
     if outcome is not GateOutcome.STOP:
         return outcome, ""
     return outcome, "spread_above_high" if np.isfinite(spread_eV_A) else "not_finite"
+
+
+def conformal_factor(ratios: Sequence[float], coverage: float) -> float:
+    """Of n sorted ratios the ⌈(n + 1)·coverage⌉-th; ∞ if n is too small.
+
+    Split conformal prediction (Vovk, Gammerman and Shafer, 2005): a further ratio lies below it with this probability,
+    if it is exchangeable with the others. Frames of one run are correlated: for other runs it is an estimate.
+    """
+    rank = math.ceil((len(ratios) + 1) * coverage - 1e-9)
+    return float(ratios[rank - 1]) if 1 <= rank <= len(ratios) else math.inf
 
 
 def closest_contact(vectors_A: Array, radius_sums_A: Array) -> Array:

@@ -96,7 +96,8 @@ class Ensemble:
 
     Args:
         members: the potentials; their weights stay as they are from here on.
-        calibration: {"scale", "identity"} of `redoxmd.train.calibration`; one made for other members is forgotten.
+        calibration: {"scale", "ratios", "identity"} of `redoxmd.train.calibration`; that of other members is
+            forgotten.
         evaluation: auto takes compiled kernels wherever they apply (`redoxmd.model.fast`), plain never.
         levels: of the oxidation states of its training frames; None if they are unknown, or not distinguished.
     """

@@ -40,7 +40,11 @@ def captions_of(config: Config) -> dict[str, dict[str, Any]]:
             "interval": config.explore.candidate_every_fs,
         },
         "fig3a_errors": {"test": test, "engine": engine},
-        "calibration": {"members": len(config.train.members)},
+        "calibration": {
+            "members": len(config.train.members),
+            "statistic": config.explore.statistic,
+            "coverage": config.explore.gate_coverage,
+        },
         "left_out_errors": {"folds": config.train.folds},
         "fig4_neb": {
             "ion": ion,

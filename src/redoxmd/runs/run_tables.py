@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from redoxmd.charges.oxidation import OxidationStates
 from redoxmd.charges.redox import CHECK_COLUMNS
 from redoxmd.electrons.moment_tables import pool_configurations
 from redoxmd.errors import LabelRefusal
+from redoxmd.md.frame_gate import conformal_factor
 
 
 def error_table(ensembles: list[dict[str, Any]]) -> pd.DataFrame:
@@ -60,9 +62,22 @@ def compared_labels(labels: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return [label for label in labels if label.get("states_asked") and label.get("states_found")]
 
 
-def calibration_tables(ensemble: dict[str, Any]) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, float]]:
-    """Reliability curves, binned errors and miscalibration areas of an ensemble's record, by set."""
+def calibration_tables(
+    ensemble: dict[str, Any], statistic: str, coverage: float
+) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, float], pd.DataFrame]:
+    """Reliability curves, binned errors, miscalibration areas of an ensemble's record by set, and errors of frames.
+
+    The last table has set, error_eV_A and bound_eV_A, the spread times `redoxmd.explore.bound_factor`; it is empty if
+    there are too few validation frames for the coverage.
+    """
     calibration = ensemble["calibration"]
+    factor = conformal_factor(calibration.get("ratios", {}).get(statistic, ()), coverage)
+    frames = [
+        (name, factor * spread_eV_A, error_eV_A)
+        for name, by_statistic in calibration.get("frames", {}).items()
+        for spread_eV_A, error_eV_A in zip(*(by_statistic[statistic][key] for key in ("spread", "error")), strict=True)
+        if math.isfinite(factor)
+    ]
     records = {name: calibration[name] for name in ("validation", "test") if name in calibration}
 
     def table(*keys: str) -> pd.DataFrame:
@@ -70,7 +85,8 @@ def calibration_tables(ensemble: dict[str, Any]) -> tuple[pd.DataFrame, pd.DataF
         return pd.concat(frames, ignore_index=True)
 
     areas = {name: float(record["miscalibration_area"]) for name, record in records.items()}
-    return table("expected_fraction", "observed_fraction"), table("spread_eV_A", "rmse_eV_A", "n"), areas
+    frame_table = pd.DataFrame(frames, columns=["set", "bound_eV_A", "error_eV_A"])
+    return table("expected_fraction", "observed_fraction"), table("spread_eV_A", "rmse_eV_A", "n"), areas, frame_table
 
 
 def summarise_run(

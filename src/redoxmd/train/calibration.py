@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -26,7 +26,8 @@ class EnsembleErrors:
 
     Attributes:
         forces: one row per force component: set, element, member-mean prediction, reference, the atom's spread.
-        energies: one row per frame: set, config_id, reference and prediction in eV/atom.
+        energies: one row per frame: set, config_id, reference and prediction in eV/atom; largest and mean length of the
+            force error of its atoms, and spread.
         member_errors: one row per member (−1: the ensemble) and set: force_mae_eV_A, force_rmse_eV_A,
             energy_mae_meV_atom, n_frames.
     """
@@ -34,6 +35,10 @@ class EnsembleErrors:
     forces: pd.DataFrame
     energies: pd.DataFrame
     member_errors: pd.DataFrame
+
+
+# Statistic of a frame → reduction over its atoms, as `redoxmd.md.frame_gate.frame_spread`.
+STATISTICS: dict[str, Callable[[np.ndarray], Any]] = {"max": np.max, "mean": np.mean}
 
 
 def evaluate(ensemble: Ensemble, frames: Sequence[Atoms]) -> EnsembleErrors:
@@ -53,10 +58,13 @@ def evaluate(ensemble: Ensemble, frames: Sequence[Atoms]) -> EnsembleErrors:
                 }
             )
         )
+        error_eV_A = np.linalg.norm(prediction.forces_eV_A - reference["forces"], axis=1)
         energies.append(
             {
                 "set": frame_set,
                 "config_id": frame.info["config_id"],
+                **{f"force_error_{name}_eV_A": of(error_eV_A) for name, of in STATISTICS.items()},
+                **{f"force_spread_{name}_eV_A": of(spread) for name, of in STATISTICS.items()},
                 "reference_eV_atom": reference["energy"] / len(frame),
                 "predicted_eV_atom": prediction.energy_eV / len(frame),
             }
@@ -93,22 +101,41 @@ def sample_frames(frames: Sequence[Atoms], seed: int, limit: int = MAX_TRAINING_
 def calibrate(evaluation: EnsembleErrors) -> dict[str, Any]:
     """Calibration fitted on the validation frames, with its reliability on them and on the test frames.
 
-    The record has `validation` and, if there are test frames, `test`, each as `calibration_of` returns it; the test
+    The record has `frames`, for each set and statistic the force error and spread of each frame; `ratios`, the sorted
+    ratios of both in the validation frames, from which `redoxmd.explore.bound_factor` takes the factor of the gate;
+    `validation` and, if there are test frames, `test`, each as `calibration_of` returns it; the test
     set is evaluated with the scale of the validation set.
     """
     forces = evaluation.forces
     chosen = forces[forces["set"] == "validation"]
     fitted = calibration_of(chosen if len(chosen) else forces)
     record: dict[str, Any] = {"scale": fitted["scale"], "validation": fitted}
+    record["frames"] = _frame_errors(evaluation.energies)
+    record["ratios"] = {
+        name: sorted(np.divide(rows["error"], np.maximum(rows["spread"], 1e-12)).tolist())
+        for name, rows in record["frames"].get("validation", {}).items()
+    }
     test = forces[forces["set"] == "test"]
     if len(test):
         record["test"] = calibration_of(test, fitted["scale"])
     return record
 
 
+def _frame_errors(energies: pd.DataFrame) -> dict[str, dict[str, dict[str, list[float]]]]:
+    """Set → statistic → `error` and `spread` in eV/Å of each frame, for validation and test frames."""
+    tested = energies[energies["set"].isin(["validation", "test"])]
+    return {
+        str(name): {
+            statistic: {key: rows[f"force_{key}_{statistic}_eV_A"].tolist() for key in ("error", "spread")}
+            for statistic in STATISTICS
+        }
+        for name, rows in tested.groupby("set")
+    }
+
+
 def calibrated(ensemble: Ensemble, calibration: dict[str, Any]) -> Ensemble:
     """The ensemble with its calibration, which is valid for exactly these members."""
-    identified = {"scale": calibration["scale"], "identity": ensemble.identity}
+    identified = {"scale": calibration["scale"], "ratios": calibration["ratios"], "identity": ensemble.identity}
     return Ensemble(ensemble.members, identified, ensemble.evaluation, ensemble.levels)
 
 

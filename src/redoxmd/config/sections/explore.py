@@ -41,6 +41,17 @@ class Explore(Section):
     statistic: Literal["max", "mean"] = Field(
         default="max", description="spread of a frame: the largest or the mean spread of its atoms"
     )
+    gate_on: Annotated[Literal["raw", "calibrated"], Use("explore", added=True)] = Field(
+        default="raw",
+        description="raw: the thresholds are for the spread, as in the paper; calibrated: for the bound of the force "
+        "error, the spread times a factor from the validation frames (conformal prediction)",
+    )
+    gate_coverage: Annotated[float, Use("explore", added=True)] = Field(
+        default=0.9,
+        gt=0.0,
+        lt=1.0,
+        description="with gate_on: calibrated, share of frames whose error the bound covers",
+    )
     temperature_K: TemperatureK = Field(default=1000.0, description="Langevin thermostat")
     timestep_fs: TimestepFs = Field(default=0.5, description="MD time step")
     friction_per_fs: Positive = Field(default=0.02, description="Langevin friction")
