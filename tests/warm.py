@@ -1,7 +1,7 @@
 """A Python without the seconds that libraries take to import: each run is a fork of a server that has imported them.
 
-One server serves all processes of a test run and ends with the last of them. It imports libraries of others only; each
-run imports redoxmd itself.
+One server serves all processes of a test run and ends with the last of them. Of redoxmd it imports what the rules
+import; each run imports the rest itself.
 """
 
 import atexit
@@ -28,6 +28,7 @@ LIBRARIES = (
     *("scipy.fft", "scipy.integrate", "scipy.interpolate", "scipy.ndimage", "scipy.optimize", "scipy.spatial"),
     *("matplotlib.figure", "matplotlib.backends.backend_agg", "matplotlib.backends.backend_pdf"),
     *("matplotlib.backends.backend_svg", "ase.io", "ase.mep", "ase.optimize", "custodian.vasp.handlers"),
+    "redoxmd.runs.rules",
 )
 # Stands for the interpreter: sends arguments, folder, environment and streams, and exits as the run does.
 CLIENT = """#!{python} -IS
