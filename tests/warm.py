@@ -23,8 +23,10 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
+# Every optimiser of torch imports `torch._dynamo`, which takes as long as torch.
 LIBRARIES = (
-    *("snakemake.cli", "snakemake.script", "torch", "pandas", "xarray", "h5netcdf", "pydantic", "spglib", "vesin"),
+    *("snakemake.cli", "snakemake.script", "torch", "torch._dynamo", "pandas", "xarray", "h5netcdf", "pydantic"),
+    *("spglib", "vesin"),
     *("scipy.fft", "scipy.integrate", "scipy.interpolate", "scipy.ndimage", "scipy.optimize", "scipy.spatial"),
     *("matplotlib.figure", "matplotlib.backends.backend_agg", "matplotlib.backends.backend_pdf"),
     *("matplotlib.backends.backend_svg", "ase.io", "ase.mep", "ase.optimize", "custodian.vasp.handlers"),
