@@ -3,13 +3,13 @@
 import ast
 import re
 from collections import defaultdict
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src/redoxmd"
-TREES = {path: ast.parse(path.read_text()) for path in sorted(PACKAGE.rglob("*.py"))}
 # Names that do not say what they hold.
 VAGUE = {
     *("found", "seen", "kept", "place", "part", "parts", "one", "ones", "thing", "things", "way", "gone", "left"),
@@ -30,6 +30,12 @@ COMMENTED += sorted((ROOT / "envs").iterdir())
 NAMES_TO_CHANGE = {"set_aside", "wants_density"}
 # Public names that several modules define with one meaning: interfaces of engines, figures and commands.
 INTERFACES = {"add_commands", "available", "create", "draw", "level_of_config", "physical_settings"}
+
+
+@cache
+def trees():
+    """Syntax tree of every module, read by the process that runs these tests only."""
+    return {path: ast.parse(path.read_text()) for path in sorted(PACKAGE.rglob("*.py"))}
 
 
 def excluded_words():
@@ -61,7 +67,7 @@ def comments(text):
 
 def docstrings():
     """(file, docstring) of every module, class and function."""
-    for path, tree in TREES.items():
+    for path, tree in trees().items():
         for node in ast.walk(tree):
             if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Module) and (text := ast.get_docstring(node)):
                 yield path.relative_to(PACKAGE).as_posix(), text
@@ -70,7 +76,7 @@ def docstrings():
 def test_bindings_say_what_they_hold():
     names = [
         (path.relative_to(PACKAGE).as_posix(), node.lineno, node.id)
-        for path, tree in TREES.items()
+        for path, tree in trees().items()
         for node in ast.walk(tree)
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
     ]
@@ -108,14 +114,14 @@ def test_an_excluded_word_is_found():
 
 
 def test_names_use_the_words_of_the_glossary():
-    names = {node.name for tree in TREES.values() for node in ast.walk(tree) if hasattr(node, "name") and node.name}
+    names = {node.name for tree in trees().values() for node in ast.walk(tree) if hasattr(node, "name") and node.name}
     phrases = {name: re.sub(r"([a-z0-9])([A-Z])", r"\1 \2", name).replace("_", " ") for name in names}
     assert {name for name, phrase in phrases.items() if EXCLUDED.search(phrase)} <= NAMES_TO_CHANGE
 
 
 def test_public_names_have_one_meaning():
     modules = defaultdict(list)
-    for path, tree in TREES.items():
+    for path, tree in trees().items():
         for node in tree.body:
             if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
                 modules[node.name].append(path.relative_to(PACKAGE).as_posix())

@@ -140,19 +140,23 @@ def briefly_trained(store, folder, seed=1, **changes):
     return trained(store, folder, short(**changes), seed, count=4)
 
 
+@pytest.fixture(scope="module")
+def brief(store, tmp_path_factory):
+    return briefly_trained(store, tmp_path_factory.mktemp("brief"))
+
+
 def weights(result):
     return torch.cat([p.flatten() for p in result.model.network.parameters()])
 
 
-def test_the_same_seed_gives_the_same_model(store, tmp_path):
-    one, two = (briefly_trained(store, tmp_path / name) for name in ("one", "two"))
-    assert torch.equal(weights(one), weights(two))
-    other = briefly_trained(store, tmp_path / "three", seed=2)
-    assert not torch.equal(weights(one), weights(other))
+def test_the_same_seed_gives_the_same_model(store, brief, tmp_path):
+    again = briefly_trained(store, tmp_path / "again")
+    assert torch.equal(weights(brief), weights(again))
+    other = briefly_trained(store, tmp_path / "other", seed=2)
+    assert not torch.equal(weights(brief), weights(other))
 
 
-def test_stopped_and_continued_equals_uninterrupted(store, tmp_path):
-    whole = briefly_trained(store, tmp_path / "whole")
+def test_stopped_and_continued_equals_uninterrupted(store, brief, tmp_path):
     checkpoint = tmp_path / "parts"
 
     def interrupt():
@@ -166,7 +170,7 @@ def test_stopped_and_continued_equals_uninterrupted(store, tmp_path):
         briefly_trained(store, checkpoint)
     thread.join()
     continued = briefly_trained(store, checkpoint)
-    assert torch.equal(weights(whole), weights(continued))
+    assert torch.equal(weights(brief), weights(continued))
     assert [row["step"] for row in continued.history] == [5, 10, 15, 20]
 
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -121,7 +122,7 @@ def test_bare_snakemake_shares_this_machine(tmp_path):
     toy = ROOT / "tests/workflow/toy.yaml"
     target = "results/toy/structures/x3.000_random0_1x1x1.extxyz"
     folder = repository(tmp_path)
-    result = snakemake(folder, "--configfile", str(toy), "--", target)
+    result = snakemake(folder, "--configfile", str(toy), "--", target, python=sys.executable)
     assert result.returncode == 0, result.stderr[-2000:]
     assert (folder / target).exists()
     told = result.stdout + result.stderr

@@ -18,7 +18,6 @@ from redoxmd.runs.plan import make_plan
 from redoxmd.structures.build import build_structure
 from redoxmd.structures.request import parse_name
 from tests.model.test_ensemble import members
-from tests.workflow.finished import finished_campaign
 from tests.workflow.test_workflow import ROOT, TOY, repository, snakemake
 
 pytestmark = pytest.mark.workflow
@@ -138,9 +137,9 @@ def test_paths_found_in_each_generation_feed_select_and_gate_and_change_nothing_
     assert other == off
 
 
-def test_candidates_of_a_path_pass_through_files_into_the_selection(tmp_path):
+def test_candidates_of_a_path_pass_through_files_into_the_selection(finished_toy, tmp_path):
     """Images that this ensemble is unsure about, written by `neb_explore`, read and chosen among by `select`."""
-    folder = finished_campaign(tmp_path / "run")
+    folder = shutil.copytree(finished_toy, tmp_path / "run", symlinks=True)
     results = folder / "results/toy"
     config = yaml.safe_load(TOY.read_text())
     config["explore"] |= {"low_eV_A": 1e-9, "high_eV_A": 1e9, "min_distance_fraction": 0.1, "keep_labelled": False}
@@ -185,9 +184,9 @@ def test_a_campaign_without_jumps_has_no_event_for_a_path_and_says_so(toy_campai
     assert (read_frames(folder / "results/toy/neb/seen.event.extxyz") == []) == lasting.empty
 
 
-def test_their_jobs_run_behind_a_finished_loop(tmp_path):
+def test_their_jobs_run_behind_a_finished_loop(finished_toy, tmp_path):
     """With an untrained ensemble and tolerances to match: the rules, scripts and files are real, the physics is not."""
-    folder = finished_campaign(tmp_path / "run")
+    folder = shutil.copytree(finished_toy, tmp_path / "run", symlinks=True)
     results = folder / "results/toy"
     sections = {
         "basins": {"enabled": True, "steps": 2, "force_tolerance_eV_A": 30.0},

@@ -2,9 +2,11 @@
 
 import json
 import re
+import sys
 import threading
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import ase.io
@@ -17,8 +19,11 @@ from redoxmd.cli import main
 from redoxmd.config import load_config
 from redoxmd.figures.catalogue import figures_of
 from tests.slurm import PrivateSlurm, missing_programs
-from tests.workflow.test_workflow import repository, snakemake, snakemake_environment
+from tests.workflow import test_workflow
+from tests.workflow.test_workflow import repository, snakemake_environment
 
+# Slurm starts each job as a process; so does whoever hands them in.
+snakemake = partial(test_workflow.snakemake, python=sys.executable)
 SHORT = Path(__file__).parent / "slurm.yaml"
 # What a site says in the user's folder: its GPUs, and a shorter wait.
 SITE = {

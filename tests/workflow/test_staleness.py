@@ -14,7 +14,6 @@ from redoxmd.figures.catalogue import figures_of
 from redoxmd.runs import versions
 from redoxmd.runs.changes import planned_jobs
 from redoxmd.runs.mixing import record_reference, refuse_mixing
-from tests.workflow.finished import finished_campaign
 from tests.workflow.test_workflow import ROOT, TOY, repository, snakemake
 
 pytestmark = pytest.mark.workflow
@@ -111,8 +110,8 @@ EDITS = {
 
 
 @pytest.fixture(scope="module")
-def campaign(tmp_path_factory):
-    return finished_campaign(tmp_path_factory.mktemp("finished"))
+def campaign(finished_toy, tmp_path_factory):
+    return shutil.copytree(finished_toy, tmp_path_factory.mktemp("finished") / "run", symlinks=True)
 
 
 def changed(folder, section, values):

@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from redoxmd.files.trajectory import read_trajectory
 from redoxmd.runs.job_records import decoded_name, encoded_path
 from redoxmd.runs.plan import make_plan
 from tests.browser import browser, errors, needs_browser, results_of_report
-from tests.workflow.dry_runs import dry_run_in_fork
+from tests.warm import warm_python
 
 __all__ = ["browser"]
 
@@ -51,14 +50,12 @@ def snakemake_environment(folder, **environment):
     return {**os.environ, **own, **environment}
 
 
-def snakemake(folder, *arguments, **environment):
-    environment = snakemake_environment(folder, **environment)
-    if "--dry-run" in arguments:
-        return dry_run_in_fork(arguments, folder, environment)
+def snakemake(folder, *arguments, python=None, **environment):
+    """Snakemake and its jobs in processes that have imported their libraries, or in those of an interpreter."""
     return subprocess.run(
-        [sys.executable, "-m", "snakemake", *arguments],
+        [python or warm_python(), "-m", "snakemake", *arguments],
         cwd=folder,
-        env=environment,
+        env=snakemake_environment(folder, **environment),
         capture_output=True,
         text=True,
         check=False,
