@@ -47,9 +47,10 @@ run: $(VENV)/.run ## run CONFIG (the quickstart) and write its report
 	@$(BIN)/redoxmd status $(CONFIG)
 	@echo "report: $$($(BIN)/redoxmd path $(CONFIG))/report.html"
 
+# Each of many processes would compile all modules again if the caller forbids bytecode.
 test: $(VENV)/.test ## lint and run the tests, except slow, Slurm and GPU tests
 	@$(MAKE) --no-print-directory lint
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $$(($(CORES) + 1)) --dist loadscope --no-loadscope-reorder \
+	@OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q -n $$(($(CORES) + 1)) --dist loadscope --no-loadscope-reorder \
 		-m "not slow and not slurm and not gpu" tests
 
 test-slurm: $(VENV)/.test ## run a toy campaign on a real Slurm on this machine (slurm-wlm and munge must be installed)
