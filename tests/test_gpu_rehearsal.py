@@ -1,0 +1,31 @@
+"""The tests of the GPU and the planted faults on a pretended GPU, in a process of its own (`tests.pretend_gpu`)."""
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+ROOT = Path(__file__).parents[1]
+FILES = ("tests/test_gpu.py", "tests/gpu_faults.py")
+
+
+def test_every_test_of_the_gpu_passes_on_the_pretended_gpu(tmp_path):
+    report = tmp_path / "report.xml"
+    options = ["-q", "--tb=short", "-p", "tests.pretend_gpu", "-p", "no:cacheprovider", f"--junitxml={report}"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *options, *FILES],
+        cwd=ROOT,
+        env={name: value for name, value in os.environ.items() if not name.startswith("PYTEST")},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
+    cases = list(ElementTree.parse(report).getroot().iter("testcase"))
+    # A test that was skipped, failed or had an error has an element that says so.
+    assert [case.get("name") for case in cases if len(case)] == []
+    definitions = [node for path in FILES for node in ast.parse((ROOT / path).read_text()).body]
+    expected = {node.name for node in definitions if getattr(node, "name", "").startswith("test_")}
+    assert {case.get("name").split("[")[0] for case in cases} == expected
+    assert len(expected) > 30
