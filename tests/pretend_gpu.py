@@ -233,6 +233,10 @@ def storage_of(tensor):
     return tensor.untyped_storage()._cdata
 
 
+def tensors_in(tree):
+    return [value for value in tree_leaves(tree) if isinstance(value, torch.Tensor)]
+
+
 # ------------------------------------------------------------------------------------------------------------- graphs
 class Graph:
     """`torch.cuda.CUDAGraph`: operations on fixed memory."""
@@ -272,13 +276,18 @@ class Graph:
             raise RuntimeError(f"CUDA error: operation failed due to {cause}")
         self.stream.graphs.add(self)
         # Memory from before the capture, with a tensor on it; `held` counts the tensors of the graph itself.
-        made, self.outside = set(self.inside), {}
-        for _, args, kwargs, outs in self.operations:
-            for t in tree_leaves((args, kwargs)):
-                if isinstance(t, torch.Tensor) and storage_of(t) in self.foreign - made:
+        made, self.outside, self.program = set(self.inside), {}, []
+        for function, args, kwargs, outs in self.operations:
+            inputs, fixed = tensors_in((args, kwargs)), tensors_in(outs)
+            for t in inputs:
+                if storage_of(t) in self.foreign - made:
                     self.outside.setdefault(storage_of(t), t)
-            made |= {storage_of(t) for t in tree_leaves(outs) if isinstance(t, torch.Tensor)} - self.outside.keys()
-        tensors = {id(t): t for node in self.operations for t in tree_leaves(node[1:]) if isinstance(t, torch.Tensor)}
+            made |= {storage_of(t) for t in fixed} - self.outside.keys()
+            if function._schema.is_mutable:
+                self.program.append((function, args, kwargs, ()))
+            elif not {storage_of(t) for t in fixed} <= {storage_of(t) for t in inputs}:  # no view
+                self.program.append((function, args, kwargs, fixed))
+        tensors = {id(t): t for node in self.operations for t in tensors_in(node[1:])}
         self.held = Counter(storage_of(t) for t in tensors.values())
 
     def replay(self):
@@ -287,15 +296,11 @@ class Graph:
             if torch._C._storage_Use_Count(key) <= self.held[key] + 1:
                 raise Objection(f"a graph is replayed over memory that was freed: {tuple(t.shape)} {t.dtype}")
         launch("graph.replay", self.stream.device, set(self.outside), self.written & self.outside.keys())
-        for function, args, kwargs, outs in self.operations:
-            inputs = {storage_of(t) for t in tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)}
-            fixed = [t for t in tree_leaves(outs) if isinstance(t, torch.Tensor)]
-            if function._schema.is_mutable:
-                function(*args, **kwargs)
-            elif not all(storage_of(t) in inputs for t in fixed):  # no view
-                repeated = [t for t in tree_leaves(function(*args, **kwargs)) if isinstance(t, torch.Tensor)]
-                for old, new in zip(fixed, repeated, strict=True):
-                    old.copy_(new)
+        for function, args, kwargs, fixed in self.program:
+            outs = function(*args, **kwargs)
+            if fixed:
+                for old, new in zip(fixed, tensors_in(outs), strict=True):
+                    aten.copy_.default(old, new)
 
     def reset(self):
         self.operations = None
@@ -431,7 +436,7 @@ def execute(function, args, kwargs):
 
     if kwargs.get("device") == torch.device("meta"):  # zero tensors of functorch ask for shapes alone
         return function(*tree_map(inner, args), **kwargs)
-    tensors = [value for value in tree_leaves((args, kwargs)) if isinstance(value, torch.Tensor)]
+    tensors = tensors_in((args, kwargs))
     ours = [t for t in tensors if isinstance(t, Pretend)]
     device = ours[0].index if ours else MACHINE.device
     host = [t for t in tensors if not isinstance(t, Pretend) and not t._is_zerotensor()]
@@ -547,7 +552,7 @@ class Api(TorchFunctionMode):
             return args[0]
         if function is torch._C._nn.one_hot and isinstance(args[0], Pretend):
             # Its C++ code asks for the device, which is the host's to it; that of CUDA does not wait either.
-            classes = torch.arange(args[1], device=args[0].device)
+            classes = created(torch.arange, args[1:], {}, args[0].index)
             return (args[0].unsqueeze(-1) == classes).long()
         if function is torch.Tensor.to:
             device, dtype = kwargs.get("device"), kwargs.get("dtype")

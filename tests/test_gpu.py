@@ -1,4 +1,7 @@
-"""Every path of a user with a GPU against the CPU: on a GPU, or on the pretended one (`tests.pretend_gpu`)."""
+"""Every path of a user with a GPU against the CPU: on a GPU, or on the pretended one (`tests.pretend_gpu`).
+
+Tests marked `slow` take long on the pretended GPU alone.
+"""
 
 import numpy as np
 import pytest
@@ -83,6 +86,7 @@ def test_md_on_the_gpu_follows_the_cpu():
     np.testing.assert_allclose(paths[1], paths[0], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_densities_on_the_gpu_equal_those_on_the_cpu():
     atoms = rock(3).repeat((2, 1, 1))
     results = []
@@ -118,6 +122,7 @@ def test_a_batch_on_the_gpu_has_the_forces_of_the_cpu():
     torch.testing.assert_close(found.energy_eV.cpu(), exact.energy_eV, rtol=SINGLE, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_batch_on_the_gpu_follows_the_cpu_and_events_come_at_the_same_steps():
     on_cpu, states = steps_of(batch_of(SYSTEMS)[0], 40)
     _, others = steps_of(batch_of(SYSTEMS, device="cuda")[0], 40)
@@ -134,6 +139,7 @@ def test_a_batch_on_the_gpu_follows_the_cpu_and_events_come_at_the_same_steps():
     assert any(passage is GateOutcome.STOP for _, passage, _ in ends[0])
 
 
+@pytest.mark.slow
 def test_a_captured_step_is_the_plain_one_and_goes_on_from_a_record():
     def run(captured, record=None, steps=80):
         atoms = rock(2).repeat((2, 2, 1))

@@ -7,15 +7,18 @@ import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 FILES = ("tests/test_gpu.py", "tests/gpu_faults.py")
 
 
-def test_every_test_of_the_gpu_passes_on_the_pretended_gpu(tmp_path):
+@pytest.mark.parametrize("speed", ["not slow", pytest.param("slow", marks=pytest.mark.slow)])
+def test_every_test_of_the_gpu_passes_on_the_pretended_gpu(tmp_path, speed):
     report = tmp_path / "report.xml"
     options = ["-q", "--tb=short", "-p", "tests.pretend_gpu", "-p", "no:cacheprovider", f"--junitxml={report}"]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", *options, *FILES],
+        [sys.executable, "-m", "pytest", *options, "-m", speed, *FILES],
         cwd=ROOT,
         env={name: value for name, value in os.environ.items() if not name.startswith("PYTEST")},
         capture_output=True,
@@ -25,7 +28,11 @@ def test_every_test_of_the_gpu_passes_on_the_pretended_gpu(tmp_path):
     cases = list(ElementTree.parse(report).getroot().iter("testcase"))
     # A test that was skipped, failed or had an error has an element that says so.
     assert [case.get("name") for case in cases if len(case)] == []
-    definitions = [node for path in FILES for node in ast.parse((ROOT / path).read_text()).body]
-    expected = {node.name for node in definitions if getattr(node, "name", "").startswith("test_")}
-    assert {case.get("name").split("[")[0] for case in cases} == expected
-    assert len(expected) > 30
+    expected = {
+        node.name
+        for path in FILES
+        for node in ast.parse((ROOT / path).read_text()).body
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
+        if ("pytest.mark.slow" in map(ast.unparse, node.decorator_list)) == (speed == "slow")
+    }
+    assert expected and {case.get("name").split("[")[0] for case in cases} == expected

@@ -13,18 +13,22 @@ from redoxmd.model.files import member_from_record, member_record
 
 # Largest accepted error of a force, relative to the largest force; single precision gives 1e-6 to 1e-5.
 TOLERANCE = 1e-4
+# A perfect crystal has no forces to compare.
+DISPLACEMENT_A = 0.1
 
 
 def force_error(ensemble: Ensemble, atoms: Atoms) -> float:
     """Largest error of the members' forces on the device of an ensemble, relative to the largest force.
 
-    The structure is evaluated twice as in a step of the MD, the second time by replay of a CUDA graph, and compared
-    with the plain path on the host in double precision. Atoms have the lowest oxidation states that the members know.
+    The structure, with its atoms displaced at random, is evaluated twice as in a step of the MD, the second time by
+    replay of a CUDA graph, and compared with the plain path on the host in double precision. Atoms have the lowest
+    oxidation states that the members know.
 
     Raises:
         RuntimeError: of CUDA.
     """
     atoms = atoms.copy()
+    atoms.rattle(DISPLACEMENT_A, seed=0)
     if ensemble.states is not None:
         lowest = np.searchsorted(ensemble.elements, atoms.numbers)
         atoms.set_array("oxidation", np.asarray(ensemble.states)[lowest])
