@@ -72,6 +72,7 @@ def test_gpu_equals_cpu(repeat):
     np.testing.assert_allclose(on_gpu.energies_eV, on_cpu.energies_eV, rtol=SINGLE, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_md_on_the_gpu_follows_the_cpu():
     atoms = rock(2, rattle_A=0.02).repeat((2, 2, 2))
     paths = []
