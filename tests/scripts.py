@@ -14,6 +14,7 @@ import json, runpy, sys
 from types import SimpleNamespace
 given = json.loads(sys.argv[2])
 job = {"rule": given["rule"], "threads": 1, "log": [given["log"]], "params": SimpleNamespace(**given["params"])}
+job |= {"config": given["config"], "wildcards": SimpleNamespace(**given["wildcards"])}
 class Files(SimpleNamespace):
     __getitem__ = SimpleNamespace.__getattribute__
     def get(self, name):
@@ -23,9 +24,10 @@ runpy.run_path(sys.argv[1], init_globals={"snakemake": SimpleNamespace(**job)})
 """
 
 
-def execute(name, folder, params, inputs, outputs=None, environment=None):
+def execute(name, folder, params, inputs, outputs=None, environment=None, config=None, wildcards=None):
     """Run the script of a rule; its log is in the folder."""
     given = {"rule": name, "params": params, "input": inputs, "output": outputs or {}, "log": str(folder / "log")}
+    given |= {"config": config or {}, "wildcards": wildcards or {}}
     done = subprocess.run(
         [sys.executable, "-c", RUN, str(ROOT / f"workflow/scripts/{name}.py"), json.dumps(given)],
         env={**os.environ, **(environment or {})},

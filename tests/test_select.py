@@ -1,13 +1,17 @@
 import ase.io
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.spatial.transform import Rotation
 
+from redoxmd.config.declared import settings_for
 from redoxmd.config.sections import Select
 from redoxmd.files.frames import read_frames, write_frames
-from redoxmd.model.ensemble import Ensemble
+from redoxmd.files.records import write_json
+from redoxmd.model.ensemble import Ensemble, save_ensemble
 from redoxmd.select import farthest_points, geometry_hash, select
-from tests.conftest import rock
+from tests import scripts
+from tests.conftest import rock, spring_label
 from tests.model.test_ensemble import aware_ensemble, members
 from tests.test_explore import SETTINGS, scripted
 
@@ -216,3 +220,31 @@ def test_hash_tells_geometries_apart():
     swapped = atoms.copy()
     swapped.numbers[[0, 1]] = swapped.numbers[[1, 0]]
     assert len({geometry_hash(a, TOLERANCE_A) for a in (atoms, moved, swapped)}) == 3
+
+
+def test_the_job_needs_no_gpu_although_the_networks_are_trained_on_one(tmp_path, ensemble):
+    """On a cluster `select` is a CPU job: `train.device: cuda` is no reason to fail there."""
+    frames = [candidate(seed) for seed in range(3)]
+    write_frames(tmp_path / "candidates.extxyz", frames)
+    write_frames(tmp_path / "dataset.extxyz", [spring_label(rock(9))])
+    write_json(tmp_path / "dataset.json", {"configurations": []})
+    save_ensemble(tmp_path / "ensemble.pt", ensemble)
+    inputs = {name: str(tmp_path / f"dataset.{end}") for name, end in {"dataset": "extxyz", "record": "json"}.items()}
+    inputs |= {
+        "ensemble": str(tmp_path / "ensemble.pt"),
+        "candidates": [str(tmp_path / "candidates.extxyz")],
+        "bands": [],
+    }
+    outputs = {"selected": str(tmp_path / "selected.extxyz"), "refused": str(tmp_path / "refused.csv")}
+    scripts.execute(
+        "select",
+        tmp_path,
+        {"select": settings_for("select", Select(budget=2))},
+        inputs,
+        outputs,
+        {"CUDA_VISIBLE_DEVICES": ""},
+        {"train": {"device": "cuda"}},
+        {"gen": "1"},
+    )
+    assert len(read_frames(outputs["selected"])) == 2
+    assert pd.read_csv(outputs["refused"])["reason"].tolist() == ["over_budget"]

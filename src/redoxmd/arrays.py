@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +18,8 @@ DTYPES = {float: "float64", int: "int64", bool: "bool"}
 
 def namespace(array: Array) -> Any:
     """The module, numpy or torch, whose functions take this array."""
-    if not type(array).__module__.startswith("torch"):
-        return np
-    import torch
-
-    return torch
+    torch = sys.modules.get("torch")
+    return torch if torch is not None and isinstance(array, torch.Tensor) else np
 
 
 @dataclass(frozen=True)

@@ -102,6 +102,34 @@ def test_out_of_memory(stopped_with):
     assert "out of memory" in stopped_with(lambda: torch.empty(1 << 50), "train")
 
 
+CUDA_WORDS = (
+    "CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has a total capacity of 139.72 GiB of which 1.25 GiB is "
+    "free. Including non-PyTorch memory, this process has 138.46 GiB memory in use. If reserved but unallocated memory "
+    "is large try setting PYTORCH_ALLOC_CONF=expandable_segments:True to avoid fragmentation."
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "remedy"),
+    [
+        ("production", torch.OutOfMemoryError(CUDA_WORDS), "lower compute.batch"),
+        ("train", torch.OutOfMemoryError(CUDA_WORDS), "lower train.batch_size"),
+        ("density", RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be"), "lower density.points_per"),
+        ("explore", RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), "cpu"),
+    ],
+)
+def test_out_of_memory_of_the_gpu(stopped_with, name, error, remedy):
+    """It is not the memory that Slurm grants, so `mem_mb` is no remedy."""
+
+    def fails():
+        raise error
+
+    line = stopped_with(fails, name)
+    assert "the GPU is out of memory" in line and remedy in line and "mem_mb" not in line
+    if isinstance(error, torch.OutOfMemoryError):
+        assert "139.72 GiB of which 1.25 GiB is free" in line and "fragmentation" not in line
+
+
 def test_a_gpu_that_is_not_there(stopped_with, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     line = stopped_with(lambda: choose_device("cuda"), "train")

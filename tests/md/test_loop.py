@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from redoxmd.md.ensemble import BatchMD, ensemble_md
-from redoxmd.md.evaluators import HostEvaluator
+from redoxmd.md.evaluators import HostEvaluator, force_evaluator
 from redoxmd.md.frame_gate import GateOutcome, GateSettings
 from redoxmd.md.langevin import Langevin
 from redoxmd.model.ensemble import Ensemble
@@ -123,3 +123,11 @@ def test_a_species_may_change_between_calls_without_a_search(evaluation):
         found, expected = evaluator(atoms.positions[None], asked), ensemble.predict(other)
         np.testing.assert_allclose(found.member_forces_eV_A[:, 0], expected.member_forces_eV_A, atol=1e-5)
         np.testing.assert_allclose(found.energies_eV[:, 0], expected.energies_eV, atol=1e-5)
+
+
+def test_without_a_gpu_the_automatic_choice_is_the_host_and_says_why():
+    ensemble, atoms = Ensemble(members(2)), rock(1)
+    evaluator = force_evaluator(ensemble, "auto", atoms)
+    assert isinstance(evaluator, HostEvaluator)
+    assert evaluator.description == f"{ensemble.path}, because no GPU is used"
+    assert force_evaluator(ensemble).description == ensemble.path

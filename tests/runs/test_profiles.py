@@ -9,6 +9,7 @@ import pytest
 import yaml
 import yte
 
+from redoxmd.runs import profiles
 from redoxmd.runs.profiles import local_limits, merge_settings, runs_locally, site_settings, status_command
 from tests.workflow.test_workflow import repository, snakemake
 
@@ -115,6 +116,20 @@ def test_every_key_is_an_option_of_snakemake():
         assert {f"--{key}" for key in settings} <= options
     rules = yaml.safe_load((ROOT / "config/resources.yaml").read_text())
     assert set(yaml.safe_load(example)["set-resources"]) <= set(rules)
+
+
+@pytest.mark.parametrize(
+    ("visible", "gpus"), [(None, 3), ("1", 1), ("2,0", 2), ("GPU-1f, GPU-2e", 2), ("0,-1,1", 1), ("-1", 0), ("", 0)]
+)
+def test_local_jobs_have_the_gpus_that_cuda_shows(tmp_path, monkeypatch, visible, gpus):
+    """With three GPUs in the machine, as the driver lists them."""
+    for number in range(3):
+        (tmp_path / f"0000:{number}b:00.0").mkdir()
+    monkeypatch.setattr(profiles, "GPU_FOLDER", tmp_path)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert local_limits()["gpu"] == gpus
 
 
 @pytest.mark.workflow

@@ -1,5 +1,6 @@
 """Files, settings and resources of the rules, with the Snakefile left out."""
 
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -101,3 +102,12 @@ def test_every_figure_has_parameters_of_its_own():
     assert set(captions_of(config)) == {*EVERY_FIGURE, "jump_view"}
     codes = {given.figure_params(figure)["code"] for figure in EVERY_FIGURE}
     assert len(codes) == len(EVERY_FIGURE)
+
+
+def test_a_script_that_chooses_a_device_belongs_to_a_rule_that_asks_for_a_gpu():
+    """Otherwise the job fails where `device: cuda` meets a CPU node, or uses a GPU that it was not given."""
+    scripts = {path.stem: path.read_text() for path in (ROOT / "workflow/scripts").glob("*.py")}
+    choosing = {name.removesuffix("_batch") for name, text in scripts.items() if re.search(r"\.device\b", text)}
+    table = yaml.safe_load((ROOT / "config/resources.yaml").read_text())
+    assert len(choosing) >= 8
+    assert {name for name in choosing if not table[name]["gpu"]} == set()

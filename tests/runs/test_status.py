@@ -66,6 +66,7 @@ def test_a_run_on_its_way(tmp_path):
     put(tmp_path, "label/gen0/g0f001.json", REFUSED)
     trajectory = piece(0, 5)
     trajectory.metadata.update(recorded_ps=250.0, ns_per_day=1.5, end_reason="completed")
+    trajectory.metadata["evaluation"] = "compiled kernels, because no GPU is used"
     (tmp_path / "production").mkdir()
     write_segment(tmp_path / "production/x3.000_preferred0_1x1x1_T500K.h5", trajectory)
     # Finished runs keep their states as well.
@@ -84,6 +85,7 @@ def test_a_run_on_its_way(tmp_path):
         "gate (small): go_on; labels: 2 of 2 done, 1 refused or cut short (g0f001 unconverged)",
         "density: no model yet",
         "production: 1 of 2 trajectories, 0.25 ns, median 1.5 ns/day, 0 ended early",
+        "  1 evaluated by compiled kernels, because no GPU is used",
     ):
         assert line in text
 

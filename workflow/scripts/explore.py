@@ -26,8 +26,8 @@ with job("explore", snakemake.log[0], snakemake.threads):
     rng = derive_rng(seed, "explore", gen, name)
     settings = read_settings(Explore, snakemake.rule, given)
     length_ps = snakemake.params.length_ps
-    evaluator = force_evaluator(ensemble, runtime.compute.md)
     factor = bound_factor(ensemble, settings)
+    evaluator = force_evaluator(ensemble, runtime.compute.md, atoms)
     run = explore(atoms, evaluator, settings, length_ps, rng, name, checkpoint, runtime.electrons, factor)
     logger.info("%s: %s after %.3g ps, %d candidates", name, run.end_reason, run.survived_ps, len(run.candidates))
     write_frames(snakemake.output.candidates, run.candidates)

@@ -25,5 +25,5 @@ with job("production", snakemake.log[0], snakemake.threads):
         runtime.electrons,
     )
     ensemble = load_ensemble(snakemake.input.ensemble, runtime.train.device, runtime.compute.evaluation)
-    summary = produce(spec, force_evaluator(ensemble, runtime.compute.md))
+    summary = produce(spec, force_evaluator(ensemble, runtime.compute.md, spec.atoms))
     logger.info("%s at %s K: %s, %.3g ps, %.3g ns/day", name, kelvin, *summary)

@@ -32,6 +32,6 @@ with job("production", snakemake.log[0], snakemake.threads):
         for (name, kelvin), output in zip(params.trajectories, snakemake.output.trajectories, strict=True)
     ]
     ensemble = load_ensemble(snakemake.input.ensemble, runtime.train.device, runtime.compute.evaluation)
-    summaries = run_batch(specs, force_evaluator(ensemble, runtime.compute.md), len(specs))
+    summaries = run_batch(specs, force_evaluator(ensemble, runtime.compute.md, specs[0].atoms), len(specs))
     for (name, kelvin), summary in zip(params.trajectories, summaries, strict=True):
         logger.info("%s at %s K: %s, %.3g ps, %.3g ns/day", name, kelvin, *summary)

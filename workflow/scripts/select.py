@@ -13,7 +13,7 @@ with job("select", snakemake.log[0], snakemake.threads):
     settings = read_settings(Select, snakemake.rule, snakemake.params.select)
     files = [*snakemake.input.candidates, *snakemake.input.bands]
     candidates = [frame for path in files for frame in read_frames(path)]
-    ensemble = load_ensemble(snakemake.input.ensemble, runtime.train.device, runtime.compute.evaluation)
+    ensemble = load_ensemble(snakemake.input.ensemble, "cpu", runtime.compute.evaluation)
     configurations = read_json(snakemake.input.record)["configurations"]
     held_out = {item["group"]: item["set"] for item in configurations if item["set"] in ("test", "validation")}
     allowed, refused = refuse_held_out(candidates, held_out, runtime.structures)

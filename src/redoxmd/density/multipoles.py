@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from redoxmd.model.constant import Constant
 from redoxmd.model.graph import Graph
 from redoxmd.model.radial import RadialBasis
 
@@ -82,12 +83,11 @@ class SphereProduct(nn.Module):
         degree = component_degrees()
         # Projection: ∫ f Y_lm/∫ Y_lm², and ∫ Y_lm² = 1/(2l + 1) under this normalisation.
         projection = values * torch.from_numpy(weights)[:, None] * (2 * degree + 1)
-        # Constants, not buffers: they stay exact when the network is converted to single precision and back.
-        self._on_sphere, self._projection = values.t().contiguous(), projection
+        self._on_sphere, self._projection = Constant(values.t().contiguous()), Constant(projection)
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
         """Components (…, M) of the product of signals (…, M)."""
-        on_sphere, projection = self._on_sphere.to(first), self._projection.to(first)
+        on_sphere, projection = self._on_sphere.like(first), self._projection.like(first)
         product: Tensor = ((first @ on_sphere) * (second @ on_sphere)) @ projection
         return product
 

@@ -152,8 +152,10 @@ def _fill(
     radius = float(np.linalg.norm(points - centre, axis=1).max())
     near_images = images.near(centre, network.cutoff_A + radius)
     atom = images.atom[near_images]
-    vectors = torch.from_numpy(images.positions_A[near_images] - points[:, None])
-    vectors = vectors.to(network.device, network.dtype)
+    sources, probes = (
+        torch.from_numpy(positions).to(network.device) for positions in (images.positions_A[near_images], points)
+    )
+    vectors = (sources - probes[:, None]).to(network.dtype)
     distance = vectors.norm(dim=2)
     species = torch.from_numpy(encoded.species[atom]).to(network.device)
     values = superposition.profiles(distance, species).sum(dim=1).cpu().double().numpy()

@@ -18,6 +18,7 @@ from torch import Tensor
 from redoxmd.density.grid import Density
 from redoxmd.density.probes import AtomImages, ProbePairs, scattered_pairs
 from redoxmd.density.sampling import grid_points, points_near, points_uniform, values_at
+from redoxmd.model.constant import Constant
 from redoxmd.model.graph import species_index
 from redoxmd.model.radial import envelope
 
@@ -57,11 +58,11 @@ class Superposition:
         # The envelope belongs to the tabulated function, which therefore ends smoothly at the cutoff.
         basis = spline_basis(FINEST_A * np.sinh(x), cutoff_A)
         table = np.einsum("rk,zkd->zrd", basis, self.coefficients)
-        self._table = torch.from_numpy(np.append(table, np.zeros((len(self.elements), 1, 2)), axis=1))
+        self._table = Constant(torch.from_numpy(np.append(table, np.zeros((len(self.elements), 1, 2)), axis=1)))
 
     def profiles(self, distance_A: Tensor, species: Tensor) -> Tensor:
         """f(r) (…, 2) in e/Å³ of atoms by species index at distances r (…), total first, by linear interpolation."""
-        table = self._table.to(distance_A)
+        table = self._table.like(distance_A)
         node = (torch.asinh(distance_A / FINEST_A) * ((TABLE_POINTS - 1) / self._longest)).clamp(max=TABLE_POINTS - 1)
         index = node.floor().long()
         fraction = (node - index)[..., None]

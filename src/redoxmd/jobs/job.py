@@ -98,6 +98,15 @@ PASSING = {
 }
 
 
+# Job → the setting that lowers its memory on a GPU.
+GPU_REMEDIES = {
+    "production": "lower compute.batch",
+    "train": "lower train.batch_size",
+    "density": "lower density.points_per_structure or density.structures_per_step",
+    "electrons": "lower electrons.moments.batch_size",
+}
+
+
 def _shortage(error: BaseException, name: str) -> str | None:
     """A sentence on the exhausted resource of the machine; None for another failure.
 
@@ -119,6 +128,11 @@ def _shortage(error: BaseException, name: str) -> str | None:
     if number in PASSING:
         return f"{where}: the file system does not serve it now ({os.strerror(number)}); start again later, {kept}"
     text = str(error)
+    if ("CUDA" in text and "out of memory" in text) or "CUBLAS_STATUS_ALLOC_FAILED" in text:
+        # The first sentences: of torch the size asked for, the memory of the GPU and its free part.
+        words = ". ".join(text.splitlines()[0].split(". ")[:3])
+        remedy = GPU_REMEDIES.get(name, "use a GPU with more memory, or device: cpu in the config")
+        return f"the GPU is out of memory ({words}); {remedy}, {kept}"
     if isinstance(error, MemoryError) or "can't allocate memory" in text or "out of memory" in text:
         return (
             f"out of memory ({text.splitlines()[0] if text else 'no more is known'}); raise {name}'s mem_mb in "

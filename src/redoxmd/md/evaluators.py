@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Literal
 
@@ -15,7 +16,9 @@ from redoxmd.md.frame_gate import closest_contact
 from redoxmd.model.ensemble import BoundEnsemble, Ensemble, Prediction
 from redoxmd.model.neighbours import find_pairs
 
-Backend = Literal["host", "device"]
+logger = logging.getLogger("redoxmd")
+
+Backend = Literal["auto", "host", "device"]
 
 
 class HostEvaluator:
@@ -25,16 +28,16 @@ class HostEvaluator:
     searches_during_steps = True
     generation = 0
 
-    def __init__(self, ensemble: Ensemble, skin_A: float = SKIN_A) -> None:
-        self.ensemble, self.skin_A = ensemble, skin_A
+    def __init__(self, ensemble: Ensemble, skin_A: float = SKIN_A, reason: str = "") -> None:
+        self.ensemble, self.skin_A, self.reason = ensemble, skin_A, reason
         self.n_members = len(ensemble.members)
         self.moves_electrons = ensemble.states is not None
         self._systems: dict[int, _HostSystem] = {}
 
     @property
     def description(self) -> str:
-        """The kind of evaluation, for logs."""
-        return self.ensemble.path
+        """The kind of evaluation, for logs and trajectories, with the reason of an automatic choice."""
+        return ", ".join(filter(None, [self.ensemble.path, self.reason]))
 
     def allocate(self, systems: int, atoms: int) -> None:
         """Empty all slots."""
@@ -120,11 +123,31 @@ class _HostSystem:
         return prediction, contact
 
 
-def force_evaluator(ensemble: Ensemble, backend: Backend = "host") -> ForceEvaluator:
-    """Evaluator for MD step by step on the host, or on the device of the ensemble (`compute.md`)."""
+def force_evaluator(ensemble: Ensemble, backend: Backend = "host", atoms: Atoms | None = None) -> ForceEvaluator:
+    """Evaluator for MD on the host, or on the device of the ensemble (`compute.md`).
+
+    `auto` takes the device if it is a GPU that computes the forces of `atoms` correctly (`batched.self_test`),
+    otherwise the host; the ensemble leaves a GPU that fails. The description of the evaluator gives the reason.
+    """
     if backend == "host":
         return HostEvaluator(ensemble)
+    if backend == "auto" and ensemble.members[0].device.type != "cuda":
+        return HostEvaluator(ensemble, reason="because no GPU is used")
     # Imported late: a job on the host does not need it.
     from redoxmd.md.batched.evaluation import DeviceEvaluator
 
-    return DeviceEvaluator(ensemble)
+    if backend == "device":
+        return DeviceEvaluator(ensemble)
+    from redoxmd.md.batched.self_test import TOLERANCE, force_error
+
+    assert atoms is not None
+    try:
+        error = force_error(ensemble, atoms)
+        failure = "" if error <= TOLERANCE else f"its forces are wrong by {error:.1e} of the largest"
+    except RuntimeError as cuda_error:
+        failure = str(cuda_error).splitlines()[0]
+    if not failure:
+        reason = f"because the GPU passed its self-test (forces within {error:.0e} of the largest)"
+        return DeviceEvaluator(ensemble, reason=reason)
+    logger.warning("the GPU failed its self-test (%s): MD on the host", failure)
+    return HostEvaluator(ensemble.to("cpu"), reason="because the GPU failed its self-test")

@@ -93,7 +93,7 @@ def closest_contact(vectors_A: Array, radius_sums_A: Array) -> Array:
     xp = namespace(vectors_A)
     ratios = (vectors_A**2).sum(-1) / radius_sums_A**2
     if ratios.shape[-1] == 0:
-        return xp.full(ratios.shape[:-1], float("inf"))
+        return ratios.sum(-1) + float("inf")
     return xp.sqrt(xp.amin(ratios, -1))
 
 

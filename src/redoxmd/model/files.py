@@ -10,6 +10,7 @@ import torch
 
 from redoxmd.errors import DataError
 from redoxmd.files.records import atomic_path, read_bytes
+from redoxmd.model.gpus import reserve_gpu
 from redoxmd.model.painn import Painn
 from redoxmd.model.representation import Representation
 
@@ -57,13 +58,13 @@ def member_from_record(record: dict[str, Any]) -> Painn:
 
 
 def choose_device(device: str) -> str:
-    """Resolve "auto" to cuda or cpu.
+    """Resolve "auto" and "cuda" to the GPU of this process (`redoxmd.model.gpus`), "auto" without a GPU to cpu.
 
     Raises:
         DataError: cuda is requested, but torch sees no GPU.
     """
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cuda" and not torch.cuda.is_available():
+    if device in ("auto", "cuda") and torch.cuda.is_available():
+        return f"cuda:{reserve_gpu()}"
+    if device == "cuda":
         raise DataError("train.device: cuda asked for, but torch sees no GPU; use auto or cpu")
-    return device
+    return "cpu" if device == "auto" else device

@@ -9,6 +9,7 @@ import torch
 from ase.data import covalent_radii
 from torch import Tensor, nn
 
+from redoxmd.model.constant import Constant
 from redoxmd.model.graph import Graph
 from redoxmd.model.radial import envelope
 
@@ -38,14 +39,13 @@ class CoreRepulsion(nn.Module):
     def __init__(self, elements: Sequence[int]) -> None:
         super().__init__()
         numbers = np.asarray(elements)
-        # Constants, not buffers: they stay exact when the model is converted to single precision and back.
-        self._number = torch.from_numpy(numbers.astype(np.float64))
-        self._radius_A = torch.from_numpy(REACH * covalent_radii[numbers])
+        self._number = Constant(torch.from_numpy(numbers.astype(np.float64)))
+        self._radius_A = Constant(torch.from_numpy(REACH * covalent_radii[numbers]))
 
     @property
     def charges(self) -> np.ndarray:
         """Nuclear charge Z of each element."""
-        return self._number.numpy()
+        return self._number.values.numpy()
 
     @property
     def shrinking_per_A(self) -> np.ndarray:
@@ -56,12 +56,12 @@ class CoreRepulsion(nn.Module):
     @property
     def reach_A(self) -> np.ndarray:
         """Contribution of each element to the cutoff r_ij, which is the sum over both atoms."""
-        return self._radius_A.numpy()
+        return self._radius_A.values.numpy()
 
     def forward(self, graph: Graph, distance_A: Tensor) -> Tensor:
         """Repulsion energies (S,) in eV of structures with pair distances (E,)."""
         first, second = graph.species[graph.receiver], graph.species[graph.sender]
-        number, radius = self._number.to(distance_A), self._radius_A.to(distance_A)
+        number, radius = self._number.like(distance_A), self._radius_A.like(distance_A)
         reach = radius[first] + radius[second]
         close = torch.nonzero(distance_A.detach() < reach).squeeze(1)
         r, reach = distance_A[close], reach[close]

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import yte
 
 SNAKEMAKE_MAJOR = 9
 MEMORY_SHARE = 0.9
+GPU_FOLDER = Path("/proc/driver/nvidia/gpus")
 FILE_NAME = re.compile(r"(?:profile|config)(?:\.v(\d+)\+)?\.yaml")
 
 
@@ -23,10 +25,14 @@ def runs_locally(argv: Sequence[str], environ: Mapping[str, str]) -> bool:
 
 
 def local_limits() -> dict[str, int]:
-    """Memory (MB) and number of GPUs available to jobs on this machine."""
+    """Memory (MB) and number of GPUs available to jobs on this machine; of the GPUs those in CUDA_VISIBLE_DEVICES."""
     memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    gpus = list(Path("/proc/driver/nvidia/gpus").glob("*"))
-    return {"mem_mb": int(MEMORY_SHARE * memory_bytes / 2**20), "gpu": len(gpus)}
+    gpus = len(list(GPU_FOLDER.glob("*")))
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        # CUDA ignores all entries from the first invalid one on.
+        gpus = min(gpus, len(list(takewhile(lambda entry: entry.strip() not in ("", "-1"), visible.split(",")))))
+    return {"mem_mb": int(MEMORY_SHARE * memory_bytes / 2**20), "gpu": gpus}
 
 
 def status_command() -> str:

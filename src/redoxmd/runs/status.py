@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -172,6 +173,9 @@ def _production_lines(results: Path, config: Config) -> list[str]:
             f"production: {len(done)} of {len(files)} trajectories, {total_ns:.3g} ns, "
             f"median {speeds[len(speeds) // 2]:.3g} ns/day, {ended} ended early"
         ]
+        # Trajectories of early versions do not name their evaluation.
+        evaluations = Counter(item["evaluation"] for item in metadata if "evaluation" in item)
+        lines += [f"  {count} evaluated by {name}" for name, count in evaluations.items()]
     unfinished = [name for name, path in files.items() if not path.exists()]
     return lines + [line for name in unfinished if (line := _progress_line(results, config, name, lengths_ps[name]))]
 

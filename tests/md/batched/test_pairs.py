@@ -125,6 +125,19 @@ def test_an_atom_lost_in_space_is_an_error():
         search(positions, cells, periodic, present, 4.5)
 
 
+def test_pairs_of_a_hundred_thousand_places():
+    """More than 2^63 pairs of places and shifts of up to 512 cells: one atom in each cell, with its own images."""
+    systems, edge_A, reach_A = 100_000, 3.0, 3.1
+    cells = (edge_A * torch.eye(3, dtype=torch.float64)).expand(systems, 3, 3)
+    positions = torch.linspace(0, 1, 3 * systems, dtype=torch.float64).view(systems, 1, 3)
+    present = torch.ones(systems, 1, dtype=torch.bool)
+    found = search(positions, cells, torch.ones(systems, 3, dtype=torch.bool), present, reach_A)
+    assert torch.equal(torch.bincount(found.receiver), torch.full((systems,), 6))
+    assert torch.equal(found.receiver[found.reverse], found.sender)
+    assert torch.equal(found.shift[found.reverse], -found.shift)
+    assert torch.equal(found.reverse[found.reverse], torch.arange(6 * systems))
+
+
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, DOUBLE), (torch.float32, SINGLE)])
 @pytest.mark.parametrize("core", [True, False])
 def test_forces_and_energies_are_those_of_the_plain_path(dtype, tolerance, core):

@@ -16,10 +16,10 @@ class Compute(Section):
         default="auto",
         description="auto: compiled kernels where possible; plain: PyTorch only",
     )
-    md: Literal["host", "device"] = Field(
+    md: Literal["auto", "host", "device"] = Field(
         default="host",
         description="MD of explore and production; device: pairs, integrator and gate on the processor of "
-        "the model, for a GPU",
+        "the model, for a GPU; auto: device with a GPU that passes a self-test, otherwise host",
     )
     batch: Count = Field(
         default=1,

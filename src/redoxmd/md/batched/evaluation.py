@@ -35,8 +35,8 @@ class DeviceEvaluator:
 
     searches_during_steps = False
 
-    def __init__(self, ensemble: Ensemble, skin_A: float = SKIN_A) -> None:
-        self.ensemble, self.members = ensemble, ensemble.members
+    def __init__(self, ensemble: Ensemble, skin_A: float = SKIN_A, reason: str = "") -> None:
+        self.ensemble, self.members, self.reason = ensemble, ensemble.members, reason
         self.n_members, self.skin_A = len(ensemble.members), skin_A
         self.moves_electrons = ensemble.states is not None
         self._atoms: dict[int, Atoms] = {}
@@ -55,8 +55,8 @@ class DeviceEvaluator:
 
     @property
     def description(self) -> str:
-        """The kind of evaluation, for logs."""
-        return f"PyTorch on {self.device.type}, MD on the device"
+        """The kind of evaluation, for logs and trajectories, with the reason of an automatic choice."""
+        return ", ".join(filter(None, [f"PyTorch on {self.device.type}", "MD on the device", self.reason]))
 
     @property
     def generation(self) -> int:
@@ -177,16 +177,16 @@ class DeviceEvaluator:
         return total.view(self.n_members, len(species), -1).sum(dim=2)
 
     def _all(self, of: Callable[[Painn], list[Tensor]]) -> list[list[Tensor]]:
-        """Results of all members, in sequence; in a CUDA graph in parallel, because one member uses little of a GPU."""
-        if self.device.type != "cuda" or not torch.cuda.is_current_stream_capturing():
+        """Results of all members; on a GPU each on its stream, because one member uses little of a GPU."""
+        if not self._streams:
             return [of(member) for member in self.members]
-        results, here = [], torch.cuda.current_stream()
+        results, current = [], torch.cuda.current_stream(self.device)
         for member, stream in zip(self.members, self._streams, strict=True):
-            stream.wait_stream(here)
+            stream.wait_stream(current)
             with torch.cuda.stream(stream):
                 results.append(of(member))
         for stream in self._streams:
-            here.wait_stream(stream)
+            current.wait_stream(stream)
         return results
 
     def _pairs(self, vectors_A: Tensor, species: Tensor, rows: PairRows) -> _Pairs:

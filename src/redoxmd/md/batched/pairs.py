@@ -69,7 +69,7 @@ def search(positions_A: Tensor, cell_A: Tensor, periodic: Tensor, present: Tenso
         r, sender, image = near.nonzero(as_tuple=True)
         blocks.append((row[r], of[r] * atoms + sender, shift[r, sender, image]))
     receiver, sender, shift = (torch.cat(values) for values in zip(*blocks, strict=True))
-    return PairList(receiver, sender, shift, _reverse(receiver, sender, shift, systems * atoms))
+    return PairList(receiver, sender, shift, _reverse(receiver, sender, shift, atoms))
 
 
 def lattice(shift: Tensor, cell_A: Tensor) -> Tensor:
@@ -85,18 +85,24 @@ def _images(counts: list[int], like: Tensor) -> Tensor:
 
 
 def _reverse(receiver: Tensor, sender: Tensor, shift: Tensor, atoms: int) -> Tensor:
-    width = 2 * FARTHEST_SHIFT
+    """Index of the opposite pair; `atoms` places of each system, to which both atoms of a pair belong."""
     whole = shift.long()
+    farthest = int(whole.abs().max()) if len(whole) else 0
+    width = 2 * farthest + 1
+    if len(receiver) and (int(receiver[-1]) + 1) * atoms * width**3 >= 2**63:
+        raise RuntimeError(
+            f"{int(receiver[-1]) + 1} atoms with pairs over {farthest} cells are too many for one search"
+        )
 
     def pair_key(first: Tensor, second: Tensor, cells: Tensor) -> Tensor:
-        x, y, z = (cells + FARTHEST_SHIFT).unbind(dim=1)
-        return (((first * atoms + second) * width + x) * width + y) * width + z
+        x, y, z = (cells + farthest).unbind(dim=1)
+        return (((first * atoms + second % atoms) * width + x) * width + y) * width + z
 
     # Pairs are sorted, so their keys ascend.
     keys = pair_key(receiver, sender, whole)
     reverse_keys = pair_key(sender, receiver, -whole)
     reverse = torch.searchsorted(keys, reverse_keys).clamp(max=max(len(keys) - 1, 0))
-    if not bool((keys[reverse] == reverse_keys).all() & (whole.abs() < FARTHEST_SHIFT).all()):
+    if farthest >= FARTHEST_SHIFT or not bool((keys[reverse] == reverse_keys).all()):
         raise RuntimeError(f"an atom is more than {FARTHEST_SHIFT} cells away from a neighbour, or nowhere")
     return reverse
 

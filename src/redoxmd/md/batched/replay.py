@@ -13,13 +13,16 @@ logger = logging.getLogger("redoxmd")
 class Replay:
     """Calls a function that works in place on fixed buffers; on a GPU it is captured and replayed.
 
-    The first calls run uncaptured on a separate stream, as a capture requires. A function that cannot be captured is
-    called directly, with a warning. Without a GPU, or if `captured` is false, all calls are direct.
+    The first calls run uncaptured on the stream of the capture, as a capture requires. Each replay has a stream of its
+    own, because the end of one graph clears the library workspaces of all graphs that were captured on its stream. A
+    function that cannot be captured is called directly, with a warning. Without a GPU, or if `captured` is false, all
+    calls are direct.
     """
 
     def __init__(self, work: Callable[[], None], device: torch.device | None, captured: bool = True) -> None:
-        self.work = work
+        self.work, self.device = work, device
         self.wanted = captured and device is not None and device.type == "cuda"
+        self._stream = torch.cuda.Stream(device) if self.wanted else None
         self._graph: torch.cuda.CUDAGraph | None = None
         self._warm = False
 
@@ -30,12 +33,12 @@ class Replay:
         if self._graph is not None:
             for _ in range(times):
                 self._graph.replay()
-        elif self.wanted:
-            stream = torch.cuda.Stream()
-            stream.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(stream):
+        elif self._stream is not None and self.wanted:
+            current = torch.cuda.current_stream(self.device)
+            self._stream.wait_stream(current)
+            with torch.cuda.stream(self._stream):
                 self._plainly(times)
-            torch.cuda.current_stream().wait_stream(stream)
+            current.wait_stream(self._stream)
             self._warm = True
         else:
             self._plainly(times)
@@ -55,11 +58,15 @@ class Replay:
 
     def _capture(self) -> None:
         graph = torch.cuda.CUDAGraph()
-        try:
-            with torch.cuda.graph(graph):
-                self.work()
-        except RuntimeError as error:
-            logger.warning("no CUDA graph of the MD step (%s): it runs without", str(error).splitlines()[0])
-            self.wanted = self._warm = False
-            return
-        self._graph = graph
+        with torch.cuda.device(self.device):
+            current = torch.cuda.current_stream(self.device)
+            try:
+                with torch.cuda.graph(graph, stream=self._stream):
+                    self.work()
+                self._graph = graph
+            except RuntimeError as error:
+                logger.warning("no CUDA graph of the MD step (%s): it runs without", str(error).splitlines()[0])
+                self.wanted = self._warm = False
+            finally:
+                # A failed capture leaves its stream current.
+                torch.cuda.set_stream(current)
