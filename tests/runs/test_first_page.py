@@ -164,7 +164,7 @@ def test_every_number_is_that_of_the_tables(tmp_path):
         "What material?": ["NaxV2P3O12, x = 2.5.", "2 formula units (39 atoms at x = 2.5)"],
         "What was run?": [
             f"gpaw as the reference: {rows['train']['n_frames']} training frames, 4 labels requested",
-            f"{len(trajectories)} trajectories at 800, 1000 K, {total_ns:g} ns in total. 1 of them ended early",
+            f"{len(trajectories)} trajectories at 800, 1000 K, {total_ns:g} ns in total.",
         ],
         "Is it converged?": [
             "Yes: the gate accepted generation 1: 1 of 2 explore runs survived (1.5, 2 ps), with 3.25 candidates",
@@ -175,8 +175,8 @@ def test_every_number_is_that_of_the_tables(tmp_path):
             "Cross-validation on 2 configurations: 0.300 eV/Å (0.200 to 0.400)",
         ],
         "D and activation energy": [
-            "2.5|< 3.1·10-6; 1 jump|",
-            f"|{D * 1e6:.1f} ({low * 1e6:.1f} to {high * 1e6:.1f})·10-6; 4 jumps|",
+            "2.5|< 3.1·10−6; 1 jump|",
+            f"|{D * 1e6:.1f} ({low * 1e6:.1f} to {high * 1e6:.1f})·10−6; 4 jumps|",
             "|0.31 (0.00 to ∞)|",
         ],
         "The electrons": [
@@ -187,9 +187,9 @@ def test_every_number_is_that_of_the_tables(tmp_path):
             "3.5 times that on training frames",
             "they are 2.8 times as large",
             "Production is 10 ps long, the gate was tested for 2 ps",
-            "1 trajectories ended early: x = 2.5 at 800 K",
+            "Ended early: 1 of 2 trajectories (x = 2.5 at 800 K): 1 spread_above_high",
             "refused for training: 2 corrupted",
-            "2 of 2 values of D rest on fewer than 10 jumps (fewest: 1, x = 2.5 at 800 K); 1 are upper limits",
+            "2 of 2 values of D rest on fewer than 10 jumps (fewest: 1, x = 2.5 at 800 K); upper limits: 1.",
             "the MSD is not diffusive at 1 of 2 points (1 subdiffusive)",
             "2 of 2 points have one trajectory",
             "The 95 % interval of Ea reaches below half of its value at x = 2.5",

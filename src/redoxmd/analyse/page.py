@@ -13,8 +13,7 @@ from redoxmd.analyse.results import MdResults
 from redoxmd.config.sections import Figures
 from redoxmd.figures import fig6_concerted, fig8_arrhenius, msd, site_occupancy, van_hove
 from redoxmd.figures.save import save_figure
-from redoxmd.files.html import embed_svg
-from redoxmd.files.html import write_page as write_html
+from redoxmd.files.html import embed_svg, write_html
 
 PAGE = "analysis.html"
 # Columns of the page; the CSV files have all.

@@ -15,7 +15,7 @@ import pandas as pd
 
 from redoxmd.diffusion.counting import count_interval
 from redoxmd.files.frames import read_frames
-from redoxmd.files.html import embed_svg, write_page
+from redoxmd.files.html import embed_svg, write_html
 from redoxmd.files.records import read_json, with_numbers
 from redoxmd.structures.describe import formula
 from redoxmd.units import FS_PER_PS
@@ -74,7 +74,7 @@ def write_first_page(path: str | Path, files: Mapping[str, Any], facts: Mapping[
         f"<figure>{embed_svg(figure, text)}<figcaption>{escape(text)}</figcaption></figure>"
         for figure, text in legends.items()
     ]
-    write_page(path, f"{facts['run']}: results in short", [*body, f'<div class="figures">{"".join(images)}</div>'])
+    write_html(path, f"{facts['run']}: results in short", [*body, f'<div class="figures">{"".join(images)}</div>'])
 
 
 def _paragraph(*sentences: str) -> str:
@@ -96,10 +96,11 @@ def _material(structure: str | Path, facts: Mapping[str, str], trajectories: pd.
     redox_first = sorted(counts, key=lambda element: element != facts["element"])
     framework = formula({element: counts[element] // units for element in redox_first})
     text = re.sub(r"(\d+)", r"<sub>\1</sub>", escape(framework))
-    ends = _range(trajectories["x"])
-    rest = f"{facts['ion']} is mobile, {facts['element']} is the redox element. Cells of production have {units} "
-    rest += f"formula units ({len(atoms)} atoms at x = {ions / units:g})."
-    return f"<p>{escape(facts['ion'])}<sub>x</sub>{text}, {escape(f'x = {ends}. {rest}')}</p>"
+    cell = (
+        f"x = {_range(trajectories['x'])}. {facts['ion']} is mobile, {facts['element']} is the redox element. Cells of "
+        f"production have {units} formula units ({len(atoms)} atoms at x = {ions / units:g})."
+    )
+    return f"<p>{escape(facts['ion'])}<sub>x</sub>{text}, {escape(cell)}</p>"
 
 
 def _range(values: Sequence[float] | pd.Series, unit: str = "") -> str:
@@ -111,21 +112,14 @@ def _range(values: Sequence[float] | pd.Series, unit: str = "") -> str:
 
 
 def _calculations(summary: Mapping[str, Any], facts: Mapping[str, str], trajectories: pd.DataFrame) -> str:
-    frames, labels = _frames(summary, "train"), sum(item["labels"] for item in summary["generations"])
-    ended = trajectories["end_reason"].ne("completed")
-    early = (
-        f" {ended.sum()} of them ended early ({_counts(trajectories.loc[ended, 'end_reason'])})." if any(ended) else ""
-    )
+    frames = sum(row["n_frames"] for row in summary["errors"] if row["set"] == "train")
+    labels = sum(item["labels"] for item in summary["generations"])
     return _paragraph(
         f"{len(summary['generations'])} generations of active learning with {facts['engine']} as the reference: "
         f"{frames:.0f} training frames, {labels} labels requested.",
         f"Production MD: {len(trajectories)} trajectories at {_range(trajectories['temperature_K'], ' K')}, "
-        f"{trajectories['duration_ps'].sum() / FS_PER_PS:.3g} ns in total.{early}",
+        f"{trajectories['duration_ps'].sum() / FS_PER_PS:.3g} ns in total.",
     )
-
-
-def _frames(summary: Mapping[str, Any], name: str) -> float:
-    return next((row["n_frames"] for row in summary["errors"] if row["set"] == name), 0)
 
 
 def _counts(values: pd.Series | Sequence[str]) -> str:
@@ -173,7 +167,7 @@ def _accuracy(summary: Mapping[str, Any]) -> str:
 def _diffusion(points: pd.DataFrame, fits: Sequence[Mapping[str, Any]]) -> str:
     """Table of D by x and temperature with Ea; a sentence instead if there is no jump in any trajectory."""
     if points.empty or not points["n_jumps"].sum():
-        limits = points["D_jumps_limit_cm2_s"].dropna() if len(points) else []
+        limits = [] if points.empty else points["D_jumps_limit_cm2_s"].dropna().tolist()
         limit = f"; the 95 % upper limits of D are {min(limits):.1e} to {max(limits):.1e} cm²/s" if len(limits) else ""
         return _paragraph(f"No jump in any trajectory{limit}. There is no activation energy.")
     kelvins = sorted(points["temperature_K"].unique())
@@ -187,24 +181,28 @@ def _diffusion(points: pd.DataFrame, fits: Sequence[Mapping[str, Any]]) -> str:
         f"<tr>{''.join(f'<{kind}>{cell}</{kind}>' for cell in row)}</tr>"
         for row, kind in ((header, "th"), *((line, "td") for line in lines))
     )
-    text = "D from jumps in cm²/s with its 95 % interval and the number of jumps; Ea from its Arrhenius fit."
+    text = "D from jumps in cm²/s with the number of jumps, and Ea of its Arrhenius fit; in brackets: 95 % intervals."
     return f"{_paragraph(text)}<div><table>{html}</table></div>"
 
 
-def _coefficient(row: Mapping[str, Any]) -> str:
+def _coefficient(row: Mapping[Any, Any]) -> str:
     """D of a point with its interval as HTML, or its limit."""
     jumps = f"{row['n_jumps']:.0f} jump{'' if row['n_jumps'] == 1 else 's'}"
     value, error, limit = (row[f"D_jumps{end}_cm2_s"] for end in ("", "_error", "_limit"))
     if limit > 0:
         power = math.floor(math.log10(limit))
-        return f"&lt; {limit / 10**power:.1f}·10<sup>{power}</sup>; {jumps}"
+        return f"&lt; {limit / 10**power:.1f}·{_power_of_ten(power)}; {jumps}"
     if not value > 0:
         return "no value"
     count = (value / error) ** 2
     low, high = (float(end) * value / count for end in count_interval(np.array(count)))
     power = math.floor(math.log10(value))
     value, low, high = (number / 10**power for number in (value, low, high))
-    return f"{value:.1f} ({low:.1f} to {high:.1f})·10<sup>{power}</sup>; {jumps}"
+    return f"{value:.1f} ({low:.1f} to {high:.1f})·{_power_of_ten(power)}; {jumps}"
+
+
+def _power_of_ten(power: int) -> str:
+    return f"10<sup>{power}</sup>".replace("-", "−")
 
 
 def _activation(fit: Mapping[str, Any]) -> str:
@@ -272,7 +270,9 @@ def _doubts_of_potentials(
         )
     early = trajectories[trajectories["end_reason"] != "completed"]
     if len(early):
-        doubts.append(f"{len(early)} trajectories ended early: {_named(early)}.")
+        doubts.append(
+            f"Ended early: {len(early)} of {len(trajectories)} trajectories ({_named(early)}): {_counts(early['end_reason'])}."
+        )
     refused = Counter(item["reason"] for item in dataset.get("left_out", []) if item["reason"] != "excluded")
     if refused:
         doubts.append(f"Labelled frames refused for training: {_counts(list(refused.elements()))}.")
@@ -294,7 +294,7 @@ def _doubts_of_diffusion(points: pd.DataFrame, fits: Sequence[Mapping[str, Any]]
         least = few.loc[[few["n_jumps"].idxmin()]]
         doubts.append(
             f"Few jumps: {len(few)} of {count} values of D rest on fewer than {FEW_JUMPS} jumps (fewest: "
-            f"{least['n_jumps'].iloc[0]:.0f}, {_named(least)}); {len(limits)} are upper limits."
+            f"{least['n_jumps'].iloc[0]:.0f}, {_named(least)}); upper limits: {len(limits)}."
         )
     undecided = points[points["msd_regime"] != "diffusive"]
     if len(undecided):
