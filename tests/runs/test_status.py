@@ -31,7 +31,7 @@ from redoxmd.runs.run_tables import (
     summarise_run,
     trace_table,
 )
-from redoxmd.runs.status import describe_status, headline_lines
+from redoxmd.runs.status import describe_status, fit_to_rows, headline_lines
 from tests.files.test_trajectory import piece
 
 CONFIG = parse_config(
@@ -322,6 +322,27 @@ def test_progress_is_read_as_it_is_logged(tmp_path):
         progress.update(4, "spread 0.5 eV/Å")
         assert re.fullmatch(r"explore a: 4/10 steps, .* left, spread 0.5 eV/Å", last_progress(tmp_path / "a.log"))
     assert last_progress(tmp_path / "a.log") is None
+
+
+def test_a_status_longer_than_the_screen_leaves_out_details(tmp_path):
+    for name in ("aimd/x3.000_random0_1x1x1/record.json", "train/gen0/ensemble.json", "gate/gen0.json"):
+        record = {"ensemble": {"errors": ERRORS}, "gen0": DECISION}.get(name.split("/")[-1].split(".")[0])
+        put(tmp_path, name, record or {"n_frames": 5, "refusal": None})
+    put(tmp_path, "explore/gen0/s.json", RUN)
+    (tmp_path / "logs/label").mkdir(parents=True)
+    (tmp_path / "logs/label/a.log").write_text("12:00:00 INFO    a: 1/2 frames, 0.1/s, 9 s left\n")
+    text = describe_status(tmp_path, CONFIG)
+    assert fit_to_rows(text, 40) == text
+    short = fit_to_rows(text, 8).splitlines()
+    assert [line.split(":")[0] for line in short[1:]] == [
+        "aimd",
+        "generation 0",
+        "  gate (small)",
+        "production",
+        "running",
+        "  label",
+        "density",
+    ]
 
 
 def watched(folder, interrupt):

@@ -270,9 +270,8 @@ def _doubts_of_potentials(
         )
     early = trajectories[trajectories["end_reason"] != "completed"]
     if len(early):
-        doubts.append(
-            f"Ended early: {len(early)} of {len(trajectories)} trajectories ({_named(early)}): {_counts(early['end_reason'])}."
-        )
+        reasons = _counts(early["end_reason"])
+        doubts.append(f"Ended early: {len(early)} of {len(trajectories)} trajectories ({_named(early)}): {reasons}.")
     refused = Counter(item["reason"] for item in dataset.get("left_out", []) if item["reason"] != "excluded")
     if refused:
         doubts.append(f"Labelled frames refused for training: {_counts(list(refused.elements()))}.")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 import sys
 import time
 from collections.abc import Iterable
@@ -30,11 +32,21 @@ def watch_status(results: Path, config: Config, every_s: float) -> None:
         return
     try:
         while True:
-            text = describe_status(results, config)
+            text = fit_to_rows(describe_status(results, config), shutil.get_terminal_size().lines - 3)
             print(f"{CLEAR}{text}\n\n{time.strftime('%H:%M:%S')}, again every {every_s:g} s; Ctrl-C ends", flush=True)
             time.sleep(every_s)
     except KeyboardInterrupt:
         print()
+
+
+def fit_to_rows(text: str, rows: int) -> str:
+    """A status without details, if it has more lines: stages, decisions of the gate and the time left of their jobs."""
+    lines = text.splitlines()
+    if len(lines) <= rows:
+        return text
+    stages = text.partition("\n\n")[0].splitlines()
+    detail = re.compile(r"  (?!gate |.* (s|min|h|time) left\b)")
+    return "\n".join(line for line in stages if not detail.match(line))
 
 
 def describe_status(results: Path, config: Config) -> str:
