@@ -45,7 +45,7 @@ run: $(VENV)/.run ## run CONFIG (the quickstart) and write its report
 	@results=$$($(BIN)/redoxmd path $(CONFIG)); $(SNAKEMAKE) --report $$results/report.html > $$results/logs/report.log 2>&1 \
 		|| { cat $$results/logs/report.log; exit 1; }
 	@$(BIN)/redoxmd status $(CONFIG)
-	@echo "report: $$($(BIN)/redoxmd path $(CONFIG))/report.html"
+	@results=$$($(BIN)/redoxmd path $(CONFIG)); echo "first page: $$results/summary.html"; echo "report: $$results/report.html"
 
 # Each of many processes would compile all modules again if the caller forbids bytecode.
 test: $(VENV)/.test ## lint and run the tests, except slow, Slurm and GPU tests

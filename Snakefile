@@ -52,7 +52,7 @@ rule all:
     input:
         expand("results/{run}/figures/{figure}.csv", run=CFG.run, figure=FIGURES),
         expand("results/{run}/figures/jump_view.html", run=CFG.run),
-        expand("results/{run}/summary.json", run=CFG.run),
+        expand("results/{run}/summary.{kind}", run=CFG.run, kind=["json", "html"]),
         expand("results/{run}/manifest.json", run=CFG.run),
         lost_decisions(RESULTS),
         lost_results(CFG.run) if workflow.is_main_process else [],

@@ -10,7 +10,7 @@ from redoxmd import gate
 from redoxmd.config import parse_config, read_config
 from redoxmd.config.declared import settings_for
 from redoxmd.engines import settings_hash
-from redoxmd.figures.catalogue import figures_of
+from redoxmd.figures.catalogue import figures_of, first_page_figures
 from redoxmd.files import layout
 from redoxmd.files.records import plain, read_json
 from redoxmd.runs.captions import captions_of

@@ -336,12 +336,41 @@ rule summary:
         "../workflow/scripts/summary.py"
 
 
+# The main results in short, with reasons to distrust them: a page that needs no other file, also in the report.
+rule first_page:
+    input:
+        **RULES.electrons("redox"),
+        **({"rates": "results/{run}/electrons/rates.csv"} if AWARE else {}),
+        summary="results/{run}/summary.json",
+        dataset=converged("results/{run}/train/gen{gen}/dataset.json"),
+        errors="results/{run}/figures/learning_curve.csv",
+        trajectories="results/{run}/diffusion/trajectories.csv",
+        structure=RULES.first_structure(),
+        figures=expand("results/{{run}}/figures/{figure}.svg", figure=first_page_figures(CFG)),
+    output:
+        page=report(
+            "results/{run}/summary.html",
+            caption="../workflow/report/first_page.rst",
+            category="First page",
+            labels={"figure": "summary"},
+        ),
+    log:
+        "results/{run}/logs/figures/first_page.log",
+    localrule: True
+    params:
+        code=code("first_page", "runs/first_page.py", "files/html.py", "diffusion/counting.py"),
+        caption=captions_of(CFG)["first_page"],
+    script:
+        "../workflow/scripts/first_page.py"
+
+
 # What every number was made from; for `redoxmd trace`.
 rule manifest:
     input:
         figures=expand("results/{{run}}/figures/{figure}.csv", figure=FIGURES),
         view="results/{run}/figures/jump_view.html",
         summary="results/{run}/summary.json",
+        page="results/{run}/summary.html",
     output:
         manifest="results/{run}/manifest.json",
     log:

@@ -68,6 +68,10 @@ def results_of_report(driver, page):
     return shown
 
 
+# A view says so when it is drawn; a page of text is there with its heading.
+READY = "return document.body && (document.body.dataset.ready || document.querySelector('h1'))"
+
+
 def _shown(driver, label):
     """How the result of a name, which its file has too, is shown; None as long as it is not."""
     selector = f"[src*='filename={label}.']"
@@ -76,7 +80,7 @@ def _shown(driver, label):
     for page in driver.find_elements("css selector", f"iframe{selector}"):
         driver.switch_to.frame(page)
         try:
-            return "page" if driver.execute_script("return document.body && document.body.dataset.ready") else None
+            return "page" if driver.execute_script(READY) else None
         finally:
             driver.switch_to.default_content()
     return None

@@ -19,6 +19,8 @@ class Files(SimpleNamespace):
     __getitem__ = SimpleNamespace.__getattribute__
     def get(self, name):
         return vars(self).get(name)
+    def items(self):
+        return vars(self).items()
 job |= {name: Files(**given[name]) for name in ("input", "output")}
 runpy.run_path(sys.argv[1], init_globals={"snakemake": SimpleNamespace(**job)})
 """

@@ -29,6 +29,7 @@ from redoxmd.figures import (
     fig9_jumps_vs_msd,
     gate_timeline,
     learning_curve,
+    left_out_errors,
     site_occupancy,
     table2_activation,
     van_hove,
@@ -408,7 +409,8 @@ def test_msd_and_jumps_with_their_intervals():
 
 def test_van_hove_of_the_concentration_that_moves_most():
     by_temperature, by_time, distinct = drawn("van_hove", "full").axes
-    assert by_temperature.get_title(loc="left") == "a  10 ps, x = 2.5"
+    titles = [axis.get_title(loc="left") for axis in (by_temperature, by_time, distinct)]
+    assert titles == ["a  x = 2.5, 10 ps", "b  x = 2.5, 1000 K", "c  x = 2.5, 1000 K"]
     assert [text.get_text() for text in by_temperature.get_legend().get_texts()] == ["800 K", "1000 K"]
     assert [text.get_text() for text in by_time.get_legend().get_texts()] == ["1 ps", "10 ps"]
     assert len(distinct.lines) == 3
@@ -422,7 +424,9 @@ def test_table_2_has_a_row_for_every_concentration():
     assert {"2", "2.5", "3"} < set(words)
     # From jumps and between sites at two x; from the MSD at the one where it is diffusive.
     assert sum(word.startswith("0.35 ") for word in words) == 5
-    assert sum("0 of 3 temperatures" in word for word in words) == 1
+    remarks = [" ".join(table[row, 5].get_text().get_text().split()) for row in (1, 2, 3)]
+    no_msd = "MSD: 0 of 3 temperatures have an MSD that is diffusive"
+    assert remarks == [no_msd, "", f"jumps at 0 of 3 temperatures, 2 are needed; {no_msd}"]
     asymmetric = fits(diffusivities()).assign(Ea_low_eV=0.2, Ea_high_eV=0.5)
     (table,) = table2_activation.draw(asymmetric, STYLE).axes[0].tables
     assert table[1, 1].get_text().get_text() == "0.35 (0.20 to 0.50)"
@@ -496,6 +500,38 @@ def test_the_order_of_an_exchange_is_told():
     assert "one jump (no concerted ones in any trajectory), Na1:0 → Na2:1" in alone
     pictures = [axis for axis in drawn("fig5_exchange", "full").axes if not axis.axison]
     assert len(pictures) == 4
+
+
+def test_an_interval_that_ends_just_below_zero_has_no_negative_zero(tmp_path):
+    table = diffusivities()
+    fits(table).assign(Ea_low_eV=-0.0008).to_csv(tmp_path / "arrhenius.csv", index=False)
+    table.to_csv(tmp_path / "diffusivities.csv", index=False)
+    read = {name: str(tmp_path / f"{name}.csv") for name in ("diffusivities", "arrhenius")}
+    fitted = pd.read_csv(read["arrhenius"])
+    arrhenius = texts(fig8_arrhenius.draw(pd.read_csv(read["diffusivities"]), fitted, STYLE))
+    (table,) = table2_activation.draw(fitted, STYLE).axes[0].tables
+    for words in (arrhenius, table[1, 1].get_text().get_text()):
+        assert "(0.00 to " in words and "−0.00" not in words
+
+
+def test_bars_of_occupancies_are_95_percent_within_none_and_one_ion(tmp_path):
+    along, sites = occupancy((2.0,), (800.0,))
+    sites = sites.assign(occupancy=[0.99, 0.5], occupancy_error=[0.02, 0.1])
+    for name, rows in {"occupancy": along, "sites": sites}.items():
+        rows.to_csv(tmp_path / f"{name}.csv", index=False)
+    figure = site_occupancy.draw(*(pd.read_csv(tmp_path / f"{name}.csv") for name in ("occupancy", "sites")), STYLE)
+    ends = [bars[2][0].get_segments()[0][:, 1] for bars in figure.axes[1].containers]
+    # 1.96 standard errors.
+    assert np.concatenate(ends) == pytest.approx([0.9508, 1.0, 0.304, 0.696], abs=1e-4)
+    assert "bars: 95 %" in texts(figure)
+
+
+def test_means_over_configurations_left_out_stand_above_the_bars(tmp_path):
+    rows = {"config_id": ["a", "b"], "n_frames": [2, 28], "force_mae_eV_A": [0.2, 0.4], "energy_mae_meV_atom": [5, 8]}
+    pd.DataFrame(rows).to_csv(tmp_path / "0.csv", index=False)
+    axes = left_out_errors.draw(pd.read_csv(tmp_path / "0.csv"), STYLE).axes
+    assert [axis.get_title(loc="left") for axis in axes] == ["a  dashed: mean 0.3", "b  dashed: mean 6.5"]
+    assert axes[0].get_ylabel() == "configuration (frames)"
 
 
 def test_occupancy_at_the_highest_temperature_alone():

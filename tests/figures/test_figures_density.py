@@ -406,6 +406,8 @@ def test_the_redox_table_shows_numbers_and_dashes():
     assert {"7.96 (8)", "2.031 / 1.952", "−0.079 ± 0.004", "3.91 / 3.41", "0.115", "1.7 %"} < set(words)
     assert {"2.030 / –", "2.00 / 2.25", "2.00 / –"} < set(words)
     assert "nan" not in " ".join(words)
+    explained = texts(drawn("redox_table", "full")).replace("\n", " ")
+    assert all(f"{word}: " in explained for word in ("low, high", "expected", "direction", "models disagree"))
 
 
 def test_the_redox_table_shows_the_check_of_the_states_of_the_md(tmp_path):

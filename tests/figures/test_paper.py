@@ -279,6 +279,8 @@ def test_the_table_is_drawn_with_what_can_be_said(changes):
     figure = draw(compare(tables(**changes)), Figures())
     texts = [cell.get_text().get_text() for cell in figure.axes[0].tables[0].get_celld().values()]
     assert "largest D of all x, from jumps" in texts
+    # A wide range of the paper, within which the run may lie far from the paper's number, is shown.
+    assert ("0.2–0.3 e" in texts) == (not changes)
     assert not any("nan" in text for text in texts)
 
 

@@ -1,4 +1,10 @@
 import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,6 +19,8 @@ from redoxmd.config import parse_config
 from redoxmd.files.frames import read_frames, write_frames
 from redoxmd.files.records import write_json
 from redoxmd.files.trajectory import write_segment
+from redoxmd.jobs.job import job
+from redoxmd.jobs.progress import Progress, last_progress
 from redoxmd.label import LabelRecord
 from redoxmd.runs.run_tables import (
     calibration_tables,
@@ -23,7 +31,7 @@ from redoxmd.runs.run_tables import (
     summarise_run,
     trace_table,
 )
-from redoxmd.runs.status import describe_status, headline_lines
+from redoxmd.runs.status import describe_status, fit_to_rows, headline_lines
 from tests.files.test_trajectory import piece
 
 CONFIG = parse_config(
@@ -291,3 +299,85 @@ def test_electronic_states_of_a_run_through_its_files(tmp_path):
     line = "    electronic states: frames refused: 1, hops within runs: 1, labels in the state asked for: 1 of 2"
     assert line.strip() in describe_status(tmp_path, config)
     assert "electronic states" not in describe_status(tmp_path, CONFIG).split("headline")[0]
+
+
+def test_jobs_on_their_way_say_how_long_still_by_their_logs(tmp_path):
+    logs = {
+        "aimd/x3.000_random0_1x1x1.log": ["12:00:00 INFO    x3: 4/6 frames, 0.5/s, 4 s left, 836 K"],
+        "train/gen0/member1.log": [
+            "12:00:00 INFO    member 1: 5/9 steps, 1/s, 4 s left",
+            "12:00:09 DEBUG   done in 9 s",
+        ],
+        "train/gen0/member2.log": ["12:00:09 INFO    member 2: 9/9 steps, 1/s, 0 s left"],
+        "label/gen0/g0f000.log": ["12:00:00 ERROR   g0f000: stopped by SIGTERM at step 1 of 2"],
+        "charges/a.log": ["Å" * 3000, "12:00:00 INFO    charges: 2/23 frames, 0.13/s, 3 min left"],
+        "density/model.log": [],
+    }
+    for name, lines in logs.items():
+        (tmp_path / "logs" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "logs" / name).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    earlier = time.time() - 600
+    os.utime(tmp_path / "logs/charges/a.log", (earlier, earlier))
+    lines = describe_status(tmp_path, CONFIG).splitlines()
+    start = lines.index("running:")
+    assert lines[start + 1 : start + 3] == [
+        "  aimd: x3: 4/6 frames, 0.5/s, 4 s left, 836 K",
+        "  charges: charges: 2/23 frames, 0.13/s, 3 min left (10 min ago)",
+    ]
+    assert not any("member" in line and "left" in line for line in lines)
+
+
+def test_progress_is_read_as_it_is_logged(tmp_path):
+    with job("a", str(tmp_path / "a.log")):
+        progress = Progress("explore a", 10, interval_s=0.0, timestep_fs=2.0)
+        progress.update(4, "spread 0.5 eV/Å")
+        assert re.fullmatch(r"explore a: 4/10 steps, .* left, spread 0.5 eV/Å", last_progress(tmp_path / "a.log"))
+    assert last_progress(tmp_path / "a.log") is None
+
+
+def test_a_status_longer_than_the_screen_leaves_out_details(tmp_path):
+    for name in ("aimd/x3.000_random0_1x1x1/record.json", "train/gen0/ensemble.json", "gate/gen0.json"):
+        record = {"ensemble": {"errors": ERRORS}, "gen0": DECISION}.get(name.split("/")[-1].split(".")[0])
+        put(tmp_path, name, record or {"n_frames": 5, "refusal": None})
+    put(tmp_path, "explore/gen0/s.json", RUN)
+    (tmp_path / "logs/label").mkdir(parents=True)
+    (tmp_path / "logs/label/a.log").write_text("12:00:00 INFO    a: 1/2 frames, 0.1/s, 9 s left\n")
+    text = describe_status(tmp_path, CONFIG)
+    assert fit_to_rows(text, 40) == text
+    short = fit_to_rows(text, 8).splitlines()
+    assert [line.split(":")[0] for line in short[1:]] == [
+        "aimd",
+        "generation 0",
+        "  gate (small)",
+        "production",
+        "running",
+        "  label",
+        "density",
+    ]
+
+
+def watched(folder, interrupt):
+    """Output and exit status of `redoxmd status --watch 1` in a terminal, interrupted, or in a pipe."""
+    (folder / "config.yaml").write_text("run: r\n")
+    command = [sys.executable, "-m", "redoxmd.cli", "status", "config.yaml", "--watch", "1"]
+    if not interrupt:
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+        return done.stdout, done.returncode
+    reader, terminal = os.openpty()
+    process = subprocess.Popen(command, cwd=folder, stdout=terminal, stderr=terminal)
+    os.close(terminal)
+    output = b""
+    while output.count(b"not started") < 2:
+        output += os.read(reader, 1000)
+    process.send_signal(signal.SIGINT)
+    status = process.wait()
+    output += os.read(reader, 1000)
+    os.close(reader)
+    return output.decode(), status
+
+
+def test_a_watched_status_is_drawn_again_until_ctrl_c_and_once_in_a_pipe(tmp_path):
+    output, status = watched(tmp_path, interrupt=True)
+    assert status == 0 and "Traceback" not in output
+    assert output.count("\x1b[2J") == output.count("not started") >= 2
+    assert watched(tmp_path, interrupt=False) == ("r: not started (no results/r)\n", 0)

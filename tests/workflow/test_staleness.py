@@ -35,6 +35,7 @@ DIFFUSED = {
 ELECTRONS = {"density", "density_evaluation", "density_errors", "density_slices", "reference_charges", "fig3b_bader"}
 ELECTRONS |= {"oxidation", *CHARGED}
 AFTER_JUMPS = {"jumps", *DIFFUSED, *CHARGED, "paper_comparison"}
+ON_THE_FIRST_PAGE = {"summary", "learning_curve", "diffusion", "fig8_arrhenius", "redox", "fig3c_histogram"}
 LOOP = {"dataset", "train", "ensemble", "explore", "select", "gate"}
 
 HOP = {"name": "hop", "x": 2.5, "moves": [["Na2:0", "Na2:5"]]}
@@ -137,9 +138,10 @@ def test_a_finished_campaign_has_nothing_to_do(campaign):
 def test_one_edit_reruns_what_it_touches(campaign, tmp_path, edit):
     section, values, expected, waits = EDITS[edit]
     rules, waiting = planned(campaign, changed(tmp_path, section, values))
-    # The manifest holds the config as used, so every edit of it makes that anew, last.
-    assert rules - {"manifest"} == expected
+    # The manifest holds the config as used, so every edit of it makes that anew, last; the first page holds figures.
+    assert rules - {"manifest", "first_page"} == expected
     assert "manifest" in rules | waiting
+    assert ("first_page" in rules) == bool(rules & ON_THE_FIRST_PAGE)
     assert bool(waiting) == waits
     assert not waiting & {"aimd", "structure"}
 
@@ -185,7 +187,7 @@ def test_new_code_repeats_the_analysis_and_nothing_dear(campaign, own_code):
     for name in ("jumps", "train", "aimd", "label", "explore", "production"):
         script = own_code / f"{name}.py"
         script.write_text(script.read_text() + "\n# changed\n")
-    assert planned(campaign) == (AFTER_JUMPS | {"summary", "manifest"}, set())
+    assert planned(campaign) == (AFTER_JUMPS | {"summary", "first_page", "manifest"}, set())
 
 
 def test_a_stage_whose_version_is_raised_on_purpose_runs_again(monkeypatch):

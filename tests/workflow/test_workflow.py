@@ -330,7 +330,7 @@ class TestToyCampaign:
 
     def test_plot_style_redraws_figures_only(self, campaign, tmp_path):
         planned = dry_run(campaign[0], self.changed(tmp_path, "figures", font_pt=9.0))
-        assert set(planned) == {*FIGURES, "manifest", "all"}
+        assert set(planned) == {*FIGURES, "first_page", "manifest", "all"}
 
     def test_a_new_temperature_runs_only_its_trajectories(self, campaign, tmp_path):
         planned = dry_run(campaign[0], self.changed(tmp_path, "production", temperatures_K=[600, 900, 1200, 1500]))
@@ -365,7 +365,7 @@ class TestToyCampaign:
     def test_a_hysteresis_rereads_the_charges_and_predicts_nothing(self, campaign, tmp_path):
         planned = dry_run(campaign[0], self.changed(tmp_path, "charges", high=0.9))
         figures = {"redox_table", "fig3c_histogram", "fig10_jump", "paper_comparison"}
-        assert set(planned) == {"redox", *figures, "manifest", "all"}
+        assert set(planned) == {"redox", *figures, "first_page", "manifest", "all"}
 
     def test_another_density_model_leaves_the_dynamics_alone(self, campaign, tmp_path):
         planned = dry_run(campaign[0], self.changed(tmp_path, "density", max_steps=90))
@@ -387,7 +387,7 @@ class TestToyCampaign:
     @needs_browser
     def test_a_browser_shows_every_figure_of_the_report_without_a_network(self, report, browser):
         shown = results_of_report(browser, report)
-        assert shown == {**dict.fromkeys(FIGURES, "image"), "jump_view": "page"}
+        assert shown == {**dict.fromkeys(FIGURES, "image"), "jump_view": "page", "summary": "page"}
         assert errors(browser) == []
 
 

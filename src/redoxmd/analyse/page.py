@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
@@ -14,14 +13,9 @@ from redoxmd.analyse.results import MdResults
 from redoxmd.config.sections import Figures
 from redoxmd.figures import fig6_concerted, fig8_arrhenius, msd, site_occupancy, van_hove
 from redoxmd.figures.save import save_figure
-from redoxmd.files.records import write_text
+from redoxmd.files.html import embed_svg, write_html
 
 PAGE = "analysis.html"
-STYLE = (
-    "body{font:15px/1.5 sans-serif;max-width:100em;margin:2em auto;padding:0 1em}table{border-collapse:collapse;"
-    "font-size:13px}th,td{padding:.2em .7em;border-bottom:1px solid #ccc;text-align:left}div{overflow-x:auto}"
-    "img{max-width:100%}"
-)
 # Columns of the page; the CSV files have all.
 DIFFUSIVITY_COLUMNS = (
     *("ion", "x", "temperature_K", "replicas", "time_ps", "D_msd_cm2_s", "D_msd_low_cm2_s", "D_msd_high_cm2_s"),
@@ -88,14 +82,10 @@ def write_page(results: MdResults, folder: str | Path, style: Figures | None = N
         body.append(f"<h2>Oxidation states</h2><p>{'<br>'.join(map(escape, states))}</p>")
     for stem, title, figure, data in _figures(results, style):
         save_figure(figure, data, folder / stem, style)
-        image = base64.b64encode((folder / f"{stem}.svg").read_bytes()).decode()
-        body.append(f'<h2>{escape(title)}</h2><img alt="{escape(title)}" src="data:image/svg+xml;base64,{image}">')
+        body.append(f"<h2>{escape(title)}</h2>{embed_svg(folder / f'{stem}.svg', title)}")
     tables = ", ".join(f"{name}.csv" for name in results.tables())
     body.append(f"<p>All columns are in {tables}.</p>")
-    head = (
-        f'<!DOCTYPE html><html lang="en"><meta charset="utf-8"><title>Diffusion analysis</title><style>{STYLE}</style>'
-    )
-    write_text(folder / PAGE, "\n".join([head, "<h1>Diffusion analysis</h1>", *body, "</html>\n"]))
+    write_html(folder / PAGE, "Diffusion analysis", body)
     main = results.diffusivities[[*DIFFUSIVITY_COLUMNS[:10]]]
     return f"{main.to_string(index=False, float_format='%.3g')}\n{folder / PAGE}"
 

@@ -57,3 +57,9 @@ def figures_of(config: Config) -> tuple[str, ...]:
     states = STATE_FIGURES if config.train.states == "aware" else ()
     moments = MOMENT_FIGURES if config.electrons.moments.enabled else ()
     return FIGURES + folds + cells + walks + paths + states + moments + electrons + paper
+
+
+def first_page_figures(config: Config) -> tuple[str, ...]:
+    """Names of the figures of the first page: convergence, D over temperature, and electrons (without them, errors)."""
+    electrons = "fig3c_histogram" if config.density.enabled else "fig3a_errors"
+    return "learning_curve", "fig8_arrhenius", "electron_hops" if config.train.states == "aware" else electrons

@@ -74,4 +74,5 @@ def _errors(axis: Axes, errors: dict[str, np.ndarray], name: str, unit: str) -> 
     if unit == "e":
         lines.insert(1, f"{100 * (size < SMALL_ERROR_E).mean():.0f} % below {SMALL_ERROR_E:g} e")
     style: dict[str, Any] = {"ha": "right", "va": "top", "color": SET_COLOURS["test"], "fontsize": smaller_font(1.5)}
+    style["bbox"] = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}
     axis.text(0.98, 0.98, "\n".join(lines), transform=axis.transAxes, **style)

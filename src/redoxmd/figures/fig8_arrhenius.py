@@ -103,7 +103,7 @@ def _fit_text(fit: pd.DataFrame, separator: str = ", ") -> str:
     row = fit.iloc[0]
     if not bool(row["fitted"]):
         return f"no fit, {row['reason']}"
-    texts = [f"Ea = {row['Ea_eV']:.2f} eV ({row['Ea_low_eV']:.2f} to {row['Ea_high_eV']:.2f})"]
+    texts = [f"Ea = {row['Ea_eV']:z.2f} eV ({row['Ea_low_eV']:z.2f} to {row['Ea_high_eV']:z.2f})"]
     if row["dof"] > 0:
         texts.append(f"deviance {abs(row['deviance']):.1f} for {row['dof']:.0f} d.o.f.")
     return separator.join(texts).replace("inf", "∞").replace("-", "−")

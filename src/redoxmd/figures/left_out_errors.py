@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from redoxmd.config.sections import Figures
-from redoxmd.figures.style import COLOURS, label, legend, new_figure, with_figure_style, write_message
+from redoxmd.figures.style import COLOURS, label, new_figure, with_figure_style, write_message
 
 
 @with_figure_style
@@ -20,15 +20,15 @@ def draw(errors: pd.DataFrame, settings: Figures) -> Figure:
     figure, axes = new_figure(settings, 1, 2, height_ratio=0.5, width=2.0)
     columns = (("force_mae_eV_A", "force MAE (eV/Å)"), ("energy_mae_meV_atom", "energy MAE (meV/atom)"))
     for letter, axis, (column, text) in zip("ab", axes.flat, columns, strict=True):
-        label(axis, text, "", letter)
         if errors.empty:
+            label(axis, text, "", letter)
             write_message(axis, "no configuration left out (train.folds)")
             continue
         rows = np.arange(len(errors))[::-1]
         axis.barh(rows, errors[column], color=COLOURS[0], alpha=0.8)
         mean = errors[column].mean()
-        axis.axvline(mean, color="black", linestyle="--", label=f"mean {mean:.3g}")
+        axis.axvline(mean, color="black", linestyle="--")
+        label(axis, text, "configuration (frames)" if letter == "a" else "", f"{letter}  dashed: mean {mean:.3g}")
         names = [f"{name} ({count})" for name, count in zip(errors["config_id"], errors["n_frames"], strict=True)]
         axis.set_yticks(rows, names if letter == "a" else [""] * len(rows))
-        legend(axis, loc="upper right")
     return figure

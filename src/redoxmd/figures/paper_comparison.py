@@ -15,6 +15,8 @@ HEADER = ["quantity", "conditions", "paper", "this run", "found again", "remark"
 WIDTHS = [0.25, 0.14, 0.12, 0.16, 0.07, 0.34]
 VERDICT_COLOURS = {"yes": COLOURS[2], "no": COLOURS[1], "not told": "#777777"}
 REMARK_CHARACTERS = 60
+# A range of the paper wider than this share of its number is given instead of the number.
+WIDE_RANGE = 0.1
 EXPLANATION = (
     "± 1 standard error. yes: within two of them, and these no wider than half of the paper's number; "
     "not told: ours does not decide it, the remark says why."
@@ -68,7 +70,7 @@ def _paper(row: pd.Series) -> str:
     low, high = row["paper_low"], row["paper_high"]
     if math.isnan(high):
         return f"above {_number(low)}"
-    if not math.isnan(row["paper"]):
+    if not math.isnan(row["paper"]) and not high - low > WIDE_RANGE * abs(row["paper"]):
         return _number(row["paper"])
     return f"below {_number(high)}" if math.isnan(low) else f"{_number(low)}–{_number(high)}"
 

@@ -25,6 +25,11 @@ HEADER = [
     "direction\ncosine",
     "models\ndisagree",
 ]
+EXPLANATION = (
+    "low, high: oxidation states; expected: by charge neutrality; bond, vacancy: mean distance to them;\n"
+    "direction: cosine of electron hop and ion jump; models disagree: share of atoms whose "
+    "charge and moment give different states."
+)
 CHECK_HEADER = "charges agree\n(by chance)"
 CHECK_WIDTH = 0.115
 WIDTHS = [0.05, 0.06, 0.065, 0.125, 0.14, 0.125, 0.135, 0.15, 0.055, 0.08, 0.08, 0.08]
@@ -41,7 +46,7 @@ def draw(table: pd.DataFrame, settings: Figures) -> Figure:
             disagreement_share, charge_low_e and charge_high_e; same_atoms_share and same_atoms_chance, drawn if the
             states of any row are those of the MD.
     """
-    figure, axes = new_figure(settings, height_ratio=0.05 + 0.035 * (len(table) + 2), width=2.0)
+    figure, axes = new_figure(settings, height_ratio=0.08 + 0.035 * (len(table) + 2), width=2.0)
     axis = axes[0, 0]
     axis.axis("off")
     if table.empty:
@@ -54,6 +59,7 @@ def draw(table: pd.DataFrame, settings: Figures) -> Figure:
             share, chance = (_number(100 * row[f"same_atoms_{name}"], ".0f", " %") for name in ("share", "chance"))
             line.append(f"{share} ({chance})")
     drawn = draw_table(axis, header, [width / sum(widths) for width in widths], cells, font_pt, "center")
+    axis.set_title(EXPLANATION, fontsize=smaller_font(2), loc="left")
     for column in range(len(header)):
         drawn[0, column].set_height(1.8 * drawn[1, column].get_height())
     return figure
@@ -79,7 +85,7 @@ def _cells(row: pd.Series) -> list[str]:
 
 
 def _number(value: float, form: str, unit: str = "") -> str:
-    return NONE if math.isnan(value) else f"{value:{form}}{unit}".replace("-", "−")
+    return NONE if math.isnan(value) else f"{value:z{form}}{unit}".replace("-", "−")
 
 
 def _pair(low: float, high: float, form: str) -> str:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from redoxmd.config.sections import Figures
+from redoxmd.diffusion.counting import Z_95
 from redoxmd.figures.style import assign_colours, label, legend, new_figure, with_figure_style, write_message
 
 LINES = ("-", "--", ":", "-.")
@@ -37,7 +39,7 @@ def draw(occupancy: pd.DataFrame, sites: pd.DataFrame, settings: Figures) -> Fig
     _over_temperature(over_temperature, sites, colours, styles)
     title = f"a  {hottest['temperature_K'].iloc[0]:g} K" if len(hottest) else "a"
     label(over_time, "time (ps)", "ions per site", title)
-    label(over_temperature, "temperature (K)", "", "b  mean over time, bars: 1 σ")
+    label(over_temperature, "temperature (K)", "", "b  mean over time, bars: 95 %")
     _add_legend(over_temperature, sites, colours, styles)
     top = max([1.1, *(1.05 * occupancy["occupancy"])])
     over_time.set_ylim(-0.05, top)
@@ -54,7 +56,10 @@ def _over_temperature(axis: Axes, sites: pd.DataFrame, colours: dict[Any, str], 
         offset = 0.3 * step * (list(colours).index(x) - (len(colours) - 1) / 2) / len(colours)
         style: dict[str, Any] = {"linestyle": LINES[styles[kind]], "marker": MARKERS[styles[kind]], "color": colours[x]}
         places = rows["temperature_K"] + offset
-        axis.errorbar(places, rows["occupancy"], rows["occupancy_error"], linewidth=0.8, **style)
+        # A site holds no less than zero and no more than one ion.
+        mean, half = rows["occupancy"].to_numpy(), Z_95 * rows["occupancy_error"].to_numpy()
+        bars = np.minimum([half, half], [mean, 1.0 - mean])
+        axis.errorbar(places, mean, np.maximum(bars, 0.0), linewidth=0.8, **style)
     axis.set_xticks(kelvins)
 
 

@@ -11,7 +11,7 @@ from redoxmd.config.sections import Figures
 from redoxmd.figures.style import draw_table, new_figure, smaller_font, with_figure_style, write_message
 
 # Letters in a line of remarks.
-REMARK_WIDTH = 34
+REMARK_WIDTH = 38
 HEADER = ["x", "Ea (eV), jumps", "log$_{10}$ D$_0$ (cm²/s)", "Ea (eV), sites", "Ea (eV), MSD", "remark"]
 WIDTHS = [0.06, 0.16, 0.13, 0.16, 0.16, 0.33]
 
@@ -26,7 +26,7 @@ def draw(fits: pd.DataFrame, settings: Figures) -> Figure:
     """
     cells = [_cells(row) for _, row in fits.iterrows()]
     lines = [1, *(max(1, row[-1].count("\n") + 1) for row in cells)]
-    figure, axes = new_figure(settings, height_ratio=0.1 + 0.05 * sum(lines), width=2.0)
+    figure, axes = new_figure(settings, height_ratio=0.08 + 0.032 * sum(lines), width=2.0)
     axis = axes[0, 0]
     axis.axis("off")
     if fits.empty:
@@ -48,15 +48,18 @@ def _cells(row: pd.Series) -> list[str]:
 
 
 def _remark(row: pd.Series, prefix: str) -> str:
-    """Why there is no fit from jumps, and temperatures that a fit leaves out."""
+    """Why there is no fit, or the temperatures that it leaves out."""
+    method = "MSD: " if prefix else ""
     if not row[f"{prefix}fitted"]:
-        return "" if prefix else str(row["reason"])
+        reason = str(row[f"{prefix}reason"])
+        # Of the MSD only what is found; the CSV has what is needed as well.
+        return f"{method}{reason.partition(', ')[0]}" if prefix else reason
     without = row[f"{prefix}left_out"]
-    return f"{'MSD: ' if prefix else ''}without {without}" if isinstance(without, str) and without else ""
+    return f"{method}without {without}" if isinstance(without, str) and without else ""
 
 
 def _activation(row: pd.Series, prefix: str) -> str:
     if not row[f"{prefix}fitted"]:
         return "–"
     Ea, low, high = (float(row[f"{prefix}Ea_{name}eV"]) for name in ("", "low_", "high_"))
-    return f"{Ea:.2f} ({low:.2f} to {high:.2f})".replace("inf", "∞").replace("-", "−")
+    return f"{Ea:z.2f} ({low:z.2f} to {high:z.2f})".replace("inf", "∞").replace("-", "−")

@@ -33,7 +33,7 @@ def draw(table: pd.DataFrame, settings: Figures) -> Figure:
         _lines(by_temperature, long, "temperature_K", "self_per_A", "{:g} K")
         _lines(by_time, hot, "lag_ps", "self_per_A", "{:.3g} ps")
         _lines(distinct, hot, "lag_ps", "distinct", "{:.3g} ps")
-        hottest, longest = f"{hot['temperature_K'].iloc[0]:g} K", f"{hot['lag_ps'].max():.3g} ps, "
+        hottest, longest = f"{hot['temperature_K'].iloc[0]:g} K", f"{hot['lag_ps'].max():.3g} ps"
         faintest = rows["self_per_A"].where(rows["self_per_A"] > 0).min()
         for axis in (by_temperature, by_time):
             axis.set_ylim(max(faintest / 1.5, FAINTEST * rows["self_per_A"].max()), 2 * rows["self_per_A"].max())
@@ -42,10 +42,10 @@ def draw(table: pd.DataFrame, settings: Figures) -> Figure:
         legend(axis, title="temperature" if axis is by_temperature else "time")
     _scale_distinct(distinct, float(rows["distinct"].max()) if len(rows) else 1.0)
     legend(distinct, title="time")
-    x = f"x = {rows['x'].iloc[0]:g}" if len(rows) else ""
-    label(by_temperature, "distance gone (Å)", "4πr² G$_s$ (1/Å)", f"a  {longest}{x}" if x else "a")
-    label(by_time, "distance gone (Å)", "4πr² G$_s$ (1/Å)", f"b  {hottest}")
-    label(distinct, "distance of another ion (Å)", "G$_d$/ρ", f"c  {hottest}")
+    x = f"x = {rows['x'].iloc[0]:g}, " if len(rows) else ""
+    label(by_temperature, "distance gone (Å)", "4πr² G$_s$ (1/Å)", f"a  {x}{longest}")
+    label(by_time, "distance gone (Å)", "4πr² G$_s$ (1/Å)", f"b  {x}{hottest}")
+    label(distinct, "distance of another ion (Å)", "G$_d$/ρ", f"c  {x}{hottest}")
     if not len(rows):
         write_message(by_temperature, "no trajectory yet")
     elif rows["distinct"].isna().all():

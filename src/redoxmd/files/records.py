@@ -68,6 +68,15 @@ def read_json(path: str | Path) -> Any:
         raise DataError(f"{path}: not valid JSON ({error}); delete it and run again") from error
 
 
+def with_numbers(value: Any) -> Any:
+    """A record with NaN and infinities restored from the strings that `write_json` writes."""
+    if isinstance(value, dict):
+        return {key: with_numbers(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [with_numbers(item) for item in value]
+    return float(value) if value in ("nan", "inf", "-inf") else value
+
+
 def read_bytes(path: str | Path) -> bytes:
     """The content of a file; an OSError names it, whether opening or reading failed."""
     try:

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
+from pathlib import Path
 
 from redoxmd.units import ns_per_day
 
 logger = logging.getLogger("redoxmd")
+
+
+# The end of a log in which its last line is read.
+LAST_BYTES = 2000
+# The message that `Progress` logs, at the end of a line of a log.
+MESSAGE = re.compile(r"INFO +(?P<text>.+: (?P<done>\d+)/(?P<total>\d+) \w+, .+ left.*)$")
 
 
 class Progress:
@@ -52,6 +60,15 @@ class Progress:
             "%s: %d/%d %s, %s, %s left%s",
             *(self.name, done, self.total, self.unit, speed, duration(left), f", {note}" if note else ""),
         )
+
+
+def last_progress(log: Path) -> str | None:
+    """The message of unfinished work with which a log ends; None if it ends otherwise."""
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - LAST_BYTES))
+        lines = file.read().decode(errors="replace").splitlines()
+    message = MESSAGE.search(lines[-1]) if lines else None
+    return message["text"] if message and int(message["done"]) < int(message["total"]) else None
 
 
 def duration(seconds: float) -> str:

@@ -14,6 +14,7 @@ MODULES_OF_FIGURE = {
     "fig7_diffusivity": ("diffusion/counting.py",),
     "fig8_arrhenius": ("diffusion/counting.py",),
     "fig9_jumps_vs_msd": ("diffusion/counting.py",),
+    "site_occupancy": ("diffusion/counting.py",),
     "cell_sizes": ("diffusion",),
     "orderings": ("basins/orderings.py",),
     "fig10_jump": ("charges",),
@@ -103,4 +104,5 @@ def captions_of(config: Config) -> dict[str, dict[str, Any]]:
         "fig10_jump": {"element": element, "ion": ion, "states": states},
         "paper_comparison": {"run": config.run},
         "jump_view": {"ion": ion},
+        "first_page": {"run": config.run, "ion": ion, "element": element, "engine": engine},
     }

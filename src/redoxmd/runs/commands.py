@@ -31,6 +31,8 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         command.set_defaults(command=function)
     text = "list instead the jobs that the next start would repeat, with reasons and costs"
     parsers["check"].add_argument("--changes", action="store_true", help=text)
+    text = "show it again every SECONDS (default 10) until Ctrl-C; once if the output is no terminal"
+    parsers["status"].add_argument("--watch", metavar="SECONDS", type=_seconds, nargs="?", const=10.0, help=text)
     text = "also test a site profile: ask Slurm about each kind of job and inspect a node in a short job"
     parsers["check"].add_argument("--profile", metavar="NAME", help=text)
     for name, option, text in (
@@ -72,11 +74,23 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _status(options: argparse.Namespace) -> int:
-    from redoxmd.runs.status import describe_status
+    from redoxmd.runs.status import describe_status, watch_status
 
     config = load_config(options.config)
-    print(describe_status(Path("results") / config.run, config))
+    results = Path("results") / config.run
+    if options.watch is None:
+        print(describe_status(results, config))
+    else:
+        watch_status(results, config, options.watch)
     return 0
+
+
+def _seconds(text: str) -> float:
+    """Seconds between two looks at the status; a second at least."""
+    value = float(text)
+    if not 1.0 <= value <= 86400.0:
+        raise argparse.ArgumentTypeError(f"{text} is not between 1 and 86400 s")
+    return value
 
 
 def _path(options: argparse.Namespace) -> int:

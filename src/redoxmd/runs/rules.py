@@ -166,6 +166,11 @@ class Rules:
         stage = "basins" if self.config.basins.enabled else "structures"
         return "results/{run}/" + stage + "/{structure}.extxyz"
 
+    def first_structure(self) -> str:
+        """The structure of the first trajectory as built."""
+        structure, _ = next(iter(self.lengths_ps))
+        return f"results/{self.config.run}/structures/{structure}.extxyz"
+
     def all_trajectories(self, pattern: str) -> list[str]:
         """A file of every production trajectory."""
         return self.trajectory_files(pattern, self.lengths_ps)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import shutil
+import sys
+import time
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,9 +16,38 @@ import numpy as np
 
 from redoxmd.config.sections import Config
 from redoxmd.files import layout
-from redoxmd.files.records import read_json
-from redoxmd.jobs.progress import duration
+from redoxmd.files.records import read_json, with_numbers
+from redoxmd.jobs.progress import duration, last_progress
 from redoxmd.units import FS_PER_PS, ns_per_day
+
+# A job that says nothing for this time has its last message with its age; after the second time it is not listed.
+SILENT_S, FORGOTTEN_S = 120.0, 86400.0
+# Moves the cursor of a terminal to the top left and clears what is below.
+CLEAR = "\x1b[H\x1b[2J"
+
+
+def watch_status(results: Path, config: Config, every_s: float) -> None:
+    """Print the status again every `every_s` seconds until Ctrl-C; once if the output is no terminal."""
+    if not sys.stdout.isatty():
+        print(describe_status(results, config))
+        return
+    try:
+        while True:
+            text = fit_to_rows(describe_status(results, config), shutil.get_terminal_size().lines - 3)
+            print(f"{CLEAR}{text}\n\n{time.strftime('%H:%M:%S')}, again every {every_s:g} s; Ctrl-C ends", flush=True)
+            time.sleep(every_s)
+    except KeyboardInterrupt:
+        print()
+
+
+def fit_to_rows(text: str, rows: int) -> str:
+    """A status without details, if it has more lines: stages, decisions of the gate and the time left of their jobs."""
+    lines = text.splitlines()
+    if len(lines) <= rows:
+        return text
+    stages = text.partition("\n\n")[0].splitlines()
+    detail = re.compile(r"  (?!gate |.* (s|min|h|time) left\b)")
+    return "\n".join(line for line in stages if not detail.match(line))
 
 
 def describe_status(results: Path, config: Config) -> str:
@@ -39,6 +72,7 @@ def describe_status(results: Path, config: Config) -> str:
         done = sum((results / f"basins/{name}.extxyz").exists() for name in names)
         lines.append(f"basins: {done} of {len(names)} starts for production")
     lines += _production_lines(results, config)
+    lines += _running_lines(results)
     lines += _neb_lines(results, config) if config.neb.paths else []
     lines += _electron_lines(results, config) if config.density.enabled else []
     for summary in _read_records([results / "summary.json"]):
@@ -48,16 +82,7 @@ def describe_status(results: Path, config: Config) -> str:
 
 def _read_records(paths: Iterable[Path]) -> list[dict[str, Any]]:
     """Records of those JSON files that exist, with NaN and infinities as numbers."""
-    return [_with_numbers(read_json(path)) for path in paths if path.exists()]
-
-
-def _with_numbers(value: Any) -> Any:
-    """NaN and infinities restored from the strings that `redoxmd.files.records.write_json` writes."""
-    if isinstance(value, dict):
-        return {key: _with_numbers(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_with_numbers(item) for item in value]
-    return float(value) if value in ("nan", "inf", "-inf") else value
+    return [with_numbers(read_json(path)) for path in paths if path.exists()]
 
 
 def _generation_lines(results: Path, config: Config, generation: int) -> list[str]:
@@ -180,6 +205,19 @@ def _production_lines(results: Path, config: Config) -> list[str]:
     return lines + [line for name in unfinished if (line := _progress_line(results, config, name, lengths_ps[name]))]
 
 
+def _running_lines(results: Path) -> list[str]:
+    """Jobs whose logs end with a message of progress and the time left; production is described by its states."""
+    lines = []
+    for log in sorted((results / "logs").rglob("*.log")):
+        message, age_s = last_progress(log), time.time() - log.stat().st_mtime
+        stage = log.relative_to(results / "logs").parts[0]
+        if message is None or age_s > FORGOTTEN_S or stage == "production":
+            continue
+        silent = f" ({duration(age_s)} ago)" if age_s > SILENT_S else ""
+        lines.append(f"  {stage}: {message}{silent}")
+    return ["running:", *lines] if lines else []
+
+
 def _neb_lines(results: Path, config: Config) -> list[str]:
     """Finished NEB paths with their barriers, or the reason why there is no path."""
     files = {path.name: results / f"neb/{path.name}.json" for path in config.neb.paths}
@@ -240,7 +278,7 @@ def error_lines(record: dict[str, Any]) -> list[str]:
 
 def headline_lines(summary: dict[str, Any]) -> list[str]:
     """Headline numbers as text."""
-    summary = _with_numbers(summary)
+    summary = with_numbers(summary)
     lines = ["headline numbers:"]
     lines += [f"  {text}" for text in error_lines({"errors": summary["errors"]})]
     if rows := summary.get("left_out", []):
