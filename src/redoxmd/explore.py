@@ -182,7 +182,7 @@ def explore(
 class _Recorder:
     """Keeps the trace and the candidates of a run."""
 
-    def __init__(self, settings: Explore, structure: str, hop_spread_eV: float, factor: float) -> None:
+    def __init__(self, settings: Explore, structure: str, hop_spread_eV: float, factor: float = 1.0) -> None:
         self.settings = settings
         self.structure = structure
         self.hop_spread_eV = hop_spread_eV

@@ -7,14 +7,15 @@ import pytest
 from ase import Atoms
 
 pytestmark = pytest.mark.gpaw
-gpaw = pytest.importorskip("gpaw")
 
 
 def converged(mode: object, nbands: int, kpoints: tuple[int, int, int]) -> tuple[float, np.ndarray, np.ndarray]:
     """Energy in eV, forces in eV/Å and on-site moments in μB of O2 in a skewed cell, by GPAW's default criteria."""
+    from gpaw import GPAW
+
     cell = [[3.5, 0.0, 0.0], [0.8, 3.4, 0.0], [0.0, 0.3, 4.4]]
     molecule = Atoms("O2", [[0.1, 0.2, 0.3], [0.1, 0.4, 1.6]], magmoms=[1.0, 1.0], cell=cell, pbc=True)
-    molecule.calc = gpaw.GPAW(
+    molecule.calc = GPAW(
         mode=mode,
         nbands=nbands,
         kpts={"size": kpoints, "gamma": True},
@@ -31,6 +32,8 @@ def converged(mode: object, nbands: int, kpoints: tuple[int, int, int]) -> tuple
 def test_energy_forces_and_moments_are_those_of_gpaw(
     monkeypatch: pytest.MonkeyPatch, nbands: int, kpoints: tuple[int, int, int], is_real: bool
 ) -> None:
+    from gpaw import PW
+
     from redoxmd.engines.gpaw_waves import PairedPW, PairTransform
 
     transforms: list[np.ndarray] = []
@@ -41,7 +44,7 @@ def test_energy_forces_and_moments_are_those_of_gpaw(
         return own(self, grid)
 
     monkeypatch.setattr(PairTransform, "to_basis", counted)
-    expected = converged(gpaw.PW(200), nbands, kpoints)
+    expected = converged(PW(200), nbands, kpoints)
     assert not transforms
     for found, value in zip(converged(PairedPW(200), nbands, kpoints), expected, strict=True):
         assert found == pytest.approx(value, abs=1e-7)
