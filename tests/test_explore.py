@@ -9,6 +9,9 @@ from redoxmd.config.declared import settings_for
 from redoxmd.config.sections import Explore
 from redoxmd.errors import DataError, Interrupted
 from redoxmd.explore import bound_factor, explore
+from redoxmd.files.frames import write_frames
+from redoxmd.files.records import write_json
+from redoxmd.gate import settings_when_labelled
 from redoxmd.jobs.checkpoint import Checkpoint
 from redoxmd.md.ensemble import TrajectoryMD, ensemble_md
 from redoxmd.md.evaluators import HostEvaluator
@@ -105,12 +108,28 @@ class TestBound:
         assert bound_factor(read, SETTINGS) == 1.0
         with pytest.raises(DataError, match=r"0\.9 of the errors with 4 validation frames; it needs 9"):
             bound_factor(read, self.CALIBRATED.model_copy(update={"gate_coverage": 0.9}))
-        with pytest.raises(DataError, match="0 validation frames"):
+        with pytest.raises(DataError, match="an earlier version made it"):
             bound_factor(ensemble, self.CALIBRATED)
+        # Without a spread no factor bounds the error.
+        alone = Ensemble(members(1))
+        alone = calibrated(alone, calibrate(evaluate(alone, frames)))
+        with pytest.raises(DataError, match="cannot cover"):
+            bound_factor(alone, self.CALIBRATED)
 
     def test_raw_runs_stay_valid(self):
         assert "gate_on" not in settings_for("explore", Explore())
         assert settings_for("explore", self.CALIBRATED)["gate_on"] == "calibrated"
+        with pytest.raises(ValueError, match="only with gate_on: calibrated"):
+            Explore(gate_coverage=0.5)
+
+    def test_a_labelled_generation_keeps_its_gate(self, tmp_path):
+        """Through the decision file, as the rules read it."""
+        recorded = settings_for("gate", self.CALIBRATED)
+        now = settings_for("explore", self.CALIBRATED)
+        write_json(tmp_path / "gate/gen0.json", {"settings": {"explore": recorded}})
+        write_frames(tmp_path / "label/gen0/frames.extxyz", [spring_label(rock(0))])
+        kept = settings_when_labelled(tmp_path, 0, "explore", now)
+        assert (kept["gate_on"], kept["gate_coverage"]) == ("calibrated", 0.75)
 
 
 def test_nan_ends_the_run(scripted):

@@ -75,10 +75,13 @@ def bound_factor(ensemble: Ensemble, settings: Explore) -> float:
     """
     if settings.gate_on == "raw":
         return 1.0
-    ratios, coverage = (
-        (ensemble.calibration or {}).get("ratios", {}).get(settings.statistic, []),
-        settings.gate_coverage,
-    )
+    calibration, coverage = ensemble.calibration or {}, settings.gate_coverage
+    if "ratios" not in calibration:
+        raise DataError(
+            "the ensemble has no calibration of the gate, because an earlier version made it; make it again (snakemake "
+            "--forcerun ensemble), or set explore.gate_on: raw"
+        )
+    ratios = calibration["ratios"].get(settings.statistic, [])
     factor = conformal_factor(ratios, coverage)
     if not math.isfinite(factor):
         raise DataError(

@@ -263,7 +263,10 @@ class Refusing:
     """An engine that refuses one image and counts its calls."""
 
     def __init__(self, refused):
-        self.refused, self.calls = refused, 0
+        self.refused, self.calls, self.forgotten = refused, 0, []
+
+    def forget(self):
+        self.forgotten.append(self.calls)
 
     def calculate(self, atoms):
         self.calls += 1
@@ -275,7 +278,10 @@ class Refusing:
 
 def test_a_refused_image_has_no_reference_energy_and_the_others_have(tmp_path):
     atoms, _ = nvp()
-    table = single_point_energies([atoms] * 4, Refusing(2), Checkpoint(tmp_path / "r", 0), "p")
+    engine = Refusing(2)
+    table = single_point_energies([atoms] * 4, engine, Checkpoint(tmp_path / "r", 0), "p")
+    # The image after the refused one starts without its electrons.
+    assert engine.forgotten == [3]
     assert table["reference_refused"].tolist() == ["", "", "unconverged", ""]
     assert table["reference_total_eV"].isna().tolist() == [False, False, True, False]
 

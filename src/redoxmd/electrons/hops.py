@@ -160,7 +160,7 @@ def analyse_hops(
     scalars = (
         *(len(time_fs), duration_ps, len(redox), len(hop_fs), int((~rattling).sum())),
         *(finite_mean(relation.jump >= 0), finite_mean(np.array(near)), finite_mean(relation.cosine)),
-        *(trajectory.metadata.get(name, 0) for name in ("swaps_checked", "swaps_missed")),
+        *(trajectory.metadata.get(name, np.nan) for name in ("swaps_checked", "swaps_missed")),
     )
     return xr.Dataset(
         dict(zip(SCALARS, scalars, strict=True))

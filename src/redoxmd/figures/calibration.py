@@ -47,7 +47,7 @@ def draw(
         # Room for the legend above the points.
         axes[0, 2].set_ylim(top=1.6 * top)
     else:
-        write_message(axes[0, 2], "too few validation frames")
+        write_message(axes[0, 2], "no bound: too few validation\nframes, or an older ensemble")
     label(axes[0, 2], "bound of the error (eV/Å)", "force error of a frame (eV/Å)", "c  frames")
     legend(axes[0, 2])
     label(axes[0, 1], "calibrated spread (eV/Å)", "RMS force error (eV/Å)", "b  groups of equal size")

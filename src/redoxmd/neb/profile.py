@@ -164,6 +164,8 @@ def _single_point(image: Atoms, engine: Engine) -> tuple[float, str]:
     try:
         return engine.calculate(bare(image)).energy_eV, ""
     except LabelRefused as refused:
+        # The next image must not begin with these electrons.
+        engine.forget()
         return float("nan"), refused.reason
 
 

@@ -55,7 +55,7 @@ def write_first_page(path: str | Path, files: Mapping[str, Any], facts: Mapping[
     points = pd.DataFrame(summary["diffusivities"])
     answers = {
         "What material?": _material(files["structure"], facts, trajectories),
-        "What was run?": _calculations(summary, facts, trajectories),
+        "What was run?": _calculations(summary, dataset, facts, trajectories),
         "Is it converged?": _convergence(summary, errors),
         "How good is it?": _accuracy(summary),
         "D and activation energy": _diffusion(points, summary["arrhenius"]),
@@ -111,12 +111,13 @@ def _range(values: Sequence[float] | pd.Series, unit: str = "") -> str:
     return ", ".join(f"{value:.4g}" for value in distinct) + unit
 
 
-def _calculations(summary: Mapping[str, Any], facts: Mapping[str, str], trajectories: pd.DataFrame) -> str:
-    frames = sum(row["n_frames"] for row in summary["errors"] if row["set"] == "train")
+def _calculations(
+    summary: Mapping[str, Any], dataset: Mapping[str, Any], facts: Mapping[str, str], trajectories: pd.DataFrame
+) -> str:
     labels = sum(item["labels"] for item in summary["generations"])
     return _paragraph(
         f"{len(summary['generations'])} generations of active learning with {facts['engine']} as the reference: "
-        f"{frames:.0f} training frames, {labels} labels requested.",
+        f"{dataset['train']} training frames, {labels} labels requested.",
         f"Production MD: {len(trajectories)} trajectories at {_range(trajectories['temperature_K'], ' K')}, "
         f"{trajectories['duration_ps'].sum() / FS_PER_PS:.3g} ns in total.",
     )

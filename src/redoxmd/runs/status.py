@@ -209,7 +209,11 @@ def _running_lines(results: Path) -> list[str]:
     """Jobs whose logs end with a message of progress and the time left; production is described by its states."""
     lines = []
     for log in sorted((results / "logs").rglob("*.log")):
-        message, age_s = last_progress(log), time.time() - log.stat().st_mtime
+        try:
+            message, age_s = last_progress(log), time.time() - log.stat().st_mtime
+        except OSError:
+            # The job has ended and its log is gone.
+            continue
         stage = log.relative_to(results / "logs").parts[0]
         if message is None or age_s > FORGOTTEN_S or stage == "production":
             continue

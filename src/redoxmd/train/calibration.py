@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -112,7 +113,7 @@ def calibrate(evaluation: EnsembleErrors) -> dict[str, Any]:
     record: dict[str, Any] = {"scale": fitted["scale"], "validation": fitted}
     record["frames"] = _frame_errors(evaluation.energies)
     record["ratios"] = {
-        name: sorted(np.divide(rows["error"], np.maximum(rows["spread"], 1e-12)).tolist())
+        name: sorted(error / spread if spread else math.inf for error, spread in zip(*rows.values(), strict=True))
         for name, rows in record["frames"].get("validation", {}).items()
     }
     test = forces[forces["set"] == "test"]

@@ -41,12 +41,13 @@ class Explore(Section):
     statistic: Literal["max", "mean"] = Field(
         default="max", description="spread of a frame: the largest or the mean spread of its atoms"
     )
-    gate_on: Annotated[Literal["raw", "calibrated"], Use("explore", added=True)] = Field(
+    gate_on: Annotated[Literal["raw", "calibrated"], Use("explore", "gate", added=True)] = Field(
         default="raw",
         description="raw: the thresholds are for the spread, as in the paper; calibrated: for the bound of the force "
-        "error, the spread times a factor from the validation frames (conformal prediction)",
+        "error, the spread times a factor from the validation frames (conformal prediction); paths and basins use the "
+        "spread",
     )
-    gate_coverage: Annotated[float, Use("explore", added=True)] = Field(
+    gate_coverage: Annotated[float, Use("explore", "gate", added=True)] = Field(
         default=0.9,
         gt=0.0,
         lt=1.0,
@@ -74,6 +75,10 @@ class Explore(Section):
         if self.low_eV_A >= self.high_eV_A:
             raise ValueError(
                 f"low_eV_A ({self.low_eV_A:g}) must lie below high_eV_A ({self.high_eV_A:g}); the paper has 1 and 5"
+            )
+        if self.gate_on == "raw" and self.gate_coverage != type(self).model_fields["gate_coverage"].default:
+            raise ValueError(
+                "gate_coverage has an effect only with gate_on: calibrated; set it, or remove gate_coverage"
             )
         names = [phase.name for phase in self.phases]
         if len(set(names)) != len(names):
