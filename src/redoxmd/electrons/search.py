@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
 from ase import Atoms
@@ -20,7 +21,7 @@ logger = logging.getLogger("redoxmd")
 # Refusals after which another start of the electrons may help.
 OTHER_START = (LabelRefusal.WRONG_ELECTRONIC_STATE, LabelRefusal.WRONG_MOMENT, LabelRefusal.UNCONVERGED)
 BOND_SOFTNESS_A = 0.37
-# Orders drawn for one start, of which the first that was not tried yet is used; if there is none, the search ends.
+# Orders drawn per start until one was not tried yet; if there is none, the search ends.
 DRAWS = 20
 
 
@@ -57,22 +58,24 @@ class StateSearch:
         rng, symbols = derive_rng(self.seed, "order", step), list(atoms.symbols)
         # The first frame of a run starts from the initial moments; the same moments again would give the same.
         tried = [atoms.arrays["oxidation"].copy()] if step == 0 and "oxidation" in atoms.arrays else []
+        drawn = (draw_order(symbols, self.levels, rng) for _ in range(DRAWS * self.tries))
+        orders = chain([] if previous is None else [previous], drawn)
+        untried = (order for order in orders if not any(np.array_equal(order, started) for started in tried))
         for number in range(1, self.tries + 1):
             try:
                 return self.judge(engine.calculate(atoms), atoms)
             except LabelRefused as refused:
-                orders = [previous] if number == 1 and previous is not None else []
-                orders += [draw_order(symbols, self.levels, rng) for _ in range(DRAWS)]
-                untried = [order for order in orders if not any(np.array_equal(order, started) for started in tried)]
-                if refused.reason not in OTHER_START or number == self.tries or not untried:
+                may_help = refused.reason in OTHER_START and number < self.tries
+                order = next(untried, None) if may_help else None
+                if order is None:
                     detail = f"{refused.detail} (start {number} of {self.tries})" if number > 1 else refused.detail
                     raise LabelRefused(refused.reason, detail) from refused
                 logger.warning("step %d, start %d of %d of the electrons: %s", step, number, self.tries, refused)
-            tried.append(untried[0])
+            tried.append(order)
             atoms.set_initial_magnetic_moments(
-                self.levels.initial_moments(symbols, untried[0], atoms.get_initial_magnetic_moments())
+                self.levels.initial_moments(symbols, order, atoms.get_initial_magnetic_moments())
             )
-            atoms.set_array("oxidation", untried[0])
+            atoms.set_array("oxidation", order)
             engine.forget()
         raise AssertionError("tries is at least one")
 

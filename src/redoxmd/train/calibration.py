@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from ase import Atoms
 from scipy.special import erf
 
+from redoxmd.md.frame_gate import frame_spread
 from redoxmd.model.ensemble import Ensemble
 from redoxmd.seeds import derive_rng
 
@@ -38,8 +39,8 @@ class EnsembleErrors:
     member_errors: pd.DataFrame
 
 
-# Statistic of a frame → reduction over its atoms, as `redoxmd.md.frame_gate.frame_spread`.
-STATISTICS: dict[str, Callable[[np.ndarray], Any]] = {"max": np.max, "mean": np.mean}
+# Over the atoms of a frame, as for the gate.
+STATISTICS: tuple[Literal["max", "mean"], ...] = ("max", "mean")
 
 
 def evaluate(ensemble: Ensemble, frames: Sequence[Atoms]) -> EnsembleErrors:
@@ -64,8 +65,8 @@ def evaluate(ensemble: Ensemble, frames: Sequence[Atoms]) -> EnsembleErrors:
             {
                 "set": frame_set,
                 "config_id": frame.info["config_id"],
-                **{f"force_error_{name}_eV_A": of(error_eV_A) for name, of in STATISTICS.items()},
-                **{f"force_spread_{name}_eV_A": of(spread) for name, of in STATISTICS.items()},
+                **{f"force_error_{name}_eV_A": frame_spread(error_eV_A, name) for name in STATISTICS},
+                **{f"force_spread_{name}_eV_A": frame_spread(spread, name) for name in STATISTICS},
                 "reference_eV_atom": reference["energy"] / len(frame),
                 "predicted_eV_atom": prediction.energy_eV / len(frame),
             }
