@@ -1,9 +1,28 @@
-# Reference MD that starts the training set.
+# Reference MD that starts the training set, and MD with a potential that heats its structures (aimd.warm_up).
+
+
+rule warm_up:
+    input:
+        atoms="results/{run}/structures/{structure}.extxyz",
+        potential=RULES.warm_up_file(),
+    output:
+        atoms="results/{run}/warm_up/{structure}.extxyz",
+    log:
+        "results/{run}/logs/warm_up/{structure}.log",
+    threads: cores("warm_up")
+    resources:
+        **resources_for("warm_up"),
+    params:
+        **settings_for("warm_up", CFG.aimd),
+        **settings_for("warm_up", CFG.electrons),
+        seed=CFG.seed,
+    script:
+        "../workflow/scripts/warm_up.py"
 
 
 rule aimd:
     input:
-        atoms="results/{run}/structures/{structure}.extxyz",
+        atoms=RULES.aimd_start(),
     output:
         frames="results/{run}/aimd/{structure}/frames.extxyz",
         densities="results/{run}/aimd/{structure}/densities.h5",

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+from redoxmd.aimd.warm_up import find_potential
 from redoxmd.config.sections import Config, label_cells
 from redoxmd.density.dataset import stores_of_datasets
 from redoxmd.density.store import density_keys, split_key
@@ -287,6 +288,18 @@ def inspect_engine_settings(config: Config) -> Inspection:
     elements = sorted(set(cell.get_chemical_symbols()))
     engine_checks = inspect_engine(config.engine, {"the source cell": cell.cell.lengths().tolist()}, elements)
     return Inspection(inspection.problems + engine_checks.problems, inspection.notes + engine_checks.notes)
+
+
+def inspect_warm_up(config: Config, root: Path) -> Inspection:
+    """Whether the potential of `aimd.warm_up` exists."""
+    settings = config.aimd.warm_up
+    if not settings.steps:
+        return Inspection()
+    try:
+        find_potential(settings, root)
+    except RedoxmdError as error:
+        return Inspection([str(error)])
+    return Inspection(notes=[f"aimd: {settings.steps} steps of MD with {settings.potential} before each reference MD"])
 
 
 def inspect_kpoints(config: Config) -> Inspection:

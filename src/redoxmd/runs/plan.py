@@ -87,6 +87,7 @@ def make_plan(config: Config, root: Path = Path()) -> Plan:
         config_check.inspect_sizes(config, atoms_of, disk_gb, root),
         config_check.inspect_densities(config, root),
         config_check.inspect_paths(config, atoms_of, root),
+        config_check.inspect_warm_up(config, root),
     ]
     if not problems and not any(inspection.problems for inspection in inspections):
         inspections.append(config_check.inspect_orderings(config, root))

@@ -130,6 +130,17 @@ class Rules:
         structures = layout.aimd_structures(self.config.aimd)
         return [f"results/{self.config.run}/aimd/{structure}/{name}" for structure in structures]
 
+    def aimd_start(self) -> str:
+        """The start of a reference MD: the structure as built, or the end of its MD with a potential."""
+        stage = "warm_up" if self.config.aimd.warm_up.steps else "structures"
+        return "results/{run}/" + stage + "/{structure}.extxyz"
+
+    def warm_up_file(self) -> str | list[str]:
+        """The ensemble of the MD before the reference MD, if it is a file."""
+        potential = self.config.aimd.warm_up.potential
+        # A single file instead of a list, because the script reads it by name.
+        return potential if potential.endswith(".pt") else []
+
     def previous_member(self, wildcards: Wildcards) -> str | list[str]:
         """The same member of the previous generation if training starts from it, else none."""
         if int(wildcards.gen) == 0 or not self.config.train.warm_start:

@@ -4,7 +4,7 @@ Defaults are the paper's (Energy Storage Materials 63, 103023, 2023) wherever it
 (`workflow/schemas/config.schema.json`) and the documented defaults (`config/defaults.yaml`) are generated from here.
 """
 
-from redoxmd.config.sections.aimd import Aimd
+from redoxmd.config.sections.aimd import Aimd, WarmUp
 from redoxmd.config.sections.base import Relaxation, Repeats, Section
 from redoxmd.config.sections.basins import Basins
 from redoxmd.config.sections.charges import Charges
