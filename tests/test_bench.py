@@ -1,10 +1,11 @@
+import json
 import sys
 
 import pandas as pd
 import pytest
 import torch
 
-from benchmarks import roofline, scaling, timing, works
+from benchmarks import gpu_check, roofline, scaling, timing, works
 from benchmarks.__main__ import md_rows, other_rows
 from benchmarks.timing import schnetpack_steps, take_turns
 from redoxmd.config.sections import Member
@@ -84,3 +85,37 @@ def test_scaling_is_drawn(tmp_path):
     scaling.draw(pd.DataFrame(rows), tmp_path)
     assert (tmp_path / "scaling.svg").stat().st_size > 1000
     assert len(pd.read_csv(tmp_path / "scaling.csv")) == 6
+
+
+def test_results_of_a_gpu_check_are_on_disk_at_once_and_no_section_costs_the_others(tmp_path, monkeypatch):
+    def first(check):
+        check.tell("first", passed=True)
+        assert json.loads((tmp_path / "results.jsonl").read_text().splitlines()[-1])["passed"] is True
+
+    def fails(check):
+        raise RuntimeError("CUDA error: planted")
+
+    def long(check):
+        raise AssertionError("there is no time for this one")
+
+    def last(check):
+        check.tell("md", atoms=320, trajectories=2, trajectory_step_ms=0.5, ns_day_in_all=86.4, peak_GB=1.5)
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(gpu_check, "SECTIONS", {first: 1, fails: 1, long: 1e6, last: 1})
+    assert gpu_check.main(["--output", str(tmp_path)]) == 1
+    rows = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
+    assert [row["section"] for row in rows] == ["first", "fails", "long", "md"]
+    assert "planted" in rows[1]["error"] and "planted" in (tmp_path / "error_fails.txt").read_text()
+    assert "1000000 s needed" in rows[2]["omitted"]
+    written = (tmp_path / "table.md").read_text()
+    # 0.5 fs in 260 ms, by hand.
+    assert "| 320 | 2 | 0.5 | 86.4 | 1.5 |" in written and "260 ms, 0.166 ns/day" in written
+    assert gpu_check.main(["--output", str(tmp_path), "--only", "first", "last"]) == 0
+
+
+def test_a_gpu_check_without_a_gpu_says_so(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(SystemExit):
+        gpu_check.main(["--output", str(tmp_path / "none")])
+    assert "no CUDA device" in capsys.readouterr().err and not (tmp_path / "none").exists()

@@ -3,10 +3,13 @@
 Tests marked `slow` take long on the pretended GPU alone.
 """
 
+import json
+
 import numpy as np
 import pytest
 import torch
 
+from benchmarks import gpu_check
 from redoxmd.charges.tables import trajectory_charges
 from redoxmd.config.sections import (
     Basins,
@@ -401,3 +404,36 @@ def test_the_self_test_takes_networks_that_distinguish_states(saved, tmp_path): 
     atoms = frame_in_a_state(tmp_path)
     del atoms.arrays["oxidation"]
     assert isinstance(force_evaluator(load_ensemble(saved, "cuda"), "auto", atoms), DeviceEvaluator)
+
+
+@pytest.mark.slow
+def test_the_gpu_check_measures_all_its_sections(tmp_path):
+    assert gpu_check.main(["--output", str(tmp_path), "--small"]) == 0
+    check_rows(tmp_path, {section.__name__ for section in gpu_check.SECTIONS} - {"describe", "single", "many"})
+
+
+def test_the_gpu_check_finds_wrong_forces(tmp_path, monkeypatch):
+    arguments = ["--output", str(tmp_path), "--small", "--only", "forces", "single", "ceilings"]
+    assert gpu_check.main(arguments) == 0
+    check_rows(tmp_path, {"forces", "ceilings"})
+    right = DeviceEvaluator.__call__
+
+    def wrong(evaluator, *where):
+        found = right(evaluator, *where)
+        found.member_forces_eV_A.mul_(1.01)
+        return found
+
+    monkeypatch.setattr(DeviceEvaluator, "__call__", wrong)
+    assert gpu_check.main(["--output", str(tmp_path), "--small", "--only", "forces"]) == 1
+
+
+def check_rows(folder, sections):
+    """Every section has results, and MD its rate, by hand from its time."""
+    rows = [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
+    assert not [row for row in rows if "error" in row]
+    assert sections | {"md"} <= {row["section"] for row in rows}
+    for row in rows:
+        if row["section"] == "md":
+            per_day = 86400e3 / row["trajectory_step_ms"] * 0.5e-6
+            assert row["ns_day_in_all"] == pytest.approx(per_day, rel=1e-6)
+    assert "ns/day" in (folder / "table.md").read_text()
