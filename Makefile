@@ -12,7 +12,7 @@ export GPAW_CONFIG := $(CURDIR)/envs/gpaw_siteconfig.py
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help env env-test run test test-slurm test-slow test-versions lint bench bench-peers bench-scaling schema clean
+.PHONY: help env env-test run test test-slurm test-slow test-versions lint bench bench-peers bench-scaling docs schema clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -36,7 +36,7 @@ $(VENV)/.run: pyproject.toml envs/constraints.txt envs/gpaw_siteconfig.py
 
 $(VENV)/.test: $(VENV)/.run
 	@echo "[+] installing the requirements of the tests"
-	@$(PIP) -c envs/constraints.txt -e '.[gpaw,test,lint]'
+	@$(PIP) -c envs/constraints.txt -e '.[gpaw,test,lint,docs]'
 	@touch $@
 
 run: $(VENV)/.run ## run CONFIG (the quickstart) and write its report
@@ -73,6 +73,9 @@ lint: $(VENV)/.test ## check style, types and the format of rules
 	@$(BIN)/ruff format --check src tests workflow benchmarks
 	@$(BIN)/mypy
 	@$(BIN)/snakefmt --check Snakefile rules
+
+docs: $(VENV)/.test ## write the documentation as a site to site/
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 bench: $(VENV)/.run ## time MD, training, densities and analysis on this machine
 	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks
