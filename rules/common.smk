@@ -100,9 +100,9 @@ def earlier_decision(wildcards):
 
 
 def last_generation(run):
-    """Number of the generation that converged."""
+    """Number of the generation that converged; 0 for an ensemble that is given."""
     gen = 0
-    while decision(run, gen)["status"] != "converged":
+    while CFG.has_loop and decision(run, gen)["status"] != "converged":
         gen += 1
     return gen
 
@@ -128,6 +128,11 @@ def all_generations(pattern):
         return expand(pattern, run=wildcards.run, gen=gens)
 
     return files
+
+
+def decided(pattern):
+    """Input function: one file per decision of the gate."""
+    return all_generations(pattern) if CFG.has_loop else []
 
 
 def explored(pattern):

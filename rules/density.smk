@@ -27,6 +27,7 @@ rule density_dataset:
 
 rule density:
     input:
+        **({"given": str(CFG.density.model)} if CFG.density.model else {}),
         index="results/{run}/density/dataset.json",
     output:
         model="results/{run}/density/model.pt",

@@ -5,7 +5,7 @@
 rule learning_curve:
     input:
         ensembles=all_generations("results/{run}/train/gen{gen}/ensemble.json"),
-        decisions=all_generations("results/{run}/gate/gen{gen}.json"),
+        decisions=decided("results/{run}/gate/gen{gen}.json"),
     output:
         **figure_files("learning_curve", "The loop"),
     log:
@@ -20,7 +20,7 @@ rule learning_curve:
 use rule learning_curve as gate_timeline with:
     input:
         traces=all_explored("results/{run}/explore/gen{gen}/{structure}.csv"),
-        decisions=all_generations("results/{run}/gate/gen{gen}.json"),
+        decisions=decided("results/{run}/gate/gen{gen}.json"),
     output:
         **figure_files("gate_timeline", "The loop"),
     localrule: True
@@ -272,7 +272,7 @@ use rule learning_curve as paper_comparison with:
         **RULES.electrons("charges", "mixture", "redox"),
         **({"orderings": "results/{run}/figures/orderings.csv"} if CFG.basins.enabled else {}),
         ensemble=converged("results/{run}/train/gen{gen}/ensemble.json"),
-        decisions=all_generations("results/{run}/gate/gen{gen}.json"),
+        decisions=decided("results/{run}/gate/gen{gen}.json"),
         trajectories="results/{run}/diffusion/trajectories.csv",
         diffusivities="results/{run}/diffusion/diffusivities.csv",
         arrhenius="results/{run}/diffusion/arrhenius.csv",
@@ -318,7 +318,7 @@ rule summary:
         **state_records(),
         **RULES.moment_tables(),
         ensemble=converged("results/{run}/train/gen{gen}/ensemble.json"),
-        decisions=all_generations("results/{run}/gate/gen{gen}.json"),
+        decisions=decided("results/{run}/gate/gen{gen}.json"),
         diffusivities="results/{run}/diffusion/diffusivities.csv",
         arrhenius="results/{run}/diffusion/arrhenius.csv",
         concerted="results/{run}/diffusion/concerted.csv",

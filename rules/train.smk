@@ -1,5 +1,6 @@
 # The ensemble of a generation: its training set, its members one job each, and what they are together; and, of the
-# last training set, errors on configurations left out (train.folds).
+# last training set, errors on configurations left out (train.folds). An ensemble that is given (train.ensemble) has errors on
+# the data set of generation 0 alone.
 
 
 rule dataset:
@@ -48,7 +49,7 @@ rule train:
 rule ensemble:
     input:
         dataset="results/{run}/train/gen{gen}/dataset.extxyz",
-        members=RULES.members(),
+        **RULES.members(),
     output:
         ensemble="results/{run}/train/gen{gen}/ensemble.pt",
         record="results/{run}/train/gen{gen}/ensemble.json",
@@ -63,6 +64,7 @@ rule ensemble:
     params:
         **stage_version("train"),
         **(settings_for("ensemble", CFG.electrons) if AWARE else {}),
+        **({} if CFG.has_loop else {"states": CFG.train.states}),
         seed=CFG.seed,
     script:
         "../workflow/scripts/ensemble.py"

@@ -4,7 +4,7 @@ from ase.data import atomic_numbers
 from redoxmd.config.declared import read_settings
 from redoxmd.config.sections import DensitySettings
 from redoxmd.density.dataset import DensitySet
-from redoxmd.density.model import save_density_model
+from redoxmd.density.model import load_density_model, save_density_model
 from redoxmd.density.training import train_density
 from redoxmd.files.records import atomic_path, file_sha256, read_json
 from redoxmd.jobs.checkpoint import Checkpoint
@@ -18,10 +18,13 @@ with job("density", snakemake.log[0], snakemake.threads):
     seed = derive_seed(snakemake.params.seed, "density")
     fingerprint = [data, dict(snakemake.params.density), seed, snakemake.params.get("version", 1)]
     checkpoint = Checkpoint(snakemake.params.state, fingerprint)
-    redox = atomic_numbers[snakemake.params.redox]
-    result = train_density(index.subset("train"), index.subset("validation"), redox, settings, seed, checkpoint)
-    about = {"dataset": data, "history": result.history, "best_step": result.best_step}
-    save_density_model(snakemake.output.model, result.model, about)
+    if given := snakemake.input.get("given"):
+        model, about = load_density_model(given, "cpu")
+    else:
+        redox = atomic_numbers[snakemake.params.redox]
+        result = train_density(index.subset("train"), index.subset("validation"), redox, settings, seed, checkpoint)
+        model, about = result.model, {"dataset": data, "history": result.history, "best_step": result.best_step}
+    save_density_model(snakemake.output.model, model, about)
     with atomic_path(snakemake.output.history) as temporary:
-        pd.DataFrame(result.history).to_csv(temporary, index=False)
+        pd.DataFrame(about["history"]).to_csv(temporary, index=False)
     checkpoint.clear()

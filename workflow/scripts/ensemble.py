@@ -3,21 +3,23 @@ from redoxmd.electrons.states import OxidationLevels
 from redoxmd.files.frames import read_frames
 from redoxmd.files.records import atomic_path, write_json
 from redoxmd.jobs.job import job, logger
-from redoxmd.model.ensemble import Ensemble, save_ensemble
+from redoxmd.model.ensemble import Ensemble, given_ensemble, save_ensemble
 from redoxmd.train.audit.parity import describe_suspects, frames_to_audit, residuals, suspect_names, suspects
 from redoxmd.train.calibration import calibrate, calibrated, evaluate, sample_frames
 from redoxmd.train.trainer import load_member
 
 with job("train", snakemake.log[0], snakemake.threads):
-    loaded = [load_member(path) for path in snakemake.input.members]
-    runtime = runtime_settings(snakemake.config)
-    members = [member for member, _ in loaded]
-    levels = None if members[0].states is None else OxidationLevels.of(runtime.electrons)
-    ensemble = Ensemble(members, evaluation=runtime.compute.evaluation, levels=levels)
+    given, runtime = snakemake.input.get("given"), runtime_settings(snakemake.config)
+    loaded = [load_member(path) for path in snakemake.input.get("members", [])]
+    if given:
+        ensemble = given_ensemble(given, snakemake.params.states)
+    else:
+        levels = OxidationLevels.of(runtime.electrons) if loaded[0][0].states else None
+        ensemble = Ensemble([member for member, _ in loaded], evaluation=runtime.compute.evaluation, levels=levels)
     frames, seed, generation = read_frames(snakemake.input.dataset), snakemake.params.seed, snakemake.wildcards.gen
     evaluation = evaluate(ensemble, sample_frames(frames, seed))
     calibration = calibrate(evaluation)
-    save_ensemble(snakemake.output.ensemble, calibrated(ensemble, calibration))
+    save_ensemble(snakemake.output.ensemble, ensemble if given else calibrated(ensemble, calibration))
     errors = evaluation.member_errors
     for row in errors[errors["member"] == -1].to_dict("records"):
         logger.info(
@@ -25,10 +27,8 @@ with job("train", snakemake.log[0], snakemake.threads):
             *(generation, row["set"], row["force_mae_eV_A"], row["energy_mae_meV_atom"], row["n_frames"]),
         )
     training = [{key: about[key] for key in ("best_step", "stopped", "history")} for _, about in loaded]
-    write_json(
-        snakemake.output.record,
-        {"errors": errors.to_dict("records"), "calibration": calibration, "training": training},
-    )
+    record = {"errors": errors.to_dict("records"), "calibration": calibration, "training": training}
+    write_json(snakemake.output.record, record)
     with atomic_path(snakemake.output.forces) as temporary:
         evaluation.forces.query("set != 'train'").to_csv(temporary, index=False, float_format="%.6g")
     with atomic_path(snakemake.output.energies) as temporary:

@@ -18,6 +18,8 @@ FIGURES = (
     "van_hove",
     "table2_activation",
 )
+# Figures of runs with generations.
+LOOP_FIGURES = ("gate_timeline",)
 # Figures of runs with a density model.
 DENSITY_FIGURES = (
     "density_errors",
@@ -56,7 +58,8 @@ def figures_of(config: Config) -> tuple[str, ...]:
     folds = FOLD_FIGURES if config.train.folds else ()
     states = STATE_FIGURES if config.train.states == "aware" else ()
     moments = MOMENT_FIGURES if config.electrons.moments.enabled else ()
-    return FIGURES + folds + cells + walks + paths + states + moments + electrons + paper
+    own = tuple(name for name in FIGURES if config.has_loop or name not in LOOP_FIGURES)
+    return own + folds + cells + walks + paths + states + moments + electrons + paper
 
 
 def first_page_figures(config: Config) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from redoxmd.config.declared import settings_for
-from redoxmd.config.sections import Aimd, Config, Neb, NebEvent, NebPath, Phase, Production, Repeats, Start
+from redoxmd.config.sections import Config, Neb, NebEvent, NebPath, Phase, Production, Repeats, Start
 from redoxmd.structures.request import parse_name, structure_name
 
 
@@ -22,9 +22,14 @@ def structure_names(starts: Sequence[Start], supercell: Repeats) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def aimd_structures(aimd: Aimd) -> list[str]:
-    """Structures that reference MD starts from."""
-    return structure_names(aimd.starts, aimd.supercell)
+def aimd_structures(config: Config) -> list[str]:
+    """Structures that reference MD starts from; none for a run with an ensemble of its own."""
+    return structure_names(config.aimd.starts, config.aimd.supercell) if config.has_loop else []
+
+
+def explored_structures(config: Config) -> dict[str, list[str]]:
+    """Structures that generation 0 would explore, by phase; none for a run with an ensemble of its own."""
+    return {phase.name: phase_structures(phase, 0) for phase in config.explore.phases if config.has_loop}
 
 
 def trajectory_lengths_ps(production: Production) -> dict[tuple[str, str], float]:
@@ -109,9 +114,9 @@ def phase_structures(phase: Phase, generation: int) -> list[str]:
 
 def all_structures(config: Config) -> list[str]:
     """Every structure of a run; of explore those of generation 0, because later ones differ in their seeds only."""
-    names = aimd_structures(config.aimd)
-    for phase in config.explore.phases:
-        names += phase_structures(phase, 0)
+    names = aimd_structures(config)
+    for explored in explored_structures(config).values():
+        names += explored
     names += production_structures(config.production)
     names += neb_structures(config.neb).values()
     return list(dict.fromkeys(names))

@@ -318,6 +318,19 @@ def load_ensemble(path: str | Path, device: str = "auto", evaluation: Evaluation
     return ensemble.to(choose_device(device))
 
 
+def given_ensemble(path: str | Path, states: str) -> Ensemble:
+    """The ensemble of `train.ensemble`, which must distinguish oxidation states as `train.states` asks (aware, blind).
+
+    Raises:
+        DataError: it does not; or as `load_ensemble`.
+    """
+    ensemble = load_ensemble(path, "cpu")
+    own = "blind" if ensemble.states is None else "aware"
+    if own != states:
+        raise DataError(f"{path}: the ensemble needs train.states: {own}, the config has {states}")
+    return ensemble
+
+
 def ensemble_identity(path: str | Path) -> str:
     """Checksum of an ensemble file, recorded in trajectories."""
     return file_sha256(path)[:16]

@@ -104,5 +104,6 @@ def captions_of(config: Config) -> dict[str, dict[str, Any]]:
         "fig10_jump": {"element": element, "ion": ion, "states": states},
         "paper_comparison": {"run": config.run},
         "jump_view": {"ion": ion},
-        "first_page": {"run": config.run, "ion": ion, "element": element, "engine": engine},
+        "first_page": {"run": config.run, "ion": ion, "element": element, "engine": engine}
+        | ({} if config.has_loop else {"ensemble": str(config.train.ensemble)}),
     }

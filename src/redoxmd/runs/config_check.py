@@ -10,12 +10,14 @@ from pathlib import Path
 from redoxmd.aimd.warm_up import find_potential
 from redoxmd.config.sections import Config, label_cells
 from redoxmd.density.dataset import stores_of_datasets
+from redoxmd.density.model import load_density_model
 from redoxmd.density.store import density_keys, split_key
 from redoxmd.electrons.states import OxidationLevels
 from redoxmd.engines import engine_available, inspect_engine, settings_hash
 from redoxmd.engines.base import Inspection, supercell_kpoints
 from redoxmd.errors import ConfigError, RedoxmdError
 from redoxmd.files import layout
+from redoxmd.model.ensemble import given_ensemble
 from redoxmd.neb.ends import path_ends
 from redoxmd.structures.build import build_structure
 from redoxmd.structures.describe import formula
@@ -59,7 +61,7 @@ def _unknown_test_densities(config: Config, root: Path) -> list[str]:
         available = [split_key(key)[0] for store in stores if store.exists() for key in density_keys(store)]
     except (RedoxmdError, OSError) as error:
         return [f"density.stores: {error}"]
-    available += layout.aimd_structures(config.aimd) if config.aimd.density_every else []
+    available += layout.aimd_structures(config) if config.aimd.density_every else []
     named = config.density.test_configurations
     missing = [name for name in named if name not in available and label_generation(name) is None]
     if not missing:
@@ -74,7 +76,7 @@ def _unknown_test_densities(config: Config, root: Path) -> list[str]:
 
 def inspect_orderings(config: Config, root: Path) -> Inspection:
     """Problems of test and validation configurations, and notes on orderings that repeat up to symmetry."""
-    names = layout.aimd_structures(config.aimd)
+    names = layout.aimd_structures(config)
     try:
         frames = [build_structure(parse_name(name), config.structures, config.seed) for name in names]
         for frame in frames:
@@ -107,11 +109,8 @@ def inspect_sizes(config: Config, atoms_of: Mapping[str, int], disk_gb: Mapping[
     """Problems of very large cells, and a note if the disk space does not suffice."""
     inspection = Inspection()
     structures = {
-        "aimd.supercell": layout.aimd_structures(config.aimd),
-        **{
-            f"explore.phases, {phase.name}, supercell": layout.phase_structures(phase, 0)
-            for phase in config.explore.phases
-        },
+        "aimd.supercell": layout.aimd_structures(config),
+        **{f"explore.phases, {phase}, supercell": names for phase, names in layout.explored_structures(config).items()},
         "neb.supercell": list(layout.neb_structures(config.neb).values()),
         "production.supercell": layout.production_structures(config.production),
     }
@@ -288,6 +287,21 @@ def inspect_engine_settings(config: Config) -> Inspection:
     elements = sorted(set(cell.get_chemical_symbols()))
     engine_checks = inspect_engine(config.engine, {"the source cell": cell.cell.lengths().tolist()}, elements)
     return Inspection(inspection.problems + engine_checks.problems, inspection.notes + engine_checks.notes)
+
+
+def inspect_given(config: Config, root: Path) -> Inspection:
+    """Whether an ensemble and a density model that are given can be read and are of the config's kind."""
+    problems = []
+    try:
+        if config.train.ensemble is not None:
+            given_ensemble(root / config.train.ensemble, config.train.states)
+            if not config.train.datasets:
+                problems.append("train.ensemble: name the data on which its errors are measured in train.datasets")
+        if config.density.enabled and config.density.model is not None:
+            load_density_model(root / config.density.model, "cpu")
+    except RedoxmdError as error:
+        problems.append(str(error))
+    return Inspection(problems)
 
 
 def inspect_warm_up(config: Config, root: Path) -> Inspection:

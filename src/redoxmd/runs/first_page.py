@@ -47,7 +47,7 @@ def write_first_page(path: str | Path, files: Mapping[str, Any], facts: Mapping[
         files: summary (summary.json), trajectories (diffusion/trajectories.csv), dataset (dataset.json of the converged
             generation), errors (figures/learning_curve.csv), structure (one start of production), figures (SVG files);
             redox (charges/redox.csv) with a density model, rates (electrons/rates.csv) with states in the MD.
-        facts: run, ion (mobile ion), element (redox element), engine.
+        facts: run, ion (mobile ion), element (redox element), engine, ensemble (if it was given).
     """
     summary, dataset = (with_numbers(read_json(files[name])) for name in ("summary", "dataset"))
     redox, rates = (None if files.get(name) is None else pd.read_csv(files[name]) for name in ("redox", "rates"))
@@ -115,9 +115,14 @@ def _calculations(
     summary: Mapping[str, Any], dataset: Mapping[str, Any], facts: Mapping[str, str], trajectories: pd.DataFrame
 ) -> str:
     labels = sum(item["labels"] for item in summary["generations"])
-    return _paragraph(
+    learning = (
         f"{len(summary['generations'])} generations of active learning with {facts['engine']} as the reference: "
-        f"{dataset['train']} training frames, {labels} labels requested.",
+        f"{dataset['train']} training frames, {labels} labels requested."
+    )
+    if not summary["generations"]:
+        learning = f"No learning: the ensemble {facts['ensemble']} was given (train.ensemble)."
+    return _paragraph(
+        learning,
         f"Production MD: {len(trajectories)} trajectories at {_range(trajectories['temperature_K'], ' K')}, "
         f"{trajectories['duration_ps'].sum() / FS_PER_PS:.3g} ns in total.",
     )
@@ -128,6 +133,10 @@ def _counts(values: pd.Series | Sequence[str]) -> str:
 
 
 def _convergence(summary: Mapping[str, Any], errors: pd.DataFrame) -> str:
+    if not summary["generations"]:
+        return _paragraph(
+            "Not tested by this run: without generations no structure was judged by the gate before production."
+        )
     last = summary["generations"][-1]
     reasons, times_ps = last["end_reasons"].values(), last["survived_ps"].values()
     survived = sum(reason == "survived" for reason in reasons)
@@ -263,8 +272,10 @@ def _doubts_of_potentials(
             "thresholds of the gate."
         )
     explored_ps = max((max(item["survived_ps"].values(), default=0.0) for item in summary["generations"]), default=0.0)
+    if not summary["generations"]:
+        doubts.append("The ensemble was given: no gate has tested it on structures like those of production.")
     longest_ps = trajectories["duration_ps"].max()
-    if longest_ps > explored_ps:
+    if summary["generations"] and longest_ps > explored_ps:
         doubts.append(
             f"Production is {longest_ps:.3g} ps long, the gate was tested for {explored_ps:.3g} ps: later structures "
             "may lie outside the training data."

@@ -88,6 +88,7 @@ def make_plan(config: Config, root: Path = Path()) -> Plan:
         config_check.inspect_densities(config, root),
         config_check.inspect_paths(config, atoms_of, root),
         config_check.inspect_warm_up(config, root),
+        config_check.inspect_given(config, root),
     ]
     if not problems and not any(inspection.problems for inspection in inspections):
         inspections.append(config_check.inspect_orderings(config, root))
@@ -98,11 +99,10 @@ def make_plan(config: Config, root: Path = Path()) -> Plan:
     notes.append(
         "GPU: nvidia-smi found" if shutil.which("nvidia-smi") else "GPU: none found, the ensemble runs on the CPU"
     )
-    aimd_runs = len(layout.aimd_structures(config.aimd))
-    reference_calls = {
-        "aimd": aimd_runs * config.aimd.steps,
-        "label, per generation (at most)": config.select.budget * config.label.steps,
-    }
+    aimd_runs = len(layout.aimd_structures(config))
+    reference_calls = {"aimd": aimd_runs * config.aimd.steps}
+    if config.has_loop:
+        reference_calls["label, per generation (at most)"] = config.select.budget * config.label.steps
     if config.neb.paths and config.neb.reference:
         reference_calls["neb"] = len(config.neb.paths) * config.neb.images
     return Plan(_jobs(config), reference_calls, disk_gb, material, list(dict.fromkeys(problems)), notes)
@@ -111,23 +111,8 @@ def make_plan(config: Config, root: Path = Path()) -> Plan:
 def _jobs(config: Config) -> dict[str, int]:
     trajectories = len(layout.trajectories(config.production))
     batch = config.compute.batch if config.compute.md == "device" else 1
-    jobs = {
-        "structures": len(layout.all_structures(config)),
-        "aimd": len(layout.aimd_structures(config.aimd)),
-        "per generation: dataset": 1,
-        "per generation: train": len(config.train.members),
-        "per generation: ensemble": 1,
-    }
-    for phase in config.explore.phases:
-        jobs[f"per generation: explore ({phase.name})"] = len(layout.phase_structures(phase, 0))
-    for name in config.neb.train_phases:
-        jobs[f"per generation: neb ({name})"] = len(layout.neb_structures(config.neb))
-    jobs |= {
-        "per generation: select": 1,
-        "per generation: gate": 1,
-        "per generation: label (at most)": config.select.budget,
-        "per generation: labels": 1,
-    }
+    jobs = {"structures": len(layout.all_structures(config)), "aimd": len(layout.aimd_structures(config))}
+    jobs |= _loop_jobs(config) if config.has_loop else {"dataset": 1, "ensemble (given)": 1}
     if config.train.folds:
         jobs["train: folds"] = config.train.folds
     if config.basins.enabled:
@@ -146,15 +131,23 @@ def _jobs(config: Config) -> dict[str, int]:
     return jobs | {"figures": len(figures_of(config)) + 1}
 
 
+def _loop_jobs(config: Config) -> dict[str, int]:
+    per_generation = {"dataset": 1, "train": len(config.train.members), "ensemble": 1}
+    per_generation |= {f"explore ({phase})": len(names) for phase, names in layout.explored_structures(config).items()}
+    per_generation |= {f"neb ({name})": len(layout.neb_structures(config.neb)) for name in config.neb.train_phases}
+    per_generation |= {"select": 1, "gate": 1, "label (at most)": config.select.budget, "labels": 1}
+    return {f"per generation: {job}": count for job, count in per_generation.items()}
+
+
 def _disk_gb(config: Config, atoms_of: dict[str, int]) -> dict[str, float]:
     source = 40
     aimd, label, production, charges = config.aimd, config.label, config.production, config.charges
-    label_names = [name for phase in config.explore.phases for name in layout.phase_structures(phase, 0)]
+    label_names = [name for names in layout.explored_structures(config).values() for name in names]
     label_names += layout.neb_structures(config.neb).values() if config.neb.train_phases else []
     # Labels have the cells of the exploration.
     largest = max((atoms_of.get(name, source) for name in label_names), default=source)
-    runs = [(atoms_of.get(name, source), aimd.steps, aimd.density_every) for name in layout.aimd_structures(aimd)]
-    runs += [(largest, label.steps, label.density_every)] * config.select.budget
+    runs = [(atoms_of.get(name, source), aimd.steps, aimd.density_every) for name in layout.aimd_structures(config)]
+    runs += [(largest, label.steps, label.density_every)] * (config.select.budget if config.has_loop else 0)
     frames = sum(atoms * steps for atoms, steps, _ in runs)
     # 12 Å3 an atom.
     points_per_atom = 12.0 / GRID_SPACING_A**3

@@ -127,7 +127,7 @@ class Rules:
 
     def aimd_files(self, name: str) -> list[str]:
         """A file of every reference MD."""
-        structures = layout.aimd_structures(self.config.aimd)
+        structures = layout.aimd_structures(self.config)
         return [f"results/{self.config.run}/aimd/{structure}/{name}" for structure in structures]
 
     def aimd_start(self) -> str:
@@ -148,10 +148,12 @@ class Rules:
         # A single file instead of a list, because the script reads it by name.
         return f"results/{wildcards.run}/train/gen{int(wildcards.gen) - 1}/member{wildcards.member}.pt"
 
-    def members(self) -> list[str]:
-        """All members of a generation."""
+    def members(self) -> dict[str, str | list[str]]:
+        """All members of a generation; the file of an ensemble that is given."""
+        if self.config.train.ensemble is not None:
+            return {"given": str(self.config.train.ensemble)}
         count = len(self.config.train.members)
-        return [f"results/{{run}}/train/gen{{gen}}/member{member}.pt" for member in range(count)]
+        return {"members": [f"results/{{run}}/train/gen{{gen}}/member{member}.pt" for member in range(count)]}
 
     def folds(self) -> list[str]:
         """Errors of every fold of the cross-validation."""

@@ -57,12 +57,13 @@ def describe_status(results: Path, config: Config) -> str:
     """
     if not results.exists():
         return f"{config.run}: not started (no {results})"
-    names = layout.aimd_structures(config.aimd)
+    names = layout.aimd_structures(config)
     runs = _read_records(results / f"aimd/{name}/record.json" for name in names)
     frames = sum(record["n_frames"] for record in runs)
     ended = [f"{record['structure']} {record['refusal']['reason']}" for record in runs if record.get("refusal")]
     short = f", {len(ended)} cut short ({_shorten_list(ended)})" if ended else ""
-    lines = [f"{config.run} in {results}", f"aimd: {len(runs)} of {len(names)} runs done, {frames} frames{short}"]
+    lines = [f"{config.run} in {results}"]
+    lines += [f"aimd: {len(runs)} of {len(names)} runs done, {frames} frames{short}"] if names else []
     generation = 0
     while (results / f"train/gen{generation}").exists():
         lines += _generation_lines(results, config, generation)
@@ -89,6 +90,8 @@ def _generation_lines(results: Path, config: Config, generation: int) -> list[st
     folder = results / f"train/gen{generation}"
     members = len(list(folder.glob("member*.pt")))
     lines = [f"generation {generation}: {members} of {len(config.train.members)} members trained"]
+    if not config.has_loop:
+        lines = [f"ensemble {config.train.ensemble}, errors on train.datasets"]
     for record in _read_records([folder / "ensemble.json"]):
         lines += [f"  {text}" for text in error_lines(record)]
     decisions = _read_records([results / f"gate/gen{generation}.json"])

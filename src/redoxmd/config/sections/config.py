@@ -76,12 +76,19 @@ class Config(Section):
         own = self.density.test_configurations
         return self.train.test_configurations if own is None else own
 
+    @property
+    def has_loop(self) -> bool:
+        """Whether potentials are trained and explored; not with an ensemble that is given."""
+        return self.train.ensemble is None
+
     @model_validator(mode="after")
     def _across_sections(self) -> Config:
         if len(self.train.members) < 2:
             raise ValueError("train.members: one member has no spread, so the gate is blind; give at least two")
         if self.production.save_every_fs < self.production.timestep_fs:
             raise ValueError("production.save_every_fs must be at least production.timestep_fs")
+        if not self.has_loop and self.neb.train_phases:
+            raise ValueError("neb.train_phases: there are no generations with train.ensemble; leave one of them out")
         self._check_paths()
         return self
 

@@ -19,6 +19,9 @@ class DensitySettings(Section):
         default=True,
         description="train the density model and compute charges; false if the reference method gives no densities",
     )
+    model: Annotated[Path | None, Use()] = Field(
+        default=None, description="model.pt of an earlier run, used as it is; null: train one"
+    )
     stores: Annotated[tuple[Path, ...], Use()] = Field(
         default=(),
         description="density stores (redoxmd density import) joined to those of the run and of train.datasets; of the "

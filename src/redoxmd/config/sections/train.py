@@ -32,6 +32,11 @@ class Train(Section):
         min_length=1,
         description="hyperparameters of each member; the spread needs at least two",
     )
+    ensemble: Annotated[Path | None, Use()] = Field(
+        default=None,
+        description="ensemble.pt of an earlier run, used as it is: nothing is trained, explored or labelled, and its "
+        "errors on train.datasets are reported; null: the loop",
+    )
     datasets: Annotated[tuple[Path, ...], Use("dataset")] = Field(
         default=(),
         description="dataset folders (with dataset.yaml) to add to the labels of the run; same settings only",
