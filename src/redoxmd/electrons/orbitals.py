@@ -32,16 +32,22 @@ def occupation_columns(matrices: Mapping[int, np.ndarray], n_atoms: int, size: i
     return table
 
 
-def occupation_matrices(table: np.ndarray) -> np.ndarray:
-    """Occupation matrices (n, 2, m, m) of the columns (n, m(m + 1)) of a frame.
+def are_occupations(table: np.ndarray) -> bool:
+    """Whether an array has the form (n, m(m + 1)) of `occupation_columns` and finite numbers."""
+    is_table = np.ndim(table) == 2 and table.dtype.kind == "f"
+    return is_table and _orbitals(table) > 0 and bool(np.isfinite(table).all())
 
-    Raises:
-        ValueError: the array has another shape.
-    """
-    width = table.shape[-1] if np.ndim(table) == 2 else 0
-    size = round((np.sqrt(4 * width + 1) - 1) / 2)
-    if not width or size * (size + 1) != width:
-        raise ValueError(f"{OCCUPATIONS} of shape {np.shape(table)}: a row has m(m + 1) numbers for m orbitals")
+
+def _orbitals(table: np.ndarray) -> int:
+    """Number m of orbitals of a table (n, m(m + 1)); 0 for another width."""
+    width = table.shape[-1]
+    size = int(np.sqrt(width))
+    return size if size * (size + 1) == width else 0
+
+
+def occupation_matrices(table: np.ndarray) -> np.ndarray:
+    """Occupation matrices (n, 2, m, m) of the columns (n, m(m + 1)) of a frame."""
+    size = _orbitals(table)
     rows, columns = np.triu_indices(size)
     matrices = np.zeros((len(table), 2, size, size))
     matrices[:, :, rows, columns] = matrices[:, :, columns, rows] = table.reshape(len(table), 2, -1)
@@ -51,17 +57,12 @@ def occupation_matrices(table: np.ndarray) -> np.ndarray:
 def orbital_changes(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     """Change (n,) of the orbital order of each atom: the largest |eigenvalue| of the difference of its matrices.
 
-    1 if an electron has moved to an orthogonal orbital of the same atom, whatever the axes of the orbitals;
-    |sin φ| if its orbital has turned by φ in the space of the orbitals.
+    1 if an electron has moved to an orthogonal orbital of the same atom, |sin φ| if its orbital has turned by φ; the
+    axes of the orbitals do not matter.
 
     Args:
-        before, after: columns (n, m(m + 1)) of two frames.
-
-    Raises:
-        ValueError: the arrays differ in shape or are no occupation matrices.
+        before, after: columns (n, m(m + 1)) of two frames of one structure.
     """
-    if np.shape(before) != np.shape(after):
-        raise ValueError(f"{OCCUPATIONS} of shapes {np.shape(before)} and {np.shape(after)}")
     difference = occupation_matrices(after) - occupation_matrices(before)
     changes: np.ndarray = np.abs(np.linalg.eigvalsh(difference)).max(axis=(1, 2))
     return changes
