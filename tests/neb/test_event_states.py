@@ -8,12 +8,17 @@ import pytest
 from ase.io import read
 
 from redoxmd.config.declared import settings_for
-from redoxmd.config.sections import Neb, NebPath
+from redoxmd.config.sections import Electrons, Neb, NebPath
 from redoxmd.diffusion.analysis import analyse_trajectory
+from redoxmd.files.frames import write_frames
 from redoxmd.files.hdf5 import write_dataset
 from redoxmd.files.records import read_json
 from redoxmd.files.trajectory import join_segments, read_trajectory, write_segment
+from redoxmd.jobs.checkpoint import Checkpoint
+from redoxmd.md.frame_gate import GateSettings
+from redoxmd.model.calculator import EnsembleCalculator
 from redoxmd.model.ensemble import save_ensemble
+from redoxmd.neb.run import PathTask, explore_path
 from tests.diffusion.test_mechanism import planted
 from tests.diffusion.test_sites import INTERVAL_FS, NVP, SETTINGS
 from tests.model.test_ensemble import aware_ensemble
@@ -124,3 +129,26 @@ def test_a_trajectory_without_states_gives_none(tmp_path):
     execute("neb_event", tmp_path, params, inputs, outputs)
     assert not any("oxidation" in frame.arrays for frame in read(tmp_path / "event.extxyz", ":"))
     assert "changed_states" not in read_json(tmp_path / "event.json")
+
+
+def test_a_path_from_recorded_states_continued_equals_uninterrupted(files, tmp_path):
+    def explored(folder, max_band_steps):
+        settings = Neb(images=5, force_tolerance_eV_A=0.05, max_band_steps=max_band_steps)
+        # So short a reach that the states which swaps lead to differ from the lowest ones.
+        electrons = Electrons(levels=LEVELS, reach_A=4.5)
+        task = PathTask(
+            read(files[0] / "event.extxyz", ":"), NebPath(**PATH), NVP,
+            lambda: EnsembleCalculator(aware_ensemble(), electrons, all_swaps=True),
+            settings, GateSettings(**GATE), Checkpoint(tmp_path / folder, 0),
+        )  # fmt: skip
+        return explore_path(task)
+
+    whole = explored("whole", 4)
+    explored("part", 2)
+    part = explored("part", 4)
+    assert whole.record.end_reason == "not_converged"
+    for name, run in (("whole", whole), ("part", part)):
+        write_frames(tmp_path / f"{name}.extxyz", run.candidates)
+    assert (tmp_path / "part.extxyz").read_bytes() == (tmp_path / "whole.extxyz").read_bytes()
+    states = [frame.arrays["oxidation"].tolist() for frame in read(tmp_path / "whole.extxyz", ":")]
+    assert len(states) == 5
