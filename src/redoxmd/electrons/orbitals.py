@@ -8,7 +8,7 @@ import numpy as np
 
 # Array of a frame; shape, order and basis as in `occupation_columns`.
 OCCUPATIONS = "orbital_occupations"
-# A rotation of an occupied orbital by 17° towards an empty one; a step of MD turns orbitals by far less.
+# Larger changes are listed: an occupied orbital has turned by more than 17° towards an empty one.
 ORBITAL_CHANGE = 0.3
 
 
