@@ -1,5 +1,6 @@
 import os
 import signal
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -69,6 +70,29 @@ def test_frames_are_labelled_by_the_engine(tmp_path):
         assert frame.get_potential_energy() == pytest.approx(again.energy_eV)
         np.testing.assert_allclose(frame.get_forces(), again.forces_eV_A)
         np.testing.assert_allclose(frame.get_magnetic_moments(), again.moments_muB)
+
+
+class Shells(ToyEngine):
+    """The toy with occupations of one s orbital per atom, of every second structure."""
+
+    def calculate(self, atoms):
+        result = super().calculate(atoms)
+        table = np.repeat(atoms.positions[:, :1], 2, axis=1)
+        return replace(result, orbital_occupations=table) if round(1e6 * atoms.positions[0, 0]) % 2 else result
+
+
+def test_frames_have_the_occupations_of_their_own_label(tmp_path):
+    """Also when the run continues from its files; a frame has none of the frame before."""
+    engine = Shells(EngineSettings(name="toy"))
+    run(tmp_path, engine, SETTINGS.model_copy(update={"steps": 10}))
+    frames = run(tmp_path, engine, SETTINGS.model_copy(update={"steps": 20})).frames
+    write_frames(tmp_path / "frames.extxyz", frames)
+    stored = [frame.arrays.get("orbital_occupations") for frame in read_frames(tmp_path / "frames.extxyz")]
+    expected = [bool(round(1e6 * frame.positions[0, 0]) % 2) for frame in frames]
+    assert [table is not None for table in stored] == expected and set(expected) == {True, False}
+    for table, frame in zip(stored, frames, strict=True):
+        if table is not None:
+            np.testing.assert_allclose(table, np.repeat(frame.positions[:, :1], 2, axis=1), atol=1e-7)
 
 
 def test_every_kth_density_is_kept(tmp_path):

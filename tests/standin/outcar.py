@@ -144,7 +144,7 @@ def iteration(job, step, electronic, free_eV, entropy_eV, change_eV, moment_muB)
         "      LOOP:  cpu time    0.0387: real time    0.0387\n\n eigenvalue-minimisations  :   959\n"
         f" total energy-change (2. order) :{exponent(change_eV, 7)}  ({exponent(change_eV, 7)})\n"
         f" number of electron {job.electrons:15.7f} magnetization {shown}\n"
-        f" augmentation part  {job.electrons:15.7f} magnetization {shown}\n\n"
+        f" augmentation part  {job.electrons:15.7f} magnetization {shown}\n\n{occupations(job)}"
         " Free energy of the ion-electron system (eV)\n  ---------------------------------------------------\n"
         f"  alpha Z        PSCENC = {fixed(2.0, 18)}\n  Ewald energy   TEWEN  = {fixed(-100.0, 18)}\n"
         f"  entropy T*S    EENTRO = {fixed(entropy_eV, 18)}\n  ---------------------------------------------------\n"
@@ -152,6 +152,22 @@ def iteration(job, step, electronic, free_eV, entropy_eV, change_eV, moment_muB)
         f"  energy without entropy = {fixed(free_eV - entropy_eV, 18)}  energy(sigma->0) = "
         f"{fixed(free_eV - entropy_eV / 2, 18)}\n{BLANK_RULE}\n"
     )
+
+
+def occupations(job):
+    """Matrices of LDAUPRINT; their first elements are the first and the second coordinate of the atom."""
+    if not job.incar.get("LDAUPRINT", 0):
+        return ""
+    shells, blocks = np.repeat(job.incar["LDAUL"], job.poscar.counts), ""
+    kinds = np.repeat(np.arange(len(job.poscar.types)), job.poscar.counts)
+    for atom in np.flatnonzero(shells >= 0):
+        blocks += f"atom = {atom + 1:4d}  type = {kinds[atom] + 1:2d}  l = {shells[atom]}\n\n onsite density matrix\n\n"
+        for spin, first in enumerate(job.poscar.fractions[atom, :2] % 1):
+            matrix = np.diag([first, *[0.1] * (2 * shells[atom])])
+            rows = "".join("".join(f"{x:8.4f}" for x in row) + "\n" for row in matrix)
+            blocks += f"spin component {spin + 1:2d}\n\n{rows}\n"
+        blocks += " occupancies and eigenvectors\n\n"
+    return blocks
 
 
 def loop_end(converged):

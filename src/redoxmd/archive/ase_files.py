@@ -18,6 +18,7 @@ from ase.io.trajectory import Trajectory, read_atoms
 
 from redoxmd.archive.labels import parse_comment, read_labels
 from redoxmd.density.exchange.text import COMPRESSED
+from redoxmd.electrons.orbitals import OCCUPATIONS, are_occupations
 from redoxmd.engines.calculation import Calculation, Level, ReadFrame
 from redoxmd.errors import LabelRefusal, LabelRefused
 from redoxmd.files.frames import bare
@@ -156,7 +157,21 @@ def _frame(atoms: Atoms | LabelRefused, step: int, notes: Counter[str], converge
     except LabelRefused as refusal:
         return replace(refused, atoms=geometry, refusal=refusal)
     stated = atoms.info.get("converged", converged)
-    return replace(frame, atoms=geometry, converged=None if stated is None else str(stated).lower() in TRUE_WORDS)
+    return replace(
+        frame,
+        atoms=geometry,
+        converged=None if stated is None else str(stated).lower() in TRUE_WORDS,
+        orbital_occupations=_orbital_occupations(atoms, notes),
+    )
+
+
+def _orbital_occupations(atoms: Atoms, notes: Counter[str]) -> np.ndarray | None:
+    """Occupation matrices in a frame of redoxmd; None, with a note, if the array of that name is something else."""
+    table = atoms.arrays.get(OCCUPATIONS)
+    if table is not None and not are_occupations(table):
+        notes[f"{OCCUPATIONS} left out: not m(m + 1) finite numbers for each atom, m orbitals"] += 1
+        return None
+    return table
 
 
 def _gpaw_level(atoms: Atoms, parameters: Mapping[str, Any]) -> Level:

@@ -145,7 +145,12 @@ def _with_moments(calculation: Calculation, outcar: Path) -> Iterator[ReadFrame]
         if calculation.settings.get("LNONCOLLINEAR") is True:
             calculation.notes[NONCOLLINEAR] += 1
         elif step is not None and _is_same_step(frame, step):
-            frame = replace(frame, moments_muB=step.moments_muB, total_moment_muB=step.total_moment_muB)
+            frame = replace(
+                frame,
+                moments_muB=step.moments_muB,
+                total_moment_muB=step.total_moment_muB,
+                orbital_occupations=step.occupation_columns(len(frame.atoms)),
+            )
             step = next(steps, None)
         elif stated and frame.scf_steps:
             other = f"moments of {outcar.name} left out: energy or positions there are of another calculation"

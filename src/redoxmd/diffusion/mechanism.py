@@ -87,6 +87,7 @@ class Event:
         positions_A: (F, n, 3), unwrapped, framework at rest.
         moves: moves of the ions of the event, in order of leaving.
         before, after: frames in which these ions are nearest to their old and new sites.
+        oxidation: (F, n) oxidation states recorded by the MD; None if it has none.
     """
 
     kind: str
@@ -98,6 +99,7 @@ class Event:
     moves: tuple[Move, ...]
     before: int
     after: int
+    oxidation: np.ndarray | None = None
 
     @property
     def delay_fs(self) -> float:
@@ -217,6 +219,7 @@ def find_event(
         tuple(moves),
         0,
         0,
+        None if trajectory.oxidation is None else trajectory.oxidation[near_event][shown],
     )
     distance = event.distances_A().sum(axis=0)
     early = np.flatnonzero(event.time_fs <= moves[0].left_fs)

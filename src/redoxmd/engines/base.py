@@ -14,6 +14,7 @@ import numpy as np
 from ase import Atoms
 
 from redoxmd.density.grid import Density
+from redoxmd.electrons.orbitals import OCCUPATIONS
 from redoxmd.errors import LabelRefusal, LabelRefused
 from redoxmd.files.frames import labelled
 from redoxmd.files.records import content_hash
@@ -32,6 +33,8 @@ class Result:
         remarks: info key → text for readers of the frame, such as corrections made during the run.
         total_moment_muB: of the cell or None.
         oxidation: (n,) oxidation states assigned to the moments (`redoxmd.electrons`), or None.
+        orbital_occupations: (n, m(m + 1)) occupation matrices of the orbitals with +U, as columns
+            (`electrons.orbitals.occupation_columns`), or None.
     """
 
     energy_eV: float
@@ -42,6 +45,7 @@ class Result:
     remarks: dict[str, str] = field(default_factory=dict)
     total_moment_muB: float | None = None
     oxidation: np.ndarray | None = None
+    orbital_occupations: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         # One line each, because extended XYZ cannot hold line breaks.
@@ -49,7 +53,7 @@ class Result:
         object.__setattr__(self, "remarks", lines)
 
     def label(self, atoms: Atoms, **info: Any) -> Atoms:
-        """A copy of `atoms` with this label, its oxidation states, SCF steps, remarks and the given `info` keys."""
+        """A copy of `atoms` with this label, its states and occupations, SCF steps, remarks and the `info` keys."""
         moments = self.moments_muB
         if self.total_moment_muB is not None:
             info["total_moment_muB"] = self.total_moment_muB
@@ -58,6 +62,8 @@ class Result:
         frame = labelled(atoms, self.energy_eV, self.forces_eV_A, self.stress_eV_A3, moments, **info, **self.remarks)
         if self.oxidation is not None:
             frame.set_array("oxidation", self.oxidation)
+        if self.orbital_occupations is not None:
+            frame.set_array(OCCUPATIONS, self.orbital_occupations)
         return frame
 
 

@@ -56,6 +56,7 @@ class ReadFrame:
         stress_eV_A3: (3, 3), ASE's sign; None if the file has no stress.
         moments_muB: (n,) or None.
         total_moment_muB: of the cell; None if the file does not state it.
+        orbital_occupations: (n, m(m + 1)) as in `engines.base.Result`; None if the file has none.
         scf_steps: number of electronic steps; None if the file does not state it.
         converged: electronically; None if the file does not state it.
         refusal: reason why the reader refuses this step, whose numbers are then meaningless; later steps can be read.
@@ -70,6 +71,7 @@ class ReadFrame:
     scf_steps: int | None = None
     converged: bool | None = None
     total_moment_muB: float | None = None
+    orbital_occupations: np.ndarray | None = None
     refusal: LabelRefused | None = None
 
 

@@ -15,6 +15,7 @@ from ase import Atoms
 from redoxmd.config import sections
 from redoxmd.config.sections import common_kpoints
 from redoxmd.density.grid import Density, accept_density
+from redoxmd.electrons.orbitals import occupation_columns
 from redoxmd.engines.base import Engine, Result, check_result, method_hash, package_version, supercell_kpoints
 from redoxmd.engines.verdict import judge_moments
 from redoxmd.errors import EngineMissing, LabelRefusal, LabelRefused
@@ -80,6 +81,28 @@ def _mixer(settings: sections.GpawMixer) -> Any:
     return method(settings.beta, settings.history, settings.weight)
 
 
+def _orbital_occupations(calc: Any, n_atoms: int) -> np.ndarray | None:
+    """Occupation matrices of the orbitals with +U, as GPAW's +U has them (`Result`); None without +U."""
+    from gpaw.hubbard import aoom
+    from gpaw.utilities import unpack_density
+
+    corrected = [setup.hubbard_u.l[0] for setup in calc.setups if setup.hubbard_u is not None]
+    if not corrected:
+        return None
+    matrices = {}
+    # Each process has the atoms of its domain.
+    for atom, D_sp in calc.density.D_asp.items():
+        setup = calc.setups[atom]
+        if setup.hubbard_u is not None:
+            shell = (setup.hubbard_u.l[0], setup.l_j, setup.n_j, setup.N0_q, setup.hubbard_u.scale[0])
+            spins = np.array([aoom(D_ii, *shell)[0] for D_ii in unpack_density(D_sp)])
+            # Without spin, each spin has half of the one matrix.
+            matrices[atom] = spins if len(spins) == 2 else np.repeat(spins / 2, 2, axis=0)
+    table = occupation_columns(matrices, n_atoms, 2 * max(corrected) + 1)
+    calc.density.D_asp.partition.comm.sum(table)
+    return table
+
+
 class GpawEngine(Engine):
     """PBE+U in plane waves, ferromagnetic start.
 
@@ -128,6 +151,7 @@ class GpawEngine(Engine):
                     moments_muB=np.array(self._atoms.get_magnetic_moments()),
                     total_moment_muB=float(np.sum(self._atoms.calc.get_magnetic_moment())),
                     scf_steps=self._first_steps + int(self._atoms.calc.get_number_of_iterations()),
+                    orbital_occupations=_orbital_occupations(self._atoms.calc, len(atoms)),
                 )
             except KohnShamConvergenceError as error:
                 raise LabelRefused(

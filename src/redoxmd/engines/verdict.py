@@ -49,6 +49,7 @@ def judge_frame(
         moments_muB=frame.moments_muB,
         total_moment_muB=frame.total_moment_muB,
         scf_steps=frame.scf_steps,
+        orbital_occupations=frame.orbital_occupations,
     )
     if result.stress_eV_A3 is not None and np.shape(result.stress_eV_A3) != (3, 3):
         raise LabelRefused(LabelRefusal.WRONG_STRUCTURE, f"{where}: stress of shape {np.shape(result.stress_eV_A3)}")

@@ -83,7 +83,8 @@ def find_path(
         calculator: makes a calculator for an image.
         name: of the path, for messages.
         md_positions_A: (F, n, 3) MD frames between the ends, if these are frames of an MD; ions must then have changed
-            their sites.
+            their sites. Electrons that follow then start from the arrays `oxidation` of the ends, if they have them,
+            and those of the images between from the state of the nearer relaxed end.
 
     Returns:
         All images, ends included, with their calculators, evaluated.
@@ -92,12 +93,16 @@ def find_path(
         NoPath: an end does not relax or leaves its sites, both have the same sites, or the band does not converge.
         Interrupted: SIGTERM; the state is written.
     """
-    band = _Band(occupation, calculator, settings, name, checkpoint)
+    band = _Band(occupation, calculator, settings, name, checkpoint, md_positions_A)
+    if settings.electrons == "frozen" and (changed := _changed_states(ends)):
+        logger.warning(
+            "neb %s: all images are in the state of the initial end; the final one differs on %s", name, changed
+        )
 
     def search(stop: StopRequest) -> Iterator[str]:
         for end, word in zip(ends, ENDS, strict=True):
             band.images.append(band.relaxed_end(end, word, stop))
-        band.start(md_positions_A)
+        band.start()
         yield f"at step {band.steps} of {name}"
         for _ in band.relax():
             yield f"at step {band.steps} of {name}"
@@ -145,25 +150,35 @@ class _Band:
 
     Attributes:
         images: the relaxed ends, after `start` all images.
+        recorded: whether electrons follow from states that an MD recorded at the ends.
     """
 
     def __init__(
-        self, occupation: Occupation, calculator: MakeCalculator, settings: Neb, name: str, checkpoint: Checkpoint
+        self,
+        occupation: Occupation,
+        calculator: MakeCalculator,
+        settings: Neb,
+        name: str,
+        checkpoint: Checkpoint,
+        md_positions_A: np.ndarray | None,
     ) -> None:
         self.occupation, self.calculator, self.settings = occupation, calculator, settings
-        self.name, self.checkpoint = name, checkpoint
+        self.name, self.checkpoint, self.md_positions_A = name, checkpoint, md_positions_A
         self.images: list[Atoms] = []
-        self.climb, self.steps = False, 0
+        self.climb, self.recorded, self.steps = False, False, 0
         self._fire: dict[str, Any] = {}
         self._optimizer: FIRE
 
     def relaxed_end(self, end: Atoms, word: str, stop: StopRequest) -> Atoms:
         """An end, relaxed at its sites; `word` is one of `ENDS`."""
         atoms, name, labels = end.copy(), self.name, self.occupation.labels
-        if self.settings.electrons == "follow" or self.images:
+        follow, state = self.settings.electrons == "follow", end.arrays.get("oxidation")
+        if follow or self.images:
             # A given state would hold the electrons.
             atoms.arrays.pop("oxidation", None)
         atoms.calc = self.calculator()
+        if follow and self.md_positions_A is not None and state is not None:
+            atoms.calc.oxidation, self.recorded = state.copy(), True
         self._freeze(atoms)
         record = self.checkpoint.load(word)
         if record is not None:
@@ -203,20 +218,22 @@ class _Band:
         if self.settings.electrons == "frozen" and state is not None:
             atoms.set_array("oxidation", np.array(state))
 
-    def start(self, md_positions_A: np.ndarray | None) -> None:
+    def start(self) -> None:
         """Interpolate the images between the relaxed ends or, after a restart, take the saved ones."""
         ends, between_A = self.images, None
-        if md_positions_A is not None:
+        if self.md_positions_A is not None:
             first, last = (self.occupation.sites_of(end.positions) for end in ends)
             if np.array_equal(first, last):
                 message = f"neb.paths, {self.name}: both ends relax to the same sites; take another event"
                 raise NoPath(PathEnd.SAME_SITES, message, ends)
             moving = self.occupation.ions[first != last]
-            between_A = interpolate_md_path(ends, md_positions_A, moving, self.settings.images)
+            between_A = interpolate_md_path(ends, self.md_positions_A, moving, self.settings.images)
         # Copies of the initial end, with its state if electrons are frozen.
         between = [ends[0].copy() for _ in range(self.settings.images - 2)]
-        for image in between:
+        for number, image in enumerate(between, start=1):
             image.calc = self.calculator()
+            if self.recorded:
+                image.calc.oxidation = ends[2 * number >= self.settings.images].calc.oxidation.copy()
         self.images = [ends[0], *between, ends[1]]
         if between_A is None:
             neb = NEB(self.images, method="improvedtangent")
@@ -287,6 +304,14 @@ class _Band:
         positions = np.array([image.positions for image in between])
         record = {"positions_A": positions, "climb": self.climb, "steps": self.steps, **state, **_states(between)}
         self.checkpoint.save("band", record)
+
+
+def _changed_states(ends: tuple[Atoms, Atoms]) -> str:
+    """The atoms whose given oxidation states differ between both ends ("V 28, V 30"); "" without any."""
+    states = [end.arrays.get("oxidation") for end in ends]
+    if states[0] is None or states[1] is None:
+        return ""
+    return ", ".join(f"{ends[0].symbols[atom]} {atom}" for atom in np.flatnonzero(states[0] != states[1]))
 
 
 def _states(images: list[Atoms]) -> dict[str, np.ndarray]:

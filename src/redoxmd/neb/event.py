@@ -46,24 +46,31 @@ def event_of_path(
 def frames_of_event(event: Event, structures: Structures) -> list[Atoms]:
     """Frames from before an event to after it, as structures of the run; the first and last are the ends of a path.
 
-    Array `site` names the kind of site of each mobile ion; the framework does not drift.
+    Array `site` names the kind of site of each mobile ion, `oxidation` has the states that the MD recorded. The
+    framework does not drift.
     """
     name = str(event.metadata["structure"])
     full = full_cell(structures, supercell_of(name))
     mobile = event.numbers == atomic_numbers[structures.mobile_ion]
     window = slice(event.before, event.after + 1)
+    time_fs = event.time_fs[window].tolist()
+    states = [None] * len(time_fs) if event.oxidation is None else event.oxidation[window]
     frames = []
-    for time_fs, positions in zip(event.time_fs[window], event.positions_A[window], strict=True):
+    for time, positions, oxidation in zip(time_fs, event.positions_A[window], states, strict=True):
         atoms = Atoms(numbers=event.numbers, positions=positions, cell=event.cell_A, pbc=True)
         atoms.set_array("site", np.where(mobile, structures.mobile_ion, FRAMEWORK))
         frame = Occupation(atoms, full).with_current_sites(atoms)
-        frame.info = {"structure": name, "time_fs": float(time_fs)}
+        if oxidation is not None:
+            frame.set_array("oxidation", oxidation)
+        frame.info = {"structure": name, "time_fs": time}
         frames.append(frame)
     return frames
 
 
 def event_record(path: NebPath, event: Event | None, analyses: Sequence[xr.Dataset]) -> dict[str, Any]:
     """JSON-like record of an event; `reason` states why there is none, else it is "".
+
+    `changed_states` lists the atoms whose recorded oxidation states differ between the ends, if the MD has states.
 
     Args:
         path: the path that follows it.
@@ -83,4 +90,8 @@ def event_record(path: NebPath, event: Event | None, analyses: Sequence[xr.Datas
         }
         for move in event.moves
     ]
-    return {"path": path.name, "reason": "", "kind": event.kind, **event.metadata, "moves": moves}
+    record = {"path": path.name, "reason": "", "kind": event.kind, **event.metadata, "moves": moves}
+    if event.oxidation is not None:
+        differ = event.oxidation[event.before] != event.oxidation[event.after]
+        record["changed_states"] = np.flatnonzero(differ).tolist()
+    return record

@@ -3,14 +3,17 @@
 from itertools import pairwise
 from pathlib import Path
 
+import ase.io
 import numpy as np
 import pytest
 
 from redoxmd.aimd.drivers import run_reference_md
 from redoxmd.config.sections import EngineSettings, Label, Vasp, VaspFiles
 from redoxmd.density.store import read_densities
+from redoxmd.electrons.orbitals import occupation_matrices
 from redoxmd.engines import attempt_hash, get_engine, settings_hash, toy
 from redoxmd.errors import EngineMissing, LabelRefused
+from redoxmd.files.frames import write_frames
 from redoxmd.files.records import read_json
 from redoxmd.jobs.checkpoint import Checkpoint
 from redoxmd.label import LabelRecord, label_frame
@@ -63,6 +66,16 @@ class TestSinglePoint:
         np.testing.assert_allclose(density.positions_A, self.atoms.positions)
         assert density.electrons == pytest.approx(sum(toy.VALENCE_ELECTRONS[s] for s in self.atoms.symbols))
         assert density.moment_muB == pytest.approx(toy.moments(self.atoms).sum(), abs=1e-3)
+
+    def test_occupations_are_in_original_order(self, tmp_path):
+        """The stand-in prints the first two coordinates of each V as its first occupations."""
+        result = self.engine.calculate(self.atoms)
+        write_frames(tmp_path / "label.extxyz", [result.label(self.atoms, config_id="a", step=0)])
+        matrices = occupation_matrices(ase.io.read(tmp_path / "label.extxyz").arrays["orbital_occupations"])
+        vanadium = self.atoms.symbols == "V"
+        expected = self.atoms.get_scaled_positions()[vanadium, :2]
+        np.testing.assert_allclose(matrices[vanadium][:, :, 0, 0], expected, atol=1e-4)
+        assert matrices.shape == (39, 2, 5, 5) and not matrices[~vanadium].any()
 
     def test_the_next_step_starts_from_the_last(self, tmp_path):
         folder = tmp_path / "work/run"

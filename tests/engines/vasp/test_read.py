@@ -11,8 +11,10 @@ import ase.io
 import numpy as np
 import pytest
 from ase.units import GPa
+from pymatgen.electronic_structure.core import Spin
 from pymatgen.io.vasp.outputs import Outcar, Vasprun
 
+from redoxmd.cli import main
 from redoxmd.engines.calculation import Level
 from redoxmd.engines.vasp.level import differences, level_of
 from redoxmd.engines.vasp.outcar import read_spins
@@ -185,6 +187,73 @@ class TestOracles:
         assert [frame.energy_eV for frame in frames] == [step.energy_eV for step in steps]
         for frame, step in zip(frames, steps, strict=True):
             np.testing.assert_allclose(frame.atoms.positions, step.positions_A, rtol=0, atol=0.51 * POSITION_DIGIT_A)
+
+
+class TestOccupations:
+    """A real OUTCAR with the blocks of LDAUPRINT, as VASP lays them out, in every electronic step."""
+
+    SPINS = ("spin component  1", "spin component  2")
+
+    def outcar(self, row="".join, end=" occupancies and eigenvectors\n\no =  0.1 v =  1.0\n"):
+        """The file, and the matrices (spin, m, m) of each electronic step in it, to four decimals."""
+        rng, blocks = np.random.default_rng(0), []
+        start, *steps = content("spin-relax", "OUTCAR").decode("latin-1").split(" eigenvalue-minimisations")
+        for number, step in enumerate(steps):
+            matrices = rng.normal(0, 0.4, (2, 5, 5)).round(4)
+            matrices = np.triu(matrices) + np.triu(matrices, 1).swapaxes(1, 2)
+            text = "atom =    1  type =  1  l = 2\n\n onsite density matrix\n\n"
+            for title, matrix in zip(self.SPINS, matrices, strict=True):
+                rows = (row(f"{x:8.4f}" for x in values) for values in matrix)
+                text += title + "\n\n" + "".join(f"{line}\n" for line in rows) + "\n"
+            blocks.append(matrices)
+            steps[number] = f"\n{text}{end}\n eigenvalue-minimisations{step}"
+        return (start + "".join(steps)).encode("latin-1"), blocks
+
+    def test_each_ionic_step_has_those_of_its_last_electronic_step(self, put):
+        data, blocks = self.outcar()
+        path = put(data, "OUTCAR")
+        steps = list(read_spins(path))
+        # As many electronic steps as the ionic steps have.
+        last = np.cumsum([15, 11, 14, 15, 14]) - 1
+        by_pymatgen = Outcar(path).data["onsite_density_matrices"]
+        assert len(by_pymatgen) == len(blocks) == 69
+        for step, number in zip(steps, last, strict=True):
+            (matrices,) = step.occupations.values()
+            assert matrices.tolist() == blocks[number].tolist()
+            assert matrices.tolist() == [by_pymatgen[number][spin] for spin in (Spin.up, Spin.down)]
+        assert [step.moments_muB.tolist() for step in steps] == [[0.781], [0.769], [0.700], [0.660], [0.646]]
+
+    def test_numbers_that_touch(self, put):
+        data, blocks = self.outcar(lambda words: "".join(words).replace(" -", "-").lstrip())
+        assert re.search(rb"\d-0\.", data)
+        *_, step = read_spins(put(data, "OUTCAR"))
+        assert step.occupations[0].tolist() == blocks[-1].tolist()
+
+    @pytest.mark.parametrize(
+        ("old", "new"),
+        [
+            (rb"( occupancies and eigenvectors)", rb"spin component  3\n" + b" 0.0000" * 5 + rb"\n\1"),
+            (rb"spin component  2\n", rb"another heading\n"),
+            (rb"(onsite density matrix\n\nspin component  1\n\n).{8}", rb"\1********"),
+        ],
+        ids=["noncollinear", "unknown", "stars"],
+    )
+    def test_a_block_of_another_form_gives_none_and_the_moments_stay(self, old, new, put):
+        data, _ = self.outcar()
+        changed = re.sub(old, new, data)
+        assert changed != data
+        steps = list(read_spins(put(changed, "OUTCAR")))
+        assert [step.occupations for step in steps] == [{}] * 5
+        assert [step.moments_muB.tolist() for step in steps] == [[0.781], [0.769], [0.700], [0.660], [0.646]]
+
+    def test_an_import_keeps_them(self, put, tmp_path):
+        data, blocks = self.outcar()
+        put(data, "OUTCAR")
+        put(content("spin-relax", "vasprun.xml"), "vasprun.xml")
+        assert main(["import", str(tmp_path / "vasprun.xml"), "--into", str(tmp_path / "data")]) == 0
+        *_, last = ase.io.read(tmp_path / "data/frames.extxyz", ":")
+        up, down = (matrix[np.triu_indices(5)].tolist() for matrix in blocks[-1])
+        assert (last.info["step"], last.arrays["orbital_occupations"].tolist()) == (4, [up + down])
 
 
 class TestCutFiles:

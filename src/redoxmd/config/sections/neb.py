@@ -95,8 +95,9 @@ class Neb(Relaxation):
     )
     electrons: Annotated[Literal["follow", "frozen"], Use("neb", "neb_explore", added=True)] = Field(
         default="follow",
-        description="with train.states: aware; follow: each image is in its lowest state of the electrons; frozen: all "
-        "images are in the state of the initial end, the given one or its lowest",
+        description="with train.states: aware; follow: each image is in its lowest state of the electrons, which in an "
+        "event starts from the states recorded at its ends; frozen: all images are in the state of the initial end: "
+        "the recorded or given one, or its lowest",
     )
     reference: Annotated[bool, Use()] = Field(
         default=True, description="also calculate a single point of the reference method on every image"

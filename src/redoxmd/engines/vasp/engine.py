@@ -218,18 +218,24 @@ class VaspEngine(Engine):
             remarks["changed_settings"] = _changes_text(run.outcome.physical)
         for index, frame in enumerate(calculation.frames):
             spins = run.spins[index] if index < len(run.spins) else SpinStep()
-            frame = replace(frame, moments_muB=spins.moments_muB, total_moment_muB=spins.total_moment_muB)
+            frame = replace(
+                frame,
+                moments_muB=spins.moments_muB,
+                total_moment_muB=spins.total_moment_muB,
+                orbital_occupations=spins.occupation_columns(len(frame.atoms)),
+            )
             reference = None if index else start[inputs.order]
             result = judge_frame(frame, self.settings.force_ceiling_eV_A, reference, inputs.initial_moments_muB)
             if frame.atoms.numbers.tolist() != inputs.sorted_atoms.numbers.tolist():
                 raise LabelRefused(LabelRefusal.WRONG_STRUCTURE, f"step {index} has other atoms than the POSCAR")
-            moments = result.moments_muB
+            moments, occupations = result.moments_muB, result.orbital_occupations
             yield (
                 frame,
                 replace(
                     result,
                     forces_eV_A=inputs.in_original_order(result.forces_eV_A),
                     moments_muB=None if moments is None else inputs.in_original_order(moments),
+                    orbital_occupations=None if occupations is None else inputs.in_original_order(occupations),
                     remarks=remarks,
                 ),
             )

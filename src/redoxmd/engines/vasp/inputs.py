@@ -106,6 +106,8 @@ def electronic_tags(settings: sections.Vasp, symbols: Sequence[str], moments_muB
             "LDAUU": [u.U_eV if u else 0.0 for u in corrected],
             "LDAUJ": [0.0 for _ in corrected],
             "LMAXMIX": 2 * max(ORBITALS.index(u.orbital) for u in corrected if u),
+            # The occupation matrices enter the OUTCAR.
+            "LDAUPRINT": 1,
         }
     return tags
 

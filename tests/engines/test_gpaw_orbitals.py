@@ -1,0 +1,81 @@
+"""Occupation matrices of GPAW's labels, read from their file, against known d shells and GPAW's wave functions."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.io import read
+from ase.units import Ha
+
+from redoxmd.config.sections import EngineSettings, Gpaw, GpawConvergence
+from redoxmd.electrons.orbitals import occupation_matrices
+from redoxmd.engines import get_engine
+from redoxmd.files.frames import write_frames
+
+pytestmark = pytest.mark.gpaw
+
+U_EV = 4.0
+# Orbitals are normalised within the sphere of the setup, so that the tail of a shell counts to a few percent.
+SHELL_TOLERANCE = 0.04
+# The sum of the radial integrals ends one grid point apart, and the density converges to 1e-3 electrons.
+MATRIX_TOLERANCE = 0.01
+
+
+def labelled(atoms, tmp_path):
+    """Matrices of a label, from its file, and GPAW's calculator."""
+    settings = EngineSettings(
+        force_ceiling_eV_A=1000.0,
+        gpaw=Gpaw(
+            cutoff_eV=250,
+            kpoints=(1, 1, 1),
+            hubbard={element: {"orbital": "d", "U_eV": U_EV} for element in ("Mn", "Zn", "V")},
+            mixer={"method": "full", "beta": 0.1, "history": 8, "weight": 1},
+            fixed_moment=True,
+            convergence=GpawConvergence(energy_eV=1e-2, density=1e-3, eigenstates=1e-4),
+        ),
+    )
+    engine = get_engine(settings, (1, 1, 1))
+    write_frames(tmp_path / "label.extxyz", [engine.calculate(atoms).label(atoms, config_id="a", step=0)])
+    return occupation_matrices(read(tmp_path / "label.extxyz").arrays["orbital_occupations"]), engine._atoms.calc
+
+
+@pytest.mark.parametrize(
+    ("element", "moment_muB", "up", "down"),
+    [("Mn", 5.0, 1.0, 0.0), ("Zn", None, 1.0, 1.0)],
+    ids=["d5 of a high-spin atom", "d10 without spin"],
+)
+def test_shells_of_atoms(element, moment_muB, up, down, tmp_path):
+    atom = Atoms(element, [[0.1, 0.2, 0.3]], cell=[5.0, 5.0, 5.0], pbc=True)
+    if moment_muB is not None:
+        atom.set_initial_magnetic_moments([moment_muB])
+    (matrices,), _ = labelled(atom, tmp_path)
+    for matrix, occupation in zip(matrices, (up, down), strict=True):
+        np.testing.assert_allclose(np.linalg.eigvalsh(matrix), occupation, atol=SHELL_TOLERANCE)
+
+
+def test_a_tilted_molecule_has_the_matrices_of_its_wave_functions(tmp_path):
+    """VO along (1, 2, 2): projections of all states, with radial integrals of the partial waves made here."""
+    from gpaw.utilities import unpack_density
+
+    axis = np.array([1.0, 2.0, 2.0]) / 3
+    molecule = Atoms("OV", [0.3 + 1.59 * axis, np.full(3, 0.3)], cell=[5.0, 5.0, 5.0], pbc=True)
+    molecule.set_initial_magnetic_moments([0.0, 3.0])
+    matrices, calc = labelled(molecule, tmp_path)
+    setup = calc.setups[1]
+    waves = [np.asarray(wave) for wave, shell in zip(setup.data.phi_jg, setup.data.l_j, strict=True) if shell == 2]
+    first = sum(2 * shell + 1 for shell in setup.l_j if shell < 2)
+    grid, inside = setup.data.rgd, setup.data.rgd.r_g <= setup.rcut_j[-1]
+    radial = np.array([[np.trapezoid((a * b * grid.r_g**2)[inside], grid.r_g[inside]) for b in waves] for a in waves])
+    radial /= radial[0, 0]
+    for kpt in calc.wfs.kpt_u:
+        projections = kpt.P_ani[1][:, first : first + 10].reshape(-1, 2, 5)
+        expected = np.einsum("n,njm,nkp,jk->mp", kpt.f_n, projections, projections, radial)
+        np.testing.assert_allclose(matrices[1, kpt.s], expected, atol=MATRIX_TOLERANCE)
+    # Oxygen has no +U. V in VO has three unpaired electrons, two of them in d orbitals at right angles to the axis.
+    assert not matrices[0].any()
+    assert 2.2 < np.trace(matrices[1, 0] - matrices[1, 1]) < 3.0
+    # The energy of +U in GPAW is a function of the eigenvalues.
+    n = np.linalg.eigvalsh(matrices[1])
+    energy_Ha, _ = setup.hubbard_u.calculate(setup, unpack_density(calc.density.D_asp[1]))
+    assert U_EV / 2 * (n - n**2).sum() == pytest.approx(energy_Ha * Ha, abs=1e-5)
