@@ -1,4 +1,4 @@
-"""Command line for runs: `redoxmd check`, `status`, `path`, `retry`, `recover`, `trace` and `schema`."""
+"""Command line for runs: `redoxmd new`, `check`, `status`, `path`, `retry`, `recover`, `trace` and `schema`."""
 
 # Imports of the commands are local, to keep the start of each command fast.
 from __future__ import annotations
@@ -43,9 +43,21 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         ("trace", "--all", "list every file of every rule"),
     ):
         parsers[name].add_argument(option, action="store_true", help=text)
+    text = "copy the workflow, its configs and starter data into a new folder"
+    new = commands.add_parser("new", help=text, description=text)
+    new.add_argument("folder", type=Path, metavar="FOLDER")
+    new.set_defaults(command=_new)
     schema = commands.add_parser("schema", help="write the config's schema and documented defaults")
     schema.add_argument("--root", type=Path, default=Path(), help="the repository")
     schema.set_defaults(command=_schema)
+
+
+def _new(options: argparse.Namespace) -> int:
+    from redoxmd.runs.workflow_copy import copy_workflow
+
+    copy_workflow(options.folder)
+    print(f"{options.folder} is ready: cd {options.folder}; redoxmd check config/config.yaml; snakemake --cores 2")
+    return 0
 
 
 def _check(options: argparse.Namespace) -> int:
