@@ -56,8 +56,8 @@ def test_it_has_every_file_of_the_package_and_of_the_workflow(wheel):
 
 def test_a_new_folder_of_an_installed_wheel_is_a_workflow_that_snakemake_can_plan(wheel, tmp_path):
     prefix, folder = tmp_path / "prefix", tmp_path / "mine/first"
-    pip = (sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--prefix", str(prefix))
-    run(*pip, str(wheel), cwd=tmp_path)
+    pip = (sys.executable, "-m", "pip", "install", "--quiet", "--ignore-installed", "--no-deps", "--no-index")
+    run(*pip, "--prefix", str(prefix), str(wheel), cwd=tmp_path)
     (packages,) = prefix.glob("lib/python*/site-packages")
     environment = {**os.environ, "PYTHONPATH": str(packages)}
     command = (sys.executable, "-P", "-m", "redoxmd.cli")
