@@ -11,7 +11,7 @@ import torch
 from ase import Atoms
 
 from redoxmd.density.network import DensityNetwork, Encoded
-from redoxmd.density.probes import AtomImages, ProbePairs, scattered_block, scattered_pairs
+from redoxmd.density.probes import AtomImages, ProbePairs, probe_block, scattered_pairs
 from redoxmd.density.superposition import Superposition
 from redoxmd.errors import DataError, StructureError
 from redoxmd.model.files import choose_device, load_record, save_record
@@ -81,7 +81,7 @@ class EncodedAtoms:
     def _chunk(self, points_A: np.ndarray, images: AtomImages) -> np.ndarray:
         network = self.model.network
         pairs = scattered_pairs(points_A, images, network.cutoff_A)
-        out = network(self.encoding, scattered_block(pairs, len(self.atoms), network))
+        out = network(self.encoding, probe_block(pairs, len(self.atoms), network))
         residual = out.cpu().double().numpy() * self.model.scale_e_A3
         values: np.ndarray = residual if self.model.plain else residual + self.superposed_density(pairs)
         return values

@@ -73,8 +73,8 @@ class Superposition:
 
     def sum(self, pairs: ProbePairs, species: np.ndarray) -> np.ndarray:
         """ρ₀ (P, 2) at the probes of `pairs`; `species` (n,) is the result of `species_index`."""
-        values = self.profiles(pairs.vectors_A.norm(dim=1), torch.from_numpy(species)[pairs.atom])
-        total: np.ndarray = values.new_zeros(pairs.n_probes, 2).index_add(0, pairs.probe, values).numpy()
+        values = self.profiles(pairs.vectors_A.norm(dim=1), torch.from_numpy(species).to(pairs.atom.device)[pairs.atom])
+        total: np.ndarray = values.new_zeros(pairs.n_probes, 2).index_add(0, pairs.probe, values).cpu().numpy()
         return total
 
     def density_at(self, points_A: np.ndarray, images: AtomImages, species: np.ndarray) -> np.ndarray:
