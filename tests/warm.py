@@ -23,9 +23,11 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-# Every optimiser of torch imports `torch._dynamo`, which takes as long as torch.
+# Every optimiser of torch imports `torch._dynamo`, which takes as long as torch. Snakemake imports the report and
+# `smart_open` late, in each of its processes.
 LIBRARIES = (
-    *("snakemake.cli", "snakemake.script", "torch", "torch._dynamo", "pandas", "xarray", "h5netcdf", "pydantic"),
+    *("snakemake.cli", "snakemake.script", "snakemake.report.html_reporter", "smart_open"),
+    *("torch", "torch._dynamo", "pandas", "xarray", "h5netcdf", "pydantic"),
     *("spglib", "vesin"),
     *("scipy.fft", "scipy.integrate", "scipy.interpolate", "scipy.ndimage", "scipy.optimize", "scipy.spatial"),
     *("matplotlib.figure", "matplotlib.backends.backend_agg", "matplotlib.backends.backend_pdf"),
@@ -77,6 +79,8 @@ def serve(folder, listener):
     """Fork a process for each run, until no process is left that asked for the server."""
     for name in LIBRARIES:
         importlib.import_module(name)
+    # Plug-ins and patterns of its options stay in memory, too.
+    importlib.import_module("snakemake.cli").get_argument_parser()
     # Runs share the memory of the libraries as long as they do not look for garbage in it.
     gc.freeze()
     users = []
