@@ -71,7 +71,7 @@ class ProbePairs:
     vectors_A: Tensor
 
     def at(self, chosen: Tensor) -> ProbePairs:
-        """Pairs of the chosen probes (a mask), which are numbered anew."""
+        """Pairs of the chosen probes (a mask); their new numbers leave out the other probes."""
         kept, number = chosen[self.probe], chosen.cumsum(0) - 1
         return ProbePairs(int(chosen.sum()), number[self.probe[kept]], self.atom[kept], self.vectors_A[kept])
 
