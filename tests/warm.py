@@ -9,7 +9,6 @@ import fcntl
 import gc
 import importlib
 import json
-import multiprocessing
 import os
 import runpy
 import select
@@ -19,13 +18,16 @@ import subprocess
 import sys
 import tempfile
 import threading
+import weakref
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-# Every optimiser of torch imports `torch._dynamo`, which takes as long as torch.
+# Every optimiser of torch imports `torch._dynamo`, which takes as long as torch. Snakemake imports the report and
+# `smart_open` late, in each of its processes.
 LIBRARIES = (
-    *("snakemake.cli", "snakemake.script", "torch", "torch._dynamo", "pandas", "xarray", "h5netcdf", "pydantic"),
+    *("snakemake.cli", "snakemake.script", "snakemake.report.html_reporter", "smart_open"),
+    *("torch", "torch._dynamo", "pandas", "xarray", "h5netcdf", "pydantic"),
     *("spglib", "vesin"),
     *("scipy.fft", "scipy.integrate", "scipy.interpolate", "scipy.ndimage", "scipy.optimize", "scipy.spatial"),
     *("matplotlib.figure", "matplotlib.backends.backend_agg", "matplotlib.backends.backend_pdf"),
@@ -77,36 +79,55 @@ def serve(folder, listener):
     """Fork a process for each run, until no process is left that asked for the server."""
     for name in LIBRARIES:
         importlib.import_module(name)
+    # Plug-ins and patterns of its options stay in memory, too.
+    importlib.import_module("snakemake.cli").get_argument_parser()
+    # torch would take its operators out of the tables, one by one, at the end of each run.
+    for finalizer in weakref.finalize._registry:
+        finalizer.atexit = False
     # Runs share the memory of the libraries as long as they do not look for garbage in it.
     gc.freeze()
-    users = []
+    users, runs = [], {}
     while True:
-        readable = select.select([listener, *users], [], [])[0]
+        readable = select.select([listener, *users, *runs], [], [])[0]
         users = [user for user in users if user not in readable]
+        for ended in runs.keys() & set(readable):
+            process, connection = runs.pop(ended)
+            os.close(ended)
+            status = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+            # Whoever asked for the run may have been killed.
+            with connection, suppress(OSError):
+                connection.sendall(str(status).encode())
         if listener in readable:
             connection = listener.accept()[0]
             request, descriptors, _, _ = socket.recv_fds(connection, 1, 3)
             if request == b"+":
                 users.append(connection)
-            elif os.fork() == 0:
-                answer(connection, descriptors, folder / "python")
+            elif process := os.fork():
+                runs[os.pidfd_open(process)] = process, connection
+            else:
+                os._exit(exit_status(connection, descriptors, folder / "python"))
             for descriptor in descriptors:
                 os.close(descriptor)
-        elif not users:
+        elif not users and not runs:
             return shutil.rmtree(folder)
-        with suppress(ChildProcessError):
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
 
 
-def answer(connection, descriptors, program):
-    """Send the exit status of a run, however it ends."""
-    request = json.loads(connection.makefile().readline())
-    process = multiprocessing.get_context("fork").Process(target=run, args=(*request, descriptors, program))
-    process.start()
-    process.join()
-    connection.sendall(str(process.exitcode).encode())
-    os._exit(0)
+def exit_status(connection, descriptors, program):
+    """Status with which the interpreter would end after the run that a connection describes."""
+    arguments, folder, environment = json.loads(connection.makefile().readline())
+    try:
+        run(arguments, folder, environment, descriptors, program)
+        status = 0
+    except SystemExit as end:
+        status = end.code if isinstance(end.code, int) else int(end.code is not None)
+        if status and not isinstance(end.code, int):
+            print(end.code, file=sys.stderr)
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        status = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    return status & 255
 
 
 def run(arguments, folder, environment, descriptors, program):

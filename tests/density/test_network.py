@@ -8,7 +8,7 @@ from scipy.spatial.transform import Rotation
 from redoxmd.density.model import DensityModel, EncodedAtoms
 from redoxmd.density.multipoles import L_MAX, SphereProduct, component_degrees, harmonics, sphere_quadrature
 from redoxmd.density.network import DensityNetwork
-from redoxmd.density.probes import AtomImages, ProbePairs, local_block, scattered_block, scattered_pairs
+from redoxmd.density.probes import AtomImages, ProbePairs, brick_pairs, probe_block, scattered_pairs
 from redoxmd.density.superposition import SPLINES, Superposition
 from redoxmd.errors import DataError
 from tests.conftest import rock
@@ -114,20 +114,33 @@ def test_finite_on_top_of_a_nucleus(model):
     np.testing.assert_allclose(values[: len(atoms)], values[len(atoms) :], atol=1e-4)
 
 
-def test_local_blocks_equal_scattered_ones(model):
-    atoms = rock(8)
-    network, cell = model.network, np.asarray(atoms.cell)
+@pytest.mark.parametrize("repeat", [1, 2])
+def test_blocks_of_pairs_equal_sums_over_all_images(model, repeat):
+    """In a small cell several images of an atom are near; in a large one some atoms have none."""
+    atoms = rock(8, repeat=repeat)
+    network, n = model.network, len(atoms)
     points = 0.9 * np.random.default_rng(1).random((40, 3)) + [1.0, 1.0, 1.0]
-    images = AtomImages(atoms.positions, cell, CUTOFF_A + 1.0)
-    encoded = EncodedAtoms(model, atoms)
-    plain = network(encoded.encoding, scattered_block(scattered_pairs(points, images, CUTOFF_A), len(atoms), network))
-    centre = points.mean(axis=0)
-    found = images.near(centre, CUTOFF_A + 1.0)
-    vectors = torch.from_numpy(images.positions_A[found] - points[:, None])
-    near = np.flatnonzero(np.linalg.norm(images.positions_A[found] - centre, axis=1) < 2.2 + 1.0)
-    fast = network(encoded.encoding, local_block(vectors, images.atom[found], near, network))
-    assert len(set(images.atom[found])) < len(found)
-    np.testing.assert_allclose(fast.detach(), plain.detach(), rtol=0, atol=EXACT)
+    images = AtomImages(atoms.positions, np.asarray(atoms.cell), CUTOFF_A + 1.0)
+    near = images.near(points.mean(axis=0), CUTOFF_A + 1.0)
+    atom, positions = images.atom[near], images.positions_A[near]
+    vectors = torch.from_numpy(positions - points[:, None])
+    values, unit = network.basis(vectors)
+
+    def summed(terms):
+        return np.stack([terms.detach().numpy()[:, atom == a].sum(axis=1) for a in range(n)], axis=1)
+
+    directed = np.stack([summed(values * unit[..., axis, None]) for axis in range(3)])
+    expected = {"basis": summed(values), "directed": directed, "multipoles": summed(network.near_basis(vectors))}
+    assert len(set(atom)) < len(atom)
+    tensors = (torch.from_numpy(array) for array in (points, positions, atom))
+    for pairs in (brick_pairs(*tensors, CUTOFF_A), scattered_pairs(points, images, CUTOFF_A)):
+        block = probe_block(pairs, n, network)
+        assert (len(block.columns) == n) == (repeat == 1)
+        for name, sums in expected.items():
+            columns = block.near_columns if name == "multipoles" else block.columns
+            found = np.zeros(sums.shape)
+            found[..., columns.numpy(), :] = getattr(block, name).detach().unflatten(-1, (len(columns), -1))
+            np.testing.assert_allclose(found, sums, rtol=0, atol=EXACT)
 
 
 def test_pairs_agree_with_brute_force():

@@ -94,6 +94,10 @@ class TestPrediction:
         np.testing.assert_allclose(
             encoded.density_at(points) - superposed, EncodedAtoms(plain, atoms).density_at(points), atol=1e-9
         )
+        for each in (encoded, EncodedAtoms(plain, atoms)):
+            values = each.density_and_superposition_at(points, chunk=6)
+            np.testing.assert_allclose(values[0], each.density_at(points), atol=1e-9)
+            np.testing.assert_allclose(values[1], superposed, atol=1e-9)
 
     def test_grid_shape_is_even_and_fine_enough(self):
         cell = np.diag([8.0, 9.1, 3.0])

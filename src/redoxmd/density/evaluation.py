@@ -12,7 +12,6 @@ from redoxmd.density.cores import sphere_points
 from redoxmd.density.dataset import DensitySet, Entry
 from redoxmd.density.grid import nmae_percent
 from redoxmd.density.model import DensityModel, EncodedAtoms
-from redoxmd.density.probes import AtomImages
 from redoxmd.density.sampling import grid_points, points_uniform, values_at
 from redoxmd.density.slices import slice_reference
 from redoxmd.seeds import derive_rng
@@ -42,11 +41,8 @@ def _row(model: DensityModel, entry: Entry, seed: int) -> dict[str, object]:
     density = entry.read()
     index = points_uniform(density, POINTS, derive_rng(seed, "errors", entry.key))
     points, reference = grid_points(density, index), values_at(density, index)
-    encoded = EncodedAtoms(model, density.atoms)
-    images = AtomImages(density.positions_A, density.cell_A, model.superposition.cutoff_A)
-    chunks = np.array_split(points, max(1, len(points) // 1000))
-    superposed = np.concatenate([model.superposition.density_at(chunk, images, encoded.species) for chunk in chunks])
-    errors = [nmae_percent(values, reference) for values in (encoded.density_at(points), superposed)]
+    values = EncodedAtoms(model, density.atoms).density_and_superposition_at(points)
+    errors = [nmae_percent(predicted, reference) for predicted in values]
     return dict(zip(ERROR_COLUMNS, [entry.key, entry.set, *errors[0], *errors[1]], strict=True))
 
 

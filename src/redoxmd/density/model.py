@@ -11,7 +11,7 @@ import torch
 from ase import Atoms
 
 from redoxmd.density.network import DensityNetwork, Encoded
-from redoxmd.density.probes import AtomImages, ProbePairs, scattered_block, scattered_pairs
+from redoxmd.density.probes import AtomImages, probe_block, scattered_pairs
 from redoxmd.density.superposition import Superposition
 from redoxmd.errors import DataError, StructureError
 from redoxmd.model.files import choose_device, load_record, save_record
@@ -71,24 +71,26 @@ class EncodedAtoms:
         with torch.no_grad():
             self.encoding: Encoded = network.encode(graph.to(network.device, network.dtype))
 
-    def density_at(self, points_A: np.ndarray, chunk: int = 1000) -> np.ndarray:
+    def density_at(self, points_A: np.ndarray) -> np.ndarray:
         """Total and spin density (P, 2) in e/Å³ at arbitrary points (P, 3)."""
+        return self.density_and_superposition_at(points_A)[0]
+
+    def density_and_superposition_at(self, points_A: np.ndarray, chunk: int = 1000) -> tuple[np.ndarray, np.ndarray]:
+        """Total and spin density (P, 2) of the model and of its superposed atoms in e/Å³ at arbitrary points (P, 3)."""
         images = AtomImages(self.atoms.positions, self.cell_A, self.model.network.cutoff_A)
-        chunks = [self._chunk(points_A[start : start + chunk], images) for start in range(0, len(points_A), chunk)]
-        return np.concatenate(chunks) if chunks else np.zeros((0, 2))
+        values = np.zeros((2, len(points_A), 2))
+        for start in range(0, len(points_A), chunk):
+            values[:, start : start + chunk] = self._chunk(points_A[start : start + chunk], images)
+        return values[0], values[1]
 
     @torch.no_grad()
-    def _chunk(self, points_A: np.ndarray, images: AtomImages) -> np.ndarray:
+    def _chunk(self, points_A: np.ndarray, images: AtomImages) -> tuple[np.ndarray, np.ndarray]:
         network = self.model.network
         pairs = scattered_pairs(points_A, images, network.cutoff_A)
-        out = network(self.encoding, scattered_block(pairs, len(self.atoms), network))
+        out = network(self.encoding, probe_block(pairs, len(self.atoms), network))
         residual = out.cpu().double().numpy() * self.model.scale_e_A3
-        values: np.ndarray = residual if self.model.plain else residual + self.superposed_density(pairs)
-        return values
-
-    def superposed_density(self, pairs: ProbePairs) -> np.ndarray:
-        """Superposed atomic densities (P, 2) in e/Å³ at the probes of `pairs`."""
-        return self.model.superposition.sum(pairs, self.species)
+        superposed = self.model.superposition.sum(pairs, self.species)
+        return residual if self.model.plain else residual + superposed, superposed
 
 
 def clip_to_physical(values_e_A3: np.ndarray) -> np.ndarray:

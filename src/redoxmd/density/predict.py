@@ -13,7 +13,7 @@ from ase import Atoms
 from redoxmd.density.cores import integrate_cores, sphere_points
 from redoxmd.density.grid import Density
 from redoxmd.density.model import DensityModel, EncodedAtoms, clip_to_physical
-from redoxmd.density.probes import AtomImages, local_block
+from redoxmd.density.probes import AtomImages, brick_pairs, probe_block
 
 # Edge of a brick in grid points; the probes of a brick share their neighbours. A GPU needs larger bricks for full load.
 BRICK_POINTS = {"cpu": 8, "cuda": 20}
@@ -151,20 +151,17 @@ def _fill(
     centre = (points[0] + points[-1]) / 2
     radius = float(np.linalg.norm(points - centre, axis=1).max())
     near_images = images.near(centre, network.cutoff_A + radius)
-    atom = images.atom[near_images]
-    sources, probes = (
-        torch.from_numpy(positions).to(network.device) for positions in (images.positions_A[near_images], points)
+    probes, sources, atom = (
+        torch.from_numpy(array).to(network.device)
+        for array in (points, images.positions_A[near_images], images.atom[near_images])
     )
-    vectors = (sources - probes[:, None]).to(network.dtype)
-    distance = vectors.norm(dim=2)
-    species = torch.from_numpy(encoded.species[atom]).to(network.device)
-    values = superposition.profiles(distance, species).sum(dim=1).cpu().double().numpy()
+    pairs = brick_pairs(probes, sources, atom, network.cutoff_A)
+    values = superposition.sum(pairs, encoded.species)
     chosen = np.ones(len(points), dtype=bool) if inside is None else inside[brick].ravel()
     if chosen.any():
-        near = np.flatnonzero(
-            np.linalg.norm(images.positions_A[near_images] - centre, axis=1) < network.near_basis.reach_A + radius
-        )
-        block = local_block(vectors if chosen.all() else vectors[chosen], atom, near, network)
+        if not chosen.all():
+            pairs = pairs.at(torch.from_numpy(chosen).to(network.device))
+        block = probe_block(pairs, len(encoded.species), network)
         residual = network(encoded.encoding, block).cpu().double().numpy() * encoded.model.scale_e_A3
         values[chosen] = residual if encoded.model.plain else values[chosen] + residual
     grids[brick] = values.reshape(*[s.stop - s.start for s in brick], 2)

@@ -70,6 +70,11 @@ class ProbePairs:
     atom: Tensor
     vectors_A: Tensor
 
+    def at(self, chosen: Tensor) -> ProbePairs:
+        """Pairs of the chosen probes (a mask); their new numbers leave out the other probes."""
+        kept, number = chosen[self.probe], chosen.cumsum(0) - 1
+        return ProbePairs(int(chosen.sum()), number[self.probe[kept]], self.atom[kept], self.vectors_A[kept])
+
 
 def scattered_pairs(points_A: np.ndarray, images: AtomImages, cutoff_A: float) -> ProbePairs:
     """Pairs of arbitrary points with atoms within a cutoff."""
@@ -79,51 +84,35 @@ def scattered_pairs(points_A: np.ndarray, images: AtomImages, cutoff_A: float) -
     return ProbePairs(len(points), torch.from_numpy(probe), torch.from_numpy(images.atom[image]), vectors)
 
 
-def scattered_block(pairs: ProbePairs, n_atoms: int, network: DensityNetwork) -> ProbeBlock:
-    """Probe block with a column for every atom; only pairs within the cutoff are evaluated."""
+def brick_pairs(points_A: Tensor, images_A: Tensor, atom: Tensor, cutoff_A: float) -> ProbePairs:
+    """Pairs of neighbouring points (R, 3) with images (I, 3) of the atoms (I,) within a cutoff, on their device."""
+    distance_A = torch.cdist(points_A, images_A, compute_mode="donot_use_mm_for_euclid_dist")
+    probe, image = torch.nonzero(distance_A < cutoff_A, as_tuple=True)
+    return ProbePairs(len(points_A), probe, atom[image], images_A[image] - points_A[probe])
+
+
+def probe_block(pairs: ProbePairs, n_atoms: int, network: DensityNetwork) -> ProbeBlock:
+    """Probe block of pairs with atoms of a structure of `n_atoms`; atoms without a pair have no column."""
     vectors = pairs.vectors_A.to(network.device, network.dtype)
-    slot = (pairs.probe * n_atoms + pairs.atom).to(network.device)
+    probe, atom = pairs.probe.to(network.device), pairs.atom.to(network.device)
+    columns, column = _columns(atom, n_atoms)
+    slot, size = probe * len(columns) + column, pairs.n_probes * len(columns)
     values, unit = network.basis(vectors)
-    summed = values.new_zeros(4, pairs.n_probes * n_atoms, values.shape[1])
+    summed = values.new_zeros(4, size, values.shape[1])
     summed[0].index_add_(0, slot, values)
     for axis in range(3):
         summed[axis + 1].index_add_(0, slot, values * unit[:, axis, None])
-    flat = summed.view(4, pairs.n_probes, -1)
+    flat = summed.view(4, pairs.n_probes, len(columns) * values.shape[1])
     near = (vectors * vectors).sum(dim=1) < network.near_basis.reach_A**2
+    near_columns, near_column = _columns(atom[near], n_atoms)
     terms = network.near_basis(vectors[near])
-    multipoles = terms.new_zeros(pairs.n_probes * n_atoms, terms.shape[1]).index_add_(0, slot[near], terms)
-    columns = torch.arange(n_atoms, device=network.device)
-    return ProbeBlock(columns, flat[0], flat[1:], columns, multipoles.view(pairs.n_probes, -1))
+    multipoles = terms.new_zeros(pairs.n_probes * len(near_columns), terms.shape[1])
+    multipoles.index_add_(0, probe[near] * len(near_columns) + near_column, terms)
+    multipoles = multipoles.view(pairs.n_probes, len(near_columns) * terms.shape[1])
+    return ProbeBlock(columns, flat[0], flat[1:], near_columns, multipoles)
 
 
-def local_block(vectors_A: Tensor, atom: np.ndarray, near: np.ndarray, network: DensityNetwork) -> ProbeBlock:
-    """Block of neighbouring probes, each paired with every image within the common cutoff, without a search.
-
-    Args:
-        vectors_A: (R, I, 3) from probes to images, on the device and in the precision of the network.
-        atom: (I,) atom of each image, sorted.
-        near: (J,) indices of the images within the multipole cutoff.
-        network: network whose bases are evaluated.
-    """
-    values, unit = network.basis(vectors_A)
-    columns, column = np.unique(atom, return_inverse=True)
-    channels = [values, *(values * unit[..., axis, None] for axis in range(3))]
-    merged = torch.stack([_merged(channel, column, len(columns)).flatten(1) for channel in channels])
-    near_columns, near_column = np.unique(atom[near], return_inverse=True)
-    multipoles = _merged(network.near_basis(vectors_A[:, near]), near_column, len(near_columns)).flatten(1)
-    device = network.device
-    return ProbeBlock(
-        torch.from_numpy(columns).to(device),
-        merged[0],
-        merged[1:],
-        torch.from_numpy(near_columns).to(device),
-        multipoles,
-    )
-
-
-def _merged(values: Tensor, column: np.ndarray, count: int) -> Tensor:
-    """Values of images (R, I, K) summed over the images of each atom (R, C, K)."""
-    if count == len(column):
-        return values
-    index = torch.from_numpy(column).to(values.device)
-    return values.new_zeros(len(values), count, values.shape[2]).index_add_(1, index, values)
+def _columns(atom: Tensor, n_atoms: int) -> tuple[Tensor, Tensor]:
+    """Sorted atoms (C,) that occur among those of pairs (E,), and the index (E,) of the atom of each pair in them."""
+    occurs = atom.new_zeros(n_atoms).index_fill_(0, atom, 1)
+    return occurs.nonzero()[:, 0], (occurs.cumsum(0) - 1)[atom]

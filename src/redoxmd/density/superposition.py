@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy import sparse
 from scipy.interpolate import BSpline
 from torch import Tensor
 
@@ -56,7 +57,7 @@ class Superposition:
         self._longest = float(np.arcsinh(cutoff_A / FINEST_A))
         x = np.linspace(0, self._longest, TABLE_POINTS)
         # The envelope belongs to the tabulated function, which therefore ends smoothly at the cutoff.
-        basis = spline_basis(FINEST_A * np.sinh(x), cutoff_A)
+        basis = spline_basis(FINEST_A * np.sinh(x), cutoff_A).toarray()
         table = np.einsum("rk,zkd->zrd", basis, self.coefficients)
         self._table = Constant(torch.from_numpy(np.append(table, np.zeros((len(self.elements), 1, 2)), axis=1)))
 
@@ -73,8 +74,8 @@ class Superposition:
 
     def sum(self, pairs: ProbePairs, species: np.ndarray) -> np.ndarray:
         """ρ₀ (P, 2) at the probes of `pairs`; `species` (n,) is the result of `species_index`."""
-        values = self.profiles(pairs.vectors_A.norm(dim=1), torch.from_numpy(species)[pairs.atom])
-        total: np.ndarray = values.new_zeros(pairs.n_probes, 2).index_add(0, pairs.probe, values).numpy()
+        values = self.profiles(pairs.vectors_A.norm(dim=1), torch.from_numpy(species).to(pairs.atom.device)[pairs.atom])
+        total: np.ndarray = values.new_zeros(pairs.n_probes, 2).index_add(0, pairs.probe, values).cpu().numpy()
         return total
 
     def density_at(self, points_A: np.ndarray, images: AtomImages, species: np.ndarray) -> np.ndarray:
@@ -110,15 +111,14 @@ class Superposition:
         return cls(record["elements"], record["cutoff_A"], record["coefficients"].numpy())
 
 
-def spline_basis(distance_A: np.ndarray, cutoff_A: float) -> np.ndarray:
-    """Cubic B-splines in asinh(r/a) times the envelope (len(distance), SPLINES)."""
+def spline_basis(distance_A: np.ndarray, cutoff_A: float) -> sparse.csr_array:
+    """Cubic B-splines in asinh(r/a) times the envelope (len(distance), SPLINES), four of them at each distance."""
     longest = np.arcsinh(cutoff_A / FINEST_A)
     inner = np.linspace(0, longest, SPLINES - DEGREE + 1)
     knots = np.concatenate([[0.0] * DEGREE, inner, [longest] * DEGREE])
     x = np.clip(np.arcsinh(distance_A / FINEST_A), 0, longest * (1 - 1e-12))
     window = envelope(torch.from_numpy(np.asarray(distance_A, dtype=float)), cutoff_A).numpy()
-    basis: np.ndarray = BSpline.design_matrix(x, knots, DEGREE).toarray() * window[:, None]
-    return basis
+    return sparse.diags_array(window) @ BSpline.design_matrix(x, knots, DEGREE)
 
 
 def fit_superposition(
@@ -139,13 +139,16 @@ def fit_superposition(
         # Sum of the splines of all atoms around each point (P, elements·SPLINES).
         pairs = scattered_pairs(grid_points(density, index), images, cutoff_A)
         row = pairs.probe.numpy() * len(elements) + species[pairs.atom.numpy()]
-        design = np.zeros((len(index) * len(elements), SPLINES))
-        np.add.at(design, row, spline_basis(pairs.vectors_A.norm(dim=1).numpy(), cutoff_A))
+        sums = sparse.csr_array(
+            (np.ones(len(row)), (row, np.arange(len(row)))), shape=(len(index) * len(elements), len(row))
+        )
+        design = (sums @ spline_basis(pairs.vectors_A.norm(dim=1).numpy(), cutoff_A)).toarray()
         design = design.reshape(len(index), size)
         target = values_at(density, index)
         weight = 1 / (np.abs(target[:, :1]) + FLOOR_E_A3)
-        normal_matrix += (design * weight).T @ (design * weight)
-        right_side += (design * weight).T @ (target * weight)
+        design *= weight
+        normal_matrix += design.T @ design
+        right_side += design.T @ (target * weight)
     second = np.diff(np.eye(SPLINES), n=2, axis=0)
     penalty = np.kron(np.eye(len(elements)), BENDING * second.T @ second) + RIDGE * np.eye(size)
     coefficients = np.linalg.solve(normal_matrix + penalty, right_side)

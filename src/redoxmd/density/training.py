@@ -16,7 +16,7 @@ from redoxmd.density.dataset import DensitySet
 from redoxmd.density.grid import nmae_percent
 from redoxmd.density.model import DensityModel
 from redoxmd.density.network import DensityNetwork, Encoded
-from redoxmd.density.probes import ProbePairs, scattered_block
+from redoxmd.density.probes import ProbePairs, probe_block
 from redoxmd.density.sampling import PointPool
 from redoxmd.density.store import split_key
 from redoxmd.density.superposition import fit_superposition
@@ -210,7 +210,7 @@ class DensityTrainer:
     ) -> tuple[Tensor, Tensor]:
         """Outputs and targets (P, 2) at the chosen points of a structure, in units of the scale."""
         pairs = pool.pairs(chosen, network.cutoff_A)
-        output = network(encoded, scattered_block(pairs, len(pool.species), network))
+        output = network(encoded, probe_block(pairs, len(pool.species), network))
         target = self._target(pool, chosen, pairs) / self.scale
         return output, torch.from_numpy(target).to(output)
 
