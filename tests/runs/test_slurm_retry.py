@@ -21,6 +21,12 @@ def program(folder, name, *lines):
     return str(path)
 
 
+def empty_queue(folder):
+    """A squeue that knows no job, and is not counted."""
+    program(folder, "squeue")
+    (folder / "squeue").write_text("#!/bin/sh\n")
+
+
 def calls(folder):
     return len((folder / "calls").read_text().splitlines())
 
@@ -39,6 +45,7 @@ def test_a_controller_that_is_away_is_waited_for(tmp_path):
         f"[ $(wc -l < {tmp_path}/bin/calls) -gt 3 ] && echo 42 && exit 0",
         f"echo '{AWAY}' >&2; exit 1",
     )
+    empty_queue(tmp_path / "bin")
     started = time.monotonic()
     result = submit(path)
     assert (result.returncode, result.stdout) == (0, "42\n")
@@ -83,6 +90,7 @@ def test_a_script_is_handed_to_every_try(tmp_path):
         f"cat >> {tmp_path}/script; [ -s {tmp_path}/away ] || "
         f"{{ echo x > {tmp_path}/away; echo '{AWAY}' >&2; exit 1; }}; echo 7",
     )
+    empty_queue(tmp_path / "bin")
     assert submit(path, "/dev/stdin").stdout == "7\n"
     assert (tmp_path / "script").read_text() == "a script" * 2
 
