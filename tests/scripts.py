@@ -13,15 +13,17 @@ RUN = """
 import json, runpy, sys
 from types import SimpleNamespace
 given = json.loads(sys.argv[2])
-job = {"rule": given["rule"], "threads": 1, "log": [given["log"]], "params": SimpleNamespace(**given["params"])}
+job = {"rule": given["rule"], "threads": 1, "log": [given["log"]]}
 job |= {"config": given["config"], "wildcards": SimpleNamespace(**given["wildcards"])}
 class Files(SimpleNamespace):
     __getitem__ = SimpleNamespace.__getattribute__
-    def get(self, name):
-        return vars(self).get(name)
+    def __iter__(self):
+        return iter(sum(([v] if isinstance(v, str) else v for v in vars(self).values()), []))
+    def get(self, name, default=None):
+        return vars(self).get(name, default)
     def items(self):
         return vars(self).items()
-job |= {name: Files(**given[name]) for name in ("input", "output")}
+job |= {name: Files(**given[name]) for name in ("input", "output", "params")}
 runpy.run_path(sys.argv[1], init_globals={"snakemake": SimpleNamespace(**job)})
 """
 

@@ -27,6 +27,11 @@ def aimd_structures(aimd: Aimd) -> list[str]:
     return structure_names(aimd.starts, aimd.supercell)
 
 
+def pretrain_structures(config: Config) -> list[str]:
+    """Structures that the teacher labels; none without pretraining."""
+    return structure_names(config.pretrain.starts, config.pretrain.supercell) if config.pretrain.enabled else []
+
+
 def trajectory_lengths_ps(production: Production) -> dict[tuple[str, str], float]:
     """Length of each production trajectory by (structure, temperature)."""
     return {
@@ -109,7 +114,7 @@ def phase_structures(phase: Phase, generation: int) -> list[str]:
 
 def all_structures(config: Config) -> list[str]:
     """Every structure of a run; of explore those of generation 0, because later ones differ in their seeds only."""
-    names = aimd_structures(config.aimd)
+    names = aimd_structures(config.aimd) + pretrain_structures(config)
     for phase in config.explore.phases:
         names += phase_structures(phase, 0)
     names += production_structures(config.production)

@@ -118,6 +118,9 @@ def _calculations(
     return _paragraph(
         f"{len(summary['generations'])} generations of active learning with {facts['engine']} as the reference: "
         f"{dataset['train']} training frames, {labels} labels requested.",
+        f"Their training started from networks trained on labels of {summary['teacher']}."
+        if "teacher" in summary
+        else "",
         f"Production MD: {len(trajectories)} trajectories at {_range(trajectories['temperature_K'], ' K')}, "
         f"{trajectories['duration_ps'].sum() / FS_PER_PS:.3g} ns in total.",
     )

@@ -87,7 +87,7 @@ def make_plan(config: Config, root: Path = Path()) -> Plan:
         config_check.inspect_sizes(config, atoms_of, disk_gb, root),
         config_check.inspect_densities(config, root),
         config_check.inspect_paths(config, atoms_of, root),
-        config_check.inspect_warm_up(config, root),
+        config_check.inspect_potentials(config, root),
     ]
     if not problems and not any(inspection.problems for inspection in inspections):
         inspections.append(config_check.inspect_orderings(config, root))
@@ -118,6 +118,9 @@ def _jobs(config: Config) -> dict[str, int]:
         "per generation: train": len(config.train.members),
         "per generation: ensemble": 1,
     }
+    if config.pretrain.enabled:
+        jobs["pretrain: frames"] = len(layout.pretrain_structures(config))
+        jobs["pretrain: members"] = len(config.train.members)
     for phase in config.explore.phases:
         jobs[f"per generation: explore ({phase.name})"] = len(layout.phase_structures(phase, 0))
     for name in config.neb.train_phases:

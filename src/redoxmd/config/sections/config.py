@@ -20,6 +20,7 @@ from redoxmd.config.sections.figures import Figures
 from redoxmd.config.sections.gate import Gate
 from redoxmd.config.sections.label import Label
 from redoxmd.config.sections.neb import Neb, NebEvent
+from redoxmd.config.sections.pretrain import Pretrain
 from redoxmd.config.sections.production import Production
 from redoxmd.config.sections.select import Select
 from redoxmd.config.sections.structures import Structures
@@ -54,6 +55,7 @@ class Config(Section):
         Use(runtime="the data set judges every frame again, so no reference calculation is repeated for new levels"),
     ] = Field(default=Electrons(), description="oxidation states")
     aimd: Aimd = Field(default=Aimd(), description="stage aimd")
+    pretrain: Pretrain = Field(default=Pretrain(), description="stage pretrain")
     train: Train = Field(default=Train(), description="stage train")
     explore: Explore = Field(default=Explore(), description="stage explore")
     select: Select = Field(default=Select(), description="stage select")
@@ -82,6 +84,8 @@ class Config(Section):
             raise ValueError("train.members: one member has no spread, so the gate is blind; give at least two")
         if self.production.save_every_fs < self.production.timestep_fs:
             raise ValueError("production.save_every_fs must be at least production.timestep_fs")
+        if self.train.replay and not self.pretrain.enabled:
+            raise ValueError("train.replay: there are no frames of a teacher; set pretrain.enabled: true or replay: 0")
         self._check_paths()
         return self
 
