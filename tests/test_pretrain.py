@@ -25,7 +25,7 @@ from redoxmd.runs.plan import make_plan
 from redoxmd.runs.provenance import make_manifest
 from redoxmd.runs.rules import Rules
 from redoxmd.runs.run_tables import summarise_run
-from redoxmd.runs.status import headline_lines
+from redoxmd.runs.status import describe_status, headline_lines
 from redoxmd.structures.build import build_structure
 from redoxmd.structures.request import parse_name
 from redoxmd.train.dataset import Dataset, build_dataset, load_datasets
@@ -405,6 +405,9 @@ def test_the_plan_checks_the_teacher_and_records_name_it(tmp_path):
     plan = make_plan(config, ROOT)
     assert plan.problems == [] and (plan.jobs["pretrain: frames"], plan.jobs["pretrain: members"]) == (1, 4)
     assert make_manifest(config, [], tmp_path)["teacher"] == TEACHER
+    (tmp_path / "pretrain").mkdir()
+    (tmp_path / "pretrain/member2.pt").touch()
+    assert f"pretrain: 1 of 4 members trained on {TEACHER}" in describe_status(tmp_path, config)
     assert "teacher" not in make_manifest(parse_config({"engine": engine}), [], tmp_path)
     record = {"errors": [], "calibration": {"scale": 1.0}}
     summary = summarise_run(record | {"teacher": TEACHER}, [], [], [], [], [])
