@@ -4,7 +4,7 @@
 rule warm_up:
     input:
         atoms="results/{run}/structures/{structure}.extxyz",
-        potential=RULES.warm_up_file(),
+        potential=RULES.potential_file(CFG.aimd.warm_up.potential),
     output:
         atoms="results/{run}/warm_up/{structure}.extxyz",
     log:

@@ -16,6 +16,7 @@ rule dataset:
         **stage_version("train"),
         **settings_for("dataset", CFG.train) | {"exclude": RULES.excluded},
         **settings_for("dataset", CFG.electrons),
+        **RULES.teacher(),
         structures=settings_for("dataset", CFG.structures),
         reference=REFERENCE,
         seed=CFG.seed,
@@ -27,6 +28,8 @@ rule train:
     input:
         dataset="results/{run}/train/gen{gen}/dataset.extxyz",
         previous=RULES.previous_member,
+        pretrained=RULES.pretrained_member,
+        replay=RULES.replay_files(),
     output:
         member="results/{run}/train/gen{gen}/member{member}.pt",
     log:
@@ -74,6 +77,8 @@ rule fold:
     input:
         dataset=converged("results/{run}/train/gen{gen}/dataset.extxyz"),
         record=converged("results/{run}/train/gen{gen}/dataset.json"),
+        pretrained=RULES.pretrained_member,
+        replay=RULES.replay_files(),
     output:
         errors="results/{run}/train/folds/{fold}.csv",
     log:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from tests.warm import warm_python
+
 ROOT = Path(__file__).parents[1]
 RUN = """
 import json, runpy, sys
@@ -17,6 +19,8 @@ job = {"rule": given["rule"], "threads": 1, "log": [given["log"]]}
 job |= {"config": given["config"], "wildcards": SimpleNamespace(**given["wildcards"])}
 class Files(SimpleNamespace):
     __getitem__ = SimpleNamespace.__getattribute__
+    def __iter__(self):
+        return iter(sum(([v] if isinstance(v, str) else v for v in vars(self).values()), []))
     def get(self, name, default=None):
         return vars(self).get(name, default)
     def items(self):
@@ -26,12 +30,16 @@ runpy.run_path(sys.argv[1], init_globals={"snakemake": SimpleNamespace(**job)})
 """
 
 
-def execute(name, folder, params, inputs, outputs=None, environment=None, config=None, wildcards=None):
-    """Run the script of a rule; its log is in the folder."""
+def execute(name, folder, params, inputs, outputs=None, environment=None, config=None, wildcards=None, warm=False):
+    """Run the script of a rule; its log is in the folder. With `warm` in a process that has imported the libraries."""
     given = {"rule": name, "params": params, "input": inputs, "output": outputs or {}, "log": str(folder / "log")}
     given |= {"config": config or {}, "wildcards": wildcards or {}}
+    python = [sys.executable, "-c", RUN]
+    if warm:
+        (folder / "run.py").write_text(RUN)
+        python = [warm_python(), str(folder / "run.py")]
     done = subprocess.run(
-        [sys.executable, "-c", RUN, str(ROOT / f"workflow/scripts/{name}.py"), json.dumps(given)],
+        [*python, str(ROOT / f"workflow/scripts/{name}.py"), json.dumps(given)],
         env={**os.environ, **(environment or {})},
         capture_output=True,
         text=True,

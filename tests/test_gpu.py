@@ -4,6 +4,7 @@ Tests marked `slow` take long on the pretended GPU alone.
 """
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -233,6 +234,24 @@ def test_a_training_on_the_gpu_continues_from_its_file_and_follows_the_cpu(tmp_p
     member, record = load_member(tmp_path / "member.pt")
     assert member.device.type == "cpu" and record["best_step"] == on_gpu.best_step
     torch.testing.assert_close(weights(member), weights(on_gpu.member))
+
+
+def test_a_training_from_labels_of_a_teacher_follows_the_cpu(tmp_path):
+    """With the weights of a member trained on the CPU, reference energies fitted again, and replay."""
+    frames = [spring_label(rock(n), step=n, set="train" if n < 4 else "validation") for n in range(5)]
+    replay = [spring_label(rock(n), step=n) for n in range(10, 14)]
+    sizes = {"cutoff_A": 4.0, "radial_functions": 5, "batch_size": 4, "max_steps": 4, "validate_every": 2}
+
+    def make(device, pretrained=None, share=0.0):
+        settings, size = Train(device=device, replay=share, **sizes), Member(features=8, layers=2)
+        start = (pretrained, replay) if share else ()
+        return Trainer(Dataset(frames), size, settings, 0, 1, None, "member", *start)
+
+    (tmp_path / "first").mkdir()
+    first = train(make, tmp_path / "first", "cpu").member
+    taught = partial(make, pretrained=first, share=0.5)
+    on_cpu, on_gpu = (train(taught, tmp_path, device) for device in ("cpu", "cuda"))
+    np.testing.assert_allclose(losses(on_gpu), losses(on_cpu), rtol=1e-4)
 
 
 def test_a_moment_network_is_trained_on_the_gpu(tmp_path):

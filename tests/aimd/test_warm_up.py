@@ -7,7 +7,7 @@ import yaml
 from ase import units
 from ase.calculators.calculator import Calculator, all_changes
 
-from redoxmd.aimd.warm_up import find_potential, warm_up, warm_up_calculator
+from redoxmd.aimd.warm_up import find_potential, potential_calculator, warm_up
 from redoxmd.config.sections import Aimd, Electrons, OxidationState, WarmUp
 from redoxmd.errors import ConfigError, DataError, EngineMissing
 from redoxmd.files.frames import read_frames
@@ -85,7 +85,7 @@ def test_potentials_that_do_not_exist_are_named_with_the_remedy(tmp_path):
     with pytest.raises(EngineMissing, match=r"no nowhere\.Calculator found .* name the ensemble\.pt"):
         find_potential(settings(1, "nowhere.Calculator").warm_up, tmp_path)
     lennard_jones = settings(1, "ase.calculators.lj.LennardJones", keywords={"sigma": 2.5}).warm_up
-    assert warm_up_calculator(lennard_jones, Electrons()).parameters["sigma"] == 2.5
+    assert potential_calculator(lennard_jones, Electrons()).parameters["sigma"] == 2.5
 
 
 @pytest.mark.workflow

@@ -68,6 +68,8 @@ WRONG = [
     ({"neb": {"paths": [{"name": "a", "event": "auto", "x": 9}]}}, "neb.paths, a", "production.x has"),
     ({"neb": {"train_phases": ["tiny"]}}, "neb.train_phases", "explore.phases has small, large"),
     ({"neb": {"train_phases": ["small"]}}, "neb.train_phases", "no path has moves or final"),
+    ({"train": {"ensemble": "a.pt"}, "pretrain": {"enabled": True}}, "pretrain.enabled", "leave one of them out"),
+    ({"train": {"ensemble": "a.pt"}, "neb": {"train_phases": ["small"]}}, "neb.train_phases", "no generations"),
     ({"neb": {"paths": [{"name": "a.b", "x": 2.5}]}}, "neb.paths[0].name", "pattern"),
     ({"basins": {"displacement_A": 0}}, "basins.displacement_A", "greater than 0"),
     ({"engine": {"name": "quantum"}}, "engine.name", "'gpaw', 'vasp', 'ase' or 'toy'"),

@@ -146,7 +146,7 @@ def page_of(folder, record, **without):
 
 
 def test_every_number_is_that_of_the_tables(tmp_path):
-    given = files(tmp_path, summary())
+    given = files(tmp_path, summary(teacher="chgnet.model.dynamics.CHGNetCalculator"))
     target = str(tmp_path / "summary.html")
     execute("first_page", tmp_path, {"caption": FACTS}, given, {"page": target})
     page = Reader((tmp_path / "summary.html").read_text(encoding="utf-8"))
@@ -164,6 +164,7 @@ def test_every_number_is_that_of_the_tables(tmp_path):
         "What material?": ["NaxV2P3O12, x = 2.5.", "2 formula units (39 atoms at x = 2.5)"],
         "What was run?": [
             "gpaw as the reference: 640 training frames, 4 labels requested",
+            "Their training started from networks trained on labels of chgnet.model.dynamics.CHGNetCalculator.",
             f"{len(trajectories)} trajectories at 800, 1000 K, {total_ns:g} ns in total.",
         ],
         "Is it converged?": [
@@ -211,6 +212,7 @@ def test_a_run_without_jumps_density_test_set_and_convergence_says_so(tmp_path):
     record["generations"] = record["generations"][:1]
     record["arrhenius"] = [{"x": 2.5, "fitted": False, "reason": "jumps at 0 of 2 temperatures"}]
     page = page_of(tmp_path, record, redox=None)
+    assert "networks trained on labels" not in page.sections["What was run?"]
     for section, text in {
         "Is it converged?": "No (go_on): the gate refused generation 0",
         "How good is it?": "the error on new configurations is unknown",

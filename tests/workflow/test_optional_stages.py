@@ -2,11 +2,15 @@
 
 import json
 import os
+import re
 import shutil
+from collections import Counter
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from ase.calculators.lj import LennardJones
 from ase.io import read
 
 from redoxmd.config import load_config, parse_config
@@ -39,7 +43,14 @@ def before(tmp_path_factory):
 
 
 def test_not_asked_for_they_are_not_there(before):
-    assert {job[0] for job in before} & {"basins", "neb", "neb_reference", "neb_profiles", "fig4_neb"} == set()
+    assert {job[0] for job in before} & {
+        "basins",
+        "neb",
+        "neb_reference",
+        "neb_profiles",
+        "fig4_neb",
+        "pretrain",
+    } == set()
 
 
 def test_trajectories_of_a_device_are_made_several_to_a_job_that_declares_them_all(before, tmp_path):
@@ -94,6 +105,72 @@ def test_levels_judge_the_densities_and_states_of_the_md_are_checked_in_the_summ
     aware = planned(tmp_path / "aware", electrons=levels, train={**config["train"], "states": "aware"})
     redox = [{job[0] for job in jobs if "results/toy/charges/redox.csv" in job[1:]} for jobs in (before, after, aware)]
     assert redox[0] == redox[1] and redox[2] == redox[1] | {"summary"}
+
+
+def test_a_teacher_stands_before_the_training_of_generation_0_and_changes_nothing_else(before, tmp_path):
+    starts = [{"x": 2.0, "seeds": [5, 6]}, {"x": 3.0, "seeds": [7]}]
+    teacher = {"potential": "tests.teacher.ToyTeacher", "starts": starts, "steps": 5}
+    assert planned(tmp_path / "off", pretrain=teacher) == before
+    asked = teacher | {"enabled": True}
+    train = yaml.safe_load(TOY.read_text())["train"] | {"batch_size": 4}
+    for replay in (0, 0.25):
+        after = planned(tmp_path / f"with{replay}", pretrain=asked, train=train | {"replay": replay})
+        added, gone = after - before, before - after
+        counts = {"structure": 3, "pretrain_frames": 3, "pretrain": 3, "train": 3, "fold": 2}
+        assert Counter(job[0] for job in added) == counts
+        assert Counter(job[0] for job in gone) == {"train": 3, "fold": 2}
+        trained = (1, 3 if replay else 0)
+        expected = {
+            "train": trained,
+            "fold": trained,
+            "pretrain": (1, 3),
+            "pretrain_frames": (0, 1),
+            "structure": (0, 0),
+        }
+        for job in added:
+            member = [file for file in job[1:] if re.search(r"pretrain/member\d\.pt", file)]
+            labels = [file for file in job[1:] if "/pretrain/x" in file]
+            assert (len(member), len(labels)) == expected[job[0]], job
+
+
+def test_generation_0_starts_from_members_trained_on_labels_of_the_teacher(tmp_path):
+    """Through Snakemake: labels are those of the calculator called directly, records name it; nothing runs twice."""
+    folder = repository(tmp_path / "run")
+    config = yaml.safe_load(TOY.read_text())
+    config["engine"]["toy"]["refuse_fraction"] = 0.0
+    config["aimd"] |= {"starts": [{"x": 2.5, "seeds": [1]}], "steps": 6}
+    config["train"] |= {"members": config["train"]["members"][:2], "test_configurations": [], "max_steps": 4}
+    config["train"] |= {"replay": 0.5, "validate_every": 2}
+    teacher = {"enabled": True, "potential": "ase.calculators.lj.LennardJones", "steps": 4, "frame_every": 2}
+    teacher |= {"keywords": {"sigma": 1.2, "rc": 4.0, "epsilon": 0.01}, "starts": [{"x": 2.5, "seeds": [1, 2]}]}
+    config["pretrain"] = teacher | {"rattled": 2, "max_steps": 4}
+    results, target = folder / "results/toy", "results/toy/train/gen0/ensemble.json"
+
+    def rules_run():
+        (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+        done = snakemake(folder, "--cores", "1", "--configfile", str(tmp_path / "config.yaml"), "--", target)
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
+        return Counter(re.findall(r"^(?:local)?rule (\w+):", done.stderr, re.MULTILINE))
+
+    once = {"aimd": 1, "dataset": 1, "ensemble": 1}
+    assert rules_run() == once | {"structure": 2, "pretrain_frames": 2, "pretrain": 2, "train": 2}
+    for seed in (1, 2):
+        frames = read_frames(results / f"pretrain/x2.500_random{seed}_1x1x1.extxyz")
+        assert len(frames) == 5
+        for frame in frames:
+            again = frame.copy()
+            again.calc = LennardJones(**teacher["keywords"])
+            assert frame.get_potential_energy() == pytest.approx(again.get_potential_energy(), abs=1e-5)
+            np.testing.assert_allclose(frame.get_forces(), again.get_forces(), atol=1e-5)
+    records = [json.loads((results / f"train/gen0/{name}.json").read_text()) for name in ("dataset", "ensemble")]
+    assert [record["teacher"] for record in records] == [teacher["potential"]] * 2
+    assert not any("engine=" in line and "teacher" in line for line in (results / "train/gen0/dataset.extxyz").open())
+    # Its labels are kept while they fit: other steps of training leave them, another teacher does not.
+    config["pretrain"]["max_steps"] = 6
+    assert rules_run() == {"pretrain": 2, "train": 2, "ensemble": 1}
+    config["pretrain"]["keywords"]["epsilon"] = 0.02
+    assert rules_run() == {"pretrain_frames": 2, "pretrain": 2, "train": 2, "ensemble": 1}
+    assert rules_run() == {}
 
 
 @pytest.mark.parametrize("reference", [True, False])

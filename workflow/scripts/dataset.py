@@ -24,4 +24,6 @@ with job("train", snakemake.log[0]):
     configurations = [item.record() for item in dataset.configurations.values()]
     write_frames(snakemake.output.frames, dataset.frames)
     record = {key: getattr(dataset, key) for key in ("duplicates", "left_out", "hops", "too_short", "work_imbalances")}
-    write_json(snakemake.output.record, counts | record | {"configurations": configurations})
+    # Of the potentials trained on this data set, with pretraining.
+    teacher = {"teacher": params.teacher} if hasattr(params, "teacher") else {}
+    write_json(snakemake.output.record, counts | record | teacher | {"configurations": configurations})

@@ -27,8 +27,9 @@ with job("train", snakemake.log[0], snakemake.threads):
             *(generation, row["set"], row["force_mae_eV_A"], row["energy_mae_meV_atom"], row["n_frames"]),
         )
     training = [{key: about[key] for key in ("best_step", "stopped", "history")} for _, about in loaded]
+    teacher = {key: name for _, about in loaded for key, name in about["about"].items() if key == "teacher"}
     record = {"errors": errors.to_dict("records"), "calibration": calibration, "training": training}
-    write_json(snakemake.output.record, record)
+    write_json(snakemake.output.record, record | teacher)
     with atomic_path(snakemake.output.forces) as temporary:
         evaluation.forces.query("set != 'train'").to_csv(temporary, index=False, float_format="%.6g")
     with atomic_path(snakemake.output.energies) as temporary:

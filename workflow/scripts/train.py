@@ -12,21 +12,27 @@ gen, number = int(snakemake.wildcards.gen), int(snakemake.wildcards.member)
 with job("train", snakemake.log[0], snakemake.threads):
     settings = read_settings(Train, snakemake.rule, snakemake.params.train)
     data = file_sha256(snakemake.input.dataset)
-    start = snakemake.input.get("previous")
+    previous, pretrained = (snakemake.input.get(name) for name in ("previous", "pretrained"))
+    start, replay = previous or pretrained, snakemake.input.get("replay") or []
     earlier = file_sha256(start) if start else ""
     given = [dict(snakemake.params.train), dict(snakemake.params["size"]), snakemake.params.seed]
-    fingerprint = [data, earlier, *given, snakemake.params.get("version", 1)]
-    checkpoint = Checkpoint(snakemake.params.state, fingerprint)
-    previous = load_member(start)[0] if start else None
+    replayed = [file_sha256(path) for path in replay]
+    checkpoint = Checkpoint(
+        snakemake.params.state, [data, earlier, *given, snakemake.params.get("version", 1), *replayed]
+    )
+    network, origin = load_member(start) if start else (None, {})
+    teacher = {key: value for key, value in origin.get("about", {}).items() if key == "teacher"}
     result = train_member(
         Dataset(read_frames(snakemake.input.dataset)),
         Member(**snakemake.params["size"]),
         settings,
         gen,
         derive_seed(snakemake.params.seed, "train", number),
-        previous,
+        network if previous else None,
         checkpoint,
-        name=f"generation {gen}, member {number}",
+        f"generation {gen}, member {number}",
+        network if pretrained else None,
+        [frame for path in replay for frame in read_frames(path)],
     )
-    save_member(snakemake.output.member, result, {"dataset": data, "generation": gen, "member": number})
+    save_member(snakemake.output.member, result, {"dataset": data, "generation": gen, "member": number, **teacher})
     checkpoint.clear()

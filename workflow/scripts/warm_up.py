@@ -1,4 +1,4 @@
-from redoxmd.aimd.warm_up import warm_up, warm_up_calculator
+from redoxmd.aimd.warm_up import potential_calculator, warm_up
 from redoxmd.config.declared import given_settings, read_settings
 from redoxmd.config.sections import Aimd, Electrons
 from redoxmd.files.frames import read_frames, write_frames
@@ -11,6 +11,6 @@ with job("warm_up", snakemake.log[0], snakemake.threads):
     given = given_settings(Electrons, snakemake.rule, snakemake.params)
     electrons = read_settings(Electrons, snakemake.rule, given)
     (atoms,) = read_frames(snakemake.input.atoms)
-    calculator = warm_up_calculator(settings.warm_up, electrons)
+    calculator = potential_calculator(settings.warm_up, electrons)
     rng = derive_rng(snakemake.params.seed, "warm_up", name)
     write_frames(snakemake.output.atoms, [warm_up(atoms, calculator, settings, rng, electrons)])

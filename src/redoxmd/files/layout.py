@@ -32,6 +32,11 @@ def explored_structures(config: Config) -> dict[str, list[str]]:
     return {phase.name: phase_structures(phase, 0) for phase in config.explore.phases if config.has_loop}
 
 
+def pretrain_structures(config: Config) -> list[str]:
+    """Structures that the teacher labels; none without pretraining."""
+    return structure_names(config.pretrain.starts, config.pretrain.supercell) if config.pretrain.enabled else []
+
+
 def trajectory_lengths_ps(production: Production) -> dict[tuple[str, str], float]:
     """Length of each production trajectory by (structure, temperature)."""
     return {
@@ -114,7 +119,7 @@ def phase_structures(phase: Phase, generation: int) -> list[str]:
 
 def all_structures(config: Config) -> list[str]:
     """Every structure of a run; of explore those of generation 0, because later ones differ in their seeds only."""
-    names = aimd_structures(config)
+    names = aimd_structures(config) + pretrain_structures(config)
     for explored in explored_structures(config).values():
         names += explored
     names += production_structures(config.production)

@@ -101,6 +101,7 @@ PASSING = {
 # Job → the setting that lowers its memory on a GPU.
 GPU_REMEDIES = {
     "production": "lower compute.batch",
+    "pretrain": "lower train.batch_size",
     "train": "lower train.batch_size",
     "density": "lower density.points_per_structure or density.structures_per_step",
     "electrons": "lower electrons.moments.batch_size",

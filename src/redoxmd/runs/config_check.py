@@ -112,6 +112,7 @@ def inspect_sizes(config: Config, atoms_of: Mapping[str, int], disk_gb: Mapping[
         "aimd.supercell": layout.aimd_structures(config),
         **{f"explore.phases, {phase}, supercell": names for phase, names in layout.explored_structures(config).items()},
         "neb.supercell": list(layout.neb_structures(config.neb).values()),
+        "pretrain.supercell": layout.pretrain_structures(config),
         "production.supercell": layout.production_structures(config.production),
     }
     for key, names in structures.items():
@@ -121,7 +122,7 @@ def inspect_sizes(config: Config, atoms_of: Mapping[str, int], disk_gb: Mapping[
         words = f"{key}: {list(layout.supercell_of(largest))} of the source cell has {atoms_of[largest]} atoms"
         if atoms_of[largest] > LARGEST_CELL_ATOMS:
             inspection.problems.append(f"{words}, more than {LARGEST_CELL_ATOMS}; give fewer repeats")
-        elif not key.startswith("production") and atoms_of[largest] > LARGEST_REFERENCE_CELL_ATOMS:
+        elif not key.startswith(("production", "pretrain")) and atoms_of[largest] > LARGEST_REFERENCE_CELL_ATOMS:
             inspection.notes.append(f"{words}, many for a reference method that labels them")
     needed_gb, free_gb = sum(disk_gb.values()), shutil.disk_usage(root).free / 1e9
     if needed_gb > free_gb:
@@ -304,16 +305,20 @@ def inspect_given(config: Config, root: Path) -> Inspection:
     return Inspection(problems)
 
 
-def inspect_warm_up(config: Config, root: Path) -> Inspection:
-    """Whether the potential of `aimd.warm_up` exists."""
-    settings = config.aimd.warm_up
-    if not settings.steps:
-        return Inspection()
-    try:
-        find_potential(settings, root)
-    except RedoxmdError as error:
-        return Inspection([str(error)])
-    return Inspection(notes=[f"aimd: {settings.steps} steps of MD with {settings.potential} before each reference MD"])
+def inspect_potentials(config: Config, root: Path) -> Inspection:
+    """Whether the potentials of `aimd.warm_up` and `pretrain` exist."""
+    inspection, warm, teacher = Inspection(), config.aimd.warm_up, config.pretrain
+    for settings, used, note in (
+        (warm, warm.steps > 0, f"aimd: {warm.steps} steps of MD with {warm.potential} before each reference MD"),
+        (teacher, teacher.enabled, f"pretrain: generation 0 starts from members trained on {teacher.potential}"),
+    ):
+        if used:
+            try:
+                find_potential(settings, root)
+                inspection.notes.append(note)
+            except RedoxmdError as error:
+                inspection.problems.append(str(error))
+    return inspection
 
 
 def inspect_kpoints(config: Config) -> Inspection:

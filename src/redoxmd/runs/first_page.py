@@ -123,6 +123,9 @@ def _calculations(
         learning = f"No learning: the ensemble {facts['ensemble']} was given (train.ensemble)."
     return _paragraph(
         learning,
+        f"Their training started from networks trained on labels of {summary['teacher']}."
+        if "teacher" in summary
+        else "",
         f"Production MD: {len(trajectories)} trajectories at {_range(trajectories['temperature_K'], ' K')}, "
         f"{trajectories['duration_ps'].sum() / FS_PER_PS:.3g} ns in total.",
     )

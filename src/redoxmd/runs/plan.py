@@ -87,7 +87,7 @@ def make_plan(config: Config, root: Path = Path()) -> Plan:
         config_check.inspect_sizes(config, atoms_of, disk_gb, root),
         config_check.inspect_densities(config, root),
         config_check.inspect_paths(config, atoms_of, root),
-        config_check.inspect_warm_up(config, root),
+        config_check.inspect_potentials(config, root),
         config_check.inspect_given(config, root),
     ]
     if not problems and not any(inspection.problems for inspection in inspections):
@@ -113,6 +113,9 @@ def _jobs(config: Config) -> dict[str, int]:
     batch = config.compute.batch if config.compute.md == "device" else 1
     jobs = {"structures": len(layout.all_structures(config)), "aimd": len(layout.aimd_structures(config))}
     jobs |= _loop_jobs(config) if config.has_loop else {"dataset": 1, "ensemble (given)": 1}
+    if config.pretrain.enabled:
+        jobs["pretrain: frames"] = len(layout.pretrain_structures(config))
+        jobs["pretrain: members"] = len(config.train.members)
     if config.train.folds:
         jobs["train: folds"] = config.train.folds
     if config.basins.enabled:

@@ -74,6 +74,7 @@ def make_manifest(
         "seed": config.seed,
         "config": plain(config),
         "reference": reference_record(config.engine),
+        **({"teacher": config.pretrain.potential} if config.pretrain.enabled else {}),
         "software": software(config),
         "files": dict(sorted(files.items())),
     }
@@ -85,7 +86,8 @@ def software(config: Config) -> dict[str, Any]:
     The commit has a "+" if tracked files differ from it.
     """
     versions = {}
-    for name in (*LIBRARIES, *ENGINE_LIBRARIES[config.engine.name]):
+    teacher = [config.pretrain.potential.partition(".")[0]] if config.pretrain.enabled else []
+    for name in (*LIBRARIES, *ENGINE_LIBRARIES[config.engine.name], *teacher):
         with suppress(PackageNotFoundError):
             versions[name] = version(name)
     commit = None
@@ -148,6 +150,7 @@ def describe_chain(manifest: dict[str, Any], name: str, root: Path = Path(), nam
         "",
         f"reference  {reference['engine']}, method version {reference['method_version']}, settings "
         f"{reference['settings_hash']}{': ' + words if words else ''}",
+        *([f"teacher    {manifest['teacher']}"] if "teacher" in manifest else []),
         f"config     {content_hash(manifest['config'])}, run {manifest['run']}, seed {manifest['seed']}",
         f"software   {versions}, Python {software_record['python']}",
         f"source     {software_record['source']}, commit {software_record['commit'] or 'none'}",

@@ -135,18 +135,37 @@ class Rules:
         stage = "warm_up" if self.config.aimd.warm_up.steps else "structures"
         return "results/{run}/" + stage + "/{structure}.extxyz"
 
-    def warm_up_file(self) -> str | list[str]:
-        """The ensemble of the MD before the reference MD, if it is a file."""
-        potential = self.config.aimd.warm_up.potential
+    @staticmethod
+    def potential_file(potential: str) -> str | list[str]:
+        """A potential (`aimd.warm_up.potential`, `pretrain.potential`), if it is a file."""
         # A single file instead of a list, because the script reads it by name.
         return potential if potential.endswith(".pt") else []
 
     def previous_member(self, wildcards: Wildcards) -> str | list[str]:
         """The same member of the previous generation if training starts from it, else none."""
-        if int(wildcards.gen) == 0 or not self.config.train.warm_start:
+        if int(getattr(wildcards, "gen", 0)) == 0 or not self.config.train.warm_start:
             return []
         # A single file instead of a list, because the script reads it by name.
         return f"results/{wildcards.run}/train/gen{int(wildcards.gen) - 1}/member{wildcards.member}.pt"
+
+    def teacher_files(self) -> list[str]:
+        """Frames of the teacher of every structure; none without pretraining."""
+        names = layout.pretrain_structures(self.config)
+        return [f"results/{self.config.run}/pretrain/{name}.extxyz" for name in names]
+
+    def replay_files(self) -> list[str]:
+        """Frames of the teacher that are in the batches of the training on reference labels."""
+        return self.teacher_files() if self.config.train.replay else []
+
+    def pretrained_member(self, wildcards: Wildcards) -> str | list[str]:
+        """The member trained on labels of the teacher, if a training starts from it; of a fold, the first member."""
+        if not self.config.pretrain.enabled or self.previous_member(wildcards):
+            return []
+        return f"results/{wildcards.run}/pretrain/member{getattr(wildcards, 'member', 0)}.pt"
+
+    def teacher(self) -> dict[str, str]:
+        """Parameter that names the teacher in records; none without pretraining."""
+        return {"teacher": self.config.pretrain.potential} if self.config.pretrain.enabled else {}
 
     def members(self) -> dict[str, str | list[str]]:
         """All members of a generation; the file of an ensemble that is given."""

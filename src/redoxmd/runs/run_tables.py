@@ -127,6 +127,7 @@ def summarise_run(
         "arrhenius": arrhenius,
         "concerted": concerted,
         "sites": sites,
+        **({"teacher": ensemble["teacher"]} if "teacher" in ensemble else {}),
         **({"left_out": list(left_out)} if left_out else {}),
         **({"electrons": electrons} if electrons else {}),
         **({"moments": moments} if moments else {}),

@@ -64,6 +64,9 @@ def describe_status(results: Path, config: Config) -> str:
     short = f", {len(ended)} cut short ({_shorten_list(ended)})" if ended else ""
     lines = [f"{config.run} in {results}"]
     lines += [f"aimd: {len(runs)} of {len(names)} runs done, {frames} frames{short}"] if names else []
+    if config.pretrain.enabled:
+        done = len(list(results.glob("pretrain/member*.pt")))
+        lines.append(f"pretrain: {done} of {len(config.train.members)} members trained on {config.pretrain.potential}")
     generation = 0
     while (results / f"train/gen{generation}").exists():
         lines += _generation_lines(results, config, generation)
@@ -288,6 +291,7 @@ def headline_lines(summary: dict[str, Any]) -> list[str]:
     summary = with_numbers(summary)
     lines = ["headline numbers:"]
     lines += [f"  {text}" for text in error_lines({"errors": summary["errors"]})]
+    lines += [f"  pretrained on labels of {summary['teacher']}"] if "teacher" in summary else []
     if rows := summary.get("left_out", []):
         forces = [row["force_mae_eV_A"] for row in rows]
         energy = sum(row["energy_mae_meV_atom"] for row in rows) / len(rows)

@@ -17,6 +17,7 @@ PACKAGE = Path(__file__).parents[1]
 # Every stage of the loop leads to DFT: a new `train` selects new frames to label.
 STAGE_VERSIONS = {
     "structures": 2,
+    "pretrain": 1,
     "train": 2,
     "explore": 2,
     "select": 2,

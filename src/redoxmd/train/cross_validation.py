@@ -11,6 +11,7 @@ from ase import Atoms
 from redoxmd.config.sections import Train
 from redoxmd.jobs.checkpoint import Checkpoint
 from redoxmd.model.ensemble import Ensemble
+from redoxmd.model.painn import Painn
 from redoxmd.train.dataset import Dataset
 from redoxmd.train.split import Configuration, fold_of, split
 from redoxmd.train.trainer import train_member
@@ -25,8 +26,10 @@ def held_out_errors(
     fold: int,
     seed: int,
     checkpoint: Checkpoint,
+    pretrained: Painn | None = None,
+    replay: Sequence[Atoms] = (),
 ) -> pd.DataFrame:
-    """Errors of a network on the configurations of a fold, trained from scratch on all others.
+    """Errors of a network on the configurations of a fold, trained as in generation 0 on all others.
 
     The network has the size of the first member; the fold is that of `without_fold`.
 
@@ -37,6 +40,7 @@ def held_out_errors(
         fold: number of the fold.
         seed: root seed of the run.
         checkpoint: restart files of the training.
+        pretrained, replay: as in `redoxmd.train.trainer.train_member`.
 
     Returns:
         One row for each configuration of the fold, columns `COLUMNS`; mean absolute errors over its frames. No rows if
@@ -53,7 +57,9 @@ def held_out_errors(
         seed,
         None,
         checkpoint,
-        name=f"fold {fold} of {settings.folds}",
+        f"fold {fold} of {settings.folds}",
+        pretrained,
+        replay,
     )
     ensemble = Ensemble([result.member])
     rows = [_errors(ensemble, frame) for frame in fold_frames]

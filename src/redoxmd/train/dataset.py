@@ -322,8 +322,12 @@ def find_species(
     return elements, oxidation
 
 
-def fit_element_energies(frames: Sequence[Atoms], species: Sequence[int]) -> np.ndarray:
+def fit_element_energies(
+    frames: Sequence[Atoms], species: Sequence[int], interaction_eV: Sequence[float] | float = 0.0
+) -> np.ndarray:
     """Energies ε (eV) of the elements from a least-squares fit of the total energies, E ≈ Σ_i ε_element.
+
+    With interaction energies of the frames, which a network gives, the fit is that of the total energies above these.
 
     The fit has minimal norm about the mean energy per atom, so that it is defined also for a single composition.
     The oxidation states of an element share one energy, because neutrality makes their numbers depend on the others.
@@ -331,7 +335,7 @@ def fit_element_energies(frames: Sequence[Atoms], species: Sequence[int]) -> np.
     """
     elements = sorted(set(species))
     counts = np.array([[(frame.numbers == z).sum() for z in elements] for frame in frames], dtype=float)
-    energies = np.array([frame.calc.results["energy"] for frame in frames])
+    energies = np.array([frame.calc.results["energy"] for frame in frames]) - np.asarray(interaction_eV)
     per_atom = (energies / counts.sum(axis=1)).mean()
     residual = energies - per_atom * counts.sum(axis=1)
     solution, *_ = np.linalg.lstsq(counts, residual, rcond=1e-8)

@@ -15,6 +15,7 @@ from ase import Atoms
 from torch import Tensor
 
 from redoxmd.config.sections import Member, Moments, Train
+from redoxmd.config.sections.train import replayed_frames
 from redoxmd.jobs.interrupt import StopRequest
 from redoxmd.jobs.progress import Progress
 from redoxmd.model.files import choose_device, load_record, member_from_record, member_record, save_record
@@ -22,8 +23,9 @@ from redoxmd.model.graph import Graph, build_graph, collate
 from redoxmd.model.painn import Painn
 from redoxmd.model.representation import Representation
 from redoxmd.model.training import check_loss, run_training
-from redoxmd.seeds import derive_rng, derive_seed
-from redoxmd.train.dataset import Dataset, find_species, fit_element_energies, force_scale
+from redoxmd.seeds import derive_rng
+from redoxmd.train.dataset import Dataset
+from redoxmd.train.start import initial_model, reference_energies
 
 logger = logging.getLogger("redoxmd")
 
@@ -80,6 +82,8 @@ def train_member(
     previous: Painn | None,
     checkpoint: Any,
     name: str = "member",
+    pretrained: Painn | None = None,
+    replay: Sequence[Atoms] = (),
 ) -> TrainingResult[Painn]:
     """Train one member by Adam with decay on plateau, EMA and early stopping on the validation loss.
 
@@ -93,11 +97,15 @@ def train_member(
         checkpoint: `redoxmd.jobs.checkpoint.Checkpoint`; a training that was asked to stop continues from that step, a
             killed one from its last validation.
         name: for the log.
+        pretrained: a member trained on labels of a teacher, whose weights are the start if `previous` is not. The
+            reference energies are fitted to the training frames, so that those of the teacher have no effect.
+        replay: frames of the teacher, a share `settings.replay` of each batch, with reference energies of their own.
 
     Raises:
         TrainingDiverged: the loss became NaN or infinite.
+        DataError: `pretrained` lacks an element or state of the training frames.
     """
-    trainer = Trainer(dataset, member, settings, generation, seed, previous, name)
+    trainer = Trainer(dataset, member, settings, generation, seed, previous, name, pretrained, replay)
     run_training(trainer, checkpoint.path("training.pt"))
     return trainer.result()
 
@@ -111,10 +119,14 @@ class Sample:
     forces: Tensor
 
 
-def make_sample(frame: Atoms, model: Painn) -> Sample:
-    """Graph and targets of a labelled frame; the target energy is the total energy minus the element references."""
+def make_sample(frame: Atoms, model: Painn, reference_eV: Tensor | None = None) -> Sample:
+    """Graph and targets of a labelled frame; the target energy is the total energy minus the reference energies.
+
+    These are the ones of the model, or given for each of its species.
+    """
     graph = build_graph(frame, model.elements, model.cutoff_A, states=model.states)
-    reference = model.reference_eV.detach().cpu()[graph.species].sum()
+    reference_eV = model.reference_eV if reference_eV is None else reference_eV
+    reference = reference_eV.detach().cpu()[graph.species].sum()
     energy = torch.tensor([frame.calc.results["energy"]], dtype=torch.float64) - reference
     forces = torch.from_numpy(np.array(frame.calc.results["forces"], dtype=float))
     return Sample(graph.to("cpu", torch.float32), energy, forces)
@@ -180,12 +192,7 @@ class EarlyStopping(ABC, Generic[Network, SampleType]):
 
     def gradient_step(self) -> float:
         """Take one optimiser step on the next batch and return its loss."""
-        # From a seeded permutation per epoch: the batch depends only on seed and step.
-        size = min(self.settings.batch_size, len(self.training))
-        epoch, batch = divmod(self.step, len(self.training) // size)
-        order = derive_rng(self.seed, "epoch", epoch).permutation(len(self.training))
-        samples = [self.training[index] for index in order[batch * size : (batch + 1) * size]]
-        loss = self._loss(self.model, samples, create_graph=True)
+        loss = self._loss(self.model, self.next_batch(), create_graph=True)
         self.optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), GRADIENT_NORM_LIMIT)
@@ -193,6 +200,17 @@ class EarlyStopping(ABC, Generic[Network, SampleType]):
         self.step += 1
         self._average()
         return float(loss.detach())
+
+    def next_batch(self) -> list[SampleType]:
+        """Samples of the next gradient step."""
+        return self._draw(self.training, self.settings.batch_size, "epoch")
+
+    def _draw(self, samples: Sequence[SampleType], size: int, name: str) -> list[SampleType]:
+        """Samples of the next step, from a seeded permutation per epoch; they depend only on seed, name and step."""
+        size = min(size, len(samples))
+        epoch, batch = divmod(self.step, len(samples) // size)
+        order = derive_rng(self.seed, name, epoch).permutation(len(samples))
+        return [samples[index] for index in order[batch * size : (batch + 1) * size]]
 
     def _average(self) -> None:
         # The decay is smaller in the first steps, so that the average forgets the random initial weights.
@@ -274,15 +292,25 @@ class Trainer(EarlyStopping[Painn, Sample]):
         seed: int,
         previous: Painn | None,
         name: str,
+        pretrained: Painn | None = None,
+        replay: Sequence[Atoms] = (),
     ) -> None:
         self.rho = settings.rho_initial if generation == 0 else settings.rho_active
         max_steps = settings.max_steps if generation == 0 else settings.max_steps_active
         rate = settings.learning_rate if generation == 0 else settings.learning_rate_active
-        model = _initial_model(dataset, member, settings, seed, previous)
+        model = initial_model(dataset, member, settings, seed, previous, pretrained, replay)
+        self.replayed = replayed_frames(settings.replay, settings.batch_size) if replay else 0
+        references = reference_energies(model, replay) if replay else None
+        self.replay = [make_sample(frame, model, references) for frame in replay]
         training, validation = (
             [make_sample(frame, model) for frame in dataset.subset(subset)] for subset in ("train", "validation")
         )
         super().__init__(model, training, validation, settings, rate, max_steps, seed, name)
+
+    def next_batch(self) -> list[Sample]:
+        """Samples of the next gradient step; of `batch_size`, the share `replay` are labels of the teacher."""
+        batch = self._draw(self.training, self.settings.batch_size - self.replayed, "epoch")
+        return batch + (self._draw(self.replay, self.replayed, "replay") if self.replayed else [])
 
     def _loss(self, model: Painn, samples: Sequence[Sample], create_graph: bool) -> Tensor:
         graph = collate([sample.graph for sample in samples]).to(self.device, model.dtype)
@@ -291,30 +319,6 @@ class Trainer(EarlyStopping[Painn, Sample]):
         energy, forces, _ = model(graph, create_graph=create_graph)
         interaction = (energy - model.reference_energy(graph)).to(target_energy.dtype)
         return loss_terms(interaction, forces, target_energy, target_forces, graph.system, self.rho)
-
-
-def _initial_model(dataset: Dataset, member: Member, settings: Train, seed: int, previous: Painn | None) -> Painn:
-    training = dataset.subset("train")
-    # A blind potential knows the elements of all sets; a state that no training frame has cannot be learned.
-    known = training if settings.states == "aware" else dataset.frames
-    elements, states = find_species(known, settings.states)
-    torch.manual_seed(derive_seed(seed, "weights"))
-    model = Painn(
-        elements,
-        member.features,
-        member.layers,
-        settings.cutoff_A,
-        settings.radial_functions,
-        settings.core_repulsion,
-        states,
-    )
-    if previous is not None and settings.warm_start and previous.settings == model.settings:
-        # The element references are copied with the weights, which were fitted to energies above them.
-        model.load_state_dict(previous.state_dict())
-        return model
-    model.reference_eV.copy_(torch.from_numpy(fit_element_energies(training, elements)))
-    model.scale_eV.fill_(force_scale(training))
-    return model
 
 
 def save_member(path: Any, result: TrainingResult[Any], metadata: dict[str, Any]) -> None:

@@ -30,6 +30,7 @@ from redoxmd.config.sections.figures import Figures
 from redoxmd.config.sections.gate import Gate
 from redoxmd.config.sections.label import Label
 from redoxmd.config.sections.neb import MAPPING, WORD, Neb, NebEvent, NebPath
+from redoxmd.config.sections.pretrain import Pretrain
 from redoxmd.config.sections.production import Production
 from redoxmd.config.sections.select import Select
 from redoxmd.config.sections.structures import Start, Structures

@@ -20,6 +20,7 @@ from redoxmd.config.sections.figures import Figures
 from redoxmd.config.sections.gate import Gate
 from redoxmd.config.sections.label import Label
 from redoxmd.config.sections.neb import Neb, NebEvent
+from redoxmd.config.sections.pretrain import Pretrain
 from redoxmd.config.sections.production import Production
 from redoxmd.config.sections.select import Select
 from redoxmd.config.sections.structures import Structures
@@ -54,6 +55,7 @@ class Config(Section):
         Use(runtime="the data set judges every frame again, so no reference calculation is repeated for new levels"),
     ] = Field(default=Electrons(), description="oxidation states")
     aimd: Aimd = Field(default=Aimd(), description="stage aimd")
+    pretrain: Pretrain = Field(default=Pretrain(), description="stage pretrain")
     train: Train = Field(default=Train(), description="stage train")
     explore: Explore = Field(default=Explore(), description="stage explore")
     select: Select = Field(default=Select(), description="stage select")
@@ -89,6 +91,10 @@ class Config(Section):
             raise ValueError("production.save_every_fs must be at least production.timestep_fs")
         if not self.has_loop and self.neb.train_phases:
             raise ValueError("neb.train_phases: there are no generations with train.ensemble; leave one of them out")
+        if not self.has_loop and self.pretrain.enabled:
+            raise ValueError("pretrain.enabled: nothing is trained with train.ensemble; leave one of them out")
+        if self.train.replay and not self.pretrain.enabled:
+            raise ValueError("train.replay: there are no frames of a teacher; set pretrain.enabled: true or replay: 0")
         self._check_paths()
         return self
 

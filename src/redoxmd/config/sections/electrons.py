@@ -11,10 +11,10 @@ from redoxmd.config.sections.base import Count, Positive, Section, Use
 # Rules that assign oxidation states from moments.
 WITH_LEVELS = (
     *("dataset", "ensemble", "density_dataset", "moments", "moment_fold", "moment_errors", "moment_check"),
-    "warm_up",
+    *("warm_up", "pretrain_frames"),
 )
 # Rules in which electrons follow the ions.
-WITH_MOVES = ("explore", "production", "basins", "neb", "neb_explore", "warm_up")
+WITH_MOVES = ("explore", "production", "basins", "neb", "neb_explore", "warm_up", "pretrain_frames")
 
 
 class OxidationState(Section):
@@ -104,9 +104,9 @@ class Electrons(Section):
         description="spread between members of the energy of a hop, above which explore collects the frame as two "
         "candidates, before and after the hop",
     )
-    reach_A: Annotated[
-        Positive, Use("explore", "production", "basins", "neb", "neb_explore", "warm_up", added=True)
-    ] = Field(default=6.5, description="largest distance of two redox atoms that exchange an electron")
+    reach_A: Annotated[Positive, Use(*WITH_MOVES, added=True)] = Field(
+        default=6.5, description="largest distance of two redox atoms that exchange an electron"
+    )
 
     return_fs: Annotated[float, Use("hops")] = Field(
         default=100.0, ge=0.0, description="a hop that the next hop reverses within this time is rattling"

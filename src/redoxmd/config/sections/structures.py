@@ -27,7 +27,7 @@ class Structures(Section):
     """Cells, orderings of the mobile ion, supercells, volume and initial moments."""
 
     read_by: ClassVar = (
-        *("structure", "dataset", "jumps", "neb_event", "charges", "redox", "hops"),
+        *("structure", "pretrain", "dataset", "jumps", "neb_event", "charges", "redox", "hops"),
         *("fig10_jump", "orderings", "paper_comparison"),
     )
 

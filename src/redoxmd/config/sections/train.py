@@ -5,9 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from redoxmd.config.sections.base import PROCESSOR, Count, Fraction, Section, Use
+
+
+def replayed_frames(replay: float, batch_size: int) -> int:
+    """Number of frames of the teacher in each batch."""
+    return round(replay * batch_size)
 
 
 class Member(Section):
@@ -20,7 +25,7 @@ class Member(Section):
 class Train(Section):
     """The ensemble of equivariant potentials."""
 
-    read_by: ClassVar = ("train", "fold")
+    read_by: ClassVar = ("train", "fold", "pretrain")
 
     members: Annotated[tuple[Member, ...], Use("fold")] = Field(
         default=(
@@ -75,7 +80,7 @@ class Train(Section):
         description="folds of a cross-validation by configuration of the last training set, one training of the first "
         "member for each; with as many folds as configurations it is leave-one-out; 0: none",
     )
-    states: Annotated[Literal["aware", "blind"], Use("train", "fold", added=True)] = Field(
+    states: Annotated[Literal["aware", "blind"], Use("train", "fold", "pretrain", added=True)] = Field(
         default="blind",
         description="aware: the species of the potentials are pairs of element and oxidation state (needs "
         "electrons.levels); blind: the elements, as in the paper",
@@ -86,14 +91,29 @@ class Train(Section):
         default=True, description="add the screened nuclear repulsion at distances below bond lengths"
     )
     rho_initial: Fraction = Field(default=0.99, description="weight ρ of the forces in the loss of generation 0")
-    rho_active: Fraction = Field(default=0.9, description="weight ρ of the forces from generation 1 on")
-    learning_rate: float = Field(default=1e-3, gt=0.0, lt=1.0, description="initial learning rate of Adam")
-    learning_rate_active: float = Field(
+    rho_active: Annotated[Fraction, Use("train", "fold")] = Field(
+        default=0.9, description="weight ρ of the forces from generation 1 on"
+    )
+    learning_rate: Annotated[float, Use("train", "fold")] = Field(
+        default=1e-3, gt=0.0, lt=1.0, description="initial learning rate of Adam; lower it with pretrain"
+    )
+    learning_rate_active: Annotated[float, Use("train", "fold")] = Field(
         default=1e-3, gt=0.0, lt=1.0, description="initial learning rate of Adam in later generations"
     )
     batch_size: Count = Field(default=4, description="structures per gradient step")
-    max_steps: Count = Field(default=1_000_000, description="largest number of gradient steps, generation 0")
-    max_steps_active: Count = Field(default=300_000, description="largest number of gradient steps, later generations")
+    replay: Annotated[float, Use("train", "fold", added=True)] = Field(
+        default=0.0,
+        ge=0.0,
+        lt=1.0,
+        description="share of frames of the teacher in each batch (with pretrain.enabled), so that hot frames and "
+        "short distances are not forgotten; their energies have references of their own",
+    )
+    max_steps: Annotated[Count, Use("train", "fold")] = Field(
+        default=1_000_000, description="largest number of gradient steps, generation 0"
+    )
+    max_steps_active: Annotated[Count, Use("train", "fold")] = Field(
+        default=300_000, description="largest number of gradient steps, later generations"
+    )
     validate_every: Count = Field(default=1000, description="gradient steps between validations")
     patience: Count = Field(default=50, description="validations without improvement before stopping")
     decay_factor: float = Field(default=0.5, gt=0.0, lt=1.0, description="factor of the learning rate on a plateau")
@@ -101,7 +121,21 @@ class Train(Section):
     ema_decay: float = Field(
         default=0.999, ge=0.0, lt=1.0, description="exponential moving average of the weights; 0: none"
     )
-    warm_start: bool = Field(default=True, description="start from the weights of the previous generation")
-    device: Annotated[Literal["auto", "cpu", "cuda"], Use("train", "fold", runtime=PROCESSOR)] = Field(
+    warm_start: Annotated[bool, Use("train", "fold")] = Field(
+        default=True,
+        description="start from the weights of the previous generation; false with pretrain: from those trained on "
+        "labels of the teacher",
+    )
+    device: Annotated[Literal["auto", "cpu", "cuda"], Use("train", "fold", "pretrain", runtime=PROCESSOR)] = Field(
         default="auto", description="auto: a GPU if there is one"
     )
+
+    @model_validator(mode="after")
+    def _batch_has_both_kinds(self) -> Train:
+        replayed = replayed_frames(self.replay, self.batch_size)
+        if self.replay and not 0 < replayed < self.batch_size:
+            raise ValueError(
+                f"replay: {self.replay:g} of batch_size {self.batch_size} is {replayed} frames of the teacher; at "
+                "least one frame of each kind is needed, change replay or batch_size"
+            )
+        return self
