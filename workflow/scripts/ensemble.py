@@ -4,14 +4,15 @@ from redoxmd.files.frames import read_frames
 from redoxmd.files.records import atomic_path, write_json
 from redoxmd.jobs.job import job, logger
 from redoxmd.model.ensemble import Ensemble, given_ensemble, save_ensemble
+from redoxmd.runs.status import error_lines
 from redoxmd.train.audit.parity import describe_suspects, frames_to_audit, residuals, suspect_names, suspects
 from redoxmd.train.calibration import calibrate, calibrated, evaluate, sample_frames
 from redoxmd.train.trainer import load_member
 
 with job("train", snakemake.log[0], snakemake.threads):
-    given, runtime = snakemake.input.get("given"), runtime_settings(snakemake.config)
+    runtime = runtime_settings(snakemake.config)
     loaded = [load_member(path) for path in snakemake.input.get("members", [])]
-    if given:
+    if given := snakemake.input.get("given"):
         ensemble = given_ensemble(given, snakemake.params.states)
     else:
         levels = OxidationLevels.of(runtime.electrons) if loaded[0][0].states else None
@@ -20,16 +21,12 @@ with job("train", snakemake.log[0], snakemake.threads):
     evaluation = evaluate(ensemble, sample_frames(frames, seed))
     calibration = calibrate(evaluation)
     save_ensemble(snakemake.output.ensemble, ensemble if given else calibrated(ensemble, calibration))
-    errors = evaluation.member_errors
-    for row in errors[errors["member"] == -1].to_dict("records"):
-        logger.info(
-            "generation %s, %s: force MAE %.3f eV/Å, energy MAE %.1f meV/atom (%d frames)",
-            *(generation, row["set"], row["force_mae_eV_A"], row["energy_mae_meV_atom"], row["n_frames"]),
-        )
     training = [{key: about[key] for key in ("best_step", "stopped", "history")} for _, about in loaded]
     teacher = {key: name for _, about in loaded for key, name in about["about"].items() if key == "teacher"}
-    record = {"errors": errors.to_dict("records"), "calibration": calibration, "training": training}
+    record = {"errors": evaluation.member_errors.to_dict("records"), "calibration": calibration, "training": training}
     write_json(snakemake.output.record, record | teacher)
+    for text in error_lines(record):
+        logger.info("generation %s, %s", generation, text)
     with atomic_path(snakemake.output.forces) as temporary:
         evaluation.forces.query("set != 'train'").to_csv(temporary, index=False, float_format="%.6g")
     with atomic_path(snakemake.output.energies) as temporary:
