@@ -13,8 +13,8 @@ rule warm_up:
     resources:
         **resources_for("warm_up"),
     params:
+        **stage_version("warm_up"),
         **settings_for("warm_up", CFG.aimd),
-        **settings_for("warm_up", CFG.electrons),
         seed=CFG.seed,
     script:
         "../workflow/scripts/warm_up.py"

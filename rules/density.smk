@@ -16,6 +16,7 @@ rule density_dataset:
     params:
         **stage_version("density"),
         **settings_for("density_dataset", CFG.electrons),
+        **({"given": str(CFG.density.model)} if CFG.density.model else {}),
         datasets=[str(folder) for folder in CFG.train.datasets],
         test=RULES.density_test_configurations(),
         validation_fraction=CFG.density.validation_fraction,

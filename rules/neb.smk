@@ -12,7 +12,7 @@ rule neb_event:
         "results/{run}/logs/neb/{path}.event.log",
     localrule: True
     params:
-        code=code("neb_event", "neb/event.py", "diffusion", "structures"),
+        **stage_version("neb_event"),
         path=RULES.neb_path,
         diffusion=settings_for("neb_event", CFG.diffusion),
         structures=settings_for("neb_event", CFG.structures),

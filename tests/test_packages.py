@@ -84,5 +84,9 @@ def test_a_folder_with_files_is_left_as_it_is(tmp_path):
         copy_workflow(tmp_path / "mine")
     assert [path.name for path in tmp_path.rglob("*")] == ["mine", "notes"]
     (tmp_path / "empty").mkdir()
-    copy_workflow(tmp_path / "empty")
+    (tmp_path / "link").symlink_to("empty")
+    place = (tmp_path / "empty").stat().st_ino
+    copy_workflow(tmp_path / "link")
+    # A shell in the folder is still in it.
+    assert (tmp_path / "empty").stat().st_ino == place
     assert (tmp_path / "empty/slurm/config.yaml").is_file()

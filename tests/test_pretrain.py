@@ -20,7 +20,7 @@ from redoxmd.files.frames import labelled, read_frames, write_frames
 from redoxmd.files.records import file_sha256
 from redoxmd.jobs.checkpoint import Checkpoint
 from redoxmd.model.ensemble import Ensemble
-from redoxmd.pretrain import teacher_dataset, teacher_frames, teacher_hash
+from redoxmd.pretrain import common_teacher, teacher_dataset, teacher_frames, teacher_hash
 from redoxmd.runs.plan import make_plan
 from redoxmd.runs.provenance import make_manifest
 from redoxmd.runs.rules import Rules
@@ -428,3 +428,33 @@ def test_chgnet_teaches_states(tmp_path):
     atoms.calc = CHGNetCalculator(use_device="cpu")
     assert frames[0].get_potential_energy() == pytest.approx(atoms.get_potential_energy(), abs=1e-3)
     assert sorted(frames[0].arrays["oxidation"][atoms.numbers == 23]) == [3, 3, 3, 4]
+
+
+def test_a_teacher_that_cannot_teach_states_is_refused_before_anything_runs(tmp_path):
+    """V4+ occurs below x = 3 only."""
+    aware = {
+        "engine": {"name": "toy"},
+        "electrons": LEVELS.model_dump(include={"levels"}),
+        "train": {"states": "aware"},
+    }
+    aware["aimd"] = {"starts": [{"x": 2.5}]}
+
+    def problems(**pretrain):
+        return " ".join(
+            make_plan(parse_config({**aware, "pretrain": {"enabled": True, **pretrain}}), tmp_path).problems
+        )
+
+    assert "gives no states or moments" in problems(potential="ase.calculators.lj.LennardJones")
+    assert "no structure has V4+" in problems(potential=TEACHER, starts=[{"x": 3.0}])
+    assert problems(potential=TEACHER, starts=[{"x": 2.0}]) == ""
+
+
+def test_labels_of_two_versions_of_a_teacher_do_not_mix():
+    frames = [
+        labelled(structure(name), 0.0, np.zeros((len(structure(name)), 3)), config_id=name) for name in STARTS[:2]
+    ]
+    for frame, version in zip(frames, ("a", "b"), strict=True):
+        frame.info["settings_hash"] = version
+    assert common_teacher(frames[:1]) == "a"
+    with pytest.raises(DataError, match=f"{STARTS[0]}; {STARTS[1]}.*delete the files of the older ones"):
+        common_teacher(frames)

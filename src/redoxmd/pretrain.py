@@ -90,6 +90,24 @@ def teacher_frames(
     return frames
 
 
+def common_teacher(frames: Sequence[Atoms]) -> str:
+    """The settings hash of all frames of the teacher.
+
+    Raises:
+        DataError: they are of different versions of the teacher; the message names the structures of each.
+    """
+    names: dict[str, set[str]] = {}
+    for frame in frames:
+        names.setdefault(frame.info["settings_hash"], set()).add(frame.info["config_id"].removesuffix(RATTLED))
+    if len(names) > 1:
+        groups = "; ".join(", ".join(sorted(group)) for group in names.values())
+        raise DataError(
+            f"pretrain: labels of different versions of the teacher do not mix ({groups}); delete the files of the "
+            "older ones in results/RUN/pretrain, and they are made again"
+        )
+    return next(iter(names))
+
+
 def teacher_dataset(frames: Sequence[Atoms], structures: Structures, settings: Train, seed: int) -> Dataset:
     """Frames of the teacher, split by configuration as those of the reference (`redoxmd.train.split.split`).
 

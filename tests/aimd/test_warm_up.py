@@ -12,6 +12,7 @@ from redoxmd.config.sections import Aimd, Electrons, OxidationState, WarmUp
 from redoxmd.errors import ConfigError, DataError, EngineMissing
 from redoxmd.files.frames import read_frames
 from redoxmd.model.ensemble import Ensemble, save_ensemble
+from redoxmd.runs.changes import planned_jobs
 from tests.engines.test_engines import nvp
 from tests.model.test_ensemble import members
 from tests.workflow.test_workflow import TOY, repository, snakemake
@@ -112,5 +113,10 @@ def test_reference_runs_start_where_it_ends(tmp_path):
         assert 0.02 < np.abs(end.positions - built.positions).mean() < 1.0
         ends.append(end.positions)
     assert np.abs(ends[0] - ends[1]).max() > 1e-6
+    # Levels and reach of the electrons make no AIMD stale.
+    config["electrons"] = {"levels": {"V": {3: {"moment_muB": 2.0}, 4: {"moment_muB": 1.0}}}, "reach_A": 5.0}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    plan = snakemake(folder, "--dry-run", "--configfile", str(tmp_path / "config.yaml"), "--", target)
+    assert plan.returncode == 0 and planned_jobs(plan.stdout) == []
     jobs = pd.Series(done.stderr.split("\n")).str.extract(r"^(?:local)?rule (\w+):")[0].dropna().tolist()
     assert "structure" not in jobs

@@ -7,9 +7,10 @@ import pandas as pd
 import pytest
 from ase.calculators.fd import calculate_numerical_forces
 
-from redoxmd.config.sections import EngineSettings, Neb, NebPath, Structures
+from redoxmd.config.sections import Electrons, EngineSettings, Neb, NebPath, OxidationState, Structures, Toy
+from redoxmd.electrons.states import OxidationLevels
 from redoxmd.engines import get_engine
-from redoxmd.engines.toy import ionic_energy
+from redoxmd.engines.toy import ionic_energy, two_state_energy
 from redoxmd.errors import ConfigError, DataError, Interrupted, LabelRefused
 from redoxmd.files.frames import read_frames, write_frames
 from redoxmd.jobs.checkpoint import Checkpoint
@@ -293,6 +294,31 @@ def test_reference_images_are_calculated_once(tmp_path):
     table = single_point_energies([atoms] * 4, engine, Checkpoint(tmp_path / "r", 0), "p")
     assert engine.calls == 2
     assert table["reference_total_eV"][:2].tolist() == first["reference_total_eV"].tolist()
+
+
+def test_reference_images_are_started_in_their_states_and_refused_in_others(tmp_path):
+    """Against the toy's energies of each state; electrons of the image before are kept only in the same state."""
+    atoms, _ = nvp()
+    vanadium, forgotten, images = np.flatnonzero(atoms.numbers == 23), [], []
+    for site in (0, 0, 2):
+        image = atoms.copy()
+        image.set_array("oxidation", np.where(atoms.numbers == 23, 3, 0))
+        image.arrays["oxidation"][vanadium[site]] = 4
+        images.append(image)
+    levels = OxidationLevels.of(
+        Electrons(levels={"V": {3: OxidationState(moment_muB=2.0), 4: OxidationState(moment_muB=1.0)}})
+    )
+    right = get_engine(EngineSettings(name="toy", toy=Toy(two_state=True)))
+    right.forget = lambda: forgotten.append(1)
+    table = single_point_energies(images, right, Checkpoint(tmp_path / "r", 0), "p", levels)
+    expected = [two_state_energy(image, image.arrays["oxidation"])[0] for image in images]
+    np.testing.assert_allclose(table["reference_total_eV"], expected, atol=1e-9)
+    assert abs(expected[2] - expected[0]) > 1e-3 and forgotten == [1]
+    wrong = get_engine(EngineSettings(name="toy", toy=Toy(two_state=True, wrong_state_fraction=1.0)))
+    table = single_point_energies(images[:1], wrong, Checkpoint(tmp_path / "w", 0), "p", levels)
+    assert (
+        table["reference_refused"].tolist() == ["wrong_electronic_state"] and table["reference_total_eV"].isna().all()
+    )
 
 
 def test_without_a_reference_the_column_is_empty():

@@ -9,14 +9,18 @@ import pandas as pd
 import pytest
 import yaml
 
-from redoxmd.config import load_config
+from redoxmd.config import load_config, parse_config
 from redoxmd.engines import settings_hash
+from redoxmd.errors import ConfigError
 from redoxmd.files.frames import read_frames
 from redoxmd.model.calculator import EnsembleCalculator
-from redoxmd.model.ensemble import load_ensemble
+from redoxmd.model.ensemble import Ensemble, load_ensemble, save_ensemble
+from redoxmd.model.painn import Painn
 from redoxmd.runs.changes import planned_jobs
+from redoxmd.runs.mixing import refuse_mixing
 from redoxmd.runs.plan import make_plan
 from redoxmd.runs.status import describe_status
+from tests.model.test_ensemble import members
 from tests.workflow.test_workflow import TOY, repository, snakemake
 
 pytestmark = pytest.mark.workflow
@@ -103,6 +107,9 @@ def test_page_and_status_say_that_the_ensemble_was_given(given_run):
     folder, _ = given_run
     page = (folder / "results/given/summary.html").read_text()
     assert "the ensemble old/ensemble.pt was given" in page and "0 generations" not in page
+    assert "whether the given ensemble was trained on them is unknown" in page and "not used in training" not in page
+    comparison = pd.read_csv(folder / "results/given/figures/paper_comparison.csv")
+    assert comparison.iloc[0].astype(str).str.contains("the ensemble was given").any()
     status = describe_status(folder / "results/given", load_config(folder / "given.yaml"))
     assert "ensemble old/ensemble.pt, errors on train.datasets" in status and "aimd" not in status
 
@@ -121,4 +128,17 @@ def test_what_cannot_be_is_refused_before_anything_runs(given_run, tmp_path):
 
     assert "none.pt" in problems(ensemble="none.pt")
     assert "needs train.states: blind, the config has aware" in problems(states="aware")
+    save_ensemble(tmp_path / "one.pt", Ensemble(members(1)))
+    assert "one member has no spread" in problems(ensemble=str(tmp_path / "one.pt"))
+    lithium = [Painn([3, 8], 8, 1, 4.0, 5) for _ in range(2)]
+    save_ensemble(tmp_path / "other.pt", Ensemble(lithium))
+    assert "it does not know Na, P, V" in problems(ensemble=str(tmp_path / "other.pt"))
     assert "name the data on which its errors are measured" in problems(datasets=[], test_configurations=[])
+
+
+def test_a_run_with_generations_is_not_given_an_ensemble(toy_campaign):
+    results = toy_campaign[1]
+    config = yaml.safe_load(TOY.read_text())
+    config["train"] |= {"ensemble": "old/ensemble.pt", "folds": 0}
+    with pytest.raises(ConfigError, match=r"gate/gen0\.json is of a loop.*set another run name"):
+        refuse_mixing(results, parse_config(config))

@@ -26,6 +26,6 @@ with job("density", snakemake.log[0]):
         states = judge_densities(stores, levels, left_out)
         write_json(snakemake.output.left_out, states.left_out)
     split = (test["ids"], params.validation_fraction, params.seed, test["demanded"])
-    index = index_densities(stores, *split, groups, left_out, validation, states)
+    index = index_densities(stores, *split, groups, left_out, validation, states, not params.get("given"))
     logger.info("the density model learns from %s", index.counts())
     write_json(snakemake.output.index, index.record())

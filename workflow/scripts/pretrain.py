@@ -4,7 +4,7 @@ from redoxmd.files.frames import read_frames
 from redoxmd.files.records import file_sha256
 from redoxmd.jobs.checkpoint import Checkpoint
 from redoxmd.jobs.job import job, logger
-from redoxmd.pretrain import pretraining_settings, teacher_dataset
+from redoxmd.pretrain import common_teacher, pretraining_settings, teacher_dataset
 from redoxmd.seeds import derive_seed
 from redoxmd.train.trainer import save_member, train_member
 
@@ -17,7 +17,7 @@ with job("pretrain", snakemake.log[0], snakemake.threads):
     checkpoint = Checkpoint(params.state, [data, *given, params.seed, params.get("version", 1)])
     frames = [frame for path in snakemake.input.frames for frame in read_frames(path)]
     dataset = teacher_dataset(frames, structures, settings, params.seed)
-    counts, (teacher,) = dataset.counts(), {frame.info["settings_hash"] for frame in frames}
+    counts, teacher = dataset.counts(), common_teacher(frames)
     logger.info("member %d is trained on labels of %s: %s", number, params.teacher, counts)
     seed = derive_seed(params.seed, "pretrain", number)
     name = f"pretraining, member {number}"

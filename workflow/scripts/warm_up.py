@@ -1,6 +1,6 @@
 from redoxmd.aimd.warm_up import potential_calculator, warm_up
-from redoxmd.config.declared import given_settings, read_settings
-from redoxmd.config.sections import Aimd, Electrons
+from redoxmd.config.declared import given_settings, read_settings, runtime_settings
+from redoxmd.config.sections import Aimd
 from redoxmd.files.frames import read_frames, write_frames
 from redoxmd.jobs.job import job
 from redoxmd.seeds import derive_rng
@@ -8,8 +8,7 @@ from redoxmd.seeds import derive_rng
 name = snakemake.wildcards.structure
 with job("warm_up", snakemake.log[0], snakemake.threads):
     settings = read_settings(Aimd, snakemake.rule, given_settings(Aimd, snakemake.rule, snakemake.params))
-    given = given_settings(Electrons, snakemake.rule, snakemake.params)
-    electrons = read_settings(Electrons, snakemake.rule, given)
+    electrons = runtime_settings(snakemake.config).electrons
     (atoms,) = read_frames(snakemake.input.atoms)
     calculator = potential_calculator(settings.warm_up, electrons)
     rng = derive_rng(snakemake.params.seed, "warm_up", name)

@@ -44,17 +44,19 @@ def find_potential(settings: WarmUp | Pretrain, root: Path = Path()) -> Path | t
         return path
     module, _, name = settings.potential.rpartition(".")
     try:
-        found: type[Calculator] = getattr(import_module(module), name)
+        calculator: type[Calculator] = getattr(import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise EngineMissing(
             f"{section}.potential: no {settings.potential} found ({error}); install its package (CHGNet: "
             "pip install -e '.[chgnet]'), or name the ensemble.pt of an earlier run"
         ) from error
-    return found
+    return calculator
 
 
 def potential_calculator(settings: WarmUp | Pretrain, electrons: Electrons) -> Calculator:
-    """The calculator of a section's potential; electrons of an ensemble with states follow the ions."""
+    """The calculator of a section's potential, on the CPU; electrons of an ensemble with states follow the ions."""
+    # Its jobs reserve no GPU, and on one a repeated MD would not be the same.
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
     potential = find_potential(settings)
     if isinstance(potential, Path):
         return EnsembleCalculator(load_ensemble(potential, device="cpu"), electrons)

@@ -95,6 +95,7 @@ def index_densities(
     excluded: Collection[str] = (),
     validation_configurations: Collection[str] = (),
     states: DensityStates | None = None,
+    demand_training: bool = True,
 ) -> DensitySet:
     """Index the densities of several stores and divide them into sets.
 
@@ -111,6 +112,7 @@ def index_densities(
         excluded: configurations, or frames as CONFIG_ID/STEP, that enter no set.
         validation_configurations: configuration ids; those without densities are ignored.
         states: verdicts on the densities; those in a wrong electronic state enter no set. None: not judged.
+        demand_training: whether it is an error that no density is left for training.
 
     Raises:
         DataError: a key is in two stores, a test configuration has no density, or no density remains to train on.
@@ -138,7 +140,7 @@ def index_densities(
             f"density.test_configurations: no densities of {sorted(missing)}, only of {available}{refused}; name "
             "others, or give []"
         )
-    if not len(entries.subset("train")):
+    if demand_training and not len(entries.subset("train")):
         raise DataError(
             f"no density to train on{refused}: keep some (aimd.density_every), name density.stores, or set "
             "density.enabled false"

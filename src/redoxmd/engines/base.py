@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -176,7 +176,9 @@ def package_version(name: str) -> dict[str, Any]:
     try:
         return {name: version(name)}
     except PackageNotFoundError:
-        return {name: None}
+        # A module may be in a package of another name.
+        packages = packages_distributions().get(name, [])
+        return {name: version(packages[0]) if packages else None}
 
 
 def check_result(result: Result, atoms: Atoms, force_ceiling_eV_A: float) -> Result:

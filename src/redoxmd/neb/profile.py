@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 from ase import Atoms
 
+from redoxmd.electrons.states import OxidationLevels, judge_state
 from redoxmd.engines.base import Engine
-from redoxmd.errors import LabelRefused
+from redoxmd.errors import LabelRefusal, LabelRefused
 from redoxmd.files.frames import bare, labelled
 from redoxmd.jobs.checkpoint import Checkpoint
 from redoxmd.jobs.interrupt import StopRequest
@@ -116,14 +117,20 @@ def candidate_frames(frames: Sequence[Atoms], profile: pd.DataFrame) -> list[Ato
     return candidates
 
 
-def single_point_energies(images: Sequence[Atoms], engine: Engine, checkpoint: Checkpoint, name: str) -> pd.DataFrame:
+def single_point_energies(
+    images: Sequence[Atoms], engine: Engine, checkpoint: Checkpoint, name: str, levels: OxidationLevels | None = None
+) -> pd.DataFrame:
     """Single-point energies of the reference on the images of a path.
+
+    With `levels`, an image with states is started in them, from its own initial moments where its states are not those
+    of the image before, and refused (wrong_electronic_state) if the reference ends in others.
 
     Args:
         images: with initial moments.
         engine: the reference.
         checkpoint: stores every energy, so that no image is calculated twice.
         name: of the path, for messages.
+        levels: oxidation states of the redox elements; None if states are neither asked for nor checked.
 
     Returns:
         image, reference_total_eV (NaN where refused), reference_refused (the reason, or "").
@@ -138,10 +145,14 @@ def single_point_energies(images: Sequence[Atoms], engine: Engine, checkpoint: C
 
     def label_images(stop: StopRequest) -> Iterator[str]:
         yield f"after {len(records)} of {len(images)} images of {name}"
+        before: Atoms | None = None
         for number, (file, image) in enumerate(zip(files, images, strict=True)):
             if file in records:
                 continue
-            energy, reason = _single_point(image, engine)
+            if levels is not None and before is not None and _differ(before, image):
+                engine.forget()
+            energy, reason = _single_point(image, engine, levels)
+            before = image
             if reason:
                 # A signal to the job also ends the engine's processes, and their result is then no refusal.
                 stop.check(f"at image {number} of {name}", further=False)
@@ -160,9 +171,24 @@ def single_point_energies(images: Sequence[Atoms], engine: Engine, checkpoint: C
     return pd.DataFrame(rows, columns=["image", "reference_total_eV", "reference_refused"])
 
 
-def _single_point(image: Atoms, engine: Engine) -> tuple[float, str]:
+def _differ(one: Atoms, other: Atoms) -> bool:
+    return not np.array_equal(one.arrays.get("oxidation", ()), other.arrays.get("oxidation", ()))
+
+
+def _single_point(image: Atoms, engine: Engine, levels: OxidationLevels | None) -> tuple[float, str]:
+    atoms, symbols, asked = bare(image), list(image.symbols), image.arrays.get("oxidation")
+    if levels is not None and asked is not None:
+        moments_muB = levels.initial_moments(symbols, asked, atoms.get_initial_magnetic_moments())
+        atoms.set_initial_magnetic_moments(moments_muB)
+        atoms.set_array("oxidation", asked)
     try:
-        return engine.calculate(bare(image)).energy_eV, ""
+        result = engine.calculate(atoms)
+        if levels is not None and result.moments_muB is not None:
+            states = judge_state(symbols, result.moments_muB, result.total_moment_muB, levels).oxidation
+            if asked is not None and not np.array_equal(states, asked):
+                other = ", ".join(f"{symbols[atom]} {atom}" for atom in np.flatnonzero(states != asked))
+                raise LabelRefused(LabelRefusal.WRONG_ELECTRONIC_STATE, f"not the state of the image on {other}")
+        return result.energy_eV, ""
     except LabelRefused as refused:
         # The next image must not begin with these electrons.
         engine.forget()

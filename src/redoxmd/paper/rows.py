@@ -40,6 +40,8 @@ def accuracy_rows(run: RunTables) -> list[tuple[object, ...]]:
     rows = [item for item in run.errors if item["member"] == -1 and item["set"] == "test"]
     errors = rows[0] if rows else {}
     not_comparable = "" if run.engine in DFT else f"reference is engine {run.engine}, the paper's is DFT (VASP)"
+    if not run.decisions:
+        not_comparable = "the ensemble was given; whether it was trained on the test configurations is not known"
     missing = "" if rows else "no test configuration (train.test_configurations)"
     rows_of_paper = (
         ("error of forces (MAE)", "eV/Å", 0.23, "force_mae_eV_A"),

@@ -32,6 +32,7 @@ def captions_of(config: Config) -> dict[str, dict[str, Any]]:
     # Whether the states of trajectories are those of the MD, and if so the species of the density network.
     states = config.density.states if config.train.states == "aware" else ""
     paths = ", ".join(f"{number}: {path.name}" for number, path in enumerate(config.neb.paths, start=1))
+    potentials = {} if config.has_loop else {"ensemble": str(config.train.ensemble)}
     return {
         "learning_curve": {"members": len(config.train.members), "test": test},
         "gate_timeline": {
@@ -40,7 +41,7 @@ def captions_of(config: Config) -> dict[str, dict[str, Any]]:
             "kelvin": config.explore.temperature_K,
             "interval": config.explore.candidate_every_fs,
         },
-        "fig3a_errors": {"test": test, "engine": engine},
+        "fig3a_errors": {"test": test, "engine": engine} | potentials,
         "calibration": {
             "members": len(config.train.members),
             "statistic": config.explore.statistic,
@@ -104,6 +105,5 @@ def captions_of(config: Config) -> dict[str, dict[str, Any]]:
         "fig10_jump": {"element": element, "ion": ion, "states": states},
         "paper_comparison": {"run": config.run},
         "jump_view": {"ion": ion},
-        "first_page": {"run": config.run, "ion": ion, "element": element, "engine": engine}
-        | ({} if config.has_loop else {"ensemble": str(config.train.ensemble)}),
+        "first_page": {"run": config.run, "ion": ion, "element": element, "engine": engine} | potentials,
     }

@@ -120,6 +120,8 @@ def describe_changes(jobs: Sequence[PlannedJob], config: Config) -> str:
     costs = [
         f"  {rule}: {certain[rule]} jobs, {certain[rule] * each} steps" for rule, each in steps.items() if certain[rule]
     ]
+    if certain["neb_reference"]:
+        costs.append(f"  neb_reference: {certain['neb_reference']} jobs, one calculation for each image")
     if certain["gate"]:
         labels = config.select.budget
         costs.append(

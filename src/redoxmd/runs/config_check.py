@@ -7,17 +7,14 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from redoxmd.aimd.warm_up import find_potential
 from redoxmd.config.sections import Config, label_cells
 from redoxmd.density.dataset import stores_of_datasets
-from redoxmd.density.model import load_density_model
 from redoxmd.density.store import density_keys, split_key
 from redoxmd.electrons.states import OxidationLevels
 from redoxmd.engines import engine_available, inspect_engine, settings_hash
 from redoxmd.engines.base import Inspection, supercell_kpoints
 from redoxmd.errors import ConfigError, RedoxmdError
 from redoxmd.files import layout
-from redoxmd.model.ensemble import given_ensemble
 from redoxmd.neb.ends import path_ends
 from redoxmd.structures.build import build_structure
 from redoxmd.structures.describe import formula
@@ -290,37 +287,6 @@ def inspect_engine_settings(config: Config) -> Inspection:
     return Inspection(inspection.problems + engine_checks.problems, inspection.notes + engine_checks.notes)
 
 
-def inspect_given(config: Config, root: Path) -> Inspection:
-    """Whether an ensemble and a density model that are given can be read and are of the config's kind."""
-    problems = []
-    try:
-        if config.train.ensemble is not None:
-            given_ensemble(root / config.train.ensemble, config.train.states)
-            if not config.train.datasets:
-                problems.append("train.ensemble: name the data on which its errors are measured in train.datasets")
-        if config.density.enabled and config.density.model is not None:
-            load_density_model(root / config.density.model, "cpu")
-    except RedoxmdError as error:
-        problems.append(str(error))
-    return Inspection(problems)
-
-
-def inspect_potentials(config: Config, root: Path) -> Inspection:
-    """Whether the potentials of `aimd.warm_up` and `pretrain` exist."""
-    inspection, warm, teacher = Inspection(), config.aimd.warm_up, config.pretrain
-    for settings, used, note in (
-        (warm, warm.steps > 0, f"aimd: {warm.steps} steps of MD with {warm.potential} before each reference MD"),
-        (teacher, teacher.enabled, f"pretrain: generation 0 starts from members trained on {teacher.potential}"),
-    ):
-        if used:
-            try:
-                find_potential(settings, root)
-                inspection.notes.append(note)
-            except RedoxmdError as error:
-                inspection.problems.append(str(error))
-    return inspection
-
-
 def inspect_kpoints(config: Config) -> Inspection:
     """k-point grids of all labelled cells; a problem if they do not sample the same points."""
     kpoints = getattr(getattr(config.engine, config.engine.name), "kpoints", None)
@@ -347,11 +313,12 @@ def inspect_densities(config: Config, root: Path) -> Inspection:
     if not config.density.enabled:
         return Inspection()
     problems = [f"density.stores: no file {path}" for path in config.density.stores if not (root / path).exists()]
-    from_engine = config.engine.name in WITH_DENSITY and (config.aimd.density_every or config.label.density_every)
+    kept = config.aimd.density_every or config.label.density_every
+    from_engine = config.has_loop and config.engine.name in WITH_DENSITY and kept
     if not (from_engine or config.density.stores or _dataset_stores(config, root)):
         problems.append(
-            f"density: engine {config.engine.name} gives no density here and none is named; set aimd.density_every, "
-            "name density.stores, or set density.enabled: false"
+            f"density: engine {config.engine.name} gives no density here and none is named; "
+            f"{'set aimd.density_every, ' if config.has_loop else ''}name density.stores, or set density.enabled: false"
         )
     return Inspection(problems)
 

@@ -33,7 +33,7 @@ MOST_NAMED = 4
 LEGENDS = {
     "learning_curve": "Convergence: errors and survival under the gate, by generation.",
     "fig8_arrhenius": "Diffusion coefficient from jumps over temperature.",
-    "fig3a_errors": "Accuracy: ensemble against the reference on configurations not used in training.",
+    "fig3a_errors": "Accuracy: ensemble against the reference on validation and test configurations.",
     "fig3c_histogram": "Electrons: charges and moments of the redox element, reference and trajectories.",
     "electron_hops": "Electrons: hop rates over temperature, and bond lengths by oxidation state.",
 }
@@ -160,6 +160,10 @@ def _accuracy(summary: Mapping[str, Any]) -> str:
     rows = {row["set"]: row for row in summary["errors"]}
     unseen = "test configurations, which are not used in training"
     used = {"test": unseen, "validation": "validation configurations, which end the training"}
+    if not summary["generations"]:
+        used = {
+            name: f"{name} configurations; whether the given ensemble was trained on them is unknown" for name in used
+        }
     name = next((name for name in used if name in rows), None)
     sentences = ["No frames are left out of training, so the error on new configurations is unknown."]
     if name is not None:
@@ -261,7 +265,9 @@ def _doubts_of_potentials(
     summary: Mapping[str, Any], dataset: Mapping[str, Any], trajectories: pd.DataFrame
 ) -> list[str]:
     doubts, errors = [], {row["set"]: row["force_mae_eV_A"] for row in summary["errors"]}
-    if "test" not in errors:
+    if not summary["generations"]:
+        doubts.append("The errors are those of new configurations only if the given ensemble was not trained on them.")
+    elif "test" not in errors:
         doubts.append("There is no test configuration: errors on new configurations are not known.")
     elif errors["test"] > LARGE_FACTOR * errors.get("train", math.inf):
         doubts.append(

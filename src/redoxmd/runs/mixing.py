@@ -28,8 +28,14 @@ def refuse_mixing(results: Path, config: Config) -> None:
     """Compare the settings hash of the labels of a run with that of the engine section.
 
     Raises:
-        ConfigError: labels have other reference settings; the message names the changes and the remedies.
+        ConfigError: labels have other reference settings; the message names the changes and the remedies. Or the run
+            has generations, and an ensemble is given instead of them now.
     """
+    if not config.has_loop and (decisions := sorted((results / "gate").glob("gen*.json"))):
+        raise ConfigError(
+            f"run {config.run}: {decisions[0]} is of a loop, whose data set and ensemble train.ensemble would replace; "
+            "set another run name"
+        )
     current = reference_record(config.engine)
     for path in (path for pattern in LABELLED for path in sorted(results.glob(pattern))):
         # The hash stands in the comment line of the first frame.

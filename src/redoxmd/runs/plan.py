@@ -12,7 +12,7 @@ from redoxmd.engines.base import Inspection
 from redoxmd.errors import RedoxmdError
 from redoxmd.figures.catalogue import figures_of
 from redoxmd.files import layout
-from redoxmd.runs import config_check
+from redoxmd.runs import config_check, model_check
 from redoxmd.structures.build import count_ions
 from redoxmd.structures.describe import describe_material
 from redoxmd.structures.request import parse_name
@@ -79,6 +79,7 @@ def make_plan(config: Config, root: Path = Path()) -> Plan:
             config_check.inspect_volumes(config, source),
             config_check.inspect_electrons(config, source),
             config_check.inspect_elements(config, source),
+            model_check.inspect_given(config, source, root),
             config_check.inspect_overlaps(config, source, atoms_of) if not problems else Inspection(),
         ]
     disk_gb = _disk_gb(config, atoms_of)
@@ -87,8 +88,7 @@ def make_plan(config: Config, root: Path = Path()) -> Plan:
         config_check.inspect_sizes(config, atoms_of, disk_gb, root),
         config_check.inspect_densities(config, root),
         config_check.inspect_paths(config, atoms_of, root),
-        config_check.inspect_potentials(config, root),
-        config_check.inspect_given(config, root),
+        model_check.inspect_potentials(config, root),
     ]
     if not problems and not any(inspection.problems for inspection in inspections):
         inspections.append(config_check.inspect_orderings(config, root))
@@ -113,6 +113,8 @@ def _jobs(config: Config) -> dict[str, int]:
     batch = config.compute.batch if config.compute.md == "device" else 1
     jobs = {"structures": len(layout.all_structures(config)), "aimd": len(layout.aimd_structures(config))}
     jobs |= _loop_jobs(config) if config.has_loop else {"dataset": 1, "ensemble (given)": 1}
+    if config.aimd.warm_up.steps and config.has_loop:
+        jobs["warm_up"] = jobs["aimd"]
     if config.pretrain.enabled:
         jobs["pretrain: frames"] = len(layout.pretrain_structures(config))
         jobs["pretrain: members"] = len(config.train.members)
@@ -177,16 +179,17 @@ def _disk_gb(config: Config, atoms_of: dict[str, int]) -> dict[str, float]:
 
 def describe_plan(config: Config, plan: Plan) -> str:
     """Plan as text."""
-    sizes = ", ".join(f"{member.features}×{member.layers}" for member in config.train.members)
+    sizes = ", ".join(f"{member.features}×{member.layers}" for member in config.train.members) + " (width × layers)"
+    generations = f"  up to {config.gate.max_generations} generations; one run may take all or stop after the first"
     return "\n".join(
         [
             f"run {config.run}: {config.structures.source} with engine {config.engine.name}, "
-            f"ensemble {sizes} (width × layers)",
+            f"ensemble {sizes if config.has_loop else f'{config.train.ensemble} (given)'}",
             "",
             *(["material", *plan.material, ""] if plan.material else []),
             "jobs",
             *_table({name: f"{count}" for name, count in plan.jobs.items()}),
-            f"  up to {config.gate.max_generations} generations; one run may take all or stop after the first",
+            *([generations] if config.has_loop else []),
             "",
             "reference calculations",
             *_table({name: f"{count}" for name, count in plan.reference_calls.items()}),

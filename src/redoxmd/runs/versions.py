@@ -17,6 +17,7 @@ PACKAGE = Path(__file__).parents[1]
 # Every stage of the loop leads to DFT: a new `train` selects new frames to label.
 STAGE_VERSIONS = {
     "structures": 2,
+    "warm_up": 1,
     "pretrain": 1,
     "train": 2,
     "explore": 2,
@@ -25,6 +26,7 @@ STAGE_VERSIONS = {
     "basins": 1,
     "production": 1,
     "neb": 1,
+    "neb_event": 2,
     "density": 2,
     "charges": 1,
     "moments": 1,

@@ -35,12 +35,12 @@ def workflow_source() -> Path:
 
 
 def copy_workflow(folder: Path) -> None:
-    """Copy the workflow, its configs and data into a new folder, which appears only when it is complete.
+    """Copy the workflow, its configs and data into a new or empty folder; a new one appears when it is complete.
 
     Raises:
         DataError: the folder exists and is not empty, or the installation has no workflow.
     """
-    source, folder = workflow_source(), folder.absolute()
+    source, folder = workflow_source(), folder.resolve()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise DataError(f"{folder} exists and is not empty; name a new folder")
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -54,6 +54,9 @@ def copy_workflow(folder: Path) -> None:
                 shutil.copy2(source / part, new / part)
         for name, target in LINKS.items():
             (new / name).symlink_to(target)
-        if folder.exists():
-            folder.rmdir()
-        new.rename(folder)
+        if not folder.exists():
+            new.rename(folder)
+            return
+        # A shell may be in the empty folder, which therefore stays.
+        for path in new.iterdir():
+            path.rename(folder / path.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 import torch
@@ -16,6 +17,8 @@ from redoxmd.model.graph import build_graph
 from redoxmd.model.painn import Painn
 from redoxmd.seeds import derive_seed
 from redoxmd.train.dataset import Dataset, find_species, fit_element_energies, force_scale
+
+logger = logging.getLogger("redoxmd")
 
 
 def initial_model(
@@ -58,6 +61,10 @@ def initial_model(
         model = member_from_record(member_record(pretrained))
         model.reference_eV.copy_(reference_energies(model, training))
         return model
+    if previous is not None and settings.warm_start:
+        logger.warning(
+            "the previous member lacks %s: the training starts from random weights", _differences(previous, model)
+        )
     model.reference_eV.copy_(torch.from_numpy(fit_element_energies(training, elements)))
     model.scale_eV.fill_(force_scale(training))
     return model

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, model_validator
@@ -89,14 +90,32 @@ class Config(Section):
             raise ValueError("train.members: one member has no spread, so the gate is blind; give at least two")
         if self.production.save_every_fs < self.production.timestep_fs:
             raise ValueError("production.save_every_fs must be at least production.timestep_fs")
-        if not self.has_loop and self.neb.train_phases:
-            raise ValueError("neb.train_phases: there are no generations with train.ensemble; leave one of them out")
-        if not self.has_loop and self.pretrain.enabled:
-            raise ValueError("pretrain.enabled: nothing is trained with train.ensemble; leave one of them out")
+        self._check_given_files()
         if self.train.replay and not self.pretrain.enabled:
             raise ValueError("train.replay: there are no frames of a teacher; set pretrain.enabled: true or replay: 0")
         self._check_paths()
         return self
+
+    def _check_given_files(self) -> None:
+        """Refuse trainings beside an ensemble that is given, and files that this run itself makes."""
+        trainings = {
+            "neb.train_phases": self.neb.train_phases,
+            "pretrain.enabled": self.pretrain.enabled,
+            "train.folds": self.train.folds,
+        }
+        for key, wanted in trainings.items():
+            if wanted and not self.has_loop:
+                raise ValueError(f"{key}: nothing is trained with train.ensemble; leave one of them out")
+        named_files = {
+            "train.ensemble": self.train.ensemble,
+            "density.model": self.density.model,
+            "aimd.warm_up.potential": self.aimd.warm_up.potential,
+            "pretrain.potential": self.pretrain.potential,
+        }
+        own = (Path("results") / self.run).resolve()
+        for key, path in named_files.items():
+            if path is not None and own in Path(path).resolve().parents:
+                raise ValueError(f"{key}: {path} is a result of this run and would be replaced; copy it, or rename run")
 
     def _check_paths(self) -> None:
         """Refuse paths that name a phase or trajectory which does not exist."""

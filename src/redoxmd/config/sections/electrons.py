@@ -11,10 +11,10 @@ from redoxmd.config.sections.base import Count, Positive, Section, Use
 # Rules that assign oxidation states from moments.
 WITH_LEVELS = (
     *("dataset", "ensemble", "density_dataset", "moments", "moment_fold", "moment_errors", "moment_check"),
-    *("warm_up", "pretrain_frames"),
+    "pretrain_frames",
 )
 # Rules in which electrons follow the ions.
-WITH_MOVES = ("explore", "production", "basins", "neb", "neb_explore", "warm_up", "pretrain_frames")
+WITH_MOVES = ("explore", "production", "basins", "neb", "neb_explore", "pretrain_frames")
 
 
 class OxidationState(Section):

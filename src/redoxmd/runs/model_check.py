@@ -1,0 +1,108 @@
+"""Checks of the potentials and models that a config names."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+from ase.data import atomic_numbers, chemical_symbols
+
+from redoxmd.aimd.warm_up import find_potential
+from redoxmd.config.sections import Config
+from redoxmd.density.model import load_density_model
+from redoxmd.electrons.states import OxidationLevels
+from redoxmd.engines.base import Inspection
+from redoxmd.errors import RedoxmdError
+from redoxmd.files import layout
+from redoxmd.model.ensemble import Ensemble, given_ensemble, load_ensemble
+from redoxmd.structures.build import build_structure
+from redoxmd.structures.request import parse_name
+from redoxmd.structures.source import SourceCell
+
+
+def inspect_given(config: Config, source: SourceCell, root: Path) -> Inspection:
+    """Whether a given ensemble and density model can be read, know the elements and are of the config's kind."""
+    problems, elements = [], set(source.atoms.numbers.tolist())
+    levels = OxidationLevels.of(config.electrons)
+    try:
+        if config.train.ensemble is not None:
+            ensemble = given_ensemble(root / config.train.ensemble, config.train.states)
+            problems += [f"train.ensemble: {problem}" for problem in _ensemble_problems(ensemble, elements, levels)]
+            if not config.train.datasets:
+                problems.append("train.ensemble: name the data on which its errors are measured in train.datasets")
+        if config.density.enabled and config.density.model is not None:
+            network = load_density_model(root / config.density.model, "cpu")[0].network
+            kind = "blind" if network.states is None else "aware"
+            if problem := _unknown_elements(network.elements, elements):
+                problems.append(f"density.model: {problem}")
+            if kind != config.density.states:
+                problems.append(f"density.model: the model needs density.states: {kind}")
+    except RedoxmdError as error:
+        problems.append(str(error))
+    return Inspection(problems)
+
+
+def _ensemble_problems(ensemble: Ensemble, elements: set[int], levels: OxidationLevels | None) -> list[str]:
+    problems = [_unknown_elements(ensemble.elements, elements)]
+    if len(ensemble.members) < 2:
+        problems.append("one member has no spread, so nothing shows where it is wrong")
+    if ensemble.states is not None and levels is not None:
+        own_species = set(zip(ensemble.elements, ensemble.states, strict=True))
+        asked = {(atomic_numbers[element], state) for element, states in levels.moments_muB.items() for state in states}
+        if missing := sorted(asked - own_species):
+            words = ", ".join(f"{chemical_symbols[number]}{state}+" for number, state in missing)
+            problems.append(f"it does not know {words} of electrons.levels")
+    return [problem for problem in problems if problem]
+
+
+def _unknown_elements(known: Collection[int], elements: set[int]) -> str:
+    missing = ", ".join(chemical_symbols[number] for number in sorted(elements - set(known)))
+    return f"it does not know {missing}" if missing else ""
+
+
+def inspect_potentials(config: Config, root: Path) -> Inspection:
+    """Whether the potentials of `aimd.warm_up` and `pretrain` exist, and the teacher gives the states needed."""
+    inspection, warm, teacher = Inspection(), config.aimd.warm_up, config.pretrain
+    for settings, used, note in (
+        (warm, warm.steps > 0, f"aimd: {warm.steps} steps of MD with {warm.potential} before each reference MD"),
+        (teacher, teacher.enabled, f"pretrain: generation 0 starts from members trained on {teacher.potential}"),
+    ):
+        if used:
+            try:
+                find_potential(settings, root)
+                inspection.notes.append(note)
+            except RedoxmdError as error:
+                inspection.problems.append(str(error))
+    if teacher.enabled and config.train.states == "aware" and not inspection.problems:
+        inspection.problems.extend(_teacher_problems(config, root))
+    return inspection
+
+
+def _teacher_problems(config: Config, root: Path) -> list[str]:
+    """Why a teacher cannot teach states: it gives none, or its structures lack those of the reference MD."""
+    potential, name = find_potential(config.pretrain, root), config.pretrain.potential
+    try:
+        if isinstance(potential, Path):
+            gives_states = load_ensemble(potential, "cpu").states is not None
+        else:
+            gives_states = "magmoms" in getattr(potential, "implemented_properties", ())
+        if not gives_states:
+            return [f"pretrain.potential: {name} gives no states or moments, which train.states: aware needs"]
+        levels = OxidationLevels.of(config.electrons)
+        if levels is None:
+            return []
+        taught, needed = (
+            {state for structure in names for state in _neutral_states(config, structure, levels)}
+            for names in (layout.pretrain_structures(config), layout.aimd_structures(config))
+        )
+    except RedoxmdError as error:
+        return [str(error)]
+    missing = ", ".join(f"{element}{state}+" for element, state in sorted(needed - taught))
+    return [f"pretrain.starts: no structure has {missing}, as some of aimd.starts have"] if missing else []
+
+
+def _neutral_states(config: Config, structure: str, levels: OxidationLevels) -> set[tuple[str, int]]:
+    """Elements and oxidation numbers of a neutral state of a structure."""
+    symbols = list(build_structure(parse_name(structure), config.structures, config.seed).symbols)
+    states = levels.first_neutral(symbols)
+    return {(symbols[atom], int(states[atom])) for atom in levels.redox_atoms(symbols)}
