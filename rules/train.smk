@@ -51,8 +51,8 @@ rule train:
 
 rule ensemble:
     input:
-        dataset="results/{run}/train/gen{gen}/dataset.extxyz",
         **RULES.members(),
+        dataset="results/{run}/train/gen{gen}/dataset.extxyz",
     output:
         ensemble="results/{run}/train/gen{gen}/ensemble.pt",
         record="results/{run}/train/gen{gen}/ensemble.json",
