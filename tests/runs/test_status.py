@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -364,7 +365,9 @@ def watched(folder, interrupt):
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
         return done.stdout, done.returncode
     reader, terminal = os.openpty()
-    process = subprocess.Popen(command, cwd=folder, stdout=terminal, stderr=terminal)
+    # Processes in the background of a shell ignore Ctrl-C, and so would their children.
+    default = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen(command, cwd=folder, stdout=terminal, stderr=terminal, preexec_fn=default)
     os.close(terminal)
     output = b""
     while output.count(b"not started") < 2:

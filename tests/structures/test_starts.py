@@ -11,6 +11,9 @@ ROOT = Path(__file__).parents[2]
 NEED_TORCH = {
     *(
         "train",
+        "pretrain",
+        "pretrain_frames",
+        "warm_up",
         "fold",
         "moments",
         "moment_fold",
