@@ -2,8 +2,10 @@
 
 import re
 import tomllib
+from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from packaging.requirements import Requirement
@@ -112,13 +114,34 @@ def module_files(package, parts):
     return path.with_suffix(".py"), path / "__init__.py"
 
 
-def test_starter_data_is_what_its_card_says():
+@pytest.mark.parametrize("name", ["nvp-gpaw", "nvp-states"])
+def test_starter_data_is_what_its_card_says(name):
     from redoxmd.files.records import file_sha256
     from redoxmd.train.dataset import read_dataset_card
 
-    folder = ROOT / "resources/nvp-gpaw"
+    folder = ROOT / "resources" / name
     card = read_dataset_card(folder)
     assert {name: file_sha256(folder / name) for name in card["files"]} == card["files"]
+
+
+def test_frames_with_controlled_states_are_those_that_neutrality_requires():
+    """V4+ counted by the formal charges of all other atoms, by hand; moments far from the middle of the levels."""
+    from redoxmd.config import load_config
+    from redoxmd.engines import settings_hash
+    from redoxmd.files.frames import read_frames
+    from redoxmd.train.dataset import read_dataset_card
+
+    folder = ROOT / "resources/nvp-states"
+    card, frames = read_dataset_card(folder), read_frames(folder / "frames.extxyz")
+    assert settings_hash(load_config(folder / "campaign.yaml").engine) == card["settings_hash"]
+    assert Counter(frame.info["config_id"] for frame in frames) == card["configurations"]
+    for frame in frames:
+        count = frame.get_chemical_symbols().count
+        v4 = 2 * count("O") - 5 * count("P") - count("Na") - 3 * count("V")
+        moments = np.sort(np.abs(frame.get_magnetic_moments()[frame.numbers == 23]))
+        assert (moments[:v4] < 1.3).all() and (moments[v4:] > 1.6).all(), (frame.info["config_id"], frame.info["step"])
+        assert frame.info["total_moment_muB"] == pytest.approx(2 * count("V") - v4, abs=0.05)
+        assert frame.info["settings_hash"] == card["settings_hash"]
 
 
 def test_the_quickstart_uses_the_settings_of_its_starter_data():
