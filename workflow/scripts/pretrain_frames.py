@@ -1,3 +1,5 @@
+import os
+
 from redoxmd.aimd.warm_up import potential_calculator
 from redoxmd.config.declared import read_settings
 from redoxmd.config.sections import Electrons, Pretrain
@@ -8,6 +10,8 @@ from redoxmd.seeds import derive_rng
 
 name = snakemake.wildcards.structure
 with job("pretrain", snakemake.log[0], snakemake.threads):
+    # No GPU is reserved for this job.
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
     settings = read_settings(Pretrain, snakemake.rule, snakemake.params.pretrain)
     electrons = read_settings(Electrons, snakemake.rule, snakemake.params.electrons)
     (atoms,) = read_frames(snakemake.input.atoms)

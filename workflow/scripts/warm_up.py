@@ -1,3 +1,5 @@
+import os
+
 from redoxmd.aimd.warm_up import potential_calculator, warm_up
 from redoxmd.config.declared import given_settings, read_settings, runtime_settings
 from redoxmd.config.sections import Aimd
@@ -7,6 +9,8 @@ from redoxmd.seeds import derive_rng
 
 name = snakemake.wildcards.structure
 with job("warm_up", snakemake.log[0], snakemake.threads):
+    # No GPU is reserved for this job.
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
     settings = read_settings(Aimd, snakemake.rule, given_settings(Aimd, snakemake.rule, snakemake.params))
     electrons = runtime_settings(snakemake.config).electrons
     (atoms,) = read_frames(snakemake.input.atoms)

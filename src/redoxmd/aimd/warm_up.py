@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +12,8 @@ from ase.calculators.calculator import Calculator
 
 from redoxmd.config.sections import Aimd, Electrons, Pretrain, WarmUp
 from redoxmd.electrons.states import OxidationLevels, assign_oxidation
-from redoxmd.errors import ConfigError, DataError, EngineMissing
+from redoxmd.engines.ase import import_calculator, make_calculator
+from redoxmd.errors import ConfigError, DataError
 from redoxmd.files.frames import bare
 from redoxmd.md.langevin import Langevin, MDState
 from redoxmd.model.calculator import EnsembleCalculator
@@ -42,26 +40,18 @@ def find_potential(settings: WarmUp | Pretrain, root: Path = Path()) -> Path | t
         if not (path := root / settings.potential).is_file():
             raise ConfigError(f"{section}.potential: there is no file {path}")
         return path
-    module, _, name = settings.potential.rpartition(".")
-    try:
-        calculator: type[Calculator] = getattr(import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise EngineMissing(
-            f"{section}.potential: no {settings.potential} found ({error}); install its package (CHGNet: "
-            "pip install -e '.[chgnet]'), or name the ensemble.pt of an earlier run"
-        ) from error
+    remedy = "install its package (CHGNet: pip install -e '.[chgnet]'), or name the ensemble.pt of an earlier run"
+    calculator: type[Calculator] = import_calculator(settings.potential, f"{section}.potential", remedy)
     return calculator
 
 
 def potential_calculator(settings: WarmUp | Pretrain, electrons: Electrons) -> Calculator:
-    """The calculator of a section's potential, on the CPU; electrons of an ensemble with states follow the ions."""
-    # Its jobs reserve no GPU, and on one a repeated MD would not be the same.
-    os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    """The calculator of a section's potential; electrons of an ensemble with states follow the ions."""
     potential = find_potential(settings)
     if isinstance(potential, Path):
         return EnsembleCalculator(load_ensemble(potential, device="cpu"), electrons)
-    with Path(os.devnull).open("w") as quiet, contextlib.redirect_stdout(quiet):
-        return potential(**settings.keywords)
+    calculator: Calculator = make_calculator(potential, settings.keywords)
+    return calculator
 
 
 def run_potential(

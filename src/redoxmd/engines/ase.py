@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -30,13 +30,28 @@ def physical_settings(settings: sections.EngineSettings) -> dict[str, Any]:
     return {"calculator": settings.ase.calculator, "keywords": settings.ase.keywords}
 
 
-def _calculator_class(settings: sections.AseEngineSettings) -> Any:
-    module, _, name = settings.calculator.rpartition(".")
+def import_calculator(path: str, key: str, remedy: str) -> Any:
+    """The class of an ASE calculator by its import path; `key` of the config and `remedy` are for the message.
+
+    Raises:
+        EngineMissing: it cannot be imported.
+    """
+    module, _, name = path.rpartition(".")
     try:
         return getattr(import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
-        remedy = f"pip install {settings.requires}" if settings.requires else "install what provides it"
-        raise EngineMissing(f"engine.ase.calculator: no {settings.calculator} found ({error}); {remedy}") from error
+        raise EngineMissing(f"{key}: no {path} found ({error}); {remedy}") from error
+
+
+def make_calculator(calculator: Any, keywords: Mapping[str, Any]) -> Any:
+    """A calculator of a class, without what it prints at its start."""
+    with Path(os.devnull).open("w") as quiet, contextlib.redirect_stdout(quiet):
+        return calculator(**keywords)
+
+
+def _calculator_class(settings: sections.AseEngineSettings) -> Any:
+    remedy = f"pip install {settings.requires}" if settings.requires else "install what provides it"
+    return import_calculator(settings.calculator, "engine.ase.calculator", remedy)
 
 
 def available(settings: sections.EngineSettings) -> tuple[bool, str]:
@@ -50,9 +65,7 @@ def available(settings: sections.EngineSettings) -> tuple[bool, str]:
 
 def create(settings: sections.EngineSettings, repeats: Sequence[int], workdir: Path | None) -> AseEngine:
     """See `redoxmd.engines.get_engine`."""
-    with Path(os.devnull).open("w") as quiet, contextlib.redirect_stdout(quiet):
-        calculator = _calculator_class(settings.ase)(**settings.ase.keywords)
-    return AseEngine(settings, calculator)
+    return AseEngine(settings, make_calculator(_calculator_class(settings.ase), settings.ase.keywords))
 
 
 class AseEngine(Engine):

@@ -49,7 +49,8 @@ def initial_model(
         settings.core_repulsion,
         states,
     )
-    if previous is not None and settings.warm_start and not _differences(previous, model):
+    lacking = _differences(previous, model) if previous is not None and settings.warm_start else ""
+    if previous is not None and settings.warm_start and not lacking:
         # The element references are copied with the weights, which were fitted to energies above them.
         return member_from_record(member_record(previous))
     if pretrained is not None:
@@ -61,10 +62,8 @@ def initial_model(
         model = member_from_record(member_record(pretrained))
         model.reference_eV.copy_(reference_energies(model, training))
         return model
-    if previous is not None and settings.warm_start:
-        logger.warning(
-            "the previous member lacks %s: the training starts from random weights", _differences(previous, model)
-        )
+    if lacking:
+        logger.warning("the previous member lacks %s: the training starts from random weights", lacking)
     model.reference_eV.copy_(torch.from_numpy(fit_element_energies(training, elements)))
     model.scale_eV.fill_(force_scale(training))
     return model
