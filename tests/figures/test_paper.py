@@ -5,10 +5,10 @@ import pytest
 from redoxmd.charges.oxidation import OxidationStates
 from redoxmd.config.declared import settings_for
 from redoxmd.config.sections import Figures, Structures
+from redoxmd.figures.paper import COLUMNS, RunTables, compare
+from redoxmd.figures.paper.measured import NAN, Measured, comparison_row
 from redoxmd.figures.paper_comparison import draw
 from redoxmd.files.records import write_json
-from redoxmd.paper import COLUMNS, RunTables, compare
-from redoxmd.paper.measured import NAN, Measured, comparison_row
 from tests.scripts import run_script
 
 ERRORS = [

@@ -5,11 +5,11 @@ import pandas as pd
 from redoxmd.charges.oxidation import OxidationStates
 from redoxmd.config.declared import read_settings
 from redoxmd.config.sections import Figures, Structures
+from redoxmd.figures.paper import RunTables, compare
 from redoxmd.figures.paper_comparison import draw
 from redoxmd.figures.save import save_figure
 from redoxmd.files.records import read_json
 from redoxmd.jobs.job import job
-from redoxmd.paper import RunTables, compare
 
 with job("figures", snakemake.log[0]):
     given, params = snakemake.input, snakemake.params

@@ -1,4 +1,4 @@
-"""One module per figure; each draws a matplotlib Figure from tidy tables."""
+"""One module per figure; each draws a matplotlib Figure from tidy tables. `paper/` compares a run with the paper."""
 
 import os
 from importlib.util import find_spec

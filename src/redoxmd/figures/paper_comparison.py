@@ -28,7 +28,7 @@ def draw(table: pd.DataFrame, settings: Figures) -> Figure:
     """Draw one row per number of the paper with a verdict; a note gives the number of other rows.
 
     Args:
-        table: result of `redoxmd.paper.compare`.
+        table: result of `redoxmd.figures.paper.compare`.
     """
     table = table.fillna(dict.fromkeys(("conditions", "unit", "agrees", "remark"), ""))
     compared = table[table["agrees"] != ""]

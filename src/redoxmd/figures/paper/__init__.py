@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from redoxmd.paper import rows
-from redoxmd.paper.measured import RunTables
+from redoxmd.figures.paper import rows
+from redoxmd.figures.paper.measured import RunTables
 
 __all__ = ["COLUMNS", "RunTables", "compare"]
 

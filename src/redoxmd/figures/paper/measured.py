@@ -90,7 +90,7 @@ def comparison_row(
     ours: Measured,
     kind: Literal["value", "at_most", "at_least"] = "value",
 ) -> tuple[object, ...]:
-    """A row of `redoxmd.paper.COLUMNS`; `paper` is the value and the range of the paper.
+    """A row of `redoxmd.figures.paper.COLUMNS`; `paper` is the value and the range of the paper.
 
     The verdict compares the interval of two standard errors with the range of the paper (a bound for at_most and
     at_least). no: the interval lies outside the range. yes: the interval overlaps the range and is no wider than

@@ -10,7 +10,7 @@ import pandas as pd
 from redoxmd.basins.orderings import vacancy_costs
 from redoxmd.charges.oxidation import OxidationModel
 from redoxmd.diffusion.counting import count_interval
-from redoxmd.paper.measured import (
+from redoxmd.figures.paper.measured import (
     NAN,
     PAPER_CELL,
     Measured,
