@@ -222,6 +222,96 @@ def test_hash_tells_geometries_apart():
     assert len({geometry_hash(a, TOLERANCE_A) for a in (atoms, moved, swapped)}) == 3
 
 
+class TestNoveltyOfAtoms:
+    """`select.novelty: atoms` by the script, from files to files; the truth is a search by plain numpy."""
+
+    def labelled(self, seed, **info):
+        frame = spring_label(rock(seed, repeat=(2, 1, 1)))
+        frame.info |= {"config_id": f"c{seed}", "step": 0, **info}
+        return frame
+
+    def selected(self, folder, ensemble, candidates, dataset, budget):
+        folder.mkdir(exist_ok=True)
+        write_frames(folder / "candidates.extxyz", candidates)
+        write_frames(folder / "dataset.extxyz", dataset)
+        write_json(folder / "dataset.json", {"configurations": []})
+        save_ensemble(folder / "ensemble.pt", ensemble)
+        inputs = {"dataset": str(folder / "dataset.extxyz"), "record": str(folder / "dataset.json"), "bands": []}
+        inputs |= {"ensemble": str(folder / "ensemble.pt"), "candidates": [str(folder / "candidates.extxyz")]}
+        outputs = {"selected": str(folder / "selected.extxyz"), "refused": str(folder / "refused.csv")}
+        settings = settings_for("select", Select(budget=budget, novelty="atoms"))
+        scripts.execute("select", folder, {"select": settings}, inputs, outputs, {}, {}, {"gen": "1"})
+        return [frame.info["step"] for frame in ase.io.read(outputs["selected"], ":")]
+
+    def truth(self, ensemble, candidates, anchors, budget):
+        """Every atom against every known atom of its element, one pair at a time."""
+        atoms = [(ensemble.atom_descriptors(f).astype(float), f.numbers) for f in [*candidates, *anchors]]
+        scale = {}
+        for number in np.unique(candidates[0].numbers):
+            rows = np.concatenate([x[z == number] for x, z in atoms])
+            gaps = ((rows[:, None] - rows[None, :]) ** 2).sum(axis=2)
+            scale[number] = np.sqrt(gaps.mean())
+        pool, known, order = atoms[: len(candidates)], atoms[len(candidates) :], []
+        while len(order) < budget:
+            novelty = [
+                max(
+                    min(np.linalg.norm(x - y) for b, q in known for y in b[q == n]) / scale[n]
+                    for x, n in zip(a, z, strict=True)
+                )
+                for a, z in pool
+            ]
+            order.append(int(np.argmax(np.where(np.isin(range(len(pool)), order), -1.0, novelty))))
+            known.append(pool[order[-1]])
+        return order
+
+    def test_the_candidate_with_the_most_novel_atom_is_next(self, ensemble, tmp_path):
+        candidates = [candidate(seed) for seed in range(8)]
+        dataset = [self.labelled(20, set="train"), self.labelled(21, set="train")]
+        expected = self.truth(ensemble, candidates, dataset, 4)
+        assert self.selected(tmp_path, ensemble, candidates, dataset, 4) == expected
+
+    def test_test_and_validation_frames_are_no_anchors(self, ensemble, tmp_path):
+        """They are not trained on: what only they contain is as new as before."""
+        candidates = [candidate(seed) for seed in range(8)]
+        held = [candidates[k].copy() for k in self.truth(ensemble, candidates, [self.labelled(20)], 2)]
+        for frame, name in zip(held, ("test", "validation"), strict=True):
+            frame.positions += 1e-3 * np.random.default_rng(0).standard_normal(frame.positions.shape)
+            frame.info = {"config_id": name, "step": 0, "set": name}
+        held = [spring_label(frame) for frame in held]
+        dataset = [self.labelled(20, set="train"), *held]
+        assert self.selected(tmp_path, ensemble, candidates, dataset, 3) == self.truth(
+            ensemble, candidates, dataset[:1], 3
+        )
+        as_training = [frame.copy() for frame in dataset]
+        for frame in as_training:
+            frame.info["set"] = "train"
+        assert self.truth(ensemble, candidates, as_training, 3) != self.truth(ensemble, candidates, dataset[:1], 3)
+
+    def test_one_new_surrounding_counts_in_a_large_cell(self, ensemble, tmp_path):
+        """All atoms of one candidate differ a little, one atom of another differs much: mean features hide it."""
+        base = rock(0, repeat=(3, 3, 2))
+        shaken, planted = base.copy(), base.copy()
+        shaken.positions += 0.05 * np.random.default_rng(1).standard_normal(base.positions.shape)
+        planted.positions[0] += 0.5
+        for number, frame in enumerate((shaken, planted)):
+            frame.info = {"structure": "s", "step": number, "spread_eV_A": 2.0}
+        dataset = [spring_label(base)]
+        dataset[0].info |= {"config_id": "base", "step": 0, "set": "train"}
+        mean = [np.linalg.norm(ensemble.descriptor(f) - ensemble.descriptor(base)) for f in (shaken, planted)]
+        assert mean[0] > mean[1]
+        assert self.selected(tmp_path, ensemble, [shaken, planted], dataset, 1) == [1]
+
+    def test_precursors_first_as_by_mean_features(self, ensemble, tmp_path):
+        candidates = [candidate(seed) for seed in range(6)]
+        candidates[4].info["ended"] = "close_contact"
+        dataset = [self.labelled(20, set="train")]
+        chosen = self.selected(tmp_path, ensemble, candidates, dataset, 3)
+        assert chosen[0] == 4
+        rest = [c for c in candidates if c.info["step"] != 4]
+        following = self.truth(ensemble, rest, [*dataset, candidates[4]], 2)
+        assert chosen[1:] == [rest[k].info["step"] for k in following]
+
+
 def test_the_job_needs_no_gpu_although_the_networks_are_trained_on_one(tmp_path, ensemble):
     """On a cluster `select` is a CPU job: `train.device: cuda` is no reason to fail there."""
     frames = [candidate(seed) for seed in range(3)]

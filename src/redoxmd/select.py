@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from ase import Atoms
 from ase.data import chemical_symbols
 
@@ -47,14 +48,23 @@ def select(
 
     Geometries that repeat another candidate (reason `duplicate`) or a training frame (`already_labelled`) are refused
     first; with a potential that distinguishes oxidation states, one geometry in two states is two candidates. The
-    selection starts from the precursors of ends that the spread did not predict (`redoxmd.explore`) or, if
-    there are none, from the candidate of largest spread; it then adds the candidate farthest from all chosen ones in
-    the space of mean node features (farthest-point sampling) until the budget is used. If there are more precursors
-    than the budget, it samples among them in the same way. Candidates left over have reason `over_budget`.
+    selection starts from the precursors of ends that the spread did not predict (`redoxmd.explore`). With
+    `novelty: mean` it starts, if there are none, from the candidate of largest spread, and adds the candidate farthest
+    from all chosen ones in the space of mean node features (farthest-point sampling) until the budget is used. With
+    `novelty: atoms` it adds the candidate with the atom farthest from all atoms of the training frames and of the
+    chosen ones (`novel_frames`). If there are more precursors than the budget, it samples among them in the same way.
+    Candidates left over have reason `over_budget`.
 
     With a potential that distinguishes oxidation states, a share `settings.other_states` of the budget is kept for
     second labels of the geometries chosen first, in the state that `other_state` gives (`info["other_state"]`). What
     these do not use is left to further candidates.
+
+    Args:
+        candidates: frames that may be labelled.
+        known: frames of the data set; only those of its training set (`info["set"]`) are anchors of `novelty: atoms`.
+        ensemble: of this generation; its node features are the descriptors.
+        settings: section `select`.
+        generation: number of the generation, for the label ids.
     """
     aware = ensemble.states is not None
     labelled_before = {geometry_hash(frame, settings.duplicate_tolerance_A, aware) for frame in known}
@@ -68,7 +78,8 @@ def select(
             continue
         hashes.add(identity)
         distinct.append(frame)
-    order = _farthest_points(distinct, ensemble, settings.budget)
+    anchors = [frame for frame in known if frame.info.get("set", "train") == "train"]
+    order = _order(distinct, anchors if settings.novelty == "atoms" else None, ensemble, settings.budget)
     second: list[Atoms] = []
     if aware and settings.other_states:
         second_labels = min(max(1, round(settings.other_states * settings.budget)), settings.budget // 2)
@@ -134,11 +145,18 @@ def _refusal(frame: Atoms, reason: str) -> dict[str, Any]:
     return {**{key: frame.info.get(key) for key in REFUSAL_COLUMNS[:-1]}, "reason": reason}
 
 
-def _farthest_points(frames: Sequence[Atoms], ensemble: Ensemble, budget: int) -> list[int]:
+def _order(frames: Sequence[Atoms], anchors: Sequence[Atoms] | None, ensemble: Ensemble, budget: int) -> list[int]:
+    """At most `budget` indices of frames; with anchors by atoms, without by mean features."""
     if len(frames) <= 1 or budget == 0:
         return list(range(min(len(frames), budget)))
     precursors = [index for index, frame in enumerate(frames) if _is_precursor(frame)]
     pool = precursors if len(precursors) > budget else list(range(len(frames)))
+    if anchors is not None:
+        start = precursors if len(precursors) <= budget else []
+        of_pool, of_anchors = (
+            [AtomFeatures.of(f, ensemble) for f in group] for group in ([frames[i] for i in pool], anchors)
+        )
+        return [pool[index] for index in novel_frames(of_pool, of_anchors, start, budget)]
     descriptors = np.stack([ensemble.descriptor(frames[index]) for index in pool])
     spread = np.array([frames[index].info.get("spread_eV_A", 0.0) for index in pool])
     start = precursors if 0 < len(precursors) <= budget else [int(np.argmax(spread))]
@@ -158,6 +176,60 @@ def farthest_points(descriptors: np.ndarray, start: Sequence[int], count: int) -
         following = int(np.argmax(nearest))
         chosen.append(following)
         nearest = np.minimum(nearest, np.linalg.norm(descriptors - descriptors[following], axis=1))
+    return chosen
+
+
+@dataclass(frozen=True)
+class AtomFeatures:
+    """Node features (n, D) of the atoms of a frame, and their species (n,)."""
+
+    features: np.ndarray
+    species: np.ndarray
+
+    @classmethod
+    def of(cls, frame: Atoms, ensemble: Ensemble) -> AtomFeatures:
+        """Features of all members, in single precision."""
+        return cls(ensemble.atom_descriptors(frame).astype(np.float32), ensemble.species_of(frame))
+
+
+def novel_frames(
+    candidates: Sequence[AtomFeatures], anchors: Sequence[AtomFeatures], start: Sequence[int], count: int
+) -> list[int]:
+    """Greedy choice by atoms: indices of at most `count` candidates, beginning with `start`.
+
+    The novelty of an atom is its distance in feature space to the nearest atom of its species in the anchors and in the
+    candidates chosen before, divided by the root mean square distance of two atoms of this species. The novelty of a
+    frame is that of its most novel atom, so that one new surrounding counts in a cell of any size; the frame of largest
+    novelty is next. An atom of a species that no anchor has is infinitely novel.
+    """
+    novelty = np.zeros(len(candidates))
+    owner = np.repeat(np.arange(len(candidates)), [len(frame.species) for frame in candidates])
+    features = np.concatenate([frame.features for frame in candidates])
+    species = np.concatenate([frame.species for frame in candidates])
+    known = np.concatenate([np.empty((0, features.shape[1]), np.float32), *(frame.features for frame in anchors)])
+    known_species = np.concatenate([np.empty(0, int), *(frame.species for frame in anchors)])
+    scale, nearest = np.ones(len(species)), np.full(len(species), np.inf)
+    for kind in np.unique(species):
+        rows = np.concatenate([features[species == kind], known[known_species == kind]])
+        scale[species == kind] = np.sqrt(2 * rows.var(axis=0, dtype=float).sum()) or 1.0
+
+    def approach(rows: np.ndarray, kinds: np.ndarray) -> None:
+        """Shorten the distances of all atoms to the nearest of the rows."""
+        for kind in np.unique(species):
+            atoms = np.flatnonzero(species == kind)
+            for block in np.array_split(rows[kinds == kind], 1 + len(rows) // 4096):
+                if len(block):
+                    gap = torch.cdist(torch.from_numpy(features[atoms]), torch.from_numpy(block)).min(dim=1).values
+                    nearest[atoms] = np.minimum(nearest[atoms], gap.numpy())
+
+    approach(known, known_species)
+    chosen: list[int] = []
+    while len(chosen) < min(count, len(candidates)):
+        novelty[:] = 0.0
+        np.maximum.at(novelty, owner, nearest / scale)
+        novelty[chosen] = -1.0
+        chosen.append(start[len(chosen)] if len(chosen) < len(start) else int(np.argmax(novelty)))
+        approach(candidates[chosen[-1]].features, candidates[chosen[-1]].species)
     return chosen
 
 

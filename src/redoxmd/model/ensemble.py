@@ -222,12 +222,16 @@ class Ensemble:
             _numpy(torch.stack(weights).mean(dim=0)) if by_species else None,
         )
 
-    @torch.no_grad()
     def descriptor(self, atoms: Atoms) -> np.ndarray:
         """Mean node scalars over atoms of all members (ΣF,): where `select` measures distances."""
+        return self.atom_descriptors(atoms).mean(axis=0)
+
+    @torch.no_grad()
+    def atom_descriptors(self, atoms: Atoms) -> np.ndarray:
+        """Node scalars of each atom of all members (n, ΣF)."""
         graph = self.graph(atoms)
         tensors = self.members[0].pair_tensors(graph)
-        return np.concatenate([_numpy(member.node_scalars(graph, tensors).mean(dim=0)) for member in self.members])
+        return np.concatenate([_numpy(member.node_scalars(graph, tensors)) for member in self.members], axis=1)
 
 
 class BoundEnsemble(Protocol):

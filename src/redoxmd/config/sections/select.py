@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -17,6 +17,12 @@ class Select(Section):
     budget: Count = Field(default=214, description="largest number of labels per generation")
     duplicate_tolerance_A: Positive = Field(
         default=0.05, description="geometries are equal if all interatomic distances agree within about this"
+    )
+    novelty: Annotated[Literal["mean", "atoms"], Use("select", added=True)] = Field(
+        default="mean",
+        description="mean: candidates far apart in the mean features of their atoms; atoms: candidates with the atom "
+        "whose features are farthest from those of all atoms of its species in the training data and in the candidates "
+        "chosen before",
     )
     other_states: Annotated[float, Use("select", added=True)] = Field(
         default=0.0,
