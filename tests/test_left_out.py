@@ -1,4 +1,4 @@
-"""The comparison of blind and aware potentials, from a folder of frames and a config to its table."""
+"""Comparisons on configurations left out: states, budgets and ways to choose, from a folder of frames and a config."""
 
 import sys
 
@@ -8,15 +8,21 @@ import pytest
 import yaml
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from benchmarks import left_out
+from benchmarks import budget, choice, folds, left_out
 from redoxmd.config.load import load_config
 from redoxmd.config.sections import Structures
 from redoxmd.engines import get_engine, settings_hash
 from redoxmd.engines.toy import LEVELS
 from redoxmd.files.frames import read_frames, write_frames
 from redoxmd.files.records import file_sha256
+from redoxmd.jobs.checkpoint import Checkpoint
+from redoxmd.model.ensemble import Ensemble
 from redoxmd.structures.build import build_structure
 from redoxmd.structures.request import parse_name
+from redoxmd.train.cross_validation import without_fold
+from redoxmd.train.trainer import save_member, train_member
+from tests.conftest import rock
+from tests.model.test_ensemble import members
 
 RUNS = ["x2.000_random0", "x2.000_random1", "x2.500_random0", "x3.000_random0"]
 HELD_OUT = "x2.000_random1"
@@ -61,13 +67,13 @@ def config(tmp_path):
 
 
 def test_each_configuration_is_left_out_once_and_rows_are_kept(config, monkeypatch, capsys):
-    trained, train = [], left_out.train_member
+    trained, train = [], folds.train_member
 
     def spy(dataset, *arguments, **keywords):
         trained.append(({frame.info["config_id"] for frame in dataset.frames}, arguments[1].states))
         return train(dataset, *arguments, **keywords)
 
-    monkeypatch.setattr(left_out, "train_member", spy)
+    monkeypatch.setattr(folds, "train_member", spy)
     table = config.parent / "rows.csv"
     monkeypatch.setattr(sys, "argv", ["left_out", str(config), "--output", str(table), "--seeds", "1", "2"])
     left_out.main()
@@ -78,7 +84,7 @@ def test_each_configuration_is_left_out_once_and_rows_are_kept(config, monkeypat
     assert sorted(set(zip(rows["states"], rows["seed"], strict=True))) == [
         (s, n) for s in ("aware", "blind") for n in (1, 2)
     ]
-    assert (rows[left_out.ERRORS] > 0).all(axis=None)
+    assert (rows[folds.ERRORS] > 0).all(axis=None)
     # What is judged is not learnt from, and neither is the test configuration.
     for (names, states), row in zip(trained, rows.itertuples(), strict=True):
         assert states == row.states and row.config_id not in names and HELD_OUT not in names
@@ -89,16 +95,14 @@ def test_each_configuration_is_left_out_once_and_rows_are_kept(config, monkeypat
     assert len(trained) == len(rows) and pd.read_csv(table).equals(rows)
 
 
-def test_errors_by_hand(config, monkeypatch):
-    """The force error of one fold against the labels in the file, with the network that the fold trained."""
-    kept, train = [], left_out.train_member
-    monkeypatch.setattr(left_out, "train_member", lambda *a, **k: kept.append(train(*a, **k)) or kept[-1])
+def test_errors_by_hand(config):
+    """Errors of a network against the labels in the file, frame by frame."""
     settings = load_config(config)
-    dataset = left_out.assemble(settings, 1)
-    row = left_out.left_out_errors(
-        dataset, settings.train.model_copy(update={"states": "aware", "folds": 3}), 1, 0
-    ).iloc[0]
-    network = left_out.Ensemble([kept[0].member])
+    dataset = folds.assemble(settings, 1)
+    train = settings.train.model_copy(update={"states": "aware"})
+    training, judged = without_fold(dataset.frames, dataset.configurations, train, 3, 0, 1)
+    network = folds.Ensemble([folds.trained(training.frames, train, 1, "fold")])
+    row = folds.errors_by_configuration(network, judged).iloc[0]
     errors, on_V = [], []
     for frame in read_frames(config.parent / "data" / "frames.extxyz"):
         if frame.info["config_id"] == row["config_id"]:
@@ -110,3 +114,77 @@ def test_errors_by_hand(config, monkeypatch):
     assert len(errors) == 3
     assert row["force_mae_eV_A"] == pytest.approx(np.mean(errors), rel=1e-6)
     assert row["redox_force_mae_eV_A"] == pytest.approx(np.mean(on_V), rel=1e-6)
+
+
+def trainings(monkeypatch, module, config, *arguments):
+    """Runs a comparison; the training frames (configuration, step) of each of its trainings, and its table."""
+    kept, train = [], folds.train_member
+
+    def spy(dataset, *given, **keywords):
+        kept.append([(f.info["config_id"], f.info["step"]) for f in dataset.frames if f.info["set"] == "train"])
+        return train(dataset, *given, **keywords)
+
+    monkeypatch.setattr(folds, "train_member", spy)
+    table = config.parent / "rows.csv"
+    monkeypatch.setattr(sys, "argv", ["benchmark", str(config), "--output", str(table), "--seeds", "1", *arguments])
+    module.main()
+    return kept, pd.read_csv(table)
+
+
+def test_budgets_are_nested_and_leave_out_what_is_judged(config, monkeypatch, capsys):
+    kept, rows = trainings(monkeypatch, budget, config, "--frames", "1", "2", "--folds", "3", "--states", "aware")
+    assert [len(frames) for frames in kept] == [1, 2, 5] * 3
+    for one, two, whole in zip(kept[::3], kept[1::3], kept[2::3], strict=True):
+        assert set(one) < set(two) < set(whole)
+    for frames, row in zip(kept, rows.itertuples(), strict=True):
+        assert len(frames) == row.frames and not {row.config_id, HELD_OUT} & {name for name, _ in frames}
+    assert (config.parent / "rows.svg").read_text().startswith("<?xml")
+    assert "aware: the lowest error of aware is reached with" in capsys.readouterr().out
+
+
+def test_the_frames_at_which_a_curve_reaches_an_error():
+    curve = pd.Series([0.4, 0.3, 0.2], index=[10, 20, 80])
+    assert budget.frames_for(curve, 0.3) == pytest.approx(20)
+    assert budget.frames_for(curve, 0.25) == pytest.approx(40)
+    assert budget.frames_for(curve, 0.5) == 10 and np.isnan(budget.frames_for(curve, 0.1))
+
+
+def test_a_pretrained_member_is_a_start_of_its_own_kind(config, monkeypatch):
+    settings = load_config(config)
+    dataset = folds.assemble(settings, 1)
+    training, _ = without_fold(dataset.frames, dataset.configurations, settings.train, 3, 0, 1)
+    result = train_member(
+        training, settings.train.members[0], settings.train, 0, 9, None, Checkpoint(config.parent / "state", ["a"])
+    )
+    save_member(config.parent / "member.pt", result, {})
+    given = f"blind={config.parent / 'member.pt'}"
+    arguments = ("--frames", "2", "--folds", "3", "--states", "blind", "--pretrained", given)
+    kept, rows = trainings(monkeypatch, budget, config, *arguments)
+    assert set(rows["kind"]) == {"blind", "blind pretrained"} and len(kept) == len(rows) == 12
+
+
+def test_chosen_labels_are_of_the_pool_and_each_way_chooses_as_it_says(config, monkeypatch):
+    kept, rows = trainings(monkeypatch, choice, config, "--start", "1", "--labels", "2", "--folds", "3")
+    assert rows["by"].tolist() == [*choice.WAYS] * 3
+    for number in range(3):
+        begun, *ways = kept[6 * number + 1 : 6 * number + 6]
+        judged = set(rows["config_id"][4 * number : 4 * number + 4])
+        assert len(begun) == 1 and kept[6 * number] == begun
+        for frames in ways:
+            assert len(frames) == len(set(frames)) == 3 and begun[0] in frames
+            assert not (judged | {HELD_OUT}) & {name for name, _ in frames}
+    frames = [rock(seed) for seed in range(4)]
+    for frame, spread in zip(frames, (0.1, 0.4, 0.2, 0.3), strict=True):
+        frame.info = {"spread_eV_A": spread}
+    assert choice.choose("spread", frames, [], Ensemble(members(2)), 2, 1) == [frames[1], frames[3]]
+
+
+def test_a_table_on_disk_is_continued(tmp_path):
+    rows = pd.DataFrame([["c", 0.1, 0.2, 3.0]], columns=["config_id", *folds.ERRORS])
+    folds.RowsOnDisk(tmp_path / "a.csv", ["by", "seed"]).add(rows, "way", 1)
+    again = folds.RowsOnDisk(tmp_path / "a.csv", ["by", "seed"])
+    assert again.has("way", 1) and not again.has("way", 2) and not again.has("other", 1)
+    for seed, error in ((2, 0.3), (3, 0.2)):
+        again.add(rows.assign(force_mae_eV_A=error), "way", seed)
+    found = again.by_seed("by")["force_mae_eV_A"].loc["way"]
+    assert (found["mean"], found["std"]) == pytest.approx((0.2, 0.1))

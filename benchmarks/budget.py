@@ -1,0 +1,118 @@
+"""Errors on unseen configurations against the number of DFT frames that a potential is trained on.
+
+python -m benchmarks.budget CONFIG --output rows.csv [--frames 10 20 40 80] [--folds 3] [--seeds 1 2 3]
+    [--pretrained blind=MEMBER.pt aware=MEMBER.pt]
+
+For each fold of configurations, a random order of the training frames of all others is drawn by the seed, and the first
+member of `train.members` is trained on the first 10, 20, … of them and on all. Kinds: potentials that distinguish
+oxidation states (aware) and that do not (blind), from random weights and from members of the stage `pretrain`. The
+training is stopped by the configurations of `train.validation_configurations`; those of `train.test_configurations`
+take no part. Rows that the output has already are not repeated. Beside it, a figure is written (SVG).
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from ase import Atoms
+
+from benchmarks.folds import ERRORS, RowsOnDisk, assemble, errors_by_configuration, trained
+from redoxmd.config.load import load_config
+from redoxmd.files.records import atomic_path
+from redoxmd.model.ensemble import Ensemble
+from redoxmd.model.painn import Painn
+from redoxmd.seeds import derive_rng
+from redoxmd.train.cross_validation import without_fold
+from redoxmd.train.trainer import load_member
+
+
+def some_frames(frames: list[Atoms], count: int, seed: int) -> list[Atoms]:
+    """The first `count` training frames in a random order (0: all), and all frames of the other sets."""
+    training = [frame for frame in frames if frame.info["set"] == "train"]
+    order = derive_rng(seed, "budget").permutation(len(training))
+    kept = [training[index] for index in order[: count or None]]
+    return kept + [frame for frame in frames if frame.info["set"] != "train"]
+
+
+def frames_for(errors: pd.Series, error: float) -> float:
+    """Number of frames at which a curve of errors by number of frames falls to an error; NaN: it does not.
+
+    Interpolated linearly in log(number). A curve that is never above the error gives its smallest number of frames.
+    """
+    numbers, values = np.log(errors.index.to_numpy(float)), errors.to_numpy()
+    if values[0] <= error:
+        return float(errors.index[0])
+    for i in range(1, len(values)):
+        if values[i] <= error:
+            share = (values[i - 1] - error) / (values[i - 1] - values[i])
+            return float(np.exp(numbers[i - 1] + share * (numbers[i] - numbers[i - 1])))
+    return float("nan")
+
+
+def draw(means: pd.DataFrame, path: Path) -> None:
+    """Curves of the force error by kind with the standard deviation between seeds."""
+    figure, axes = plt.subplots(figsize=(5, 3.6), layout="constrained")
+    for kind in means.index.unique("kind"):
+        curve = means["force_mae_eV_A"].loc[kind]
+        axes.errorbar(curve.index, curve["mean"], curve["std"], marker="o", capsize=3, label=kind)
+    axes.set(xscale="log", xlabel="training frames", ylabel="force MAE, unseen configurations (eV/Å)")
+    axes.legend()
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="svg")
+
+
+def main() -> None:
+    """Write rows and figure, and print the curves and the numbers of frames at equal error."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("config", type=Path)
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--frames", type=int, nargs="+", default=[10, 20, 40, 80])
+    parser.add_argument("--folds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--states", nargs="+", default=["blind", "aware"], choices=["blind", "aware"])
+    parser.add_argument("--pretrained", nargs="*", default=[], metavar="STATES=MEMBER.pt")
+    parser.add_argument("--pretrained-learning-rate", type=float, default=1e-3)
+    chosen = parser.parse_args()
+    config = load_config(chosen.config)
+    starts: dict[str, Painn | None] = dict.fromkeys(chosen.states)
+    starts |= {
+        f"{s} pretrained": load_member(Path(p))[0] for s, p in (item.split("=", 1) for item in chosen.pretrained)
+    }
+    rows = RowsOnDisk(chosen.output, ["kind", "frames", "seed", "fold"])
+    for seed in chosen.seeds:
+        dataset = assemble(config, seed)
+        for fold, kind in itertools.product(range(chosen.folds), starts):
+            settings = config.train.model_copy(update={"states": kind.split()[0]})
+            if starts[kind] is not None:
+                settings = settings.model_copy(update={"learning_rate": chosen.pretrained_learning_rate})
+            whole, judged = without_fold(dataset.frames, dataset.configurations, settings, chosen.folds, fold, seed)
+            # The same configurations are judged at every size; the last size is all frames.
+            available = whole.counts()["train"]
+            for count in [*(n for n in chosen.frames if n < available), available]:
+                if not rows.has(kind, count, seed, fold):
+                    frames = some_frames(whole.frames, count, seed)
+                    network = trained(
+                        frames, settings, seed, f"{kind}, {count} frames, fold {fold}", start=starts[kind]
+                    )
+                    rows.add(errors_by_configuration(Ensemble([network]), judged), kind, count, seed, fold)
+    # Folds differ a little in the number of all their frames: they count as the smallest of them.
+    table = rows.table
+    whole_sets = ~table["frames"].isin(chosen.frames)
+    table.loc[whole_sets, "frames"] = table.loc[whole_sets, "frames"].min()
+    means = rows.by_seed("kind", "frames")
+    print(means.round(3).to_string())
+    draw(means, chosen.output.with_suffix(".svg"))
+    curves = means[(ERRORS[0], "mean")]
+    first = next(iter(starts))
+    for kind in starts:
+        count = frames_for(curves.loc[kind], curves.loc[first].min())
+        print(f"{kind}: the lowest error of {first} is reached with {count:.0f} frames")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+"""Errors on configurations left out in turn: what the comparisons of potentials, budgets and choices share."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from ase import Atoms
+
+from redoxmd.config.sections import Config, Member, Train
+from redoxmd.electrons.states import OxidationLevels
+from redoxmd.engines import settings_hash
+from redoxmd.errors import ConfigError
+from redoxmd.files.records import atomic_path
+from redoxmd.jobs.checkpoint import Checkpoint
+from redoxmd.model.ensemble import Ensemble
+from redoxmd.model.painn import Painn
+from redoxmd.train.dataset import Dataset, build_dataset, load_datasets
+from redoxmd.train.trainer import train_member
+
+ERRORS = ["force_mae_eV_A", "redox_force_mae_eV_A", "energy_mae_meV_atom"]
+
+
+def assemble(config: Config, seed: int) -> Dataset:
+    """The frames of the datasets in a right electronic state, with their states whatever `train.states` is.
+
+    Raises:
+        ConfigError: the config has no levels.
+    """
+    levels, reference = OxidationLevels.of(config.electrons), settings_hash(config.engine)
+    if levels is None:
+        raise ConfigError("electrons.levels is missing; only frames in a right electronic state are compared")
+    frames = load_datasets(config.train.datasets, reference)
+    return build_dataset(frames, config.train, seed, reference, config.structures, levels)
+
+
+def trained(
+    frames: Sequence[Atoms],
+    settings: Train,
+    seed: int,
+    name: str,
+    member: Member | None = None,
+    start: Painn | None = None,
+) -> Painn:
+    """A network trained as in generation 0 on frames with sets; of the first member's size unless one is given."""
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint = Checkpoint(Path(folder) / "state", [name, seed])
+        size = member or settings.members[0]
+        return train_member(Dataset(list(frames)), size, settings, 0, seed, None, checkpoint, name, start).member
+
+
+def errors_by_configuration(ensemble: Ensemble, frames: Sequence[Atoms]) -> pd.DataFrame:
+    """Mean absolute errors (columns `ERRORS`) on all atoms and on redox atoms, one row for each configuration."""
+    rows = []
+    for frame in frames:
+        prediction, results = ensemble.predict(frame), frame.calc.results
+        errors = np.abs(prediction.forces_eV_A - results["forces"])
+        energy_eV = abs(prediction.energy_eV - results["energy"])
+        redox = frame.arrays["oxidation"] != 0
+        rows.append((frame.info["config_id"], errors.mean(), errors[redox].mean(), 1000 * energy_eV / len(frame)))
+    return pd.DataFrame(rows, columns=["config_id", *ERRORS]).groupby("config_id", as_index=False).mean()
+
+
+class RowsOnDisk:
+    """A table in a CSV file to which rows are added; those that it has already are not computed again.
+
+    Args:
+        path: the file, which may exist.
+        key: columns that identify what was computed.
+    """
+
+    def __init__(self, path: Path, key: Sequence[str]) -> None:
+        self._path, self._key = path, list(key)
+        self.table = pd.read_csv(path) if path.exists() else pd.DataFrame(columns=[*key, "config_id", *ERRORS])
+
+    def has(self, *values: str | int) -> bool:
+        """Whether there are rows with these values of the key."""
+        return bool((self.table[self._key] == list(values)).all(axis=1).any())
+
+    def add(self, rows: pd.DataFrame, *values: str | int) -> None:
+        """Add rows with these values of the key, and write the file."""
+        names = pd.DataFrame([values] * len(rows), columns=self._key)
+        rows = pd.concat([names, rows.reset_index(drop=True)], axis=1)
+        self.table = pd.concat([self.table, rows], ignore_index=True) if len(self.table) else rows
+        with atomic_path(self._path) as temporary:
+            self.table.to_csv(temporary, index=False, float_format="%.5f")
+
+    def by_seed(self, *columns: str) -> pd.DataFrame:
+        """Mean over configurations for each seed, then mean and standard deviation over seeds, by the columns."""
+        seeds = self.table.groupby([*columns, "seed"])[ERRORS].mean()
+        return seeds.groupby(list(columns)).agg(["mean", "std"])
