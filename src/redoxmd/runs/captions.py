@@ -18,7 +18,7 @@ MODULES_OF_FIGURE = {
     "cell_sizes": ("diffusion",),
     "orderings": ("basins/orderings.py",),
     "fig10_jump": ("charges",),
-    "paper_comparison": ("paper", "basins/orderings.py", "diffusion/counting.py"),
+    "paper_comparison": ("figures/paper", "basins/orderings.py", "diffusion/counting.py"),
 }
 
 
