@@ -6,6 +6,8 @@ import yaml
 
 from redoxmd.cli import main
 from redoxmd.config import load_config, parse_config
+from redoxmd.config.declared import runtime_settings
+from redoxmd.config.load import read_config
 from redoxmd.figures.catalogue import DENSITY_FIGURES, FIGURES, FOLD_FIGURES, NEB_FIGURES, PAPER_FIGURES, figures_of
 from redoxmd.files import layout
 from redoxmd.runs.plan import make_plan
@@ -205,6 +207,18 @@ def test_all_labels_sample_the_same_k_points(engine, kpoints, cells, words, tmp_
     (line,) = [line for line in capsys.readouterr().out.splitlines() if f"engine.{engine}.kpoints" in line]
     assert words in line
     assert status == 1 or "set" not in line
+
+
+def test_phases_that_are_not_run_do_not_change_the_reference_settings(tmp_path):
+    """A given ensemble: the settings hash stays that of its dataset, whatever the supercells of `explore` are."""
+    engine = {"name": "gpaw", "gpaw": {"kpoints": [1, 1, 3]}}
+    explore = {"phases": [{"name": "large", "supercell": [2, 2, 2], "starts": [{"x": 2.0}]}]}
+    looped = load_config(config_file(tmp_path, engine=engine, explore=explore))
+    path = config_file(tmp_path, engine=engine, explore=explore, train={"ensemble": "old.pt"})
+    given = load_config(path)
+    assert looped.engine.gpaw.kpoints != (1, 1, 3) and given.engine.gpaw.kpoints == (1, 1, 3)
+    assert not [text for text in make_plan(given, tmp_path).problems if "kpoints" in text]
+    assert runtime_settings(read_config(path)).engine.gpaw.kpoints == (1, 1, 3)
 
 
 def levels_of(**states):

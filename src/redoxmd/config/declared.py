@@ -76,7 +76,8 @@ def runtime_settings(raw: Mapping[str, Any]) -> Config:
         given = raw.get(name) or {}
         part = _part(_section(name), keys)
         setattr(sections, name, part.model_validate({key: given[key] for key in keys if key in given}))
-    sections.engine = with_common_kpoints(sections.engine, sections.aimd, sections.explore, sections.neb)
+    ensemble = (raw.get("train") or {}).get("ensemble")
+    sections.engine = with_common_kpoints(sections.engine, sections.aimd, sections.explore, sections.neb, ensemble)
     return cast(Config, sections)
 
 

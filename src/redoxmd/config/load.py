@@ -102,13 +102,15 @@ def parse_config(raw: dict[str, Any], source: str = "config") -> Config:
         raise ConfigError(
             f"{source}: {len(lines)} value(s) refused\n" + "\n".join(f"  {line}" for line in lines)
         ) from error
-    engine = with_common_kpoints(config.engine, config.aimd, config.explore, config.neb)
+    engine = with_common_kpoints(config.engine, config.aimd, config.explore, config.neb, config.train.ensemble)
     return config.model_copy(update={"engine": engine})
 
 
-def with_common_kpoints(engine: EngineSettings, aimd: Aimd, explore: Explore, neb: Neb) -> EngineSettings:
+def with_common_kpoints(
+    engine: EngineSettings, aimd: Aimd, explore: Explore, neb: Neb, ensemble: Path | None
+) -> EngineSettings:
     """The engine with GPAW's k-points rounded up until every cell that is labelled divides them."""
-    grid = common_kpoints(engine.gpaw.kpoints, label_cells(aimd, explore, neb))
+    grid = common_kpoints(engine.gpaw.kpoints, label_cells(aimd, explore, neb, ensemble))
     return engine.model_copy(update={"gpaw": engine.gpaw.model_copy(update={"kpoints": grid})})
 
 

@@ -292,7 +292,8 @@ def inspect_kpoints(config: Config) -> Inspection:
     kpoints = getattr(getattr(config.engine, config.engine.name), "kpoints", None)
     if kpoints is None:
         return Inspection()
-    key, cells = f"engine.{config.engine.name}.kpoints", label_cells(config.aimd, config.explore, config.neb)
+    key = f"engine.{config.engine.name}.kpoints"
+    cells = label_cells(config.aimd, config.explore, config.neb, config.train.ensemble)
     grids = {cell: supercell_kpoints(kpoints, cell) for cell in cells}
     words = ", ".join(f"{list(grid)} in {list(cell)}" for cell, grid in grids.items())
     # Grids of the source cell that sample the same points as the grids of the supercells.

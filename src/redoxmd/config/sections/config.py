@@ -28,8 +28,10 @@ from redoxmd.config.sections.structures import Structures
 from redoxmd.config.sections.train import Train
 
 
-def label_cells(aimd: Aimd, explore: Explore, neb: Neb) -> list[Repeats]:
-    """Supercells in which frames for training are labelled, each once."""
+def label_cells(aimd: Aimd, explore: Explore, neb: Neb, ensemble: Path | None) -> list[Repeats]:
+    """Supercells in which frames for training are labelled, each once; the source cell if an ensemble is given."""
+    if ensemble is not None:
+        return [(1, 1, 1)]
     cells = [aimd.supercell, *(phase.supercell for phase in explore.phases)]
     return list(dict.fromkeys([*cells, *([neb.supercell] if neb.train_phases else [])]))
 
