@@ -32,8 +32,8 @@ from redoxmd.model.painn import Painn
 from redoxmd.train.dataset import Dataset
 from redoxmd.train.trainer import Trainer
 
-STARTER_FRAMES = Path("resources/nvp-gpaw/frames.extxyz")
-STARTER_DENSITIES = Path("resources/nvp-gpaw/densities.h5")
+STARTER_FRAMES = Path("resources/nvp-states/frames.extxyz")
+STARTER_DENSITIES = Path("resources/nvp-states/densities.h5")
 ELEMENTS = [8, 11, 15, 23]
 VANADIUM = 23
 PROBE_BRICKS = 40
@@ -46,7 +46,7 @@ WALKER_INTERVAL_FS = 20.0
 
 def crystal(repeat: int) -> Atoms:
     """A hot NVP frame at x = 3 (40 atoms), repeated to 40·repeat³ atoms and shaken."""
-    frame = next(f for f in read_frames(STARTER_FRAMES) if f.info["config_id"] == "x3.00_o1")
+    frame = next(f for f in read_frames(STARTER_FRAMES) if f.info["config_id"] == "x3.000_random0_1x1x1")
     atoms = frame.repeat(repeat)
     atoms.positions += 0.02 * np.random.default_rng(0).standard_normal(atoms.positions.shape)
     return atoms
@@ -105,7 +105,7 @@ class DeviceStretches:
 
 def training_step(device: str, batch: int = 4) -> Callable[[], object]:
     """One gradient step of a 128 × 3 member on so many structures of 40 atoms."""
-    frames = [f for f in read_frames(STARTER_FRAMES) if f.info["config_id"].startswith("x3.00")]
+    frames = [f for f in read_frames(STARTER_FRAMES) if f.info["config_id"].startswith("x3.000")]
     for frame in frames:
         frame.info["set"] = "train"
     settings = Train(device="cuda" if device == "cuda" else "cpu", batch_size=batch)

@@ -17,7 +17,7 @@ from redoxmd.engines.calculation import ReadFrame
 from redoxmd.train.dataset import build_dataset, load_datasets, read_dataset_card
 from tests.archive.made import md, real
 
-FRAMES = Path(__file__).parents[2] / "resources/nvp-gpaw/frames.extxyz"
+FRAMES = Path(__file__).parents[2] / "tests/data/nvp-loose/frames.extxyz"
 LEVELS = "V3=1.85,V4=1.05"
 
 
@@ -62,11 +62,11 @@ def in_another_state(frame, energy_eV=0.3):
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory):
-    """The engine of the starter data, with levels."""
+    """The engine of the loosely converged frames, by their card, with levels."""
     path = tmp_path_factory.mktemp("config") / "config.yaml"
-    content = yaml.safe_load((FRAMES.parents[2] / "config/config.yaml").read_text())
+    gpaw = yaml.safe_load((FRAMES.parent / "dataset.yaml").read_text())["settings"]["gpaw"]
     levels = {"V": {3: {"moment_muB": 1.85}, 4: {"moment_muB": 1.05}}}
-    path.write_text(yaml.safe_dump({**content, "electrons": {"levels": levels}}))
+    path.write_text(yaml.safe_dump({"run": "loose", "engine": {"gpaw": gpaw}, "electrons": {"levels": levels}}))
     return path
 
 

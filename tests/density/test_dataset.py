@@ -10,7 +10,7 @@ from redoxmd.density.store import density_keys, read_density, write_densities
 from redoxmd.errors import DataError
 from tests.density.test_training import gaussians
 
-ROOT = Path(__file__).parents[2]
+STARTER = Path(__file__).parents[2] / "resources/nvp-states"
 
 
 @pytest.fixture(scope="module")
@@ -106,10 +106,10 @@ def test_refusals(stores, tmp_path, density):
 
 
 def test_the_starter_densities_are_whole():
-    (store,) = stores_of_datasets([ROOT / "resources/nvp-gpaw"])
-    keys = density_keys(store)
-    assert len(keys) == yaml.safe_load((ROOT / "resources/nvp-gpaw/dataset.yaml").read_text())["densities"]
-    density = read_density(store, keys[-1])
+    stores = stores_of_datasets([STARTER])
+    keys = [(store, key) for store in stores for key in density_keys(store)]
+    assert len(set(keys)) == yaml.safe_load((STARTER / "dataset.yaml").read_text())["densities"]
+    density = read_density(*keys[-1])
     assert density.shape == (80, 80, 80)
     assert density.total_e_A3.sum() * density.voxel_A3 == pytest.approx(density.electrons, rel=2e-5)
 
@@ -117,8 +117,8 @@ def test_the_starter_densities_are_whole():
 def test_a_changed_store_is_found_out(tmp_path):
     from redoxmd.train.dataset import check_dataset_files
 
-    folder = tmp_path / "nvp-gpaw"
-    shutil.copytree(ROOT / "resources/nvp-gpaw", folder)
+    folder = tmp_path / "copy"
+    shutil.copytree(STARTER, folder)
     card = yaml.safe_load((folder / "dataset.yaml").read_text())
     check_dataset_files([folder], card["settings_hash"])
     with (folder / "densities.h5").open("ab") as file:

@@ -14,7 +14,7 @@ from redoxmd.electrons.orbitals import OCCUPATIONS, occupation_columns, occupati
 from redoxmd.engines.base import Result
 from redoxmd.files.frames import read_frames, write_frames
 
-FRAMES = Path(__file__).parents[2] / "resources/nvp-gpaw/frames.extxyz"
+FRAMES = Path(__file__).parents[2] / "tests/data/nvp-loose/frames.extxyz"
 # xy, yz, z², xz, x² − y².
 XY, YZ, XZ = 0, 1, 3
 

@@ -10,7 +10,7 @@ from ase.io import read
 from redoxmd.electrons.states import OxidationLevels, assign_oxidation, judge_state
 from redoxmd.errors import ConfigError, DataError, LabelRefused, StructureError
 
-FRAMES = Path(__file__).parents[2] / "resources/nvp-gpaw/frames.extxyz"
+FRAMES = Path(__file__).parents[2] / "tests/data/nvp-loose/frames.extxyz"
 NVP = OxidationLevels({"V": {3: 1.85, 4: 1.05, 5: 0.03}}, {"Na": 1, "P": 5, "O": -2})
 NICKEL_MANGANESE = OxidationLevels({"Ni": {2: 1.7, 3: 0.9, 4: 0.1}, "Mn": {3: 3.8, 4: 3.0}}, {"Li": 1, "O": -2})
 

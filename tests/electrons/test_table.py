@@ -11,7 +11,7 @@ from ase.io import read, write
 from redoxmd.cli import main
 
 ROOT = Path(__file__).parents[2]
-FRAMES = ROOT / "resources/nvp-gpaw/frames.extxyz"
+FRAMES = ROOT / "tests/data/nvp-loose/frames.extxyz"
 SPIN_RELAX = ROOT / "tests/data/vasp/spin-relax"
 
 

@@ -34,7 +34,7 @@ from tests.train.test_train import SETTINGS
 from tests.train.test_train import frames as rocks
 
 ROOT = Path(__file__).parents[2]
-GPAW = read_frames(ROOT / "resources/nvp-gpaw/frames.extxyz")
+GPAW = read_frames(ROOT / "tests/data/nvp-loose/frames.extxyz")
 STARTS = {frame.info["config_id"]: frame for frame in reversed(GPAW)}
 WRONG_EV_A = 0.3
 

@@ -121,7 +121,7 @@ class TestFolders:
         assert len(load_datasets([self.folder(tmp_path)], "h")) == 3
 
     def test_the_starter_data(self):
-        found = load_datasets([ROOT / "resources/nvp-gpaw"], "21bb88dafe767353")
+        found = load_datasets([ROOT / "tests/data/nvp-loose"], "21bb88dafe767353")
         assert len(found) == 190
         assert len({frame.info["config_id"] for frame in found}) == 7
 
