@@ -47,9 +47,13 @@ def reference_sites(trajectory: Trajectory, reference: Path, ion: str, outside: 
         moments_x=0.0,
     )
     try:
-        source = source_cell(settings).atoms
+        cell = source_cell(settings)
     except StructureError as error:
-        raise StructureError(str(error).replace("structures.source", "--structure")) from error
+        text = str(error).replace("structures.source", "--structure").replace("structures.cell_matrix", "--structure")
+        raise StructureError(text) from error
+    if mixed := sorted({name for name in cell.occupants if name.startswith("(")}):
+        raise StructureError(f"--structure: {reference} is disordered, {mixed[0]} on a site; give an ordered file")
+    source = cell.atoms
     cell_A = np.asarray(trajectory.cell_A)
     source = source[~np.isin(source.get_chemical_symbols(), list(outside))]
     repeats = _repeats(source.cell.array, cell_A, trajectory.source, reference)

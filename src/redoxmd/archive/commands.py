@@ -90,7 +90,11 @@ def _required_level(config: Config, *, trust: bool) -> RequiredLevel:
         level = level_of_config(config.engine, list(dict.fromkeys(atoms.symbols)), atoms.cell.lengths().tolist())
     except ConfigError:
         level = Level(config.engine.name, details={STATED_HASH: config_hash})
-    return RequiredLevel(level, config_hash, trust, lambda frame: expected(tuple(frame.symbols)))
+    # Foreign frames may have the atoms in another order, so which of them are spin-down is unknown.
+    order_known = not config.structures.spin_down
+    return RequiredLevel(
+        level, config_hash, trust, (lambda frame: expected(tuple(frame.symbols))) if order_known else None
+    )
 
 
 def _export(options: argparse.Namespace) -> int:

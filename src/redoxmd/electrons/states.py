@@ -97,11 +97,11 @@ class OxidationLevels:
         }
         return replace(self, moments_muB={element: states for element, states in moments.items() if states})
 
-    def initial_moments(self, symbols: Sequence[str], oxidation: np.ndarray, others_muB: np.ndarray) -> np.ndarray:
-        """Initial moments (n,) in μB of redox atoms in these oxidation states, and `others_muB` of all other atoms."""
-        moments, starts = np.array(others_muB, dtype=float), self.of_starts().moments_muB
-        for atom in self.redox_atoms(symbols):
-            moments[atom] = starts[symbols[atom]][int(oxidation[atom])]
+    def initial_moments(self, symbols: Sequence[str], oxidation: np.ndarray, before_muB: np.ndarray) -> np.ndarray:
+        """Initial moments (n,), μB: `before_muB`, on redox atoms those of their states with its signs if both occur."""
+        moments, starts, atoms = np.array(before_muB, float), self.of_starts().moments_muB, self.redox_atoms(symbols)
+        signs = 1 - 2 * ((moments[atoms] < 0) & (moments[atoms] > 0).any())
+        moments[atoms] = signs * [starts[symbols[atom]][int(oxidation[atom])] for atom in atoms]
         return moments
 
     def of_starts(self) -> OxidationLevels:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+import numpy as np
 
 from redoxmd.config.sections import Config, label_cells
 from redoxmd.density.dataset import stores_of_datasets
@@ -16,7 +18,7 @@ from redoxmd.engines.base import Inspection, supercell_kpoints
 from redoxmd.errors import ConfigError, RedoxmdError
 from redoxmd.files import layout
 from redoxmd.neb.ends import path_ends
-from redoxmd.structures.build import build_structure
+from redoxmd.structures.build import build_structure, cell_lengths_A
 from redoxmd.structures.describe import formula
 from redoxmd.structures.overlap import describe_overlap, overlapping_sites
 from redoxmd.structures.request import parse_name
@@ -128,30 +130,40 @@ def inspect_sizes(config: Config, atoms_of: Mapping[str, int], disk_gb: Mapping[
 
 
 def inspect_volumes(config: Config, source: SourceCell) -> Inspection:
-    """Volumes per formula unit that differ strongly from that of the source cell."""
-    volumes_per_fu = config.structures.volume_A3_per_fu
-    if volumes_per_fu is None:
-        return Inspection()
-    own_A3 = source.atoms.get_volume() / source.formula_units
-    (x1, v1), (x2, v2) = sorted(volumes_per_fu.items())
+    """Volumes per formula unit, or cell lengths, that differ strongly from those of the source cell."""
+    structures, own_A3 = config.structures, source.atoms.get_volume() / source.formula_units
     contents = sorted({parse_name(name).x for name in layout.all_structures(config)})
-    ratios = {x: (v1 + (v2 - v1) * (x - x1) / (x2 - x1)) / own_A3 for x in contents}
+    if structures.volume_A3_per_fu is not None:
+        (x1, v1), (x2, v2) = sorted(structures.volume_A3_per_fu.items())
+        ratios = {x: (v1 + (v2 - v1) * (x - x1) / (x2 - x1)) / own_A3 for x in contents}
+        key, advice = "volume_A3_per_fu", f"volumes per formula unit, of which the cell has {source.formula_units}"
+    elif structures.lengths_A is not None:
+        try:
+            lengths_A = {x: cell_lengths_A(x, structures) for x in contents}
+        except RedoxmdError as error:
+            return Inspection([str(error)])
+        own_lengths_A = source.atoms.cell.lengths()
+        ratios = {x: float(np.prod(lengths / own_lengths_A)) for x, lengths in lengths_A.items()}
+        own = " × ".join(f"{length:.4g}" for length in own_lengths_A)
+        key, advice = "lengths_A", f"a, b, c of the source cell, which has {own} Å"
+    else:
+        return Inspection()
     # Largest factor between both volumes, whichever is the larger; a volume below zero exceeds all limits.
     factors = {x: max(ratio, 1 / ratio) if ratio > 0 else math.inf for x, ratio in ratios.items()}
     worst = max(factors, key=lambda x: factors[x])
     words = (
-        f"structures.volume_A3_per_fu: {ratios[worst] * own_A3:.4g} Å3 at x = {worst:g}, {ratios[worst]:.3g} times the "
+        f"structures.{key}: {ratios[worst] * own_A3:.4g} Å3 at x = {worst:g}, {ratios[worst]:.3g} times the "
         f"{own_A3:.4g} Å3 of the source cell (x = {source.x_max:g})"
     )
     if factors[worst] > VOLUME_RATIO_ERROR:
-        return Inspection([f"{words}; give volumes per formula unit, of which the cell has {source.formula_units}"])
+        return Inspection([f"{words}; give {advice}"])
     return Inspection(notes=[f"{words}; is that meant?"] if factors[worst] > VOLUME_RATIO_NOTE else [])
 
 
 def inspect_elements(config: Config, source: SourceCell) -> Inspection:
     """Doubtful formula units, a U for an absent element, and defaults of Na_xV2(PO4)3 in use for another material."""
     inspection, structures = Inspection(), config.structures
-    counts = source.framework_counts()
+    counts = source.occupant_counts()
     units = math.gcd(*counts.values())
     if source.formula_units != units:
         unit = formula({element: count // units for element, count in counts.items()})
@@ -169,6 +181,13 @@ def inspect_elements(config: Config, source: SourceCell) -> Inspection:
             f"{key}: {element!r} is not in the cell, which holds {', '.join(symbols)}" for element in unknown
         ]
     if structures.source == "nvp":
+        return inspection
+    if structures.spin_down and not config.electrons.levels:
+        inspection.notes.append(
+            "structures.spin_down: without electrons.levels the total moment is that of equal redox atoms; labels in "
+            "which single atoms are oxidised have another one and are refused (wrong_moment)"
+        )
+    if structures.redox_element is None:
         return inspection
     if corrected is not None and "hubbard" not in chosen.model_fields_set:
         inspection.notes.append(f"{key}: left out, so no U on {structures.redox_element}; give {{}} if that is meant")
@@ -296,6 +315,7 @@ def inspect_kpoints(config: Config) -> Inspection:
     cells = label_cells(config.aimd, config.explore, config.neb, config.train.ensemble)
     grids = {cell: supercell_kpoints(kpoints, cell) for cell in cells}
     words = ", ".join(f"{list(grid)} in {list(cell)}" for cell, grid in grids.items())
+    words += _kpoint_spacing(config, kpoints)
     # Grids of the source cell that sample the same points as the grids of the supercells.
     sampled = {tuple(k * r for k, r in zip(grid, cell, strict=True)) for cell, grid in grids.items()}
     if len(sampled) == 1:
@@ -307,6 +327,16 @@ def inspect_kpoints(config: Config) -> Inspection:
             f"k-points; set {fitting}, which all of them divide, or other supercells"
         ]
     )
+
+
+def _kpoint_spacing(config: Config, kpoints: Sequence[int]) -> str:
+    """Distances of the k-points along the reciprocal vectors of the source cell (with 2π), as text; empty without."""
+    try:
+        reciprocal_per_A = source_cell(config.structures).atoms.cell.reciprocal().lengths()
+    except RedoxmdError:
+        return ""
+    spacings = 2 * math.pi * reciprocal_per_A / np.asarray(kpoints)
+    return f"; spacing {' × '.join(f'{spacing:.2f}' for spacing in spacings)} Å⁻¹ (with 2π)"
 
 
 def inspect_densities(config: Config, root: Path) -> Inspection:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from redoxmd.config.sections import Config
+from redoxmd.electrons.states import OxidationLevels
 from redoxmd.engines import engine_disk_gb, settings_hash
 from redoxmd.engines.base import Inspection
 from redoxmd.errors import RedoxmdError
@@ -74,7 +75,8 @@ def make_plan(config: Config, root: Path = Path()) -> Plan:
             except RedoxmdError as error:
                 problems.append(str(error))
         described = [name for name, count in atoms_of.items() if count <= config_check.LARGEST_CELL_ATOMS]
-        material = describe_material(config.structures, source, described, config.seed)
+        levels = OxidationLevels.of(config.electrons)
+        material = describe_material(config.structures, source, described, config.seed, levels)
         inspections += [
             config_check.inspect_volumes(config, source),
             config_check.inspect_electrons(config, source),

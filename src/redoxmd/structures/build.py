@@ -21,7 +21,7 @@ INTEGER_TOLERANCE = 1e-6
 
 
 def build_structure(request: StructureRequest, settings: Structures, root_seed: int) -> Atoms:
-    """Structure with a supercell, an ordering, a volume linear in x, and initial moments.
+    """Structure with a supercell, an ordering, a volume or cell lengths linear in x, and initial moments.
 
     Ordering `random` occupies a random choice of all sites; `preferred` fills the preferred site first and the others
     at random (paper, section 2.3). Seed k selects the k-th of a random sequence of orderings that are not symmetry
@@ -48,6 +48,9 @@ def build_structure(request: StructureRequest, settings: Structures, root_seed: 
         ) from error
     del atoms[np.delete(mobile, occupied)]
     _set_volume(atoms, request.x, source.formula_units * math.prod(request.supercell), settings)
+    if settings.lengths_A is not None:
+        ratio = cell_lengths_A(request.x, settings) / source.atoms.cell.lengths()
+        atoms.set_cell(atoms.cell.array * ratio[:, None], scale_atoms=True)
     set_initial_moments(atoms, settings)
     atoms.info = {"structure": request.name, "x": request.x}
     return atoms
@@ -97,26 +100,63 @@ def _set_volume(atoms: Atoms, x: float, formula_units: int, settings: Structures
     atoms.set_cell(np.asarray(atoms.cell) * factor, scale_atoms=True)
 
 
+def cell_lengths_A(x: float, settings: Structures) -> np.ndarray:
+    """Lengths (3,) of the source cell at a content x, on the line through the two of `lengths_A`.
+
+    Raises:
+        StructureError: a length is not positive there.
+    """
+    assert settings.lengths_A is not None
+    (x1, first), (x2, second) = sorted(settings.lengths_A.items())
+    lengths: np.ndarray = np.array(first) + (np.array(second) - first) * (x - x1) / (x2 - x1)
+    if lengths.min() <= 0:
+        raise StructureError(
+            f"structures.lengths_A: the line gives {lengths.min():g} Å at x = {x:g}; check both points"
+        )
+    return lengths
+
+
 def set_initial_moments(atoms: Atoms, settings: Structures) -> None:
     """Set the initial moments of atoms, also zeros: calculations are spin-polarised if moments_muB is not empty."""
     atoms.set_initial_magnetic_moments(initial_moments(atoms, settings) if settings.moments_muB else None)
 
 
 def initial_moments(atoms: Atoms, settings: Structures) -> np.ndarray:
-    """Ferromagnetic initial moments (n,) in μB of a start or a later frame of the same material.
+    """Initial moments (n,) in μB of a start or a later frame of the same material.
 
-    The total is Σ moments_muB over the atoms plus moment_per_ion_muB for each mobile ion beyond moments_x. The second
-    term is distributed over the atoms of the redox element, which a removed ion oxidises. The number of formula units
-    follows from the number of redox atoms.
+    With parallel spins the total is Σ moments_muB over the atoms plus moment_per_ion_muB for each mobile ion beyond
+    moments_x. The second term is distributed over the atoms of the redox element, which a removed ion oxidises. The
+    number of formula units follows from the number of redox atoms. Atoms of `spin_down` have the opposite sign.
+
+    Raises:
+        StructureError: with `spin_down`, framework atoms that are not in the order of the source cell.
     """
     symbols = np.array(atoms.get_chemical_symbols())
     moments = np.array([settings.moments_muB.get(symbol, 0.0) for symbol in symbols])
     redox = symbols == settings.redox_element
-    if not redox.any() or not settings.moments_muB:
+    if not settings.moments_muB or not (redox.any() or settings.spin_down):
         return moments
     source = source_cell(settings)
+    signs = _spin_signs(symbols, source, settings) if settings.spin_down else 1.0
+    if not redox.any():
+        return moments * signs
     per_unit = (source.atoms.numbers == atomic_numbers[settings.redox_element]).sum() / source.formula_units
     units = redox.sum() / per_unit
     extra = (symbols == settings.mobile_ion).sum() - settings.moments_x * units
     moments[redox] += settings.moment_per_ion_muB * extra / redox.sum()
-    return moments
+    return moments * signs
+
+
+def _spin_signs(symbols: np.ndarray, source: SourceCell, settings: Structures) -> np.ndarray:
+    """Signs (n,) of the moments of a frame, whose framework atoms are those of the source cell, repeated."""
+    signs, fixed = np.ones(len(symbols)), symbols != settings.mobile_ion
+    framework = source.atoms.arrays["site"] == FRAMEWORK
+    cells, rest = divmod(int(fixed.sum()), int(framework.sum()))
+    expected = np.tile(np.array(source.atoms.get_chemical_symbols())[framework], cells)
+    if rest or not np.array_equal(symbols[fixed], expected):
+        raise StructureError(
+            "structures.spin_down: the framework atoms of a frame are not in the order of the source cell; sort them "
+            f"as in {settings.source}"
+        )
+    signs[fixed] = np.tile(np.where(source.spin_down[framework], -1.0, 1.0), cells)
+    return signs

@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from ase import Atoms
+from ase.data import chemical_symbols
 from ase.neighborlist import neighbor_list
 
 from redoxmd.config.sections import Structures
-from redoxmd.errors import StructureError
+from redoxmd.electrons.states import OxidationLevels, states_text
+from redoxmd.errors import RedoxmdError, StructureError
 from redoxmd.structures.build import build_structure
 from redoxmd.structures.request import StructureRequest, cell_name, parse_name
 from redoxmd.structures.source import FRAMEWORK, SourceCell
@@ -18,19 +20,26 @@ from redoxmd.structures.source import FRAMEWORK, SourceCell
 # Largest distance of a pair of elements that is described.
 CUTOFF_A = 4.0
 PAIRS_NAMED = 6
+# First shell of a site: up to this multiple of its shortest distance.
+SHELL = 1.25
 
 
-def describe_material(settings: Structures, source: SourceCell, names: Sequence[str], seed: int) -> list[str]:
-    """Lines on the source cell, its sites and shortest distances, then formula, moment and volume at each x.
+def describe_material(
+    settings: Structures, source: SourceCell, names: Sequence[str], seed: int, levels: OxidationLevels | None = None
+) -> list[str]:
+    """Lines on the source cell, its sites and shortest distances, then formula, moment, states and volume at each x.
 
     Args:
         source: its source cell.
         names: structures of the run; of each x the smallest is described.
+        levels: oxidation states; None: they are not described.
     """
     atoms, units, ion = source.atoms, source.formula_units, settings.mobile_ion
     kinds, counts = np.unique(atoms.arrays["site"][atoms.arrays["site"] != FRAMEWORK], return_counts=True)
-    sites = ", ".join(f"{count} {kind}" for kind, count in zip(kinds, counts, strict=True))
-    framework = formula({element: count // units for element, count in source.framework_counts().items()})
+    sites = ", ".join(
+        f"{count} {kind} ({_surroundings(atoms, kind)})" for kind, count in zip(kinds, counts, strict=True)
+    )
+    framework = formula({element: count // units for element, count in source.occupant_counts().items()})
     volume_A3 = atoms.get_volume() / units
     lines = [
         f"  full cell: {_content(atoms, ion)}, {units} × {ion}x{framework} (x up to {source.x_max:g}), "
@@ -40,10 +49,12 @@ def describe_material(settings: Structures, source: SourceCell, names: Sequence[
     ]
     by_size = sorted(map(parse_name, names), key=lambda request: -math.prod(request.supercell))
     smallest = {request.x: request for request in by_size}
-    return lines + [_content_line(smallest[x], settings, seed, units) for x in sorted(smallest)]
+    return lines + [_content_line(smallest[x], settings, seed, units, levels) for x in sorted(smallest)]
 
 
-def _content_line(request: StructureRequest, settings: Structures, seed: int, units: int) -> str:
+def _content_line(
+    request: StructureRequest, settings: Structures, seed: int, units: int, levels: OxidationLevels | None
+) -> str:
     try:
         atoms = build_structure(request, settings, seed)
     except StructureError:
@@ -54,7 +65,35 @@ def _content_line(request: StructureRequest, settings: Structures, seed: int, un
     moment = f"total moment {atoms.get_initial_magnetic_moments().sum():.4g} μB"
     if not settings.moments_muB:
         moment = "no spin"
-    return f"  x = {request.x:g}: {content} in {cell}, {moment}, {volume_A3:.4g} Å3 per formula unit"
+    states = "" if levels is None else f", {_states(atoms, levels)}"
+    if settings.lengths_A is not None:
+        states += f", cell of {' × '.join(f'{length:.4g}' for length in atoms.cell.lengths())} Å"
+    return f"  x = {request.x:g}: {content} in {cell}, {moment}{states}, {volume_A3:.4g} Å3 per formula unit"
+
+
+def _states(atoms: Atoms, levels: OxidationLevels) -> str:
+    """Numbers of redox atoms in each oxidation state of a neutral cell; of several elements one possibility."""
+    symbols = list(atoms.symbols)
+    try:
+        oxidation, redox = levels.first_neutral(symbols), levels.redox_atoms(symbols)
+    except RedoxmdError:
+        # The plan lists it among the problems.
+        return "no neutral states"
+    elements = [symbols[atom] for atom in redox]
+    return f"{'such as ' if len(set(elements)) > 1 else ''}{states_text(elements, oxidation[redox])}"
+
+
+def _surroundings(atoms: Atoms, kind: str) -> str:
+    """Atoms of the nearest framework element within SHELL times its distance from a site of a kind."""
+    site = int(np.flatnonzero(atoms.arrays["site"] == kind)[0])
+    first, second, distances_A = neighbor_list("ijd", atoms, CUTOFF_A)
+    around = (first == site) & (atoms.arrays["site"][second] == FRAMEWORK)
+    if not around.any():
+        return f"no framework atom within {CUTOFF_A:g} Å"
+    nearest_A = distances_A[around].min()
+    ligand = atoms.numbers[second[around][distances_A[around].argmin()]]
+    shell_A = distances_A[around & (atoms.numbers[second] == ligand) & (distances_A <= SHELL * nearest_A)]
+    return f"{len(shell_A)} {chemical_symbols[ligand]} at {shell_A.min():.2f} to {shell_A.max():.2f} Å"
 
 
 def formula(counts: Mapping[str, int]) -> str:

@@ -15,12 +15,15 @@ from ase.data import covalent_radii
 
 from redoxmd.config.sections import Structures
 from redoxmd.errors import StructureError, reason_of
+from redoxmd.structures.disorder import draw_elements, species_numbers
 from redoxmd.structures.nvp import FORMULA_UNITS, nvp_cell
 
 FRAMEWORK = "-"
 SYMMETRY_TOLERANCE_A = 0.01
 # File formats, by ASE's names, that can contain partly occupied sites.
 WITH_OCCUPANCIES = ("proteindatabank", "res", "castep-cell")
+# Occupancies of a mixed site, written with two decimals, sum to one within this: thirds are 0.99.
+FULL_TOLERANCE = 0.011
 # Fraction of the sum of covalent radii below which atoms overlap: the default of explore.min_distance_fraction, which
 # ends an MD.
 CONTACT_FRACTION = 0.6
@@ -33,10 +36,14 @@ class SourceCell:
     Attributes:
         atoms: array `site` holds the site name of every mobile ion and "-" for the framework.
         formula_units: number of formula units.
+        spin_down: (n,) whether the initial moment of an atom is reversed.
+        occupants: (n,) element of each site in the file, or the elements of a mixed one: "(Mn,Ni)".
     """
 
     atoms: Atoms
     formula_units: int
+    spin_down: np.ndarray
+    occupants: np.ndarray
 
     @property
     def site_names(self) -> list[str]:
@@ -50,39 +57,68 @@ class SourceCell:
 
     def framework_counts(self) -> dict[str, int]:
         """Element → number of its framework atoms."""
-        fixed = self.atoms[self.atoms.arrays["site"] == FRAMEWORK].get_chemical_symbols()
-        return {element: fixed.count(element) for element in dict.fromkeys(fixed)}
+        return self._counts(np.array(self.atoms.get_chemical_symbols()))
+
+    def occupant_counts(self) -> dict[str, int]:
+        """Element, or elements of mixed sites → number of framework sites, of which each formula unit has the same."""
+        return self._counts(self.occupants)
+
+    def _counts(self, names: np.ndarray) -> dict[str, int]:
+        fixed = names[self.atoms.arrays["site"] == FRAMEWORK].tolist()
+        return {name: fixed.count(name) for name in dict.fromkeys(fixed)}
 
 
 def source_cell(settings: Structures) -> SourceCell:
-    """The source cell of a config: built in (`nvp`), or read from a CIF or POSCAR.
+    """The source cell of a config: built in (`nvp`), or read from a CIF or POSCAR; in multiples by `cell_matrix`.
 
     Sites are named by `settings.sites` (indices or CIF labels) or else by symmetry: Na1, Na2, … in order of increasing
-    multiplicity. A partly occupied site of the mobile ion counts as occupied; disorder elsewhere is refused.
+    multiplicity. A partly occupied site of the mobile ion counts as occupied. A framework site that several elements
+    fill completely obtains one of them (`draw_elements`); other disorder is refused.
 
     Raises:
         StructureError: the file, a site or the preferred site does not exist, the framework is disordered or its atoms
             are too close, or an element, the formula units or moments_x do not match the cell.
     """
+    copies = 1 if settings.cell_matrix is None else round(np.linalg.det(settings.cell_matrix))
     if settings.source == "nvp":
-        cell = SourceCell(nvp_cell(), FORMULA_UNITS)
-        if settings.mobile_ion != "Na" or settings.formula_units != FORMULA_UNITS:
-            raise StructureError("structures: source nvp has mobile_ion Na and 2 formula_units; leave them as they are")
+        atoms, units = nvp_cell(), FORMULA_UNITS * copies
+        labels, mixtures = list(atoms.get_chemical_symbols()), [dict[str, float]()] * len(atoms)
+        if settings.mobile_ion != "Na" or settings.formula_units != units:
+            raise StructureError(f"structures: source nvp has mobile_ion Na and {units} formula_units; set them so")
     else:
-        atoms, labels = _read(Path(settings.source), settings.mobile_ion)
-        atoms.set_array("site", np.array(_site_names(atoms, labels, settings)))
-        cell = SourceCell(atoms, settings.formula_units)
-        _check_contacts(cell, labels, settings)
-    faults = [*_element_faults(cell, settings), *_unit_faults(cell, settings)]
+        atoms, labels, mixtures = _read(Path(settings.source), settings.mobile_ion)
+        needed = settings.sites is None or any(mixtures)
+        orbits = _orbits(atoms, species_numbers(atoms.numbers, mixtures)) if needed else np.arange(len(atoms))
+        atoms.set_array("site", np.array(_site_names(atoms, orbits, labels, settings)))
+        _check_contacts(atoms, labels, settings)
+    spin_down = np.zeros(len(atoms), dtype=bool)
+    for member in settings.spin_down:
+        spin_down[_members(member, labels, atoms.arrays["site"] == FRAMEWORK, "spin_down", settings)] = True
+    if settings.cell_matrix is not None:
+        # Imported late: few configs need it.
+        from ase.build import make_supercell
+
+        atoms = make_supercell(atoms, np.array(settings.cell_matrix))
+    if any(mixtures):
+        groups = np.tile(orbits, copies)
+        atoms.numbers = draw_elements(
+            atoms.numbers, groups, mixtures * copies, settings.framework_seed, settings.source
+        )
+    occupants = [
+        f"({','.join(sorted(mixture))})" if mixture else symbol
+        for mixture, symbol in zip(mixtures * copies, atoms.symbols, strict=True)
+    ]
+    cell = SourceCell(atoms, settings.formula_units, np.tile(spin_down, copies), np.array(occupants))
+    faults = [*_element_faults(cell, settings), *_spin_faults(cell, settings), *_unit_faults(cell, settings)]
     if faults:
         raise StructureError("\n  ".join(faults))
     return cell
 
 
-def _check_contacts(cell: SourceCell, labels: list[str], settings: Structures) -> None:
+def _check_contacts(atoms: Atoms, labels: list[str], settings: Structures) -> None:
     """Refuse framework atoms closer than a bond to another atom; two sites of the mobile ion may be (see `build`)."""
-    first, second, distances_A = contacts(cell.atoms)
-    framework = cell.atoms.arrays["site"] == FRAMEWORK
+    first, second, distances_A = contacts(atoms)
+    framework = atoms.arrays["site"] == FRAMEWORK
     for i, j, distance_A in sorted(zip(first, second, distances_A, strict=True), key=lambda pair: pair[2]):
         if framework[i] or framework[j]:
             pair = " and ".join(f"{labels[k]} (atom {k})" for k in (i, j))
@@ -97,15 +133,22 @@ def _element_faults(cell: SourceCell, settings: Structures) -> Iterator[str]:
     if settings.preferred_site not in cell.site_names:
         yield f"structures.preferred_site: no site {settings.preferred_site!r}; the cell has {cell.site_names}"
     symbols = sorted(set(cell.atoms.get_chemical_symbols()))
-    for key, elements in (("redox_element", [settings.redox_element]), ("moments_muB", settings.moments_muB)):
-        for element in elements:
+    for key, elements in (("redox_element", [settings.redox_element]), ("moments_muB", [*settings.moments_muB])):
+        for element in filter(None, elements):
             if element not in symbols:
                 yield f"structures.{key}: {element!r} is not in {settings.source}, which holds {', '.join(symbols)}"
 
 
+def _spin_faults(cell: SourceCell, settings: Structures) -> Iterator[str]:
+    """Messages for reversed moments of atoms that have none."""
+    for name in sorted(set(cell.occupants[cell.spin_down])):
+        if not settings.moments_muB.keys() & set(name.strip("()").split(",")):
+            yield f"structures.spin_down: names {name} atoms, which have no moment in structures.moments_muB"
+
+
 def _unit_faults(cell: SourceCell, settings: Structures) -> Iterator[str]:
     """Messages for formula units that do not divide the framework, and for moments_x above the number of sites."""
-    counts = cell.framework_counts()
+    counts = cell.occupant_counts()
     if any(count % cell.formula_units for count in counts.values()):
         largest = math.gcd(*counts.values())
         fitting = " or ".join(str(n) for n in range(1, largest + 1) if largest % n == 0)
@@ -137,7 +180,8 @@ def full_cell(settings: Structures, supercell: Sequence[int]) -> Atoms:
     return source_cell(settings).atoms.repeat(supercell)
 
 
-def _read(path: Path, ion: str) -> tuple[Atoms, list[str]]:
+def _read(path: Path, ion: str) -> tuple[Atoms, list[str], list[dict[str, float]]]:
+    """Atoms, labels and mixtures of a file; the mixture of a site (element → share) is empty for a single element."""
     # Imported late: most stages need only the names of sites from this module, and pymatgen takes half a second.
     from ase.io.formats import filetype
     from monty.io import zopen
@@ -149,7 +193,8 @@ def _read(path: Path, ion: str) -> tuple[Atoms, list[str]]:
         raise StructureError(f"structures.source: {path} is a folder; give nvp, a CIF or a POSCAR")
     try:
         if filetype(str(path)) != "cif":
-            return _read_ordered(path)
+            atoms, labels = _read_ordered(path)
+            return atoms, labels, [{}] * len(atoms)
         with zopen(path, "rt", encoding="utf-8", errors="replace") as stream, warnings.catch_warnings():
             # Warnings about rounded coordinates and missing keys; `redoxmd check` describes the material as read.
             warnings.simplefilter("ignore", UserWarning)
@@ -160,17 +205,21 @@ def _read(path: Path, ion: str) -> tuple[Atoms, list[str]]:
         raise StructureError(
             f"structures.source: {path} is not readable ({reason_of(error)}); correct the file"
         ) from error
-    symbols = []
+    symbols, mixtures = [], []
     for site in structure:
-        elements = [element.symbol for element in site.species.elements]
-        if len(elements) > 1 or (elements[0] != ion and not site.is_ordered):
+        shares: dict[str, float] = {}
+        for element, share in site.species.items():
+            shares[element.symbol] = shares.get(element.symbol, 0.0) + share
+        mixed, filled = len(shares) > 1, sum(shares.values())
+        if (mixed and ion in shares) or (ion not in shares and abs(filled - 1) > (FULL_TOLERANCE if mixed else 1e-6)):
             raise StructureError(
-                f"structures.source: {path} is disordered at {site.label} ({site.species_string}); only sites of "
-                f"{ion} may be partly occupied. Write an ordered file"
+                f"structures.source: {path} is disordered at {site.label} ({site.species_string}); only sites of {ion} "
+                "may be partly occupied, and other elements may share a site that they fill. Write an ordered file"
             )
-        symbols.append(elements[0])
+        symbols.append(max(shares, key=lambda element: shares[element]))
+        mixtures.append(shares if mixed else {})
     atoms = Atoms(symbols, positions=structure.cart_coords, cell=structure.lattice.matrix, pbc=True)
-    return atoms, [site.label for site in structure]
+    return atoms, [site.label for site in structure], mixtures
 
 
 def _read_ordered(path: Path) -> tuple[Atoms, list[str]]:
@@ -218,14 +267,14 @@ def _check_position_count(path: Path) -> None:
         )
 
 
-def _site_names(atoms: Atoms, labels: list[str], settings: Structures) -> list[str]:
+def _site_names(atoms: Atoms, orbits: np.ndarray, labels: list[str], settings: Structures) -> list[str]:
     mobile = np.array(atoms.get_chemical_symbols()) == settings.mobile_ion
     if not mobile.any():
         elements = ", ".join(sorted(set(atoms.get_chemical_symbols())))
         raise StructureError(
             f"structures.mobile_ion: {settings.source} holds no {settings.mobile_ion}; it holds {elements}"
         )
-    names = _named(labels, settings, mobile) if settings.sites else _by_symmetry(atoms, mobile, settings.mobile_ion)
+    names = _named(labels, settings, mobile) if settings.sites else _by_symmetry(orbits, mobile, settings.mobile_ion)
     nameless = [index for index in np.flatnonzero(mobile).tolist() if names[index] == FRAMEWORK]
     if nameless:
         raise StructureError(
@@ -238,22 +287,33 @@ def _named(labels: list[str], settings: Structures, mobile: np.ndarray) -> list[
     names = [FRAMEWORK] * len(labels)
     for name, members in (settings.sites or {}).items():
         for member in members:
-            indices = [member] if isinstance(member, int) else [i for i, label in enumerate(labels) if label == member]
-            if not indices or not all(0 <= index < len(labels) and mobile[index] for index in indices):
-                raise StructureError(
-                    f"structures.sites.{name}: {member!r} is not a {settings.mobile_ion} atom of {settings.source}"
-                )
-            for index in indices:
+            for index in _members(member, labels, mobile, f"sites.{name}", settings):
                 names[index] = name
     return names
 
 
-def _by_symmetry(atoms: Atoms, mobile: np.ndarray, ion: str) -> list[str]:
+def _members(
+    member: int | str, labels: list[str], allowed: np.ndarray, key: str, settings: Structures
+) -> Sequence[int]:
+    """Atoms of the file that an index or a CIF label names, all of them mobile or all of the framework."""
+    indices = [member] if isinstance(member, int) else [i for i, label in enumerate(labels) if label == member]
+    if not indices or not all(0 <= index < len(labels) and allowed[index] for index in indices):
+        kind = "framework" if key == "spin_down" else settings.mobile_ion
+        raise StructureError(f"structures.{key}: {member!r} is not a {kind} atom of {settings.source}")
+    return indices
+
+
+def _orbits(atoms: Atoms, species: np.ndarray) -> np.ndarray:
+    """For each atom (n,) the first atom that is equivalent to it by symmetry."""
     import spglib
 
-    cell = (np.asarray(atoms.cell), atoms.get_scaled_positions(), atoms.numbers)
+    cell = (np.asarray(atoms.cell), atoms.get_scaled_positions(), species)
     dataset = spglib.get_symmetry_dataset(cell, symprec=SYMMETRY_TOLERANCE_A)
-    orbits = dataset.equivalent_atoms if dataset is not None else np.arange(len(atoms))
+    orbits: np.ndarray = dataset.equivalent_atoms if dataset is not None else np.arange(len(atoms))
+    return orbits
+
+
+def _by_symmetry(orbits: np.ndarray, mobile: np.ndarray, ion: str) -> list[str]:
     groups = sorted({int(orbit) for orbit in orbits[mobile]}, key=lambda orbit: ((orbits == orbit).sum(), orbit))
     names = {orbit: f"{ion}{number}" for number, orbit in enumerate(groups, start=1)}
     return [names[int(orbit)] if is_mobile else FRAMEWORK for orbit, is_mobile in zip(orbits, mobile, strict=True)]

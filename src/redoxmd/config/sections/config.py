@@ -92,6 +92,10 @@ class Config(Section):
             raise ValueError("train.members: one member has no spread, so the gate is blind; give at least two")
         if self.production.save_every_fs < self.production.timestep_fs:
             raise ValueError("production.save_every_fs must be at least production.timestep_fs")
+        if self.structures.redox_element is None and self.density.enabled:
+            raise ValueError(
+                "density.enabled: structures.redox_element is null, so no atom changes its charge; set it to false"
+            )
         self._check_given_files()
         if self.train.replay and not self.pretrain.enabled:
             raise ValueError("train.replay: there are no frames of a teacher; set pretrain.enabled: true or replay: 0")
