@@ -12,7 +12,7 @@ from redoxmd.files.frames import read_frames, write_frames
 from redoxmd.structures.build import build_structure
 from redoxmd.structures.nvp import nvp_cell
 from redoxmd.structures.request import parse_name
-from redoxmd.structures.source import source_cell
+from redoxmd.structures.source import SourceCell, source_cell
 from redoxmd.structures.symmetry import SiteSymmetry, ordering_class, site_symmetry
 
 NVP = Structures()
@@ -72,8 +72,8 @@ def test_no_symmetry_leaves_every_ordering_distinct():
     axes = [[5.0, 0.3, 0.1], [0.0, 5.7, 0.2], [0.4, 0.0, 6.3]]
     cell = Atoms("Na3OV", scaled_positions=fractional, cell=axes, pbc=True)
     cell.set_array("site", np.array(["Na1", "Na2", "Na3", "-", "-"]))
-    source = source_cell(NVP)
-    symmetry = SiteSymmetry(type(source)(cell, 1), (1, 1, 1))
+    source = SourceCell(cell, 1, np.zeros(len(cell), dtype=bool), np.array(cell.get_chemical_symbols()))
+    symmetry = SiteSymmetry(source, (1, 1, 1))
     assert symmetry.permutations.tolist() == [[0, 1, 2]]
     assert len({symmetry.key(subset) for subset in combinations(range(3), 2)}) == comb(3, 2)
 
