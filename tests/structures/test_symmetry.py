@@ -12,7 +12,7 @@ from redoxmd.files.frames import read_frames, write_frames
 from redoxmd.structures.build import build_structure
 from redoxmd.structures.nvp import nvp_cell
 from redoxmd.structures.request import parse_name
-from redoxmd.structures.source import SourceCell, source_cell
+from redoxmd.structures.source import SourceCell
 from redoxmd.structures.symmetry import SiteSymmetry, ordering_class, site_symmetry
 
 NVP = Structures()

@@ -33,11 +33,13 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     command.add_argument("--append", action="store_true", help="add to the dataset")
     command.add_argument("--config-id", metavar="ID", help="one configuration for all (default: from folders)")
     command.set_defaults(command=_import)
-    text = "write the frames of a dataset for another code"
+    text = "write the frames of a dataset, or an ensemble, for another code"
     command = commands.add_parser("export", help=text, description=text)
-    command.add_argument("dataset", type=Path, metavar="DATASET", help="a dataset folder or a file of labelled frames")
-    command.add_argument("--as", dest="form", choices=FORMS, required=True, help="the format")
-    command.add_argument("--to", type=Path, required=True, metavar="PATH", help="a file for extxyz, else a folder")
+    text = "a dataset folder or a file of labelled frames; for metatomic an ensemble.pt"
+    command.add_argument("source", type=Path, metavar="SOURCE", help=text)
+    command.add_argument("--as", dest="form", choices=(*FORMS, "metatomic"), required=True, help="the format")
+    text = "a file for extxyz and metatomic, else a folder"
+    command.add_argument("--to", type=Path, required=True, metavar="PATH", help=text)
     command.set_defaults(command=_export)
 
 
@@ -98,8 +100,10 @@ def _required_level(config: Config, *, trust: bool) -> RequiredLevel:
 
 
 def _export(options: argparse.Namespace) -> int:
-    from redoxmd.archive.exporting import export_frames
+    from redoxmd.archive.exporting import export_ensemble, export_frames
 
-    for path in export_frames(options.dataset, options.form, options.to):
-        print(path)
+    if options.form == "metatomic":
+        print(options.to, *export_ensemble(options.source, options.to), sep="\n")
+        return 0
+    print(*export_frames(options.source, options.form, options.to), sep="\n")
     return 0

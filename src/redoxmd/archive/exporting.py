@@ -1,4 +1,4 @@
-"""Export of labelled frames to the files of other machine-learned potentials, one frame in memory at a time."""
+"""Export of labelled frames to the files of other potentials, one frame in memory at a time, and of an ensemble."""
 
 from __future__ import annotations
 
@@ -40,6 +40,28 @@ def export_frames(source: str | Path, form: str, to: str | Path) -> list[Path]:
     if to.is_dir() if form == "extxyz" else (to.exists() and (to.is_file() or any(to.iterdir()))):
         raise DataError(f"{to}: exists already; choose another name or remove it")
     return FORMS[form](source, to)
+
+
+def export_ensemble(source: str | Path, to: str | Path) -> list[str]:
+    """Write an ensemble as a metatomic model, for LAMMPS, ASE and other programs (`redoxmd.archive.metatomic`).
+
+    Args:
+        source: a file such as `results/RUN/train/gen0/ensemble.pt`.
+        to: the file of the model.
+
+    Returns:
+        A line for each species: its atomic type in the model.
+
+    Raises:
+        DataError: the source is no ensemble, `to` exists already, or metatomic is not installed.
+    """
+    if Path(to).exists():
+        raise DataError(f"{to}: exists already; choose another name or remove it")
+    try:
+        from redoxmd.archive.metatomic import export_metatomic
+    except ImportError as error:
+        raise DataError(f"metatomic: not installed ({error}); pip install metatomic-torch metatomic-ase") from error
+    return export_metatomic(Path(source), Path(to))
 
 
 def read_labelled(source: Path) -> Iterator[Atoms]:

@@ -62,7 +62,7 @@ class Graph:
     @property
     def n_systems(self) -> int:
         """Number of structures."""
-        return len(self.volume_A3)
+        return self.volume_A3.shape[0]  # `len` would be a constant in a traced network
 
     def with_vectors(self, vectors_A: Tensor) -> Graph:
         """Copy of the graph with other pair vectors and the same pairs."""

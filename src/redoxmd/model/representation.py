@@ -78,7 +78,7 @@ class Interaction(nn.Module):
 
     def _by_pairs(self, carried: Tensor, phi_r: Tensor, pairs: PairTensors) -> tuple[Tensor, Tensor]:
         w_s, w_v, w_r = self.filters.split(self.features, dim=1)
-        zeros = carried.new_zeros(len(carried), self.features)
+        zeros = torch.zeros_like(phi_r)
         along = pairs.directed.view(-1, 3, self.radial_functions) @ w_r * phi_r[pairs.sender][:, None]
         delta_s = zeros.index_add(0, pairs.receiver, pairs.basis @ w_s * carried[pairs.sender, 0])
         if carried.shape[1] > 1:
