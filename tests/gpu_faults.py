@@ -13,7 +13,11 @@ import numpy as np
 import pytest
 import torch
 
+from redoxmd.config.sections import DensitySettings, Member, Train
+from redoxmd.density.dataset import DensitySet, Entry
 from redoxmd.density.multipoles import SphereProduct
+from redoxmd.density.store import write_densities
+from redoxmd.density.training import DensityTrainer
 from redoxmd.md.batched.evaluation import DeviceEvaluator
 from redoxmd.md.batched.replay import Replay
 from redoxmd.md.ensemble import BatchMD
@@ -25,9 +29,12 @@ from redoxmd.model.ensemble import Ensemble
 from redoxmd.model.files import choose_device
 from redoxmd.model.graph import build_graph
 from redoxmd.model.repulsion import CoreRepulsion
+from redoxmd.train.dataset import Dataset
+from redoxmd.train.trainer import Trainer
 from tests import pretend_gpu
-from tests.conftest import rock
+from tests.conftest import rock, spring_label
 from tests.density.test_network import random_model
+from tests.density.test_training import VANADIUM, gaussians
 from tests.md.batched.test_step import OPEN
 from tests.model.test_ensemble import ELEMENTS, members
 from tests.pretend_gpu import COUNTS, Objection
@@ -356,6 +363,59 @@ def test_constants_are_copied_to_a_device_once():
         COUNTS.reset()
         assert torch.equal(call().cpu(), expected.cpu())
         assert COUNTS.uploads == 0
+
+
+def test_a_training_waits_for_the_gpu_at_validations_alone():
+    """A step is one replayed graph, and its loss is added to those before; nothing is copied to the device."""
+    frames = [spring_label(rock(n), step=n, set="train" if n < 6 else "validation") for n in range(9)]
+    sizes = {"cutoff_A": 4.0, "radial_functions": 5, "batch_size": 2, "max_steps": 30, "validate_every": 10}
+    trainer = Trainer(Dataset(frames), Member(features=8, layers=1), Train(device="cuda", **sizes), 0, 1, None, "m")
+    trainer.run_interval()
+    COUNTS.reset()
+    trainer.run_interval()
+    assert COUNTS.kernels["graph.replay"] == 10
+    # The drawn frames and weights of the averages; two losses.
+    assert COUNTS.uploads == 2 and sum(COUNTS.waits.values()) == 4
+    COUNTS.reset()
+    trainer.gradient_step()
+    trainer.gradient_step()
+    COUNTS.reset()
+    trainer.gradient_step()
+    assert COUNTS.kernels == {"graph.replay": 1} and not COUNTS.waits
+
+
+def test_a_step_of_the_density_model_copies_the_drawn_points_alone(tmp_path):
+    """For each structure one copy to the device; pairs, close pairs and the columns of both are counted there."""
+    write_densities(tmp_path / "store.h5", {"a/step00000": gaussians(0)[1]})
+    densities = DensitySet((Entry(str(tmp_path / "store.h5"), "a/step00000", "train"),))
+    sizes = {"features": 16, "layers": 1, "cutoff_A": 3.0, "radial_functions": 5, "probe_functions": 6}
+    sizes |= {"points_per_density": 600, "points_per_structure": 60, "max_steps": 8}
+    trainer = DensityTrainer(densities, DensitySet(()), VANADIUM, DensitySettings(device="cuda", **sizes), 0)
+    trainer.gradient_step()
+    COUNTS.reset()
+    trainer.gradient_step()
+    assert COUNTS.uploads == 1 and COUNTS.downloads == 0
+    assert COUNTS.waits == {"copy to the device": 1, "aten.nonzero.default": 4}
+
+
+def test_a_gradient_step_that_waits_is_not_captured(monkeypatch, caplog):
+    """It runs without, and its weights are those of the captured one."""
+    frames = [spring_label(rock(n), step=n, set="train") for n in range(4)]
+    sizes = {"cutoff_A": 4.0, "radial_functions": 5, "batch_size": 2, "max_steps": 4, "validate_every": 4}
+
+    def trained():
+        settings, size = Train(device="cuda", **sizes), Member(features=8, layers=1)
+        trainer = Trainer(Dataset(frames), size, settings, 0, 1, None, "m")
+        trainer.run_interval()
+        return trainer.resident.captured, torch.cat([p.detach().cpu().flatten() for p in trainer.model.parameters()])
+
+    captured, expected = trained()
+    average = Trainer.average_weights
+    monkeypatch.setattr(Trainer, "average_weights", lambda self, weight: average(self, float(weight)))
+    captured_after, weights = trained()
+    assert captured and not captured_after
+    assert "no CUDA graph of the gradient step" in caplog.text
+    torch.testing.assert_close(weights, expected, rtol=1e-6, atol=1e-7)
 
 
 @pytest.fixture

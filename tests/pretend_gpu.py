@@ -25,6 +25,7 @@ from collections import Counter
 from types import SimpleNamespace
 
 import torch
+from torch.nn.utils import clip_grad
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map
 
@@ -591,6 +592,17 @@ def created(function, args, kwargs, index):
     return made
 
 
+def grouped(lists, with_indices=False):
+    """Tensors of one list by device and precision; the C++ code takes the device for the host's."""
+    (tensors,) = lists
+    groups = {}
+    for place, tensor in enumerate(tensors):
+        (members,), places = groups.setdefault((tensor.device, tensor.dtype), ([[]], []))
+        members.append(tensor)
+        places.append(place)
+    return groups
+
+
 def properties(device=None):
     index = index_of(device)
     return SimpleNamespace(name="a pretended GPU", uuid=f"pretended-{index}", total_memory=2**40)
@@ -621,6 +633,7 @@ def install():
         max_memory_allocated=lambda device=None: 0,
         memory_allocated=lambda device=None: 0,
     )
+    clip_grad._group_tensors_by_device_and_dtype = grouped
     # Parameters cannot take the storage of a tensor of another type.
     torch.__future__.set_overwrite_module_params_on_conversion(True)
     Api().__enter__()

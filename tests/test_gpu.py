@@ -26,6 +26,7 @@ from redoxmd.config.sections import (
 from redoxmd.density.dataset import DensitySet, Entry
 from redoxmd.density.model import load_density_model, save_density_model
 from redoxmd.density.predict import Region, predict_density
+from redoxmd.density.sampling import PointPool
 from redoxmd.density.store import write_densities
 from redoxmd.density.training import DensityTrainer
 from redoxmd.electrons.moments import train_moments
@@ -197,12 +198,26 @@ def weights(network):
     return torch.cat([value.detach().cpu().flatten() for value in network.state_dict().values()])
 
 
-def train(make, folder, device):
-    """Train in one go, and stopped after the first interval and continued from the file: the result of the second."""
+class StopAt:
+    """A request to stop that comes when a trainer is at a step."""
+
+    def __init__(self, trainer, step):
+        self.trainer, self.step = trainer, step
+
+    @property
+    def asked(self):
+        return self.trainer.step >= self.step
+
+
+def train(make, folder, device, stop_at=None):
+    """Train in one go, and stopped, after the first interval or at a step, and continued from the file: the result."""
     whole, first, second = make(device), make(device), make(device)
     while not whole.ended:
         whole.run_interval()
     first.run_interval()
+    if stop_at is not None:
+        first.run_interval(StopAt(first, stop_at))
+        assert first.step == stop_at
     save_record(folder / "training.pt", first.state())
     second.load_state(load_record(folder / "training.pt"))
     while not second.ended:
@@ -219,21 +234,56 @@ def losses(result):
     return np.array([[row["training_loss"], row["validation_loss"]] for row in result.history])
 
 
-def test_a_training_on_the_gpu_continues_from_its_file_and_follows_the_cpu(tmp_path):
+def trainer_of(frames, device, **changes):
+    sizes = {"cutoff_A": 4.0, "radial_functions": 5, "batch_size": 2, "max_steps": 4, "validate_every": 2, **changes}
+    return Trainer(Dataset(frames), Member(features=8, layers=2), Train(device=device, **sizes), 0, 1, None, "member")
+
+
+@pytest.mark.parametrize("repeat", [1, 3])
+def test_a_training_on_the_gpu_continues_from_its_file_and_follows_the_cpu(tmp_path, repeat):
+    """Steps are captured if the structures have similar sizes; otherwise each batch has its own."""
     frames = [spring_label(rock(n), step=n, set="train" if n < 4 else "validation") for n in range(5)]
+    frames[0] = spring_label(rock(0).repeat((repeat, 1, 1)), step=0, set="train")
     write_frames(tmp_path / "dataset.extxyz", frames)
 
     def make(device):
-        sizes = {"cutoff_A": 4.0, "radial_functions": 5, "batch_size": 2, "max_steps": 4, "validate_every": 2}
-        dataset = Dataset(read_frames(tmp_path / "dataset.extxyz"))
-        return Trainer(dataset, Member(features=8, layers=2), Train(device=device, **sizes), 0, 1, None, "member")
+        return trainer_of(read_frames(tmp_path / "dataset.extxyz"), device)
 
-    on_cpu, on_gpu = (train(make, tmp_path, device) for device in ("cpu", "cuda"))
+    trainer = make("cuda")
+    trainer.run_interval()
+    assert trainer.resident.captured == (repeat == 1)
+    on_cpu, on_gpu = (train(make, tmp_path, device, 3) for device in ("cpu", "cuda"))
     np.testing.assert_allclose(losses(on_gpu), losses(on_cpu), rtol=1e-4)
     save_member(tmp_path / "member.pt", on_gpu, {})
     member, record = load_member(tmp_path / "member.pt")
     assert member.device.type == "cpu" and record["best_step"] == on_gpu.best_step
     torch.testing.assert_close(weights(member), weights(on_gpu.member))
+
+
+def test_a_captured_training_takes_the_learning_rate_of_each_step():
+    """A step of Adam changes no weight by more than about ten rates (Kingma and Ba, 2015); a graph keeps its rate."""
+    frames = [spring_label(rock(n), step=n, set="train") for n in range(4)]
+    trainer, changes = trainer_of(frames, "cuda", validate_every=10, max_steps=100), []
+    for rate in (1e-3, 1e-3, 1e-3, 1e-6, 1e-6, 1e-6, 1e-3):
+        trainer.optimiser.param_groups[0]["lr"] = rate
+        before = weights(trainer.model)
+        trainer.gradient_step()
+        changes.append(float((weights(trainer.model) - before).abs().max()) / rate)
+    assert min(changes) > 0.1 and max(changes) < 12
+
+
+def test_samples_that_do_not_fit_stay_on_the_host(monkeypatch, caplog):
+    frames = [spring_label(rock(n), step=n, set="train" if n < 4 else "validation") for n in range(5)]
+    monkeypatch.setattr("redoxmd.train.resident.SHARE_OF_MEMORY", 1e-12)
+    results = []
+    for device in ("cpu", "cuda"):
+        trainer = trainer_of(frames, device)
+        while not trainer.ended:
+            trainer.run_interval()
+        assert trainer.resident is None
+        results.append(trainer.result())
+    assert "member: 5 frames need 0.0 GB, more than" in caplog.text and "stay on the host" in caplog.text
+    np.testing.assert_allclose(losses(results[1]), losses(results[0]), rtol=1e-4)
 
 
 def test_a_training_from_labels_of_a_teacher_follows_the_cpu(tmp_path):
@@ -311,6 +361,18 @@ def test_a_density_model_is_trained_read_and_used_for_charges_on_the_gpu(tmp_pat
         on_cpu, on_gpu = (table[name].to_numpy()[:, atoms.numbers == VANADIUM] for table in tables)
         assert np.isfinite(on_cpu).all()
         np.testing.assert_allclose(on_gpu, on_cpu, atol=1e-3)
+
+
+def test_pairs_of_grid_points_on_the_gpu_are_those_of_the_cpu():
+    density, settings = gaussians(0)[1], DensitySettings(points_per_density=600)
+    chosen, found = torch.arange(0, 600, 7), []
+    for device in ("cpu", "cuda"):
+        rng = np.random.default_rng(0)
+        pool = PointPool(density, sorted(set(density.numbers)), 3.0, np.array([2]), settings, rng, device=device)
+        found.append(pool.pairs(chosen.to(device), 3.0))
+    for name in ("probe", "atom"):
+        assert torch.equal(getattr(found[1], name).cpu(), getattr(found[0], name))
+    torch.testing.assert_close(found[1].vectors_A.cpu(), found[0].vectors_A, atol=1e-12, rtol=0)
 
 
 def run_explore(evaluator, folder, steps):

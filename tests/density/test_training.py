@@ -192,7 +192,7 @@ def test_points_favour_the_redox_atoms_when_asked(store):
         pool = trainer.training[0]
         chosen = pool.draw(1000, fraction, np.random.default_rng(0))
         atoms, _ = gaussians(0)
-        pairs = pool.pairs(chosen, SETTINGS.redox_radius_A)
+        pairs = pool.pairs(torch.from_numpy(chosen), SETTINGS.redox_radius_A)
         near = pairs.probe[torch.from_numpy(atoms.numbers)[pairs.atom] == VANADIUM]
         counts[fraction] = len(set(near.tolist()))
     assert counts[0.8] > 800

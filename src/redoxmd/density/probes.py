@@ -103,7 +103,7 @@ def probe_block(pairs: ProbePairs, n_atoms: int, network: DensityNetwork) -> Pro
     for axis in range(3):
         summed[axis + 1].index_add_(0, slot, values * unit[:, axis, None])
     flat = summed.view(4, pairs.n_probes, len(columns) * values.shape[1])
-    near = (vectors * vectors).sum(dim=1) < network.near_basis.reach_A**2
+    near = torch.nonzero((vectors * vectors).sum(dim=1) < network.near_basis.reach_A**2)[:, 0]
     near_columns, near_column = _columns(atom[near], n_atoms)
     terms = network.near_basis(vectors[near])
     multipoles = terms.new_zeros(pairs.n_probes * len(near_columns), terms.shape[1])

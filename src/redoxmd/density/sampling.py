@@ -9,10 +9,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from redoxmd.config.sections import DensitySettings as Settings
 from redoxmd.density.grid import Density
-from redoxmd.density.probes import AtomImages, ProbePairs, scattered_pairs
+from redoxmd.density.probes import AtomImages, ProbePairs, brick_pairs, scattered_pairs
 from redoxmd.model.graph import Graph, build_graph, species_index
 
 
@@ -64,6 +65,7 @@ class PointPool:
     Args:
         elements, states: atomic number and oxidation number of each species of the network, see `atom_species`.
         cutoff_A: cutoff of the network.
+        device: where graph, points, values and images of the atoms stay.
         redox: (m,) indices of atoms around which extra points are drawn; if empty, all points are uniform.
     """
 
@@ -76,6 +78,7 @@ class PointPool:
         settings: Settings,
         rng: np.random.Generator,
         states: Sequence[int] | None = None,
+        device: str = "cpu",
     ) -> None:
         count = settings.points_per_density
         groups = [points_uniform(density, count, rng)]
@@ -84,12 +87,17 @@ class PointPool:
         self.sizes = [len(group) for group in groups]
         index = np.concatenate(groups)
         self.points_A = grid_points(density, index)
-        self.values_e_A3 = values_at(density, index)
+        self.values_e_A3 = torch.from_numpy(values_at(density, index)).to(device)
         graph: Graph = build_graph(density.atoms, elements, cutoff_A, states=states)
-        self.graph = graph.to("cpu", torch.float32)
+        self.graph = graph.to(device, torch.float32)
         self.images = AtomImages(density.positions_A, density.cell_A, cutoff_A)
         # Atomic densities are superposed by element, whatever its state.
-        self.species = species_index(density.numbers, sorted(set(elements)))
+        self.species = torch.from_numpy(species_index(density.numbers, sorted(set(elements)))).to(device)
+        self._on_device: tuple[Tensor, Tensor, Tensor] | None = None
+        if self.species.is_cuda:
+            arrays = (self.images.wrapped(self.points_A), self.images.positions_A, self.images.atom)
+            points, images, atoms = (torch.from_numpy(array).to(device) for array in arrays)
+            self._on_device = points, images, atoms
 
     def draw(self, count: int, near_fraction: float, rng: np.random.Generator) -> np.ndarray:
         """Random indices of pool points; a share `near_fraction` lies near the redox atoms if there are any."""
@@ -99,6 +107,9 @@ class PointPool:
             chosen.append(self.sizes[0] + rng.integers(0, self.sizes[1], near))
         return np.concatenate(chosen)
 
-    def pairs(self, chosen: np.ndarray, cutoff_A: float) -> ProbePairs:
-        """Pairs of the chosen points with atoms within the cutoff."""
-        return scattered_pairs(self.points_A[chosen], self.images, cutoff_A)
+    def pairs(self, chosen: Tensor, cutoff_A: float) -> ProbePairs:
+        """Pairs of the chosen points (P,), on their device, with atoms within the cutoff."""
+        if self._on_device is None:
+            return scattered_pairs(self.points_A[chosen.numpy()], self.images, cutoff_A)
+        points, images, atoms = self._on_device
+        return brick_pairs(points[chosen], images, atoms, cutoff_A)

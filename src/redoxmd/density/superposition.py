@@ -72,10 +72,14 @@ class Superposition:
         values: Tensor = torch.lerp(flat[row], flat[row + 1], fraction)
         return values
 
+    def at_probes(self, pairs: ProbePairs, species: Tensor) -> Tensor:
+        """ρ₀ (P, 2) at the probes of `pairs`, on their device; `species` (n,) is the result of `species_index`."""
+        values = self.profiles(pairs.vectors_A.norm(dim=1), species[pairs.atom])
+        return values.new_zeros(pairs.n_probes, 2).index_add(0, pairs.probe, values)
+
     def sum(self, pairs: ProbePairs, species: np.ndarray) -> np.ndarray:
-        """ρ₀ (P, 2) at the probes of `pairs`; `species` (n,) is the result of `species_index`."""
-        values = self.profiles(pairs.vectors_A.norm(dim=1), torch.from_numpy(species).to(pairs.atom.device)[pairs.atom])
-        total: np.ndarray = values.new_zeros(pairs.n_probes, 2).index_add(0, pairs.probe, values).cpu().numpy()
+        """`at_probes` as an array of the host."""
+        total: np.ndarray = self.at_probes(pairs, torch.from_numpy(species).to(pairs.atom.device)).cpu().numpy()
         return total
 
     def density_at(self, points_A: np.ndarray, images: AtomImages, species: np.ndarray) -> np.ndarray:

@@ -24,6 +24,7 @@ from redoxmd.errors import DataError, StructureError
 from redoxmd.jobs.checkpoint import Checkpoint
 from redoxmd.jobs.interrupt import StopRequest
 from redoxmd.jobs.progress import Progress
+from redoxmd.model.constant import Constant
 from redoxmd.model.files import choose_device
 from redoxmd.model.training import check_loss, run_training
 from redoxmd.seeds import derive_rng, derive_seed
@@ -120,13 +121,15 @@ class DensityTrainer:
         self.training = self._pools(training, redox_element)
         self.validation = self._pools(validation, redox_element)
         self.scale = self._scale()
+        self._scale_on_device = Constant(torch.from_numpy(self.scale))
         self.averaged = copy.deepcopy(self.network).requires_grad_(False)
         self.optimiser = torch.optim.Adam(self.network.parameters(), lr=settings.learning_rate)
         self.step = self.best_step = 0
         self.best_score = float("inf")
         self.best_state = copy.deepcopy(self.averaged.state_dict())
         self.history: list[dict[str, float]] = []
-        self.interval_losses: list[float] = []
+        # Tensors of the device, which are read at the end of the interval.
+        self.interval_losses: list[Tensor] = []
         self.progress = Progress("density model", settings.max_steps)
 
     def _pools(self, densities: DensitySet, redox_element: int) -> list[PointPool]:
@@ -135,7 +138,16 @@ class DensityTrainer:
             redox = np.flatnonzero(density.numbers == redox_element)
             rng = derive_rng(self.seed, "points", key)
             try:
-                pool = PointPool(density, network.elements, network.cutoff_A, redox, self.settings, rng, network.states)
+                pool = PointPool(
+                    density,
+                    network.elements,
+                    network.cutoff_A,
+                    redox,
+                    self.settings,
+                    rng,
+                    network.states,
+                    self.device,
+                )
             except StructureError as error:
                 raise DataError(f"density {key}: {error}") from error
             pools.append(pool)
@@ -146,8 +158,9 @@ class DensityTrainer:
         rng = derive_rng(self.seed, "scale")
         residuals = []
         for pool in self.training:
-            chosen = pool.draw(SCALE_POINTS, self.settings.redox_fraction, rng)
-            residuals.append(self._target(pool, chosen, pool.pairs(chosen, self.settings.cutoff_A)))
+            chosen = torch.from_numpy(pool.draw(SCALE_POINTS, self.settings.redox_fraction, rng)).to(self.device)
+            target = self._target(pool, chosen, pool.pairs(chosen, self.settings.cutoff_A))
+            residuals.append(target.cpu().numpy())
         deviation: np.ndarray = np.maximum(np.concatenate(residuals).std(axis=0), 1e-6)
         return deviation
 
@@ -165,11 +178,16 @@ class DensityTrainer:
                 return
             self.interval_losses.append(self.gradient_step())
             self.progress.update(self.step, f"validation NMAE {self.best_score:.3g} %")
-        self._validate(float(np.mean(self.interval_losses)))
+        self._validate(float(np.mean(self._losses_read())))
         self.interval_losses = []
 
-    def gradient_step(self) -> float:
-        """Take one step of the optimiser and return its loss."""
+    def _losses_read(self) -> list[float]:
+        """Losses of the steps since the last validation."""
+        losses: list[float] = torch.stack(self.interval_losses).tolist() if self.interval_losses else []
+        return losses
+
+    def gradient_step(self) -> Tensor:
+        """Take one step of the optimiser and return its loss, without reading it."""
         settings = self.settings
         rate = self._learning_rate()
         for group in self.optimiser.param_groups:
@@ -189,7 +207,7 @@ class DensityTrainer:
         self.optimiser.step()
         self.step += 1
         self._average()
-        return float(loss.detach())
+        return loss.detach().double()
 
     def _learning_rate(self) -> float:
         warm_up = min(1.0, (self.step + 1) / WARM_UP_STEPS)
@@ -209,18 +227,18 @@ class DensityTrainer:
         self, network: DensityNetwork, encoded: Encoded, pool: PointPool, chosen: np.ndarray
     ) -> tuple[Tensor, Tensor]:
         """Outputs and targets (P, 2) at the chosen points of a structure, in units of the scale."""
-        pairs = pool.pairs(chosen, network.cutoff_A)
+        index = torch.from_numpy(chosen).to(self.device)
+        pairs = pool.pairs(index, network.cutoff_A)
         output = network(encoded, probe_block(pairs, len(pool.species), network))
-        target = self._target(pool, chosen, pairs) / self.scale
-        return output, torch.from_numpy(target).to(output)
+        target = self._target(pool, index, pairs)
+        return output, (target / self._scale_on_device.like(target)).to(output)
 
-    def _target(self, pool: PointPool, chosen: np.ndarray, pairs: ProbePairs) -> np.ndarray:
+    def _target(self, pool: PointPool, chosen: Tensor, pairs: ProbePairs) -> Tensor:
         """Target (P, 2) of the network before scaling, in e/Å³."""
         reference = pool.values_e_A3[chosen]
         if self.settings.target == "plain":
             return reference
-        residual: np.ndarray = reference - self.superposition.sum(pairs, pool.species)
-        return residual
+        return reference - self.superposition.at_probes(pairs, pool.species)
 
     @torch.no_grad()
     def _validate(self, training_loss: float) -> None:
@@ -231,10 +249,10 @@ class DensityTrainer:
             count = min(VALIDATION_POINTS, pool.sizes[0])
             for chosen in np.array_split(np.arange(count), max(1, count // 1000)):
                 output, target = self._evaluate(self.averaged, encoded, pool, chosen)
-                losses.append(float(((output - target) ** 2).mean()))
-                reference.append(pool.values_e_A3[chosen])
+                losses.append(((output - target) ** 2).mean())
+                reference.append(pool.values_e_A3[chosen].cpu().numpy())
                 predicted.append(reference[-1] + (output - target).cpu().double().numpy() * self.scale)
-        loss = float(np.mean(losses))
+        loss = float(np.mean(torch.stack(losses).double().tolist()))
         check_loss("density model", self.step, training_loss, loss, "density.learning_rate")
         percent = np.nan_to_num(nmae_percent(np.concatenate(predicted), np.concatenate(reference)))
         # A few points near wrongly oriented orbitals dominate the squared error; the NMAE weighs all points.
@@ -275,7 +293,7 @@ class DensityTrainer:
             "optimiser": self.optimiser.state_dict(),
             "numbers": [self.step, self.best_step, self.best_score],
             "history": self.history,
-            "interval": self.interval_losses,
+            "interval": self._losses_read(),
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -286,5 +304,5 @@ class DensityTrainer:
         self.optimiser.load_state_dict(state["optimiser"])
         self.step, self.best_step, self.best_score = state["numbers"]
         self.history = state["history"]
-        self.interval_losses = state["interval"]
+        self.interval_losses = list(torch.tensor(state["interval"], dtype=torch.float64).to(self.device))
         self.progress = Progress("density model", self.settings.max_steps, done=self.step)

@@ -92,10 +92,15 @@ class Painn(Representation):
         return energy.double() + self.reference_energy(graph), forces, stress
 
 
+def pair_forces(graph: Graph, gradient: Tensor) -> Tensor:
+    """Forces (n, 3) from ∂E/∂(pair vectors) (E, 3)."""
+    zeros = gradient.new_zeros(len(graph.species), 3)
+    return zeros.index_add(0, graph.receiver, gradient).index_add(0, graph.sender, -gradient)
+
+
 def forces_and_stress(graph: Graph, gradient: Tensor) -> tuple[Tensor, Tensor]:
     """Forces (n, 3) and stress (S, 3, 3) from ∂E/∂(pair vectors) (E, 3)."""
-    zeros = gradient.new_zeros(len(graph.species), 3)
-    forces = zeros.index_add(0, graph.receiver, gradient).index_add(0, graph.sender, -gradient)
+    forces = pair_forces(graph, gradient)
     virial = gradient.new_zeros(graph.n_systems, 3, 3).index_add(
         0, graph.system[graph.receiver], graph.vectors_A[:, :, None] * gradient[:, None, :]
     )

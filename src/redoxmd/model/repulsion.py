@@ -63,7 +63,10 @@ class CoreRepulsion(nn.Module):
         first, second = graph.species[graph.receiver], graph.species[graph.sender]
         number, radius = self._number.like(distance_A), self._radius_A.like(distance_A)
         reach = radius[first] + radius[second]
-        close = torch.nonzero(distance_A.detach() < reach).squeeze(1)
+        # A GPU would wait for the number of close pairs; beyond `reach` the energy is exactly zero.
+        close: Tensor | slice = slice(None)
+        if not distance_A.is_cuda:
+            close = torch.nonzero(distance_A.detach() < reach).squeeze(1)
         r, reach = distance_A[close], reach[close]
         z_i, z_j = number[first[close]], number[second[close]]
         energy = pair_energy(z_i, z_j, reach, r)

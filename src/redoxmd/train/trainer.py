@@ -19,12 +19,14 @@ from redoxmd.config.sections.train import replayed_frames
 from redoxmd.jobs.interrupt import StopRequest
 from redoxmd.jobs.progress import Progress
 from redoxmd.model.files import choose_device, load_record, member_from_record, member_record, save_record
-from redoxmd.model.graph import Graph, build_graph, collate
+from redoxmd.model.graph import collate
 from redoxmd.model.painn import Painn
 from redoxmd.model.representation import Representation
 from redoxmd.model.training import check_loss, run_training
 from redoxmd.seeds import derive_rng
 from redoxmd.train.dataset import Dataset
+from redoxmd.train.resident import resident_training
+from redoxmd.train.samples import Sample, make_sample, structure_losses
 from redoxmd.train.start import initial_model, reference_energies
 
 logger = logging.getLogger("redoxmd")
@@ -51,26 +53,6 @@ class TrainingResult(Generic[Network]):
     history: list[dict[str, float]]
     best_step: int
     stopped: str
-
-
-def loss_terms(
-    energy: Tensor, forces: Tensor, target_energy: Tensor, target_forces: Tensor, system: Tensor, rho: float
-) -> Tensor:
-    """The paper's loss (eq. 1), averaged over the structures of a batch.
-
-    ℓ = (1 − ρ)(E − Ê)² + ρ (1/n) Σ_i |F_i − F̂_i|², with E the total energy of a structure in eV and n its atoms.
-
-    Args:
-        energy, target_energy: (S,) eV.
-        forces, target_forces: (n, 3) eV/Å.
-        system: (n,) structure of each atom.
-        rho: weight of the forces.
-    """
-    squared = ((forces - target_forces) ** 2).sum(dim=1)
-    zeros = squared.new_zeros(len(energy))
-    atoms = zeros.index_add(0, system, torch.ones_like(squared))
-    force_term = zeros.index_add(0, system, squared) / atoms
-    return ((1 - rho) * (energy - target_energy) ** 2 + rho * force_term).mean()
 
 
 def train_member(
@@ -110,28 +92,6 @@ def train_member(
     return trainer.result()
 
 
-@dataclass(frozen=True)
-class Sample:
-    """A labelled structure ready for the network: graph, interaction energy (eV) and forces (n, 3) (eV/Å)."""
-
-    graph: Graph
-    energy: Tensor
-    forces: Tensor
-
-
-def make_sample(frame: Atoms, model: Painn, reference_eV: Tensor | None = None) -> Sample:
-    """Graph and targets of a labelled frame; the target energy is the total energy minus the reference energies.
-
-    These are the ones of the model, or given for each of its species.
-    """
-    graph = build_graph(frame, model.elements, model.cutoff_A, states=model.states)
-    reference_eV = model.reference_eV if reference_eV is None else reference_eV
-    reference = reference_eV.detach().cpu()[graph.species].sum()
-    energy = torch.tensor([frame.calc.results["energy"]], dtype=torch.float64) - reference
-    forces = torch.from_numpy(np.array(frame.calc.results["forces"], dtype=float))
-    return Sample(graph.to("cpu", torch.float32), energy, forces)
-
-
 class EarlyStopping(ABC, Generic[Network, SampleType]):
     """Training by Adam with decay on plateau, EMA and early stopping: its state, and the steps that advance it.
 
@@ -159,6 +119,8 @@ class EarlyStopping(ABC, Generic[Network, SampleType]):
         self.model = model.to(self.device)
         self.averaged = copy.deepcopy(self.model).requires_grad_(False)
         self.training, self.validation = training, validation
+        # Samples of which batches are drawn.
+        self.drawable = training
         self.optimiser = torch.optim.Adam(self.model.parameters(), lr=learning_rate)
         self.step = 0
         self.best_step = 0
@@ -166,7 +128,9 @@ class EarlyStopping(ABC, Generic[Network, SampleType]):
         self.best_state = copy.deepcopy(self.averaged.state_dict())
         self.since_best = self.since_decay = 0
         self.history: list[dict[str, float]] = []
-        self.interval_start, self.interval_loss = 0, 0.0
+        self.interval_start = 0
+        # A tensor of the device, which is read at the end of the interval.
+        self.interval_loss: float | Tensor = 0.0
         self.stopped = ""
         self.progress = Progress(name, self.max_steps)
 
@@ -187,42 +151,63 @@ class EarlyStopping(ABC, Generic[Network, SampleType]):
                 return
             self.interval_loss += self.gradient_step()
             self.progress.update(self.step, f"validation loss {self.best_loss:.3g}")
-        self._validate(self.interval_loss / max(self.step - self.interval_start, 1))
+        self._validate(float(self.interval_loss) / max(self.step - self.interval_start, 1))
         self.interval_start, self.interval_loss = self.step, 0.0
 
-    def gradient_step(self) -> float:
-        """Take one optimiser step on the next batch and return its loss."""
+    def gradient_step(self) -> Tensor:
+        """Take one optimiser step on the next batch and return its loss, without waiting for it."""
         loss = self._loss(self.model, self.next_batch(), create_graph=True)
-        self.optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), GRADIENT_NORM_LIMIT)
-        self.optimiser.step()
+        self.descend(loss)
         self.step += 1
-        self._average()
-        return float(loss.detach())
+        self.average_weights(1 - self.ema_decay(self.step))
+        return loss.detach().double()
+
+    def descend(self, loss: Tensor) -> None:
+        """Change the weights by one step of the optimiser, with clipped gradients."""
+        parameters = list(self.model.parameters())
+        self.optimiser.zero_grad()
+        # Not by the pair vectors, which are leaves as well.
+        loss.backward(inputs=parameters)
+        torch.nn.utils.clip_grad_norm_(parameters, GRADIENT_NORM_LIMIT)
+        self.optimiser.step()
 
     def next_batch(self) -> list[SampleType]:
         """Samples of the next gradient step."""
-        return self._draw(self.training, self.settings.batch_size, "epoch")
+        return [self.drawable[number] for number in self.batch_numbers(self.step)]
 
-    def _draw(self, samples: Sequence[SampleType], size: int, name: str) -> list[SampleType]:
-        """Samples of the next step, from a seeded permutation per epoch; they depend only on seed, name and step."""
-        size = min(size, len(samples))
-        epoch, batch = divmod(self.step, len(samples) // size)
-        order = derive_rng(self.seed, name, epoch).permutation(len(samples))
-        return [samples[index] for index in order[batch * size : (batch + 1) * size]]
+    def batch_parts(self) -> list[tuple[int, int]]:
+        """Number of samples, and those of them in each batch, for each successive part of `drawable`."""
+        return [(len(self.training), min(self.settings.batch_size, len(self.training)))]
 
-    def _average(self) -> None:
-        # The decay is smaller in the first steps, so that the average forgets the random initial weights.
-        decay = min(self.settings.ema_decay, (1 + self.step) / (10 + self.step))
-        with torch.no_grad():
-            for mean, value in zip(self.averaged.parameters(), self.model.parameters(), strict=True):
-                mean.lerp_(value, 1 - decay)
+    def batch_numbers(self, step: int) -> list[int]:
+        """Numbers of the samples of a step, from a seeded permutation per epoch and part of `drawable`."""
+        numbers: list[int] = []
+        first = 0
+        for name, (count, size) in zip(("epoch", "replay"), self.batch_parts(), strict=False):
+            epoch, batch = divmod(step, count // size)
+            order = derive_rng(self.seed, name, epoch).permutation(count)
+            numbers += [first + int(number) for number in order[batch * size : (batch + 1) * size]]
+            first += count
+        return numbers
+
+    def ema_decay(self, step: int) -> float:
+        """Decay of the averaged weights at a step; smaller in the first steps, to forget the random initial weights."""
+        return min(self.settings.ema_decay, (1 + step) / (10 + step))
+
+    @torch.no_grad()
+    def average_weights(self, weight: float | Tensor) -> None:
+        """Move the averaged weights towards the present ones, by this share of the difference."""
+        for mean, value in zip(self.averaged.parameters(), self.model.parameters(), strict=True):
+            mean.lerp_(value, weight)
+
+    def _validation_losses(self) -> Tensor:
+        """Losses of the averaged weights for each validation structure, or training structure if there is none."""
+        chosen = self.validation or self.training
+        losses = [self._loss(self.averaged, [sample], create_graph=False).detach() for sample in chosen]
+        return torch.stack(losses)
 
     def _validate(self, training_loss: float) -> None:
-        chosen = self.validation or self.training
-        losses = [float(self._loss(self.averaged, [sample], create_graph=False).detach()) for sample in chosen]
-        loss = float(np.mean(losses))
+        loss = float(np.mean(self._validation_losses().double().tolist()))
         check_loss(self.name, self.step, training_loss, loss, self.remedy)
         rate = self.optimiser.param_groups[0]["lr"]
         self.history.append(
@@ -261,7 +246,7 @@ class EarlyStopping(ABC, Generic[Network, SampleType]):
             "optimiser": self.optimiser.state_dict(),
             "numbers": [self.step, self.best_step, self.best_loss, self.since_best, self.since_decay],
             "history": self.history,
-            "interval": [self.interval_start, self.interval_loss],
+            "interval": [self.interval_start, float(self.interval_loss)],
             "stopped": self.stopped,
         }
 
@@ -270,7 +255,10 @@ class EarlyStopping(ABC, Generic[Network, SampleType]):
         self.model.load_state_dict(state["model"])
         self.averaged.load_state_dict(state["averaged"])
         self.best_state = state["best_state"]
-        self.optimiser.load_state_dict(state["optimiser"])
+        # Whether steps are captured is a property of this training, not of the one that wrote the file.
+        capturable = self.optimiser.param_groups[0]["capturable"]
+        groups = [{**group, "capturable": capturable} for group in state["optimiser"]["param_groups"]]
+        self.optimiser.load_state_dict({**state["optimiser"], "param_groups": groups})
         self.step, self.best_step, self.best_loss, self.since_best, self.since_decay = state["numbers"]
         self.history = state["history"]
         self.interval_start, self.interval_loss = state["interval"]
@@ -306,11 +294,31 @@ class Trainer(EarlyStopping[Painn, Sample]):
             [make_sample(frame, model) for frame in dataset.subset(subset)] for subset in ("train", "validation")
         )
         super().__init__(model, training, validation, settings, rate, max_steps, seed, name)
+        self.drawable = [*training, *self.replay]
+        self.resident = resident_training(self)
 
-    def next_batch(self) -> list[Sample]:
-        """Samples of the next gradient step; of `batch_size`, the share `replay` are labels of the teacher."""
-        batch = self._draw(self.training, self.settings.batch_size - self.replayed, "epoch")
-        return batch + (self._draw(self.replay, self.replayed, "replay") if self.replayed else [])
+    def batch_parts(self) -> list[tuple[int, int]]:
+        """Frames of the reference and, with `replay`, of the teacher: their number, and that in each batch."""
+        sizes = (self.settings.batch_size - self.replayed, self.replayed)
+        counts = (len(self.training), len(self.replay))
+        return [(count, min(size, count)) for count, size in zip(counts, sizes, strict=True) if size]
+
+    def gradient_step(self) -> Tensor:
+        """Take one optimiser step on the next batch and return its loss, without waiting for it."""
+        if self.resident is None:
+            return super().gradient_step()
+        loss = self.resident.gradient_step()
+        self.step += 1
+        return loss
+
+    def _validation_losses(self) -> Tensor:
+        return super()._validation_losses() if self.resident is None else self.resident.validation_losses()
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Restore a state of `state`, of a training on any device."""
+        super().load_state(state)
+        if self.resident is not None:
+            self.resident.forget()
 
     def _loss(self, model: Painn, samples: Sequence[Sample], create_graph: bool) -> Tensor:
         graph = collate([sample.graph for sample in samples]).to(self.device, model.dtype)
@@ -318,7 +326,7 @@ class Trainer(EarlyStopping[Painn, Sample]):
         target_forces = torch.cat([sample.forces for sample in samples]).to(graph.vectors_A)
         energy, forces, _ = model(graph, create_graph=create_graph)
         interaction = (energy - model.reference_energy(graph)).to(target_energy.dtype)
-        return loss_terms(interaction, forces, target_energy, target_forces, graph.system, self.rho)
+        return structure_losses(interaction, forces, target_energy, target_forces, graph.system, self.rho).mean()
 
 
 def save_member(path: Any, result: TrainingResult[Any], metadata: dict[str, Any]) -> None:

@@ -16,11 +16,13 @@ class Replay:
     The first calls run uncaptured on the stream of the capture, as a capture requires. Each replay has a stream of its
     own, because the end of one graph clears the library workspaces of all graphs that were captured on its stream. A
     function that cannot be captured is called directly, with a warning. Without a GPU, or if `captured` is false, all
-    calls are direct.
+    calls are direct. `name` is that of the work in the warning.
     """
 
-    def __init__(self, work: Callable[[], None], device: torch.device | None, captured: bool = True) -> None:
-        self.work, self.device = work, device
+    def __init__(
+        self, work: Callable[[], None], device: torch.device | None, captured: bool = True, name: str = "MD step"
+    ) -> None:
+        self.work, self.device, self.name = work, device, name
         self.wanted = captured and device is not None and device.type == "cuda"
         self._stream = torch.cuda.Stream(device) if self.wanted else None
         self._graph: torch.cuda.CUDAGraph | None = None
@@ -65,7 +67,8 @@ class Replay:
                     self.work()
                 self._graph = graph
             except RuntimeError as error:
-                logger.warning("no CUDA graph of the MD step (%s): it runs without", str(error).splitlines()[0])
+                reason = str(error).splitlines()[0]
+                logger.warning("no CUDA graph of the %s (%s): it runs without", self.name, reason)
                 self.wanted = self._warm = False
             finally:
                 # A failed capture leaves its stream current.
