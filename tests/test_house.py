@@ -124,7 +124,7 @@ def test_frames_are_what_their_card_says(folder):
 
 
 def test_frames_with_controlled_states_are_those_that_neutrality_requires():
-    """V4+ counted by the formal charges of all other atoms, by hand; moments within 0.35 of the distance of the levels."""
+    """V4+ counted by the formal charges of all other atoms, by hand; moments within 0.35 of the levels' distance."""
     from redoxmd.config import load_config
     from redoxmd.engines import settings_hash
     from redoxmd.files.frames import read_frames
