@@ -18,10 +18,12 @@ from redoxmd.density.dataset import DensitySet, Entry
 from redoxmd.density.multipoles import SphereProduct
 from redoxmd.density.store import write_densities
 from redoxmd.density.training import DensityTrainer
+from redoxmd.errors import RedoxmdError
 from redoxmd.md.batched.evaluation import DeviceEvaluator
 from redoxmd.md.batched.replay import Replay
 from redoxmd.md.ensemble import BatchMD
 from redoxmd.md.evaluators import HostEvaluator, force_evaluator
+from redoxmd.md.fused.kernels import build_kernels
 from redoxmd.md.langevin import Langevin
 from redoxmd.md.step import BatchStep, Log
 from redoxmd.model import gpus
@@ -36,6 +38,7 @@ from tests.conftest import rock, spring_label
 from tests.density.test_network import random_model
 from tests.density.test_training import VANADIUM, gaussians
 from tests.md.batched.test_step import OPEN
+from tests.md.fused.host import pretended_kernels
 from tests.model.test_ensemble import ELEMENTS, members
 from tests.pretend_gpu import COUNTS, Objection
 
@@ -471,3 +474,48 @@ def test_a_gpu_that_fails_its_self_test_is_not_used(monkeypatch, caplog, fault, 
     evaluator.search([0], ATOMS.positions[None])
     forces = evaluator(ATOMS.positions[None], species[None]).member_forces_eV_A[:, 0]
     np.testing.assert_allclose(forces, expected, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize(
+    ("build", "words"),
+    [
+        # One sign of the derivatives; the last quad of the basis.
+        (lambda m: pretended_kernels(m, (("= -(ray.x * g_x", "= (ray.x * g_x"),)), "their forces are wrong by"),
+        (
+            lambda m: pretended_kernels(m, (("k < K ? functions", "k < K - 1 ? functions"),)),
+            "their forces are wrong by",
+        ),
+        # Threads of a block that do not meet at a barrier.
+        (
+            lambda m: pretended_kernels(m, (("if (!live) continue;", "if (!live) return;"),)),
+            "CUDA error: pretended driver",
+        ),
+        (build_kernels, "libcuda.so.1"),
+    ],
+)
+def test_fused_kernels_that_fail_their_self_test_are_not_used(monkeypatch, caplog, build, words):
+    """MD takes the messages of PyTorch, whose forces are right, and the log says why."""
+    monkeypatch.setattr("redoxmd.md.batched.self_test.build_kernels", build)
+    ensemble = Ensemble(members(2, torch.float32))
+    expected = ensemble.predict(ATOMS).member_forces_eV_A
+    evaluator = force_evaluator(ensemble.to("cuda"), "device", ATOMS)
+    assert evaluator.kernels is None and evaluator.description == "PyTorch on cuda, MD on the device"
+    assert "no fused kernels (" in caplog.text and words in caplog.text
+    evaluator.allocate(1, len(ATOMS))
+    positions = evaluator.arrays.array(ATOMS.positions[None])
+    species = evaluator.arrays.array(evaluator.enter(0, ATOMS)[None])
+    evaluator.search([0], positions)
+    forces = evaluator(positions, species).member_forces_eV_A[:, 0].cpu().numpy()
+    np.testing.assert_allclose(forces, expected, atol=1e-5 * np.abs(expected).max())
+
+
+def test_a_fused_kernel_that_stops_cuda_is_an_error_with_a_remedy(monkeypatch):
+    def stopped(*_):
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr("redoxmd.md.batched.self_test.build_kernels", stopped)
+    monkeypatch.setattr("torch.cuda.synchronize", stopped)
+    with pytest.raises(
+        RedoxmdError, match=r"a fused kernel failed on the GPU \(.*illegal.*\); set compute.evaluation: plain"
+    ):
+        force_evaluator(Ensemble(members(2, torch.float32)).to("cuda"), "device", ATOMS)

@@ -469,7 +469,9 @@ def execute(function, args, kwargs):
             MACHINE.writer.pop(key, None)
             MACHINE.readers.pop(key, None)
     elif name not in VIEWS and (mutable or fresh):
-        written = {storage_of(args[0].elem)} if mutable and args and isinstance(args[0], Pretend) else set()
+        marks = zip(args, function._schema.arguments, strict=False)
+        changed = [value for value, mark in marks if mark.alias_info is not None and mark.alias_info.is_write]
+        written = {storage_of(t.elem) for t in changed if isinstance(t, Pretend)}
         launch(name, device, inputs, written, fresh)
     if copied:
         MACHINE.host |= current_stream(device).clock

@@ -54,6 +54,7 @@ from tests.density.test_training import VANADIUM, gaussians
 from tests.electrons.test_moments import LEVELS, labelled
 from tests.md.batched.test_pairs import crowd, evaluator_of, padded, rows_of
 from tests.md.batched.test_step import SYSTEMS, batch_of, steps_of
+from tests.md.fused.host import gpu_kernels
 from tests.md.test_electrons import OPEN
 from tests.md.test_electrons import settings as electron_settings
 from tests.md.test_shortlist import frame_in_a_state, saved  # noqa: F401
@@ -485,6 +486,35 @@ def test_the_self_test_takes_networks_that_distinguish_states(saved, tmp_path): 
     atoms = frame_in_a_state(tmp_path)
     del atoms.arrays["oxidation"]
     assert isinstance(force_evaluator(load_ensemble(saved, "cuda"), "auto", atoms), DeviceEvaluator)
+
+
+@pytest.mark.parametrize("backend", ["auto", "device"])
+def test_fused_messages_are_taken_after_a_self_test_and_md_with_them_follows_the_cpu(monkeypatch, caplog, backend):
+    """Captured, with members of two widths; the log and the description say so."""
+    monkeypatch.setattr("redoxmd.md.batched.self_test.build_kernels", gpu_kernels)
+    caplog.set_level("INFO", logger="redoxmd")
+    atoms, paths = rock(2, rattle_A=0.02), []
+    for device in ("cpu", "cuda"):
+        ensemble = Ensemble(members(2, torch.float32)).to(device)
+        evaluator = force_evaluator(ensemble, backend, atoms) if device == "cuda" else DeviceEvaluator(ensemble)
+        assert evaluator.description.endswith("messages by fused kernels") == (device == "cuda")
+        batch = BatchMD(evaluator, 2, len(atoms), 4)
+        langevin = Langevin(atoms.get_masses(), 1.0, 600.0, 0.02)
+        tenants = [batch.enter(slot, atoms, langevin, GateSettings(1e3, 1e4, "max", 0.01, 1e6)) for slot in range(2)]
+        for slot, md in enumerate(tenants):
+            md.start(np.random.default_rng(slot))
+        _, states = steps_of(tenants, 12)
+        assert batch.replay.captured == (device == "cuda")
+        paths.append([part[-1]["positions_A"] for part in states])
+    assert "fused kernels passed their self-test (forces within" in caplog.text
+    np.testing.assert_allclose(paths[1], paths[0], atol=1e-5)
+
+
+def test_fused_messages_of_networks_that_distinguish_states_pass_the_self_test(saved, tmp_path, monkeypatch):  # noqa: F811
+    monkeypatch.setattr("redoxmd.md.batched.self_test.build_kernels", gpu_kernels)
+    atoms = frame_in_a_state(tmp_path)
+    assert force_evaluator(load_ensemble(saved, "cuda"), "device", atoms).kernels is not None
+    assert force_evaluator(load_ensemble(saved, "cuda", "plain"), "device", atoms).kernels is None
 
 
 @pytest.mark.slow

@@ -127,7 +127,8 @@ def force_evaluator(ensemble: Ensemble, backend: Backend = "host", atoms: Atoms 
     """Evaluator for MD on the host, or on the device of the ensemble (`compute.md`).
 
     `auto` takes the device if it is a GPU that computes the forces of `atoms` correctly (`batched.self_test`),
-    otherwise the host; the ensemble leaves a GPU that fails. The description of the evaluator gives the reason.
+    otherwise the host; the ensemble leaves a GPU that fails. The description of the evaluator gives the reason. With
+    `atoms`, a GPU takes fused kernels for the messages if they compute these forces correctly (`tested_kernels`).
     """
     if backend == "host":
         return HostEvaluator(ensemble)
@@ -135,11 +136,10 @@ def force_evaluator(ensemble: Ensemble, backend: Backend = "host", atoms: Atoms 
         return HostEvaluator(ensemble, reason="because no GPU is used")
     # Imported late: a job on the host does not need it.
     from redoxmd.md.batched.evaluation import DeviceEvaluator
+    from redoxmd.md.batched.self_test import TOLERANCE, force_error, tested_kernels
 
     if backend == "device":
-        return DeviceEvaluator(ensemble)
-    from redoxmd.md.batched.self_test import TOLERANCE, force_error
-
+        return DeviceEvaluator(ensemble, kernels=None if atoms is None else tested_kernels(ensemble, atoms))
     assert atoms is not None
     try:
         error = force_error(ensemble, atoms)
@@ -148,6 +148,6 @@ def force_evaluator(ensemble: Ensemble, backend: Backend = "host", atoms: Atoms 
         failure = str(cuda_error).splitlines()[0]
     if not failure:
         reason = f"because the GPU passed its self-test (forces within {error:.0e} of the largest)"
-        return DeviceEvaluator(ensemble, reason=reason)
+        return DeviceEvaluator(ensemble, reason=reason, kernels=tested_kernels(ensemble, atoms))
     logger.warning("the GPU failed its self-test (%s): MD on the host", failure)
     return HostEvaluator(ensemble.to("cpu"), reason="because the GPU failed its self-test")

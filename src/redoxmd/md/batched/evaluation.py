@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import cast
 
 import numpy as np
 import torch
@@ -13,9 +13,12 @@ from torch import Tensor
 from torch.func import jvp
 
 from redoxmd.arrays import Arrays
+from redoxmd.md.batched.messages import Messages, PairFunctions, PlainMessages
 from redoxmd.md.batched.pairs import PairRows, opposite, search
 from redoxmd.md.forces import SKIN_A, MemberForces, StateForces
 from redoxmd.md.frame_gate import closest_contact
+from redoxmd.md.fused.kernels import MessageKernels
+from redoxmd.md.fused.messages import FusedMessages
 from redoxmd.model.ensemble import Ensemble
 from redoxmd.model.painn import Painn
 from redoxmd.model.representation import Interaction
@@ -28,15 +31,26 @@ STATES = 8
 class DeviceEvaluator:
     """Evaluation in torch tensors where the ensemble is: the numbers of its plain path, summed in another order.
 
-    A filter is linear in the radial basis, so the sum over an atom's neighbours is taken first, for each basis
-    function, as a small matrix product; filter weights come after. Everything is per atom or per row: systems of a
-    batch do not touch. Shapes are static, nothing waits for the host: a call can be captured as a CUDA graph.
+    Everything is per atom or per row: systems of a batch do not touch. Shapes are static, nothing waits for the host:
+    a call can be captured as a CUDA graph.
+
+    Args:
+        ensemble: the members.
+        skin_A: pairs are complete until an atom has moved half of it.
+        reason: of an automatic choice, for the description.
+        kernels: of the messages, for each width of the members; None: messages by torch.
     """
 
     searches_during_steps = False
 
-    def __init__(self, ensemble: Ensemble, skin_A: float = SKIN_A, reason: str = "") -> None:
-        self.ensemble, self.members, self.reason = ensemble, ensemble.members, reason
+    def __init__(
+        self,
+        ensemble: Ensemble,
+        skin_A: float = SKIN_A,
+        reason: str = "",
+        kernels: Mapping[int, MessageKernels] | None = None,
+    ) -> None:
+        self.ensemble, self.members, self.reason, self.kernels = ensemble, ensemble.members, reason, kernels
         self.n_members, self.skin_A = len(ensemble.members), skin_A
         self.moves_electrons = ensemble.states is not None
         self._atoms: dict[int, Atoms] = {}
@@ -56,7 +70,8 @@ class DeviceEvaluator:
     @property
     def description(self) -> str:
         """The kind of evaluation, for logs and trajectories, with the reason of an automatic choice."""
-        return ", ".join(filter(None, [f"PyTorch on {self.device.type}", "MD on the device", self.reason]))
+        messages = "" if self.kernels is None else "messages by fused kernels"
+        return ", ".join(filter(None, [f"PyTorch on {self.device.type}", "MD on the device", self.reason, messages]))
 
     @property
     def generation(self) -> int:
@@ -118,7 +133,9 @@ class DeviceEvaluator:
             vectors, species, rows, there = self._copies(slot, positions_A, oxidation[begin : begin + STATES])
             kinds, occupied = species.flatten(), there.flatten()
             pairs = self._pairs(vectors.to(self.dtype), kinds, rows)
-            for_members = [_atom_energies(m, kinds, pairs.basis, pairs.directed, rows) * occupied for m in self.members]
+            messages = self._messages(pairs, rows)
+            variables = messages.variables()
+            for_members = [_atom_energies(m, kinds, messages, variables) * occupied for m in self.members]
             parts.append(self._totals([each.double() + pairs.core_eV for each in for_members], species, there))
         return self.arrays.to_numpy(torch.cat(parts, dim=1))
 
@@ -150,16 +167,18 @@ class DeviceEvaluator:
         """Energies (M, B), forces (M, B, A, 3) and, if asked for, gradient by species (M, B, A, S)."""
         kinds, there = species.flatten(), occupied.flatten()
         pairs = self._pairs(vectors_A.to(self.dtype), kinds, rows)
+        messages = self._messages(pairs, rows)
 
         def of(member: Painn) -> list[Tensor]:
             with torch.enable_grad():
-                variables = [values.detach().requires_grad_() for values in (pairs.basis, pairs.directed)]
+                variables, mixtures = messages.variables(), []
                 if by_species:
                     weights = torch.nn.functional.one_hot(kinds, len(member.elements)).to(self.dtype)
-                    variables.append(weights.requires_grad_())
-                per_atom = _atom_energies(member, kinds, variables[0], variables[1], rows, *variables[2:]) * there
-                by_basis, by_direction, *by_weight = torch.autograd.grad(per_atom.sum(), variables)
-            gradient = pairs.gradient(by_basis, by_direction)
+                    mixtures = [weights.requires_grad_()]
+                per_atom = _atom_energies(member, kinds, messages, variables, *mixtures) * there
+                derivatives = torch.autograd.grad(per_atom.sum(), [*variables, *mixtures])
+            by_weight = derivatives[len(variables) :]
+            gradient = messages.pair_gradient(*derivatives[: len(variables)])
             # The force of a pair has two terms, from the pair and its reverse.
             forces = (gradient - opposite(gradient, rows.reverse)).sum(dim=1)
             return [per_atom.detach().double() + pairs.core_eV, forces.view(*species.shape, 3), *by_weight]
@@ -189,17 +208,21 @@ class DeviceEvaluator:
             current.wait_stream(stream)
         return results
 
-    def _pairs(self, vectors_A: Tensor, species: Tensor, rows: PairRows) -> _Pairs:
-        """Quantities of the pairs that all members share, with their derivatives in r."""
+    def _pairs(self, vectors_A: Tensor, species: Tensor, rows: PairRows) -> PairFunctions:
+        """Functions of the pairs, with their derivatives in r."""
         distance = vectors_A.norm(dim=-1)
         radial = self.members[0].radial
         shape = (*distance.shape, -1)
         basis, slope = _with_slope(lambda r: radial(r.flatten()).view(shape), distance)
         core, core_slope = _with_slope(lambda r: self._core_eV(species, r, rows), distance)
         unit = vectors_A / distance[..., None]
-        directed = (unit[..., None] * basis[:, :, None]).flatten(2).transpose(1, 2)
-        basis, slope = basis.transpose(1, 2), slope.transpose(1, 2)
-        return _Pairs(distance, unit, basis, slope, directed, core.sum(dim=1).double(), core_slope)
+        return PairFunctions(distance, unit, basis, slope, core.sum(dim=1).double(), core_slope)
+
+    def _messages(self, pairs: PairFunctions, rows: PairRows) -> Messages:
+        """Messages by the kernels of the evaluator, if it has any."""
+        if self.kernels is None:
+            return PlainMessages(pairs, rows)
+        return FusedMessages(self.kernels, self.ensemble.cutoff_A, pairs, rows)
 
     def _core_eV(self, species: Tensor, distance_A: Tensor, rows: PairRows) -> Tensor:
         """Core repulsion of each pair in one direction (B·A, J)."""
@@ -209,38 +232,6 @@ class DeviceEvaluator:
         return pair_energy(charge[:, None], charge[rows.sender], reach[:, None] + reach[rows.sender], distance_A)
 
 
-class _Pairs(NamedTuple):
-    """Quantities of the pairs of B·A rows that all members share.
-
-    Attributes:
-        distance_A: r (B·A, J).
-        unit: r̂ (B·A, J, 3).
-        basis, slope: R_k(r) and R_k′(r) as (B·A, K, J): matrices that sum over the neighbours of an atom.
-        directed: R_k(r)·r̂ as (B·A, 3K, J).
-        core_eV: (B·A,) core repulsion of the atoms; `core_slope` (B·A, J) of the pairs.
-    """
-
-    distance_A: Tensor
-    unit: Tensor
-    basis: Tensor
-    slope: Tensor
-    directed: Tensor
-    core_eV: Tensor
-    core_slope: Tensor
-
-    def gradient(self, by_basis: Tensor, by_direction: Tensor) -> Tensor:
-        """∂E/∂(pair vectors) (B·A, J, 3) from the derivatives by `basis` and `directed`, core repulsion included.
-
-        With g = ∂E/∂R and G = ∂E/∂(R r̂): r̂ Σ_k (g_k + r̂·G_k) R_k′ + (1 − r̂ r̂ᵀ) Σ_k G_k R_k/r.
-        """
-        across = self.unit.transpose(1, 2)
-        by_direction = by_direction.view(len(across), 3, -1, across.shape[2])
-        slope = ((by_basis + (by_direction * across[:, :, None]).sum(dim=1)) * self.slope).sum(dim=1) + self.core_slope
-        turning = (by_direction * self.basis[:, None]).sum(dim=2)
-        turning = (turning - across * (turning * across).sum(dim=1, keepdim=True)) / self.distance_A[:, None]
-        return (across * slope[:, None] + turning).transpose(1, 2)
-
-
 def _with_slope(function: Callable[[Tensor], Tensor], distance_A: Tensor) -> tuple[Tensor, Tensor]:
     """f(r) and f′(r) of a function that acts on each distance separately."""
     value, slope = jvp(function, (distance_A,), (torch.ones_like(distance_A),))[:2]
@@ -248,37 +239,16 @@ def _with_slope(function: Callable[[Tensor], Tensor], distance_A: Tensor) -> tup
 
 
 def _atom_energies(
-    member: Painn, species: Tensor, basis: Tensor, directed: Tensor, rows: PairRows, mixture: Tensor | None = None
+    member: Painn, species: Tensor, messages: Messages, variables: list[Tensor], mixture: Tensor | None = None
 ) -> Tensor:
     """Energies (B·A,) of the atoms without references and core repulsion; `mixture` as in `Representation`."""
     scalars, sent = member.first_scalars(species, mixture)
     vectors: Tensor | None = None
-    for interaction, update in zip(member.interactions, member.updates, strict=True):
-        delta_s, delta_v = _message(cast(Interaction, interaction), scalars, sent, vectors, basis, directed, rows)
+    for layer, update in zip(member.interactions, member.updates, strict=True):
+        interaction = cast(Interaction, layer)
+        sent = interaction.phi(scalars) if sent is None else sent
+        delta_s, delta_v = messages.message(interaction, sent, vectors, variables)
         sent = None
         scalars, vectors = update(scalars + delta_s, delta_v if vectors is None else vectors + delta_v)
     energies: Tensor = member.readout(scalars).squeeze(1) * member.scale_eV
     return energies
-
-
-def _message(
-    interaction: Interaction,
-    scalars: Tensor,
-    sent: Tensor | None,
-    vectors: Tensor | None,
-    basis: Tensor,
-    directed: Tensor,
-    rows: PairRows,
-) -> tuple[Tensor, Tensor]:
-    """Changes of scalars and vectors, as in `Interaction.forward`."""
-    width = interaction.features
-    phi_s, phi_v, phi_r = (interaction.phi(scalars) if sent is None else sent).split(width, dim=1)
-    w_s, w_v, w_r = interaction.filters.split(width, dim=1)
-    carried, weights = phi_s, w_s
-    if vectors is not None:
-        carried = torch.cat([phi_s, (phi_v[:, None] * vectors).flatten(1)], dim=1)
-        weights = torch.cat([w_s, w_v, w_v, w_v], dim=1)
-    sums = ((basis @ rows.gather(carried)) * weights).sum(dim=1).view(len(scalars), -1, width)
-    along = directed @ rows.gather(phi_r)
-    delta_v = (along.view(len(scalars), 3, -1, width) * w_r).sum(dim=2)
-    return sums[:, 0], delta_v if vectors is None else delta_v + sums[:, 1:]
