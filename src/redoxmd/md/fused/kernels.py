@@ -6,14 +6,13 @@ import ctypes
 import functools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from redoxmd.md.fused.nvrtc import Cubin, compile_cubin
 from redoxmd.model.painn import Painn
-from redoxmd.model.representation import Interaction
 
 SOURCE = Path(__file__).with_name("message.cu")
 KERNELS = ("first_message", "later_message", "first_derivatives", "later_derivatives")
@@ -94,7 +93,7 @@ def build_kernels(members: Sequence[Painn]) -> dict[int, DriverKernels]:
         RuntimeError: the kernels do not apply to the members, or compiler or driver refuse them.
     """
     first = members[0]
-    widths = sorted({cast(Interaction, member.interactions[0]).features for member in members})
+    widths = sorted({int(member.settings["features"]) for member in members})
     if first.dtype != torch.float32 or widths[-1] > MAX_FEATURES:
         raise RuntimeError(f"they are for single precision and up to {MAX_FEATURES} features")
     device = torch.device("cuda", torch.cuda.current_device() if first.device.index is None else first.device.index)
