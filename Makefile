@@ -1,4 +1,4 @@
-# Main targets: `make run` (the quickstart) and `make test`. `make help` lists all.
+# Main targets: `make demo` (minutes, without DFT), `make run` (the quickstart) and `make test`. `make help` lists all.
 # Settings: CONFIG=config/other.yaml CORES=8 PYTHON=python3.12 TORCH=torch (another version or build)
 PYTHON ?= python3
 CONFIG ?= config/config.yaml
@@ -12,7 +12,7 @@ export GPAW_CONFIG := $(CURDIR)/envs/gpaw_siteconfig.py
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help env env-test run test test-slurm test-slow test-versions lint bench bench-peers bench-scaling docs schema clean
+.PHONY: help env env-test demo run test test-slurm test-slow test-versions lint bench bench-peers bench-scaling docs schema clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -38,6 +38,9 @@ $(VENV)/.test: $(VENV)/.run
 	@echo "[+] installing the requirements of the tests"
 	@$(PIP) -c envs/constraints.txt -e '.[gpaw,test,lint,docs]'
 	@touch $@
+
+demo: ## production, electrons and figures with shipped potentials, in minutes, without DFT
+	@$(MAKE) --no-print-directory run CONFIG=config/demo.yaml
 
 run: $(VENV)/.run ## run CONFIG (the quickstart) and write its report
 	@$(BIN)/redoxmd check $(CONFIG)

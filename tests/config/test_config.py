@@ -12,7 +12,7 @@ from redoxmd.errors import ConfigError
 from redoxmd.files.records import plain
 
 ROOT = Path(__file__).parents[2]
-SHIPPED = ("config", "nvp", "nvp-gpaw", "nvp-rehearsal")
+SHIPPED = ("config", "demo", "nvp", "nvp-gpaw", "nvp-rehearsal")
 
 # What is wrong, the key the message must name in full, and what it must say.
 EVENT = {"x": 2.0, "temperature_K": 300}

@@ -33,7 +33,7 @@ def config_file(tmp_path, **sections):
     return str(path)
 
 
-@pytest.mark.parametrize("name", ["config", "nvp", "nvp-gpaw", "nvp-rehearsal"])
+@pytest.mark.parametrize("name", ["config", "demo", "nvp", "nvp-gpaw", "nvp-rehearsal"])
 def test_check_prints_the_plan_of_every_shipped_config(name, capsys, monkeypatch):
     monkeypatch.chdir(ROOT)
     config = load_config(f"config/{name}.yaml")
