@@ -241,6 +241,15 @@ class TestEvent:
         event = self.show([calm, charges], [analysis, analysis], trajectory)
         assert event.hop_times_fs
 
+    def test_a_jump_between_distant_frames_with_charges_is_not_shown(self, story):
+        """Charges every few picoseconds, and around one jump of each trajectory: other jumps have none to show."""
+        trajectory, analysis, charges = story
+        sparse = charges.isel(frame=[0, -1])
+        assert self.show([sparse], [analysis], trajectory) is NO_JUMP
+        calm = charges_of(trajectory, np.arange(0, 60, 2), hop_at=1000)
+        event = self.show([sparse, calm], [analysis, analysis], trajectory)
+        assert [shot.title for shot in event.snapshots] == ["before", "during", "after"] and len(event.series)
+
     def test_no_jump_no_states(self, story):
         trajectory, analysis, charges = story
         still = analysis.isel(jump=slice(0, 0))

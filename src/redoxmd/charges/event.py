@@ -82,6 +82,8 @@ def describe_best_jump(
 ) -> JumpEvent:
     """The best jump of all trajectories by `rank_jumps`; NO_JUMP if no ion jumped while charges are known.
 
+    They are known if there are frames with charges within `jump_window_fs` before and after the jump.
+
     Args:
         charges: charges of each trajectory (`tables.trajectory_charges`).
         analyses: jumps of each trajectory (`diffusion.analysis`), in the same order.
@@ -95,7 +97,12 @@ def describe_best_jump(
         if not len(times):
             continue
         jumps = recorded_jumps(analysis)
-        with_charges = (jumps.time_fs >= times[0]) & (jumps.time_fs <= times[-1])
+        after_fs = times[None, :] - jumps.time_fs[:, None]
+        # Frames at long intervals do not show a jump between them.
+        before, after = (
+            (side & (np.abs(after_fs) <= settings.jump_window_fs)).any(axis=1) for side in (after_fs <= 0, after_fs >= 0)
+        )
+        with_charges = before & after
         ranks = rank_jumps(jumps, _hops_of(table, settings), settings.jump_window_fs)
         ranked += [(ranks[jump], number, int(jump)) for jump in np.flatnonzero(with_charges)]
     if not ranked:
