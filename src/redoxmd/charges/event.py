@@ -98,11 +98,9 @@ def describe_best_jump(
             continue
         jumps = recorded_jumps(analysis)
         after_fs = times[None, :] - jumps.time_fs[:, None]
+        near = np.abs(after_fs) <= settings.jump_window_fs
         # Frames at long intervals do not show a jump between them.
-        before, after = (
-            (side & (np.abs(after_fs) <= settings.jump_window_fs)).any(axis=1) for side in (after_fs <= 0, after_fs >= 0)
-        )
-        with_charges = before & after
+        with_charges = (near & (after_fs <= 0)).any(axis=1) & (near & (after_fs >= 0)).any(axis=1)
         ranks = rank_jumps(jumps, _hops_of(table, settings), settings.jump_window_fs)
         ranked += [(ranks[jump], number, int(jump)) for jump in np.flatnonzero(with_charges)]
     if not ranked:
