@@ -11,7 +11,9 @@ NOTEBOOKS = sorted((ROOT / "docs/notebooks").glob("*.ipynb"))
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_it_runs(path, tmp_path):
+def test_it_runs(path, tmp_path, monkeypatch):
+    # Another test of this process may have chosen a backend that shows nothing.
+    monkeypatch.setenv("MPLBACKEND", "module://matplotlib_inline.backend_inline")
     for name in ("Snakefile", "config", "resources"):
         (tmp_path / name).symlink_to(ROOT / name)
     notebook = nbformat.read(path, as_version=4)

@@ -136,7 +136,8 @@ def test_electrons_have_their_jobs():
     jobs = make_plan(config, ROOT).jobs
     assert jobs["density"] == 3
     assert jobs["charges"] == jobs["production"] + 3
-    assert figures_of(config) == FIGURES + FOLD_FIGURES + DENSITY_FIGURES + PAPER_FIGURES
+    states = ("electron_hops", "moment_network")
+    assert figures_of(config) == FIGURES + FOLD_FIGURES + states + DENSITY_FIGURES + PAPER_FIGURES
 
 
 def test_basin_hopping_has_a_job_for_each_structure_where_it_is_enabled():

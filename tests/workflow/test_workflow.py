@@ -91,7 +91,7 @@ def test_the_demo_computes_what_follows_the_shipped_models(tmp_path):
     planned = dry_run(repository(tmp_path), path)
     assert planned["production"] == planned["hops"] == len(config.production.x) * len(config.production.temperatures_K)
     assert all(planned[figure] == 1 for figure in figures_of(config))
-    assert not planned.keys() & {"aimd", "train", "explore", "select", "gate", "label", "density", "neb_reference"}
+    assert not planned.keys() & {"aimd", "train", "explore", "select", "gate", "label", "neb_reference"}
 
 
 @pytest.mark.parametrize(
