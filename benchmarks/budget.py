@@ -32,10 +32,10 @@ from redoxmd.train.trainer import load_member
 
 
 def some_frames(frames: list[Atoms], count: int, seed: int) -> list[Atoms]:
-    """The first `count` training frames in a random order (0: all), and all frames of the other sets."""
+    """The first `count` training frames in a random order, and all frames of the other sets."""
     training = [frame for frame in frames if frame.info["set"] == "train"]
     order = derive_rng(seed, "budget").permutation(len(training))
-    kept = [training[index] for index in order[: count or None]]
+    kept = [training[index] for index in order[:count]]
     return kept + [frame for frame in frames if frame.info["set"] != "train"]
 
 

@@ -14,7 +14,6 @@ take no part.
 from __future__ import annotations
 
 import argparse
-import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -41,7 +40,7 @@ def choose(
     if way == "spread":
         return sorted(pool, key=lambda frame: -frame.info["spread_eV_A"])[:labels]
     settings = Select(budget=labels, novelty="mean" if way == "mean" else "atoms")
-    return select(list(pool), list(known), ensemble, settings, 0).frames
+    return select(pool, known, ensemble, settings, 0).frames
 
 
 def main() -> None:
@@ -57,28 +56,29 @@ def main() -> None:
     chosen = parser.parse_args()
     config = load_config(chosen.config)
     rows = RowsOnDisk(chosen.output, ["by", "labels", "seed", "fold"])
-    for seed, fold in itertools.product(chosen.seeds, range(chosen.folds)):
-        ways = [way for way in chosen.by if not rows.has(way, chosen.labels, seed, fold)]
-        if not ways:
-            continue
+    for seed in chosen.seeds:
         dataset = assemble(config, seed)
-        whole, judged = without_fold(dataset.frames, dataset.configurations, config.train, chosen.folds, fold, seed)
-        training, others = whole.subset("train"), whole.subset("validation")
-        names = sorted({frame.info["config_id"] for frame in training})
-        first = names[derive_rng(seed, "choice", fold).integers(len(names))]
-        known = [frame for frame in training if frame.info["config_id"] == first][: chosen.start]
-        pool = [frame for frame in training if not any(frame is other for other in known)]
-        members = [
-            trained([*known, *others], config.train, seed + number, f"start, fold {fold}", member)
-            for number, member in enumerate(config.train.members[:2])
-        ]
-        ensemble = Ensemble(members)
-        for frame in pool:
-            frame.info["spread_eV_A"] = frame_spread(ensemble.predict(frame).force_spread_eV_A)
-        for way in ways:
-            picked = choose(way, pool, known, ensemble, chosen.labels, seed)
-            network = trained([*known, *picked, *others], config.train, seed, f"{way}, fold {fold}")
-            rows.add(errors_by_configuration(Ensemble([network]), judged), way, chosen.labels, seed, fold)
+        for fold in range(chosen.folds):
+            ways = [way for way in chosen.by if not rows.has(way, chosen.labels, seed, fold)]
+            if not ways:
+                continue
+            whole, judged = without_fold(dataset.frames, dataset.configurations, config.train, chosen.folds, fold, seed)
+            training, others = whole.subset("train"), whole.subset("validation")
+            names = sorted({frame.info["config_id"] for frame in training})
+            first = names[derive_rng(seed, "choice", fold).integers(len(names))]
+            known = [frame for frame in training if frame.info["config_id"] == first][: chosen.start]
+            pool = [frame for frame in training if not any(frame is other for other in known)]
+            members = [
+                trained([*known, *others], config.train, seed + number, f"start, fold {fold}", member)
+                for number, member in enumerate(config.train.members[:2])
+            ]
+            ensemble = Ensemble(members)
+            for frame in pool:
+                frame.info["spread_eV_A"] = frame_spread(ensemble.predict(frame).force_spread_eV_A)
+            for way in ways:
+                picked = choose(way, pool, known, ensemble, chosen.labels, seed)
+                network = trained([*known, *picked, *others], config.train, seed, f"{way}, fold {fold}")
+                rows.add(errors_by_configuration(Ensemble([network]), judged), way, chosen.labels, seed, fold)
     print(rows.by_seed("by", "labels").round(3).to_string())
 
 

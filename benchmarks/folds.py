@@ -18,6 +18,7 @@ from redoxmd.files.records import atomic_path
 from redoxmd.jobs.checkpoint import Checkpoint
 from redoxmd.model.ensemble import Ensemble
 from redoxmd.model.painn import Painn
+from redoxmd.train.cross_validation import frame_errors
 from redoxmd.train.dataset import Dataset, build_dataset, load_datasets
 from redoxmd.train.trainer import train_member
 
@@ -56,12 +57,11 @@ def errors_by_configuration(ensemble: Ensemble, frames: Sequence[Atoms]) -> pd.D
     """Mean absolute errors (columns `ERRORS`) on all atoms and on redox atoms, one row for each configuration."""
     rows = []
     for frame in frames:
-        prediction, results = ensemble.predict(frame), frame.calc.results
-        errors = np.abs(prediction.forces_eV_A - results["forces"])
-        energy_eV = abs(prediction.energy_eV - results["energy"])
-        redox = frame.arrays["oxidation"] != 0
-        rows.append((frame.info["config_id"], errors.mean(), errors[redox].mean(), 1000 * energy_eV / len(frame)))
-    return pd.DataFrame(rows, columns=["config_id", *ERRORS]).groupby("config_id", as_index=False).mean()
+        prediction, redox = ensemble.predict(frame), frame.arrays["oxidation"] != 0
+        on_redox_eV_A = np.abs(prediction.forces_eV_A - frame.calc.results["forces"])[redox]
+        rows.append(frame_errors(prediction, frame) | {"redox_force_mae_eV_A": on_redox_eV_A.mean()})
+    table = pd.DataFrame(rows, columns=["config_id", *ERRORS])
+    return table.groupby("config_id", as_index=False).mean()
 
 
 class RowsOnDisk:

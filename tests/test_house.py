@@ -144,12 +144,13 @@ def test_frames_with_controlled_states_are_those_that_neutrality_requires():
         assert frame.info["settings_hash"] == card["settings_hash"]
 
 
-def test_the_quickstart_uses_the_settings_of_its_starter_data():
+@pytest.mark.parametrize("name", ["config", "demo"])
+def test_quickstart_and_demo_use_the_settings_of_their_frames(name):
     from redoxmd.config import load_config
     from redoxmd.engines import settings_hash
     from redoxmd.train.dataset import read_dataset_card
 
-    config = load_config(ROOT / "config/config.yaml")
+    config = load_config(ROOT / f"config/{name}.yaml")
     for folder in config.train.datasets:
         assert read_dataset_card(ROOT / folder)["settings_hash"] == settings_hash(config.engine)
 

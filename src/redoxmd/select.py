@@ -202,7 +202,6 @@ def novel_frames(
     frame is that of its most novel atom, so that one new surrounding counts in a cell of any size; the frame of largest
     novelty is next. An atom of a species that no anchor has is infinitely novel.
     """
-    novelty = np.zeros(len(candidates))
     owner = np.repeat(np.arange(len(candidates)), [len(frame.species) for frame in candidates])
     features = np.concatenate([frame.features for frame in candidates])
     species = np.concatenate([frame.species for frame in candidates])
@@ -225,7 +224,7 @@ def novel_frames(
     approach(known, known_species)
     chosen: list[int] = []
     while len(chosen) < min(count, len(candidates)):
-        novelty[:] = 0.0
+        novelty = np.zeros(len(candidates))
         np.maximum.at(novelty, owner, nearest / scale)
         novelty[chosen] = -1.0
         chosen.append(start[len(chosen)] if len(chosen) < len(start) else int(np.argmax(novelty)))

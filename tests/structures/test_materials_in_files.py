@@ -16,6 +16,7 @@ from redoxmd.electrons.states import OxidationLevels
 from redoxmd.files.frames import read_frames, write_frames
 from redoxmd.structures.build import build_structure, set_initial_moments
 from redoxmd.structures.request import parse_name
+from tests.runs.test_materials import NAMNO2_STRUCTURES
 
 
 def cif(a, c, gamma, sites, group="P 1"):
@@ -67,15 +68,7 @@ Direct
 0.5 0.5 0.5
 0.5 0.5 0.75
 """
-OWN = {
-    "mobile_ion": "Na",
-    "redox_element": "Mn",
-    "formula_units": 2,
-    "preferred_site": "Na1",
-    "moments_muB": {"Mn": 4.0},
-    "moments_x": 1.0,
-    "moment_per_ion_muB": 1.0,
-}
+OWN = {**NAMNO2_STRUCTURES, "formula_units": 2}
 
 
 class Case:

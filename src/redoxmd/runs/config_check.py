@@ -18,7 +18,7 @@ from redoxmd.engines.base import Inspection, supercell_kpoints
 from redoxmd.errors import ConfigError, RedoxmdError
 from redoxmd.files import layout
 from redoxmd.neb.ends import path_ends
-from redoxmd.structures.build import build_structure, cell_lengths_A
+from redoxmd.structures.build import build_structure, cell_lengths_A, linear_in_x
 from redoxmd.structures.describe import formula
 from redoxmd.structures.overlap import describe_overlap, overlapping_sites
 from redoxmd.structures.request import parse_name
@@ -134,8 +134,7 @@ def inspect_volumes(config: Config, source: SourceCell) -> Inspection:
     structures, own_A3 = config.structures, source.atoms.get_volume() / source.formula_units
     contents = sorted({parse_name(name).x for name in layout.all_structures(config)})
     if structures.volume_A3_per_fu is not None:
-        (x1, v1), (x2, v2) = sorted(structures.volume_A3_per_fu.items())
-        ratios = {x: (v1 + (v2 - v1) * (x - x1) / (x2 - x1)) / own_A3 for x in contents}
+        ratios = {x: float(linear_in_x(structures.volume_A3_per_fu, x)) / own_A3 for x in contents}
         key, advice = "volume_A3_per_fu", f"volumes per formula unit, of which the cell has {source.formula_units}"
     elif structures.lengths_A is not None:
         try:

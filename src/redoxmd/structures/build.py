@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -90,14 +91,20 @@ def _larger_cell(request: StructureRequest, source: SourceCell) -> str:
 def _set_volume(atoms: Atoms, x: float, formula_units: int, settings: Structures) -> None:
     if settings.volume_A3_per_fu is None:
         return
-    (x1, v1), (x2, v2) = sorted(settings.volume_A3_per_fu.items())
-    volume = formula_units * (v1 + (v2 - v1) * (x - x1) / (x2 - x1))
+    volume = formula_units * float(linear_in_x(settings.volume_A3_per_fu, x))
     if volume <= 0:
         raise StructureError(
             f"structures.volume_A3_per_fu: the line gives {volume:g} Å3 at x = {x:g}; check both points"
         )
     factor = (volume / atoms.get_volume()) ** (1 / 3)
     atoms.set_cell(np.asarray(atoms.cell) * factor, scale_atoms=True)
+
+
+def linear_in_x(points: Mapping[float, float | tuple[float, ...]], x: float) -> np.ndarray:
+    """Value at a content x on the line through two points {x: value}."""
+    (x1, first), (x2, second) = sorted(points.items())
+    value: np.ndarray = np.asarray(first) + (np.asarray(second) - first) * (x - x1) / (x2 - x1)
+    return value
 
 
 def cell_lengths_A(x: float, settings: Structures) -> np.ndarray:
@@ -107,8 +114,7 @@ def cell_lengths_A(x: float, settings: Structures) -> np.ndarray:
         StructureError: a length is not positive there.
     """
     assert settings.lengths_A is not None
-    (x1, first), (x2, second) = sorted(settings.lengths_A.items())
-    lengths: np.ndarray = np.array(first) + (np.array(second) - first) * (x - x1) / (x2 - x1)
+    lengths = linear_in_x(settings.lengths_A, x)
     if lengths.min() <= 0:
         raise StructureError(
             f"structures.lengths_A: the line gives {lengths.min():g} Å at x = {x:g}; check both points"

@@ -10,7 +10,7 @@ from ase import Atoms
 
 from redoxmd.config.sections import Train
 from redoxmd.jobs.checkpoint import Checkpoint
-from redoxmd.model.ensemble import Ensemble
+from redoxmd.model.ensemble import Ensemble, Prediction
 from redoxmd.model.painn import Painn
 from redoxmd.train.dataset import Dataset
 from redoxmd.train.split import Configuration, fold_of, split
@@ -62,7 +62,7 @@ def held_out_errors(
         replay,
     )
     ensemble = Ensemble([result.member])
-    rows = [_errors(ensemble, frame) for frame in fold_frames]
+    rows = [frame_errors(ensemble.predict(frame), frame) for frame in fold_frames]
     table = pd.DataFrame(rows).groupby("config_id", as_index=False).mean()
     table.insert(1, "group", [configurations[name].group for name in table["config_id"]])
     table.insert(2, "n_frames", [sum(row["config_id"] == name for row in rows) for name in table["config_id"]])
@@ -100,8 +100,8 @@ def without_fold(
     return Dataset(training_frames), fold_frames
 
 
-def _errors(ensemble: Ensemble, frame: Atoms) -> dict[str, Any]:
-    prediction = ensemble.predict(frame)
+def frame_errors(prediction: Prediction, frame: Atoms) -> dict[str, Any]:
+    """Mean absolute errors of the forces and of the energy per atom of a labelled frame, with its configuration."""
     energy_error_eV = prediction.energy_eV - frame.calc.results["energy"]
     return {
         "config_id": str(frame.info["config_id"]),

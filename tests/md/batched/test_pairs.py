@@ -138,6 +138,17 @@ def test_pairs_of_a_hundred_thousand_places():
     assert torch.equal(found.reverse[found.reverse], torch.arange(6 * systems))
 
 
+def agreeing_forces(found, systems, plain, tolerance):
+    """Compares the forces of a batch with the plain path, and gives the predictions of that path."""
+    predictions = [plain.predict(atoms) for atoms in systems]
+    for number, (atoms, expected) in enumerate(zip(systems, predictions, strict=True)):
+        size = np.abs(expected.member_forces_eV_A).max()
+        forces = found.member_forces_eV_A[:, number]
+        np.testing.assert_allclose(forces[:, : len(atoms)], expected.member_forces_eV_A, atol=tolerance * size, rtol=0)
+        assert not forces[:, len(atoms) :].any()
+    return predictions
+
+
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, DOUBLE), (torch.float32, SINGLE)])
 @pytest.mark.parametrize("core", [True, False])
 def test_forces_and_energies_are_those_of_the_plain_path(dtype, tolerance, core):
@@ -148,12 +159,7 @@ def test_forces_and_energies_are_those_of_the_plain_path(dtype, tolerance, core)
         member.reference_eV += torch.arange(4) + number
     found = evaluator_of(ensemble, systems)(positions, species.view(present.shape))
     exact = Ensemble([member.double() for member in ensemble.members], evaluation="plain")
-    for number, atoms in enumerate(systems):
-        expected = exact.predict(atoms)
-        size = np.abs(expected.member_forces_eV_A).max()
-        forces = found.member_forces_eV_A[:, number]
-        np.testing.assert_allclose(forces[:, : len(atoms)], expected.member_forces_eV_A, atol=tolerance * size, rtol=0)
-        assert not forces[:, len(atoms) :].any()
+    for number, expected in enumerate(agreeing_forces(found, systems, exact, tolerance)):
         scale = np.abs(expected.energies_eV).max()
         assert float(found.energy_eV[number]) == pytest.approx(expected.energy_eV, abs=tolerance * scale)
 
