@@ -29,7 +29,7 @@ class Starts(ToyEngine):
         self.wrong, self.from_step, self.starts, self.calls = set(wrong), from_step, 0, 0
         self.asked = []
 
-    def forget(self):
+    def forget(self, without_hubbard=False):
         self.starts += 1
 
     def calculate(self, atoms):
@@ -95,6 +95,25 @@ def test_no_order_is_started_twice(tmp_path):
     engine = Starts(wrong=range(20))
     made, frames = run(tmp_path / "one", engine, 10, nvp(1.0))
     assert (frames, len(engine.asked), made.refusal.reason) == ([], 1, LabelRefusal.WRONG_ELECTRONIC_STATE)
+
+
+def test_an_order_is_started_again_without_hubbard_before_others(tmp_path):
+    """At x = 1 there is one order: the second start has the same moments and no +U."""
+
+    class WithoutHubbard(Starts):
+        can_start_without_hubbard = True
+
+        def forget(self, without_hubbard=False):
+            super().forget()
+            self.without.append(without_hubbard)
+
+    for x, wrong, further in ((1.0, (0,), [True]), (2.5, (0, 1), [True, False])):
+        engine = WithoutHubbard(wrong)
+        engine.without = []
+        made, frames = run(tmp_path / str(x), engine, 3, nvp(x))
+        assert (made.refusal, len(frames), engine.without) == (None, 5, further)
+        assert np.array_equal(engine.asked[0], engine.asked[1])
+        assert len(further) == 1 or not np.array_equal(engine.asked[1], engine.asked[2])
 
 
 def test_a_wrong_state_in_the_middle_starts_again_from_the_order_before(tmp_path):

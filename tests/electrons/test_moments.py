@@ -12,7 +12,7 @@ from redoxmd.config.sections import Moments, Train
 from redoxmd.electrons.moment_checks import check_trajectory, compare_moment_states, left_out_states
 from redoxmd.electrons.moment_tables import ATOM_COLUMNS, moment_errors, trajectory_agreement
 from redoxmd.electrons.moments import MomentTrainer, load_moments, train_moments
-from redoxmd.electrons.states import parse_levels
+from redoxmd.electrons.parsing import parse_levels
 from redoxmd.errors import ConfigError, DataError
 from redoxmd.files.frames import read_frames, write_frames
 from redoxmd.files.hdf5 import read_dataset, write_dataset

@@ -1,6 +1,7 @@
 """Occupation matrices and changes of the orbital order, through the files of labels and `redoxmd states`."""
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,24 @@ from ase.io import read, write
 from scipy.stats import ortho_group
 
 from redoxmd.cli import main
-from redoxmd.electrons.orbitals import OCCUPATIONS, occupation_columns, occupation_matrices, orbital_changes
+from redoxmd.config.sections import Train
+from redoxmd.electrons.orbitals import (
+    OCCUPATIONS,
+    filled_orbitals,
+    occupation_columns,
+    occupation_matrices,
+    orbital_changes,
+)
+from redoxmd.electrons.parsing import parse_levels
+from redoxmd.electrons.search import StateSearch
 from redoxmd.engines.base import Result
+from redoxmd.errors import LabelRefused
 from redoxmd.files.frames import read_frames, write_frames
+from redoxmd.train.dataset import build_dataset
 
 FRAMES = Path(__file__).parents[2] / "tests/data/nvp-loose/frames.extxyz"
+# All V are V3+, but the SCF has spread the two d electrons of one over three orbitals.
+SHARED = Path(__file__).parents[2] / "tests/data/shared-orbitals/x3.000_random1_step0.extxyz"
 # xy, yz, z², xz, x² − y².
 XY, YZ, XZ = 0, 1, 3
 
@@ -69,7 +83,10 @@ class TestStates:
     """A run of real frames with planted occupations."""
 
     def run(self, tmp_path, capsys, orders, moments=None, steps=None):
-        """Summary and table of `redoxmd states` for one geometry with these filled orbitals of each V."""
+        """Summary and table of `redoxmd states` for one geometry with these filled orbitals of each V3+.
+
+        The V4+ has the first of them filled.
+        """
         frame = next(frame for frame in read(FRAMES, ":") if frame.info["config_id"] == "x2.50_o0")
         vanadium = np.flatnonzero(frame.symbols == "V")
         frames = []
@@ -81,10 +98,12 @@ class TestStates:
             copy.calc = frame.calc.__class__(copy, **results)
             copy.info |= {"config_id": "run", "step": number if steps is None else steps[number]}
             if order is not None:
-                table = occupation_columns(
-                    dict(zip(vanadium, map(lambda o: filled(*o), order), strict=True)), len(frame), 5
-                )
-                copy.set_array(OCCUPATIONS, table)
+                fewest = np.argmin(np.abs(results["magmoms"][vanadium]))
+                matrices = {
+                    atom: filled(*(orbitals[:1] if number == fewest else orbitals))
+                    for number, (atom, orbitals) in enumerate(zip(vanadium, order, strict=True))
+                }
+                copy.set_array(OCCUPATIONS, occupation_columns(matrices, len(frame), 5))
             frames.append(copy)
         write_frames(tmp_path / "run.extxyz", frames)
         assert main(["states", str(tmp_path / "run.extxyz"), "--to", str(tmp_path / "states.csv")]) == 0
@@ -120,6 +139,72 @@ class TestStates:
         line, rows, _ = self.run(tmp_path, capsys, [[(XY, YZ)] * 4, None, [(XZ, YZ)] * 4])
         assert "orbital" not in line
         assert [row["orbital_change"] for row in rows] == ["", "", ""]
+
+
+class TestSharedOrbitals:
+    """A real label (GPAW) whose moments are those of four V3+, and planted ones."""
+
+    def test_the_real_label_by_its_eigenvalues(self):
+        """By numpy on the columns of the file: three atoms hold two electrons in two orbitals, one has 0.6 in two."""
+        frame = read(SHARED)
+        vanadium = np.flatnonzero(frame.symbols == "V")
+        rows, columns = np.triu_indices(5)
+        largest = []
+        for atom in vanadium:
+            matrix = np.zeros((5, 5))
+            matrix[rows, columns] = matrix[columns, rows] = frame.arrays[OCCUPATIONS][atom, :15]
+            largest.append(np.sort(np.linalg.eigvalsh(matrix))[::-1][:3])
+        assert np.all(np.array(largest)[:3, 1] - np.array(largest)[:3, 2] > 0.8)
+        assert largest[3][1] - largest[3][2] < 0.1 and vanadium[3] == 29
+
+    def test_it_is_refused_by_the_data_set_on_import_and_in_the_table(self, tmp_path, capsys):
+        text = "V 29 (3+) with occupations 1.08, 0.65, 0.63, 0.18 … of orbitals that hold 2"
+        assert main(["states", str(SHARED)]) == 0
+        assert text in capsys.readouterr().out
+        arguments = ["import", str(SHARED), "--into", str(tmp_path / "data"), "--levels", "V3=1.85,V4=1.05"]
+        main(arguments)
+        (row,) = csv.DictReader((tmp_path / "data/refused.csv").open(newline=""))
+        assert row["reason"] == "wrong_electronic_state" and text in row["detail"]
+        clean = next(frame for frame in read_frames(FRAMES) if frame.info["config_id"] == "x3.00_o0")
+        shared = read_frames(SHARED)[0]
+        frames = [frame for frame in (clean, shared)]
+        for frame in frames:
+            frame.info["settings_hash"] = "a"
+        levels = parse_levels("V3=1.85,V4=1.05", "Na=1,P=5,O=-2")
+        dataset = build_dataset(frames, Train(), 1, "a", levels=levels)
+        assert [frame.info["config_id"] for frame in dataset.frames] == ["x3.00_o0"]
+        assert [(item["config_id"], item["reason"]) for item in dataset.left_out] == [
+            (shared.info["config_id"], "wrong_electronic_state")
+        ]
+        assert text in dataset.left_out[0]["detail"]
+
+    def test_it_is_started_again(self):
+        """The same label with two filled orbitals is accepted; an atom between the levels is not judged by them."""
+        frame = read_frames(SHARED)[0]
+        levels = parse_levels("V3=1.85,V4=1.05", "Na=1,P=5,O=-2")
+        search = StateSearch(levels, 1, 1)
+        table = frame.arrays[OCCUPATIONS]
+        moments = frame.calc.results["magmoms"]
+        result = Result(-1.0, np.zeros((40, 3)), moments_muB=moments, orbital_occupations=table)
+        with pytest.raises(LabelRefused, match="V 29"):
+            search.judge(result, frame)
+        mended = table.copy()
+        mended[29] = table[28]
+        assert search.judge(replace(result, orbital_occupations=mended), frame).oxidation[29] == 3
+        between = moments.copy()
+        between[29] = 1.5
+        assert search.judge(replace(result, moments_muB=between), frame).oxidation[29] == 3
+
+    @pytest.mark.parametrize(
+        ("element", "oxidation", "moment_muB", "expected"),
+        [
+            *(("V", 3, 1.85, (2, 0)), ("V", 4, -1.05, (1, 0)), ("V", 5, 0.0, (0, 0)), ("Mn", 3, 3.7, (4, 0))),
+            *(("Fe", 2, 3.6, (5, 1)), ("Fe", 3, 4.1, (5, 0)), ("Fe", 3, 0.9, (3, 2)), ("Co", 3, 0.0, (3, 3))),
+            *(("Ni", 2, 1.6, (5, 3)), ("Ni", 3, 1.0, (4, 3)), ("Cu", 1, 0.0, (5, 5)), ("O", -2, 0.0, None)),
+        ],
+    )
+    def test_filled_orbitals_of_textbook_ions(self, element, oxidation, moment_muB, expected):
+        assert filled_orbitals(element, oxidation, moment_muB) == expected
 
 
 class TestImport:

@@ -49,7 +49,7 @@ def _analyse(options: argparse.Namespace) -> int:
     from redoxmd.analyse.results import analyse_md, write_results
     from redoxmd.config import load_config
     from redoxmd.config.sections import Config
-    from redoxmd.electrons.states import parse_levels
+    from redoxmd.electrons.parsing import parse_levels
     from redoxmd.electrons.table import summarise_states, tabulate_states
     from redoxmd.files.records import write_text
 

@@ -46,7 +46,8 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def _import(options: argparse.Namespace) -> int:
     from redoxmd.archive.importing import FORCE_CEILING_EV_A, import_archive
     from redoxmd.config import load_config
-    from redoxmd.electrons.states import OxidationLevels, parse_levels
+    from redoxmd.electrons.parsing import parse_levels
+    from redoxmd.electrons.states import OxidationLevels
     from redoxmd.errors import ConfigError
 
     if options.trust and options.config is None:

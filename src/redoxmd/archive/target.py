@@ -15,6 +15,7 @@ from redoxmd import __version__
 from redoxmd.archive.levels import Group, level_record, read_level
 from redoxmd.archive.reading import SAME_ENERGY_eV, find_oxidation
 from redoxmd.archive.report import ImportReport
+from redoxmd.electrons.orbitals import OCCUPATIONS
 from redoxmd.electrons.states import OxidationLevels
 from redoxmd.errors import DataError, LabelRefused
 from redoxmd.files.records import atomic_path, file_sha256, write_text
@@ -159,7 +160,8 @@ class Target:
             moments = frame.calc.results.get("magmoms")
             if levels is not None and moments is not None:
                 try:
-                    states = find_oxidation(frame, moments, info.get("total_moment_muB"), levels)
+                    occupations = frame.arrays.get(OCCUPATIONS)
+                    states = find_oxidation(frame, moments, info.get("total_moment_muB"), levels, occupations)
                 except LabelRefused:
                     continue
                 frame.set_array("oxidation", states)

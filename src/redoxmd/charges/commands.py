@@ -61,7 +61,7 @@ def _files(options: argparse.Namespace) -> int:
     from redoxmd.charges.folder import charge_files, parse_redox, with_states
     from redoxmd.config.sections import Charges
     from redoxmd.density.exchange.valence import parse_valences
-    from redoxmd.electrons.states import parse_oxidation_numbers
+    from redoxmd.electrons.parsing import parse_oxidation_numbers
     from redoxmd.files.records import atomic_path
 
     redox = None if options.redox is None else parse_redox(options.redox)

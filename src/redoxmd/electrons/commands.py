@@ -26,7 +26,7 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def _states(options: argparse.Namespace) -> int:
-    from redoxmd.electrons.states import parse_levels
+    from redoxmd.electrons.parsing import parse_levels
     from redoxmd.electrons.table import summarise_states, tabulate_states
     from redoxmd.files.records import write_text
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 
 import numpy as np
 from ase import Atoms
@@ -43,8 +42,9 @@ class StateSearch:
         """Label of a structure, with its oxidation states.
 
         The first start is the engine's own: the previous electrons, or the initial moments of `atoms`. Further starts
-        have the initial moments of the charge order `previous`, if it is given, and then of orders drawn at random; the
-        array `oxidation` of `atoms` is then that order. No order is started twice: it would end the same.
+        have the initial moments of the charge order `previous`, if it is given, the same again with a first SCF without
+        +U if the engine has that (`Engine.forget`), and then of orders drawn at random; the array `oxidation` of
+        `atoms` is then that order. No order is started twice in the same way: it would end the same.
 
         Args:
             engine: of the label.
@@ -55,29 +55,46 @@ class StateSearch:
         Raises:
             LabelRefused: of the last start; its detail has the number of starts.
         """
-        rng, symbols = derive_rng(self.seed, "order", step), list(atoms.symbols)
-        # The first frame of a run starts from the initial moments; the same moments again would give the same.
-        tried = [atoms.arrays["oxidation"].copy()] if step == 0 and "oxidation" in atoms.arrays else []
-        drawn = (draw_order(symbols, self.levels, rng) for _ in range(DRAWS * self.tries))
-        orders = chain([] if previous is None else [previous], drawn)
-        untried = (order for order in orders if not any(np.array_equal(order, started) for started in tried))
+        symbols, starts = list(atoms.symbols), self._further_starts(engine, atoms, step, previous)
         for number in range(1, self.tries + 1):
             try:
                 return self.judge(engine.calculate(atoms), atoms)
             except LabelRefused as refused:
                 may_help = refused.reason in OTHER_START and number < self.tries
-                order = next(untried, None) if may_help else None
-                if order is None:
+                start = next(starts, None) if may_help else None
+                if start is None:
                     detail = f"{refused.detail} (start {number} of {self.tries})" if number > 1 else refused.detail
                     raise LabelRefused(refused.reason, detail) from refused
                 logger.warning("step %d, start %d of %d of the electrons: %s", step, number, self.tries, refused)
-            tried.append(order)
+            order, without_hubbard = start
             atoms.set_initial_magnetic_moments(
                 self.levels.initial_moments(symbols, order, atoms.get_initial_magnetic_moments())
             )
             atoms.set_array("oxidation", order)
-            engine.forget()
+            engine.forget(without_hubbard)
         raise AssertionError("tries is at least one")
+
+    def _further_starts(
+        self, engine: Engine, atoms: Atoms, step: int, previous: np.ndarray | None
+    ) -> Iterator[tuple[np.ndarray, bool]]:
+        """Charge orders that were not tried yet, and whether the first SCF is without +U."""
+        rng, symbols = derive_rng(self.seed, "order", step), list(atoms.symbols)
+        # The first frame of a run starts from the initial moments; the same moments again would give the same.
+        tried = [atoms.arrays["oxidation"].copy()] if step == 0 and "oxidation" in atoms.arrays else []
+
+        def untried(order: np.ndarray) -> bool:
+            return not any(np.array_equal(order, started) for started in tried)
+
+        if previous is not None and untried(previous):
+            tried.append(previous)
+            yield previous, False
+        if engine.can_start_without_hubbard and tried:
+            yield tried[-1], True
+        for _ in range(DRAWS * self.tries):
+            order = draw_order(symbols, self.levels, rng)
+            if untried(order):
+                tried.append(order)
+                yield order, False
 
     def judge(self, result: Result, atoms: Atoms) -> Result:
         """The result with its oxidation states; unchanged without moments.
@@ -91,9 +108,8 @@ class StateSearch:
         if result.moments_muB is None:
             return result
         moments, total = result.moments_muB, result.total_moment_muB
-        return replace(
-            result, oxidation=judge_state(list(atoms.symbols), moments, total, self.levels, strict=False).oxidation
-        )
+        assignment = judge_state(list(atoms.symbols), moments, total, self.levels, False, result.orbital_occupations)
+        return replace(result, oxidation=assignment.oxidation)
 
 
 def draw_order(symbols: Sequence[str], levels: OxidationLevels, rng: np.random.Generator) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from ase import Atoms
 
+from redoxmd.electrons.orbitals import OCCUPATIONS, shared_orbitals
 from redoxmd.errors import ConfigError, DataError, LabelRefusal, LabelRefused, StructureError
 
 if TYPE_CHECKING:
@@ -227,6 +227,7 @@ def judge_state(
     total_moment_muB: float | None,
     levels: OxidationLevels,
     strict: bool = True,
+    orbital_occupations: np.ndarray | None = None,
 ) -> StateAssignment:
     """The assignment of a label in a clean electronic state; arguments as for `describe_faults`.
 
@@ -237,7 +238,7 @@ def judge_state(
     if not np.isfinite(moments_muB).all():
         raise LabelRefused(LabelRefusal.WRONG_ELECTRONIC_STATE, "moments with NaN or infinite numbers")
     assignment = assign_oxidation(symbols, moments_muB, levels)
-    faults = describe_faults(assignment, symbols, moments_muB, total_moment_muB, levels, strict)
+    faults = describe_faults(assignment, symbols, moments_muB, total_moment_muB, levels, strict, orbital_occupations)
     if faults:
         raise LabelRefused(LabelRefusal.WRONG_ELECTRONIC_STATE, faults)
     return assignment
@@ -255,7 +256,13 @@ def set_oxidation(frame: Atoms, levels: OxidationLevels) -> None:
         frame.arrays.pop("oxidation", None)
         return
     total = frame.info.get("total_moment_muB")
-    assignment = judge_state(list(frame.symbols), moments, None if total is None else float(total), levels)
+    assignment = judge_state(
+        list(frame.symbols),
+        moments,
+        None if total is None else float(total),
+        levels,
+        orbital_occupations=frame.arrays.get(OCCUPATIONS),
+    )
     frame.set_array("oxidation", assignment.oxidation)
 
 
@@ -272,11 +279,13 @@ def describe_faults(
     total_moment_muB: float | None,
     levels: OxidationLevels,
     strict: bool = True,
+    orbital_occupations: np.ndarray | None = None,
 ) -> str:
     """Why a frame is not in a clean electronic state; empty if it is.
 
-    The nearest states are not neutral, a moment lies between two levels, or the total moment is not an integer within
-    0.1 μB.
+    The nearest states are not neutral, a moment lies between two levels, the electrons of an atom whose moment is near
+    its level are spread over more orbitals than they can fill (`redoxmd.electrons.orbitals.shared_orbitals`), or the
+    total moment is not an integer within 0.1 μB.
 
     Args:
         assignment: of the frame, by `assign_oxidation`.
@@ -285,6 +294,7 @@ def describe_faults(
         total_moment_muB: of the cell; None if it is unknown.
         levels: states of the elements.
         strict: whether a moment between two levels is a fault.
+        orbital_occupations: columns (n, m(m + 1)) of the frame; None if they are unknown.
     """
     atoms = levels.redox_atoms(symbols)
     neutral = assignment.oxidation[atoms]
@@ -296,12 +306,19 @@ def describe_faults(
             f"{states_text(elements, assignment.nearest, neutral)} and {rest:+.1f} μB on the other atoms; neutrality "
             f"asks for {states_text(elements, neutral, assignment.nearest)}"
         )
+    between = []
     for atom, state, deviation in zip(atoms, neutral, assignment.deviations_muB, strict=True):
         heights = levels.moments_muB[symbols[atom]]
         gap = min((abs(heights[state] - other) for k, other in heights.items() if k != state), default=np.inf)
-        if strict and abs(deviation) > BETWEEN_LEVELS * gap:
+        between.append(abs(deviation) > BETWEEN_LEVELS * gap)
+        if strict and between[-1]:
             moment = heights[state] + deviation
             faults.append(f"|moment| {moment:.2f} μB on {symbols[atom]} {atom}, {heights[state]:g} for {state}+")
+    if orbital_occupations is not None:
+        # An electron that two atoms share is in half-filled orbitals of both, and their moments are between levels.
+        near = ~np.array(between, dtype=bool)
+        moments = np.asarray(moments_muB, dtype=float)[atoms]
+        faults += shared_orbitals(orbital_occupations, symbols, atoms[near], neutral[near], moments[near])
     if total_moment_muB is not None and not abs(total_moment_muB - round(total_moment_muB)) <= INTEGER_TOLERANCE_MUB:
         faults.append(f"total moment {total_moment_muB:.2f} μB is not an integer")
     return "; ".join(faults)
@@ -319,43 +336,6 @@ def states_text(elements: Sequence[str], states: np.ndarray, others: np.ndarray 
     return " and ".join(
         f"{NUMERALS[counts[key]] if counts[key] < len(NUMERALS) else counts[key]} {key[0]}{key[1]}+" for key in named
     )
-
-
-def parse_levels(levels: str, oxidation_numbers: str) -> OxidationLevels:
-    """Levels from text such as "V3=1.85,V4=1.05" and "Na=1,P=5,O=-2".
-
-    Raises:
-        ConfigError: an entry of another form; the message quotes it.
-    """
-    moments: dict[str, dict[int, float]] = {}
-    for entry in levels.split(","):
-        match = re.fullmatch(r"\s*([A-Z][a-z]?)(\d+)\s*=\s*(\d+(?:\.\d*)?|\.\d+)\s*", entry)
-        if match is None:
-            raise ConfigError(f"--levels: {entry.strip()!r} is not of the form V3=1.85 (element, state, moment in μB)")
-        states = moments.setdefault(match[1], {})
-        if int(match[2]) in states or float(match[3]) in states.values():
-            raise ConfigError(f"--levels: {entry.strip()!r} repeats a state or a moment of {match[1]}; give each once")
-        states[int(match[2])] = float(match[3])
-    fixed = parse_oxidation_numbers(oxidation_numbers)
-    both = sorted(moments.keys() & fixed.keys())
-    if both:
-        raise ConfigError(f"--oxidation: {both[0]} has states in --levels; leave it out of one of them")
-    return OxidationLevels(moments, fixed)
-
-
-def parse_oxidation_numbers(text: str) -> dict[str, int]:
-    """Oxidation numbers by element from text such as "Na=1,P=5,O=-2".
-
-    Raises:
-        ConfigError: an entry of another form; the message quotes it.
-    """
-    fixed: dict[str, int] = {}
-    for entry in filter(str.strip, text.split(",")):
-        match = re.fullmatch(r"\s*([A-Z][a-z]?)\s*=\s*([+-]?\d+)\s*", entry)
-        if match is None:
-            raise ConfigError(f"--oxidation: {entry.strip()!r} is not of the form Na=1 (element, oxidation number)")
-        fixed[match[1]] = int(match[2])
-    return fixed
 
 
 def _cheapest(states: Sequence[np.ndarray], costs: Sequence[np.ndarray], total: int) -> tuple[list[int] | None, float]:

@@ -112,12 +112,14 @@ class Engine(ABC):
         capabilities: quantities that it gives; "md" if it integrates MD itself.
         settings_hash: see `redoxmd.engines.settings_hash`.
         chunk_steps: steps of a segment of its own MD.
+        can_start_without_hubbard: whether `forget` can ask for a first SCF without +U.
     """
 
     name: str
     capabilities: frozenset[str]
     settings_hash: str
     chunk_steps: int
+    can_start_without_hubbard: bool = False
 
     @abstractmethod
     def calculate(self, atoms: Atoms) -> Result:
@@ -131,8 +133,13 @@ class Engine(ABC):
     def provenance(self) -> dict[str, Any]:
         """Origin of the labels beyond the settings: versions, checksums of potentials."""
 
-    def forget(self) -> None:
-        """Start the next calculation from initial moments, not from the electrons of the previous one."""
+    def forget(self, without_hubbard: bool = False) -> None:
+        """Start the next calculation from initial moments, not from the electrons of the previous one.
+
+        Args:
+            without_hubbard: converge them without +U first. From atoms, +U can hold electrons in orbitals that they do
+                not fill; without it there are fewer such solutions. Only with `can_start_without_hubbard`.
+        """
         return
 
     def density(self) -> Density | None:

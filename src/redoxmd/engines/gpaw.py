@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -103,13 +103,28 @@ def _orbital_occupations(calc: Any, n_atoms: int) -> np.ndarray | None:
     return table
 
 
+@contextlib.contextmanager
+def _no_hubbard(calc: Any) -> Iterator[None]:
+    """U = 0 in the corrections of an initialised calculator."""
+    corrections = {id(setup.hubbard_u): setup.hubbard_u for setup in calc.setups if setup.hubbard_u is not None}
+    values = {name: correction.U for name, correction in corrections.items()}
+    try:
+        for correction in corrections.values():
+            correction.U = [0.0] * len(correction.U)
+        yield
+    finally:
+        for name, correction in corrections.items():
+            correction.U = values[name]
+
+
 class GpawEngine(Engine):
     """PBE+U in plane waves, ferromagnetic start.
 
     For a hot frame an unconstrained SCF from atomic moments often ends in a wrong spin state (a total moment of 2
     instead of 8, 0.6 eV too high). The first frame is therefore converged loosely with the total moment fixed at the
-    sum of the initial moments, and then without constraint (unless `fixed_moment`) and with `final_mixer` if it is set;
-    the final moment is checked. Later frames of an MD start from the previous density.
+    sum of the initial moments (without +U if `forget` asked for it), and then without constraint (unless
+    `fixed_moment`) and with `final_mixer` if it is set; the final moment is checked. Later frames of an MD start from
+    the previous density.
     """
 
     name = "gpaw"
@@ -127,6 +142,8 @@ class GpawEngine(Engine):
         self._electrons = workdir / f"electrons_{self.settings_hash}.gpw" if workdir else None
         self._atoms: Atoms | None = None
         self._expected_moment: float | None = None
+        self.can_start_without_hubbard = bool(settings.gpaw.hubbard)
+        self._without_hubbard = False
         # SCF steps of this structure before its last SCF.
         self._first_steps = 0
 
@@ -198,8 +215,12 @@ class GpawEngine(Engine):
             occupations=occupations | {"fixmagmom": True},
             convergence=FIRST_STAGE,
         )
-        logger.info("first SCF, total moment held at %.1f μB", self._expected_moment)
-        working.get_potential_energy()
+        how = ", without +U" if self._without_hubbard else ""
+        logger.info("first SCF, total moment held at %.1f μB%s", self._expected_moment, how)
+        working.calc.initialize(working)
+        with _no_hubbard(working.calc) if self._without_hubbard else contextlib.nullcontext():
+            working.get_potential_energy()
+        self._without_hubbard = False
         self._count(working)
         logger.info("spin state found at a fixed moment of %.1f μB", self._expected_moment)
         criteria = _criteria(chosen.start_convergence or chosen.convergence)
@@ -260,9 +281,9 @@ class GpawEngine(Engine):
         expected = self._expected_moment
         judge_moments(moment_muB, None, None if expected is None else np.array([expected]))
 
-    def forget(self) -> None:
+    def forget(self, without_hubbard: bool = False) -> None:
         """See `Engine`."""
-        self._atoms = None
+        self._atoms, self._without_hubbard = None, without_hubbard
         if self._electrons is not None:
             self._electrons.unlink(missing_ok=True)
 

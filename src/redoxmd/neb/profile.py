@@ -184,7 +184,9 @@ def _single_point(image: Atoms, engine: Engine, levels: OxidationLevels | None) 
     try:
         result = engine.calculate(atoms)
         if levels is not None and result.moments_muB is not None:
-            states = judge_state(symbols, result.moments_muB, result.total_moment_muB, levels).oxidation
+            found = (result.moments_muB, result.total_moment_muB)
+            occupations = result.orbital_occupations
+            states = judge_state(symbols, *found, levels, orbital_occupations=occupations).oxidation
             if asked is not None and not np.array_equal(states, asked):
                 other = ", ".join(f"{symbols[atom]} {atom}" for atom in np.flatnonzero(states != asked))
                 raise LabelRefused(LabelRefusal.WRONG_ELECTRONIC_STATE, f"not the state of the image on {other}")
