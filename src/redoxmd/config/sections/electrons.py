@@ -88,7 +88,8 @@ class Electrons(Section):
     tries: Annotated[Count, Use(runtime="accepted labels stay valid")] = Field(
         default=3,
         description="number of starts of the electrons of a frame, until its electronic state is right: from the "
-        "previous electrons, from the charge order of the frame before, from orders drawn at random",
+        "previous electrons, from the charge order of the frame before, from the same without +U in the first SCF "
+        "(GPAW), from orders drawn at random",
     )
 
     md: Annotated[Literal["lowest", "thermal", "frozen"], Use("explore", "production", added=True)] = Field(
