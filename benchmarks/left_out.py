@@ -1,46 +1,55 @@
-"""Errors on configurations left out in turn, with potentials that distinguish oxidation states and without.
+"""Errors on configurations left out in turn, for variants of the section `train`.
 
-python -m benchmarks.left_out CONFIG --output rows.csv [--seeds 1 2 3] [--states blind aware]
+python -m benchmarks.left_out CONFIG --output rows.csv [--variants VARIANTS.yaml] [--only NAME ...] [--seeds 1 2 3]
 
-Trains the first member of `train.members` of a config with `electrons.levels` on the frames of `train.datasets`, once
-for each configuration, seed and kind, with all other configurations. Configurations of `train.test_configurations`
-take no part. Rows that the output has already are not repeated, so that the command can be interrupted.
+VARIANTS.yaml has a name and changed keys of the section for each variant, for example `smooth: {ema_decay: 0.999}`.
+Without it the variants are potentials that distinguish oxidation states (aware) and that do not (blind). The first
+member of `train.members` is trained on the frames of `train.datasets` of a config with `electrons.levels`, once for
+each configuration, seed and variant, with all other configurations. Configurations of `train.test_configurations` take
+no part. Rows that the output has already are not repeated, so that the command can be interrupted.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
 from pathlib import Path
+
+import yaml
 
 from benchmarks.folds import ERRORS, RowsOnDisk, assemble, errors_by_configuration, trained
 from redoxmd.config.load import load_config
+from redoxmd.config.sections import Train
 from redoxmd.model.ensemble import Ensemble
 from redoxmd.train.cross_validation import without_fold
 
+STATES = {"blind": {"states": "blind"}, "aware": {"states": "aware"}}
+
 
 def main() -> None:
-    """Write the rows, and print the mean over configurations for each kind with the scatter between seeds."""
+    """Write the rows, and print the mean over configurations for each variant with the scatter between seeds."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", type=Path)
     parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--variants", type=Path)
+    parser.add_argument("--only", nargs="+")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
-    parser.add_argument("--states", nargs="+", default=["blind", "aware"], choices=["blind", "aware"])
     chosen = parser.parse_args()
     config = load_config(chosen.config)
-    rows = RowsOnDisk(chosen.output, ["states", "seed", "fold"])
+    variants = STATES if chosen.variants is None else yaml.safe_load(chosen.variants.read_text(encoding="utf-8"))
+    rows = RowsOnDisk(chosen.output, ["variant", "seed", "fold"])
     for seed in chosen.seeds:
         dataset = assemble(config, seed)
         folds = len({item.group for item in dataset.configurations.values() if item.set != "test"})
-        for states, fold in itertools.product(chosen.states, range(folds)):
-            if rows.has(states, seed, fold):
-                continue
-            settings = config.train.model_copy(update={"states": states})
-            training, judged = without_fold(dataset.frames, dataset.configurations, settings, folds, fold, seed)
-            network = trained(training.frames, settings, seed, f"{states}, fold {fold}")
-            rows.add(errors_by_configuration(Ensemble([network]), judged), states, seed, fold)
-    print(rows.table.pivot_table(index="config_id", columns="states", values=ERRORS).round(3).to_string())
-    print(rows.by_seed("states").round(3).to_string())
+        for variant in chosen.only or variants:
+            settings = Train.model_validate(config.train.model_dump() | variants[variant])
+            for fold in range(folds):
+                if rows.has(variant, seed, fold):
+                    continue
+                training, judged = without_fold(dataset.frames, dataset.configurations, settings, folds, fold, seed)
+                network = trained(training.frames, settings, seed, f"{variant}, fold {fold}")
+                rows.add(errors_by_configuration(Ensemble([network]), judged), variant, seed, fold)
+    print(rows.table.pivot_table(index="config_id", columns="variant", values=ERRORS).round(3).to_string())
+    print(rows.by_seed("variant").round(3).to_string())
 
 
 if __name__ == "__main__":

@@ -79,20 +79,41 @@ def test_each_configuration_is_left_out_once_and_rows_are_kept(config, monkeypat
     left_out.main()
     rows = pd.read_csv(table)
     judged = [name for name in RUNS if name != HELD_OUT]
-    for _, group in rows.groupby(["states", "seed"]):
+    for _, group in rows.groupby(["variant", "seed"]):
         assert sorted(group["config_id"]) == sorted(judged)
-    assert sorted(set(zip(rows["states"], rows["seed"], strict=True))) == [
+    assert sorted(set(zip(rows["variant"], rows["seed"], strict=True))) == [
         (s, n) for s in ("aware", "blind") for n in (1, 2)
     ]
     assert (rows[folds.ERRORS] > 0).all(axis=None)
     # What is judged is not learnt from, and neither is the test configuration.
     for (names, states), row in zip(trained, rows.itertuples(), strict=True):
-        assert states == row.states and row.config_id not in names and HELD_OUT not in names
+        assert states == row.variant and row.config_id not in names and HELD_OUT not in names
     # The printed mean by plain pandas, and nothing is trained twice.
-    mean = rows[rows["states"] == "aware"].groupby("seed")["force_mae_eV_A"].mean().mean()
+    mean = rows[rows["variant"] == "aware"].groupby("seed")["force_mae_eV_A"].mean().mean()
     assert f"{mean:.3f}" in capsys.readouterr().out
     left_out.main()
     assert len(trained) == len(rows) and pd.read_csv(table).equals(rows)
+
+
+def test_a_variant_changes_the_keys_that_its_file_names(config, monkeypatch):
+    file = config.parent / "variants.yaml"
+    file.write_text(yaml.safe_dump({"short": {"max_steps": 3, "states": "aware"}, "usual": {}}))
+    given, train = [], folds.train_member
+
+    def spy(dataset, member, settings, *arguments, **keywords):
+        given.append((settings.max_steps, settings.states))
+        return train(dataset, member, settings, *arguments, **keywords)
+
+    monkeypatch.setattr(folds, "train_member", spy)
+    table = config.parent / "rows.csv"
+    arguments = ["left_out", str(config), "--output", str(table), "--seeds", "1", "--variants", str(file)]
+    monkeypatch.setattr(sys, "argv", arguments)
+    left_out.main()
+    assert given == [(3, "aware")] * 3 + [(6, "blind")] * 3
+    assert pd.read_csv(table)["variant"].tolist() == ["short"] * 3 + ["usual"] * 3
+    monkeypatch.setattr(sys, "argv", [*arguments, "--only", "absent"])
+    with pytest.raises(KeyError):
+        left_out.main()
 
 
 def test_errors_by_hand(config):
