@@ -142,6 +142,14 @@ def test_frames_with_controlled_states_are_those_that_neutrality_requires():
         assert (away <= 0.35 * (1.85 - 1.05)).all(), (frame.info["config_id"], frame.info["step"])
         assert frame.info["total_moment_muB"] == pytest.approx(2 * count("V") - v4, abs=0.05)
         assert frame.info["settings_hash"] == card["settings_hash"]
+        if "orbital_occupations" not in frame.arrays:
+            continue
+        # The 15 columns of spin up are the upper triangle of a 5 × 5 matrix; V4+ fill one orbital of it, V3+ two.
+        for atom in np.flatnonzero(frame.numbers == 23):
+            matrix = np.zeros((5, 5))
+            matrix[np.triu_indices(5)] = frame.arrays["orbital_occupations"][atom, :15]
+            filled = np.linalg.eigvalsh(matrix, UPLO="U") > 0.75
+            assert filled.sum() == (1 if abs(frame.get_magnetic_moments()[atom]) < 1.45 else 2)
 
 
 @pytest.mark.parametrize("name", ["config", "demo"])
