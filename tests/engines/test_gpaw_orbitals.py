@@ -9,7 +9,7 @@ from ase.io import read
 from ase.units import Ha
 
 from redoxmd.config.sections import EngineSettings, Gpaw, GpawConvergence
-from redoxmd.electrons.orbitals import occupation_matrices
+from redoxmd.electrons.orbitals import occupation_matrices, shared_orbitals
 from redoxmd.engines import get_engine
 from redoxmd.files.frames import write_frames
 
@@ -22,20 +22,24 @@ SHELL_TOLERANCE = 0.04
 MATRIX_TOLERANCE = 0.01
 
 
-def labelled(atoms, tmp_path):
-    """Matrices of a label, from its file, and GPAW's calculator."""
-    settings = EngineSettings(
+def settings(U_eV):
+    """Loose settings with this U on the d shells."""
+    return EngineSettings(
         force_ceiling_eV_A=1000.0,
         gpaw=Gpaw(
             cutoff_eV=250,
             kpoints=(1, 1, 1),
-            hubbard={element: {"orbital": "d", "U_eV": U_EV} for element in ("Mn", "Zn", "V")},
+            hubbard={element: {"orbital": "d", "U_eV": U_eV} for element in ("Mn", "Zn", "V", "Ti")},
             mixer={"method": "full", "beta": 0.1, "history": 8, "weight": 1},
             fixed_moment=True,
             convergence=GpawConvergence(energy_eV=1e-2, density=1e-3, eigenstates=1e-4),
         ),
     )
-    engine = get_engine(settings, (1, 1, 1))
+
+
+def labelled(atoms, tmp_path):
+    """Matrices of a label, from its file, and GPAW's calculator."""
+    engine = get_engine(settings(U_EV), (1, 1, 1))
     write_frames(tmp_path / "label.extxyz", [engine.calculate(atoms).label(atoms, config_id="a", step=0)])
     return occupation_matrices(read(tmp_path / "label.extxyz").arrays["orbital_occupations"]), engine._atoms.calc
 
@@ -79,3 +83,29 @@ def test_a_tilted_molecule_has_the_matrices_of_its_wave_functions(tmp_path):
     n = np.linalg.eigvalsh(matrices[1])
     energy_Ha, _ = setup.hubbard_u.calculate(setup, unpack_density(calc.density.D_asp[1]))
     assert U_EV / 2 * (n - n**2).sum() == pytest.approx(energy_Ha * Ha, abs=1e-5)
+
+
+def test_a_first_scf_without_hubbard_fills_two_orbitals_of_d2(tmp_path, caplog):
+    """A Ti atom: from atoms, +U holds its two d electrons in three orbitals, almost 2 eV above two filled ones.
+
+    Energies are those of the file; the correction is in force in the end.
+    """
+    atom = Atoms("Ti", [[0.1, 0.2, 0.3]], cell=[5.0, 5.0, 5.0], pbc=True)
+    atom.set_initial_magnetic_moments([2.0])
+    energies, largest, texts = [], [], []
+    for without in (False, True):
+        engine = get_engine(settings(U_EV), (1, 1, 1))
+        engine.forget(without_hubbard=without)
+        with caplog.at_level("INFO", logger="redoxmd"):
+            write_frames(tmp_path / "label.extxyz", [engine.calculate(atom).label(atom, config_id="a", step=0)])
+        assert ("without +U" in caplog.text) is without
+        label = read(tmp_path / "label.extxyz")
+        table = label.arrays["orbital_occupations"]
+        energies.append(label.get_potential_energy())
+        largest.append(np.linalg.eigvalsh(occupation_matrices(table)[0, 0])[:1:-1])
+        texts.append(list(shared_orbitals(table, ["Ti"], [0], [2], [2.0])))
+        assert [setup.hubbard_u.U[0] * Ha for setup in engine._atoms.calc.setups] == pytest.approx([U_EV])
+    assert energies[1] < energies[0] - 1.5
+    np.testing.assert_allclose(largest[0], 0.75, atol=0.03)
+    np.testing.assert_allclose(largest[1], [1.07, 1.07, 0.0], atol=0.03)
+    assert [len(found) for found in texts] == [1, 0]
