@@ -15,8 +15,8 @@ from redoxmd.diffusion.jumps import (
     upper_limit_of_count,
     without_drift,
 )
+from redoxmd.diffusion.line_fit import LineFit, fit_line
 from redoxmd.diffusion.msd import mean_squared_displacement
-from redoxmd.diffusion.posterior import LineFit, fit_line
 from redoxmd.figures.cell_sizes import draw as draw_cells
 from redoxmd.files.trajectory import Trajectory
 from redoxmd.units import BOLTZMANN_EV_PER_K, CM2_PER_S_PER_A2_PER_FS

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from redoxmd.config.sections import Diffusion
+from redoxmd.diffusion.line_fit import NO_FIT, fit_line, mean_of_fits
 from redoxmd.diffusion.msd import (
     collective_coordinate,
     mean_squared_displacement,
@@ -11,7 +12,6 @@ from redoxmd.diffusion.msd import (
     squared_displacements,
 )
 from redoxmd.diffusion.msd_analysis import coefficients_of_replicas, haven_ratio, msd_variables
-from redoxmd.diffusion.posterior import NO_FIT, fit_line, mean_of_fits
 from redoxmd.units import CM2_PER_S_PER_A2_PER_FS
 from tests.diffusion.walkers import INTERVAL_FS, SITE_A, brownian, hoppers, rattlers, times
 

@@ -10,9 +10,9 @@ from redoxmd.charges.summary import summarise_redox
 from redoxmd.charges.tables import frames_to_charge
 from redoxmd.config.sections import Charges, Diffusion, Structures
 from redoxmd.diffusion.analysis import analyse_trajectory
+from redoxmd.diffusion.line_fit import fit_line, mean_of_fits
 from redoxmd.diffusion.mechanism import find_event
 from redoxmd.diffusion.msd import mean_squared_displacement
-from redoxmd.diffusion.posterior import fit_line, mean_of_fits
 from redoxmd.diffusion.scene import jump_scene
 from redoxmd.errors import DataError
 from redoxmd.files.trajectory import join_segments, read_trajectory, write_segment

@@ -16,8 +16,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from redoxmd.config.sections import Config, Diffusion, Figures
 from redoxmd.diffusion.arrhenius import fits_by_method
 from redoxmd.diffusion.counting import count_interval, share_interval
+from redoxmd.diffusion.line_fit import LineFit
 from redoxmd.diffusion.mechanism import Event, Move
-from redoxmd.diffusion.posterior import LineFit
 from redoxmd.figures import (
     calibration,
     fig3a_errors,

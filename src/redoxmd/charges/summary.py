@@ -15,7 +15,7 @@ from redoxmd.charges.oxidation import OxidationModel
 from redoxmd.charges.redox import CHECK_COLUMNS, analyse_redox, oxidation_table
 from redoxmd.config.sections import Charges, Structures
 from redoxmd.diffusion.jumps import recorded_jumps
-from redoxmd.diffusion.posterior import weighted_mean
+from redoxmd.diffusion.line_fit import weighted_mean
 from redoxmd.diffusion.site_tables import TRAJECTORY_KEYS, trajectory_columns
 from redoxmd.diffusion.sites import NONE
 from redoxmd.structures.geometry import Sites

@@ -10,7 +10,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         "jumps": ("Jumps", "diffusion_from_jumps", "find_jumps", "without_drift"),
         "mechanism": ("Event", "find_event"),
         "msd": ("collective_coordinate", "mean_squared_displacement"),
-        "posterior": ("LineFit", "fit_line"),
+        "line_fit": ("LineFit", "fit_line"),
         "sites": ("SiteMap", "source_sites"),
     },
 )

@@ -25,8 +25,8 @@ from redoxmd.diffusion.jumps import (
     upper_limit_of_count,
     without_drift,
 )
+from redoxmd.diffusion.line_fit import NAN, weighted_mean
 from redoxmd.diffusion.msd_analysis import TRACER, coefficients_of_replicas, mean_fit, msd_variables
-from redoxmd.diffusion.posterior import NAN, weighted_mean
 from redoxmd.diffusion.site_analysis import site_variables
 from redoxmd.diffusion.site_tables import (
     SITE_SCALARS,

@@ -14,7 +14,7 @@ from scipy.optimize import brentq, minimize_scalar
 from redoxmd.config.sections import Diffusion
 from redoxmd.diffusion.counting import Z_95
 from redoxmd.diffusion.jumps import ZERO_COUNT_LIMIT
-from redoxmd.diffusion.posterior import LineFit
+from redoxmd.diffusion.line_fit import LineFit
 from redoxmd.units import BOLTZMANN_EV_PER_K, CM2_PER_S_PER_A2_PER_FS, FS_PER_PS
 
 NAN = float("nan")

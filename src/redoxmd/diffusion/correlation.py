@@ -9,7 +9,7 @@ from scipy.special import gammaincinv
 
 from redoxmd.diffusion.counting import Z_95
 from redoxmd.diffusion.jumps import Jumps
-from redoxmd.diffusion.posterior import N_QUANTILES, NAN, LineFit
+from redoxmd.diffusion.line_fit import N_QUANTILES, NAN, LineFit
 
 # Regimes in which the MSD sets only an upper limit of D.
 NOT_DIFFUSIVE = ("not told from zero", "subdiffusive")

@@ -8,8 +8,8 @@ import numpy as np
 import xarray as xr
 
 from redoxmd.config.sections import Diffusion
+from redoxmd.diffusion.line_fit import N_QUANTILES, NO_FIT, LineFit, fit_line, mean_of_fits
 from redoxmd.diffusion.msd import collective_coordinate, mean_squared_displacement
-from redoxmd.diffusion.posterior import N_QUANTILES, NO_FIT, LineFit, fit_line, mean_of_fits
 from redoxmd.diffusion.site_analysis import Variables
 
 MSD_LAGS = 200

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from redoxmd.diffusion.posterior import weighted_mean
+from redoxmd.diffusion.line_fit import weighted_mean
 from redoxmd.diffusion.site_analysis import CONCERTED_COUNTS
 from redoxmd.diffusion.sites import NONE
 from redoxmd.units import FS_PER_PS

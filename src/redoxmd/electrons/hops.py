@@ -18,7 +18,7 @@ from redoxmd.config.sections import Charges, Diffusion, Electrons, Structures
 from redoxmd.diffusion.arrhenius import fit_arrhenius
 from redoxmd.diffusion.counting import count_interval
 from redoxmd.diffusion.jumps import recorded_jumps
-from redoxmd.diffusion.posterior import weighted_mean
+from redoxmd.diffusion.line_fit import weighted_mean
 from redoxmd.diffusion.site_tables import TRAJECTORY_KEYS, trajectory_columns
 from redoxmd.errors import DataError
 from redoxmd.files.trajectory import Trajectory

@@ -130,8 +130,9 @@ def fit_line(
 
     (The paper's eq. 4 omits t.) The weights follow McCluskey et al., J. Chem. Theory Comput. 21, 79 (2025): the
     covariance of the MSD of Brownian motion is var_i·n_i/n_j for lags i ≤ j with n independent observations. The
-    error is that of these weights under the covariance of overlapping windows (`covariance.overlap_sums`), with the
-    jump length from the variance of |Δr|². The ions are assumed to be independent.
+    error is that of these weights under the covariance of overlapping windows
+    (`redoxmd.diffusion.msd.overlap_sums`), with the jump length from the variance of |Δr|². The ions are assumed to be
+    independent.
 
     Args:
         positions_A: (T, m, 3), unwrapped, drift removed.
