@@ -328,6 +328,15 @@ def test_jobs_on_their_way_say_how_long_still_by_their_logs(tmp_path):
     assert not any("member" in line and "left" in line for line in lines)
 
 
+def test_processor_times_are_those_of_the_benchmark_files(tmp_path):
+    """Files as Snakemake writes them, by hand: 90 + 30 s of training, 60 s of a label."""
+    for name, seconds in (("train/gen0_member0", 90.0), ("train/deeper/fold1", 30.0), ("label/gen0_a", 60.0)):
+        path = tmp_path / f"benchmarks/{name}.tsv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"s\th:m:s\tmax_rss\tmean_load\tcpu_time\n400.0\t0:06:40\t10.0\t50.0\t{seconds}\n")
+    assert "CPU-minutes of finished jobs: 3.0 (train 2.0, label 1.0)" in describe_status(tmp_path, CONFIG)
+
+
 def test_progress_is_read_as_it_is_logged(tmp_path):
     with job("a", str(tmp_path / "a.log")):
         progress = Progress("explore a", 10, interval_s=0.0, timestep_fs=2.0)

@@ -18,6 +18,7 @@ from redoxmd.config.sections import Config
 from redoxmd.files import layout
 from redoxmd.files.records import read_json, with_numbers
 from redoxmd.jobs.progress import duration, last_progress
+from redoxmd.runs.job_times import time_lines
 from redoxmd.units import FS_PER_PS, ns_per_day
 
 # A job that says nothing for this time has its last message with its age; after the second time it is not listed.
@@ -42,8 +43,7 @@ def watch_status(results: Path, config: Config, every_s: float) -> None:
 
 def fit_to_rows(text: str, rows: int) -> str:
     """A status without details, if it has more lines: stages, decisions of the gate and the time left of their jobs."""
-    lines = text.splitlines()
-    if len(lines) <= rows:
+    if len(text.splitlines()) <= rows:
         return text
     stages = text.partition("\n\n")[0].splitlines()
     detail = re.compile(r"  (?!gate |.* (s|min|h|time) left\b)")
@@ -62,8 +62,8 @@ def describe_status(results: Path, config: Config) -> str:
     frames = sum(record["n_frames"] for record in runs)
     ended = [f"{record['structure']} {record['refusal']['reason']}" for record in runs if record.get("refusal")]
     short = f", {len(ended)} cut short ({_shorten_list(ended)})" if ended else ""
-    lines = [f"{config.run} in {results}"]
-    lines += [f"aimd: {len(runs)} of {len(names)} runs done, {frames} frames{short}"] if names else []
+    aimd = [f"aimd: {len(runs)} of {len(names)} runs done, {frames} frames{short}"] if names else []
+    lines = [f"{config.run} in {results}", *aimd]
     if config.pretrain.enabled:
         done = len(list(results.glob("pretrain/member*.pt")))
         lines.append(f"pretrain: {done} of {len(config.train.members)} members trained on {config.pretrain.potential}")
@@ -76,7 +76,7 @@ def describe_status(results: Path, config: Config) -> str:
         done = sum((results / f"basins/{name}.extxyz").exists() for name in names)
         lines.append(f"basins: {done} of {len(names)} starts for production")
     lines += _production_lines(results, config)
-    lines += _running_lines(results)
+    lines += [*_running_lines(results), *time_lines(results)]
     lines += _neb_lines(results, config) if config.neb.paths else []
     lines += _electron_lines(results, config) if config.density.enabled else []
     for summary in _read_records([results / "summary.json"]):
