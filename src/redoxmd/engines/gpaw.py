@@ -122,9 +122,9 @@ class GpawEngine(Engine):
 
     For a hot frame an unconstrained SCF from atomic moments often ends in a wrong spin state (a total moment of 2
     instead of 8, 0.6 eV too high). The first frame is therefore converged loosely with the total moment fixed at the
-    sum of the initial moments (without +U if `forget` asked for it), and then without constraint (unless
-    `fixed_moment`) and with `final_mixer` if it is set; the final moment is checked. Later frames of an MD start from
-    the previous density.
+    sum of the initial moments, and then without constraint (unless `fixed_moment`) and with `final_mixer` if it is set;
+    the final moment is checked. The first of these SCFs is without +U if `start_without_hubbard` or `forget` asks for
+    it. Later frames of an MD start from the previous density.
     """
 
     name = "gpaw"
@@ -142,8 +142,9 @@ class GpawEngine(Engine):
         self._electrons = workdir / f"electrons_{self.settings_hash}.gpw" if workdir else None
         self._atoms: Atoms | None = None
         self._expected_moment: float | None = None
-        self.can_start_without_hubbard = bool(settings.gpaw.hubbard)
-        self._without_hubbard = False
+        always = settings.gpaw.start_without_hubbard
+        self.can_start_without_hubbard = bool(settings.gpaw.hubbard) and not always
+        self._without_hubbard = always
         # SCF steps of this structure before its last SCF.
         self._first_steps = 0
 
@@ -220,7 +221,7 @@ class GpawEngine(Engine):
         working.calc.initialize(working)
         with _no_hubbard(working.calc) if self._without_hubbard else contextlib.nullcontext():
             working.get_potential_energy()
-        self._without_hubbard = False
+        self._without_hubbard = chosen.start_without_hubbard
         self._count(working)
         logger.info("spin state found at a fixed moment of %.1f μB", self._expected_moment)
         criteria = _criteria(chosen.start_convergence or chosen.convergence)
@@ -283,7 +284,8 @@ class GpawEngine(Engine):
 
     def forget(self, without_hubbard: bool = False) -> None:
         """See `Engine`."""
-        self._atoms, self._without_hubbard = None, without_hubbard
+        self._atoms = None
+        self._without_hubbard = without_hubbard or self.settings.gpaw.start_without_hubbard
         if self._electrons is not None:
             self._electrons.unlink(missing_ok=True)
 

@@ -74,6 +74,12 @@ class Gpaw(Section):
         "the nuclei move; a frame that misses them within max_iterations is accepted if it meets convergence, so that "
         "they do not enter the hash of the settings; null: none",
     )
+    start_without_hubbard: bool = Field(
+        default=False,
+        description="converge the first SCF of a run without +U, and then with it; ends in lower orbital orders than "
+        "+U from atoms in the cases tried (docs/electrons.md). Both reach solutions of one method, so that it does not "
+        "enter the hash of the settings; false: only as a further start of the electrons",
+    )
     fixed_moment: bool = Field(
         default=False,
         description="hold the total moment at the sum of the initial moments in every SCF, which keeps hot frames of "
