@@ -152,7 +152,7 @@ def test_frames_with_controlled_states_are_those_that_neutrality_requires():
             assert filled.sum() == (1 if abs(frame.get_magnetic_moments()[atom]) < 1.45 else 2)
 
 
-@pytest.mark.parametrize("name", ["config", "demo"])
+@pytest.mark.parametrize("name", ["config", "demo", "barriers"])
 def test_quickstart_and_demo_use_the_settings_of_their_frames(name):
     from redoxmd.config import load_config
     from redoxmd.engines import settings_hash

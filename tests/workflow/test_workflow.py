@@ -85,11 +85,15 @@ def test_shipped_configs_dry_run_to_their_full_dag(name, tmp_path):
     assert planned.get("charges", 0) == (jobs["production"] if config.density.enabled else 0)
 
 
-def test_the_demo_computes_what_follows_the_shipped_models(tmp_path):
-    path = ROOT / "config/demo.yaml"
+@pytest.mark.parametrize(("name", "bands"), [("demo", None), ("barriers", 5)])
+def test_shipped_models_are_used_as_they_are(name, bands, tmp_path):
+    path = ROOT / f"config/{name}.yaml"
     config = load_config(path)
     planned = dry_run(repository(tmp_path), path)
-    assert planned["production"] == planned["hops"] == len(config.production.x) * len(config.production.temperatures_K)
+    assert planned.get("neb") == bands
+    production = config.production
+    trajectories = len(production.x) * len(production.temperatures_K) * production.replicas
+    assert planned["production"] == planned["hops"] == trajectories
     assert all(planned[figure] == 1 for figure in figures_of(config))
     assert not planned.keys() & {"aimd", "train", "explore", "select", "gate", "label", "neb_reference"}
 
