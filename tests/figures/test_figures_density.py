@@ -29,6 +29,7 @@ from redoxmd.figures import (
     moment_network,
     redox_table,
 )
+from redoxmd.figures.intervals import ARROW
 from redoxmd.figures.save import save_figure
 from redoxmd.figures.structure_view import MOBILE_COLOUR, View, choose_view, draw_structure, nearest_images
 from redoxmd.figures.style import COLOURS, SET_COLOURS, new_figure
@@ -195,7 +196,7 @@ def hop_tables(n):
             values = np.array([1.0, 0.8, 1.3]) * rate if x < 3 else np.array([0.0, 0.0, 9.2])
             row |= {f"{kind}{end}_per_ns_atom": value for end, value in zip(("", "_low", "_high"), values, strict=True)}
         rates.append(row)
-    fit = {"x": 2.5, "fitted": n > 1, "Ea_eV": 0.17, "Ea_error_eV": 0.02, "log10_rate0_per_ns": 3.0}
+    fit = {"x": 2.5, "fitted": n > 1, "Ea_eV": 0.17, "Ea_low_eV": 0.13, "Ea_high_eV": 0.21, "log10_rate0_per_ns": 3.0}
     return (
         pd.DataFrame(rates),
         pd.DataFrame([fit | {"kind": kind} for kind in ("all", "lasting")]),
@@ -209,13 +210,13 @@ def test_rates_of_hops_and_limits_are_drawn_where_the_tables_have_them(tmp_path)
         table.to_csv(tmp_path / f"{number}.csv", index=False)
     figure = electron_hops.draw(*(pd.read_csv(tmp_path / f"{number}.csv") for number in range(3)), STYLE)
     rates = figure.axes[0]
-    limits = [line for line in rates.lines if line.get_marker() == "v" and len(line.get_xdata())]
+    limits = [line for line in rates.lines if line.get_marker() is ARROW]
     # No hop in 0.4 ns of atoms: three hops are the 95 % limit.
     assert {float(value) for line in limits for value in line.get_ydata()} == {3.0 / 0.4}
     points = [line for line in rates.lines if line.get_marker() == "o" and len(line.get_xdata())]
     drawn_rates = sorted(float(value) for line in points for value in line.get_ydata())
     assert drawn_rates == pytest.approx([20, 30, 40, 60, 90, 120])
-    assert "Ea = 0.17 ± 0.02 eV" in texts(figure) and "V4+, x = 2.5" in texts(figure)
+    assert "Ea = 0.17 eV (0.13 to 0.21)" in texts(figure) and "V4+, x = 2.5" in texts(figure)
 
 
 def moment_tables(n):

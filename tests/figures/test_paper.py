@@ -131,7 +131,7 @@ def test_what_agrees_and_what_does_not():
     found = verdicts(table)
     assert found["error of forces (MAE) unseen configuration"] == "yes"
     assert found["error of energies (MAE) unseen configuration"] == "no"
-    assert found["MD lives in the first generation"] == "yes"
+    assert found["MD survives in the first generation"] == "yes"
     assert found["longest trajectory that stays whole 16 f.u."] == "no"
     assert found["Bader charges of the two states of V, apart"] == "yes"
     # 0.037 ± 0.032 against 0.009.
@@ -184,12 +184,12 @@ def test_what_a_run_cannot_say_stays_with_its_reason():
 def test_an_md_cut_by_its_length_tells_nothing():
     runs = [{"survived_ps": 2.0, "target_ps": 2.0}, {"survived_ps": 2.0, "target_ps": 2.0}]
     lived = compare(tables(decisions=[{"figures": {"runs": runs}}])).set_index("quantity")
-    lived = lived.loc["MD lives in the first generation"]
+    lived = lived.loc["MD survives in the first generation"]
     assert (lived["agrees"], lived["remark"]) == ("not told", "2 of 2 runs ended at the 2 ps asked for")
     # Cut above the paper's 2 to 10 ps, it contradicts them all the same.
     longer = [{"survived_ps": 50.0, "target_ps": 50.0}] * 2
     table = compare(tables(decisions=[{"figures": {"runs": longer}}])).set_index("quantity")
-    assert table.loc["MD lives in the first generation", "agrees"] == "no"
+    assert table.loc["MD survives in the first generation", "agrees"] == "no"
     whole = pd.DataFrame({"duration_ps": [100.0, 100.0], "end_reason": ["completed", "completed"]})
     table = compare(tables(trajectories=whole)).set_index("quantity")
     assert table.loc["longest trajectory that stays whole", "agrees"] == "not told"
@@ -280,7 +280,7 @@ def test_the_table_is_drawn_with_what_can_be_said(changes):
     texts = [cell.get_text().get_text() for cell in figure.axes[0].tables[0].get_celld().values()]
     assert "largest D of all x, from jumps" in texts
     # A wide range of the paper, within which the run may lie far from the paper's number, is shown.
-    assert ("0.2–0.3 e" in texts) == (not changes)
+    assert ("0.2 to 0.3 e" in texts) == (not changes)
     assert not any("nan" in text for text in texts)
 
 

@@ -161,6 +161,7 @@ def _describe_jump(
     ]
     lengths = ", ".join(f"{length:.1f} Å" for length in jumps.distance_A[nearby])
     count = f"{len(nearby)} jump{'s' if len(nearby) > 1 else ''}"
+    changes = f"{len(hop_times_fs)} change{'' if len(hop_times_fs) == 1 else 's'} of state"
     conditions = f"x = {float(table['x']):g}, {float(table['temperature_K']):g} K"
     return JumpEvent(
         redox_series(table),
@@ -174,7 +175,7 @@ def _describe_jump(
         centre,
         hop_times_fs.tolist(),
         charge_hop_times_fs.tolist(),
-        f"{conditions}: {count} ({lengths}), {len(hop_times_fs)} changes of state",
+        f"{conditions}: {count} ({lengths}), {changes}",
     )
 
 

@@ -13,8 +13,8 @@ from typing import Any, TypeVar, cast
 
 from pydantic import BaseModel, ValidationError, create_model
 
-from redoxmd.config.load import with_common_kpoints
-from redoxmd.config.sections import Config
+from redoxmd.config.load import with_grids
+from redoxmd.config.sections import Config, Structures, label_cells
 from redoxmd.config.sections.base import Section, Use
 from redoxmd.errors import ConfigError
 from redoxmd.files.records import plain
@@ -66,7 +66,7 @@ def read_settings(
 def runtime_settings(raw: Mapping[str, Any]) -> Config:
     """The config with only the settings that jobs read undeclared, because no result becomes stale when they change.
 
-    `runtime_keys` lists them. GPAW's k-points are rounded up as in `parse_config`.
+    `runtime_keys` lists them. k-points are grids of the source cell as in `parse_config`.
 
     Args:
         raw: the config of the run, `snakemake.config` in a script.
@@ -77,7 +77,9 @@ def runtime_settings(raw: Mapping[str, Any]) -> Config:
         part = _part(_section(name), keys)
         setattr(sections, name, part.model_validate({key: given[key] for key in keys if key in given}))
     ensemble = (raw.get("train") or {}).get("ensemble")
-    sections.engine = with_common_kpoints(sections.engine, sections.aimd, sections.explore, sections.neb, ensemble)
+    structures = Structures.model_validate(raw.get("structures") or {})
+    cells = label_cells(sections.aimd, sections.explore, sections.neb, ensemble)
+    sections.engine = with_grids(sections.engine, structures, cells)
     return cast(Config, sections)
 
 

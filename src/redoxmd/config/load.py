@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import math
 import typing
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -14,16 +15,18 @@ from pydantic import BaseModel, ValidationError
 from redoxmd.config.sections import (
     MAPPING,
     WORD,
-    Aimd,
     Config,
     EngineSettings,
-    Explore,
-    Neb,
+    Gpaw,
+    Structures,
+    Vasp,
     common_kpoints,
     label_cells,
 )
+from redoxmd.config.sections.base import Repeats
 from redoxmd.errors import ConfigError
 
+SomeEngine = TypeVar("SomeEngine", Gpaw, Vasp)
 UNIT_SUFFIXES = ("_fs", "_ps", "_K", "_A", "_eV", "_eV_A", "_muB", "_s", "_per_fs", "_per_ps", "_mm", "_pt")
 
 
@@ -90,7 +93,7 @@ class UniqueKeyLoader(yaml.SafeLoader):
 
 
 def parse_config(raw: dict[str, Any], source: str = "config") -> Config:
-    """Validate a config mapping; see `load_config`. GPAW's k-point grid is rounded up (`common_kpoints`)."""
+    """Validate a config mapping; see `load_config`. k-points are the grids of the source cell (`with_grids`)."""
     try:
         config = Config.model_validate(raw)
     except ValidationError as error:
@@ -102,16 +105,32 @@ def parse_config(raw: dict[str, Any], source: str = "config") -> Config:
         raise ConfigError(
             f"{source}: {len(lines)} value(s) refused\n" + "\n".join(f"  {line}" for line in lines)
         ) from error
-    engine = with_common_kpoints(config.engine, config.aimd, config.explore, config.neb, config.train.ensemble)
-    return config.model_copy(update={"engine": engine})
+    cells = label_cells(config.aimd, config.explore, config.neb, config.train.ensemble)
+    return config.model_copy(update={"engine": with_grids(config.engine, config.structures, cells)})
 
 
-def with_common_kpoints(
-    engine: EngineSettings, aimd: Aimd, explore: Explore, neb: Neb, ensemble: Path | None
-) -> EngineSettings:
-    """The engine with GPAW's k-points rounded up until every cell that is labelled divides them."""
-    grid = common_kpoints(engine.gpaw.kpoints, label_cells(aimd, explore, neb, ensemble))
-    return engine.model_copy(update={"gpaw": engine.gpaw.model_copy(update={"kpoints": grid})})
+def with_grids(engine: EngineSettings, structures: Structures, cells: Sequence[Repeats]) -> EngineSettings:
+    """The engine with grids in the place of spacings, and GPAW's rounded up until every labelled cell divides it.
+
+    Raises:
+        StructureError: a spacing is given and there is no source cell.
+    """
+    gpaw, vasp = _with_grid(engine.gpaw, structures), _with_grid(engine.vasp, structures)
+    gpaw = gpaw.model_copy(update={"kpoints": common_kpoints(gpaw.kpoints, cells)})
+    return engine.model_copy(update={"gpaw": gpaw, "vasp": vasp})
+
+
+def _with_grid(settings: SomeEngine, structures: Structures) -> SomeEngine:
+    """The settings with the grid of their k-point spacing, and without the spacing."""
+    spacing_1_A = settings.kpoint_spacing_1_A
+    if spacing_1_A is None:
+        return settings
+    # Structures are read with the config.
+    from redoxmd.structures.source import source_cell
+
+    lengths_1_A = 2 * math.pi * source_cell(structures).atoms.cell.reciprocal().lengths()
+    grid = tuple(max(1, math.ceil(length / spacing_1_A)) for length in lengths_1_A)
+    return settings.model_copy(update={"kpoints": grid, "kpoint_spacing_1_A": None})
 
 
 def _explain(item: Any) -> str:

@@ -89,7 +89,9 @@ def attempt_hash(settings: sections.EngineSettings, electrons: sections.Electron
     """
     chosen = getattr(settings, settings.name)
     judged = [] if electrons is None or not electrons.levels else [electrons.model_dump(mode="json", include=JUDGING)]
-    return content_hash([settings_hash(settings), settings.force_ceiling_eV_A, chosen.model_dump(mode="json"), *judged])
+    # The spacing of the k-points is given by the grid.
+    given = chosen.model_dump(mode="json", exclude={"kpoint_spacing_1_A"})
+    return content_hash([settings_hash(settings), settings.force_ceiling_eV_A, given, *judged])
 
 
 def inspect_engine(

@@ -28,7 +28,7 @@ def draw(
         text = f"{name}, area {areas[str(name)]:.3f}"
         axes[0, 0].plot(rows["expected_fraction"], rows["observed_fraction"], color=NAMES[str(name)], label=text)
     axes[0, 0].plot([0, 1], [0, 1], color="black", linewidth=0.8, label="perfect")
-    label(axes[0, 0], "expected fraction", "observed fraction", "a")
+    label(axes[0, 0], "quantile of the normal distribution", "share of errors below it", "a  area: to the diagonal")
     legend(axes[0, 0])
     for name, rows in bins.groupby("set"):
         axes[0, 1].plot(rows["spread_eV_A"], rows["rmse_eV_A"], "o-", color=NAMES[str(name)], label=str(name))

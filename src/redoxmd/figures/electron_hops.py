@@ -2,25 +2,49 @@
 
 from __future__ import annotations
 
+from itertools import product
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from redoxmd.config.sections import Figures
+from redoxmd.diffusion.counting import Z_95
 from redoxmd.diffusion.jumps import ZERO_COUNT_LIMIT
-from redoxmd.figures.intervals import BAR, LIMIT
-from redoxmd.figures.style import assign_colours, label, legend, new_figure, with_figure_style, write_message
+from redoxmd.figures.intervals import (
+    ARROW_ROOM,
+    BAR,
+    BARS_AND_BRACKETS,
+    MARGIN,
+    activation_text,
+    explain_limits,
+    plot_limits,
+)
+from redoxmd.figures.style import (
+    assign_colours,
+    label,
+    legend,
+    new_figure,
+    side_by_side,
+    with_figure_style,
+    write_message,
+)
 from redoxmd.units import BOLTZMANN_EV_PER_K
 
 # Kind of hop → face of its marker (None: the colour of x) and its text in the legend.
 KINDS = {"all": ("white", "all hops"), "lasting": (None, "without rattling")}
 MARKERS = "osD^P*"
+# Width of the points of one temperature, as a share of the smallest step of the horizontal axis.
+POINTS_WIDTH = 0.35
 
 
 @with_figure_style
 def draw(rates: pd.DataFrame, fits: pd.DataFrame, states: pd.DataFrame, settings: Figures) -> Figure:
-    """Draw hops per ns and redox atom against 1000/T by x, with fits, and the bond length of each state against T.
+    """Draw hops per ns and redox atom against 1000/T by x, with fits (a), and bond lengths by state against T (b).
+
+    Bars are 95 % intervals; the points of one temperature stand side by side.
 
     Args:
         rates, fits, states: `rates`, `arrhenius` and `states` of `redoxmd.electrons.hops.HopSummary`.
@@ -31,30 +55,40 @@ def draw(rates: pd.DataFrame, fits: pd.DataFrame, states: pd.DataFrame, settings
         write_message(axes[0, 0], "no trajectory yet")
         return figure
     colours = assign_colours(sorted(rates["x"].unique()))
-    for x, rows in rates.groupby("x"):
-        for kind, (face, _) in KINDS.items():
-            fit = fits[(fits["x"] == x) & (fits["kind"] == kind)]
-            _draw_rates(axes[0, 0], rows, kind, colours[x], face or colours[x], fit)
+    series = list(product(colours, KINDS))
+    offsets = side_by_side(1000 / rates["temperature_K"], len(series), POINTS_WIDTH)
+    for (x, kind), offset in zip(series, offsets, strict=True):
+        fit, face = fits[(fits["x"] == x) & (fits["kind"] == kind)], KINDS[kind][0] or colours[x]
+        _draw_rates(axes[0, 0], rates[rates["x"] == x], kind, colours[x], face, fit, offset)
     counted = rates[[f"{kind}_per_ns_atom" for kind in KINDS]].to_numpy(dtype=float)
     if (counted > 0).any():
         axes[0, 0].set_yscale("log")
-    axes[0, 0].plot([], [], "v", color="black", markerfacecolor="none", label=LIMIT)
-    axes[0, 0].plot([], [], "|", color="black", markersize=7, label=BAR)
-    label(axes[0, 0], "1000/T (1/K)", "hops per ns and atom")
+    if (counted == 0).any():
+        limits = ZERO_COUNT_LIMIT / rates.loc[(counted == 0).any(axis=1), "atom_ns"]
+        axes[0, 0].set_ylim(bottom=min(axes[0, 0].get_ylim()[0], limits.min() / ARROW_ROOM / MARGIN))
+        explain_limits(axes[0, 0])
+    axes[0, 0].plot([], [], "|", color="black", markersize=7, label=f"{BARS_AND_BRACKETS}; lines: fits")
+    label(axes[0, 0], "1000/T (1/K)", "hops per ns and atom", "a")
     legend(axes[0, 0], loc="upper center", bbox_to_anchor=(0.5, -0.22))
-    for number, (state, rows) in enumerate(states.groupby("state")):
-        for x, points in rows.groupby("x"):
-            errors = points["bond_error_A"].fillna(0.0)
-            options = {"color": colours[x], "fmt": f"{MARKERS[number % len(MARKERS)]}-", "capsize": 2}
-            axes[0, 1].errorbar(
-                points["temperature_K"], points["bond_A"], errors, label=f"{state}, x = {x:g}", **options
-            )
-    label(axes[0, 1], "T (K)", "bond length (Å)")
-    legend(axes[0, 1], loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=2)
+    _draw_bonds(axes[0, 1], states, colours)
     return figure
 
 
-def _draw_rates(axis: Axes, rows: pd.DataFrame, kind: str, colour: str, face: str, fit: pd.DataFrame) -> None:
+def _draw_bonds(axis: Axes, states: pd.DataFrame, colours: dict[float, str]) -> None:
+    offsets = dict(zip(colours, side_by_side(states["temperature_K"], len(colours), POINTS_WIDTH), strict=True))
+    for number, (state, rows) in enumerate(states.groupby("state")):
+        for x, points in rows.groupby("x"):
+            style: dict[str, Any] = {"color": colours[x], "fmt": f"{MARKERS[number % len(MARKERS)]}-", "capsize": 2}
+            style |= {"yerr": Z_95 * points["bond_error_A"].fillna(0.0), "label": f"{state}, x = {x:g}"}
+            axis.errorbar(points["temperature_K"] + offsets[x], points["bond_A"], **style)
+    axis.set_xticks(np.unique(states["temperature_K"]))
+    label(axis, "T (K)", "bond length (Å)", f"b  {BAR}")
+    legend(axis, loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=2)
+
+
+def _draw_rates(
+    axis: Axes, rows: pd.DataFrame, kind: str, colour: str, face: str, fit: pd.DataFrame, offset: float
+) -> None:
     """Draw rates of one x with bars, or upper limits where nothing hopped, and the fit."""
     kelvin, rate, low, high = (
         rows[name].to_numpy(dtype=float)
@@ -62,15 +96,16 @@ def _draw_rates(axis: Axes, rows: pd.DataFrame, kind: str, colour: str, face: st
     )
     hopped = rate > 0
     bars = np.array([rate - low, high - rate])[:, hopped]
-    axis.errorbar(1000 / kelvin[hopped], rate[hopped], bars, fmt="o", color=colour, markerfacecolor=face, capsize=2)
+    places = 1000 / kelvin + offset
+    axis.errorbar(places[hopped], rate[hopped], bars, fmt="o", color=colour, markerfacecolor=face, capsize=2)
     limit = ZERO_COUNT_LIMIT / rows["atom_ns"].to_numpy()[~hopped]
-    axis.plot(1000 / kelvin[~hopped], limit, "v", markerfacecolor="none", markeredgecolor=colour)
+    plot_limits(axis, places[~hopped], limit, colour)
     name = f"x = {rows['x'].iloc[0]:g}, {KINDS[kind][1]}"
     if fit.empty or not bool(fit["fitted"].iloc[0]):
         axis.plot([], [], "o", color=colour, markerfacecolor=face, label=name)
         return
     row, line_K = fit.iloc[0], np.linspace(kelvin.min(), kelvin.max(), 50)
     log_rate = row["log10_rate0_per_ns"] - row["Ea_eV"] / (BOLTZMANN_EV_PER_K * line_K * np.log(10))
-    text = f"{name}: Ea = {row['Ea_eV']:.2f} ± {row['Ea_error_eV']:.2f} eV"
-    style = "-" if kind == "lasting" else "--"
-    axis.plot(1000 / line_K, 10**log_rate, style, color=colour, label=text.replace("-", "−"))
+    style: dict[str, Any] = {"linestyle": "-" if kind == "lasting" else "--", "marker": "o", "markerfacecolor": face}
+    axis.plot(1000 / line_K, 10**log_rate, style["linestyle"], color=colour)
+    axis.plot([], [], color=colour, label=f"{name}: {activation_text(row)}", **style)

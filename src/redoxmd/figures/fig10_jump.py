@@ -148,7 +148,7 @@ def _pictures(figure: Figure, panel: Axes, event: JumpEvent) -> None:
         )
         letter = "" if number else "d  "
         label(axis, title=f"{letter}{snapshot.title}, {snapshot.time_fs / FS_PER_PS:.3g} ps")
-    figure.supxlabel(KEY, fontsize=smaller_font(1.5))
+    figure.supxlabel(f"{KEY}; arrow: from the site left to the site reached", fontsize=smaller_font(1.5))
     states = sorted(event.series["state"].dropna().unique())
     name = f"probability of {states[-1]:g}+" if len(states) > 1 else "probability of the higher state"
     mappable, ticks = ScalarMappable(Normalize(0.0, 1.0), REDOX_MAP), [0.0, 0.5, 1.0]

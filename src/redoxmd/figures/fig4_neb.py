@@ -103,7 +103,9 @@ def _path(axis: Axes, title: str, rows: pd.DataFrame, barrier: pd.Series) -> Non
     coordinate, energy, spread, reference = (
         rows[name].to_numpy(dtype=float) for name in ("coordinate_A", "energy_eV", "energy_spread_eV", "reference_eV")
     )
-    axis.errorbar(coordinate, energy, spread, fmt="o-", color=COLOURS[0], capsize=2, label="ensemble, bars: spread")
+    axis.errorbar(
+        coordinate, energy, spread, fmt="o-", color=COLOURS[0], capsize=2, label="ensemble, bars and ±: spread"
+    )
     labelled = np.isfinite(reference)
     if labelled.any():
         style: dict[str, Any] = {"color": COLOURS[1], "markerfacecolor": "none", "label": "reference, same images"}

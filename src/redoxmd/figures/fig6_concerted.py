@@ -59,7 +59,8 @@ def draw(table: pd.DataFrame, settings: Figures, window_ps: float) -> Figure:
         share.plot(places, chance / total, "_", color="black", markersize=10)
     share.plot([], [], "_", color="black", markersize=10, label="the same jumps at random times")
     share.plot([], [], "|", color="black", markersize=7, label="bars: 95 % intervals")
-    share.set_ylim(0, 1.05)
+    # Room for whole symbols at shares of 0 and 1.
+    share.set_ylim(-0.04, 1.04)
     label(share, "temperature (K)", "share of the jumps", "b")
     legend(share, loc="upper center", bbox_to_anchor=(0.5, -0.18))
     for axis in axes.flat:

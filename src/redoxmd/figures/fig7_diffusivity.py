@@ -15,10 +15,12 @@ from redoxmd.figures.intervals import axis_limits, explain_symbols, has_estimate
 from redoxmd.figures.style import (
     COLOUR_MAP,
     assign_colours,
+    concentration_ticks,
     label,
     legend,
     log_ticks,
     new_figure,
+    side_by_side,
     smaller_font,
     with_figure_style,
     write_message,
@@ -64,27 +66,31 @@ def _map(figure: Figure, axis: Axes, table: pd.DataFrame) -> None:
     else:
         write_message(axis, "no point with enough jumps for D")
     style: dict[str, Any] = {"markersize": 6, "markerfacecolor": "none", "markeredgecolor": "grey"}
-    for rows, marker, text in ((limit_rows, "v", "upper limit only, see b"), (no_jump_rows, "o", "no jump")):
+    for rows, marker, text in (
+        (limit_rows, "s", "too few jumps, limit in b"),
+        (no_jump_rows, "o", "no jump, limit in b"),
+    ):
         if len(rows):
             axis.plot(rows["x"], rows["temperature_K"], marker, label=text, **style)
     style = {"textcoords": "offset points", "ha": "center", "fontsize": smaller_font(3)}
     for x, kelvin, count in table[["x", "temperature_K", "n_jumps"]].to_numpy():
         axis.annotate(f"{count:.0f}", (x, kelvin), (0, -11), **style)
     axis.set_yticks(sorted(table["temperature_K"].unique()))
+    concentration_ticks(axis, table["x"])
     axis.margins(0.14)
     label(axis, "x (mobile ions per formula unit)", "temperature (K)", "a  below each point: jumps seen")
     legend(axis, loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2)
 
 
 def _with_errors(axis: Axes, table: pd.DataFrame) -> None:
-    kelvins, xs = sorted(table["temperature_K"].unique()), np.sort(table["x"].unique())
-    step = float(np.diff(xs).min()) if len(xs) > 1 else 1.0
+    kelvins = sorted(table["temperature_K"].unique())
+    offsets = side_by_side(table["x"], len(kelvins), POINTS_WIDTH)
     for number, (kelvin, colour) in enumerate(assign_colours(kelvins).items()):
         rows = table[table["temperature_K"] == kelvin].sort_values("x")
-        offset = POINTS_WIDTH * step * (number - (len(kelvins) - 1) / 2) / len(kelvins)
         marker = MARKERS[number % len(MARKERS)]
-        plot_points(axis, rows["x"].to_numpy() + offset, rows, "jumps", colour, marker)
+        plot_points(axis, rows["x"].to_numpy() + offsets[number], rows, "jumps", colour, marker)
         axis.plot([], [], marker, color=colour, label=f"{kelvin:g} K")
     log_ticks(axis, "y", *axis_limits(table, ("jumps",)))
-    label(axis, "x (mobile ions per formula unit)", "D from jumps (cm²/s)", "b")
+    concentration_ticks(axis, table["x"])
+    label(axis, "x (mobile ions per formula unit)", "D from jumps (cm²/s)", "b  temperatures of one x side by side")
     explain_symbols(axis, table, ("jumps",), loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=3)

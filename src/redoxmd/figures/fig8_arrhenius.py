@@ -8,14 +8,24 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from redoxmd.config.sections import Figures
-from redoxmd.figures.intervals import BAR, LIMIT, axis_limits, plot_points, with_intervals
+from redoxmd.figures.intervals import (
+    BARS_AND_BRACKETS,
+    BELOW,
+    LIMIT,
+    activation_text,
+    axis_limits,
+    bars_below,
+    explain_symbols,
+    plot_points,
+    with_intervals,
+)
 from redoxmd.figures.style import (
     COLOURS,
     assign_colours,
     label,
-    legend,
     log_ticks,
     new_figure,
+    side_by_side,
     smaller_font,
     with_figure_style,
     write_message,
@@ -23,16 +33,15 @@ from redoxmd.figures.style import (
 from redoxmd.units import BOLTZMANN_EV_PER_K
 
 # Width of the points of one temperature, as a share of the smallest step of 1000/T.
-POINTS_WIDTH = 0.3
+POINTS_WIDTH = 0.2
 MARKERS = "osD^P*"
 MOST_IN_ONE_PANEL = 6
 COLUMNS = 5
-BARS = BAR.replace("bars", "bars and brackets")
 
 
 @with_figure_style
 def draw(table: pd.DataFrame, fits: pd.DataFrame, settings: Figures) -> Figure:
-    """Draw D against 1000/T by x with 95 % intervals, upper limits (triangles), fits and reasons of refused fits.
+    """Draw D against 1000/T by x with 95 % intervals, upper limits (arrows), fits and reasons of refused fits.
 
     More than `MOST_IN_ONE_PANEL` concentrations have one panel each.
 
@@ -50,30 +59,34 @@ def draw(table: pd.DataFrame, fits: pd.DataFrame, settings: Figures) -> Figure:
         write_message(axes[0, 0], "no trajectory yet")
         return figure
     table = with_intervals(table)
+    log_ticks(axes[0, 0], "y", *axis_limits(table, ("jumps",)))
     if rows > 1:
         _separate_panels(axes, table, fits)
     else:
         _one_panel(axes[0, 0], table, fits)
-    log_ticks(axes[0, 0], "y", *axis_limits(table, ("jumps",)))
     return figure
 
 
 def _one_panel(axis: Axes, table: pd.DataFrame, fits: pd.DataFrame) -> None:
-    inverse = np.unique(1000 / table["temperature_K"])
-    step = float(np.diff(inverse).min()) if len(inverse) > 1 else 0.0
+    offsets = side_by_side(1000 / table["temperature_K"], table["x"].nunique(), POINTS_WIDTH)
     groups, colours = list(table.groupby("x")), assign_colours(sorted(table["x"].unique()))
     for number, (x, rows) in enumerate(groups):
         fit, marker = fits[fits["x"] == x], MARKERS[number % len(MARKERS)]
-        offset = POINTS_WIDTH * step * (number - (len(groups) - 1) / 2) / len(groups)
-        plot_points(axis, 1000 / rows["temperature_K"].to_numpy() + offset, rows, "jumps", colours[x], marker)
+        places = 1000 / rows["temperature_K"].to_numpy() + offsets[number]
+        plot_points(axis, places, rows, "jumps", colours[x], marker)
         axis.plot([], [], marker, color=colours[x], label=": ".join(filter(None, (f"x = {x:g}", _fit_text(fit)))))
         _line(axis, rows, fit, colours[x])
     label(axis, "1000/T (1/K)", "D from jumps (cm²/s)")
-    text = f"{BARS}; lines: fits; points of one T stand side by side"
-    axis.plot([], [], "|", color="black", markersize=7, label=text)
-    if (table["D_jumps_limit_cm2_s"] > 0).any():
-        axis.plot([], [], "v", markerfacecolor="none", markeredgecolor="black", label=LIMIT)
-    legend(axis, loc="upper center", bbox_to_anchor=(0.5, -0.18))
+    kelvins = axis.secondary_xaxis("top", functions=(_inverse, _inverse))
+    kelvins.set_xticks(np.unique(table["temperature_K"]))
+    kelvins.set_xlabel("T (K)")
+    text = f"{BARS_AND_BRACKETS}; lines: fits; points of one T stand side by side"
+    explain_symbols(axis, table, ("jumps",), bar=text, loc="upper center", bbox_to_anchor=(0.5, -0.18))
+
+
+def _inverse(value: np.ndarray) -> np.ndarray:
+    """1000/T of T, and T of 1000/T."""
+    return 1000 / np.maximum(value, 1e-9)
 
 
 def _separate_panels(axes: np.ndarray, table: pd.DataFrame, fits: pd.DataFrame) -> None:
@@ -93,7 +106,8 @@ def _separate_panels(axes: np.ndarray, table: pd.DataFrame, fits: pd.DataFrame) 
     figure = axes[0, 0].figure
     figure.supxlabel("1000/T (1/K)")
     figure.supylabel("D from jumps (cm²/s)")
-    figure.suptitle(f"{BARS}; triangles: {LIMIT}s; lines: fits", fontsize=smaller_font(1))
+    below = f"; {BELOW}" if bars_below(table, ("jumps",), axes[0, 0].get_ylim()[0]) else ""
+    figure.suptitle(f"{BARS_AND_BRACKETS}; arrows: {LIMIT}s; lines: fits{below}", fontsize=smaller_font(1))
 
 
 def _fit_text(fit: pd.DataFrame, separator: str = ", ") -> str:
@@ -103,10 +117,10 @@ def _fit_text(fit: pd.DataFrame, separator: str = ", ") -> str:
     row = fit.iloc[0]
     if not bool(row["fitted"]):
         return f"no fit, {row['reason']}"
-    texts = [f"Ea = {row['Ea_eV']:z.2f} eV ({row['Ea_low_eV']:z.2f} to {row['Ea_high_eV']:z.2f})"]
+    texts = [activation_text(row)]
     if row["dof"] > 0:
         texts.append(f"deviance {abs(row['deviance']):.1f} for {row['dof']:.0f} d.o.f.")
-    return separator.join(texts).replace("inf", "∞").replace("-", "−")
+    return separator.join(texts)
 
 
 def _line(axis: Axes, rows: pd.DataFrame, fit: pd.DataFrame, colour: str) -> None:

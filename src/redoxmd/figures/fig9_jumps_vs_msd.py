@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from redoxmd.config.sections import Figures
 from redoxmd.figures.intervals import (
+    BAR,
     axis_limits,
     error_bars,
     explain_symbols,
@@ -21,6 +22,8 @@ from redoxmd.figures.intervals import (
 )
 from redoxmd.figures.style import (
     COLOURS,
+    MOST_TICKS,
+    concentration_ticks,
     label,
     legend,
     log_ticks,
@@ -41,7 +44,7 @@ def draw(table: pd.DataFrame, settings: Figures) -> Figure:
     Args:
         table: x, temperature_K, D_jumps_cm2_s, D_msd_cm2_s; D_jumps_error_cm2_s; D_msd_low_cm2_s, D_msd_high_cm2_s;
             _limit_cm2_s of both if D is indistinguishable from zero; msd_regime; correlation_factor (D from the MSD
-            over D from jumps).
+            over D from jumps), correlation_low and correlation_high.
     """
     figure, axes = new_figure(settings, 1, 2, height_ratio=0.45, width=2.0)
     if table.empty:
@@ -61,10 +64,16 @@ def _over_x(axis: Axes, rows: pd.DataFrame) -> None:
         plot_points(axis, rows["x"].to_numpy() + shift, rows, name, colour, marker)
         axis.plot([], [], marker, color=colour, label={"jumps": "from jumps", "msd": "from the MSD"}[name])
     low, high = axis_limits(rows)
-    for x, factor in rows[["x", "correlation_factor"]].dropna().to_numpy(dtype=float):
-        axis.annotate(f"{factor:.2g}", (x, high), ha="center", va="top", fontsize=smaller_font(3))
-    log_ticks(axis, "y", low, 1.2 * high)
-    title = f"a  {rows['temperature_K'].iloc[0]:g} K; at the top: D(MSD)/D(jumps)"
+    log_ticks(axis, "y", low, high)
+    concentration_ticks(axis, xs)
+    for _, row in rows[np.isfinite(rows["correlation_factor"])].iterrows():
+        text = f"{row['correlation_factor']:.2g}"
+        if len(xs) <= MOST_TICKS:
+            text += f"\n({row['correlation_low']:.2g} to {row['correlation_high']:.2g})"
+        where: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "ha": "center", "va": "bottom"}
+        axis.annotate(text, (row["x"], 1.0), fontsize=smaller_font(3), **where)
+    interval = ", 95 % interval" if len(xs) <= MOST_TICKS else ""
+    title = f"a  {rows['temperature_K'].iloc[0]:g} K; above: D(MSD)/D(jumps){interval}\n"
     label(axis, "x (mobile ions per formula unit)", "D (cm²/s)", title)
     explain_symbols(axis, rows)
 
@@ -84,8 +93,8 @@ def _parity(axis: Axes, table: pd.DataFrame) -> None:
         bars: dict[str, Any] = {"xerr": error_bars(rows, "jumps"), "yerr": error_bars(rows, "msd"), "elinewidth": 0.6}
         axis.errorbar(by_jumps, by_msd, fmt=marker, **bars, **style)
         axis.plot([], [], marker, label=text, **style)
-    low, high = axis_limits(both)
-    axis.plot([low, high], [low, high], color="black", linewidth=0.8, label="equal")
-    for which in ("x", "y"):
-        log_ticks(axis, which, low, high)
+    for which, name in (("x", "jumps"), ("y", "msd")):
+        log_ticks(axis, which, *axis_limits(both, (name,)))
+    axis.axline((1e-6, 1e-6), (1e-5, 1e-5), color="black", linewidth=0.8, label="equal")
+    axis.plot([], [], "+", color="black", markersize=7, label=BAR)
     legend(axis)

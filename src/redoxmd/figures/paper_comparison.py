@@ -18,8 +18,8 @@ REMARK_CHARACTERS = 60
 # A range of the paper wider than this share of its number is given instead of the number.
 WIDE_RANGE = 0.1
 EXPLANATION = (
-    "± 1 standard error. yes: within two of them, and these no wider than half of the paper's number; "
-    "not told: ours does not decide it, the remark says why."
+    "± 1 standard error. yes: within two of them, and these no wider than half of the paper's number; no: farther "
+    "away;\nnot told: ours does not decide it, the remark says why."
 )
 
 
@@ -72,7 +72,7 @@ def _paper(row: pd.Series) -> str:
         return f"above {_number(low)}"
     if not math.isnan(row["paper"]) and not high - low > WIDE_RANGE * abs(row["paper"]):
         return _number(row["paper"])
-    return f"below {_number(high)}" if math.isnan(low) else f"{_number(low)}–{_number(high)}"
+    return f"below {_number(high)}" if math.isnan(low) else f"{_number(low)} to {_number(high)}"
 
 
 def _number(value: float, digits: int = 3) -> str:

@@ -28,7 +28,7 @@ HEADER = [
 EXPLANATION = (
     "low, high: oxidation states; expected: by charge neutrality; bond, vacancy: mean distance to them;\n"
     "direction: cosine of electron hop and ion jump; models disagree: share of atoms whose "
-    "charge and moment give different states."
+    "charge and moment give different states; ± 1 standard error."
 )
 CHECK_HEADER = "charges agree\n(by chance)"
 CHECK_WIDTH = 0.115

@@ -153,7 +153,7 @@ def draw_structure(
         shift = nearest_images(middle[None], cell_A, view.centre_A)[0] - middle
         tail, head = view.project(np.stack([start + shift, end + shift]))[:, :2]
         style: dict[str, Any] = {"arrowstyle": "-|>", "mutation_scale": 8, "color": "black", "linewidth": 1.2}
-        axis.add_patch(FancyArrowPatch(tuple(tail), tuple(head), shrinkA=0, shrinkB=0, zorder=20, **style))
+        axis.add_patch(FancyArrowPatch(tuple(tail), tuple(head), shrinkA=0, shrinkB=0, zorder=35, **style))
     for index, path_A in trails.items():
         middle = path_A[len(path_A) // 2]
         along = view.project(path_A + nearest_images(middle[None], cell_A, view.centre_A)[0] - middle)

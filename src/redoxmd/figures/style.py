@@ -9,6 +9,7 @@ from typing import Any, ParamSpec
 
 import matplotlib
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
@@ -24,6 +25,8 @@ COLOUR_MAP = "viridis"
 MM_PER_INCH = 25.4
 # Below this range (decades) a logarithmic axis has labels at 1, 2 and 5, not only at the decades.
 FEW_DECADES = 2.0
+# Contents with a tick each; for more the ticks of matplotlib.
+MOST_TICKS = 6
 
 P = ParamSpec("P")
 
@@ -120,6 +123,27 @@ def assign_colours(values: Sequence[Any]) -> dict[Any, str]:
         return dict(zip(values, COLOURS, strict=False))
     colours = matplotlib.colormaps[COLOUR_MAP](np.linspace(0.0, 0.95, len(values)))
     return {value: to_hex(colour) for value, colour in zip(values, colours, strict=True)}
+
+
+def concentration_ticks(axis: Axes, x: pd.Series | np.ndarray) -> None:
+    """Set the ticks of the horizontal axis at the contents x if they are few."""
+    contents = np.unique(x)
+    if len(contents) <= MOST_TICKS:
+        axis.set_xticks(contents, [f"{content:g}" for content in contents])
+
+
+def side_by_side(positions: pd.Series, series: int, width: float) -> np.ndarray:
+    """Horizontal offsets (series,) of the points of several series at the same positions.
+
+    Args:
+        positions: positions of all points.
+        series: number of series.
+        width: width of the points of one position, as a share of the smallest step between positions.
+    """
+    distinct = np.unique(positions)
+    step = float(np.diff(distinct).min()) if len(distinct) > 1 else 1.0
+    offsets: np.ndarray = width * step * (np.arange(series) - (series - 1) / 2) / max(series, 1)
+    return offsets
 
 
 def log_ticks(axis: Axes, direction: str, low: float, high: float) -> None:

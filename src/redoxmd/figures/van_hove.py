@@ -43,8 +43,8 @@ def draw(table: pd.DataFrame, settings: Figures) -> Figure:
     _scale_distinct(distinct, float(rows["distinct"].max()) if len(rows) else 1.0)
     legend(distinct, title="time")
     x = f"x = {rows['x'].iloc[0]:g}, " if len(rows) else ""
-    label(by_temperature, "distance gone (Å)", "4πr² G$_s$ (1/Å)", f"a  {x}{longest}")
-    label(by_time, "distance gone (Å)", "4πr² G$_s$ (1/Å)", f"b  {x}{hottest}")
+    label(by_temperature, "distance moved (Å)", "4πr² G$_s$ (1/Å)", f"a  {x}{longest}")
+    label(by_time, "distance moved (Å)", "4πr² G$_s$ (1/Å)", f"b  {x}{hottest}")
     label(distinct, "distance of another ion (Å)", "G$_d$/ρ", f"c  {x}{hottest}")
     if not len(rows):
         write_message(by_temperature, "no trajectory yet")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -19,6 +19,13 @@ def common_kpoints(kpoints: Sequence[int], cells: Sequence[Sequence[int]]) -> tu
     multiples = [math.lcm(*repeats) for repeats in zip(*cells, strict=True)]
     a, b, c = (k if k == 1 else -(-k // m) * m for k, m in zip(kpoints, multiples, strict=True))
     return a, b, c
+
+
+KpointSpacing = Annotated[float, Field(ge=0.02, le=2.0)]
+SPACING = (
+    "largest distance of neighbouring k-points along each reciprocal vector b of the source cell, 2π included as in "
+    "VASP's KSPACING: the divisions are max(1, ⌈2π |b| / spacing⌉) in the place of kpoints; null: kpoints"
+)
 
 
 class Hubbard(Section):
@@ -61,6 +68,7 @@ class Gpaw(Section):
         description="Γ-centred grid of the source cell, rounded up until every supercell with labels divides it, so "
         "that all labels sample the same points; 1 along an axis is Γ in every cell",
     )
+    kpoint_spacing_1_A: KpointSpacing | None = Field(default=None, description=SPACING)
     fermi_width_eV: Positive = Field(default=0.1, description="Fermi–Dirac smearing")
     mixer: GpawMixer = Field(default=GpawMixer(), description="mixing of the spin densities")
     final_mixer: GpawMixer | None = Field(
@@ -124,6 +132,7 @@ class Vasp(Section):
     kpoints: Repeats = Field(
         default=(2, 2, 2), description="Γ-centred grid of the source cell; supercells divide it, rounded up"
     )
+    kpoint_spacing_1_A: KpointSpacing | None = Field(default=None, description=SPACING)
     precision: Literal["Normal", "Accurate"] = Field(default="Normal", description="PREC")
     smearing_eV: Positive = Field(default=0.05, description="width SIGMA of the Gaussian smearing (ISMEAR = 0)")
     energy_tolerance_eV: Positive = Field(
@@ -206,3 +215,10 @@ class EngineSettings(Section):
     vasp: Vasp = Field(default=Vasp(), description="settings of the engine vasp")
     ase: AseEngineSettings = Field(default=AseEngineSettings(), description="settings of the engine ase")
     toy: Toy = Field(default=Toy(), description="settings of the engine toy")
+
+    @model_validator(mode="after")
+    def _one_grid(self) -> EngineSettings:
+        for name, section in (("gpaw", self.gpaw), ("vasp", self.vasp)):
+            if section.kpoint_spacing_1_A is not None and "kpoints" in section.model_fields_set:
+                raise ValueError(f"{name}.kpoints and {name}.kpoint_spacing_1_A exclude each other; remove one of them")
+        return self

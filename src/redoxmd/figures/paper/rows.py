@@ -58,7 +58,7 @@ def loop_rows(run: RunTables) -> list[tuple[object, ...]]:
     """Rows on the length of stable MD."""
     at_least_ps, longest = (PS_PER_NS, PS_PER_NS, NAN), _longest(run)
     return [
-        comparison_row("MD lives in the first generation", "", "ps", FIRST_BREAKS_PS, _first_survival(run)),
+        comparison_row("MD survives in the first generation", "", "ps", FIRST_BREAKS_PS, _first_survival(run)),
         comparison_row("longest trajectory that stays whole", PAPER_CELL, "ps", at_least_ps, longest, "at_least"),
     ]
 
