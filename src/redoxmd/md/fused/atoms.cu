@@ -9,7 +9,7 @@
 #endif
 
 constexpr int THREADS = 128, WARPS = THREADS / 32;
-constexpr double PI = 3.14159265358979323846;
+constexpr double PI = 3.14159265358979323846, LARGEST = 1.7976931348623157e308;
 
 struct alignas(4 * sizeof(REAL)) Real4 {
   REAL x, y, z, w;
@@ -136,7 +136,7 @@ extern "C" __global__ void pair_functions(const double* positions, const long lo
                                           double cutoff, double coulomb) {
   const int atom = warp_number(), lane = threadIdx.x % 32;
   if (atom >= atoms) return;
-  double repulsion = 0, closest = 1.0 / 0.0;
+  double repulsion = 0, closest = LARGEST;
   for (int j = lane; j < columns; j += 32) {
     const size_t pair = size_t(atom) * columns + j, other = sender[pair];
     double vector[3], square = 0;
@@ -230,7 +230,7 @@ extern "C" __global__ void totals(const double* energies, const double* core_eV,
   const int system = blockIdx.x, first = system * places;
   for (int m = 0; m <= members; ++m) {  // the last turn is for the contacts
     const double* of_member = energies + size_t(m) * systems * places;
-    double own = m < members ? 0 : 1.0 / 0.0;
+    double own = m < members ? 0 : LARGEST;
     for (int n = first + threadIdx.x; n < first + places; n += THREADS) {
       if (m == members)
         own = smaller(own, contact[n]);

@@ -21,7 +21,7 @@ class FusedResult(NamedTuple):
 
     Attributes:
         energies_eV: (M, B).
-        contact: (B,) as in `MemberForces`; infinite without radii.
+        contact: (B,) as in `MemberForces`; above 10¹⁵⁰ without radii.
         forces_eV_A: (M, B, A, 3).
         by_species: (M, B·A, S) gradient by species, without references.
     """
