@@ -27,8 +27,10 @@ import torch
 from benchmarks import roofline, works
 from benchmarks.__main__ import machine
 from benchmarks.timing import Times, take_turns, timed
-from redoxmd.md.batched.self_test import TOLERANCE, force_error
+from redoxmd.md.batched.self_test import TOLERANCE, force_error, step_error
 from redoxmd.md.ensemble import READ_EVERY_STEPS
+from redoxmd.md.fused.kernels import build_kernels
+from redoxmd.model.ensemble import EvaluationMode
 from redoxmd.units import ns_per_day
 
 DEVICE = "cuda"
@@ -82,11 +84,22 @@ def describe(check: Check) -> None:
 
 
 def forces(check: Check) -> None:
-    """Forces of the four models of Table 1 on the GPU, plain and captured, against the CPU in double precision."""
+    """Forces of the four models of Table 1 on the GPU, plain and captured, against the CPU in double precision.
+
+    By operations of PyTorch and by fused kernels; of these also a step of the MD.
+    """
     for repeat in (1,) if check.small else (1, 2):
-        atoms = works.crystal(repeat)
-        error = force_error(works.ensemble_of_table_1(DEVICE), atoms)
+        atoms, ensemble = works.crystal(repeat), works.ensemble_of_table_1(DEVICE)
+        error = force_error(ensemble, atoms)
         check.tell("forces", atoms=len(atoms), relative_error=error, passed=error < TOLERANCE)
+        try:
+            kernels = build_kernels(ensemble.members)
+        except (OSError, RuntimeError) as refused:
+            check.tell("forces", kernels="fused", omitted=str(refused).splitlines()[0])
+            continue
+        errors = force_error(ensemble, atoms, kernels), step_error(ensemble, atoms, kernels)
+        passed = all(each < TOLERANCE for each in errors)
+        check.tell("forces", kernels="fused", atoms=len(atoms), relative_errors=errors, passed=passed)
 
 
 def tests(check: Check) -> None:
@@ -100,17 +113,24 @@ def tests(check: Check) -> None:
     check.tell("tests", passed=done.returncode == 0, last=done.stdout.strip().splitlines()[-1:])
 
 
-def steps(check: Check, repeat: int, trajectories: int, read_every: int = READ_EVERY_STEPS) -> None:
+def steps(
+    check: Check,
+    repeat: int,
+    trajectories: int,
+    read_every: int = READ_EVERY_STEPS,
+    evaluation: EvaluationMode = "auto",
+) -> None:
     """MD that stays on the GPU: time of a step of all trajectories together, and of one trajectory-step."""
     atoms = works.crystal(repeat)
     torch.cuda.reset_peak_memory_stats()
-    work = works.DeviceStretches(atoms, DEVICE, trajectories, read_every)
+    work = works.DeviceStretches(atoms, DEVICE, trajectories, read_every, evaluation)
     took = check.measure(work, 5)
     step_s = took.wall_s / work.steps_per_call
     check.tell(
         "md",
         atoms=len(atoms),
         trajectories=trajectories,
+        evaluation=work.description,
         trajectory_step_ms=1e3 * step_s,
         host_cpu_ms=1e3 * took.cpu_s / work.steps_per_call,
         ns_day_in_all=ns_per_day(works.TIMESTEP_FS, step_s),
@@ -122,9 +142,12 @@ def steps(check: Check, repeat: int, trajectories: int, read_every: int = READ_E
 
 
 def single(check: Check) -> None:
-    """One trajectory of 40 and of 320 atoms."""
-    for repeat in (1,) if check.small else (1, 2):
-        steps(check, repeat, 1, 2 if check.small else READ_EVERY_STEPS)
+    """One trajectory of 40 and of 320 atoms, by fused kernels and by operations of PyTorch."""
+    if check.small:
+        steps(check, 1, 1, 2)
+        return
+    for repeat, evaluation in ((2, "auto"), (1, "auto"), (2, "plain"), (1, "plain")):
+        steps(check, repeat, 1, READ_EVERY_STEPS, evaluation)
 
 
 def many(check: Check) -> None:
@@ -189,7 +212,8 @@ def profile(check: Check) -> None:
     if check.small:
         check.tell("profile", omitted="rehearsal")
         return
-    for name, work in (("md", works.md_step(works.crystal(2), DEVICE)), ("training", works.training_step(DEVICE))):
+    stretches = works.DeviceStretches(works.crystal(2), DEVICE, 1, 1)
+    for name, work in (("md", stretches), ("training", works.training_step(DEVICE))):
         for _ in range(3):  # the second is captured
             work()
         torch.cuda.synchronize()
@@ -226,7 +250,7 @@ def limit(check: Check) -> None:
 SECTIONS: dict[Callable[[Check], None], float] = {
     describe: 5,
     forces: 20,
-    single: 40,
+    single: 60,
     many: 60,
     tests: 150,
     ceilings: 15,
@@ -240,12 +264,14 @@ SECTIONS: dict[Callable[[Check], None], float] = {
 
 def table(check: Check) -> str:
     """Markdown table of MD: ns/day beside the paper's step."""
-    lines = ["| atoms | trajectories | ms per trajectory-step | ns/day in all | peak GB |", "|---|---|---|---|---|"]
+    names = ("atoms", "trajectories", "evaluation", "ms per trajectory-step", "ns/day in all", "peak GB")
+    lines = [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
     for row in check.rows:
         if row["section"] == "md":
             values = (row["trajectory_step_ms"], row["ns_day_in_all"], row["peak_GB"])
             cells = " | ".join(f"{value:.3g}" for value in values)
-            lines.append(f"| {row['atoms']} | {row['trajectories']} | {cells} |")
+            kind = row["evaluation"].split(",")[0]
+            lines.append(f"| {row['atoms']} | {row['trajectories']} | {kind} | {cells} |")
     paper = ns_per_day(works.TIMESTEP_FS, 1e-3 * PAPER_STEP_MS)
     flops = roofline.count(works.crystal(2)).total_GFLOP
     lines += [

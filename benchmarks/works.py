@@ -76,10 +76,22 @@ def md_step(atoms: Atoms, device: str, evaluation: EvaluationMode = "auto") -> C
 
 
 class DeviceStretches:
-    """MD on the device, so many trajectories side by side; a call makes as many steps as are read at once."""
+    """MD on the device, so many trajectories side by side; a call makes as many steps as are read at once.
 
-    def __init__(self, atoms: Atoms, device: str, at_once: int, read_every: int = READ_EVERY_STEPS) -> None:
-        self._batch = BatchMD(force_evaluator(ensemble_of_table_1(device), "device"), at_once, len(atoms), read_every)
+    Fused kernels are used if `evaluation` is auto and they pass their self-test; `description` says so.
+    """
+
+    def __init__(
+        self,
+        atoms: Atoms,
+        device: str,
+        at_once: int,
+        read_every: int = READ_EVERY_STEPS,
+        evaluation: EvaluationMode = "auto",
+    ) -> None:
+        evaluator = force_evaluator(ensemble_of_table_1(device, evaluation), "device", atoms)
+        self.description = evaluator.description
+        self._batch = BatchMD(evaluator, at_once, len(atoms), read_every)
         dynamics = Langevin(atoms.get_masses(), TIMESTEP_FS, 600.0, 0.01)
         # Random weights do not hold a crystal together for long: nothing may end.
         gate = GateSettings(1e6, 1e6, "max", 0.0, 1e6)

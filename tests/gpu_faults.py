@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks import works
 from redoxmd.config.sections import DensitySettings, Member, Train
 from redoxmd.density.dataset import DensitySet, Entry
 from redoxmd.density.multipoles import SphereProduct
@@ -23,6 +24,7 @@ from redoxmd.md.batched.evaluation import DeviceEvaluator
 from redoxmd.md.batched.replay import Replay
 from redoxmd.md.ensemble import BatchMD
 from redoxmd.md.evaluators import HostEvaluator, force_evaluator
+from redoxmd.md.fused import kernels as fused
 from redoxmd.md.fused.kernels import build_kernels
 from redoxmd.md.langevin import Langevin
 from redoxmd.md.step import BatchStep, Log
@@ -38,7 +40,7 @@ from tests.conftest import rock, spring_label
 from tests.density.test_network import random_model
 from tests.density.test_training import VANADIUM, gaussians
 from tests.md.batched.test_step import OPEN
-from tests.md.fused.host import pretended_kernels
+from tests.md.fused.host import CountedKernels, fused_kernels, pretended_kernels
 from tests.model.test_ensemble import ELEMENTS, members
 from tests.pretend_gpu import COUNTS, Objection
 
@@ -485,6 +487,15 @@ def test_a_gpu_that_fails_its_self_test_is_not_used(monkeypatch, caplog, fault, 
             lambda m: pretended_kernels(m, (("k < K ? functions", "k < K - 1 ? functions"),)),
             "their forces are wrong by",
         ),
+        # One sign of an update; the kinetic energy.
+        (
+            lambda m: pretended_kernels(m, (("+ by_norm * v[", "- by_norm * v["),), fused.ATOMS),
+            "their forces are wrong by",
+        ),
+        (
+            lambda m: pretended_kernels(m, (("= 0.5 * block", "= 0.4 * block"),), fused.STEP),
+            "their MD step is wrong by",
+        ),
         # Threads of a block that do not meet at a barrier.
         (
             lambda m: pretended_kernels(m, (("if (!live) continue;", "if (!live) return;"),)),
@@ -494,7 +505,7 @@ def test_a_gpu_that_fails_its_self_test_is_not_used(monkeypatch, caplog, fault, 
     ],
 )
 def test_fused_kernels_that_fail_their_self_test_are_not_used(monkeypatch, caplog, build, words):
-    """MD takes the messages of PyTorch, whose forces are right, and the log says why."""
+    """MD takes operations of PyTorch, whose forces are right, and the log says why."""
     monkeypatch.setattr("redoxmd.md.batched.self_test.build_kernels", build)
     ensemble = Ensemble(members(2, torch.float32))
     expected = ensemble.predict(ATOMS).member_forces_eV_A
@@ -519,3 +530,16 @@ def test_a_fused_kernel_that_stops_cuda_is_an_error_with_a_remedy(monkeypatch):
         RedoxmdError, match=r"a fused kernel failed on the GPU \(.*illegal.*\); set compute.evaluation: plain"
     ):
         force_evaluator(Ensemble(members(2, torch.float32)).to("cuda"), "device", ATOMS)
+
+
+def test_a_step_of_table_1_launches_at_most_200_kernels():
+    """Counted with kernels that do nothing, as `docs/performance.md` states it."""
+    ensemble, atoms = works.ensemble_of_table_1("cuda"), works.crystal(1)
+    kernels = fused_kernels(ensemble.members, made=CountedKernels)
+    batch = BatchMD(DeviceEvaluator(ensemble, kernels=kernels), 1, len(atoms), 1)
+    batch.enter(0, atoms, Langevin(atoms.get_masses(), 0.5, 600.0, 0.01), OPEN)
+    batch.step()
+    COUNTS.reset()
+    batch.step()
+    assert sum(COUNTS.kernels.values()) <= 200, COUNTS.kernels
+    assert not COUNTS.waits and not COUNTS.uploads

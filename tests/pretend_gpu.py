@@ -471,7 +471,7 @@ def execute(function, args, kwargs):
     elif name not in VIEWS and (mutable or fresh):
         marks = zip(args, function._schema.arguments, strict=False)
         changed = [value for value, mark in marks if mark.alias_info is not None and mark.alias_info.is_write]
-        written = {storage_of(t.elem) for t in changed if isinstance(t, Pretend)}
+        written = {storage_of(t.elem) for t in tensors_in(changed) if isinstance(t, Pretend)}
         launch(name, device, inputs, written, fresh)
     if copied:
         MACHINE.host |= current_stream(device).clock
@@ -587,7 +587,11 @@ def created(function, args, kwargs, index):
     key, graph = storage_of(made.elem), MACHINE.graph
     if function in (torch.tensor, torch.as_tensor):
         transfer(index, download=False)
-    launch(getattr(function, "__name__", str(function)), index, set(), set(), {key})
+    if function is torch.empty:  # launches no kernel
+        MACHINE.writer.pop(key, None)
+        MACHINE.readers.pop(key, None)
+    else:
+        launch(getattr(function, "__name__", str(function)), index, set(), set(), {key})
     if graph is not None:
         graph.inside.add(key)
         graph.record(aten.copy_.default, (made.elem, made.elem.clone()), {}, made.elem)

@@ -489,7 +489,7 @@ def test_the_self_test_takes_networks_that_distinguish_states(saved, tmp_path): 
 
 
 @pytest.mark.parametrize("backend", ["auto", "device"])
-def test_fused_messages_are_taken_after_a_self_test_and_md_with_them_follows_the_cpu(monkeypatch, caplog, backend):
+def test_fused_kernels_are_taken_after_a_self_test_and_md_with_them_follows_the_cpu(monkeypatch, caplog, backend):
     """Captured, with members of two widths; the log and the description say so."""
     monkeypatch.setattr("redoxmd.md.batched.self_test.build_kernels", gpu_kernels)
     caplog.set_level("INFO", logger="redoxmd")
@@ -497,7 +497,7 @@ def test_fused_messages_are_taken_after_a_self_test_and_md_with_them_follows_the
     for device in ("cpu", "cuda"):
         ensemble = Ensemble(members(2, torch.float32)).to(device)
         evaluator = force_evaluator(ensemble, backend, atoms) if device == "cuda" else DeviceEvaluator(ensemble)
-        assert evaluator.description.endswith("messages by fused kernels") == (device == "cuda")
+        assert evaluator.description.startswith("fused kernels on cuda") == (device == "cuda")
         batch = BatchMD(evaluator, 2, len(atoms), 4)
         langevin = Langevin(atoms.get_masses(), 1.0, 600.0, 0.02)
         tenants = [batch.enter(slot, atoms, langevin, GateSettings(1e3, 1e4, "max", 0.01, 1e6)) for slot in range(2)]
@@ -510,7 +510,7 @@ def test_fused_messages_are_taken_after_a_self_test_and_md_with_them_follows_the
     np.testing.assert_allclose(paths[1], paths[0], atol=1e-5)
 
 
-def test_fused_messages_of_networks_that_distinguish_states_pass_the_self_test(saved, tmp_path, monkeypatch):  # noqa: F811
+def test_fused_kernels_of_networks_that_distinguish_states_pass_the_self_test(saved, tmp_path, monkeypatch):  # noqa: F811
     monkeypatch.setattr("redoxmd.md.batched.self_test.build_kernels", gpu_kernels)
     atoms = frame_in_a_state(tmp_path)
     assert force_evaluator(load_ensemble(saved, "cuda"), "device", atoms).kernels is not None

@@ -17,6 +17,7 @@ from redoxmd.md.batched.replay import Replay
 from redoxmd.md.electrons import ElectronMD, StateCalls
 from redoxmd.md.forces import ForceEvaluator, StateEvaluator
 from redoxmd.md.frame_gate import GUARD_REASONS, GateOutcome, GateSettings, verdict
+from redoxmd.md.fused.step import FusedStep
 from redoxmd.md.langevin import Langevin, MDState
 from redoxmd.md.slots import Slots
 from redoxmd.md.step import BatchResult, BatchStep, Log
@@ -92,6 +93,9 @@ class BatchMD:
         self.stretch = 0
         self.results = self.arrays.to_numpy(self.log.results)
         self.step = BatchStep(self.slots, evaluator, self.log, self.search)
+        kernels = getattr(evaluator, "kernels", None)
+        if kernels is not None:
+            self.step = FusedStep(self.slots, evaluator, self.log, self.search, kernels.step)
         self.replay = Replay(self.step, device, captured)
         self._trajectories: dict[int, TrajectoryMD] = {}
 

@@ -1,10 +1,12 @@
 // CUDA C++ on one thread of the host: the threads of a block are coroutines, which change at barriers and shuffles in
 // ascending or descending order. Blocks run one after another. A kernel whose result depends on the order has a race.
+// Threads of kernels that have no barriers are called one after another.
 #pragma once
 #include <csetjmp>
 #include <cstddef>
 #include <cstdlib>
 #include <functional>
+#include <math.h>
 #include <memory>
 #include <mutex>
 #include <ucontext.h>
@@ -43,7 +45,17 @@ static jmp_buf scheduler;
 static ucontext_t ucontext_of_scheduler, ucontext_of_coroutine;
 static std::function<void()> body;
 
+static bool apart = false;
+
+inline void sincospi(double x, double* sine, double* cosine) {
+  const double quarters = nearbyint(2 * x), angle = 3.14159265358979323846 * (x - quarters / 2);
+  const double s = sin(angle), c = cos(angle), turned[] = {s, c, -s, -c, s};
+  const int quarter = int((long long)(quarters) & 3);
+  *sine = turned[quarter], *cosine = turned[quarter + 1];
+}
+
 static void wait_at(Barrier& barrier, int size) {
+  if (apart) abort();
   Coroutine& self = coroutines[threadIdx.x];
   self.barrier = &barrier, self.passed = barrier.passed;
   if (++barrier.arrived == size) barrier.arrived = 0, ++barrier.passed;
@@ -80,9 +92,15 @@ static void run_until_barrier(int thread, bool begin) {
 }
 
 // 0, or 1 if threads of a block wait at barriers that not all of them reach.
-static int run_blocks(int blocks, int threads, bool descending, std::function<void()> kernel) {
+static int run_blocks(int blocks, int threads, bool descending, bool has_barriers, std::function<void()> kernel) {
   static std::mutex one_at_a_time;
   std::lock_guard<std::mutex> lock(one_at_a_time);
+  apart = !has_barriers;
+  if (apart) {
+    for (blockIdx.x = 0; blockIdx.x < blocks; ++blockIdx.x)
+      for (threadIdx.x = 0; threadIdx.x < threads; ++threadIdx.x) kernel();
+    return 0;
+  }
   if (int(coroutines.size()) != threads) {
     coroutines.clear();
     coroutines.resize(threads);
@@ -113,11 +131,12 @@ static int run_blocks(int blocks, int threads, bool descending, std::function<vo
 
 // As cuLaunchKernel: `arguments` are addresses of the parameters of a kernel.
 template <class... A, size_t... I>
-int launch(void (*kernel)(A...), int blocks, int threads, bool descending, void** arguments,
+int launch(void (*kernel)(A...), int blocks, int threads, bool descending, bool has_barriers, void** arguments,
            std::index_sequence<I...>) {
-  return run_blocks(blocks, threads, descending, [=] { kernel(*static_cast<std::remove_reference_t<A>*>(arguments[I])...); });
+  return run_blocks(blocks, threads, descending, has_barriers,
+                    [=] { kernel(*static_cast<std::remove_reference_t<A>*>(arguments[I])...); });
 }
 template <class... A>
-int launch(void (*kernel)(A...), int blocks, int threads, bool descending, void** arguments) {
-  return launch(kernel, blocks, threads, descending, arguments, std::index_sequence_for<A...>{});
+int launch(void (*kernel)(A...), int blocks, int threads, bool descending, bool has_barriers, void** arguments) {
+  return launch(kernel, blocks, threads, descending, has_barriers, arguments, std::index_sequence_for<A...>{});
 }

@@ -10,7 +10,17 @@ from pathlib import Path
 
 import torch
 
-from redoxmd.md.fused.kernels import SOURCE, DriverKernels, build_kernels
+from redoxmd.md.fused.kernels import (
+    ATOMS,
+    MESSAGE,
+    STEP,
+    THREADS,
+    DriverKernels,
+    FusedKernels,
+    build_kernels,
+    message_options,
+    threads_per_block,
+)
 
 HERE = Path(__file__).parent
 # Static variables of templates must not be shared by the libraries of several widths.
@@ -25,16 +35,15 @@ FLAGS = [
     "-Wno-unknown-pragmas",
 ]
 ELF = b"\x7fELF"
-REALS = {torch.float32: ("float", ctypes.c_float), torch.float64: ("double", ctypes.c_double)}
+REALS = {torch.float32: "float", torch.float64: "double"}
 
 
 class HostKernels(DriverKernels):
-    """Kernels that run on the host; `changes` to their source are planted faults."""
+    """Kernels of a file that run on the host; `changes` to their source are planted faults."""
 
-    def __init__(self, features, radial_functions, dtype=torch.float32, changes=()):
-        name, self.real = REALS[dtype]
-        self.library = library(features, radial_functions, name, changes)
-        super().__init__(features, ELF, self.library, torch.device("cuda", 0))
+    def __init__(self, file, threads=THREADS, options=(), dtype=torch.float32, changes=()):
+        self.library = library(file, (*file.options, *options), REALS[dtype], changes)
+        super().__init__(file.kernels, threads, ELF, self.library, torch.device("cuda", 0))
 
     def _stream(self):
         return 0
@@ -44,60 +53,69 @@ class HostKernels(DriverKernels):
 
 
 @functools.cache
-def library(features, radial_functions, real, changes):
-    source = SOURCE.read_text()
+def library(file, options, real, changes):
+    source = file.text
     for right, wrong in changes:
         assert source.count(right) == 1, right
         source = source.replace(right, wrong)
     with tempfile.TemporaryDirectory() as folder:
         for path in HERE.glob("*_on_host.*"):
             shutil.copy(path, folder)
-        (Path(folder) / SOURCE.name).write_text(source)
-        defined = [f"-DFEATURES={features}", f"-DRADIAL={radial_functions}", f"-DREAL={real}"]
+        (Path(folder) / file.name).write_text(source)
+        lists = {"WITH_BARRIERS": [name for name in file.kernels if name not in file.apart], "APART": file.apart}
+        listed = [f"-D{kind}(X)={' '.join(f'X({name})' for name in names)}" for kind, names in lists.items()]
+        defined = [*options, *listed, f"-DREAL={real}", f'-DKERNEL_FILE="{file.name}"']
         command = ["g++", *FLAGS, *defined, "kernels_on_host.cpp", "-o", "kernels.so"]
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
         assert done.returncode == 0 and not done.stderr, done.stderr
         return ctypes.CDLL(f"{folder}/kernels.so")
 
 
-def host_kernels(ensemble, changes=()):
-    """Kernels of each width of an ensemble."""
-    first = ensemble.members[0]
-    widths = {member.settings["features"] for member in ensemble.members}
-    return {width: HostKernels(width, first.radial.size, first.dtype, changes) for width in widths}
+def fused_kernels(members, changes=(), changed=MESSAGE, made=HostKernels):
+    """As `build_kernels`, on the host; `changes` to the source of a file are planted faults."""
+    first = members[0]
+
+    def of(file, *sizes):
+        return made(file, *sizes, dtype=first.dtype, changes=changes if file is changed else ())
+
+    messages = {
+        width: of(MESSAGE, threads_per_block(width), message_options(width, first.radial.size))
+        for width in {member.settings["features"] for member in members}
+    }
+    return FusedKernels(messages, of(ATOMS), of(STEP))
 
 
 class PretendedKernels(HostKernels):
     """Kernels for tensors of the pretended GPU: an operation of torch, which a pretended graph can replay."""
 
-    def launch(self, kernel, blocks, arguments):
-        outputs = 3 if kernel.endswith("derivatives") else 2
-        *inputs, columns, cutoff = arguments
-        inputs, written = inputs[:-outputs], [None, *inputs[-outputs:]][-3:]
+    def launch(self, kernel, blocks, reads, writes, *numbers):
         LAUNCHED.append(self)
-        key = len(LAUNCHED) - 1
-        torch.ops.redoxmd_tests.launch(*written, inputs, outputs, key, kernel, blocks, columns, cutoff)
+        torch.ops.redoxmd_tests.launch(list(reads), list(writes), len(LAUNCHED) - 1, kernel, blocks, list(numbers))
 
 
-def launch_on_host(first, second, third, inputs, outputs, key, kernel, blocks, columns, cutoff):
-    written = [first, second, third][-outputs:]
-    HostKernels.launch(LAUNCHED[key], kernel, blocks, [*inputs, *written, columns, cutoff])
+def launch_on_host(reads, writes, key, kernel, blocks, numbers):
+    if not isinstance(LAUNCHED[key], CountedKernels):
+        HostKernels.launch(LAUNCHED[key], kernel, blocks, reads, writes, *numbers)
 
 
 LAUNCHED = []
 OPERATIONS = torch.library.Library("redoxmd_tests", "DEF")
 OPERATIONS.define(
-    "launch(Tensor(a!)? first, Tensor(b!)? second, Tensor(c!)? third, Tensor?[] inputs, int outputs, int key, "
-    "str kernel, int blocks, int columns, float cutoff) -> ()"
+    "launch(Tensor?[] reads, Tensor(a!)[] writes, int key, str kernel, int blocks, Scalar[] numbers) -> ()"
 )
 OPERATIONS.impl("launch", launch_on_host, "CPU")
 
 
-def pretended_kernels(members, changes=()):
+class CountedKernels(PretendedKernels):
+    """Kernels that are launched and do nothing."""
+
+    def __init__(self, file, threads=THREADS, *_, **__):
+        self.threads = threads
+
+
+def pretended_kernels(members, changes=(), changed=MESSAGE):
     """As `build_kernels`, for members on the pretended GPU."""
-    first = members[0]
-    widths = {member.settings["features"] for member in members}
-    return {width: PretendedKernels(width, first.radial.size, first.dtype, changes) for width in widths}
+    return fused_kernels(members, changes, changed, PretendedKernels)
 
 
 def gpu_kernels(members):

@@ -1,7 +1,8 @@
-// The functions of the CUDA driver that launch kernels (signatures of cuda.h), with kernels that run on the host.
+// The functions of the CUDA driver that launch kernels (signatures of cuda.h), with kernels that run on the host: those of
+// the file KERNEL_FILE, which WITH_BARRIERS and APART list.
 #include "cuda_on_host.h"
 
-#include "message.cu"
+#include KERNEL_FILE
 
 #include <cstring>
 #include <string>
@@ -12,12 +13,9 @@ struct Kernel {
   const char* name;
   std::function<int(int, bool, void**)> run;
 };
-static Kernel kernels[] = {
-    {"first_message", [](int n, bool d, void** a) { return launch(first_message, n, THREADS, d, a); }},
-    {"later_message", [](int n, bool d, void** a) { return launch(later_message, n, THREADS, d, a); }},
-    {"first_derivatives", [](int n, bool d, void** a) { return launch(first_derivatives, n, THREADS, d, a); }},
-    {"later_derivatives", [](int n, bool d, void** a) { return launch(later_derivatives, n, THREADS, d, a); }},
-};
+#define SYNCHRONISED(NAME) {#NAME, [](int n, bool d, void** a) { return launch(NAME, n, THREADS, d, true, a); }},
+#define INDEPENDENT(NAME) {#NAME, [](int n, bool d, void** a) { return launch(NAME, n, THREADS, d, false, a); }},
+static Kernel kernels[] = {WITH_BARRIERS(SYNCHRONISED) APART(INDEPENDENT)};
 static int context, module;
 static bool current = false;
 constexpr Status SUCCESS = 0, INVALID_VALUE = 1, INVALID_CONTEXT = 201, INVALID_IMAGE = 200, NOT_FOUND = 500,

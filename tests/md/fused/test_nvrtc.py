@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from redoxmd.md.fused.kernels import KERNELS, message_cubin
+from redoxmd.md.fused.kernels import ATOMS, MESSAGE, STEP, kernel_cubin, message_options
 from redoxmd.md.fused.nvrtc import compile_cubin, load_nvrtc
 
 try:
@@ -18,15 +18,19 @@ MAX_REGISTERS = 128
 
 
 @pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
-@pytest.mark.parametrize("features", [128, 148])
-def test_kernels_of_table_1_spill_no_registers(features, architecture):
-    cubin = message_cubin(features, 20, architecture)
-    assert cubin.code[:4] == b"\x7fELF" and all(name.encode() in cubin.code for name in KERNELS)
-    assert sorted(re.findall(r"Compiling entry function '(\w+)'", cubin.report)) == sorted(KERNELS)
-    spills = re.findall(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", cubin.report)
-    assert spills == [("0", "0", "0")] * len(KERNELS)
+@pytest.mark.parametrize(
+    ("file", "options"),
+    [(MESSAGE, message_options(128, 20)), (MESSAGE, message_options(148, 20)), (ATOMS, ()), (STEP, ())],
+    ids=["128", "148", "atoms", "step"],
+)
+def test_kernels_of_table_1_spill_no_registers(file, options, architecture):
+    cubin = kernel_cubin(file, architecture, options)
+    assert cubin.code[:4] == b"\x7fELF" and all(name.encode() in cubin.code for name in file.kernels)
+    assert set(file.kernels) <= set(re.findall(r"Compiling entry function '(\w+)'", cubin.report))
+    spills = re.findall(r"(\d+) bytes spill stores, (\d+) bytes spill loads", cubin.report)
+    assert len(spills) >= len(file.kernels) and set(spills) == {("0", "0")}
     registers = [int(number) for number in re.findall(r"Used (\d+) registers", cubin.report)]
-    assert len(registers) == len(KERNELS) and max(registers) <= MAX_REGISTERS, registers
+    assert len(registers) == len(file.kernels) and max(registers) <= MAX_REGISTERS, registers
 
 
 def test_a_source_that_is_refused_is_an_error_with_the_line():
@@ -36,4 +40,4 @@ def test_a_source_that_is_refused_is_an_error_with_the_line():
 
 def test_an_unknown_gpu_is_an_error():
     with pytest.raises(RuntimeError, match=r"sm_1: .*architecture"):
-        message_cubin(8, 5, "sm_1")
+        kernel_cubin(STEP, "sm_1")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import cast
 
 import numpy as np
@@ -13,12 +14,13 @@ from torch import Tensor
 from torch.func import jvp
 
 from redoxmd.arrays import Arrays
-from redoxmd.md.batched.messages import Messages, PairFunctions, PlainMessages
+from redoxmd.md.batched.messages import PairFunctions, PlainMessages
 from redoxmd.md.batched.pairs import PairRows, opposite, search
+from redoxmd.md.batched.replay import side_by_side
 from redoxmd.md.forces import SKIN_A, MemberForces, StateForces
 from redoxmd.md.frame_gate import closest_contact
-from redoxmd.md.fused.kernels import MessageKernels
-from redoxmd.md.fused.messages import FusedMessages
+from redoxmd.md.fused.kernels import FusedKernels
+from redoxmd.md.fused.network import FusedNetworks
 from redoxmd.model.ensemble import Ensemble
 from redoxmd.model.painn import Painn
 from redoxmd.model.representation import Interaction
@@ -38,7 +40,7 @@ class DeviceEvaluator:
         ensemble: the members.
         skin_A: pairs are complete until an atom has moved half of it.
         reason: of an automatic choice, for the description.
-        kernels: of the messages, for each width of the members; None: messages by torch.
+        kernels: for the members; None: operations of torch alone.
     """
 
     searches_during_steps = False
@@ -48,11 +50,12 @@ class DeviceEvaluator:
         ensemble: Ensemble,
         skin_A: float = SKIN_A,
         reason: str = "",
-        kernels: Mapping[int, MessageKernels] | None = None,
+        kernels: FusedKernels | None = None,
     ) -> None:
         self.ensemble, self.members, self.reason, self.kernels = ensemble, ensemble.members, reason, kernels
         self.n_members, self.skin_A = len(ensemble.members), skin_A
         self.moves_electrons = ensemble.states is not None
+        self.fused = None if kernels is None else FusedNetworks(self.members, kernels)
         self._atoms: dict[int, Atoms] = {}
         self.reach_A = ensemble.cutoff_A + skin_A
         first = self.members[0]
@@ -70,8 +73,9 @@ class DeviceEvaluator:
     @property
     def description(self) -> str:
         """The kind of evaluation, for logs and trajectories, with the reason of an automatic choice."""
-        messages = "" if self.kernels is None else "messages by fused kernels"
-        return ", ".join(filter(None, [f"PyTorch on {self.device.type}", "MD on the device", self.reason, messages]))
+        where = f"on {self.device.type}"
+        kind = f"PyTorch {where}" if self.fused is None else f"fused kernels {where}"
+        return ", ".join(filter(None, [kind, "MD on the device", self.reason]))
 
     @property
     def generation(self) -> int:
@@ -112,6 +116,10 @@ class DeviceEvaluator:
     def __call__(self, positions_A: Tensor, species: Tensor) -> MemberForces:
         """Evaluate all systems at unwrapped positions (B, A, 3) with species (B, A)."""
         rows = self.rows
+        if self.fused is not None:
+            found = self.fused(positions_A, species, rows, self.occupied, self.radius_A)
+            assert found.forces_eV_A is not None
+            return MemberForces(found.energies_eV, found.forces_eV_A, found.contact)
         vectors = rows.vectors_A(positions_A)
         radii = self.radius_A.flatten()
         radius_sums = (radii[:, None] + radii[rows.sender]).view(len(positions_A), -1)
@@ -130,10 +138,13 @@ class DeviceEvaluator:
         """Energies (M, k) in eV of the members for the oxidation states (k, n) of a system at positions (n, 3)."""
         parts = []
         for begin in range(0, len(oxidation), STATES):
-            vectors, species, rows, there = self._copies(slot, positions_A, oxidation[begin : begin + STATES])
+            positions, species, rows, there = self._copies(slot, positions_A, oxidation[begin : begin + STATES])
+            if self.fused is not None:
+                parts.append(self.fused(positions, species, rows, there, forces=False).energies_eV)
+                continue
             kinds, occupied = species.flatten(), there.flatten()
-            pairs = self._pairs(vectors.to(self.dtype), kinds, rows)
-            messages = self._messages(pairs, rows)
+            pairs = self._pairs(rows.vectors_A(positions).to(self.dtype), kinds, rows)
+            messages = PlainMessages(pairs, rows)
             variables = messages.variables()
             for_members = [_atom_energies(m, kinds, messages, variables) * occupied for m in self.members]
             parts.append(self._totals([each.double() + pairs.core_eV for each in for_members], species, there))
@@ -143,31 +154,37 @@ class DeviceEvaluator:
     def state_forces(self, slot: int, positions_A: np.ndarray, oxidation: np.ndarray) -> StateForces:
         """Evaluation of a system in the state (n,) at positions (n, 3)."""
         n, host = len(positions_A), self.arrays.to_numpy
-        vectors, species, rows, there = self._copies(slot, positions_A, oxidation[None])
-        energies, forces, gradient = self._evaluate(vectors, species, rows, there, by_species=True)
-        assert gradient is not None
+        positions, species, rows, there = self._copies(slot, positions_A, oxidation[None])
+        if self.fused is None:
+            vectors = rows.vectors_A(positions)
+            energies, forces, gradient = self._evaluate(vectors, species, rows, there, by_species=True)
+        else:
+            found = self.fused(positions, species, rows, there, by_species=True)
+            energies, forces, gradient = found.energies_eV, found.forces_eV_A, found.by_species
+        assert forces is not None and gradient is not None
+        gradient = (gradient.double() + self._references_eV[:, None]).view(self.n_members, *species.shape, -1)
         mean = gradient.mean(dim=0)[0, :n]
         return StateForces(host(energies[:, 0]), host(forces.mean(dim=0)[0, :n]), host(species[0, :n]), host(mean))
 
     def _copies(
         self, slot: int, positions_A: np.ndarray, oxidation: np.ndarray
     ) -> tuple[Tensor, Tensor, PairRows, Tensor]:
-        """Pair vectors, species (k, A), rows and occupied places (k, A) of a system in states (k, n)."""
+        """Positions (k, A, 3), species (k, A), rows and occupied places (k, A) of a system in states (k, n)."""
         count, n = oxidation.shape
         rows = self.rows.copies(slot, count)
         positions = self.arrays.zeros(count, rows.atoms, 3)
         species = self.arrays.zeros(count, rows.atoms, dtype=int)
         positions[:, :n] = self.arrays.array(positions_A)
         species[:, :n] = self.arrays.array(np.array([self.species_of(slot, state) for state in oxidation]))
-        return rows.vectors_A(positions), species, rows, self.occupied[slot].expand(count, -1)
+        return positions, species, rows, self.occupied[slot].expand(count, -1)
 
     def _evaluate(
         self, vectors_A: Tensor, species: Tensor, rows: PairRows, occupied: Tensor, by_species: bool
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Energies (M, B), forces (M, B, A, 3) and, if asked for, gradient by species (M, B, A, S)."""
+        """Energies (M, B), forces (M, B, A, 3) and, if asked for, by species (M, B·A, S) without references."""
         kinds, there = species.flatten(), occupied.flatten()
         pairs = self._pairs(vectors_A.to(self.dtype), kinds, rows)
-        messages = self._messages(pairs, rows)
+        messages = PlainMessages(pairs, rows)
 
         def of(member: Painn) -> list[Tensor]:
             with torch.enable_grad():
@@ -184,10 +201,7 @@ class DeviceEvaluator:
             return [per_atom.detach().double() + pairs.core_eV, forces.view(*species.shape, 3), *by_weight]
 
         energies, forces, *gradients = (list(values) for values in zip(*self._all(of), strict=True))
-        by_weights = None
-        if by_species:
-            by_weights = torch.stack(gradients[0]).double() + self._references_eV[:, None]
-            by_weights = by_weights.view(self.n_members, *species.shape, -1)
+        by_weights = torch.stack(gradients[0]) if by_species else None
         return self._totals(energies, species, occupied), torch.stack(forces).double(), by_weights
 
     def _totals(self, per_atom_eV: Sequence[Tensor], species: Tensor, occupied: Tensor) -> Tensor:
@@ -197,16 +211,7 @@ class DeviceEvaluator:
 
     def _all(self, of: Callable[[Painn], list[Tensor]]) -> list[list[Tensor]]:
         """Results of all members; on a GPU each on its stream, because one member uses little of a GPU."""
-        if not self._streams:
-            return [of(member) for member in self.members]
-        results, current = [], torch.cuda.current_stream(self.device)
-        for member, stream in zip(self.members, self._streams, strict=True):
-            stream.wait_stream(current)
-            with torch.cuda.stream(stream):
-                results.append(of(member))
-        for stream in self._streams:
-            current.wait_stream(stream)
-        return results
+        return side_by_side([partial(of, member) for member in self.members], self._streams)
 
     def _pairs(self, vectors_A: Tensor, species: Tensor, rows: PairRows) -> PairFunctions:
         """Functions of the pairs, with their derivatives in r."""
@@ -217,12 +222,6 @@ class DeviceEvaluator:
         core, core_slope = _with_slope(lambda r: self._core_eV(species, r, rows), distance)
         unit = vectors_A / distance[..., None]
         return PairFunctions(distance, unit, basis, slope, core.sum(dim=1).double(), core_slope)
-
-    def _messages(self, pairs: PairFunctions, rows: PairRows) -> Messages:
-        """Messages by the kernels of the evaluator, if it has any."""
-        if self.kernels is None:
-            return PlainMessages(pairs, rows)
-        return FusedMessages(self.kernels, self.ensemble.cutoff_A, pairs, rows)
 
     def _core_eV(self, species: Tensor, distance_A: Tensor, rows: PairRows) -> Tensor:
         """Core repulsion of each pair in one direction (B·A, J)."""
@@ -239,7 +238,7 @@ def _with_slope(function: Callable[[Tensor], Tensor], distance_A: Tensor) -> tup
 
 
 def _atom_energies(
-    member: Painn, species: Tensor, messages: Messages, variables: list[Tensor], mixture: Tensor | None = None
+    member: Painn, species: Tensor, messages: PlainMessages, variables: list[Tensor], mixture: Tensor | None = None
 ) -> Tensor:
     """Energies (B·A,) of the atoms without references and core repulsion; `mixture` as in `Representation`."""
     scalars, sent = member.first_scalars(species, mixture)

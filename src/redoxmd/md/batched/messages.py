@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -31,23 +30,8 @@ class PairFunctions:
     core_slope: Tensor
 
 
-class Messages(Protocol):
-    """Messages of one evaluation: made once for all members, before their streams part."""
-
-    def variables(self) -> list[Tensor]:
-        """Variables by which a member's energy is differentiated, new at each call."""
-
-    def message(
-        self, interaction: Interaction, sent: Tensor, vectors: Tensor | None, variables: list[Tensor]
-    ) -> tuple[Tensor, Tensor]:
-        """Changes of scalars (n, F) and vectors (n, 3, F), as `Interaction.forward` with `sent` (n, 3F)."""
-
-    def pair_gradient(self, *derivatives: Tensor) -> Tensor:
-        """∂E/∂(pair vectors) (B·A, J, 3) from the derivatives by the variables, core repulsion included."""
-
-
 class PlainMessages:
-    """Messages by matrix products over the neighbours of each atom.
+    """Messages by matrix products over the neighbours of each atom, made once for all members.
 
     A filter is linear in the radial basis, so the sum over an atom's neighbours is taken first, for each basis
     function, as a small matrix product; filter weights come after. The variables are R_k(r) as (B·A, K, J), matrices
@@ -60,13 +44,13 @@ class PlainMessages:
         self._directed = (pairs.unit[..., None] * pairs.basis[:, :, None]).flatten(2).transpose(1, 2)
 
     def variables(self) -> list[Tensor]:
-        """Basis and directed basis, as in `Messages`."""
+        """Basis and directed basis, by which a member's energy is differentiated; new at each call."""
         return [values.detach().requires_grad_() for values in (self._basis, self._directed)]
 
     def message(
         self, interaction: Interaction, sent: Tensor, vectors: Tensor | None, variables: list[Tensor]
     ) -> tuple[Tensor, Tensor]:
-        """Changes of scalars and vectors, as in `Messages`."""
+        """Changes of scalars (n, F) and vectors (n, 3, F), as `Interaction.forward` with `sent` (n, 3F)."""
         basis, directed = variables
         width, atoms = interaction.features, len(sent)
         phi_s, phi_v, phi_r = sent.split(width, dim=1)
@@ -81,7 +65,7 @@ class PlainMessages:
         return sums[:, 0], delta_v if vectors is None else delta_v + sums[:, 1:]
 
     def pair_gradient(self, *derivatives: Tensor) -> Tensor:
-        """As in `Messages`.
+        """∂E/∂(pair vectors) (B·A, J, 3) from the derivatives by the variables, core repulsion included.
 
         With g = ∂E/∂R and G = ∂E/∂(R r̂): r̂ Σ_k (g_k + r̂·G_k) R_k′ + (1 − r̂ r̂ᵀ) Σ_k G_k R_k/r.
         """

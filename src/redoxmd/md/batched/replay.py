@@ -3,11 +3,27 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import torch
 
 logger = logging.getLogger("redoxmd")
+T = TypeVar("T")
+
+
+def side_by_side(works: Sequence[Callable[[], T]], streams: Sequence[torch.cuda.Stream]) -> list[T]:
+    """Results of all works; on a GPU each on its stream, because one of them uses little of a GPU."""
+    if not streams:
+        return [work() for work in works]
+    results, current = [], torch.cuda.current_stream(streams[0].device)
+    for work, stream in zip(works, streams, strict=True):
+        stream.wait_stream(current)
+        with torch.cuda.stream(stream):
+            results.append(work())
+    for stream in streams:
+        current.wait_stream(stream)
+    return results
 
 
 class Replay:

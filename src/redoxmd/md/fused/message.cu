@@ -1,5 +1,6 @@
-// A message of the network (`redoxmd.model.representation.Interaction`) and its derivatives, one block per atom and one
-// thread per feature. Compiled for one width: -DFEATURES=F -DRADIAL=K, on a host also -DREAL=double.
+// A message of the network (`redoxmd.model.representation.Interaction`) and its derivatives, for all members of one width
+// at once: one block per member and atom, one thread per feature. Compiled for one width: -DFEATURES=F -DRADIAL=K, on a
+// host also -DREAL=double.
 //
 // Pairs are those of `redoxmd.md.batched.pairs.PairRows`: row i lists the senders j of receiver i. `rays` holds direction
 // and distance (x, y, z, r) of each pair, `basis` R_k(r) and `slope` R_k'(r). A filter is linear in the basis; its
@@ -53,24 +54,38 @@ __device__ __forceinline__ REAL warp_sum(const Real4& t) {
   return sum + __shfl_xor_sync(~0u, sum, 1);
 }
 
-// Changes of scalars (n, F) and vectors (n, 3, F) from what the atoms send (n, 3F) and their vectors (n, 3, F). In the
-// FIRST layer the vectors are zero and are not read.
+// Scalars, in the first half of `both` (m, n, 2F), and vectors (m, n, 3, F) of the atoms after a message, from scalars
+// (m, n, F), what the atoms send, (m, n, 3F) plus a bias (m, 3F), vectors (m, n, 3, F) and filters (m, K, 3F). In the
+// FIRST layer scalars (m, S, F) and what is sent (m, S, 3F) are tables by species, and vectors are zero and not read.
 template <bool FIRST>
-__device__ __forceinline__ void message(const long long* __restrict__ sender, const Real4* __restrict__ rays,
-                                        const REAL* __restrict__ basis, const REAL* __restrict__ sent,
-                                        const REAL* __restrict__ vectors, const REAL* __restrict__ filters,
-                                        REAL* __restrict__ delta_s, REAL* __restrict__ delta_v, int columns,
+__device__ __forceinline__ void message(const long long* __restrict__ sender, const long long* __restrict__ species,
+                                        const Real4* __restrict__ rays, const REAL* __restrict__ basis,
+                                        const REAL* __restrict__ scalars, const REAL* __restrict__ sent,
+                                        const REAL* __restrict__ bias, const REAL* __restrict__ vectors,
+                                        const REAL* __restrict__ filters, REAL* __restrict__ both,
+                                        REAL* __restrict__ new_vectors, int atoms, int kinds, int columns,
                                         REAL cutoff) {
   __shared__ Real4 tile_basis[TILE * QUADS];
   __shared__ Real4 tile_rays[TILE];
   __shared__ int tile_sender[TILE];
   const int f = threadIdx.x;
   const bool live = f < F;
-  const size_t atom = blockIdx.x, row = atom * columns;
+  const size_t member = blockIdx.x / atoms, atom = blockIdx.x % atoms, row = atom * columns;
+  const size_t first = member * (FIRST ? kinds : atoms);
+  scalars += first * F;
+  sent += first * 3 * F;
+  vectors += first * 3 * F;
+  filters += member * K * 3 * F;
   Filter w_s, w_v, w_r;
   w_s.load(filters, f, live);
   if (!FIRST) w_v.load(filters, F + f, live);
   w_r.load(filters, 2 * F + f, live);
+  REAL bias_s = 0, bias_v = 0, bias_r = 0;
+  if (!FIRST && live) {
+    bias_s = bias[member * 3 * F + f];
+    bias_v = bias[member * 3 * F + F + f];
+    bias_r = bias[member * 3 * F + 2 * F + f];
+  }
   REAL s = 0, x = 0, y = 0, z = 0;
   for (int start = 0; start < columns; start += TILE) {
     const int count = columns - start < TILE ? columns - start : TILE;
@@ -78,7 +93,8 @@ __device__ __forceinline__ void message(const long long* __restrict__ sender, co
     load_functions(tile_basis, basis + (row + start) * K, count);
     for (int j = f; j < count; j += THREADS) {
       tile_rays[j] = rays[row + start + j];
-      tile_sender[j] = int(sender[row + start + j]);
+      const long long from = sender[row + start + j];
+      tile_sender[j] = int(FIRST ? species[from] : from);
     }
     __syncthreads();
     if (!live) continue;
@@ -94,13 +110,13 @@ __device__ __forceinline__ void message(const long long* __restrict__ sender, co
         if (!FIRST) filter_v = dot(b, w_v.weight + 4 * q, filter_v);
         filter_r = dot(b, w_r.weight + 4 * q, filter_r);
       }
-      s += filter_s * sent[from];
-      const REAL along = filter_r * sent[from + 2 * F];
+      s += filter_s * (sent[from] + bias_s);
+      const REAL along = filter_r * (sent[from + 2 * F] + bias_r);
       x += along * ray.x;
       y += along * ray.y;
       z += along * ray.z;
       if (!FIRST) {
-        const REAL carried = filter_v * sent[from + F];
+        const REAL carried = filter_v * (sent[from + F] + bias_v);
         x += carried * vectors[from];
         y += carried * vectors[from + F];
         z += carried * vectors[from + 2 * F];
@@ -108,24 +124,27 @@ __device__ __forceinline__ void message(const long long* __restrict__ sender, co
     }
   }
   if (!live) return;
-  delta_s[atom * F + f] = s;
-  REAL* out = delta_v + atom * 3 * F + f;
-  out[0] = x;
-  out[F] = y;
-  out[2 * F] = z;
+  both[(member * atoms + atom) * 2 * F + f] = scalars[(FIRST ? species[atom] : atom) * F + f] + s;
+  const size_t own = atom * 3 * F + f;
+  REAL* out = new_vectors + (member * atoms) * 3 * F + own;
+  out[0] = FIRST ? x : vectors[own] + x;
+  out[F] = FIRST ? y : vectors[own + F] + y;
+  out[2 * F] = FIRST ? z : vectors[own + 2 * F] + z;
 }
 
-// Derivatives of an energy from its derivatives by_s (n, F) and by_v (n, 3, F) of the changes: of what the atoms send
-// (not if by_sent is null), of their vectors, and of direction and distance of the pairs. The block of atom a takes the
+// Derivatives of an energy from its derivatives by_s (m, n, F) and by_v (m, n, 3, F) by the results of a message: by what
+// the atoms send (m, n, 3F), by their vectors (m, n, 3, F; not in the FIRST layer), and by direction and distance of the
+// pairs (m, n, J, 4), which are added to what by_rays holds for the first `begun` members. The block of atom a takes the
 // pairs in which a is the sender: they are the opposite ones of row a, with the same r, and directions reversed. Each
 // entry of by_rays is written once, because `reverse` is a permutation.
 template <bool FIRST>
 __device__ __forceinline__ void derivatives(
-    const long long* __restrict__ sender, const long long* __restrict__ reverse, const Real4* __restrict__ rays,
-    const REAL* __restrict__ basis, const REAL* __restrict__ slope, const REAL* __restrict__ sent,
-    const REAL* __restrict__ vectors, const REAL* __restrict__ filters, const REAL* __restrict__ by_s,
-    const REAL* __restrict__ by_v, REAL* __restrict__ by_sent, REAL* __restrict__ by_vectors,
-    Real4* __restrict__ by_rays, int columns, REAL cutoff) {
+    const long long* __restrict__ sender, const long long* __restrict__ species, const long long* __restrict__ reverse,
+    const Real4* __restrict__ rays, const REAL* __restrict__ basis, const REAL* __restrict__ slope,
+    const REAL* __restrict__ sent, const REAL* __restrict__ bias, const REAL* __restrict__ vectors,
+    const REAL* __restrict__ filters, const REAL* __restrict__ by_s, const REAL* __restrict__ by_v,
+    REAL* __restrict__ by_sent, REAL* __restrict__ by_vectors, Real4* __restrict__ by_rays, int atoms, int kinds,
+    int columns, int begun, REAL cutoff) {
   __shared__ Real4 tile_basis[TILE * QUADS];
   __shared__ Real4 tile_slope[TILE * QUADS];
   __shared__ Real4 tile_rays[TILE];
@@ -133,15 +152,27 @@ __device__ __forceinline__ void derivatives(
   __shared__ REAL tile_sums[TILE * WARPS * 4];
   const int f = threadIdx.x;
   const bool live = f < F;
-  const size_t atom = blockIdx.x, row = atom * columns, own = atom * 3 * F + f;
+  const size_t member = blockIdx.x / atoms, atom = blockIdx.x % atoms, row = atom * columns, own = atom * 3 * F + f;
+  const bool adds = int(member) < begun;
+  const size_t skipped = member * atoms * 3 * F;
+  vectors += skipped;
+  by_v += skipped;
+  by_sent += skipped;
+  by_vectors += skipped;
+  by_s += member * atoms * F;
+  by_rays += member * atoms * columns;
+  filters += member * K * 3 * F;
   Filter w_s, w_v, w_r;
   w_s.load(filters, f, live);
   if (!FIRST) w_v.load(filters, F + f, live);
   w_r.load(filters, 2 * F + f, live);
-  const REAL sent_s = live ? sent[own] : REAL(0), sent_r = live ? sent[own + 2 * F] : REAL(0);
+  const REAL* own_sent = sent + (FIRST ? member * kinds + species[atom] : member * atoms + atom) * 3 * F + f;
+  REAL sent_s = live ? own_sent[0] : REAL(0), sent_r = live ? own_sent[2 * F] : REAL(0);
   REAL sent_v = 0, mu_x = 0, mu_y = 0, mu_z = 0;
   if (!FIRST && live) {
-    sent_v = sent[own + F];
+    sent_s += bias[member * 3 * F + f];
+    sent_v = own_sent[F] + bias[member * 3 * F + F + f];
+    sent_r += bias[member * 3 * F + 2 * F + f];
     mu_x = vectors[own];
     mu_y = vectors[own + F];
     mu_z = vectors[own + 2 * F];
@@ -209,35 +240,41 @@ __device__ __forceinline__ void derivatives(
           sum.w += of_warp[3];
         }
       }
-      by_rays[reverse[row + start + j]] = sum;
+      Real4& entry = by_rays[reverse[row + start + j]];
+      if (adds) {
+        const Real4 before = entry;
+        sum = {before.x + sum.x, before.y + sum.y, before.z + sum.z, before.w + sum.w};
+      }
+      entry = sum;
     }
   }
   if (!live) return;
-  if (by_sent) {
-    by_sent[own] = sum_s;
-    by_sent[own + F] = sum_v;
-    by_sent[own + 2 * F] = sum_r;
-  }
+  by_sent[own] = sum_s;
+  by_sent[own + F] = sum_v;
+  by_sent[own + 2 * F] = sum_r;
   if (!FIRST) {
-    by_vectors[own] = sum_x;
-    by_vectors[own + F] = sum_y;
-    by_vectors[own + 2 * F] = sum_z;
+    by_vectors[own] = by_v[own] + sum_x;
+    by_vectors[own + F] = by_v[own + F] + sum_y;
+    by_vectors[own + 2 * F] = by_v[own + 2 * F] + sum_z;
   }
 }
 
 #define MESSAGE(NAME, FIRST)                                                                                          \
-  extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)                                                             \
-      NAME(const long long* sender, const Real4* rays, const REAL* basis, const REAL* sent, const REAL* vectors,      \
-           const REAL* filters, REAL* delta_s, REAL* delta_v, int columns, REAL cutoff) {                             \
-    message<FIRST>(sender, rays, basis, sent, vectors, filters, delta_s, delta_v, columns, cutoff);                   \
+  extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)                                                       \
+      NAME(const long long* sender, const long long* species, const Real4* rays, const REAL* basis,                   \
+           const REAL* scalars, const REAL* sent, const REAL* bias, const REAL* vectors, const REAL* filters,         \
+           REAL* both, REAL* new_vectors, int atoms, int kinds, int columns, double cutoff) {                         \
+    message<FIRST>(sender, species, rays, basis, scalars, sent, bias, vectors, filters, both, new_vectors, atoms,     \
+                   kinds, columns, REAL(cutoff));                                                                     \
   }
 #define DERIVATIVES(NAME, FIRST)                                                                                      \
-  extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)                                                             \
-      NAME(const long long* sender, const long long* reverse, const Real4* rays, const REAL* basis,                   \
-           const REAL* slope, const REAL* sent, const REAL* vectors, const REAL* filters, const REAL* by_s,           \
-           const REAL* by_v, REAL* by_sent, REAL* by_vectors, Real4* by_rays, int columns, REAL cutoff) {             \
-    derivatives<FIRST>(sender, reverse, rays, basis, slope, sent, vectors, filters, by_s, by_v, by_sent, by_vectors,  \
-                       by_rays, columns, cutoff);                                                                     \
+  extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)                                                       \
+      NAME(const long long* sender, const long long* species, const long long* reverse, const Real4* rays,            \
+           const REAL* basis, const REAL* slope, const REAL* sent, const REAL* bias, const REAL* vectors,             \
+           const REAL* filters, const REAL* by_s, const REAL* by_v, REAL* by_sent, REAL* by_vectors, Real4* by_rays,  \
+           int atoms, int kinds, int columns, int begun, double cutoff) {                                             \
+    derivatives<FIRST>(sender, species, reverse, rays, basis, slope, sent, bias, vectors, filters, by_s, by_v,        \
+                       by_sent, by_vectors, by_rays, atoms, kinds, columns, begun, REAL(cutoff));                     \
   }
 
 MESSAGE(first_message, true)
