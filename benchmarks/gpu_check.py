@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import itertools
 import json
 import subprocess
 import sys
@@ -146,7 +147,8 @@ def single(check: Check) -> None:
     if check.small:
         steps(check, 1, 1, 2)
         return
-    for repeat, evaluation in ((2, "auto"), (1, "auto"), (2, "plain"), (1, "plain")):
+    modes: tuple[EvaluationMode, ...] = ("auto", "plain")
+    for evaluation, repeat in itertools.product(modes, (2, 1)):
         steps(check, repeat, 1, READ_EVERY_STEPS, evaluation)
 
 

@@ -75,9 +75,12 @@ def draw(rates: pd.DataFrame, fits: pd.DataFrame, states: pd.DataFrame, settings
 
 
 def _draw_bonds(axis: Axes, states: pd.DataFrame, colours: dict[float, str]) -> None:
-    offsets = dict(zip(colours, side_by_side(states["temperature_K"], len(colours), POINTS_WIDTH), strict=True))
+    offsets: dict[Any, Any] = dict(
+        zip(colours, side_by_side(states["temperature_K"], len(colours), POINTS_WIDTH), strict=True)
+    )
     for number, (state, rows) in enumerate(states.groupby("state")):
-        for x, points in rows.groupby("x"):
+        for x in rows["x"].unique():
+            points = rows[rows["x"] == x]
             style: dict[str, Any] = {"color": colours[x], "fmt": f"{MARKERS[number % len(MARKERS)]}-", "capsize": 2}
             style |= {"yerr": Z_95 * points["bond_error_A"].fillna(0.0), "label": f"{state}, x = {x:g}"}
             axis.errorbar(points["temperature_K"] + offsets[x], points["bond_A"], **style)

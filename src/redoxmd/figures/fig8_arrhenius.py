@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 
 from redoxmd.config.sections import Figures
 from redoxmd.figures.intervals import (
@@ -84,9 +85,9 @@ def _one_panel(axis: Axes, table: pd.DataFrame, fits: pd.DataFrame) -> None:
     explain_symbols(axis, table, ("jumps",), bar=text, loc="upper center", bbox_to_anchor=(0.5, -0.18))
 
 
-def _inverse(value: np.ndarray) -> np.ndarray:
+def _inverse(value: ArrayLike) -> np.ndarray:
     """1000/T of T, and T of 1000/T."""
-    return 1000 / np.maximum(value, 1e-9)
+    return 1000 / np.maximum(np.asarray(value, dtype=float), 1e-9)
 
 
 def _separate_panels(axes: np.ndarray, table: pd.DataFrame, fits: pd.DataFrame) -> None:

@@ -156,12 +156,13 @@ class DeviceEvaluator:
         n, host = len(positions_A), self.arrays.to_numpy
         positions, species, rows, there = self._copies(slot, positions_A, oxidation[None])
         if self.fused is None:
-            vectors = rows.vectors_A(positions)
-            energies, forces, gradient = self._evaluate(vectors, species, rows, there, by_species=True)
+            evaluated = self._evaluate(rows.vectors_A(positions), species, rows, there, by_species=True)
         else:
             found = self.fused(positions, species, rows, there, by_species=True)
-            energies, forces, gradient = found.energies_eV, found.forces_eV_A, found.by_species
-        assert forces is not None and gradient is not None
+            assert found.forces_eV_A is not None
+            evaluated = found.energies_eV, found.forces_eV_A, found.by_species
+        energies, forces, gradient = evaluated
+        assert gradient is not None
         gradient = (gradient.double() + self._references_eV[:, None]).view(self.n_members, *species.shape, -1)
         mean = gradient.mean(dim=0)[0, :n]
         return StateForces(host(energies[:, 0]), host(forces.mean(dim=0)[0, :n]), host(species[0, :n]), host(mean))

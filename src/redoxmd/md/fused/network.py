@@ -255,10 +255,11 @@ class _Group:
             by_v.view(count, 3 * n, width).baddbmm_(by_mixed, layer.mix.weight)
             by_sent = by_scalars.new_empty(count, n, 3 * width)
             reads = [pairs.sender, pairs.species, pairs.reverse, pairs.rays, pairs.basis, pairs.slope, state.sent]
-            reads += [layer.phi[1].bias if number else None, state.vectors, layer.filters, by_s, by_v]
+            bias = layer.phi[1].bias if number else None
+            reads_too = [bias, state.vectors, layer.filters, by_s, by_v]
             writes = [by_sent, turns[1 - number % 2], by_rays]
             name = "later_derivatives" if number else "first_derivatives"
-            self.messages.launch(name, count * n, reads, writes, n, kinds, columns, begun, self.cutoff_A)
+            self.messages.launch(name, count * n, [*reads, *reads_too], writes, n, kinds, columns, begun, self.cutoff_A)
             begun = count
             if state.hidden_phi is not None:
                 by_hidden = self._activation(state.hidden_phi, layer.phi[0], layer.phi[1].back(by_sent))
