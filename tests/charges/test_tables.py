@@ -246,6 +246,9 @@ class TestEvent:
         trajectory, analysis, charges = story
         sparse = charges.isel(frame=[0, -1])
         assert self.show([sparse], [analysis], trajectory) is NO_JUMP
+        # A frame at the time of the jump by chance shows no change.
+        (at_jump,) = np.flatnonzero(charges["time_fs"].to_numpy() == 600.0)
+        assert self.show([charges.isel(frame=[0, at_jump, -1])], [analysis], trajectory) is NO_JUMP
         calm = charges_of(trajectory, np.arange(0, 60, 2), hop_at=1000)
         event = self.show([sparse, calm], [analysis, analysis], trajectory)
         assert [shot.title for shot in event.snapshots] == ["before", "during", "after"] and len(event.series)

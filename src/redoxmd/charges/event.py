@@ -100,7 +100,7 @@ def describe_best_jump(
         after_fs = times[None, :] - jumps.time_fs[:, None]
         near = np.abs(after_fs) <= settings.jump_window_fs
         # Frames at long intervals do not show a jump between them.
-        with_charges = (near & (after_fs <= 0)).any(axis=1) & (near & (after_fs >= 0)).any(axis=1)
+        with_charges = (near & (after_fs < 0)).any(axis=1) & (near & (after_fs > 0)).any(axis=1)
         ranks = rank_jumps(jumps, _hops_of(table, settings), settings.jump_window_fs)
         ranked += [(ranks[jump], number, int(jump)) for jump in np.flatnonzero(with_charges)]
     if not ranked:
