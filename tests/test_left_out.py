@@ -8,7 +8,7 @@ import pytest
 import yaml
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from benchmarks import budget, choice, folds, left_out
+from benchmarks import budget, choice, folds, left_out, second_start
 from redoxmd.config.load import load_config
 from redoxmd.config.sections import Structures
 from redoxmd.engines import get_engine, settings_hash
@@ -209,3 +209,33 @@ def test_a_table_on_disk_is_continued(tmp_path):
         again.add(rows.assign(force_mae_eV_A=error), "way", seed)
     found = again.by_seed("by")["force_mae_eV_A"].loc["way"]
     assert (found["mean"], found["std"]) == pytest.approx((0.2, 0.1))
+
+
+def test_electrons_started_anew_are_compared_with_the_labels_of_the_file(config, monkeypatch):
+    """The toy has one solution in each state; energy and forces of a frame of the file are changed by known numbers."""
+    file = config.parent / "data/frames.extxyz"
+    frames = read_frames(file)
+    (shifted,) = [f for f in frames if (f.info["config_id"], f.info["step"]) == ("x2.500_random0", 1)]
+    forces = shifted.get_forces()
+    forces[shifted.numbers == 23] += 0.3
+    shifted.calc = SinglePointCalculator(
+        shifted,
+        energy=shifted.get_potential_energy() + 0.25,
+        forces=forces,
+        magmoms=shifted.get_magnetic_moments(),
+    )
+    file.unlink()
+    write_frames(file, frames)
+    card = yaml.safe_load((file.parent / "dataset.yaml").read_text())
+    card["files"] = {file.name: file_sha256(file)}
+    (file.parent / "dataset.yaml").write_text(yaml.safe_dump(card))
+    table = config.parent / "rows.csv"
+    arguments = ["--configurations", "x2.500_random0", "--step", "0", "--output", str(table)]
+    monkeypatch.setattr(sys, "argv", ["second_start", str(config), *arguments])
+    second_start.main()
+    first, second = pd.read_csv(table).to_dict("records")
+    assert first["energy_difference_meV"] == pytest.approx(0, abs=0.1) and first["force_mae_eV_A"] < 1e-3
+    assert second["energy_difference_meV"] == pytest.approx(-250, abs=0.1)
+    assert second["redox_force_mae_eV_A"] == pytest.approx(0.3, abs=1e-3)
+    share = (shifted.numbers == 23).mean()
+    assert second["force_mae_eV_A"] == pytest.approx(0.3 * share, abs=1e-3)
