@@ -1,4 +1,4 @@
-"""Energies and forces of labels against those of electrons that are started anew in the same oxidation states.
+"""Energies and forces of labels against those of electrons that are started again in the same oxidation states.
 
 python -m benchmarks.second_start CONFIG --configurations NAME ... --step K --output rows.csv
 

@@ -211,7 +211,7 @@ def test_a_table_on_disk_is_continued(tmp_path):
     assert (found["mean"], found["std"]) == pytest.approx((0.2, 0.1))
 
 
-def test_electrons_started_anew_are_compared_with_the_labels_of_the_file(config, monkeypatch):
+def test_electrons_started_again_are_compared_with_the_labels_of_the_file(config, monkeypatch):
     """The toy has one solution in each state; energy and forces of a frame of the file are changed by known numbers."""
     file = config.parent / "data/frames.extxyz"
     frames = read_frames(file)

@@ -187,8 +187,8 @@ def _judge(frame: ReadFrame | LabelRefused, settings_hash: str, checks: FrameChe
         result = judge_frame(frame, checks.force_ceiling_eV_A, initial_moments_muB=initial_muB)
         state_judged = checks.levels is None or frame.moments_muB is not None
         if checks.levels is not None and frame.moments_muB is not None:
-            found = (frame.moments_muB, frame.total_moment_muB)
-            oxidation = find_oxidation(frame.atoms, *found, checks.levels, frame.orbital_occupations)
+            moments = (frame.moments_muB, frame.total_moment_muB)
+            oxidation = find_oxidation(frame.atoms, *moments, checks.levels, frame.orbital_occupations)
             result = replace(result, oxidation=oxidation)
         elif checks.levels is not None:
             # States that no moments show.

@@ -27,7 +27,7 @@ from redoxmd.figures.style import (
     label,
     legend,
     new_figure,
-    side_by_side,
+    offsets_side_by_side,
     with_figure_style,
     write_message,
 )
@@ -56,7 +56,7 @@ def draw(rates: pd.DataFrame, fits: pd.DataFrame, states: pd.DataFrame, settings
         return figure
     colours = assign_colours(sorted(rates["x"].unique()))
     series = list(product(colours, KINDS))
-    offsets = side_by_side(1000 / rates["temperature_K"], len(series), POINTS_WIDTH)
+    offsets = offsets_side_by_side(1000 / rates["temperature_K"], len(series), POINTS_WIDTH)
     for (x, kind), offset in zip(series, offsets, strict=True):
         fit, face = fits[(fits["x"] == x) & (fits["kind"] == kind)], KINDS[kind][0] or colours[x]
         _draw_rates(axes[0, 0], rates[rates["x"] == x], kind, colours[x], face, fit, offset)
@@ -76,7 +76,7 @@ def draw(rates: pd.DataFrame, fits: pd.DataFrame, states: pd.DataFrame, settings
 
 def _draw_bonds(axis: Axes, states: pd.DataFrame, colours: dict[float, str]) -> None:
     offsets: dict[Any, Any] = dict(
-        zip(colours, side_by_side(states["temperature_K"], len(colours), POINTS_WIDTH), strict=True)
+        zip(colours, offsets_side_by_side(states["temperature_K"], len(colours), POINTS_WIDTH), strict=True)
     )
     for number, (state, rows) in enumerate(states.groupby("state")):
         for x in rows["x"].unique():

@@ -20,7 +20,7 @@ from redoxmd.figures.style import (
     legend,
     log_ticks,
     new_figure,
-    side_by_side,
+    offsets_side_by_side,
     smaller_font,
     with_figure_style,
     write_message,
@@ -84,7 +84,7 @@ def _map(figure: Figure, axis: Axes, table: pd.DataFrame) -> None:
 
 def _with_errors(axis: Axes, table: pd.DataFrame) -> None:
     kelvins = sorted(table["temperature_K"].unique())
-    offsets = side_by_side(table["x"], len(kelvins), POINTS_WIDTH)
+    offsets = offsets_side_by_side(table["x"], len(kelvins), POINTS_WIDTH)
     for number, (kelvin, colour) in enumerate(assign_colours(kelvins).items()):
         rows = table[table["temperature_K"] == kelvin].sort_values("x")
         marker = MARKERS[number % len(MARKERS)]

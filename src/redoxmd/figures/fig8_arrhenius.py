@@ -26,7 +26,7 @@ from redoxmd.figures.style import (
     label,
     log_ticks,
     new_figure,
-    side_by_side,
+    offsets_side_by_side,
     smaller_font,
     with_figure_style,
     write_message,
@@ -69,7 +69,7 @@ def draw(table: pd.DataFrame, fits: pd.DataFrame, settings: Figures) -> Figure:
 
 
 def _one_panel(axis: Axes, table: pd.DataFrame, fits: pd.DataFrame) -> None:
-    offsets = side_by_side(1000 / table["temperature_K"], table["x"].nunique(), POINTS_WIDTH)
+    offsets = offsets_side_by_side(1000 / table["temperature_K"], table["x"].nunique(), POINTS_WIDTH)
     groups, colours = list(table.groupby("x")), assign_colours(sorted(table["x"].unique()))
     for number, (x, rows) in enumerate(groups):
         fit, marker = fits[fits["x"] == x], MARKERS[number % len(MARKERS)]

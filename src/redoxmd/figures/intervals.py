@@ -96,7 +96,7 @@ def plot_limits(axis: Axes, positions: np.ndarray, limits: np.ndarray, colour: s
 
 
 def explain_limits(axis: Axes) -> None:
-    """Add an entry for upper limits to the legend of the axis; the arrow stands in the middle of the line."""
+    """Add an entry for upper limits to the legend of the axis; the arrow is in the middle of the line."""
     middle = Path(ARROW.vertices + np.array([0.0, 0.5]), ARROW.codes)
     axis.plot([], [], marker=middle, markersize=8, linestyle="none", color="black", fillstyle="none", label=LIMIT)
 

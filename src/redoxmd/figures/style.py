@@ -132,7 +132,7 @@ def concentration_ticks(axis: Axes, x: pd.Series | np.ndarray) -> None:
         axis.set_xticks(contents, [f"{content:g}" for content in contents])
 
 
-def side_by_side(positions: pd.Series, series: int, width: float) -> np.ndarray:
+def offsets_side_by_side(positions: pd.Series, series: int, width: float) -> np.ndarray:
     """Horizontal offsets (series,) of the points of several series at the same positions.
 
     Args:

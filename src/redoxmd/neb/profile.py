@@ -184,9 +184,9 @@ def _single_point(image: Atoms, engine: Engine, levels: OxidationLevels | None) 
     try:
         result = engine.calculate(atoms)
         if levels is not None and result.moments_muB is not None:
-            found = (result.moments_muB, result.total_moment_muB)
+            moments = (result.moments_muB, result.total_moment_muB)
             occupations = result.orbital_occupations
-            states = judge_state(symbols, *found, levels, orbital_occupations=occupations).oxidation
+            states = judge_state(symbols, *moments, levels, orbital_occupations=occupations).oxidation
             if asked is not None and not np.array_equal(states, asked):
                 other = ", ".join(f"{symbols[atom]} {atom}" for atom in np.flatnonzero(states != asked))
                 raise LabelRefused(LabelRefusal.WRONG_ELECTRONIC_STATE, f"not the state of the image on {other}")

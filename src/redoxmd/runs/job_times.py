@@ -22,5 +22,5 @@ def cpu_minutes(results: Path) -> dict[str, float]:
 def time_lines(results: Path) -> list[str]:
     """The line of `redoxmd status` with these times; none without finished jobs."""
     totals = cpu_minutes(results)
-    parts = ", ".join(f"{stage} {minutes:.1f}" for stage, minutes in totals.items())
-    return [f"CPU-minutes of finished jobs: {sum(totals.values()):.1f} ({parts})"] if totals else []
+    stages = ", ".join(f"{stage} {minutes:.1f}" for stage, minutes in totals.items())
+    return [f"CPU-minutes of finished jobs: {sum(totals.values()):.1f} ({stages})"] if totals else []

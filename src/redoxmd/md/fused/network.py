@@ -97,29 +97,29 @@ class FusedNetworks:
         """Evaluate systems at positions (B, A, 3) with species (B, A), where places are `occupied` (B, A)."""
         (systems, places), members, launch = species.shape, len(self._order), self.kernels.atoms.launch
         n, new = systems * places, partial(torch.empty, dtype=torch.float64, device=species.device)
-        kinds, there = species.flatten().contiguous(), occupied.flatten().contiguous()
+        kinds, in_use = species.flatten().contiguous(), occupied.flatten().contiguous()
         pairs, core_eV, contact = self.pair_functions(positions_A, kinds, rows, radius_A)
 
         def of(group: _Group) -> tuple[Tensor, Tensor, Tensor | None]:
-            energies, states, by_hidden = group.forward(pairs, there)
+            energies, states, by_hidden = group.forward(pairs, in_use)
             return energies, *(group.backward(pairs, states, by_hidden, by_species) if forces else (energies, None))
 
         results = side_by_side([partial(of, group) for group in self.groups], self._streams)
         energies = torch.cat([of_group[0] for of_group in results])
-        totals, closest, found, by_weights = new(members, systems), new(systems), None, None
-        fixed = (kinds, there, self._references_eV, self._order)
+        totals, closest, member_forces, by_weights = new(members, systems), new(systems), None, None
+        fixed = (kinds, in_use, self._references_eV, self._order)
         sizes = (systems, places, members, self._references_eV.shape[1])
         launch("totals", systems, [energies, core_eV, contact, *fixed], [totals, closest], *sizes)
         if forces:
-            found = new(members, systems, places, 3)
+            member_forces = new(members, systems, places, 3)
             orders = self._order.split([group.members for group in self.groups])
             for (_, by_rays, _), order in zip(results, orders, strict=True):
                 size = len(order) * n
                 reads = [pairs.reverse, pairs.rays, pairs.core_slope, by_rays, order]
-                launch("forces", self._warps(size), reads, [found], size, n, pairs.rays.shape[1])
+                launch("forces", self._warps(size), reads, [member_forces], size, n, pairs.rays.shape[1])
         if by_species:
             by_weights = torch.cat([gradient for _, _, gradient in results if gradient is not None])[self._places]
-        return FusedResult(totals, closest, found, by_weights)
+        return FusedResult(totals, closest, member_forces, by_weights)
 
     def pair_functions(
         self, positions_A: Tensor, species: Tensor, rows: PairRows, radius_A: Tensor | None
