@@ -20,7 +20,7 @@ from ase import Atoms
 from redoxmd.config.load import load_config
 from redoxmd.electrons.states import OxidationLevels, set_oxidation
 from redoxmd.engines import get_engine, settings_hash
-from redoxmd.errors import ConfigError
+from redoxmd.errors import ConfigError, DataError
 from redoxmd.files.records import atomic_path
 from redoxmd.train.dataset import load_datasets
 
@@ -60,6 +60,8 @@ def main() -> None:
         engine.forget(without_hubbard=engine.can_start_without_hubbard)
         rows = []
         for step in (chosen.step, chosen.step + 1):
+            if (name, step) not in frames:
+                raise DataError(f"train.datasets: no frame {name} step {step}; choose another --step or configuration")
             frame = frames[name, step]
             set_oxidation(frame, levels)
             result = engine.calculate(started(frame, levels))
