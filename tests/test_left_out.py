@@ -239,7 +239,7 @@ def test_electrons_started_again_are_compared_with_the_labels_of_the_file(config
     assert second["energy_difference_meV"] == pytest.approx(-250, abs=0.1)
     assert second["redox_force_mae_eV_A"] == pytest.approx(0.3, abs=1e-3)
     monkeypatch.setattr(sys, "argv", ["second_start", str(config), *arguments[:-1], str(table) + "2", "--step", "7"])
-    with pytest.raises(DataError, match="no frame x2.500_random0 step 7"):
+    with pytest.raises(DataError, match=r"no frame x2\.500_random0 step 7"):
         second_start.main()
     share = (shifted.numbers == 23).mean()
     assert second["force_mae_eV_A"] == pytest.approx(0.3 * share, abs=1e-3)
