@@ -41,7 +41,7 @@ def main() -> None:
         dataset = assemble(config, seed)
         folds = len({item.group for item in dataset.configurations.values() if item.set != "test"})
         for variant in chosen.only or variants:
-            settings = Train.model_validate(config.train.model_dump() | variants[variant])
+            settings = Train.model_validate(config.train.model_dump() | (variants[variant] or {}))
             for fold in range(folds):
                 if rows.has(variant, seed, fold):
                     continue

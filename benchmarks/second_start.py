@@ -18,20 +18,22 @@ import pandas as pd
 from ase import Atoms
 
 from redoxmd.config.load import load_config
-from redoxmd.electrons.states import OxidationLevels, set_oxidation
+from redoxmd.electrons.states import OxidationLevels, assign_oxidation
 from redoxmd.engines import get_engine, settings_hash
 from redoxmd.errors import ConfigError, DataError
 from redoxmd.files.records import atomic_path
 from redoxmd.train.dataset import load_datasets
 
-COLUMNS = ["config_id", "step", "energy_difference_meV", "force_mae_eV_A", "redox_force_mae_eV_A", "scf_steps"]
+COLUMNS = ["config_id", "step", "energy_difference_meV", "force_mae_eV_A", "redox_force_mae_eV_A"]
+COLUMNS += ["same_states", "scf_steps"]
 
 
 def started(frame: Atoms, levels: OxidationLevels) -> Atoms:
     """The structure of a label with the initial moments of its oxidation states."""
     atoms, symbols = frame.copy(), list(frame.symbols)
     atoms.calc = None
-    moments = levels.initial_moments(symbols, frame.arrays["oxidation"], np.zeros(len(atoms)))
+    moments = levels.initial_moments(symbols, frame.arrays["oxidation"], frame.get_magnetic_moments())
+    moments[frame.arrays["oxidation"] == 0] = 0.0
     atoms.set_initial_magnetic_moments(moments)
     return atoms
 
@@ -63,12 +65,16 @@ def main() -> None:
             if (name, step) not in frames:
                 raise DataError(f"train.datasets: no frame {name} step {step}; choose another --step or configuration")
             frame = frames[name, step]
-            set_oxidation(frame, levels)
+            states = assign_oxidation(list(frame.symbols), frame.get_magnetic_moments(), levels).oxidation
+            frame.set_array("oxidation", states)
             result = engine.calculate(started(frame, levels))
+            assert result.moments_muB is not None
+            states_found = assign_oxidation(list(frame.symbols), result.moments_muB, levels).oxidation
             energy_meV = 1000 * (result.energy_eV - frame.get_potential_energy())
             difference = np.abs(result.forces_eV_A - frame.get_forces())
             redox = difference[levels.redox_atoms(list(frame.symbols))].mean()
-            rows.append([name, step, energy_meV, difference.mean(), redox, result.scf_steps])
+            same_states = np.array_equal(states_found, frame.arrays["oxidation"])
+            rows.append([name, step, energy_meV, difference.mean(), redox, same_states, result.scf_steps])
         new = pd.DataFrame(rows, columns=COLUMNS)
         table = pd.concat([table, new], ignore_index=True) if len(table) else new
         with atomic_path(chosen.output) as temporary:

@@ -236,6 +236,7 @@ def test_electrons_started_again_are_compared_with_the_labels_of_the_file(config
     second_start.main()
     first, second = pd.read_csv(table).to_dict("records")
     assert first["energy_difference_meV"] == pytest.approx(0, abs=0.1) and first["force_mae_eV_A"] < 1e-3
+    assert first["same_states"] and second["same_states"]
     assert second["energy_difference_meV"] == pytest.approx(-250, abs=0.1)
     assert second["redox_force_mae_eV_A"] == pytest.approx(0.3, abs=1e-3)
     monkeypatch.setattr(sys, "argv", ["second_start", str(config), *arguments[:-1], str(table) + "2", "--step", "7"])

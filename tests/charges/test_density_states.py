@@ -16,7 +16,7 @@ from redoxmd.config.declared import settings_for
 from redoxmd.config.load import load_config
 from redoxmd.config.sections import Aimd, EngineSettings, Start, Toy
 from redoxmd.density.store import density_keys, read_density, write_densities
-from redoxmd.electrons.states import parse_levels
+from redoxmd.electrons.parsing import parse_levels
 from redoxmd.engines.base import Result
 from redoxmd.engines.toy import ToyEngine, gaussian_density
 from redoxmd.errors import DataError

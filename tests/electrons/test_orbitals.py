@@ -11,7 +11,7 @@ from ase.io import read, write
 from scipy.stats import ortho_group
 
 from redoxmd.cli import main
-from redoxmd.config.sections import Train
+from redoxmd.config.sections import Electrons, Train
 from redoxmd.electrons.orbitals import (
     OCCUPATIONS,
     filled_orbitals,
@@ -21,6 +21,7 @@ from redoxmd.electrons.orbitals import (
 )
 from redoxmd.electrons.parsing import parse_levels
 from redoxmd.electrons.search import StateSearch
+from redoxmd.electrons.states import OxidationLevels, judge_state
 from redoxmd.engines.base import Result
 from redoxmd.errors import LabelRefused
 from redoxmd.files.frames import read_frames, write_frames
@@ -178,6 +179,19 @@ class TestSharedOrbitals:
         ]
         assert text in dataset.left_out[0]["detail"]
 
+    def test_it_is_not_judged_where_the_config_says_so_or_the_table_is_none(self):
+        frame = read_frames(SHARED)[0]
+        symbols, moments, table = list(frame.symbols), frame.calc.results["magmoms"], frame.arrays[OCCUPATIONS]
+        settings = {"levels": {"V": {3: {"moment_muB": 1.85}, 4: {"moment_muB": 1.05}}}}
+        judged, free = (
+            OxidationLevels.of(Electrons.model_validate(settings | {"least_orbital_gap": gap})) for gap in (0.3, None)
+        )
+        with pytest.raises(LabelRefused, match="V 29"):
+            judge_state(symbols, moments, 8.0, judged, orbital_occupations=table)
+        assert judge_state(symbols, moments, 8.0, free, orbital_occupations=table).oxidation[29] == 3
+        for other in (np.full_like(table, np.nan), table[:, :12], table[:, :29]):
+            assert judge_state(symbols, moments, 8.0, judged, orbital_occupations=other).oxidation[29] == 3
+
     def test_it_is_started_again(self):
         """The same label with two filled orbitals is accepted; an atom between the levels is not judged by them."""
         frame = read_frames(SHARED)[0]
@@ -199,7 +213,14 @@ class TestSharedOrbitals:
         ("element", "oxidation", "moment_muB", "expected"),
         [
             *(("V", 3, 1.85, (2, 0)), ("V", 4, -1.05, (1, 0)), ("V", 5, 0.0, (0, 0)), ("Mn", 3, 3.7, (4, 0))),
-            *(("Fe", 2, 3.6, (5, 1)), ("Fe", 3, 4.1, (5, 0)), ("Fe", 3, 0.9, (3, 2)), ("Co", 3, 0.0, (3, 3))),
+            *(
+                ("Fe", 2, 3.6, (5, 1)),
+                ("Fe", 3, 4.1, (5, 0)),
+                ("Fe", 3, 3.9, (5, 0)),
+                ("Co", 3, 3.0, (5, 1)),
+                ("Fe", 3, 0.9, (3, 2)),
+                ("Co", 3, 0.0, (3, 3)),
+            ),
             *(("Ni", 2, 1.6, (5, 3)), ("Ni", 3, 1.0, (4, 3)), ("Cu", 1, 0.0, (5, 5)), ("O", -2, 0.0, None)),
         ],
     )

@@ -13,6 +13,7 @@ ORBITAL_CHANGE = 0.3
 # Smallest difference between the occupations of the last filled and the first empty orbital of an ion. With GPAW and
 # PBE+U it is 0.62 to 0.90 in clean V3+ and V4+, also at 1000 K, and below 0.1 where electrons share orbitals.
 LEAST_GAP = 0.3
+D_ORBITALS = 5
 
 
 def occupation_columns(matrices: Mapping[int, np.ndarray], n_atoms: int, size: int) -> np.ndarray:
@@ -74,8 +75,9 @@ def orbital_changes(before: np.ndarray, after: np.ndarray) -> np.ndarray:
 def filled_orbitals(element: str, oxidation: int, moment_muB: float) -> tuple[int, int] | None:
     """Numbers of filled d orbitals of an ion, of the majority and the minority spin.
 
-    The d electrons are group minus oxidation number; the unpaired ones are the possible number nearest to the moment.
-    None for an element that is no transition metal, or without a possible number of d electrons.
+    The d electrons are group minus oxidation number; the unpaired ones are the possible number nearest to the moment
+    plus 0.5 μB, because on-site moments of covalent bonds are smaller than the number of unpaired electrons. None for
+    an element that is no transition metal, or without a possible number of d electrons.
     """
     from pymatgen.core import Element
 
@@ -84,7 +86,8 @@ def filled_orbitals(element: str, oxidation: int, moment_muB: float) -> tuple[in
     electrons = Element(element).group - oxidation
     if not 0 <= electrons <= 10:
         return None
-    unpaired = min(range(electrons % 2, min(electrons, 10 - electrons) + 1, 2), key=lambda u: abs(u - abs(moment_muB)))
+    possible = range(electrons % 2, min(electrons, 10 - electrons) + 1, 2)
+    unpaired = min(possible, key=lambda number: abs(number - abs(moment_muB) - 0.5))
     return (electrons + unpaired) // 2, (electrons - unpaired) // 2
 
 
@@ -94,12 +97,13 @@ def shared_orbitals(
     atoms: Sequence[int],
     oxidation: Sequence[int],
     moments_muB: Sequence[float],
+    least_gap: float = LEAST_GAP,
 ) -> Iterator[str]:
     """A text for each ion whose electrons are spread over more d orbitals than they can fill.
 
     Such an ion has the moment of its state, but is not in its ground state: in an all-V3+ frame with one of them, the
-    energy is 1.1 eV above that of integer occupations. Reported if the occupations of the last filled and the first
-    empty orbital of a spin differ by less than 0.3 (eigenvalues of the occupation matrix).
+    energy is 1.03 eV above that of integer occupations. Reported if the occupations of the last filled and the first
+    empty orbital of a spin differ by less than `least_gap` (eigenvalues of the occupation matrix).
 
     Args:
         table: columns (n, m(m + 1)) of a frame; atoms without +U are skipped.
@@ -107,13 +111,16 @@ def shared_orbitals(
         atoms: the ions that are judged.
         oxidation: oxidation number of each of them.
         moments_muB: on-site moment of each of them, with its sign.
+        least_gap: smallest difference of occupations.
     """
+    if not are_occupations(table) or _orbitals(table) < D_ORBITALS:
+        return
     matrices = occupation_matrices(table)
     for atom, state, moment in zip(atoms, oxidation, moments_muB, strict=True):
         filled = filled_orbitals(symbols[atom], state, moment) if table[atom].any() else None
         majority_first = (0, 1) if moment >= 0 else (1, 0)
         for count, spin in zip(filled or (), majority_first, strict=False):
             occupations = np.linalg.eigvalsh(matrices[atom, spin])[::-1]
-            if 0 < count < 5 and occupations[count - 1] - occupations[count] < LEAST_GAP:
+            if 0 < count < D_ORBITALS and occupations[count - 1] - occupations[count] < least_gap:
                 numbers = ", ".join(f"{occupation:.2f}" for occupation in occupations[: count + 2])
                 yield f"{symbols[atom]} {atom} ({state}+) with occupations {numbers} … of orbitals that hold {count}"

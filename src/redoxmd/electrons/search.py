@@ -42,9 +42,9 @@ class StateSearch:
         """Label of a structure, with its oxidation states.
 
         The first start is the engine's own: the previous electrons, or the initial moments of `atoms`. Further starts
-        have the initial moments of the charge order `previous`, if it is given, the same again with a first SCF without
-        +U if the engine has that (`Engine.forget`), and then of orders drawn at random; the array `oxidation` of
-        `atoms` is then that order. No order is started twice in the same way: it would end the same.
+        have the initial moments of the charge order `previous`, if it is given, with a first SCF without +U if the
+        engine has that (`Engine.forget`), and then of orders drawn at random; the array `oxidation` of `atoms` is then
+        that order. No order is started twice in the same way: it would end the same.
 
         Args:
             engine: of the label.
@@ -87,8 +87,8 @@ class StateSearch:
 
         if previous is not None and untried(previous):
             tried.append(previous)
-            yield previous, False
-        if engine.can_start_without_hubbard and tried:
+            yield previous, engine.can_start_without_hubbard
+        elif engine.can_start_without_hubbard and tried:
             yield tried[-1], True
         for _ in range(DRAWS * self.tries):
             order = draw_order(symbols, self.levels, rng)

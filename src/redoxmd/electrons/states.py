@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from ase import Atoms
 
-from redoxmd.electrons.orbitals import OCCUPATIONS, shared_orbitals
+from redoxmd.electrons.orbitals import LEAST_GAP, OCCUPATIONS, shared_orbitals
 from redoxmd.errors import ConfigError, DataError, LabelRefusal, LabelRefused, StructureError
 
 if TYPE_CHECKING:
@@ -36,12 +36,14 @@ class OxidationLevels:
         fixed: element → oxidation number.
         initial_muB: element → oxidation number → initial moment; the rounded levels where it is missing.
         source: what sets the levels, for error messages.
+        least_orbital_gap: see `redoxmd.electrons.orbitals.shared_orbitals`; None: occupations are not judged.
     """
 
     moments_muB: Mapping[str, Mapping[int, float]]
     fixed: Mapping[str, int]
     initial_muB: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
     source: str = "--levels and --oxidation"
+    least_orbital_gap: float | None = LEAST_GAP
 
     @classmethod
     def of(cls, settings: Electrons) -> OxidationLevels | None:
@@ -59,7 +61,8 @@ class OxidationLevels:
                 given = {number: state.initial_muB for number, state in states.items()}
                 starts = {n: states[n].moment_muB if moment is None else moment for n, moment in given.items()}
             initial[element] = starts
-        return cls(moments, settings.fixed, initial, "electrons.levels and electrons.fixed")
+        source = "electrons.levels and electrons.fixed"
+        return cls(moments, settings.fixed, initial, source, settings.least_orbital_gap)
 
     def first_neutral(self, symbols: Sequence[str]) -> np.ndarray:
         """A neutral state (n,), as `neutral_order` with equal scores: the last atoms have the highest numbers."""
@@ -314,11 +317,12 @@ def describe_faults(
         if strict and between[-1]:
             moment = heights[state] + deviation
             faults.append(f"|moment| {moment:.2f} μB on {symbols[atom]} {atom}, {heights[state]:g} for {state}+")
-    if orbital_occupations is not None:
+    if orbital_occupations is not None and levels.least_orbital_gap is not None:
         # An electron that two atoms share is in half-filled orbitals of both, and their moments are between levels.
         near = ~np.array(between, dtype=bool)
         moments = np.asarray(moments_muB, dtype=float)[atoms]
-        faults += shared_orbitals(orbital_occupations, symbols, atoms[near], neutral[near], moments[near])
+        ions = (atoms[near], neutral[near], moments[near])
+        faults += shared_orbitals(orbital_occupations, symbols, *ions, levels.least_orbital_gap)
     if total_moment_muB is not None and not abs(total_moment_muB - round(total_moment_muB)) <= INTEGER_TOLERANCE_MUB:
         faults.append(f"total moment {total_moment_muB:.2f} μB is not an integer")
     return "; ".join(faults)

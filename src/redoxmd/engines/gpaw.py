@@ -230,6 +230,9 @@ class GpawEngine(Engine):
             # GPAW allows a change of mixer, which keeps density and wave functions, only by this flag.
             further |= {"_set_ok": True, "mixer": _mixer(chosen.final_mixer)}
         working.calc.set(**further)
+        # As `set` does for changes of convergence. It does nothing if no setting changes, and +U may have changed.
+        working.calc.results, working.calc.scf, working.calc.initialized = {}, None, False
+        working.calc.wfs.set_eigensolver(None)
         if chosen.start_convergence is not None:
             try:
                 working.get_potential_energy()

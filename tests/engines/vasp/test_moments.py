@@ -81,10 +81,19 @@ def test_oxidation_states_of_the_config_are_read_from_the_outcar(site, run, tmp_
     content = yaml.safe_load(site.config.read_text())
     levels = {"V": {3: {"moment_muB": 2.0}, 4: {"moment_muB": 1.0}}}
     (tmp_path / "levels.yaml").write_text(yaml.safe_dump({**content, "electrons": {"levels": levels}}))
-    assert run(site.files["fine"] | {"CHGCAR": site.chgcar}, tmp_path / "levels.yaml")[0] == 0
+    # The stand-in's occupations of +U are coordinates, of no d shell, and would be refused.
+    outcar, blocks = re.subn(
+        r"atom = +\d+  type.*?occupancies and eigenvectors\n\n", "", site.files["fine"]["OUTCAR"], flags=re.DOTALL
+    )
+    assert blocks >= 4
+    fine = site.files["fine"] | {"OUTCAR": outcar}
+    code, shown = run(site.files["fine"], tmp_path / "levels.yaml")
+    assert code == 1 and "of orbitals that hold" in shown
+    (tmp_path / "data").rename(tmp_path / "shared")
+    assert run(fine | {"CHGCAR": site.chgcar}, tmp_path / "levels.yaml")[0] == 0
     (frame,) = read(tmp_path / "data/frames.extxyz", ":")
     vanadium = frame.symbols == "V"
-    head, mark, table = site.files["fine"]["OUTCAR"].partition("magnetization (x)")
+    head, mark, table = outcar.partition("magnetization (x)")
     rows = re.findall(r"^ +\d+(?: +-?\d\.\d{3}){3,4}$", table, re.MULTILINE)
     moments = np.array([float(row.split()[-1]) for row in rows])
     assert sorted(moments[vanadium]) == [1.0, 2.0, 2.0, 2.0]
@@ -96,7 +105,7 @@ def test_oxidation_states_of_the_config_are_read_from_the_outcar(site, run, tmp_
         assert density["oxidation"][()].tolist() == frame.arrays["oxidation"].tolist()
 
     (tmp_path / "data").rename(tmp_path / "first")
-    between = site.files["fine"] | {"OUTCAR": head + mark + table.replace(" 1.000\n", " 1.500\n", 1)}
+    between = fine | {"OUTCAR": head + mark + table.replace(" 1.000\n", " 1.500\n", 1)}
     code, shown = run(between, tmp_path / "levels.yaml")
     assert code == 1
     assert "refused, wrong_electronic_state" in shown and "|moment| 1.50 μB on V" in shown

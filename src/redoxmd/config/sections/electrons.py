@@ -85,11 +85,19 @@ class Electrons(Section):
         default={"Na": 1, "P": 5, "O": -2}, description="oxidation number of every other element"
     )
 
+    least_orbital_gap: Annotated[float | None, Use(*WITH_LEVELS, added=True)] = Field(
+        default=0.3,
+        gt=0.0,
+        lt=1.0,
+        description="smallest difference between the occupations of the last filled and the first empty d orbital of "
+        "an ion; labels below it are refused (wrong_electronic_state), for engines that give occupations with +U; "
+        "null: not judged, for ions with holes on their ligands",
+    )
     tries: Annotated[Count, Use(runtime="accepted labels stay valid")] = Field(
         default=3,
         description="number of starts of the electrons of a frame, until its electronic state is right: from the "
-        "previous electrons, from the charge order of the frame before, from the same without +U in the first SCF "
-        "(GPAW), from orders drawn at random",
+        "previous electrons, from the charge order of the frame before (GPAW: without +U in the first SCF), from "
+        "orders drawn at random",
     )
 
     md: Annotated[Literal["lowest", "thermal", "frozen"], Use("explore", "production", added=True)] = Field(
