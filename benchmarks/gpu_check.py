@@ -146,8 +146,10 @@ def single(check: Check) -> None:
     if check.small:
         steps(check, 1, 1, 2)
         return
-    for repeat, evaluation in ((2, "auto"), (1, "auto"), (2, "plain"), (1, "plain")):
-        steps(check, repeat, 1, READ_EVERY_STEPS, evaluation)
+    evaluations: tuple[EvaluationMode, ...] = ("auto", "plain")
+    for evaluation in evaluations:
+        for repeat in (2, 1):
+            steps(check, repeat, 1, READ_EVERY_STEPS, evaluation)
 
 
 def many(check: Check) -> None:

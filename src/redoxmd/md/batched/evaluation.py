@@ -117,9 +117,9 @@ class DeviceEvaluator:
         """Evaluate all systems at unwrapped positions (B, A, 3) with species (B, A)."""
         rows = self.rows
         if self.fused is not None:
-            found = self.fused(positions_A, species, rows, self.occupied, self.radius_A)
-            assert found.forces_eV_A is not None
-            return MemberForces(found.energies_eV, found.forces_eV_A, found.contact)
+            fused = self.fused(positions_A, species, rows, self.occupied, self.radius_A)
+            assert fused.forces_eV_A is not None
+            return MemberForces(fused.energies_eV, fused.forces_eV_A, fused.contact)
         vectors = rows.vectors_A(positions_A)
         radii = self.radius_A.flatten()
         radius_sums = (radii[:, None] + radii[rows.sender]).view(len(positions_A), -1)
@@ -138,30 +138,31 @@ class DeviceEvaluator:
         """Energies (M, k) in eV of the members for the oxidation states (k, n) of a system at positions (n, 3)."""
         parts = []
         for begin in range(0, len(oxidation), STATES):
-            positions, species, rows, there = self._copies(slot, positions_A, oxidation[begin : begin + STATES])
+            positions, species, rows, places = self._copies(slot, positions_A, oxidation[begin : begin + STATES])
             if self.fused is not None:
-                parts.append(self.fused(positions, species, rows, there, forces=False).energies_eV)
+                parts.append(self.fused(positions, species, rows, places, forces=False).energies_eV)
                 continue
-            kinds, occupied = species.flatten(), there.flatten()
+            kinds, occupied = species.flatten(), places.flatten()
             pairs = self._pairs(rows.vectors_A(positions).to(self.dtype), kinds, rows)
             messages = PlainMessages(pairs, rows)
             variables = messages.variables()
             for_members = [_atom_energies(m, kinds, messages, variables) * occupied for m in self.members]
-            parts.append(self._totals([each.double() + pairs.core_eV for each in for_members], species, there))
+            parts.append(self._totals([each.double() + pairs.core_eV for each in for_members], species, places))
         return self.arrays.to_numpy(torch.cat(parts, dim=1))
 
     @torch.no_grad()
     def state_forces(self, slot: int, positions_A: np.ndarray, oxidation: np.ndarray) -> StateForces:
         """Evaluation of a system in the state (n,) at positions (n, 3)."""
         n, host = len(positions_A), self.arrays.to_numpy
-        positions, species, rows, there = self._copies(slot, positions_A, oxidation[None])
+        positions, species, rows, places = self._copies(slot, positions_A, oxidation[None])
         if self.fused is None:
             vectors = rows.vectors_A(positions)
-            energies, forces, gradient = self._evaluate(vectors, species, rows, there, by_species=True)
+            energies, forces, gradient = self._evaluate(vectors, species, rows, places, by_species=True)
         else:
-            found = self.fused(positions, species, rows, there, by_species=True)
-            energies, forces, gradient = found.energies_eV, found.forces_eV_A, found.by_species
-        assert forces is not None and gradient is not None
+            fused = self.fused(positions, species, rows, places, by_species=True)
+            assert fused.forces_eV_A is not None
+            energies, forces, gradient = fused.energies_eV, fused.forces_eV_A, fused.by_species
+        assert gradient is not None
         gradient = (gradient.double() + self._references_eV[:, None]).view(self.n_members, *species.shape, -1)
         mean = gradient.mean(dim=0)[0, :n]
         return StateForces(host(energies[:, 0]), host(forces.mean(dim=0)[0, :n]), host(species[0, :n]), host(mean))

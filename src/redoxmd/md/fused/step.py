@@ -33,8 +33,8 @@ class FusedStep(BatchStep):
         writes = [positions, velocities, slots.search_at_A, slots.outdated, done]
         self.kernels.launch("propagate", slots.count, reads, writes, slots.atoms, self.evaluator.skin_A / 2)
 
-        found = self.evaluator(positions, slots.species)
-        reads = [found.energies_eV, found.member_forces_eV_A, found.contact, done, positions, velocities]
+        evaluation = self.evaluator(positions, slots.species)
+        reads = [evaluation.energies_eV, evaluation.member_forces_eV_A, evaluation.contact, done, positions, velocities]
         reads += [c.kick, c.mass_amu, c.degrees, slots.n_atoms, slots.by_mean]
         reads += [slots.max_temperature_K, slots.min_distance_fraction, slots.high_eV_A, log.cursor]
         writes = [*state, slots.step, slots.active, slots.moved]
