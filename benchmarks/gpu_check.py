@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import gc
-import itertools
 import json
 import subprocess
 import sys
@@ -147,9 +146,10 @@ def single(check: Check) -> None:
     if check.small:
         steps(check, 1, 1, 2)
         return
-    modes: tuple[EvaluationMode, ...] = ("auto", "plain")
-    for evaluation, repeat in itertools.product(modes, (2, 1)):
-        steps(check, repeat, 1, READ_EVERY_STEPS, evaluation)
+    evaluations: tuple[EvaluationMode, ...] = ("auto", "plain")
+    for evaluation in evaluations:
+        for repeat in (2, 1):
+            steps(check, repeat, 1, READ_EVERY_STEPS, evaluation)
 
 
 def many(check: Check) -> None:

@@ -99,15 +99,8 @@ def test_results_of_a_gpu_check_are_on_disk_at_once_and_no_section_costs_the_oth
         raise AssertionError("there is no time for this one")
 
     def last(check):
-        check.tell(
-            "md",
-            atoms=320,
-            trajectories=2,
-            evaluation="fused kernels, on the device",
-            trajectory_step_ms=0.5,
-            ns_day_in_all=86.4,
-            peak_GB=1.5,
-        )
+        values = {"trajectory_step_ms": 0.5, "ns_day_in_all": 86.4, "peak_GB": 1.5}
+        check.tell("md", atoms=320, trajectories=2, evaluation="fused kernels on cuda, MD on the device", **values)
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(gpu_check, "SECTIONS", {first: 1, fails: 1, long: 1e6, last: 1})
@@ -118,7 +111,7 @@ def test_results_of_a_gpu_check_are_on_disk_at_once_and_no_section_costs_the_oth
     assert "1000000 s needed" in rows[2]["omitted"]
     written = (tmp_path / "table.md").read_text()
     # 0.5 fs in 260 ms, by hand.
-    assert "| 320 | 2 | fused kernels | 0.5 | 86.4 | 1.5 |" in written and "260 ms, 0.166 ns/day" in written
+    assert "| 320 | 2 | fused kernels on cuda | 0.5 | 86.4 | 1.5 |" in written and "260 ms, 0.166 ns/day" in written
     assert gpu_check.main(["--output", str(tmp_path), "--only", "first", "last"]) == 0
 
 

@@ -109,17 +109,17 @@ class DeviceEvaluator:
         """Search the pairs of some systems at unwrapped positions (b, A, 3)."""
         index = self.arrays.array(slots)
         cells = self.cell_A[index]
-        neighbours = search(positions_A, cells, self.periodic[index], self.occupied[index], self.reach_A)
-        self.rows.put(index, neighbours, cells)
+        found = search(positions_A, cells, self.periodic[index], self.occupied[index], self.reach_A)
+        self.rows.put(index, found, cells)
 
     @torch.no_grad()
     def __call__(self, positions_A: Tensor, species: Tensor) -> MemberForces:
         """Evaluate all systems at unwrapped positions (B, A, 3) with species (B, A)."""
         rows = self.rows
         if self.fused is not None:
-            evaluation = self.fused(positions_A, species, rows, self.occupied, self.radius_A)
-            assert evaluation.forces_eV_A is not None
-            return MemberForces(evaluation.energies_eV, evaluation.forces_eV_A, evaluation.contact)
+            fused = self.fused(positions_A, species, rows, self.occupied, self.radius_A)
+            assert fused.forces_eV_A is not None
+            return MemberForces(fused.energies_eV, fused.forces_eV_A, fused.contact)
         vectors = rows.vectors_A(positions_A)
         radii = self.radius_A.flatten()
         radius_sums = (radii[:, None] + radii[rows.sender]).view(len(positions_A), -1)
@@ -138,30 +138,30 @@ class DeviceEvaluator:
         """Energies (M, k) in eV of the members for the oxidation states (k, n) of a system at positions (n, 3)."""
         parts = []
         for begin in range(0, len(oxidation), STATES):
-            positions, species, rows, in_use = self._copies(slot, positions_A, oxidation[begin : begin + STATES])
+            positions, species, rows, places = self._copies(slot, positions_A, oxidation[begin : begin + STATES])
             if self.fused is not None:
-                parts.append(self.fused(positions, species, rows, in_use, forces=False).energies_eV)
+                parts.append(self.fused(positions, species, rows, places, forces=False).energies_eV)
                 continue
-            kinds, occupied = species.flatten(), in_use.flatten()
+            kinds, occupied = species.flatten(), places.flatten()
             pairs = self._pairs(rows.vectors_A(positions).to(self.dtype), kinds, rows)
             messages = PlainMessages(pairs, rows)
             variables = messages.variables()
             for_members = [_atom_energies(m, kinds, messages, variables) * occupied for m in self.members]
-            parts.append(self._totals([each.double() + pairs.core_eV for each in for_members], species, in_use))
+            parts.append(self._totals([each.double() + pairs.core_eV for each in for_members], species, places))
         return self.arrays.to_numpy(torch.cat(parts, dim=1))
 
     @torch.no_grad()
     def state_forces(self, slot: int, positions_A: np.ndarray, oxidation: np.ndarray) -> StateForces:
         """Evaluation of a system in the state (n,) at positions (n, 3)."""
         n, host = len(positions_A), self.arrays.to_numpy
-        positions, species, rows, in_use = self._copies(slot, positions_A, oxidation[None])
+        positions, species, rows, places = self._copies(slot, positions_A, oxidation[None])
         if self.fused is None:
-            evaluated = self._evaluate(rows.vectors_A(positions), species, rows, in_use, by_species=True)
+            vectors = rows.vectors_A(positions)
+            energies, forces, gradient = self._evaluate(vectors, species, rows, places, by_species=True)
         else:
-            evaluation = self.fused(positions, species, rows, in_use, by_species=True)
-            assert evaluation.forces_eV_A is not None
-            evaluated = evaluation.energies_eV, evaluation.forces_eV_A, evaluation.by_species
-        energies, forces, gradient = evaluated
+            fused = self.fused(positions, species, rows, places, by_species=True)
+            assert fused.forces_eV_A is not None
+            energies, forces, gradient = fused.energies_eV, fused.forces_eV_A, fused.by_species
         assert gradient is not None
         gradient = (gradient.double() + self._references_eV[:, None]).view(self.n_members, *species.shape, -1)
         mean = gradient.mean(dim=0)[0, :n]
@@ -183,7 +183,7 @@ class DeviceEvaluator:
         self, vectors_A: Tensor, species: Tensor, rows: PairRows, occupied: Tensor, by_species: bool
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Energies (M, B), forces (M, B, A, 3) and, if asked for, by species (M, B·A, S) without references."""
-        kinds, in_use = species.flatten(), occupied.flatten()
+        kinds, there = species.flatten(), occupied.flatten()
         pairs = self._pairs(vectors_A.to(self.dtype), kinds, rows)
         messages = PlainMessages(pairs, rows)
 
@@ -193,7 +193,7 @@ class DeviceEvaluator:
                 if by_species:
                     weights = torch.nn.functional.one_hot(kinds, len(member.elements)).to(self.dtype)
                     mixtures = [weights.requires_grad_()]
-                per_atom = _atom_energies(member, kinds, messages, variables, *mixtures) * in_use
+                per_atom = _atom_energies(member, kinds, messages, variables, *mixtures) * there
                 derivatives = torch.autograd.grad(per_atom.sum(), [*variables, *mixtures])
             by_weight = derivatives[len(variables) :]
             gradient = messages.pair_gradient(*derivatives[: len(variables)])

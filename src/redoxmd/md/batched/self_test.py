@@ -111,7 +111,7 @@ def step_error(ensemble: Ensemble, atoms: Atoms, kernels: FusedKernels) -> float
     slots = Slots(1, len(atoms), evaluator.arrays)
     langevin = Langevin(atoms.get_masses(), 1.0, 300.0, 0.01)
     slots.put(0, atoms, evaluator.enter(0, atoms), langevin, GateSettings(1e3, 1e4))
-    log, steps = Log(1, slots), []
+    log, outcomes = Log(1, slots), []
     state = langevin.start(atoms.positions, np.zeros_like(atoms.positions), np.random.default_rng(0))
     for kind in (BatchStep, partial(FusedStep, kernels=kernels.step)):
         slots.place(0, state, atoms.positions)
@@ -121,8 +121,8 @@ def step_error(ensemble: Ensemble, atoms: Atoms, kernels: FusedKernels) -> float
         kind(slots, evaluator, log, lambda: None)()
         moved = slots.positions_A - evaluator.arrays.array(atoms.positions)
         values = [moved, slots.velocities_A_fs, slots.forces_eV_A, *log.results.unbind(dim=2)]
-        steps.append([evaluator.arrays.to_numpy(value) for value in values])
-    errors = [np.abs(new - old).max() / max(np.abs(old).max(), 1e-12) for old, new in zip(*steps, strict=True)]
+        outcomes.append([evaluator.arrays.to_numpy(value) for value in values])
+    errors = [np.abs(new - old).max() / max(np.abs(old).max(), 1e-12) for old, new in zip(*outcomes, strict=True)]
     return float(np.max(errors))
 
 

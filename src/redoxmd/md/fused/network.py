@@ -96,39 +96,39 @@ class FusedNetworks:
     ) -> FusedResult:
         """Evaluate systems at positions (B, A, 3) with species (B, A), where places are `occupied` (B, A)."""
         (systems, places), members, launch = species.shape, len(self._order), self.kernels.atoms.launch
-        n, new = systems * places, partial(torch.empty, dtype=torch.float64, device=species.device)
-        kinds, in_use = species.flatten().contiguous(), occupied.flatten().contiguous()
+        n, empty = systems * places, partial(torch.empty, dtype=torch.float64, device=species.device)
+        kinds, taken = species.flatten().contiguous(), occupied.flatten().contiguous()
         pairs, core_eV, contact = self.pair_functions(positions_A, kinds, rows, radius_A)
 
         def of(group: _Group) -> tuple[Tensor, Tensor, Tensor | None]:
-            energies, states, by_hidden = group.forward(pairs, in_use)
+            energies, states, by_hidden = group.forward(pairs, taken)
             return energies, *(group.backward(pairs, states, by_hidden, by_species) if forces else (energies, None))
 
         results = side_by_side([partial(of, group) for group in self.groups], self._streams)
         energies = torch.cat([of_group[0] for of_group in results])
-        totals, closest, member_forces, by_weights = new(members, systems), new(systems), None, None
-        fixed = (kinds, in_use, self._references_eV, self._order)
+        totals, closest, net_forces, by_weights = empty(members, systems), empty(systems), None, None
+        fixed = (kinds, taken, self._references_eV, self._order)
         sizes = (systems, places, members, self._references_eV.shape[1])
         launch("totals", systems, [energies, core_eV, contact, *fixed], [totals, closest], *sizes)
         if forces:
-            member_forces = new(members, systems, places, 3)
+            net_forces = empty(members, systems, places, 3)
             orders = self._order.split([group.members for group in self.groups])
             for (_, by_rays, _), order in zip(results, orders, strict=True):
                 size = len(order) * n
                 reads = [pairs.reverse, pairs.rays, pairs.core_slope, by_rays, order]
-                launch("forces", self._warps(size), reads, [member_forces], size, n, pairs.rays.shape[1])
+                launch("forces", self._warps(size), reads, [net_forces], size, n, pairs.rays.shape[1])
         if by_species:
             by_weights = torch.cat([gradient for _, _, gradient in results if gradient is not None])[self._places]
-        return FusedResult(totals, closest, member_forces, by_weights)
+        return FusedResult(totals, closest, net_forces, by_weights)
 
     def pair_functions(
         self, positions_A: Tensor, species: Tensor, rows: PairRows, radius_A: Tensor | None
     ) -> tuple[SharedPairs, Tensor, Tensor]:
         """Functions of the pairs, core repulsion (n,) and smallest squared distance over summed radii (n,) of atoms."""
         n, columns = rows.sender.shape
-        new = partial(torch.empty, device=species.device)
-        real = [new(n, columns, *more, dtype=self.dtype) for more in ((4,), (self.functions,), (self.functions,), ())]
-        of_atoms = [new(n, dtype=torch.float64) for _ in range(2)]
+        empty = partial(torch.empty, device=species.device)
+        real = [empty(n, columns, *more, dtype=self.dtype) for more in ((4,), (self.functions,), (self.functions,), ())]
+        of_atoms = [empty(n, dtype=torch.float64) for _ in range(2)]
         radius = None if radius_A is None else radius_A.contiguous()
         reads = [positions_A.contiguous(), rows.sender, rows.offset_A, species, radius, self._frequencies, self._core]
         numbers = n, columns, self.functions, self.cutoff_A, COULOMB_EV_A
@@ -254,12 +254,13 @@ class _Group:
             launch("update_mixed", self._blocks(size), reads, [by_s, by_mixed], size, width, n)
             by_v.view(count, 3 * n, width).baddbmm_(by_mixed, layer.mix.weight)
             by_sent = by_scalars.new_empty(count, n, 3 * width)
-            reads = [pairs.sender, pairs.species, pairs.reverse, pairs.rays, pairs.basis, pairs.slope, state.sent]
+            of_pairs = [pairs.sender, pairs.species, pairs.reverse, pairs.rays, pairs.basis, pairs.slope]
             bias = layer.phi[1].bias if number else None
-            reads_too = [bias, state.vectors, layer.filters, by_s, by_v]
+            of_atoms = [state.sent, bias, state.vectors, layer.filters, by_s, by_v]
             writes = [by_sent, turns[1 - number % 2], by_rays]
             name = "later_derivatives" if number else "first_derivatives"
-            self.messages.launch(name, count * n, [*reads, *reads_too], writes, n, kinds, columns, begun, self.cutoff_A)
+            sizes = n, kinds, columns, begun
+            self.messages.launch(name, count * n, [*of_pairs, *of_atoms], writes, *sizes, self.cutoff_A)
             begun = count
             if state.hidden_phi is not None:
                 by_hidden = self._activation(state.hidden_phi, layer.phi[0], layer.phi[1].back(by_sent))
@@ -271,10 +272,12 @@ class _Group:
 
     def _activation(self, hidden: Tensor, layer: _Linear, by_out: Tensor | None = None) -> Tensor:
         """silu(x + b), or its derivative times `by_out`, in place of it."""
-        out, (_, atoms, width) = torch.empty_like(hidden) if by_out is None else by_out, hidden.shape
+        values, (_, atoms, width) = torch.empty_like(hidden) if by_out is None else by_out, hidden.shape
         size = hidden.numel()
-        self.kernels.launch("activation", self._blocks(size), [hidden, layer.bias, by_out], [out], size, width, atoms)
-        return out
+        self.kernels.launch(
+            "activation", self._blocks(size), [hidden, layer.bias, by_out], [values], size, width, atoms
+        )
+        return values
 
     def _blocks(self, threads: int) -> int:
         """Blocks with so many threads."""
