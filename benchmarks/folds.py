@@ -25,15 +25,25 @@ from redoxmd.train.trainer import train_member
 ERRORS = ["force_mae_eV_A", "redox_force_mae_eV_A", "energy_mae_meV_atom"]
 
 
+def required_levels(config: Config) -> OxidationLevels:
+    """The oxidation states of a config.
+
+    Raises:
+        ConfigError: it has none.
+    """
+    levels = OxidationLevels.of(config.electrons)
+    if levels is None:
+        raise ConfigError("electrons.levels is missing; only frames in a right electronic state are compared")
+    return levels
+
+
 def assemble(config: Config, seed: int) -> Dataset:
     """The frames of the datasets in a right electronic state, with their states whatever `train.states` is.
 
     Raises:
         ConfigError: the config has no levels.
     """
-    levels, reference = OxidationLevels.of(config.electrons), settings_hash(config.engine)
-    if levels is None:
-        raise ConfigError("electrons.levels is missing; only frames in a right electronic state are compared")
+    levels, reference = required_levels(config), settings_hash(config.engine)
     frames = load_datasets(config.train.datasets, reference)
     return build_dataset(frames, config.train, seed, reference, config.structures, levels)
 
@@ -74,7 +84,7 @@ class RowsOnDisk:
 
     def __init__(self, path: Path, key: Sequence[str]) -> None:
         self._path, self._key = path, list(key)
-        self.table = pd.read_csv(path) if path.exists() else pd.DataFrame(columns=[*key, "config_id", *ERRORS])
+        self.table = pd.read_csv(path) if path.exists() else pd.DataFrame(columns=self._key)
 
     def has(self, *values: str | int) -> bool:
         """Whether there are rows with these values of the key."""

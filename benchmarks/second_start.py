@@ -15,27 +15,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from ase import Atoms
 
+from benchmarks.folds import RowsOnDisk, required_levels
 from redoxmd.config.load import load_config
-from redoxmd.electrons.states import OxidationLevels, assign_oxidation
+from redoxmd.electrons.states import assign_oxidation
 from redoxmd.engines import get_engine, settings_hash
-from redoxmd.errors import ConfigError, DataError
-from redoxmd.files.records import atomic_path
+from redoxmd.errors import DataError
+from redoxmd.files.frames import bare
 from redoxmd.train.dataset import load_datasets
-
-COLUMNS = ["config_id", "step", "energy_difference_meV", "force_mae_eV_A", "redox_force_mae_eV_A"]
-COLUMNS += ["same_states", "scf_steps"]
-
-
-def started(frame: Atoms, levels: OxidationLevels) -> Atoms:
-    """The structure of a label with the initial moments of its oxidation states."""
-    atoms, symbols = frame.copy(), list(frame.symbols)
-    atoms.calc = None
-    moments = levels.initial_moments(symbols, frame.arrays["oxidation"], frame.get_magnetic_moments())
-    moments[frame.arrays["oxidation"] == 0] = 0.0
-    atoms.set_initial_magnetic_moments(moments)
-    return atoms
 
 
 def main() -> None:
@@ -47,16 +34,14 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     chosen = parser.parse_args()
     config = load_config(chosen.config)
-    levels = OxidationLevels.of(config.electrons)
-    if levels is None:
-        raise ConfigError("electrons.levels is missing; the states of the labels are not known")
+    levels = required_levels(config)
     frames = {
         (str(frame.info["config_id"]), int(frame.info["step"])): frame
         for frame in load_datasets(config.train.datasets, settings_hash(config.engine))
     }
-    table = pd.read_csv(chosen.output) if chosen.output.exists() else pd.DataFrame(columns=COLUMNS)
+    table = RowsOnDisk(chosen.output, ["config_id"])
     for name in chosen.configurations:
-        if (table["config_id"] == name).any():
+        if table.has(name):
             continue
         engine = get_engine(config.engine, (1, 1, 1), None)
         engine.forget(without_hubbard=engine.can_start_without_hubbard)
@@ -65,21 +50,25 @@ def main() -> None:
             if (name, step) not in frames:
                 raise DataError(f"train.datasets: no frame {name} step {step}; choose another --step or configuration")
             frame = frames[name, step]
-            states = assign_oxidation(list(frame.symbols), frame.get_magnetic_moments(), levels).oxidation
-            frame.set_array("oxidation", states)
-            result = engine.calculate(started(frame, levels))
+            symbols, moments_muB, atoms = list(frame.symbols), frame.get_magnetic_moments(), bare(frame)
+            states = assign_oxidation(symbols, moments_muB, levels).oxidation
+            atoms.set_initial_magnetic_moments(np.where(states != 0, moments_muB, 0.0))
+            levels.start_in(atoms, states)
+            result = engine.calculate(atoms)
             assert result.moments_muB is not None
-            states_found = assign_oxidation(list(frame.symbols), result.moments_muB, levels).oxidation
-            energy_meV = 1000 * (result.energy_eV - frame.get_potential_energy())
             difference = np.abs(result.forces_eV_A - frame.get_forces())
-            redox = difference[levels.redox_atoms(list(frame.symbols))].mean()
-            same_states = np.array_equal(states_found, frame.arrays["oxidation"])
-            rows.append([name, step, energy_meV, difference.mean(), redox, same_states, result.scf_steps])
-        new = pd.DataFrame(rows, columns=COLUMNS)
-        table = pd.concat([table, new], ignore_index=True) if len(table) else new
-        with atomic_path(chosen.output) as temporary:
-            table.to_csv(temporary, index=False, float_format="%.4f")
-    print(table.round(3).to_string(index=False))
+            rows.append(
+                {
+                    "step": step,
+                    "energy_difference_meV": 1000 * (result.energy_eV - frame.get_potential_energy()),
+                    "force_mae_eV_A": difference.mean(),
+                    "redox_force_mae_eV_A": difference[levels.redox_atoms(symbols)].mean(),
+                    "same_states": (assign_oxidation(symbols, result.moments_muB, levels).oxidation == states).all(),
+                    "scf_steps": result.scf_steps,
+                }
+            )
+        table.add(pd.DataFrame(rows), name)
+    print(table.table.round(3).to_string(index=False))
 
 
 if __name__ == "__main__":

@@ -159,7 +159,7 @@ class TestSharedOrbitals:
         assert largest[3][1] - largest[3][2] < 0.1 and vanadium[3] == 29
 
     def test_it_is_refused_by_the_data_set_on_import_and_in_the_table(self, tmp_path, capsys):
-        text = "V 29 (3+) with occupations 1.08, 0.65, 0.63, 0.18 … of orbitals that hold 2"
+        text = "V 29 (3+) fills 2 d orbitals of one spin, but has occupations 1.08, 0.65, 0.63, 0.18"
         assert main(["states", str(SHARED)]) == 0
         assert text in capsys.readouterr().out
         arguments = ["import", str(SHARED), "--into", str(tmp_path / "data"), "--levels", "V3=1.85,V4=1.05"]

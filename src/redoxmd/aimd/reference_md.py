@@ -126,11 +126,7 @@ class ReferenceMD(ABC):
         if levels is not None and self.state is None:
             # The engine begins in the state that is asked for, or in a likely one.
             oxidation = guess_order(self.atoms, levels) if self.oxidation is None else self.oxidation
-            moments_muB = levels.initial_moments(
-                list(atoms.symbols), oxidation, self.geometry.get_initial_magnetic_moments()
-            )
-            self.geometry.set_initial_magnetic_moments(moments_muB)
-            self.geometry.set_array("oxidation", oxidation)
+            levels.start_in(self.geometry, oxidation)
 
     @property
     def oxidation(self) -> np.ndarray | None:

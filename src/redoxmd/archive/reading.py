@@ -187,8 +187,9 @@ def _judge(frame: ReadFrame | LabelRefused, settings_hash: str, checks: FrameChe
         result = judge_frame(frame, checks.force_ceiling_eV_A, initial_moments_muB=initial_muB)
         state_judged = checks.levels is None or frame.moments_muB is not None
         if checks.levels is not None and frame.moments_muB is not None:
-            moments = (frame.moments_muB, frame.total_moment_muB)
-            oxidation = find_oxidation(frame.atoms, *moments, checks.levels, frame.orbital_occupations)
+            oxidation = find_oxidation(
+                frame.atoms, frame.moments_muB, frame.total_moment_muB, checks.levels, frame.orbital_occupations
+            )
             result = replace(result, oxidation=oxidation)
         elif checks.levels is not None:
             # States that no moments show.
@@ -211,9 +212,8 @@ def find_oxidation(
         LabelRefused: wrong_electronic_state, also for a composition that these states cannot make neutral.
     """
     try:
-        symbols = list(atoms.symbols)
         return judge_state(
-            symbols, moments_muB, total_moment_muB, levels, orbital_occupations=orbital_occupations
+            list(atoms.symbols), moments_muB, total_moment_muB, levels, orbital_occupations=orbital_occupations
         ).oxidation
     except (StructureError, ConfigError) as error:
         raise LabelRefused(LabelRefusal.WRONG_ELECTRONIC_STATE, str(error)) from error

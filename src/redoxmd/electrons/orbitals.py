@@ -123,4 +123,5 @@ def shared_orbitals(
             occupations = np.linalg.eigvalsh(matrices[atom, spin])[::-1]
             if 0 < count < D_ORBITALS and occupations[count - 1] - occupations[count] < least_gap:
                 numbers = ", ".join(f"{occupation:.2f}" for occupation in occupations[: count + 2])
-                yield f"{symbols[atom]} {atom} ({state}+) with occupations {numbers} … of orbitals that hold {count}"
+                ion = f"{symbols[atom]} {atom} ({state}+)"
+                yield f"{ion} fills {count} d orbitals of one spin, but has occupations {numbers}"

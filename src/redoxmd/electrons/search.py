@@ -55,7 +55,7 @@ class StateSearch:
         Raises:
             LabelRefused: of the last start; its detail has the number of starts.
         """
-        symbols, starts = list(atoms.symbols), self._further_starts(engine, atoms, step, previous)
+        starts = self._further_starts(engine, atoms, step, previous)
         for number in range(1, self.tries + 1):
             try:
                 return self.judge(engine.calculate(atoms), atoms)
@@ -67,10 +67,7 @@ class StateSearch:
                     raise LabelRefused(refused.reason, detail) from refused
                 logger.warning("step %d, start %d of %d of the electrons: %s", step, number, self.tries, refused)
             order, without_hubbard = start
-            atoms.set_initial_magnetic_moments(
-                self.levels.initial_moments(symbols, order, atoms.get_initial_magnetic_moments())
-            )
-            atoms.set_array("oxidation", order)
+            self.levels.start_in(atoms, order)
             engine.forget(without_hubbard)
         raise AssertionError("tries is at least one")
 

@@ -107,6 +107,12 @@ class OxidationLevels:
         moments[atoms] = signs * [starts[symbols[atom]][int(oxidation[atom])] for atom in atoms]
         return moments
 
+    def start_in(self, atoms: Atoms, oxidation: np.ndarray) -> None:
+        """Set the array `oxidation` of atoms to a state (n,), and their initial moments to those of the state."""
+        before_muB = atoms.get_initial_magnetic_moments()
+        atoms.set_initial_magnetic_moments(self.initial_moments(list(atoms.symbols), oxidation, before_muB))
+        atoms.set_array("oxidation", oxidation)
+
     def of_starts(self) -> OxidationLevels:
         """Levels whose moments are those that calculations start from (`initial_moments`)."""
         starts = {

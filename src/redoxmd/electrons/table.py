@@ -88,8 +88,14 @@ def _state_of(frame: ReadFrame, levels: OxidationLevels) -> tuple[object, ...]:
     assignment = assign_oxidation(symbols, frame.moments_muB, levels)
     atoms = levels.redox_atoms(symbols)
     states = assignment.oxidation[atoms]
-    moments = (frame.moments_muB, frame.total_moment_muB)
-    faults = describe_faults(assignment, symbols, *moments, levels, orbital_occupations=frame.orbital_occupations)
+    faults = describe_faults(
+        assignment,
+        symbols,
+        frame.moments_muB,
+        frame.total_moment_muB,
+        levels,
+        orbital_occupations=frame.orbital_occupations,
+    )
     neutral = states_text([symbols[atom] for atom in atoms], states)
     return neutral, " ".join(map(str, states)), assignment.margin_muB2, frame.total_moment_muB, faults
 

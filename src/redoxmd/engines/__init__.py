@@ -29,7 +29,7 @@ MODULES = {
 
 
 # Settings by which the electronic state of a label is judged and searched.
-JUDGING = {"levels", "fixed", "tries"}
+JUDGING = {"levels", "fixed", "tries", "least_orbital_gap"}
 
 
 def _module(settings: sections.EngineSettings) -> Any:
@@ -85,7 +85,7 @@ def engine_available(settings: sections.EngineSettings) -> tuple[bool, str]:
 def attempt_hash(settings: sections.EngineSettings, electrons: sections.Electrons | None = None) -> str:
     """Hash that identifies an attempt: all settings of the named engine, including those that only aid convergence.
 
-    With `electrons.levels` also these and `electrons.tries`.
+    With `electrons.levels` also these and the other settings by which states are judged and searched.
     """
     chosen = getattr(settings, settings.name)
     judged = [] if electrons is None or not electrons.levels else [electrons.model_dump(mode="json", include=JUDGING)]

@@ -105,16 +105,19 @@ def _orbital_occupations(calc: Any, n_atoms: int) -> np.ndarray | None:
 
 @contextlib.contextmanager
 def _no_hubbard(calc: Any) -> Iterator[None]:
-    """U = 0 in the corrections of an initialised calculator."""
-    corrections = {id(setup.hubbard_u): setup.hubbard_u for setup in calc.setups if setup.hubbard_u is not None}
-    values = {name: correction.U for name, correction in corrections.items()}
+    """U = 0 in the corrections of an initialised calculator, whose results are not valid afterwards."""
+    # Atoms of one element share their setup.
+    corrections = [(correction, correction.U) for correction in {setup.hubbard_u for setup in calc.setups} - {None}]
     try:
-        for correction in corrections.values():
-            correction.U = [0.0] * len(correction.U)
+        for correction, values in corrections:
+            correction.U = [0.0] * len(values)
         yield
     finally:
-        for name, correction in corrections.items():
-            correction.U = values[name]
+        for correction, values in corrections:
+            correction.U = values
+        # As `GPAW.set` does for a change of the convergence.
+        calc.results, calc.scf, calc.initialized = {}, None, False
+        calc.wfs.set_eigensolver(None)
 
 
 class GpawEngine(Engine):
@@ -221,8 +224,8 @@ class GpawEngine(Engine):
         working.calc.initialize(working)
         with _no_hubbard(working.calc) if self._without_hubbard else contextlib.nullcontext():
             working.get_potential_energy()
+            self._count(working)
         self._without_hubbard = chosen.start_without_hubbard
-        self._count(working)
         logger.info("spin state found at a fixed moment of %.1f μB", self._expected_moment)
         criteria = _criteria(chosen.start_convergence or chosen.convergence)
         further: dict[str, Any] = {"occupations": occupations, "convergence": criteria}
@@ -230,9 +233,6 @@ class GpawEngine(Engine):
             # GPAW allows a change of mixer, which keeps density and wave functions, only by this flag.
             further |= {"_set_ok": True, "mixer": _mixer(chosen.final_mixer)}
         working.calc.set(**further)
-        # As `set` does for changes of convergence. It does nothing if no setting changes, and +U may have changed.
-        working.calc.results, working.calc.scf, working.calc.initialized = {}, None, False
-        working.calc.wfs.set_eigensolver(None)
         if chosen.start_convergence is not None:
             try:
                 working.get_potential_energy()

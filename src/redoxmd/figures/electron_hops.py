@@ -109,6 +109,6 @@ def _draw_rates(
         return
     row, line_K = fit.iloc[0], np.linspace(kelvin.min(), kelvin.max(), 50)
     log_rate = row["log10_rate0_per_ns"] - row["Ea_eV"] / (BOLTZMANN_EV_PER_K * line_K * np.log(10))
-    style: dict[str, Any] = {"linestyle": "-" if kind == "lasting" else "--", "marker": "o", "markerfacecolor": face}
-    axis.plot(1000 / line_K, 10**log_rate, style["linestyle"], color=colour)
-    axis.plot([], [], color=colour, label=f"{name}: {activation_text(row)}", **style)
+    line = "-" if kind == "lasting" else "--"
+    axis.plot(1000 / line_K, 10**log_rate, line, color=colour)
+    axis.plot([], [], f"o{line}", color=colour, markerfacecolor=face, label=f"{name}: {activation_text(row)}")

@@ -178,15 +178,17 @@ def _differ(one: Atoms, other: Atoms) -> bool:
 def _single_point(image: Atoms, engine: Engine, levels: OxidationLevels | None) -> tuple[float, str]:
     atoms, symbols, asked = bare(image), list(image.symbols), image.arrays.get("oxidation")
     if levels is not None and asked is not None:
-        moments_muB = levels.initial_moments(symbols, asked, atoms.get_initial_magnetic_moments())
-        atoms.set_initial_magnetic_moments(moments_muB)
-        atoms.set_array("oxidation", asked)
+        levels.start_in(atoms, asked)
     try:
         result = engine.calculate(atoms)
         if levels is not None and result.moments_muB is not None:
-            moments = (result.moments_muB, result.total_moment_muB)
-            occupations = result.orbital_occupations
-            states = judge_state(symbols, *moments, levels, orbital_occupations=occupations).oxidation
+            states = judge_state(
+                symbols,
+                result.moments_muB,
+                result.total_moment_muB,
+                levels,
+                orbital_occupations=result.orbital_occupations,
+            ).oxidation
             if asked is not None and not np.array_equal(states, asked):
                 other = ", ".join(f"{symbols[atom]} {atom}" for atom in np.flatnonzero(states != asked))
                 raise LabelRefused(LabelRefusal.WRONG_ELECTRONIC_STATE, f"not the state of the image on {other}")

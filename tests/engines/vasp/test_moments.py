@@ -88,7 +88,7 @@ def test_oxidation_states_of_the_config_are_read_from_the_outcar(site, run, tmp_
     assert blocks >= 4
     fine = site.files["fine"] | {"OUTCAR": outcar}
     code, shown = run(site.files["fine"], tmp_path / "levels.yaml")
-    assert code == 1 and "of orbitals that hold" in shown
+    assert code == 1 and "d orbitals of one spin, but has occupations" in shown
     (tmp_path / "data").rename(tmp_path / "shared")
     assert run(fine | {"CHGCAR": site.chgcar}, tmp_path / "levels.yaml")[0] == 0
     (frame,) = read(tmp_path / "data/frames.extxyz", ":")
