@@ -55,12 +55,17 @@ def trained(
     name: str,
     member: Member | None = None,
     start: Painn | None = None,
+    replay: Sequence[Atoms] = (),
 ) -> Painn:
-    """A network trained as in generation 0 on frames with sets; of the first member's size unless one is given."""
+    """A network trained as in generation 0 on frames with sets; of the first member's size unless one is given.
+
+    `start` and `replay` are the pretrained network and frames of its teacher (`redoxmd.train.trainer.train_member`).
+    """
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = Checkpoint(Path(folder) / "state", [name, seed])
         size = member or settings.members[0]
-        return train_member(Dataset(list(frames)), size, settings, 0, seed, None, checkpoint, name, start).member
+        dataset = Dataset(list(frames))
+        return train_member(dataset, size, settings, 0, seed, None, checkpoint, name, start, replay).member
 
 
 def errors_by_configuration(ensemble: Ensemble, frames: Sequence[Atoms]) -> pd.DataFrame:

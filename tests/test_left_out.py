@@ -183,6 +183,28 @@ def test_a_pretrained_member_is_a_start_of_its_own_kind(config, monkeypatch):
     arguments = ("--frames", "2", "--folds", "3", "--states", "blind", "--pretrained", given)
     kept, rows = trainings(monkeypatch, budget, config, *arguments)
     assert set(rows["kind"]) == {"blind", "blind pretrained"} and len(kept) == len(rows) == 12
+    # The same member as a variant of left_out, with frames of its teacher: both reach the training.
+    teacher = config.parent / "teacher"
+    teacher.mkdir()
+    (labelled,) = [f for f in read_frames(config.parent / "data/frames.extxyz") if f.info["config_id"] == RUNS[0]][:1]
+    write_frames(teacher / "a.extxyz", [labelled])
+    file = config.parent / "variants.yaml"
+    variants = {"scratch": {}, "start": {"pretrained": str(config.parent / "member.pt")}}
+    variants["replay"] = variants["start"] | {"teacher": str(teacher), "replay": 0.5}
+    file.write_text(yaml.safe_dump(variants))
+    starts, train = [], folds.train_member
+
+    def spy(dataset, member, chosen, generation, seed, previous, checkpoint, name, start, replay):
+        starts.append((None if start is None else start.state_dict()["scale_eV"].item(), len(replay), chosen.replay))
+        return train(dataset, member, chosen, generation, seed, previous, checkpoint, name, start, replay)
+
+    monkeypatch.setattr(folds, "train_member", spy)
+    given = ["--output", str(config.parent / "left_out.csv"), "--seeds", "1", "--variants", str(file)]
+    monkeypatch.setattr(sys, "argv", ["left_out", str(config), *given])
+    left_out.main()
+    scale = result.member.state_dict()["scale_eV"].item()
+    # In the order of the names in the file.
+    assert starts == [(scale, 1, 0.5)] * 3 + [(None, 0, 0.0)] * 3 + [(scale, 0, 0.0)] * 3
 
 
 def test_chosen_labels_are_of_the_pool_and_each_way_chooses_as_it_says(config, monkeypatch):
