@@ -1,6 +1,7 @@
 """Pretraining through the files that the workflow passes: labels against the calculator, starts and batches by hand."""
 
 import json
+import shutil
 from collections import Counter
 from functools import partial
 from types import SimpleNamespace
@@ -395,6 +396,34 @@ def test_files_by_generation():
     assert replay.replay_files() == ["results/r/pretrain/x2.000_random0_1x1x1.extxyz"]
     off = Rules(parse_config({"run": "r"}), ROOT)
     assert (off.teacher_files(), off.pretrained_member(jobs[0]), off.teacher()) == ([], [], {})
+
+
+def test_members_of_an_earlier_run_are_checked_before_anything_runs(made, tmp_path):
+    """The file of the rule pretrain as the only member, and configs that differ from its record in one thing each."""
+    folder = tmp_path / "earlier"
+    folder.mkdir()
+    for number in range(2):
+        shutil.copy(made.member, folder / f"member{number}.pt")
+
+    def problems(train=None, **pretrain):
+        train = {"members": [SIZE, SIZE], "radial_functions": 8, **(train or {})}
+        teacher = {"enabled": True, "members": str(folder), "potential": TEACHER, **pretrain}
+        return make_plan(parse_config({"engine": {"name": "toy"}, "train": train, "pretrain": teacher}), tmp_path)
+
+    plan = problems()
+    assert plan.problems == [] and not any(job.startswith("pretrain") for job in plan.jobs)
+    assert any(f"members trained on {TEACHER}, of {folder}" in note for note in plan.notes)
+    for changed, words in (
+        ({"train": {"members": [SIZE] * 3}}, "member2.pt: no such model"),
+        ({"train": {"radial_functions": 9}}, "radial_functions 8; set this in train"),
+        ({"train": {"members": [{**SIZE, "layers": 2}] * 2}}, "layers 1; set this"),
+        ({"train": {"states": "aware"}}, "other kind than train.states: aware"),
+        ({"potential": "chgnet.model.dynamics.CHGNetCalculator"}, f"is of pretrain.potential: {TEACHER}"),
+        ({"train": {"replay": 0.25}}, "has no frames of the teacher"),
+    ):
+        assert words in " ".join(problems(**changed).problems), words
+    shutil.copy(made.files[0], folder)
+    assert problems({"replay": 0.25}).problems == []
 
 
 def test_the_plan_checks_the_teacher_and_records_name_it(tmp_path):

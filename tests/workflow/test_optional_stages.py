@@ -9,6 +9,7 @@ from collections import Counter
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import yaml
 from ase.calculators.lj import LennardJones
 from ase.io import read
@@ -21,6 +22,7 @@ from redoxmd.runs.changes import planned_jobs
 from redoxmd.runs.plan import make_plan
 from redoxmd.structures.build import build_structure
 from redoxmd.structures.request import parse_name
+from redoxmd.train.trainer import load_member
 from tests.model.test_ensemble import members
 from tests.workflow.test_workflow import ROOT, TOY, repository, snakemake
 
@@ -171,6 +173,14 @@ def test_generation_0_starts_from_members_trained_on_labels_of_the_teacher(tmp_p
     config["pretrain"]["keywords"]["epsilon"] = 0.02
     assert rules_run() == {"pretrain_frames": 2, "pretrain": 2, "train": 2, "ensemble": 1}
     assert rules_run() == {}
+    # The folder of that pretraining serves another run: nothing of it is repeated, and the weights are the same.
+    before = [load_member(results / f"train/gen0/member{number}.pt")[0].state_dict() for number in (0, 1)]
+    (results / "pretrain").rename(folder / "earlier")
+    config["pretrain"]["members"] = "earlier"
+    assert rules_run() == {"train": 2, "ensemble": 1}
+    for number, weights in enumerate(before):
+        after = load_member(results / f"train/gen0/member{number}.pt")[0].state_dict()
+        assert all(torch.equal(after[name], value) for name, value in weights.items())
 
 
 @pytest.mark.parametrize("reference", [True, False])

@@ -33,8 +33,15 @@ def explored_structures(config: Config) -> dict[str, list[str]]:
 
 
 def pretrain_structures(config: Config) -> list[str]:
-    """Structures that the teacher labels; none without pretraining."""
-    return structure_names(config.pretrain.starts, config.pretrain.supercell) if config.pretrain.enabled else []
+    """Structures that the teacher labels; none without pretraining or with members of an earlier run."""
+    teacher = config.pretrain
+    labels = teacher.enabled and teacher.members is None
+    return structure_names(teacher.starts, teacher.supercell) if labels else []
+
+
+def pretrain_folder(config: Config) -> Path:
+    """Folder of the members trained on labels of the teacher, and of these labels."""
+    return config.pretrain.members or Path("results") / config.run / "pretrain"
 
 
 def trajectory_lengths_ps(production: Production) -> dict[tuple[str, str], float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
+from ase import Atoms
 from ase.data import atomic_numbers, chemical_symbols
 
 from redoxmd.aimd.warm_up import find_potential
@@ -18,6 +19,7 @@ from redoxmd.model.ensemble import Ensemble, given_ensemble, load_ensemble
 from redoxmd.structures.build import build_structure
 from redoxmd.structures.request import parse_name
 from redoxmd.structures.source import SourceCell
+from redoxmd.train.trainer import load_member
 
 
 def inspect_given(config: Config, source: SourceCell, root: Path) -> Inspection:
@@ -63,9 +65,10 @@ def _unknown_elements(known: Collection[int], elements: set[int]) -> str:
 def inspect_potentials(config: Config, root: Path) -> Inspection:
     """Whether the potentials of `aimd.warm_up` and `pretrain` exist, and the teacher gives the states needed."""
     inspection, warm, teacher = Inspection(), config.aimd.warm_up, config.pretrain
+    taught = f"pretrain: generation 0 starts from members trained on {teacher.potential}"
     for settings, used, note in (
         (warm, warm.steps > 0, f"aimd: {warm.steps} steps of MD with {warm.potential} before each reference MD"),
-        (teacher, teacher.enabled, f"pretrain: generation 0 starts from members trained on {teacher.potential}"),
+        (teacher, teacher.enabled and teacher.members is None, taught),
     ):
         if used:
             try:
@@ -73,9 +76,40 @@ def inspect_potentials(config: Config, root: Path) -> Inspection:
                 inspection.notes.append(note)
             except RedoxmdError as error:
                 inspection.problems.append(str(error))
-    if teacher.enabled and config.train.states == "aware" and not inspection.problems:
+    if teacher.enabled and teacher.members is not None:
+        inspection.notes.append(f"{taught}, of {teacher.members}")
+        inspection.problems.extend(_pretrained_problems(config, teacher.members, root))
+    elif teacher.enabled and config.train.states == "aware" and not inspection.problems:
         inspection.problems.extend(_teacher_problems(config, root))
     return inspection
+
+
+def _pretrained_problems(config: Config, folder: Path, root: Path) -> list[str]:
+    """Why members of an earlier pretraining are no start: missing, or of other sizes, states, teacher or elements."""
+    problems, aware = [], config.train.states == "aware"
+    for number, size in enumerate(config.train.members):
+        path = root / folder / f"member{number}.pt"
+        try:
+            member, record = load_member(path)
+            built = [_built(config, name) for name in layout.aimd_structures(config)]
+        except RedoxmdError as error:
+            problems.append(f"pretrain.members: {error}")
+            continue
+        wanted = size.model_dump() | config.train.model_dump(include={"cutoff_A", "radial_functions", "core_repulsion"})
+        other = [f"{key} {member.settings[key]}" for key, value in wanted.items() if member.settings[key] != value]
+        if other:
+            problems.append(f"pretrain.members: {path} has {', '.join(other)}; set this in train")
+        elements = {int(number) for atoms in built for number in atoms.numbers}
+        if unknown := _unknown_elements(member.elements, elements):
+            problems.append(f"pretrain.members: {path}: {unknown}")
+        if (member.states is not None) != aware:
+            problems.append(f"pretrain.members: {path} is of the other kind than train.states: {config.train.states}")
+        teacher = record.get("about", {}).get("teacher")
+        if teacher != config.pretrain.potential:
+            problems.append(f"pretrain.members: {path} is of pretrain.potential: {teacher}; name the same")
+    if config.train.replay and not list((root / folder).glob("*.extxyz")):
+        problems.append(f"train.replay: {folder} has no frames of the teacher (*.extxyz); set train.replay: 0")
+    return problems
 
 
 def _teacher_problems(config: Config, root: Path) -> list[str]:
@@ -101,8 +135,12 @@ def _teacher_problems(config: Config, root: Path) -> list[str]:
     return [f"pretrain.starts: no structure has {missing}, as some of aimd.starts have"] if missing else []
 
 
+def _built(config: Config, structure: str) -> Atoms:
+    return build_structure(parse_name(structure), config.structures, config.seed)
+
+
 def _neutral_states(config: Config, structure: str, levels: OxidationLevels) -> set[tuple[str, int]]:
     """Elements and oxidation numbers of a neutral state of a structure."""
-    symbols = list(build_structure(parse_name(structure), config.structures, config.seed).symbols)
+    symbols = list(_built(config, structure).symbols)
     states = levels.first_neutral(symbols)
     return {(symbols[atom], int(states[atom])) for atom in levels.redox_atoms(symbols)}

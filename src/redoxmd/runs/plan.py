@@ -117,7 +117,7 @@ def _jobs(config: Config) -> dict[str, int]:
     jobs |= _loop_jobs(config) if config.has_loop else {"dataset": 1, "ensemble (given)": 1}
     if config.aimd.warm_up.steps and config.has_loop:
         jobs["warm_up"] = jobs["aimd"]
-    if config.pretrain.enabled:
+    if layout.pretrain_structures(config):
         jobs["pretrain: frames"] = len(layout.pretrain_structures(config))
         jobs["pretrain: members"] = len(config.train.members)
     if config.train.folds:

@@ -149,19 +149,22 @@ class Rules:
         return f"results/{wildcards.run}/train/gen{int(wildcards.gen) - 1}/member{wildcards.member}.pt"
 
     def teacher_files(self) -> list[str]:
-        """Frames of the teacher of every structure; none without pretraining."""
-        names = layout.pretrain_structures(self.config)
-        return [f"results/{self.config.run}/pretrain/{name}.extxyz" for name in names]
+        """Frames of the teacher of every structure that this run labels."""
+        folder = layout.pretrain_folder(self.config)
+        return [str(folder / f"{name}.extxyz") for name in layout.pretrain_structures(self.config)]
 
     def replay_files(self) -> list[str]:
         """Frames of the teacher that are in the batches of the training on reference labels."""
-        return self.teacher_files() if self.config.train.replay else []
+        if not self.config.train.replay:
+            return []
+        earlier = self.config.pretrain.members
+        return self.teacher_files() if earlier is None else [str(path) for path in sorted(earlier.glob("*.extxyz"))]
 
     def pretrained_member(self, wildcards: Wildcards) -> str | list[str]:
         """The member trained on labels of the teacher, if a training starts from it; of a fold, the first member."""
         if not self.config.pretrain.enabled or self.previous_member(wildcards):
             return []
-        return f"results/{wildcards.run}/pretrain/member{getattr(wildcards, 'member', 0)}.pt"
+        return str(layout.pretrain_folder(self.config) / f"member{getattr(wildcards, 'member', 0)}.pt")
 
     def teacher(self) -> dict[str, str]:
         """Parameter that names the teacher in records; none without pretraining."""

@@ -117,6 +117,7 @@ class Config(Section):
             "density.model": self.density.model,
             "aimd.warm_up.potential": self.aimd.warm_up.potential,
             "pretrain.potential": self.pretrain.potential,
+            "pretrain.members": self.pretrain.members,
         }
         own = (Path("results") / self.run).resolve()
         for key, path in named_files.items():

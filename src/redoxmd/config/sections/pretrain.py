@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
@@ -21,6 +22,11 @@ class Pretrain(Section):
     potential: str = Field(
         default="chgnet.model.dynamics.CHGNetCalculator",
         description="the teacher: the import path of an ASE calculator, or ensemble.pt of an earlier run",
+    )
+    members: Annotated[Path | None, Use()] = Field(
+        default=None,
+        description="folder with member0.pt, … trained on labels of the teacher, as results/RUN/pretrain of an earlier "
+        "run: nothing is labelled and pretrained again; null: by this run",
     )
     keywords: dict[str, Any] = Field(default={}, description="keyword arguments of the ASE calculator")
     starts: Annotated[tuple[Start, ...], Use()] = Field(
