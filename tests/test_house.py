@@ -131,8 +131,11 @@ def test_frames_with_controlled_states_are_those_that_neutrality_requires():
     from redoxmd.train.dataset import read_dataset_card
 
     folder = ROOT / "resources/nvp-states"
-    card, frames = read_dataset_card(folder), read_frames(folder / "frames.extxyz")
-    assert settings_hash(load_config(folder / "campaign.yaml").engine) == card["settings_hash"]
+    card = read_dataset_card(folder)
+    frames = [frame for name in card["files"] if name.endswith(".extxyz") for frame in read_frames(folder / name)]
+    assert len(frames) == card["frames"]
+    for name in ("campaign", "single_frames"):
+        assert settings_hash(load_config(folder / f"{name}.yaml").engine) == card["settings_hash"]
     assert Counter(frame.info["config_id"] for frame in frames) == card["configurations"]
     for frame in frames:
         count = frame.get_chemical_symbols().count
