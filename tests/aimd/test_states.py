@@ -29,7 +29,7 @@ class Starts(ToyEngine):
         self.wrong, self.from_step, self.starts, self.calls = set(wrong), from_step, 0, 0
         self.asked = []
 
-    def forget(self, without_hubbard=False):
+    def forget(self, without_hubbard=None):
         self.starts += 1
 
     def calculate(self, atoms):
@@ -97,17 +97,19 @@ def test_no_order_is_started_twice(tmp_path):
     assert (frames, len(engine.asked), made.refusal.reason) == ([], 1, LabelRefusal.WRONG_ELECTRONIC_STATE)
 
 
-def test_an_order_is_started_again_without_hubbard_before_others(tmp_path):
-    """At x = 1 there is one order: the second start has the same moments and no +U."""
+@pytest.mark.parametrize("own", [False, True])
+def test_an_order_is_started_again_in_the_other_way_before_others(own, tmp_path):
+    """At x = 1 there is one order: the second start has the same moments, and no +U if the first had it."""
 
     class WithoutHubbard(Starts):
         can_start_without_hubbard = True
+        starts_without_hubbard = own
 
-        def forget(self, without_hubbard=False):
+        def forget(self, without_hubbard=None):
             super().forget()
             self.without.append(without_hubbard)
 
-    for x, wrong, further in ((1.0, (0,), [True]), (2.5, (0, 1), [True, False])):
+    for x, wrong, further in ((1.0, (0,), [not own]), (2.5, (0, 1), [not own, own])):
         engine = WithoutHubbard(wrong)
         engine.without = []
         made, frames = run(tmp_path / str(x), engine, 3, nvp(x))

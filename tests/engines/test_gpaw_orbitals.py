@@ -112,5 +112,5 @@ def test_a_first_scf_without_hubbard_fills_two_orbitals_of_d2(tmp_path, caplog):
     # With the criteria of the first SCF nothing but +U changes after it; without +U the energy is −3.57 eV.
     criteria = GpawConvergence(energy_eV=5e-4, density=1e-3, eigenstates=1e-4)
     always = get_engine(settings(U_EV, start_without_hubbard=True, convergence=criteria), (1, 1, 1))
-    assert not always.can_start_without_hubbard
+    assert always.can_start_without_hubbard and always.starts_without_hubbard
     assert always.calculate(atom).energy_eV == pytest.approx(energies[1], abs=0.02)

@@ -266,7 +266,7 @@ class Refusing:
     def __init__(self, refused):
         self.refused, self.calls, self.forgotten = refused, 0, []
 
-    def forget(self, without_hubbard=False):
+    def forget(self, without_hubbard=None):
         self.forgotten.append(self.calls)
 
     def calculate(self, atoms):

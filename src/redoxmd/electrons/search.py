@@ -44,7 +44,8 @@ class StateSearch:
         The first start is the engine's own: the previous electrons, or the initial moments of `atoms`. Further starts
         have the initial moments of the charge order `previous`, if it is given, with a first SCF without +U if the
         engine has that (`Engine.forget`), and then of orders drawn at random; the array `oxidation` of `atoms` is then
-        that order. No order is started twice in the same way: it would end the same.
+        that order. No order is started twice in the same way, because it would end the same: the order from which the
+        first frame of a run started is started again with the first SCF that it did not have.
 
         Args:
             engine: of the label.
@@ -86,12 +87,12 @@ class StateSearch:
             tried.append(previous)
             yield previous, engine.can_start_without_hubbard
         elif engine.can_start_without_hubbard and tried:
-            yield tried[-1], True
+            yield tried[-1], not engine.starts_without_hubbard
         for _ in range(DRAWS * self.tries):
             order = draw_order(symbols, self.levels, rng)
             if untried(order):
                 tried.append(order)
-                yield order, False
+                yield order, engine.starts_without_hubbard
 
     def judge(self, result: Result, atoms: Atoms) -> Result:
         """The result with its oxidation states; unchanged without moments.

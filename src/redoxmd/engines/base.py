@@ -113,6 +113,7 @@ class Engine(ABC):
         settings_hash: see `redoxmd.engines.settings_hash`.
         chunk_steps: steps of a segment of its own MD.
         can_start_without_hubbard: whether `forget` can ask for a first SCF without +U.
+        starts_without_hubbard: whether the first SCF is without +U unless `forget` asks for the other way.
     """
 
     name: str
@@ -120,6 +121,7 @@ class Engine(ABC):
     settings_hash: str
     chunk_steps: int
     can_start_without_hubbard: bool = False
+    starts_without_hubbard: bool = False
 
     @abstractmethod
     def calculate(self, atoms: Atoms) -> Result:
@@ -133,12 +135,13 @@ class Engine(ABC):
     def provenance(self) -> dict[str, Any]:
         """Origin of the labels beyond the settings: versions, checksums of potentials."""
 
-    def forget(self, without_hubbard: bool = False) -> None:
+    def forget(self, without_hubbard: bool | None = None) -> None:
         """Start the next calculation from initial moments, not from the electrons of the previous one.
 
         Args:
             without_hubbard: converge them without +U first. From atoms, +U can hold electrons in orbitals that they do
-                not fill; without it there are fewer such solutions. Only with `can_start_without_hubbard`.
+                not fill; without it there are fewer such solutions, but at symmetric positions it shares electrons
+                between orbitals. None: as `starts_without_hubbard`. Only with `can_start_without_hubbard`.
         """
         return
 

@@ -145,9 +145,8 @@ class GpawEngine(Engine):
         self._electrons = workdir / f"electrons_{self.settings_hash}.gpw" if workdir else None
         self._atoms: Atoms | None = None
         self._expected_moment: float | None = None
-        always = settings.gpaw.start_without_hubbard
-        self.can_start_without_hubbard = bool(settings.gpaw.hubbard) and not always
-        self._without_hubbard = always
+        self.can_start_without_hubbard = bool(settings.gpaw.hubbard)
+        self._without_hubbard = self.starts_without_hubbard = settings.gpaw.start_without_hubbard
         # SCF steps of this structure before its last SCF.
         self._first_steps = 0
 
@@ -225,7 +224,7 @@ class GpawEngine(Engine):
         with _no_hubbard(working.calc) if self._without_hubbard else contextlib.nullcontext():
             working.get_potential_energy()
             self._count(working)
-        self._without_hubbard = chosen.start_without_hubbard
+        self._without_hubbard = self.starts_without_hubbard
         logger.info("spin state found at a fixed moment of %.1f μB", self._expected_moment)
         criteria = _criteria(chosen.start_convergence or chosen.convergence)
         further: dict[str, Any] = {"occupations": occupations, "convergence": criteria}
@@ -285,10 +284,10 @@ class GpawEngine(Engine):
         expected = self._expected_moment
         judge_moments(moment_muB, None, None if expected is None else np.array([expected]))
 
-    def forget(self, without_hubbard: bool = False) -> None:
+    def forget(self, without_hubbard: bool | None = None) -> None:
         """See `Engine`."""
         self._atoms = None
-        self._without_hubbard = without_hubbard or self.settings.gpaw.start_without_hubbard
+        self._without_hubbard = self.starts_without_hubbard if without_hubbard is None else without_hubbard
         if self._electrons is not None:
             self._electrons.unlink(missing_ok=True)
 

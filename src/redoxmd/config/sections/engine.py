@@ -85,8 +85,9 @@ class Gpaw(Section):
     start_without_hubbard: bool = Field(
         default=False,
         description="converge the first SCF of a run without +U, and then with it; ends in lower orbital orders than "
-        "+U from atoms in the cases tried (docs/electrons.md). Both reach solutions of one method, so that it does not "
-        "enter the hash of the settings; false: only as a further start of the electrons",
+        "+U from atoms in the cases tried (docs/electrons.md), but not from an ideal crystal, whose symmetry shares "
+        "electrons between orbitals: use it with aimd.warm_up. Both reach solutions of one method, so that it does not "
+        "enter the hash of the settings. The other way is a further start of the electrons",
     )
     fixed_moment: bool = Field(
         default=False,

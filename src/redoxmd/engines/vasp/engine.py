@@ -131,7 +131,7 @@ class VaspEngine(Engine):
         self._accept(folder, segment.results[-1].moments_muB)
         return segment
 
-    def forget(self, without_hubbard: bool = False) -> None:
+    def forget(self, without_hubbard: bool | None = None) -> None:
         """See `Engine`."""
         (self._workdir / "run" / "accepted").unlink(missing_ok=True)
 
