@@ -14,7 +14,7 @@ from redoxmd.figures.catalogue import figures_of, first_page_figures
 from redoxmd.files import layout
 from redoxmd.files.records import plain, read_json
 from redoxmd.runs.captions import captions_of
-from redoxmd.runs.driver import acquire_run, export_config, exported_config, report_driver
+from redoxmd.runs.driver import acquire_run, export_config, exported_config, report_driver, with_last_kpoints
 from redoxmd.runs.job_records import update_snakemake_records
 from redoxmd.runs.mixing import record_reference, refuse_mixing
 from redoxmd.runs.rules import Rules, path_end_files, without_signal
@@ -26,6 +26,7 @@ if workflow.is_main_process:
         read_config(file)
 else:
     config = exported_config(config)
+config = with_last_kpoints(config, workflow.configfiles, workflow.config_settings.config)
 CFG = parse_config(config, source="config")
 # Whether potentials distinguish oxidation states, so that settings of the electrons in MD have an effect.
 AWARE = CFG.train.states == "aware"

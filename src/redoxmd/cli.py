@@ -1,4 +1,4 @@
-"""The command line: `redoxmd check`, `status`, `path`, `retry`, `recover`, `trace`, `import`, `export` and more."""
+"""The command line: `redoxmd check`, `status`, `path`, `retry`, `recover`, `trace`, `crate`, `import` and more."""
 
 from __future__ import annotations
 

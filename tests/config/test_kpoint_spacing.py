@@ -1,5 +1,6 @@
 """k-points by spacing, from the config file to the input of each engine; truth: VASP's formula of KSPACING by hand."""
 
+import json
 import math
 
 import numpy as np
@@ -10,9 +11,11 @@ from redoxmd.config import load_config, read_config
 from redoxmd.config.declared import runtime_settings
 from redoxmd.engines import attempt_hash, get_engine, reference_record, settings_hash
 from redoxmd.errors import ConfigError, StructureError
+from redoxmd.files.records import read_json
 from redoxmd.structures.source import source_cell
 from tests.engines.test_engines import nvp
 from tests.standin import install_standin
+from tests.workflow.test_workflow import repository, snakemake
 
 # A triclinic cell, in Å, and its reciprocal lengths with 2π: 2.1099, 1.4298, 0.7953 1/Å.
 CELL_A = np.array([[3.0, 0.0, 0.0], [0.5, 4.4, 0.0], [0.3, -0.4, 7.9]])
@@ -119,6 +122,45 @@ def test_a_grid_and_a_spacing_are_refused_together(name, config_file):
     # The defaults, written out, are no choice of both.
     path = config_file(name=name, **{name: {"kpoint_spacing_1_A": None, "kpoints": [3, 2, 1]}})
     assert getattr(load_config(path).engine, name).kpoints == (3, 2, 1)
+
+
+@pytest.mark.workflow
+@pytest.mark.parametrize(
+    ("first", "second", "option", "grid", "source"),
+    [
+        # 2.1099, 1.4298 and 0.7953 1/Å over the spacing, rounded up.
+        ({"kpoints": [2, 2, 2]}, {"kpoint_spacing_1_A": 0.3}, None, [8, 5, 3], "second.yaml"),
+        ({"kpoint_spacing_1_A": 0.3}, {"kpoints": [2, 2, 2]}, None, [2, 2, 2], "second.yaml"),
+        # Snakemake passes numbers inside a mapping of this option as text.
+        ({"kpoint_spacing_1_A": 0.3}, {"kpoints": [2, 2, 2]}, {"kpoint_spacing_1_A": "0.5"}, [5, 3, 2], "--config"),
+    ],
+)
+def test_the_last_of_merged_files_chooses(first, second, option, grid, source, config_file, tmp_path):
+    """A run of Snakemake: its record of the reference has the grid, its jobs read a config with one of the keys."""
+    path = config_file(name="gpaw", gpaw={"hubbard": {}, **first})
+    (tmp_path / "second.yaml").write_text(yaml.safe_dump({"engine": {"gpaw": second}}))
+    folder = repository(tmp_path / "work")
+    words = ["--configfile", str(path), str(tmp_path / "second.yaml")]
+    words += ["--config", f"engine={json.dumps({'gpaw': option})}"] if option else []
+    run = snakemake(folder, *words, "--cores", "1", "--", "results/trial/structures/x1.000_random0_1x1x1.extxyz")
+    assert run.returncode == 0, run.stderr[-3000:]
+    assert read_json(folder / "results/trial/reference.json")["settings"]["kpoints"] == grid
+    (exported,) = (folder / "results/trial/configs").iterdir()
+    given = {**first, **second, **(option or {})}
+    chosen = "kpoints" if grid == [2, 2, 2] else "kpoint_spacing_1_A"
+    assert read_json(exported)["engine"]["gpaw"] == {"hubbard": {}, chosen: given[chosen]}
+    (line,) = [line for line in run.stderr.splitlines() if line.startswith("redoxmd: engine.gpaw")]
+    assert f"engine.gpaw.{chosen} of " in line and source in line
+
+
+@pytest.mark.workflow
+def test_a_file_with_both_is_refused_also_as_the_last_of_several(config_file, tmp_path):
+    path = config_file(name="gpaw", gpaw={"hubbard": {}, "kpoints": [2, 2, 2]})
+    both = {"kpoints": [3, 3, 3], "kpoint_spacing_1_A": 0.3}
+    (tmp_path / "second.yaml").write_text(yaml.safe_dump({"engine": {"gpaw": both}}))
+    folder = repository(tmp_path / "work")
+    run = snakemake(folder, "--configfile", str(path), str(tmp_path / "second.yaml"), "--dry-run")
+    assert run.returncode != 0 and "gpaw.kpoints and gpaw.kpoint_spacing_1_A exclude each other" in run.stdout
 
 
 def test_a_spacing_without_a_source_cell_names_the_file(config_file, tmp_path):

@@ -25,18 +25,23 @@ MADE_FROM = {
 }
 
 
-@pytest.fixture
-def root(tmp_path):
+def write_run(folder):
+    """Files and records of a run in which each file contains its name."""
     for name in {*MADE_FROM, "data/given.extxyz"}:
-        path = tmp_path / name
+        path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(name)
-    folder = tmp_path / ".snakemake/metadata"
-    folder.mkdir(parents=True)
+    metadata = folder / ".snakemake/metadata"
+    metadata.mkdir(parents=True)
     for name, (rule, inputs) in MADE_FROM.items():
         record = {"rule": rule, "input": inputs, "params": ["{'seed': 5}"], "starttime": 1.0, "endtime": 2.0, "log": []}
-        (folder / urlsafe_b64encode(name.encode()).decode()).write_text(json.dumps(record))
-    return tmp_path
+        (metadata / urlsafe_b64encode(name.encode()).decode()).write_text(json.dumps(record))
+    return folder
+
+
+@pytest.fixture
+def root(tmp_path):
+    return write_run(tmp_path)
 
 
 def test_every_file_behind_a_figure_has_its_checksum_and_its_parents(root):

@@ -1,4 +1,4 @@
-"""Command line for runs: `redoxmd new`, `check`, `status`, `path`, `retry`, `recover`, `trace` and `schema`."""
+"""Commands for runs: `redoxmd new`, `check`, `status`, `path`, `retry`, `recover`, `trace`, `crate` and `schema`."""
 
 # Imports of the commands are local, to keep the start of each command fast.
 from __future__ import annotations
@@ -22,6 +22,7 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
             _recover,
             "clean up after a killed driver: locks, running jobs, incomplete outputs, temporary files",
         ),
+        ("crate", _crate, "describe the results of a finished run as an RO-Crate, for publication"),
         ("trace", _trace, "print the files from which a figure (or any file) was made, with checksums and versions"),
     ):
         command = parsers[name] = commands.add_parser(name, help=text, description=text)
@@ -43,6 +44,8 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         ("trace", "--all", "list every file of every rule"),
     ):
         parsers[name].add_argument(option, action="store_true", help=text)
+    text = "Citation File Format with the authors and the licence of the results (default: CITATION.cff)"
+    parsers["crate"].add_argument("--citation", type=Path, default=Path("CITATION.cff"), metavar="FILE", help=text)
     text = "copy the workflow, its configs and starter data into a new folder"
     new = commands.add_parser("new", help=text, description=text)
     new.add_argument("folder", type=Path, metavar="FOLDER")
@@ -150,6 +153,13 @@ def _trace(options: argparse.Namespace) -> int:
     name = figure if "/" in figure else f"{results}/figures/{Path(figure).stem}.csv"
     manifest = read_json(results / "manifest.json")
     print(describe_chain(manifest, name, named=len(manifest["files"]) if options.all else MAX_FILES_PER_RULE))
+    return 0
+
+
+def _crate(options: argparse.Namespace) -> int:
+    from redoxmd.runs.crate import write_crate
+
+    print(write_crate(Path("results") / load_config(options.config).run, options.citation))
     return 0
 
 

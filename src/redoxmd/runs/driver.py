@@ -20,6 +20,7 @@ from typing import Any
 
 import psutil
 
+from redoxmd.config import read_config
 from redoxmd.errors import DataError, DriverAlive
 from redoxmd.files.records import content_hash, plain, read_json, write_text
 
@@ -27,6 +28,7 @@ HEARTBEAT_S = 30.0
 # A driver on another host counts as dead after this time without heartbeat; its process cannot be inspected.
 SILENCE_S = 300.0
 CONFIG_VARIABLE = "REDOXMD_CONFIG"
+KPOINT_KEYS = ("kpoints", "kpoint_spacing_1_A")
 # Snakemake options that remove files of an active run without taking its lock.
 DESTRUCTIVE_OPTIONS = (
     *("--unlock", "--delete-all-output", "--delete-temp-output", "--cleanup-metadata", "--cleanup-shadow"),
@@ -64,6 +66,42 @@ def exported_config(config: Mapping[str, Any]) -> dict[str, Any]:
         DataError: the exported config does not exist.
     """
     return dict(read_json(os.environ[CONFIG_VARIABLE])) if CONFIG_VARIABLE in os.environ else dict(config)
+
+
+def with_last_kpoints(
+    config: Mapping[str, Any], files: Sequence[str | Path], options: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The merged config with one choice of k-points for each engine: that of the last source that makes one.
+
+    Snakemake merges config files key by key, so that a grid of one file meets a spacing of another. The choice is
+    printed on stderr. A config that has not both is returned unchanged; both in one source are left to be refused.
+
+    Args:
+        config: the merged config.
+        files: the config files in the order in which they were merged.
+        options: settings of Snakemake's option `--config`, which replace those of the files.
+    """
+    merged = dict(config)
+    for name in ("gpaw", "vasp"):
+        if len(_kpoint_choices(merged, name)) < 2:
+            continue
+        sources = [*((str(file), read_config(file)) for file in files), ("--config", options)]
+        choices = [(source, keys) for source, raw in sources if (keys := _kpoint_choices(raw, name))]
+        if not choices or len(choices[-1][1]) > 1:
+            continue
+        source, (chosen,) = choices[-1]
+        (replaced,) = {*KPOINT_KEYS} - {chosen}
+        section = {key: value for key, value in merged["engine"][name].items() if key != replaced}
+        merged["engine"] = {**merged["engine"], name: section}
+        print(f"redoxmd: engine.{name}.{chosen} of {source} replaces {replaced}", file=sys.stderr)
+    return merged
+
+
+def _kpoint_choices(raw: Mapping[str, Any], name: str) -> list[str]:
+    """Keys of KPOINT_KEYS that a config gives for an engine."""
+    engine = raw.get("engine")
+    section = engine.get(name) if isinstance(engine, Mapping) else None
+    return [key for key in KPOINT_KEYS if isinstance(section, Mapping) and section.get(key) is not None]
 
 
 def driver_file(results: Path) -> Path:

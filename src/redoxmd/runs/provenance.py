@@ -138,7 +138,7 @@ def describe_chain(manifest: dict[str, Any], name: str, root: Path = Path(), nam
     lines = []
     for rule, rule_files in by_rule.items():
         lines.append(rule)
-        with_changes = [(file, _changed(root / file, files[file])) for file in rule_files]
+        with_changes = [(file, changed_since(root / file, files[file])) for file in rule_files]
         shown = [(file, change) for number, (file, change) in enumerate(with_changes) if number < named or change]
         lines += [f"  {files[file].get('sha256', 'missing')[:16]}  {file}{change}" for file, change in shown]
         if len(shown) < len(with_changes):
@@ -158,7 +158,8 @@ def describe_chain(manifest: dict[str, Any], name: str, root: Path = Path(), nam
     return "\n".join(lines)
 
 
-def _changed(path: Path, entry: dict[str, Any]) -> str:
+def changed_since(path: Path, entry: dict[str, Any]) -> str:
+    """Remark on a file that differs from its entry in the manifest; empty if it is the same, by date or by sha256."""
     if not path.is_file():
         return "  (no longer there)"
     state = path.stat()
