@@ -1,11 +1,12 @@
 """Errors on unseen configurations against the number of DFT frames that a potential is trained on.
 
 python -m benchmarks.budget CONFIG --output rows.csv [--frames 10 20 40 80] [--folds 3] [--seeds 1 2 3]
-    [--pretrained blind=MEMBER.pt aware=MEMBER.pt]
+    [--pretrained blind=MEMBER.pt aware=MEMBER.pt] [--scratch KEY=VALUE ...]
 
 For each fold of configurations, a random order of the training frames of all others is drawn by the seed, and the first
 member of `train.members` is trained on the first 10, 20, … of them and on all. Kinds: potentials that distinguish
 oxidation states (aware) and that do not (blind), from random weights and from members of the stage `pretrain`. The
+settings are those of the config, and from random weights with the changed keys of `train` that --scratch gives. The
 training is stopped by the configurations of `train.validation_configurations`; those of `train.test_configurations`
 take no part. Rows that the output has already are not repeated. Beside it, a figure is written (SVG).
 """
@@ -23,6 +24,7 @@ from ase import Atoms
 
 from benchmarks.folds import ERRORS, RowsOnDisk, assemble, errors_by_configuration, trained
 from redoxmd.config.load import load_config
+from redoxmd.config.sections import Train
 from redoxmd.files.records import atomic_path
 from redoxmd.model.ensemble import Ensemble
 from redoxmd.model.painn import Painn
@@ -76,9 +78,10 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--states", nargs="+", default=["blind", "aware"], choices=["blind", "aware"])
     parser.add_argument("--pretrained", nargs="*", default=[], metavar="STATES=MEMBER.pt")
-    parser.add_argument("--pretrained-learning-rate", type=float, default=1e-3)
+    parser.add_argument("--scratch", nargs="*", default=[], metavar="KEY=VALUE")
     chosen = parser.parse_args()
     config = load_config(chosen.config)
+    scratch = dict(item.split("=", 1) for item in chosen.scratch)
     starts: dict[str, Painn | None] = dict.fromkeys(chosen.states)
     starts |= {
         f"{s} pretrained": load_member(Path(p))[0] for s, p in (item.split("=", 1) for item in chosen.pretrained)
@@ -87,9 +90,8 @@ def main() -> None:
     for seed in chosen.seeds:
         dataset = assemble(config, seed)
         for fold, kind in itertools.product(range(chosen.folds), starts):
-            settings = config.train.model_copy(update={"states": kind.split()[0]})
-            if starts[kind] is not None:
-                settings = settings.model_copy(update={"learning_rate": chosen.pretrained_learning_rate})
+            changed = {"states": kind.split()[0]} | (scratch if starts[kind] is None else {})
+            settings = Train.model_validate(config.train.model_dump() | changed)
             whole, judged = without_fold(dataset.frames, dataset.configurations, settings, chosen.folds, fold, seed)
             # The same configurations are judged at every size; the last size is all frames.
             available = whole.counts()["train"]

@@ -180,9 +180,29 @@ def test_a_pretrained_member_is_a_start_of_its_own_kind(config, monkeypatch):
     )
     save_member(config.parent / "member.pt", result, {})
     given = f"blind={config.parent / 'member.pt'}"
-    arguments = ("--frames", "2", "--folds", "3", "--states", "blind", "--pretrained", given)
-    kept, rows = trainings(monkeypatch, budget, config, *arguments)
+    arguments = (
+        "--frames",
+        "2",
+        "--folds",
+        "3",
+        "--states",
+        "blind",
+        "--pretrained",
+        given,
+        "--scratch",
+        "max_steps=3",
+    )
+    steps, train = [], folds.train_member
+    with monkeypatch.context() as patched:
+
+        def count(dataset, member, chosen, *arguments, **keywords):
+            steps.append(chosen.max_steps)
+            return train(dataset, member, chosen, *arguments, **keywords)
+
+        patched.setattr(folds, "train_member", count)
+        kept, rows = trainings(patched, budget, config, *arguments)
     assert set(rows["kind"]) == {"blind", "blind pretrained"} and len(kept) == len(rows) == 12
+    assert steps == [3, 3, 6, 6] * 3
     # The same member as a variant of left_out, with frames of its teacher: both reach the training.
     teacher = config.parent / "teacher"
     teacher.mkdir()
