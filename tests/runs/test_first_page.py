@@ -13,6 +13,7 @@ from scipy.stats import chi2
 
 from redoxmd.config import parse_config
 from redoxmd.figures.catalogue import first_page_figures
+from redoxmd.runs.captions import captions_of
 from redoxmd.runs.first_page import write_first_page
 from tests.scripts import execute
 
@@ -216,7 +217,8 @@ def test_a_run_without_jumps_density_test_set_and_convergence_says_so(tmp_path):
     for section, text in {
         "Is it converged?": "No (go_on): the gate refused generation 0",
         "How good is it?": "the error on new configurations is unknown",
-        "D and activation energy": "No jump in any trajectory; the 95 % upper limits of D are 3.1e-06 to 3.1e-06",
+        "D and activation energy": "No jump in any trajectory; the 95 % upper limits of D are 3.1e-06 cm²/s.",
+        "What was run?": "1 generation of active learning with gpaw",
         "The electrons": "There is no density model",
     }.items():
         assert text in page.sections[section]
@@ -227,6 +229,31 @@ def test_a_run_without_jumps_density_test_set_and_convergence_says_so(tmp_path):
         "There is no activation energy at x = 2.5.",
     ):
         assert text in doubts
+
+
+def test_a_solid_electrolyte_whose_engine_is_a_calculator_of_ASE(tmp_path):
+    """Facts from a config without redox element, and x of an eleventh, which has no short decimal form."""
+    config = parse_config(
+        {
+            "run": "r",
+            "structures": {
+                "source": "Na3PS4.cif",
+                "mobile_ion": "Na",
+                "redox_element": None,
+                "formula_units": 2,
+                "preferred_site": "Na1",
+            },
+            "engine": {"name": "ase", "ase": {"calculator": "ase.calculators.emt.EMT"}},
+            "density": {"enabled": False},
+        }
+    )
+    record = summary(arrhenius=[{"x": 28 / 11, "fitted": False, "reason": "few temperatures"}])
+    del record["electrons"]
+    write_first_page(tmp_path / "r.html", files(tmp_path, record, redox=None), captions_of(config)["first_page"])
+    sections = Reader((tmp_path / "r.html").read_text(encoding="utf-8")).sections
+    assert "Na is mobile, no element is the redox element." in sections["What material?"]
+    assert "2 generations of active learning with EMT as the reference" in sections["What was run?"]
+    assert "There is no activation energy at x = 2.545." in sections["What to distrust"]
 
 
 def test_a_good_run_has_nothing_to_distrust(tmp_path):

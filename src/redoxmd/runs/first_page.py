@@ -97,8 +97,8 @@ def _material(structure: str | Path, facts: Mapping[str, str], trajectories: pd.
     framework = formula({element: counts[element] // units for element in redox_first})
     text = re.sub(r"(\d+)", r"<sub>\1</sub>", escape(framework))
     cell = (
-        f"x = {_range(trajectories['x'])}. {facts['ion']} is mobile, {facts['element']} is the redox element. Cells of "
-        f"production have {units} formula units ({len(atoms)} atoms at x = {ions / units:g})."
+        f"x = {_range(trajectories['x'])}. {facts['ion']} is mobile, {facts['element'] or 'no element'} is the redox "
+        f"element. Cells of production have {units} formula units ({len(atoms)} atoms at x = {ions / units:.4g})."
     )
     return f"<p>{escape(facts['ion'])}<sub>x</sub>{text}, {escape(cell)}</p>"
 
@@ -115,11 +115,12 @@ def _calculations(
     summary: Mapping[str, Any], dataset: Mapping[str, Any], facts: Mapping[str, str], trajectories: pd.DataFrame
 ) -> str:
     labels = sum(item["labels"] for item in summary["generations"])
+    number = len(summary["generations"])
     learning = (
-        f"{len(summary['generations'])} generations of active learning with {facts['engine']} as the reference: "
+        f"{number} generation{'' if number == 1 else 's'} of active learning with {facts['engine']} as the reference: "
         f"{dataset['train']} training frames, {labels} labels requested."
     )
-    if not summary["generations"]:
+    if not number:
         learning = f"No learning: the ensemble {facts['ensemble']} was given (train.ensemble)."
     return _paragraph(
         learning,
@@ -184,15 +185,16 @@ def _accuracy(summary: Mapping[str, Any]) -> str:
 def _diffusion(points: pd.DataFrame, fits: Sequence[Mapping[str, Any]]) -> str:
     """Table of D by x and temperature with Ea; a sentence instead if there is no jump in any trajectory."""
     if points.empty or not points["n_jumps"].sum():
-        limits = [] if points.empty else points["D_jumps_limit_cm2_s"].dropna().tolist()
-        limit = f"; the 95 % upper limits of D are {min(limits):.1e} to {max(limits):.1e} cm²/s" if len(limits) else ""
+        limits = [] if points.empty else points["D_jumps_limit_cm2_s"].dropna().sort_values().map("{:.1e}".format)
+        ends = " to ".join(dict.fromkeys([*limits[:1], *limits[-1:]]))
+        limit = f"; the 95 % upper limits of D are {ends} cm²/s" if ends else ""
         return _paragraph(f"No jump in any trajectory{limit}. There is no activation energy.")
     kelvins = sorted(points["temperature_K"].unique())
     lines = []
     for x, rows in points.groupby("x"):
         by_kelvin = {row["temperature_K"]: row for row in rows.to_dict("records")}
         cells = [_coefficient(by_kelvin[kelvin]) if kelvin in by_kelvin else "" for kelvin in kelvins]
-        lines.append([f"{x:g}", *cells, *(_activation(fit) for fit in fits if fit["x"] == x)])
+        lines.append([f"{x:.4g}", *cells, *(_activation(fit) for fit in fits if fit["x"] == x)])
     header = ["x", *(f"D at {kelvin:g} K" for kelvin in kelvins), "Ea (eV)"]
     html = "".join(
         f"<tr>{''.join(f'<{kind}>{cell}</{kind}>' for cell in row)}</tr>"
@@ -257,7 +259,7 @@ def _electrons(
 
 def _named(rows: pd.DataFrame) -> str:
     """Points as text, the first few by name."""
-    names = [f"x = {x:g} at {kelvin:g} K" for x, kelvin in rows[["x", "temperature_K"]].to_numpy()]
+    names = [f"x = {x:.4g} at {kelvin:g} K" for x, kelvin in rows[["x", "temperature_K"]].to_numpy()]
     return ", ".join(names[:MOST_NAMED]) + (", …" if len(names) > MOST_NAMED else "")
 
 
@@ -325,10 +327,10 @@ def _doubts_of_diffusion(points: pd.DataFrame, fits: Sequence[Mapping[str, Any]]
     if (points["replicas"] == 1).any():
         single = int((points["replicas"] == 1).sum())
         doubts.append(f"{single} of {count} points have one trajectory: differences between orderings are not known.")
-    missing = [f"{fit['x']:g}" for fit in fits if not fit["fitted"]]
+    missing = [f"{fit['x']:.4g}" for fit in fits if not fit["fitted"]]
     if missing:
         doubts.append(f"There is no activation energy at x = {', '.join(missing)}.")
-    unsure = [f"{fit['x']:g}" for fit in fits if fit["fitted"] and not fit["Ea_low_eV"] > 0.5 * fit["Ea_eV"]]
+    unsure = [f"{fit['x']:.4g}" for fit in fits if fit["fitted"] and not fit["Ea_low_eV"] > 0.5 * fit["Ea_eV"]]
     if unsure:
         doubts.append(f"The 95 % interval of Ea reaches below half of its value at x = {', '.join(unsure)}.")
     return doubts
@@ -357,7 +359,7 @@ def _doubts_of_electrons(summary: Mapping[str, Any], redox: pd.DataFrame | None,
         if row["same_atoms_share"] - row["same_atoms_chance"] < 0.5 * (1 - row["same_atoms_chance"]):
             share, chance = (100 * row[f"same_atoms_{name}"] for name in ("share", "chance"))
             doubts.append(
-                f"At x = {row['x']:g}, {row['temperature_K']:g} K charges give the state of the MD for {share:.0f} % "
+                f"At x = {row['x']:.4g}, {row['temperature_K']:g} K charges give the state of the MD for {share:.0f} % "
                 f"of the atoms (by chance {chance:.0f} %)."
             )
     return doubts
