@@ -88,8 +88,8 @@ def files(folder, record, **without):
     (folder / "dataset.json").write_text(json.dumps({"left_out": left_out, "train": 640}))
     ends = ("spread_above_high", "completed")
     rows = [
-        {"x": 2.5, "temperature_K": kelvin, "duration_ps": 10.0, "end_reason": end}
-        for kelvin, end in zip(KELVINS, ends, strict=True)
+        {"x": 2.5, "temperature_K": kelvin, "duration_ps": 10.0, "end_reason": end, "diffusing_framework": moving}
+        for kelvin, end, moving in zip(KELVINS, ends, ("O V", ""), strict=True)
     ]
     learning = [
         {"generation": number, "set": "test", "member": member, "force_mae_eV_A": force}
@@ -190,6 +190,7 @@ def test_every_number_is_that_of_the_tables(tmp_path):
             "they are 2.8 times as large",
             "Production is 10 ps long, the gate was tested for 2 ps",
             "Ended early: 1 of 2 trajectories (x = 2.5 at 800 K): 1 spread_above_high",
+            "farther than a jump (O, V) in 1 of 2 trajectories (x = 2.5 at 800 K)",
             "refused for training: 2 corrupted",
             "2 of 2 values of D rest on fewer than 10 jumps (fewest: 1, x = 2.5 at 800 K); upper limits: 1.",
             "the MSD is not diffusive at 1 of 2 points (1 subdiffusive)",
@@ -267,7 +268,7 @@ def test_a_good_run_has_nothing_to_distrust(tmp_path):
     given = files(tmp_path, record, redox=None)
     (tmp_path / "dataset.json").write_text(json.dumps({"left_out": [], "train": 640}))
     text = (tmp_path / "trajectories.csv").read_text()
-    (tmp_path / "trajectories.csv").write_text(text.replace("spread_above_high", "completed"))
+    (tmp_path / "trajectories.csv").write_text(text.replace("spread_above_high,O V", "completed,"))
     write_first_page(tmp_path / "summary.html", given, FACTS)
     page = Reader((tmp_path / "summary.html").read_text(encoding="utf-8"))
     assert page.sections["What to distrust"].strip().startswith("None of the checks of this page found a reason.|")

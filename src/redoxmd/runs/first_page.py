@@ -295,6 +295,13 @@ def _doubts_of_potentials(
     if len(early):
         reasons = _counts(early["end_reason"])
         doubts.append(f"Ended early: {len(early)} of {len(trajectories)} trajectories ({_named(early)}): {reasons}.")
+    moving = trajectories[trajectories["diffusing_framework"].fillna("") != ""]
+    if len(moving):
+        elements = sorted({element for text in moving["diffusing_framework"] for element in text.split()})
+        doubts.append(
+            f"Atoms besides the mobile ion go farther than a jump ({', '.join(elements)}) in {len(moving)} of "
+            f"{len(trajectories)} trajectories ({_named(moving)}): they diffuse, or the crystal melts or falls apart."
+        )
     refused = Counter(item["reason"] for item in dataset.get("left_out", []) if item["reason"] != "excluded")
     if refused:
         doubts.append(f"Labelled frames refused for training: {_counts(list(refused.elements()))}.")
