@@ -218,7 +218,7 @@ def test_a_run_without_jumps_density_test_set_and_convergence_says_so(tmp_path):
     for section, text in {
         "Is it converged?": "No (go_on): the gate refused generation 0",
         "How good is it?": "the error on new configurations is unknown",
-        "D and activation energy": "No jump in any trajectory; the 95 % upper limits of D are 3.1e-06 cm²/s.",
+        "D and activation energy": "No jump in any trajectory; the 95 % upper limit of D is 3.1e-06 cm²/s.",
         "What was run?": "1 generation of active learning with gpaw",
         "The electrons": "There is no density model",
     }.items():
@@ -255,6 +255,39 @@ def test_a_solid_electrolyte_whose_engine_is_a_calculator_of_ASE(tmp_path):
     assert "Na is mobile, no element is the redox element." in sections["What material?"]
     assert "2 generations of active learning with EMT as the reference" in sections["What was run?"]
     assert "There is no activation energy at x = 2.545." in sections["What to distrust"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "text"),
+    [
+        # Twice the smallest unit, as a config may count; three metals on one site; no ion in the cell.
+        (
+            "x0.750_preferred0_1x1x1",
+            "Mg3Cr8O16",
+            "MgxCr2O4, x = 2.5. Mg is mobile, Cr is the redox element. Cells of "
+            "production have 4 formula units (27 atoms at x = 0.75).",
+        ),
+        (
+            "x0.666667_random0_1x1x1",
+            "Mg6Cr3Mn3Co3O18",
+            "MgxCr1/3Mn1/3Co1/3O2, x = 2.5. Mg is mobile, Cr is the redox "
+            "element. Cells of production have 9 formula units (33 atoms at x = 0.6667).",
+        ),
+        (
+            "x0.000_random0_1x1x1",
+            "Cr8O16",
+            "MgxCrO2, x = 2.5. Mg is mobile, Cr is the redox element. Cells of "
+            "production have 8 formula units (24 atoms at x = 0).",
+        ),
+    ],
+)
+def test_the_formula_unit_is_that_of_x(tmp_path, name, content, text):
+    atoms = Atoms(content, cell=[9, 9, 9], pbc=True)
+    write(tmp_path / f"{name}.extxyz", atoms)
+    given = files(tmp_path, summary(), structure=str(tmp_path / f"{name}.extxyz"))
+    write_first_page(tmp_path / "r.html", given, FACTS | {"ion": "Mg", "element": "Cr"})
+    page = Reader((tmp_path / "r.html").read_text(encoding="utf-8"))
+    assert page.sections["What material?"].strip().strip("|") == text
 
 
 def test_a_good_run_has_nothing_to_distrust(tmp_path):

@@ -6,6 +6,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from redoxmd.files.frames import read_frames
 from redoxmd.files.html import embed_svg, write_html
 from redoxmd.files.records import read_json, with_numbers
 from redoxmd.structures.describe import formula
+from redoxmd.structures.request import parse_name
 from redoxmd.units import FS_PER_PS
 
 # Fewer jumps than this have a relative error above a third.
@@ -88,14 +90,16 @@ def _list(sentences: Sequence[str]) -> str:
 
 
 def _material(structure: str | Path, facts: Mapping[str, str], trajectories: pd.DataFrame) -> str:
-    """Formula with the mobile ion as x, from the structure's framework; x of the trajectories; atoms of the cell."""
+    """Formula with the mobile ion as x, from a structure and its name; x of the trajectories; atoms of the cell."""
     atoms = read_frames(structure)[0]
     counts = Counter(atoms.get_chemical_symbols())
     ions = counts.pop(facts["ion"], 0)
-    units = math.gcd(*counts.values()) if counts else 1
+    # The formula unit is that of x, which need not be the smallest.
+    x = parse_name(Path(structure).stem).x
+    units = round(ions / x) if x else math.gcd(*counts.values())
     redox_first = sorted(counts, key=lambda element: element != facts["element"])
-    framework = formula({element: counts[element] // units for element in redox_first})
-    text = re.sub(r"(\d+)", r"<sub>\1</sub>", escape(framework))
+    framework = formula({element: Fraction(counts[element], units) for element in redox_first})
+    text = re.sub(r"([\d/]+)", r"<sub>\1</sub>", escape(framework))
     cell = (
         f"x = {_range(trajectories['x'])}. {facts['ion']} is mobile, {facts['element'] or 'no element'} is the redox "
         f"element. Cells of production have {units} formula units ({len(atoms)} atoms at x = {ions / units:.4g})."
@@ -127,7 +131,8 @@ def _calculations(
         f"Their training started from networks trained on labels of {summary['teacher']}."
         if "teacher" in summary
         else "",
-        f"Production MD: {len(trajectories)} trajectories at {_range(trajectories['temperature_K'], ' K')}, "
+        f"Production MD: {len(trajectories)} trajector{'y' if len(trajectories) == 1 else 'ies'} at "
+        f"{_range(trajectories['temperature_K'], ' K')}, "
         f"{trajectories['duration_ps'].sum() / FS_PER_PS:.3g} ns in total.",
     )
 
@@ -185,9 +190,9 @@ def _accuracy(summary: Mapping[str, Any]) -> str:
 def _diffusion(points: pd.DataFrame, fits: Sequence[Mapping[str, Any]]) -> str:
     """Table of D by x and temperature with Ea; a sentence instead if there is no jump in any trajectory."""
     if points.empty or not points["n_jumps"].sum():
-        limits = [] if points.empty else points["D_jumps_limit_cm2_s"].dropna().sort_values().map("{:.1e}".format)
-        ends = " to ".join(dict.fromkeys([*limits[:1], *limits[-1:]]))
-        limit = f"; the 95 % upper limits of D are {ends} cm²/s" if ends else ""
+        limits = [] if points.empty else sorted(points["D_jumps_limit_cm2_s"].dropna().tolist())
+        ends = " to ".join(dict.fromkeys(f"{limit:.1e}" for limit in [*limits[:1], *limits[-1:]]))
+        limit = f"; the 95 % upper limit of D is {ends} cm²/s" if ends else ""
         return _paragraph(f"No jump in any trajectory{limit}. There is no activation energy.")
     kelvins = sorted(points["temperature_K"].unique())
     lines = []

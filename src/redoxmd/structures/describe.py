@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 
 import numpy as np
 from ase import Atoms
@@ -96,8 +97,8 @@ def _surroundings(atoms: Atoms, kind: str) -> str:
     return f"{len(shell_A)} {chemical_symbols[ligand]} at {shell_A.min():.2f} to {shell_A.max():.2f} Å"
 
 
-def formula(counts: Mapping[str, int]) -> str:
-    """Chemical formula with elements in the given order: Li2Fe4P4O16."""
+def formula(counts: Mapping[str, int] | Mapping[str, Fraction]) -> str:
+    """Chemical formula with elements in the given order: Li2Fe4P4O16, Ni1/3Mn2/3O2."""
     return "".join(f"{element}{count if count != 1 else ''}" for element, count in counts.items() if count)
 
 
