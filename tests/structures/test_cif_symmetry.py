@@ -62,9 +62,7 @@ def name_of(group, number=None):
 
 @pytest.mark.parametrize("symmetry", [name_of("F d -3 m"), name_of("F d -3 m :2", 227), name_of("Fd-3m:2")], ids=str)
 def test_a_group_of_two_origins_needs_its_operations(cell_of, symmetry):
-    with pytest.raises(
-        StructureError, match=r"F ?d ?-3 ?m.* two origins, and lists no symmetry operations"
-    ):
+    with pytest.raises(StructureError, match=r"F ?d ?-3 ?m.* two origins, and lists no symmetry operations"):
         cell_of(symmetry, SPINEL, units=8)
 
 
