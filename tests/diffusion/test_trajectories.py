@@ -196,6 +196,19 @@ def test_a_second_species_that_diffuses_is_no_framework(tmp_path):
     np.testing.assert_allclose(analysis["msd_A2"], alone["msd_A2"], atol=1e-3)
 
 
+def test_a_molten_framework_has_no_sites_and_says_so(tmp_path):
+    """All atoms of a real cell leave their places: no sites, no NaN, and D of the ions from their own positions."""
+    trajectory = nvp_trajectory(frames=60)
+    path = np.random.default_rng(4).normal(0, 0.5, trajectory.positions_A.shape).cumsum(axis=0)
+    trajectory.positions_A[:] = trajectory.positions_A[0] + path
+    analysis = analysed(tmp_path, trajectory, Diffusion(), NVP)
+    assert analysis.attrs["diffusing_framework"].split() == ["O", "P", "V"]
+    assert "every element of the framework (O, P, V) go farther than" in analysis.attrs["no_sites"]
+    sodium = path[:, trajectory.numbers == 11]
+    assert analysis["msd_A2"].values[1] == pytest.approx((np.diff(sodium, axis=0) ** 2).sum(axis=2).mean(), rel=1e-3)
+    assert tables_of(tmp_path, [analysis])["trajectories"]["diffusing_framework"].item() == "O P V"
+
+
 def test_sites_nearer_than_the_radius_are_refused_by_name(tmp_path):
     trajectory = nvp_trajectory(frames=60)
     near = analysed(tmp_path, trajectory, Diffusion(site_radius_A=3.4), NVP)

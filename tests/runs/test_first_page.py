@@ -13,6 +13,7 @@ from scipy.stats import chi2
 
 from redoxmd.config import parse_config
 from redoxmd.figures.catalogue import first_page_figures
+from redoxmd.runs.captions import captions_of
 from redoxmd.runs.first_page import write_first_page
 from tests.scripts import execute
 
@@ -87,8 +88,8 @@ def files(folder, record, **without):
     (folder / "dataset.json").write_text(json.dumps({"left_out": left_out, "train": 640}))
     ends = ("spread_above_high", "completed")
     rows = [
-        {"x": 2.5, "temperature_K": kelvin, "duration_ps": 10.0, "end_reason": end}
-        for kelvin, end in zip(KELVINS, ends, strict=True)
+        {"x": 2.5, "temperature_K": kelvin, "duration_ps": 10.0, "end_reason": end, "diffusing_framework": moving}
+        for kelvin, end, moving in zip(KELVINS, ends, ("O V", ""), strict=True)
     ]
     learning = [
         {"generation": number, "set": "test", "member": member, "force_mae_eV_A": force}
@@ -189,6 +190,7 @@ def test_every_number_is_that_of_the_tables(tmp_path):
             "they are 2.8 times as large",
             "Production is 10 ps long, the gate was tested for 2 ps",
             "Ended early: 1 of 2 trajectories (x = 2.5 at 800 K): 1 spread_above_high",
+            "farther than a jump (O, V) in 1 of 2 trajectories (x = 2.5 at 800 K)",
             "refused for training: 2 corrupted",
             "2 of 2 values of D rest on fewer than 10 jumps (fewest: 1, x = 2.5 at 800 K); upper limits: 1.",
             "the MSD is not diffusive at 1 of 2 points (1 subdiffusive)",
@@ -216,7 +218,8 @@ def test_a_run_without_jumps_density_test_set_and_convergence_says_so(tmp_path):
     for section, text in {
         "Is it converged?": "No (go_on): the gate refused generation 0",
         "How good is it?": "the error on new configurations is unknown",
-        "D and activation energy": "No jump in any trajectory; the 95 % upper limits of D are 3.1e-06 to 3.1e-06",
+        "D and activation energy": "No jump in any trajectory; the 95 % upper limit of D is 3.1e-06 cm²/s.",
+        "What was run?": "1 generation of active learning with gpaw",
         "The electrons": "There is no density model",
     }.items():
         assert text in page.sections[section]
@@ -227,6 +230,64 @@ def test_a_run_without_jumps_density_test_set_and_convergence_says_so(tmp_path):
         "There is no activation energy at x = 2.5.",
     ):
         assert text in doubts
+
+
+def test_a_solid_electrolyte_whose_engine_is_a_calculator_of_ASE(tmp_path):
+    """Facts from a config without redox element, and x of an eleventh, which has no short decimal form."""
+    config = parse_config(
+        {
+            "run": "r",
+            "structures": {
+                "source": "Na3PS4.cif",
+                "mobile_ion": "Na",
+                "redox_element": None,
+                "formula_units": 2,
+                "preferred_site": "Na1",
+            },
+            "engine": {"name": "ase", "ase": {"calculator": "ase.calculators.emt.EMT"}},
+            "density": {"enabled": False},
+        }
+    )
+    record = summary(arrhenius=[{"x": 28 / 11, "fitted": False, "reason": "few temperatures"}])
+    del record["electrons"]
+    write_first_page(tmp_path / "r.html", files(tmp_path, record, redox=None), captions_of(config)["first_page"])
+    sections = Reader((tmp_path / "r.html").read_text(encoding="utf-8")).sections
+    assert "Na is mobile, no element is the redox element." in sections["What material?"]
+    assert "2 generations of active learning with EMT as the reference" in sections["What was run?"]
+    assert "There is no activation energy at x = 2.545." in sections["What to distrust"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "text"),
+    [
+        # Twice the smallest unit, as a config may count; three metals on one site; no ion in the cell.
+        (
+            "x0.750_preferred0_1x1x1",
+            "Mg3Cr8O16",
+            "MgxCr2O4, x = 2.5. Mg is mobile, Cr is the redox element. Cells of "
+            "production have 4 formula units (27 atoms at x = 0.75).",
+        ),
+        (
+            "x0.666667_random0_1x1x1",
+            "Mg6Cr3Mn3Co3O18",
+            "MgxCr1/3Mn1/3Co1/3O2, x = 2.5. Mg is mobile, Cr is the redox "
+            "element. Cells of production have 9 formula units (33 atoms at x = 0.6667).",
+        ),
+        (
+            "x0.000_random0_1x1x1",
+            "Cr8O16",
+            "MgxCrO2, x = 2.5. Mg is mobile, Cr is the redox element. Cells of "
+            "production have 8 formula units (24 atoms at x = 0).",
+        ),
+    ],
+)
+def test_the_formula_unit_is_that_of_x(tmp_path, name, content, text):
+    atoms = Atoms(content, cell=[9, 9, 9], pbc=True)
+    write(tmp_path / f"{name}.extxyz", atoms)
+    given = files(tmp_path, summary(), structure=str(tmp_path / f"{name}.extxyz"))
+    write_first_page(tmp_path / "r.html", given, FACTS | {"ion": "Mg", "element": "Cr"})
+    page = Reader((tmp_path / "r.html").read_text(encoding="utf-8"))
+    assert page.sections["What material?"].strip().strip("|") == text
 
 
 def test_a_good_run_has_nothing_to_distrust(tmp_path):
@@ -240,7 +301,7 @@ def test_a_good_run_has_nothing_to_distrust(tmp_path):
     given = files(tmp_path, record, redox=None)
     (tmp_path / "dataset.json").write_text(json.dumps({"left_out": [], "train": 640}))
     text = (tmp_path / "trajectories.csv").read_text()
-    (tmp_path / "trajectories.csv").write_text(text.replace("spread_above_high", "completed"))
+    (tmp_path / "trajectories.csv").write_text(text.replace("spread_above_high,O V", "completed,"))
     write_first_page(tmp_path / "summary.html", given, FACTS)
     page = Reader((tmp_path / "summary.html").read_text(encoding="utf-8"))
     assert page.sections["What to distrust"].strip().startswith("None of the checks of this page found a reason.|")

@@ -132,6 +132,16 @@ def test_defaults_of_another_material_that_hold_are_told(check):
     assert holds(lines, "charges.states: left out, so Mn is 3+ or 4+")
 
 
+@pytest.mark.parametrize(
+    ("charges", "told"),
+    [({}, True), ({"n_ligands": 4}, False), ({"n_ligands": 4, "ligand": "S"}, True)],
+)
+def test_ligands_that_the_redox_element_does_not_have_are_told(check, charges, told):
+    """By pymatgen, Mn has four O at 2.05 Å, and the next at 3.08 Å."""
+    lines = check(config={"charges": charges})[1]
+    assert holds(lines, "charges.n_ligands: bond lengths of Mn are means over") is told
+
+
 def test_units_that_are_not_the_smallest_are_told(check):
     doubled = Structure.from_str(NAMNO2, fmt="cif") * [2, 1, 1]
     text = doubled.to(fmt="poscar")

@@ -171,7 +171,8 @@ def source_sites(trajectory: Trajectory, structures: Structures, diffusing: Sequ
         diffusing: elements besides the mobile ion that do not belong to the framework.
 
     Raises:
-        StructureError: the trajectory does not name its structure, or its framework differs from the source cell.
+        StructureError: the trajectory does not name its structure, its framework differs from the source cell, or no
+            element of the framework stays at its places.
     """
     name = str(trajectory.metadata.get("structure", ""))
     source, repeats = source_cell(structures).atoms, parse_name(name).supercell
@@ -183,6 +184,13 @@ def source_sites(trajectory: Trajectory, structures: Structures, diffusing: Sequ
         raise StructureError(
             f"{name}: its framework is not that of structures.source {structures.source}; name the cell it was made "
             "from, or set diffusion.site_reference: visited"
+        )
+    moving = set(symbols[~mobile].tolist())
+    if moving <= set(diffusing):
+        raise StructureError(
+            f"atoms of every element of the framework ({', '.join(sorted(moving))}) go farther than "
+            "diffusion.jump_distance_A: it melts or falls apart in this trajectory; look at the trajectory, lower the "
+            "temperature, or label more structures"
         )
     sites, cell_A = Sites.of(supercell, diffusing), np.asarray(trajectory.cell_A)
     drift = framework_drift(trajectory.positions_A[:1, ~mobile], sites, PeriodicCell(cell_A))[0]

@@ -26,7 +26,8 @@ def captions_of(config: Config) -> dict[str, dict[str, Any]]:
     """Figure → values in its caption (`workflow/report`); a figure is stale when they change."""
     structures, diffusion, production = config.structures, config.diffusion, config.production
     ion, element, site = structures.mobile_ion, structures.redox_element, structures.preferred_site
-    engine = config.engine.name
+    # Of any ASE calculator its class: CHGNetCalculator.
+    engine = config.engine.ase.calculator.rpartition(".")[2] if config.engine.name == "ase" else config.engine.name
     test = ", ".join(config.train.test_configurations) or "none"
     density_test = ", ".join(config.density_test_configurations) or "none"
     # Whether the states of trajectories are those of the MD, and if so the species of the density network.

@@ -19,7 +19,7 @@ from redoxmd.errors import ConfigError, RedoxmdError
 from redoxmd.files import layout
 from redoxmd.neb.ends import path_ends
 from redoxmd.structures.build import build_structure, cell_lengths_A, linear_in_x
-from redoxmd.structures.describe import formula
+from redoxmd.structures.describe import first_shell, formula
 from redoxmd.structures.overlap import describe_overlap, overlapping_sites
 from redoxmd.structures.request import parse_name
 from redoxmd.structures.source import SourceCell, full_cell, source_cell
@@ -198,7 +198,22 @@ def inspect_elements(config: Config, source: SourceCell) -> Inspection:
     if config.density.enabled and "states" not in config.charges.model_fields_set:
         low, high = config.charges.states
         inspection.notes.append(f"charges.states: left out, so {structures.redox_element} is {low}+ or {high}+")
+    if config.density.enabled or config.train.states == "aware":
+        inspection.notes += _ligand_notes(config, source)
     return inspection
+
+
+def _ligand_notes(config: Config, source: SourceCell) -> list[str]:
+    """A note if bond lengths would be means over other ligands than the redox element has in the source cell."""
+    redox = source.atoms.symbols.search(config.structures.redox_element)
+    ligand, shell_A = first_shell(source.atoms, int(redox[0])) if len(redox) else ("", ())
+    expected = (config.charges.ligand, config.charges.n_ligands)
+    if not ligand or (ligand, len(shell_A)) == expected:
+        return []
+    return [
+        f"charges.n_ligands: bond lengths of {config.structures.redox_element} are means over {expected[1]} "
+        f"{expected[0]} (charges.ligand); in the source cell it has {len(shell_A)} {ligand} around it"
+    ]
 
 
 def inspect_electrons(config: Config, source: SourceCell) -> Inspection:

@@ -6,6 +6,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from redoxmd.files.frames import read_frames
 from redoxmd.files.html import embed_svg, write_html
 from redoxmd.files.records import read_json, with_numbers
 from redoxmd.structures.describe import formula
+from redoxmd.structures.request import parse_name
 from redoxmd.units import FS_PER_PS
 
 # Fewer jumps than this have a relative error above a third.
@@ -88,17 +90,19 @@ def _list(sentences: Sequence[str]) -> str:
 
 
 def _material(structure: str | Path, facts: Mapping[str, str], trajectories: pd.DataFrame) -> str:
-    """Formula with the mobile ion as x, from the structure's framework; x of the trajectories; atoms of the cell."""
+    """Formula with the mobile ion as x, from a structure and its name; x of the trajectories; atoms of the cell."""
     atoms = read_frames(structure)[0]
     counts = Counter(atoms.get_chemical_symbols())
     ions = counts.pop(facts["ion"], 0)
-    units = math.gcd(*counts.values()) if counts else 1
+    # The formula unit is that of x, which need not be the smallest.
+    x = parse_name(Path(structure).stem).x
+    units = round(ions / x) if x else math.gcd(*counts.values())
     redox_first = sorted(counts, key=lambda element: element != facts["element"])
-    framework = formula({element: counts[element] // units for element in redox_first})
-    text = re.sub(r"(\d+)", r"<sub>\1</sub>", escape(framework))
+    framework = formula({element: Fraction(counts[element], units) for element in redox_first})
+    text = re.sub(r"([\d/]+)", r"<sub>\1</sub>", escape(framework))
     cell = (
-        f"x = {_range(trajectories['x'])}. {facts['ion']} is mobile, {facts['element']} is the redox element. Cells of "
-        f"production have {units} formula units ({len(atoms)} atoms at x = {ions / units:g})."
+        f"x = {_range(trajectories['x'])}. {facts['ion']} is mobile, {facts['element'] or 'no element'} is the redox "
+        f"element. Cells of production have {units} formula units ({len(atoms)} atoms at x = {ions / units:.4g})."
     )
     return f"<p>{escape(facts['ion'])}<sub>x</sub>{text}, {escape(cell)}</p>"
 
@@ -115,18 +119,20 @@ def _calculations(
     summary: Mapping[str, Any], dataset: Mapping[str, Any], facts: Mapping[str, str], trajectories: pd.DataFrame
 ) -> str:
     labels = sum(item["labels"] for item in summary["generations"])
+    number = len(summary["generations"])
     learning = (
-        f"{len(summary['generations'])} generations of active learning with {facts['engine']} as the reference: "
+        f"{number} generation{'' if number == 1 else 's'} of active learning with {facts['engine']} as the reference: "
         f"{dataset['train']} training frames, {labels} labels requested."
     )
-    if not summary["generations"]:
+    if not number:
         learning = f"No learning: the ensemble {facts['ensemble']} was given (train.ensemble)."
     return _paragraph(
         learning,
         f"Their training started from networks trained on labels of {summary['teacher']}."
         if "teacher" in summary
         else "",
-        f"Production MD: {len(trajectories)} trajectories at {_range(trajectories['temperature_K'], ' K')}, "
+        f"Production MD: {len(trajectories)} trajector{'y' if len(trajectories) == 1 else 'ies'} at "
+        f"{_range(trajectories['temperature_K'], ' K')}, "
         f"{trajectories['duration_ps'].sum() / FS_PER_PS:.3g} ns in total.",
     )
 
@@ -184,15 +190,16 @@ def _accuracy(summary: Mapping[str, Any]) -> str:
 def _diffusion(points: pd.DataFrame, fits: Sequence[Mapping[str, Any]]) -> str:
     """Table of D by x and temperature with Ea; a sentence instead if there is no jump in any trajectory."""
     if points.empty or not points["n_jumps"].sum():
-        limits = [] if points.empty else points["D_jumps_limit_cm2_s"].dropna().tolist()
-        limit = f"; the 95 % upper limits of D are {min(limits):.1e} to {max(limits):.1e} cm²/s" if len(limits) else ""
+        limits = [] if points.empty else sorted(points["D_jumps_limit_cm2_s"].dropna().tolist())
+        ends = " to ".join(dict.fromkeys(f"{limit:.1e}" for limit in [*limits[:1], *limits[-1:]]))
+        limit = f"; the 95 % upper limit of D is {ends} cm²/s" if ends else ""
         return _paragraph(f"No jump in any trajectory{limit}. There is no activation energy.")
     kelvins = sorted(points["temperature_K"].unique())
     lines = []
     for x, rows in points.groupby("x"):
         by_kelvin = {row["temperature_K"]: row for row in rows.to_dict("records")}
         cells = [_coefficient(by_kelvin[kelvin]) if kelvin in by_kelvin else "" for kelvin in kelvins]
-        lines.append([f"{x:g}", *cells, *(_activation(fit) for fit in fits if fit["x"] == x)])
+        lines.append([f"{x:.4g}", *cells, *(_activation(fit) for fit in fits if fit["x"] == x)])
     header = ["x", *(f"D at {kelvin:g} K" for kelvin in kelvins), "Ea (eV)"]
     html = "".join(
         f"<tr>{''.join(f'<{kind}>{cell}</{kind}>' for cell in row)}</tr>"
@@ -257,7 +264,7 @@ def _electrons(
 
 def _named(rows: pd.DataFrame) -> str:
     """Points as text, the first few by name."""
-    names = [f"x = {x:g} at {kelvin:g} K" for x, kelvin in rows[["x", "temperature_K"]].to_numpy()]
+    names = [f"x = {x:.4g} at {kelvin:g} K" for x, kelvin in rows[["x", "temperature_K"]].to_numpy()]
     return ", ".join(names[:MOST_NAMED]) + (", …" if len(names) > MOST_NAMED else "")
 
 
@@ -293,6 +300,13 @@ def _doubts_of_potentials(
     if len(early):
         reasons = _counts(early["end_reason"])
         doubts.append(f"Ended early: {len(early)} of {len(trajectories)} trajectories ({_named(early)}): {reasons}.")
+    moving = trajectories[trajectories["diffusing_framework"].fillna("") != ""]
+    if len(moving):
+        elements = sorted({element for text in moving["diffusing_framework"] for element in text.split()})
+        doubts.append(
+            f"Atoms besides the mobile ion go farther than a jump ({', '.join(elements)}) in {len(moving)} of "
+            f"{len(trajectories)} trajectories ({_named(moving)}): they diffuse, or the crystal melts or falls apart."
+        )
     refused = Counter(item["reason"] for item in dataset.get("left_out", []) if item["reason"] != "excluded")
     if refused:
         doubts.append(f"Labelled frames refused for training: {_counts(list(refused.elements()))}.")
@@ -325,10 +339,10 @@ def _doubts_of_diffusion(points: pd.DataFrame, fits: Sequence[Mapping[str, Any]]
     if (points["replicas"] == 1).any():
         single = int((points["replicas"] == 1).sum())
         doubts.append(f"{single} of {count} points have one trajectory: differences between orderings are not known.")
-    missing = [f"{fit['x']:g}" for fit in fits if not fit["fitted"]]
+    missing = [f"{fit['x']:.4g}" for fit in fits if not fit["fitted"]]
     if missing:
         doubts.append(f"There is no activation energy at x = {', '.join(missing)}.")
-    unsure = [f"{fit['x']:g}" for fit in fits if fit["fitted"] and not fit["Ea_low_eV"] > 0.5 * fit["Ea_eV"]]
+    unsure = [f"{fit['x']:.4g}" for fit in fits if fit["fitted"] and not fit["Ea_low_eV"] > 0.5 * fit["Ea_eV"]]
     if unsure:
         doubts.append(f"The 95 % interval of Ea reaches below half of its value at x = {', '.join(unsure)}.")
     return doubts
@@ -357,7 +371,7 @@ def _doubts_of_electrons(summary: Mapping[str, Any], redox: pd.DataFrame | None,
         if row["same_atoms_share"] - row["same_atoms_chance"] < 0.5 * (1 - row["same_atoms_chance"]):
             share, chance = (100 * row[f"same_atoms_{name}"] for name in ("share", "chance"))
             doubts.append(
-                f"At x = {row['x']:g}, {row['temperature_K']:g} K charges give the state of the MD for {share:.0f} % "
+                f"At x = {row['x']:.4g}, {row['temperature_K']:g} K charges give the state of the MD for {share:.0f} % "
                 f"of the atoms (by chance {chance:.0f} %)."
             )
     return doubts

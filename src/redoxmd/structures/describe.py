@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 
 import numpy as np
 from ase import Atoms
@@ -84,20 +85,27 @@ def _states(atoms: Atoms, levels: OxidationLevels) -> str:
 
 
 def _surroundings(atoms: Atoms, kind: str) -> str:
-    """Atoms of the nearest framework element within SHELL times its distance from a site of a kind."""
-    site = int(np.flatnonzero(atoms.arrays["site"] == kind)[0])
-    first, second, distances_A = neighbor_list("ijd", atoms, CUTOFF_A)
-    around = (first == site) & (atoms.arrays["site"][second] == FRAMEWORK)
-    if not around.any():
+    """Text of the first shell of a site of a kind."""
+    ligand, shell_A = first_shell(atoms, int(np.flatnonzero(atoms.arrays["site"] == kind)[0]))
+    if not ligand:
         return f"no framework atom within {CUTOFF_A:g} Å"
+    return f"{len(shell_A)} {ligand} at {shell_A.min():.2f} to {shell_A.max():.2f} Å"
+
+
+def first_shell(atoms: Atoms, atom: int) -> tuple[str, np.ndarray]:
+    """Nearest framework element of an atom, and its distances within SHELL times the shortest; "" if none is near."""
+    first, second, distances_A = neighbor_list("ijd", atoms, CUTOFF_A)
+    around = (first == atom) & (atoms.arrays["site"][second] == FRAMEWORK)
+    if not around.any():
+        return "", np.empty(0)
     nearest_A = distances_A[around].min()
     ligand = atoms.numbers[second[around][distances_A[around].argmin()]]
     shell_A = distances_A[around & (atoms.numbers[second] == ligand) & (distances_A <= SHELL * nearest_A)]
-    return f"{len(shell_A)} {chemical_symbols[ligand]} at {shell_A.min():.2f} to {shell_A.max():.2f} Å"
+    return chemical_symbols[ligand], shell_A
 
 
-def formula(counts: Mapping[str, int]) -> str:
-    """Chemical formula with elements in the given order: Li2Fe4P4O16."""
+def formula(counts: Mapping[str, int] | Mapping[str, Fraction]) -> str:
+    """Chemical formula with elements in the given order: Li2Fe4P4O16, Ni1/3Mn2/3O2."""
     return "".join(f"{element}{count if count != 1 else ''}" for element, count in counts.items() if count)
 
 

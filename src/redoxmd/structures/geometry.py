@@ -19,7 +19,7 @@ class Sites:
     Attributes:
         mobile: (s, 3) fractional positions of all sites, full or not.
         framework: (f, 3) fractional positions of the framework, in the order of a trajectory's other atoms.
-        masses_amu: (f,) of the framework; 0 for atoms that diffuse and say nothing of its place.
+        masses_amu: (f,) of the framework; 0 for atoms that diffuse and say nothing of its place, unless all do.
     """
 
     mobile: np.ndarray
@@ -35,6 +35,8 @@ class Sites:
         fixed = full_cell.arrays["site"] == FRAMEWORK
         fractional = full_cell.get_scaled_positions(wrap=False)
         still = ~np.isin(full_cell.get_chemical_symbols(), list(diffusing))
+        if not still[fixed].any():
+            still[fixed] = True
         return cls(fractional[~fixed], fractional[fixed], (still * full_cell.get_masses())[fixed])
 
 

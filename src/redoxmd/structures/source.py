@@ -15,6 +15,7 @@ from ase.data import covalent_radii
 
 from redoxmd.config.sections import Structures
 from redoxmd.errors import StructureError, reason_of
+from redoxmd.structures.cif_symmetry import check_space_group
 from redoxmd.structures.disorder import draw_elements, species_numbers
 from redoxmd.structures.nvp import FORMULA_UNITS, nvp_cell
 
@@ -195,10 +196,13 @@ def _read(path: Path, ion: str) -> tuple[Atoms, list[str], list[dict[str, float]
         if filetype(str(path)) != "cif":
             atoms, labels = _read_ordered(path)
             return atoms, labels, [{}] * len(atoms)
-        with zopen(path, "rt", encoding="utf-8", errors="replace") as stream, warnings.catch_warnings():
-            # Warnings about rounded coordinates and missing keys; `redoxmd check` describes the material as read.
-            warnings.simplefilter("ignore", UserWarning)
-            structure = Structure.from_str(str(stream.read()), fmt="cif")
+        with zopen(path, "rt", encoding="utf-8", errors="replace") as stream:
+            text = str(stream.read())
+        with warnings.catch_warnings(record=True) as caught:
+            # About rounded coordinates and missing keys as well; `redoxmd check` describes the material as read.
+            warnings.simplefilter("always", UserWarning)
+            structure = Structure.from_str(text, fmt="cif")
+        check_space_group(text, str(path), [str(warning.message) for warning in caught])
     except StructureError:
         raise
     except Exception as error:
