@@ -63,6 +63,9 @@ def draw(means: pd.DataFrame, path: Path) -> None:
         curve = means["force_mae_eV_A"].loc[kind]
         axes.errorbar(curve.index, curve["mean"], curve["std"], marker="o", capsize=3, label=kind)
     axes.set(xscale="log", xlabel="training frames", ylabel="force MAE, unseen configurations (eV/Å)")
+    numbers = sorted(means.index.unique("frames"))
+    axes.set_xticks(numbers, [str(number) for number in numbers])
+    axes.set_xticks([], minor=True)
     axes.legend()
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="svg")
