@@ -35,9 +35,9 @@ from redoxmd.train.trainer import load_member
 STATES = {"blind": {"states": "blind"}, "aware": {"states": "aware"}}
 
 
-def read_variant(train: Train, variant: Mapping[str, Any]) -> tuple[Train, Painn | None, list[Atoms]]:
+def read_variant(train: Train, variant: Mapping[str, Any] | None) -> tuple[Train, Painn | None, list[Atoms]]:
     """Section `train` of a variant, the network from which it starts, and the frames of the teacher for `replay`."""
-    changed = dict(variant)
+    changed = dict(variant or {})
     member, folder = (changed.pop(key, None) for key in ("pretrained", "teacher"))
     start = None if member is None else load_member(Path(member))[0]
     files = [] if folder is None else sorted(Path(folder).glob("*.extxyz"))

@@ -128,14 +128,21 @@ def test_frames_with_controlled_states_are_those_that_neutrality_requires():
     from redoxmd.config import load_config
     from redoxmd.engines import settings_hash
     from redoxmd.files.frames import read_frames
+    from redoxmd.files.layout import aimd_structures
+    from redoxmd.runs.plan import make_plan
     from redoxmd.train.dataset import read_dataset_card
 
     folder = ROOT / "resources/nvp-states"
     card = read_dataset_card(folder)
     frames = [frame for name in card["files"] if name.endswith(".extxyz") for frame in read_frames(folder / name)]
     assert len(frames) == card["frames"]
+    started = []
     for name in ("campaign", "single_frames"):
-        assert settings_hash(load_config(folder / f"{name}.yaml").engine) == card["settings_hash"]
+        config = load_config(folder / f"{name}.yaml")
+        assert settings_hash(config.engine) == card["settings_hash"]
+        assert make_plan(config, ROOT).problems == []
+        started += aimd_structures(config)
+    assert sorted(started) == sorted(card["configurations"])
     assert Counter(frame.info["config_id"] for frame in frames) == card["configurations"]
     for frame in frames:
         count = frame.get_chemical_symbols().count

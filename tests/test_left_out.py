@@ -98,7 +98,7 @@ def test_each_configuration_is_left_out_once_and_rows_are_kept(config, monkeypat
 
 def test_a_variant_changes_the_keys_that_its_file_names(config, monkeypatch):
     file = config.parent / "variants.yaml"
-    file.write_text(yaml.safe_dump({"short": {"max_steps": 3, "states": "aware"}, "usual": {}}))
+    file.write_text(yaml.safe_dump({"short": {"max_steps": 3, "states": "aware"}, "usual": None}))
     given, train = [], folds.train_member
 
     def spy(dataset, member, settings, *arguments, **keywords):

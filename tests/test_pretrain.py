@@ -22,6 +22,7 @@ from redoxmd.files.records import file_sha256
 from redoxmd.jobs.checkpoint import Checkpoint
 from redoxmd.model.ensemble import Ensemble
 from redoxmd.pretrain import common_teacher, teacher_dataset, teacher_frames, teacher_hash
+from redoxmd.runs.model_check import inspect_potentials
 from redoxmd.runs.plan import make_plan
 from redoxmd.runs.provenance import make_manifest
 from redoxmd.runs.rules import Rules
@@ -422,8 +423,22 @@ def test_members_of_an_earlier_run_are_checked_before_anything_runs(made, tmp_pa
         ({"train": {"replay": 0.25}}, "has no frames of the teacher"),
     ):
         assert words in " ".join(problems(**changed).problems), words
+    with pytest.raises(ConfigError, match="no frames of the teacher"):
+        members = {"enabled": True, "members": str(folder), "potential": TEACHER}
+        Rules(parse_config({"train": {"replay": 0.25}, "pretrain": members}), ROOT).replay_files()
     shutil.copy(made.files[0], folder)
     assert problems({"replay": 0.25}).problems == []
+    torch.save({"members": []}, folder / "member1.pt")
+    assert "member1.pt: no member of an ensemble" in " ".join(problems().problems)
+
+
+def test_states_that_members_of_an_earlier_run_lack_are_named_before_anything_runs():
+    """The shipped members know V3+ and V4+."""
+    quickstart = yaml.safe_load((ROOT / "config/config.yaml").read_text())
+    assert inspect_potentials(parse_config(quickstart), ROOT).problems == []
+    quickstart["electrons"]["levels"]["V"][2] = {"moment_muB": 2.8}
+    problems = inspect_potentials(parse_config(quickstart), ROOT).problems
+    assert len(problems) == 4 and all("does not know V2+" in problem for problem in problems)
 
 
 def test_the_plan_checks_the_teacher_and_records_name_it(tmp_path):

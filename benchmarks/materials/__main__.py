@@ -1,6 +1,6 @@
 """Run materials from their structure files to the report with CHGNet, one after another, and write a row for each.
 
-python -m benchmarks.materials [--only NAME ...] [--output FOLDER] [--csv docs/materials/rows.csv]
+python -m benchmarks.materials [--only NAME ...] [--output FOLDER] [--csv benchmarks/materials/rows.csv]
 
 Each material has a folder of its own in FOLDER with its config and results. The command can be interrupted: a finished
 run takes seconds, and an unfinished one resumes. A run that the workflow refuses or stops has the reason in its row.

@@ -117,7 +117,10 @@ def write_crate(results: Path, citation: Path = CITATION, root: Path = Path()) -
 
 def _named(path: Path) -> dict[str, str]:
     """Name and media type of a file."""
-    kind = MEDIA_TYPES.get(path.suffix) or mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+    guessed, coding = mimetypes.guess_type(path.name)
+    kind = (
+        MEDIA_TYPES.get(path.suffix) or (f"application/{coding}" if coding else guessed) or "application/octet-stream"
+    )
     return {"name": path.name, "encodingFormat": kind}
 
 
@@ -135,15 +138,18 @@ def _single(values: list[Any]) -> Any:
 def _read_citation(path: Path) -> Mapping[str, Any]:
     try:
         record = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, yaml.YAMLError):
         record = None
-    if not isinstance(record, dict) or not record.get("authors") or not isinstance(record.get("license"), str):
+    authors = record.get("authors") if isinstance(record, dict) else None
+    named = isinstance(authors, list) and bool(authors) and all(isinstance(a, dict) and _full_name(a) for a in authors)
+    if not named or not isinstance(record.get("license"), str):
         raise DataError(f"{path}: write a Citation File Format with authors and license (an SPDX name) of the results")
     return record
 
 
 def _full_name(author: Mapping[str, str]) -> str:
-    return author.get("name") or " ".join(author[key] for key in ("given-names", "family-names") if key in author)
+    parts = ("given-names", "name-particle", "family-names", "name-suffix")
+    return author.get("name") or " ".join(author[key] for key in parts if key in author) or author.get("alias", "")
 
 
 def _identity(author: Mapping[str, str]) -> tuple[str, str]:

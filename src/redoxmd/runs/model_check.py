@@ -16,6 +16,7 @@ from redoxmd.engines.base import Inspection
 from redoxmd.errors import RedoxmdError
 from redoxmd.files import layout
 from redoxmd.model.ensemble import Ensemble, given_ensemble, load_ensemble
+from redoxmd.model.painn import Painn
 from redoxmd.structures.build import build_structure
 from redoxmd.structures.request import parse_name
 from redoxmd.structures.source import SourceCell
@@ -48,13 +49,17 @@ def _ensemble_problems(ensemble: Ensemble, elements: set[int], levels: Oxidation
     problems = [_unknown_elements(ensemble.elements, elements)]
     if len(ensemble.members) < 2:
         problems.append("one member has no spread, so nothing shows where it is wrong")
-    if ensemble.states is not None and levels is not None:
-        own_species = set(zip(ensemble.elements, ensemble.states, strict=True))
-        asked = {(atomic_numbers[element], state) for element, states in levels.moments_muB.items() for state in states}
-        if missing := sorted(asked - own_species):
-            words = ", ".join(f"{chemical_symbols[number]}{state}+" for number, state in missing)
-            problems.append(f"it does not know {words} of electrons.levels")
+    problems.append(_unknown_states(ensemble, levels))
     return [problem for problem in problems if problem]
+
+
+def _unknown_states(network: Ensemble | Painn, levels: OxidationLevels | None) -> str:
+    if network.states is None or levels is None:
+        return ""
+    own_species = set(zip(network.elements, network.states, strict=True))
+    asked = {(atomic_numbers[element], state) for element, states in levels.moments_muB.items() for state in states}
+    words = ", ".join(f"{chemical_symbols[number]}{state}+" for number, state in sorted(asked - own_species))
+    return f"it does not know {words} of electrons.levels" if words else ""
 
 
 def _unknown_elements(known: Collection[int], elements: set[int]) -> str:
@@ -87,11 +92,15 @@ def inspect_potentials(config: Config, root: Path) -> Inspection:
 def _pretrained_problems(config: Config, folder: Path, root: Path) -> list[str]:
     """Why members of an earlier pretraining are no start: missing, or of other sizes, states, teacher or elements."""
     problems, aware = [], config.train.states == "aware"
+    try:
+        built = [_built(config, name) for name in layout.aimd_structures(config)]
+    except RedoxmdError as error:
+        return [str(error)]
+    levels = OxidationLevels.of(config.electrons)
     for number, size in enumerate(config.train.members):
         path = root / folder / f"member{number}.pt"
         try:
             member, record = load_member(path)
-            built = [_built(config, name) for name in layout.aimd_structures(config)]
         except RedoxmdError as error:
             problems.append(f"pretrain.members: {error}")
             continue
@@ -100,8 +109,8 @@ def _pretrained_problems(config: Config, folder: Path, root: Path) -> list[str]:
         if other:
             problems.append(f"pretrain.members: {path} has {', '.join(other)}; set this in train")
         elements = {int(number) for atoms in built for number in atoms.numbers}
-        if unknown := _unknown_elements(member.elements, elements):
-            problems.append(f"pretrain.members: {path}: {unknown}")
+        unknown = _unknown_elements(member.elements, elements), _unknown_states(member, levels)
+        problems += [f"pretrain.members: {path}: {words}" for words in unknown if words]
         if (member.states is not None) != aware:
             problems.append(f"pretrain.members: {path} is of the other kind than train.states: {config.train.states}")
         teacher = record.get("about", {}).get("teacher")

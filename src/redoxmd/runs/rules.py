@@ -16,6 +16,7 @@ import yaml
 
 from redoxmd.config.declared import settings_for
 from redoxmd.config.sections import Config, NebPath
+from redoxmd.errors import ConfigError
 from redoxmd.files import layout
 from redoxmd.files.records import plain
 from redoxmd.runs.captions import MODULES_OF_FIGURE, captions_of
@@ -158,7 +159,10 @@ class Rules:
         if not self.config.train.replay:
             return []
         earlier = self.config.pretrain.members
-        return self.teacher_files() if earlier is None else [str(path) for path in sorted(earlier.glob("*.extxyz"))]
+        files = self.teacher_files() if earlier is None else [str(path) for path in sorted(earlier.glob("*.extxyz"))]
+        if not files:
+            raise ConfigError(f"train.replay: {earlier} has no frames of the teacher (*.extxyz); set train.replay: 0")
+        return files
 
     def pretrained_member(self, wildcards: Wildcards) -> str | list[str]:
         """The member trained on labels of the teacher, if a training starts from it; of a fold, the first member."""

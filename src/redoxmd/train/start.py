@@ -57,7 +57,7 @@ def initial_model(
         if differences := _differences(pretrained, model):
             raise DataError(
                 f"pretrain: the member trained on labels of the teacher lacks {differences}; add structures that have "
-                "it to pretrain.starts"
+                "it to pretrain.starts, or take other pretrain.members"
             )
         model = member_from_record(member_record(pretrained))
         model.reference_eV.copy_(reference_energies(model, training))

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from redoxmd.config.sections import Member, Moments, Train
 from redoxmd.config.sections.train import replayed_frames
+from redoxmd.errors import DataError
 from redoxmd.jobs.interrupt import StopRequest
 from redoxmd.jobs.progress import Progress
 from redoxmd.model.files import choose_device, load_record, member_from_record, member_record, save_record
@@ -336,6 +337,12 @@ def save_member(path: Any, result: TrainingResult[Any], metadata: dict[str, Any]
 
 
 def load_member(path: Any) -> tuple[Painn, dict[str, Any]]:
-    """A member and its record, read from a file."""
+    """A member and its record, read from a file.
+
+    Raises:
+        DataError: the file is missing or of another kind.
+    """
     record = load_record(path)
+    if not {"settings", "state"} <= record.keys():
+        raise DataError(f"{path}: no member of an ensemble (member0.pt, …); an ensemble.pt holds all members together")
     return member_from_record({"settings": record["settings"], "state": record["state"]}), record
