@@ -8,6 +8,7 @@ from typing import Any
 
 from redoxmd.config.declared import settings_for
 from redoxmd.config.sections import Config, Neb, NebEvent, NebPath, Phase, Production, Repeats, Start
+from redoxmd.errors import ConfigError
 from redoxmd.structures.request import parse_name, structure_name
 
 
@@ -39,9 +40,25 @@ def pretrain_structures(config: Config) -> list[str]:
     return structure_names(teacher.starts, teacher.supercell) if labels else []
 
 
-def pretrain_folder(config: Config) -> Path:
-    """Folder of the members trained on labels of the teacher, and of these labels."""
-    return config.pretrain.members or Path("results") / config.run / "pretrain"
+def pretrain_folder(config: Config, results: Path) -> Path:
+    """Folder of the members trained on labels of the teacher, and of these labels; `results` is that of the run."""
+    return config.pretrain.members or results / "pretrain"
+
+
+def replayed_files(config: Config, root: Path = Path()) -> list[Path]:
+    """Frames of the teacher that are in the batches of the training; none without `train.replay`.
+
+    Raises:
+        ConfigError: the folder of the members of an earlier run, relative to `root`, has no frames.
+    """
+    folder = pretrain_folder(config, Path("results") / config.run)
+    if not config.train.replay:
+        return []
+    if config.pretrain.members is None:
+        return [folder / f"{name}.extxyz" for name in pretrain_structures(config)]
+    if files := sorted((root / folder).glob("*.extxyz")):
+        return files
+    raise ConfigError(f"train.replay: {folder} has no frames of the teacher (*.extxyz); set train.replay: 0")
 
 
 def trajectory_lengths_ps(production: Production) -> dict[tuple[str, str], float]:

@@ -94,9 +94,13 @@ def _pretrained_problems(config: Config, folder: Path, root: Path) -> list[str]:
     problems, aware = [], config.train.states == "aware"
     try:
         built = [_built(config, name) for name in layout.aimd_structures(config)]
+        layout.replayed_files(config, root)
     except RedoxmdError as error:
         return [str(error)]
-    levels = OxidationLevels.of(config.electrons)
+    elements, levels = (
+        {int(number) for atoms in built for number in atoms.numbers},
+        OxidationLevels.of(config.electrons),
+    )
     for number, size in enumerate(config.train.members):
         path = root / folder / f"member{number}.pt"
         try:
@@ -104,11 +108,10 @@ def _pretrained_problems(config: Config, folder: Path, root: Path) -> list[str]:
         except RedoxmdError as error:
             problems.append(f"pretrain.members: {error}")
             continue
-        wanted = size.model_dump() | config.train.model_dump(include={"cutoff_A", "radial_functions", "core_repulsion"})
-        other = [f"{key} {member.settings[key]}" for key, value in wanted.items() if member.settings[key] != value]
+        wanted = config.train.model_dump(exclude={"states"}) | size.model_dump()
+        other = [f"{key} {value}" for key, value in member.settings.items() if wanted.get(key, value) != value]
         if other:
             problems.append(f"pretrain.members: {path} has {', '.join(other)}; set this in train")
-        elements = {int(number) for atoms in built for number in atoms.numbers}
         unknown = _unknown_elements(member.elements, elements), _unknown_states(member, levels)
         problems += [f"pretrain.members: {path}: {words}" for words in unknown if words]
         if (member.states is not None) != aware:
@@ -116,8 +119,6 @@ def _pretrained_problems(config: Config, folder: Path, root: Path) -> list[str]:
         teacher = record.get("about", {}).get("teacher")
         if teacher != config.pretrain.potential:
             problems.append(f"pretrain.members: {path} is of pretrain.potential: {teacher}; name the same")
-    if config.train.replay and not list((root / folder).glob("*.extxyz")):
-        problems.append(f"train.replay: {folder} has no frames of the teacher (*.extxyz); set train.replay: 0")
     return problems
 
 

@@ -16,7 +16,6 @@ import yaml
 
 from redoxmd.config.declared import settings_for
 from redoxmd.config.sections import Config, NebPath
-from redoxmd.errors import ConfigError
 from redoxmd.files import layout
 from redoxmd.files.records import plain
 from redoxmd.runs.captions import MODULES_OF_FIGURE, captions_of
@@ -151,24 +150,21 @@ class Rules:
 
     def teacher_files(self) -> list[str]:
         """Frames of the teacher of every structure that this run labels."""
-        folder = layout.pretrain_folder(self.config)
-        return [str(folder / f"{name}.extxyz") for name in layout.pretrain_structures(self.config)]
+        return [str(self._pretrain_folder / f"{name}.extxyz") for name in layout.pretrain_structures(self.config)]
 
     def replay_files(self) -> list[str]:
         """Frames of the teacher that are in the batches of the training on reference labels."""
-        if not self.config.train.replay:
-            return []
-        earlier = self.config.pretrain.members
-        files = self.teacher_files() if earlier is None else [str(path) for path in sorted(earlier.glob("*.extxyz"))]
-        if not files:
-            raise ConfigError(f"train.replay: {earlier} has no frames of the teacher (*.extxyz); set train.replay: 0")
-        return files
+        return [str(path) for path in layout.replayed_files(self.config)]
+
+    @property
+    def _pretrain_folder(self) -> Path:
+        return layout.pretrain_folder(self.config, Path("results") / self.config.run)
 
     def pretrained_member(self, wildcards: Wildcards) -> str | list[str]:
         """The member trained on labels of the teacher, if a training starts from it; of a fold, the first member."""
         if not self.config.pretrain.enabled or self.previous_member(wildcards):
             return []
-        return str(layout.pretrain_folder(self.config) / f"member{getattr(wildcards, 'member', 0)}.pt")
+        return str(self._pretrain_folder / f"member{getattr(wildcards, 'member', 0)}.pt")
 
     def teacher(self) -> dict[str, str]:
         """Parameter that names the teacher in records; none without pretraining."""

@@ -65,7 +65,7 @@ def describe_status(results: Path, config: Config) -> str:
     aimd = [f"aimd: {len(runs)} of {len(names)} runs done, {frames} frames{short}"] if names else []
     lines = [f"{config.run} in {results}", *aimd]
     if config.pretrain.enabled:
-        done = len(list((config.pretrain.members or results / "pretrain").glob("member*.pt")))
+        done = len(list(layout.pretrain_folder(config, results).glob("member*.pt")))
         lines.append(f"pretrain: {done} of {len(config.train.members)} members trained on {config.pretrain.potential}")
     generation = 0
     while (results / f"train/gen{generation}").exists():

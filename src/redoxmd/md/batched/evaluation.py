@@ -183,7 +183,7 @@ class DeviceEvaluator:
         self, vectors_A: Tensor, species: Tensor, rows: PairRows, occupied: Tensor, by_species: bool
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Energies (M, B), forces (M, B, A, 3) and, if asked for, by species (M, B·A, S) without references."""
-        kinds, there = species.flatten(), occupied.flatten()
+        kinds, is_atom = species.flatten(), occupied.flatten()
         pairs = self._pairs(vectors_A.to(self.dtype), kinds, rows)
         messages = PlainMessages(pairs, rows)
 
@@ -193,7 +193,7 @@ class DeviceEvaluator:
                 if by_species:
                     weights = torch.nn.functional.one_hot(kinds, len(member.elements)).to(self.dtype)
                     mixtures = [weights.requires_grad_()]
-                per_atom = _atom_energies(member, kinds, messages, variables, *mixtures) * there
+                per_atom = _atom_energies(member, kinds, messages, variables, *mixtures) * is_atom
                 derivatives = torch.autograd.grad(per_atom.sum(), [*variables, *mixtures])
             by_weight = derivatives[len(variables) :]
             gradient = messages.pair_gradient(*derivatives[: len(variables)])
