@@ -1,11 +1,12 @@
 """Errors on unseen configurations against the number of DFT frames that a potential is trained on.
 
-python -m benchmarks.budget CONFIG --output rows.csv [--frames 10 20 40 80] [--folds 3] [--seeds 1 2 3]
-    [--pretrained blind=MEMBER.pt aware=MEMBER.pt] [--scratch KEY=VALUE ...]
+python -m benchmarks.budget CONFIG --output rows.csv [--frames 10 20 40 80] [--folds 3] [--seeds 1 2 3] [--members 1]
+    [--states blind aware] [--pretrained blind=FOLDER aware=FOLDER] [--scratch KEY=VALUE ...]
 
 For each fold of configurations, a random order of the training frames of all others is drawn by the seed, and the first
-member of `train.members` is trained on the first 10, 20, … of them and on all. Kinds: potentials that distinguish
-oxidation states (aware) and that do not (blind), from random weights and from members of the stage `pretrain`. The
+member of `train.members`, or the ensemble of the first so many, is trained on the first 10, 20, … of them and on all.
+Kinds: potentials that distinguish oxidation states (aware) and that do not (blind), from random weights (--states) and
+from the members member0.pt, member1.pt, … of a folder of the stage `pretrain` (--pretrained). The
 settings are those of the config, and from random weights with the changed keys of `train` that --scratch gives. The
 training is stopped by the configurations of `train.validation_configurations`; those of `train.test_configurations`
 take no part. Rows that the output has already are not repeated. Beside it, a figure is written (SVG).
@@ -79,21 +80,24 @@ def main() -> None:
     parser.add_argument("--frames", type=int, nargs="+", default=[10, 20, 40, 80])
     parser.add_argument("--folds", type=int, default=3)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
-    parser.add_argument("--states", nargs="+", default=["blind", "aware"], choices=["blind", "aware"])
-    parser.add_argument("--pretrained", nargs="*", default=[], metavar="STATES=MEMBER.pt")
+    parser.add_argument("--members", type=int, default=1)
+    parser.add_argument("--states", nargs="*", default=["blind", "aware"], choices=["blind", "aware"])
+    parser.add_argument("--pretrained", nargs="*", default=[], metavar="STATES=FOLDER")
     parser.add_argument("--scratch", nargs="*", default=[], metavar="KEY=VALUE")
     chosen = parser.parse_args()
     config = load_config(chosen.config)
     scratch = dict(item.split("=", 1) for item in chosen.scratch)
-    starts: dict[str, Painn | None] = dict.fromkeys(chosen.states)
-    starts |= {
-        f"{s} pretrained": load_member(Path(p))[0] for s, p in (item.split("=", 1) for item in chosen.pretrained)
-    }
+    numbers = range(chosen.members)
+    suffix = f" × {chosen.members}" if chosen.members > 1 else ""
+    starts: dict[str, list[Painn | None]] = {f"{states}{suffix}": [None] * chosen.members for states in chosen.states}
+    for states, folder in (item.split("=", 1) for item in chosen.pretrained):
+        pretrained = [load_member(Path(folder) / f"member{number}.pt")[0] for number in numbers]
+        starts[f"{states} pretrained{suffix}"] = [*pretrained]
     rows = RowsOnDisk(chosen.output, ["kind", "frames", "seed", "fold"])
     for seed in chosen.seeds:
         dataset = assemble(config, seed)
         for fold, kind in itertools.product(range(chosen.folds), starts):
-            changed = {"states": kind.split()[0]} | (scratch if starts[kind] is None else {})
+            changed = {"states": kind.split()[0]} | ({} if "pretrained" in kind else scratch)
             settings = Train.model_validate(config.train.model_dump() | changed)
             whole, judged = without_fold(dataset.frames, dataset.configurations, settings, chosen.folds, fold, seed)
             # The same configurations are judged at every size; the last size is all frames.
@@ -101,10 +105,12 @@ def main() -> None:
             for count in [*(n for n in chosen.frames if n < available), available]:
                 if not rows.has(kind, count, seed, fold):
                     frames = some_frames(whole.frames, count, seed)
-                    network = trained(
-                        frames, settings, seed, f"{kind}, {count} frames, fold {fold}", start=starts[kind]
-                    )
-                    rows.add(errors_by_configuration(Ensemble([network]), judged), kind, count, seed, fold)
+                    name = f"{kind}, {count} frames, fold {fold}, member"
+                    networks = [
+                        trained(frames, settings, seed + i, f"{name} {i}", settings.members[i], starts[kind][i])
+                        for i in numbers
+                    ]
+                    rows.add(errors_by_configuration(Ensemble(networks), judged), kind, count, seed, fold)
     # Folds differ a little in the number of all their frames: they count as the smallest of them.
     table = rows.table
     whole_sets = ~table["frames"].isin(chosen.frames)

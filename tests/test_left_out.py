@@ -164,6 +164,23 @@ def test_budgets_are_nested_and_leave_out_what_is_judged(config, monkeypatch, ca
     assert "aware: the lowest error of aware is reached with" in capsys.readouterr().out
 
 
+def test_the_error_of_an_ensemble_is_that_of_its_mean_forces(config, monkeypatch):
+    """Against the mean of the forces of the trained networks, each asked alone by numpy."""
+    networks, judge = [], budget.errors_by_configuration
+
+    def keep(ensemble, frames):
+        forces = np.mean([[Ensemble([n]).predict(f).forces_eV_A for f in frames] for n in ensemble.members], axis=0)
+        truth = np.array([frame.calc.results["forces"] for frame in frames])
+        networks.append((len(ensemble.members), np.abs(forces - truth).mean()))
+        return judge(ensemble, frames)
+
+    monkeypatch.setattr(budget, "errors_by_configuration", keep)
+    arguments = ("--frames", "2", "--folds", "3", "--states", "aware", "--members", "2")
+    _, rows = trainings(monkeypatch, budget, config, *arguments)
+    assert set(rows["kind"]) == {"aware × 2"} and [count for count, _ in networks] == [2] * 6
+    assert rows["force_mae_eV_A"].to_numpy() == pytest.approx([error for _, error in networks], abs=2e-5)
+
+
 def test_the_frames_at_which_a_curve_reaches_an_error():
     curve = pd.Series([0.4, 0.3, 0.2], index=[10, 20, 80])
     assert budget.frames_for(curve, 0.3) == pytest.approx(20)
@@ -178,8 +195,8 @@ def test_a_pretrained_member_is_a_start_of_its_own_kind(config, monkeypatch):
     result = train_member(
         training, settings.train.members[0], settings.train, 0, 9, None, Checkpoint(config.parent / "state", ["a"])
     )
-    save_member(config.parent / "member.pt", result, {})
-    given = f"blind={config.parent / 'member.pt'}"
+    save_member(config.parent / "member0.pt", result, {})
+    given = f"blind={config.parent}"
     arguments = (
         "--frames",
         "2",
@@ -209,7 +226,7 @@ def test_a_pretrained_member_is_a_start_of_its_own_kind(config, monkeypatch):
     (labelled,) = [f for f in read_frames(config.parent / "data/frames.extxyz") if f.info["config_id"] == RUNS[0]][:1]
     write_frames(teacher / "a.extxyz", [labelled])
     file = config.parent / "variants.yaml"
-    variants = {"scratch": {}, "start": {"pretrained": str(config.parent / "member.pt")}}
+    variants = {"scratch": {}, "start": {"pretrained": str(config.parent / "member0.pt")}}
     variants["replay"] = variants["start"] | {"teacher": str(teacher), "replay": 0.5}
     file.write_text(yaml.safe_dump(variants))
     starts, train = [], folds.train_member
