@@ -1,12 +1,13 @@
 """Errors after a given number of labels chosen by different ways from a pool of DFT frames.
 
 python -m benchmarks.choice CONFIG --output rows.csv [--labels 40] [--start 10] [--folds 3] [--seeds 1 2 3]
-    [--by random spread mean atoms]
+    [--by random spread mean atoms] [--pretrained FOLDER]
 
 For each fold of configurations, the frames of all others are the pool. Two members of `train.members` are trained on
 the first frames of one configuration of the pool, drawn by the seed, as a campaign begins. By their spread and
 features, labels are chosen from the rest of the pool: at random, by the largest spread, or by `select` with
-`select.novelty: mean` or `atoms`. The first member is then trained on all of them, and judged on the fold. The
+`select.novelty: mean` or `atoms`. The first member is then trained on all of them, and judged on the fold. All
+trainings start from random weights, or from the members of a folder of the stage `pretrain`. The
 training is stopped by the configurations of `train.validation_configurations`; those of `train.test_configurations`
 take no part.
 """
@@ -24,9 +25,11 @@ from redoxmd.config.load import load_config
 from redoxmd.config.sections import Select
 from redoxmd.md.frame_gate import frame_spread
 from redoxmd.model.ensemble import Ensemble
+from redoxmd.model.painn import Painn
 from redoxmd.seeds import derive_rng
 from redoxmd.select import select
 from redoxmd.train.cross_validation import without_fold
+from redoxmd.train.trainer import load_member
 
 WAYS = ("random", "spread", "mean", "atoms")
 
@@ -53,8 +56,12 @@ def main() -> None:
     parser.add_argument("--folds", type=int, default=3)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--by", nargs="+", default=WAYS, choices=WAYS)
+    parser.add_argument("--pretrained", type=Path, metavar="FOLDER")
     chosen = parser.parse_args()
     config = load_config(chosen.config)
+    starts: list[Painn | None] = [None, None]
+    if chosen.pretrained is not None:
+        starts = [load_member(chosen.pretrained / f"member{number}.pt")[0] for number in (0, 1)]
     rows = RowsOnDisk(chosen.output, ["by", "labels", "seed", "fold"])
     for seed in chosen.seeds:
         dataset = assemble(config, seed)
@@ -69,15 +76,16 @@ def main() -> None:
             known = [frame for frame in training if frame.info["config_id"] == first][: chosen.start]
             pool = [frame for frame in training if not any(frame is other for other in known)]
             members = [
-                trained([*known, *others], config.train, seed + number, f"start, fold {fold}", member)
-                for number, member in enumerate(config.train.members[:2])
+                trained([*known, *others], config.train, seed + number, f"start, fold {fold}", member, start)
+                for number, (member, start) in enumerate(zip(config.train.members[:2], starts, strict=True))
             ]
             ensemble = Ensemble(members)
             for frame in pool:
                 frame.info["spread_eV_A"] = frame_spread(ensemble.predict(frame).force_spread_eV_A)
             for way in ways:
                 picked = choose(way, pool, known, ensemble, chosen.labels, seed)
-                network = trained([*known, *picked, *others], config.train, seed, f"{way}, fold {fold}")
+                name = f"{way}, fold {fold}"
+                network = trained([*known, *picked, *others], config.train, seed, name, start=starts[0])
                 rows.add(errors_by_configuration(Ensemble([network]), judged), way, chosen.labels, seed, fold)
     print(rows.by_seed("by", "labels").round(3).to_string())
 

@@ -242,6 +242,14 @@ def test_a_pretrained_member_is_a_start_of_its_own_kind(config, monkeypatch):
     scale = result.member.state_dict()["scale_eV"].item()
     # In the order of the names in the file.
     assert starts == [(scale, 1, 0.5)] * 3 + [(None, 0, 0.0)] * 3 + [(scale, 0, 0.0)] * 3
+    # And in the comparison of ways to choose: both members of the start, and each judged network.
+    starts.clear()
+    save_member(config.parent / "member1.pt", result, {})
+    given = ["--output", str(config.parent / "choice.csv"), "--seeds", "1", "--folds", "3", "--by", "random", "spread"]
+    given += ["--start", "1", "--labels", "2", "--pretrained", str(config.parent)]
+    monkeypatch.setattr(sys, "argv", ["choice", str(config), *given])
+    choice.main()
+    assert starts == [(scale, 0, 0.0)] * 12
 
 
 def test_chosen_labels_are_of_the_pool_and_each_way_chooses_as_it_says(config, monkeypatch):
