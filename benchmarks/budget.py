@@ -1,21 +1,25 @@
 """Errors on unseen configurations against the number of DFT frames that a potential is trained on.
 
 python -m benchmarks.budget CONFIG --output rows.csv [--frames 10 20 40 80] [--folds 3] [--seeds 1 2 3] [--members 1]
-    [--states blind aware] [--pretrained blind=FOLDER aware=FOLDER] [--scratch KEY=VALUE ...]
+    [--states blind aware] [--pretrained blind=FOLDER aware=FOLDER] [--scratch KEY=VALUE ...] [--peer PYTHON]
 
 For each fold of configurations, a random order of the training frames of all others is drawn by the seed, and the first
 member of `train.members`, or the ensemble of the first so many, is trained on the first 10, 20, … of them and on all.
 Kinds: potentials that distinguish oxidation states (aware) and that do not (blind), from random weights (--states) and
-from the members member0.pt, member1.pt, … of a folder of the stage `pretrain` (--pretrained). The
-settings are those of the config, and from random weights with the changed keys of `train` that --scratch gives. The
+from the members member0.pt, member1.pt, … of a folder of the stage `pretrain` (--pretrained); and schnetpack's PaiNN,
+by an interpreter that has it (--peer), trained for the CPU time that the blind potential of the same row took.
+
+The settings are those of the config, and from random weights with the changed keys of `train` that --scratch gives. The
 training is stopped by the configurations of `train.validation_configurations`; those of `train.test_configurations`
-take no part. Rows that the output has already are not repeated. Beside it, a figure is written (SVG).
+take no part. Rows that the output has already are not repeated: give another file for other settings. Beside it, a
+figure is written (SVG).
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+import time
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -24,6 +28,7 @@ import pandas as pd
 from ase import Atoms
 
 from benchmarks.folds import ERRORS, RowsOnDisk, assemble, errors_by_configuration, trained
+from benchmarks.peer import trained_by_schnetpack
 from redoxmd.config.load import load_config
 from redoxmd.config.sections import Train
 from redoxmd.files.records import atomic_path
@@ -84,6 +89,7 @@ def main() -> None:
     parser.add_argument("--states", nargs="*", default=["blind", "aware"], choices=["blind", "aware"])
     parser.add_argument("--pretrained", nargs="*", default=[], metavar="STATES=FOLDER")
     parser.add_argument("--scratch", nargs="*", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--peer", type=Path, metavar="PYTHON")
     chosen = parser.parse_args()
     config = load_config(chosen.config)
     scratch = dict(item.split("=", 1) for item in chosen.scratch)
@@ -106,11 +112,18 @@ def main() -> None:
                 if not rows.has(kind, count, seed, fold):
                     frames = some_frames(whole.frames, count, seed)
                     name = f"{kind}, {count} frames, fold {fold}, member"
+                    started_s = time.process_time()
                     networks = [
                         trained(frames, settings, seed + i, f"{name} {i}", settings.members[i], starts[kind][i])
                         for i in numbers
                     ]
-                    rows.add(errors_by_configuration(Ensemble(networks), judged), kind, count, seed, fold)
+                    cpu_s = time.process_time() - started_s
+                    rows.add(errors_by_configuration(Ensemble(networks).predict, judged), kind, count, seed, fold)
+                    if chosen.peer is not None and kind == "blind":
+                        predict = trained_by_schnetpack(
+                            chosen.peer, frames, judged, settings, settings.members[0], cpu_s, seed
+                        )
+                        rows.add(errors_by_configuration(predict, judged), "schnetpack", count, seed, fold)
     # Folds differ a little in the number of all their frames: they count as the smallest of them.
     table = rows.table
     whole_sets = ~table["frames"].isin(chosen.frames)

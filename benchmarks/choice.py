@@ -86,7 +86,7 @@ def main() -> None:
                 picked = choose(way, pool, known, ensemble, chosen.labels, seed)
                 name = f"{way}, fold {fold}"
                 network = trained([*known, *picked, *others], config.train, seed, name, start=starts[0])
-                rows.add(errors_by_configuration(Ensemble([network]), judged), way, chosen.labels, seed, fold)
+                rows.add(errors_by_configuration(Ensemble([network]).predict, judged), way, chosen.labels, seed, fold)
     print(rows.by_seed("by", "labels").round(3).to_string())
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from redoxmd.engines import settings_hash
 from redoxmd.errors import ConfigError
 from redoxmd.files.records import atomic_path
 from redoxmd.jobs.checkpoint import Checkpoint
-from redoxmd.model.ensemble import Ensemble
+from redoxmd.model.ensemble import Prediction
 from redoxmd.model.painn import Painn
 from redoxmd.train.cross_validation import frame_errors
 from redoxmd.train.dataset import Dataset, build_dataset, load_datasets
@@ -68,11 +68,11 @@ def trained(
         return train_member(dataset, size, settings, 0, seed, None, checkpoint, name, start, replay).member
 
 
-def errors_by_configuration(ensemble: Ensemble, frames: Sequence[Atoms]) -> pd.DataFrame:
+def errors_by_configuration(predict: Callable[[Atoms], Prediction], frames: Sequence[Atoms]) -> pd.DataFrame:
     """Mean absolute errors (columns `ERRORS`) on all atoms and on redox atoms, one row for each configuration."""
     rows = []
     for frame in frames:
-        prediction, redox = ensemble.predict(frame), frame.arrays["oxidation"] != 0
+        prediction, redox = predict(frame), frame.arrays["oxidation"] != 0
         on_redox_eV_A = np.abs(prediction.forces_eV_A - frame.calc.results["forces"])[redox]
         rows.append(frame_errors(prediction, frame) | {"redox_force_mae_eV_A": on_redox_eV_A.mean()})
     table = pd.DataFrame(rows, columns=["config_id", *ERRORS])

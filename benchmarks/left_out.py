@@ -68,7 +68,7 @@ def main() -> None:
                 training, judged = without_fold(dataset.frames, dataset.configurations, settings, folds, fold, seed)
                 name = f"{variant}, fold {fold}"
                 network = trained(training.frames, settings, seed, name, start=start, replay=replay)
-                rows.add(errors_by_configuration(Ensemble([network]), judged), variant, seed, fold)
+                rows.add(errors_by_configuration(Ensemble([network]).predict, judged), variant, seed, fold)
     print(rows.table.pivot_table(index="config_id", columns="variant", values=ERRORS).round(3).to_string())
     print(rows.by_seed("variant").round(3).to_string())
 

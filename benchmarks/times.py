@@ -49,7 +49,7 @@ def main() -> None:
             both.to_csv(temporary, index=False, float_format="%.2f")
         return
     known, now = (frame.groupby("run")["cpu_minutes"].sum() for frame in (table, measured))
-    for run, minutes in now.items():
+    for run, minutes in zip(now.index.astype(str), now, strict=True):
         if run not in known:
             sys.exit(f"{chosen.table} has no row of the run {run}")
         print(f"{run}: {minutes:.1f} CPU-minutes in jobs, {known[run]:.1f} in {chosen.table}")

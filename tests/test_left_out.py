@@ -8,7 +8,7 @@ import pytest
 import yaml
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from benchmarks import budget, choice, folds, left_out, second_start
+from benchmarks import budget, choice, folds, left_out, peer, second_start
 from redoxmd.config.load import load_config
 from redoxmd.config.sections import Structures
 from redoxmd.engines import get_engine, settings_hash
@@ -124,7 +124,7 @@ def test_errors_by_hand(config):
     train = settings.train.model_copy(update={"states": "aware"})
     training, judged = without_fold(dataset.frames, dataset.configurations, train, 3, 0, 1)
     network = folds.Ensemble([folds.trained(training.frames, train, 1, "fold")])
-    row = folds.errors_by_configuration(network, judged).iloc[0]
+    row = folds.errors_by_configuration(network.predict, judged).iloc[0]
     errors, on_V = [], []
     for frame in read_frames(config.parent / "data" / "frames.extxyz"):
         if frame.info["config_id"] == row["config_id"]:
@@ -168,17 +168,43 @@ def test_the_error_of_an_ensemble_is_that_of_its_mean_forces(config, monkeypatch
     """Against the mean of the forces of the trained networks, each asked alone by numpy."""
     networks, judge = [], budget.errors_by_configuration
 
-    def keep(ensemble, frames):
+    def keep(predict, frames):
+        ensemble = predict.__self__
         forces = np.mean([[Ensemble([n]).predict(f).forces_eV_A for f in frames] for n in ensemble.members], axis=0)
         truth = np.array([frame.calc.results["forces"] for frame in frames])
         networks.append((len(ensemble.members), np.abs(forces - truth).mean()))
-        return judge(ensemble, frames)
+        return judge(predict, frames)
 
     monkeypatch.setattr(budget, "errors_by_configuration", keep)
     arguments = ("--frames", "2", "--folds", "3", "--states", "aware", "--members", "2")
     _, rows = trainings(monkeypatch, budget, config, *arguments)
     assert set(rows["kind"]) == {"aware × 2"} and [count for count, _ in networks] == [2] * 6
     assert rows["force_mae_eV_A"].to_numpy() == pytest.approx([error for _, error in networks], abs=2e-5)
+
+
+def test_the_peer_gets_the_frames_of_the_row_and_is_judged_like_the_others(config, monkeypatch):
+    """A worker that returns the labels of its files, with 0.1 eV/Å and 0.4 eV added."""
+    worker = config.parent / "worker.py"
+    worker.write_text(
+        "import sys, json, pathlib, numpy as np\nfrom ase.io import read\n"
+        "folder = pathlib.Path(sys.argv[1])\n"
+        "judged, train = read(folder / 'judged.extxyz', ':'), read(folder / 'train.extxyz', ':')\n"
+        "given = json.loads((folder / 'settings.json').read_text())\n"
+        "assert given['cpu_s'] > 0 and len(read(folder / 'validation.extxyz', ':'))\n"
+        f"with open('{config.parent}/counts', 'a') as log: print(len(train), file=log)\n"
+        "energies = {f'energy{i}': frame.get_potential_energy() + 0.4 for i, frame in enumerate(judged)}\n"
+        "forces = {f'forces{i}': frame.get_forces() + 0.1 for i, frame in enumerate(judged)}\n"
+        "np.savez(folder / 'predictions.npz', **energies, **forces)\n"
+    )
+    monkeypatch.setattr(peer, "WORKER", worker)
+    arguments = ("--frames", "2", "--folds", "3", "--states", "blind", "aware", "--peer", sys.executable)
+    _, rows = trainings(monkeypatch, budget, config, *arguments)
+    found = rows[rows["kind"] == "schnetpack"]
+    blind = rows[rows["kind"] == "blind"]
+    assert found["force_mae_eV_A"].to_numpy() == pytest.approx(0.1) and len(found) == len(blind) == 6
+    sizes = {frame.info["config_id"]: len(frame) for frame in read_frames(config.parent / "data/frames.extxyz")}
+    assert found["energy_mae_meV_atom"].to_numpy() == pytest.approx(400 / found["config_id"].map(sizes).to_numpy())
+    assert list(map(int, (config.parent / "counts").read_text().split())) == blind["frames"].tolist() == [2, 5] * 3
 
 
 def test_the_frames_at_which_a_curve_reaches_an_error():
