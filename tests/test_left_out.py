@@ -8,7 +8,7 @@ import pytest
 import yaml
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from benchmarks import budget, choice, folds, left_out, peer, second_start
+from benchmarks import budget, choice, convergence, folds, left_out, peer, second_start
 from redoxmd.config.load import load_config
 from redoxmd.config.sections import Structures
 from redoxmd.engines import get_engine, settings_hash
@@ -337,3 +337,46 @@ def test_electrons_started_again_are_compared_with_the_labels_of_the_file(config
         second_start.main()
     share = (shifted.numbers == 23).mean()
     assert second["force_mae_eV_A"] == pytest.approx(0.3 * share, abs=1e-3)
+
+
+class Tightened:
+    """The toy engine with a calculator that converges: its SCF goes on to 3 meV less and 0.02 eV/Å more along z."""
+
+    def __init__(self, engine):
+        self.engine, self.calculator, self.can_start_without_hubbard = engine, self, False
+        self.criteria = None
+
+    def forget(self, without_hubbard=None):
+        self.engine.forget()
+
+    def calculate(self, atoms):
+        self.atoms, self.result = atoms, self.engine.calculate(atoms)
+        return self.result
+
+    def set(self, convergence, maxiter):
+        self.criteria = convergence
+
+    def get_potential_energy(self, atoms):
+        assert self.criteria["density"] == 2e-5
+        return self.result.energy_eV - 0.003
+
+    def get_forces(self, atoms):
+        return self.result.forces_eV_A + np.array([0, 0, 0.02])
+
+    def get_number_of_iterations(self):
+        return 7
+
+
+def test_a_tighter_scf_goes_on_from_the_second_frame(config, monkeypatch):
+    real = second_start.get_engine
+    monkeypatch.setattr(second_start, "get_engine", lambda *arguments: Tightened(real(*arguments)))
+    monkeypatch.setattr(convergence, "GpawEngine", Tightened)
+    table = config.parent / "rows.csv"
+    arguments = ["--configurations", "x2.500_random0", "--step", "0", "--output", str(table)]
+    monkeypatch.setattr(sys, "argv", ["convergence", str(config), *arguments])
+    convergence.main()
+    (row,) = pd.read_csv(table).to_dict("records")
+    assert row["step"] == 1 and row["further_scf_steps"] == 7
+    assert row["energy_difference_meV"] == pytest.approx(-3)
+    assert row["force_mae_eV_A"] == pytest.approx(0.02 / 3, abs=1e-5)
+    assert row["largest_force_difference_eV_A"] == pytest.approx(0.02)

@@ -1,6 +1,8 @@
 import re
 from pathlib import Path
 
+import pandas as pd
+import pytest
 import yaml
 
 from redoxmd.config import parse_config
@@ -26,6 +28,21 @@ def test_the_picture_shows_the_rules_of_the_loop():
             rules |= set(re.findall(r"^(?:rule|checkpoint) (\w+):", path.read_text(), re.MULTILINE))
     # One box for all structures.
     assert rules - {"structure"} <= set(re.findall(r"\w+", picture))
+
+
+def test_times_are_those_of_the_jobs():
+    """Against the benchmark files of the runs (docs/quickstart/times.csv, written by `python -m benchmarks.times`)."""
+    table = pd.read_csv(ROOT / "docs/quickstart/times.csv")
+    totals = table.groupby("run")["cpu_minutes"].sum()
+    stages = table[table["run"] == "quickstart"].set_index("stage")["cpu_minutes"]
+    ((total, listed),) = re.findall(r"(\d+) CPU-minutes in jobs \(([^;]+);", README)
+    assert int(total) == round(totals["quickstart"])
+    named = re.findall(r"(\w+) (\d+)", listed)
+    assert len(named) >= 5 and all(int(minutes) == round(stages[stage]) for stage, minutes in named)
+    for name, run in (("config", "quickstart"), ("demo", "demo")):
+        first, _ = (ROOT / f"config/{name}.yaml").read_text(encoding="utf-8").split("\n", 1)
+        (about,) = re.findall(r"about (\d+) CPU-minutes", first)
+        assert int(about) == pytest.approx(totals[run], abs=2)
 
 
 def anchors(page):

@@ -180,6 +180,11 @@ class GpawEngine(Engine):
         self._check_moment(float(np.sum(self._atoms.calc.get_magnetic_moment())))
         return check_result(result, atoms, self.settings.force_ceiling_eV_A)
 
+    @property
+    def calculator(self) -> Any:
+        """GPAW's calculator with the electrons of the last structure; None before the first and after `forget`."""
+        return None if self._atoms is None else self._atoms.calc
+
     def _start(self, atoms: Atoms) -> None:
         from gpaw import GPAW, KohnShamConvergenceError
 
