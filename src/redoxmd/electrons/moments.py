@@ -22,7 +22,7 @@ from redoxmd.model.representation import Representation
 from redoxmd.model.training import run_training
 from redoxmd.seeds import derive_seed
 from redoxmd.train.dataset import Dataset
-from redoxmd.train.trainer import EarlyStopping, TrainingResult
+from redoxmd.train.early_stopping import EarlyStopping, TrainingResult
 
 logger = logging.getLogger("redoxmd")
 

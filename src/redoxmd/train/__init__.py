@@ -10,6 +10,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         "calibration": ("calibrate", "calibrated", "evaluate"),
         "cross_validation": ("held_out_errors",),
         "dataset": ("Dataset", "build_dataset", "load_datasets"),
-        "trainer": ("TrainingResult", "load_member", "save_member", "train_member"),
+        "early_stopping": ("TrainingResult",),
+        "trainer": ("load_member", "save_member", "train_member"),
     },
 )

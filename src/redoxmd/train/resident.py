@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,10 +13,8 @@ from torch import Tensor
 from redoxmd.md.batched.replay import Replay
 from redoxmd.model.graph import Blocks, Graph
 from redoxmd.model.painn import Painn, pair_forces
+from redoxmd.train.early_stopping import EarlyStopping
 from redoxmd.train.samples import Sample, structure_losses
-
-if TYPE_CHECKING:
-    from redoxmd.train.trainer import Trainer
 
 logger = logging.getLogger("redoxmd")
 
@@ -123,8 +120,8 @@ class ResidentTraining:
     replayed as a CUDA graph if the structures are of similar size; otherwise each batch has its own size.
     """
 
-    def __init__(self, trainer: Trainer) -> None:
-        self.trainer = trainer
+    def __init__(self, trainer: EarlyStopping[Painn, Sample], rho: float) -> None:
+        self.trainer, self.rho = trainer, rho
         device, model = torch.device(trainer.device), trainer.model
         samples = [*trainer.drawable, *trainer.validation]
         self.samples = ResidentSamples(samples, device, model.dtype, model.cutoff_A)
@@ -189,7 +186,7 @@ class ResidentTraining:
     def _work(self) -> None:
         numbers = self._numbers[self._row][0]
         batch = self.samples.batch(numbers, self._size)
-        loss = resident_losses(self.trainer.model, batch, self.trainer.rho, create_graph=True).mean()
+        loss = resident_losses(self.trainer.model, batch, self.rho, create_graph=True).mean()
         self.trainer.descend(loss)
         self.trainer.average_weights(self._weights[self._row][0])
         self._loss.copy_(loss.detach())
@@ -204,11 +201,11 @@ class ResidentTraining:
             numbers = range(begin, min(begin + trainer.settings.batch_size, first + count))
             index = torch.arange(numbers.start, numbers.stop, device=self.samples.device)
             batch = self.samples.batch(index, self.samples.size(numbers))
-            losses.append(resident_losses(trainer.averaged, batch, trainer.rho, create_graph=False).detach())
+            losses.append(resident_losses(trainer.averaged, batch, self.rho, create_graph=False).detach())
         return torch.cat(losses)
 
 
-def resident_training(trainer: Trainer) -> ResidentTraining | None:
+def resident_training(trainer: EarlyStopping[Painn, Sample], rho: float) -> ResidentTraining | None:
     """Training with the samples on the GPU of a trainer; None on a CPU, or, with a line in the log, without room."""
     device = torch.device(trainer.device)
     if device.type != "cuda":
@@ -223,7 +220,7 @@ def resident_training(trainer: Trainer) -> ResidentTraining | None:
             *(trainer.name, len(samples), needed / 1e9, 100 * SHARE_OF_MEMORY, memory / 1e9),
         )
         return None
-    return ResidentTraining(trainer)
+    return ResidentTraining(trainer, rho)
 
 
 def _bytes_of(sample: Sample) -> int:
