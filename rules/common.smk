@@ -101,7 +101,7 @@ def earlier_decision(wildcards):
 def last_generation(run):
     """Number of the generation that converged; 0 for an ensemble that is given."""
     gen = 0
-    while CFG.has_loop and decision(run, gen)["status"] != "converged":
+    while CFG.has_loop and decision(run, gen)["status"] != gate.GateStatus.CONVERGED:
         gen += 1
     return gen
 

@@ -57,7 +57,7 @@ def profile_table(images: Sequence[Atoms], gate: GateSettings) -> pd.DataFrame:
         spread,
         [outcome.spread_eV_A for outcome in outcomes],
         [outcome.outcome.value for outcome in outcomes],
-        [outcome.refused for outcome in outcomes],
+        [outcome.refused or "" for outcome in outcomes],
     )
     return pd.DataFrame(dict(zip(PROFILE, columns, strict=True)))
 
