@@ -123,7 +123,7 @@ def decide(
     time_ps = sum(run.survived_ps for run in runs)
     rate = sum(run.n_candidates for run in runs) / time_ps if time_ps > 0 else float("inf")
     reasons = [
-        f"{run.structure} lived {run.survived_ps:.3g} of {run.target_ps:.3g} ps ({run.end_reason})"
+        f"{run.structure} survived {run.survived_ps:.3g} of {run.target_ps:.3g} ps ({run.end_reason})"
         for run in runs
         if run.end_reason != SURVIVED
     ]
@@ -152,7 +152,7 @@ def decide(
         failing = "; ".join(reasons) or f"phase {next_phase} was still to come"
         raise NotConverged(
             f"generation {generation} was the last allowed (gate.max_generations = {gate.max_generations}) and "
-            f"the ensemble has not converged: {failing}. Raise gate.max_generations to go on from here, or add data"
+            f"the ensemble has not converged: {failing}. Raise gate.max_generations to continue, or add data"
         )
     thresholds = explore.low_eV_A, explore.high_eV_A, gate.max_candidates_per_ps
     label = [] if status is GateStatus.CONVERGED else list(label_ids)

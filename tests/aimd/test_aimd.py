@@ -166,7 +166,7 @@ def test_nothing_is_kept_of_a_run_that_a_refusal_ended(tmp_path):
 
 
 def test_sigterm_writes_the_state_and_leaves(tmp_path):
-    with pytest.raises(Interrupted, match="start again to go on"):
+    with pytest.raises(Interrupted, match="start again to resume"):
         run(tmp_path, Trap(2, lambda: os.kill(os.getpid(), signal.SIGTERM)))
     assert len(read_frames(tmp_path / "state/frames000000.extxyz")) == 2
 

@@ -170,7 +170,7 @@ class _Band:
         self._freeze(atoms)
         record = self.checkpoint.load(word)
         if record is not None:
-            logger.info("neb %s: going on from the relaxed %s end", name, word)
+            logger.info("neb %s: resuming from the relaxed %s end", name, word)
             atoms.positions = record["positions_A"]
             _restore_states([atoms], record)
             self._freeze(atoms)

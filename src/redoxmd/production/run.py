@@ -276,7 +276,7 @@ class ProductionRun:
             metadata |= {"swaps_checked": shortlist.checked, "swaps_missed": shortlist.missed}
         join_segments(self.segments, self.spec.output, metadata, last_step=self.total - self.skip, hops=self._hops())
         summary = ProductionSummary(end_reason, self.time_ps, speed)
-        # A cut trajectory goes on from its segments, which are longer.
+        # A cut trajectory resumes from its segments, which are longer.
         if self.steps_done <= self.total:
             # Named by its end: until the state says otherwise, the segments it was joined from still count.
             whole = f"whole{self.steps_done:012d}.h5"
