@@ -44,7 +44,7 @@ include: "rules/diffusion.smk"
 include: "rules/neb.smk"
 include: "rules/density.smk"
 include: "rules/charges.smk"
-include: "rules/moments.smk"
+include: "rules/electrons.smk"
 include: "rules/figures.smk"
 
 

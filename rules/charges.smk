@@ -1,4 +1,4 @@
-# Bader charges of the reference and along trajectories, oxidation states, electron hops.
+# Bader charges of the reference and along trajectories, and the oxidation states and electron hops that they give.
 
 
 rule reference_charges:
@@ -80,43 +80,3 @@ rule redox:
         structures=settings_for("redox", CFG.structures),
     script:
         "../workflow/scripts/redox.py"
-
-
-# Hops of runs whose potentials distinguish oxidation states: their trajectories contain the states.
-rule hops:
-    input:
-        trajectory="results/{run}/production/{structure}_T{temperature}K.h5",
-        jumps="results/{run}/diffusion/{structure}_T{temperature}K.nc",
-    output:
-        hops="results/{run}/electrons/{structure}_T{temperature}K.nc",
-    log:
-        "results/{run}/logs/electrons/{structure}_T{temperature}K.log",
-    threads: cores("hops")
-    resources:
-        **resources_for("hops"),
-    params:
-        code=code("hops", "electrons/hops.py", "charges/hops.py", "charges/redox.py", "structures"),
-        structures=settings_for("hops", CFG.structures),
-        charges=settings_for("hops", CFG.charges),
-        electrons=settings_for("hops", CFG.electrons),
-    script:
-        "../workflow/scripts/hops.py"
-
-
-rule hop_rates:
-    input:
-        hops=RULES.all_trajectories("results/{run}/electrons/{structure}_T{temperature}K.nc"),
-    output:
-        trajectories="results/{run}/electrons/trajectories.csv",
-        hops="results/{run}/electrons/hops.csv",
-        states="results/{run}/electrons/states.csv",
-        rates="results/{run}/electrons/rates.csv",
-        arrhenius="results/{run}/electrons/arrhenius.csv",
-    log:
-        "results/{run}/logs/electrons/rates.log",
-    localrule: True
-    params:
-        code=code("hop_rates", "electrons/hops.py", "diffusion"),
-        diffusion=settings_for("hop_rates", CFG.diffusion),
-    script:
-        "../workflow/scripts/hop_rates.py"

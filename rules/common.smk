@@ -31,8 +31,6 @@ CFG = parse_config(config, source="config")
 # Whether potentials distinguish oxidation states, so that settings of the electrons in MD have an effect.
 AWARE = CFG.train.states == "aware"
 REFERENCE = settings_hash(CFG.engine)
-# Modules of the comparison of states with those of the moment network.
-MOMENT_CODE = ("electrons/moments.py", "electrons/moment_checks.py", "electrons/states.py")
 FIGURES = figures_of(CFG)
 RESULTS = Path("results") / CFG.run
 SITE_OPTIONS = (workflow.resource_settings.default_resources or {}).get("slurm_extra")
@@ -103,7 +101,7 @@ def earlier_decision(wildcards):
 def last_generation(run):
     """Number of the generation that converged; 0 for an ensemble that is given."""
     gen = 0
-    while CFG.has_loop and decision(run, gen)["status"] != "converged":
+    while CFG.has_loop and decision(run, gen)["status"] != gate.GateStatus.CONVERGED:
         gen += 1
     return gen
 

@@ -1,5 +1,4 @@
-# One rule, one script and one caption per figure; figures are named after the paper's figures. The first rule is written
-# out; each of the others inherits from it and states its inputs, category and parameters. Script and log bear its name.
+# A rule, script and caption of the same name per figure. The other rules inherit from the first and state what differs.
 
 
 rule learning_curve:
@@ -12,7 +11,10 @@ rule learning_curve:
         "results/{run}/logs/figures/{figure}.log",
     localrule: True
     params:
-        **RULES.figure_params("learning_curve"),
+        code=RULES.figure_code,
+        caption=RULES.caption,
+        style=plain(CFG.figures),
+        stem="results/{run}/figures/{figure}",
     script:
         "../workflow/scripts/{wildcards.figure}.py"
 
@@ -24,8 +26,6 @@ use rule learning_curve as gate_timeline with:
     output:
         **figure_files("gate_timeline", "The loop"),
     localrule: True
-    params:
-        **RULES.figure_params("gate_timeline"),
 
 
 use rule learning_curve as fig3a_errors with:
@@ -35,8 +35,6 @@ use rule learning_curve as fig3a_errors with:
     output:
         **figure_files("fig3a_errors", "Accuracy"),
     localrule: True
-    params:
-        **RULES.figure_params("fig3a_errors"),
 
 
 use rule learning_curve as calibration with:
@@ -45,8 +43,6 @@ use rule learning_curve as calibration with:
     output:
         **figure_files("calibration", "Accuracy"),
     localrule: True
-    params:
-        **RULES.figure_params("calibration"),
 
 
 use rule learning_curve as left_out_errors with:
@@ -55,8 +51,6 @@ use rule learning_curve as left_out_errors with:
     output:
         **figure_files("left_out_errors", "Accuracy"),
     localrule: True
-    params:
-        **RULES.figure_params("left_out_errors"),
 
 
 use rule learning_curve as fig4_neb with:
@@ -67,8 +61,6 @@ use rule learning_curve as fig4_neb with:
     output:
         **figure_files("fig4_neb", "Diffusion"),
     localrule: True
-    params:
-        **RULES.figure_params("fig4_neb"),
 
 
 use rule learning_curve as fig5_exchange with:
@@ -79,7 +71,6 @@ use rule learning_curve as fig5_exchange with:
         **figure_files("fig5_exchange", "Diffusion"),
     localrule: True
     params:
-        **RULES.figure_params("fig5_exchange"),
         diffusion=settings_for("fig5_exchange", CFG.diffusion),
 
 
@@ -89,8 +80,6 @@ use rule learning_curve as fig6_concerted with:
     output:
         **figure_files("fig6_concerted", "Diffusion"),
     localrule: True
-    params:
-        **RULES.figure_params("fig6_concerted"),
 
 
 use rule learning_curve as fig7_diffusivity with:
@@ -99,8 +88,6 @@ use rule learning_curve as fig7_diffusivity with:
     output:
         **figure_files("fig7_diffusivity", "Diffusion"),
     localrule: True
-    params:
-        **RULES.figure_params("fig7_diffusivity"),
 
 
 use rule learning_curve as fig8_arrhenius with:
@@ -110,8 +97,6 @@ use rule learning_curve as fig8_arrhenius with:
     output:
         **figure_files("fig8_arrhenius", "Diffusion"),
     localrule: True
-    params:
-        **RULES.figure_params("fig8_arrhenius"),
 
 
 use rule learning_curve as fig9_jumps_vs_msd with:
@@ -120,8 +105,6 @@ use rule learning_curve as fig9_jumps_vs_msd with:
     output:
         **figure_files("fig9_jumps_vs_msd", "Diffusion"),
     localrule: True
-    params:
-        **RULES.figure_params("fig9_jumps_vs_msd"),
 
 
 use rule learning_curve as site_occupancy with:
@@ -131,8 +114,6 @@ use rule learning_curve as site_occupancy with:
     output:
         **figure_files("site_occupancy", "Diffusion"),
     localrule: True
-    params:
-        **RULES.figure_params("site_occupancy"),
 
 
 use rule learning_curve as cell_sizes with:
@@ -142,7 +123,6 @@ use rule learning_curve as cell_sizes with:
         **figure_files("cell_sizes", "Diffusion"),
     localrule: True
     params:
-        **RULES.figure_params("cell_sizes"),
         diffusion=settings_for("cell_sizes", CFG.diffusion),
 
 
@@ -153,7 +133,6 @@ use rule learning_curve as orderings with:
         **figure_files("orderings", "Diffusion"),
     localrule: True
     params:
-        **RULES.figure_params("orderings"),
         structures=settings_for("orderings", CFG.structures),
 
 
@@ -163,8 +142,6 @@ use rule learning_curve as van_hove with:
     output:
         **figure_files("van_hove", "Diffusion"),
     localrule: True
-    params:
-        **RULES.figure_params("van_hove"),
 
 
 use rule learning_curve as table2_activation with:
@@ -173,8 +150,6 @@ use rule learning_curve as table2_activation with:
     output:
         **figure_files("table2_activation", "Diffusion"),
     localrule: True
-    params:
-        **RULES.figure_params("table2_activation"),
 
 
 use rule learning_curve as density_errors with:
@@ -184,8 +159,6 @@ use rule learning_curve as density_errors with:
     output:
         **figure_files("density_errors", "Electrons"),
     localrule: True
-    params:
-        **RULES.figure_params("density_errors"),
 
 
 use rule learning_curve as density_slices with:
@@ -194,8 +167,6 @@ use rule learning_curve as density_slices with:
     output:
         **figure_files("density_slices", "Electrons"),
     localrule: True
-    params:
-        **RULES.figure_params("density_slices"),
 
 
 use rule learning_curve as fig3b_bader with:
@@ -204,8 +175,6 @@ use rule learning_curve as fig3b_bader with:
     output:
         **figure_files("fig3b_bader", "Electrons"),
     localrule: True
-    params:
-        **RULES.figure_params("fig3b_bader"),
 
 
 use rule learning_curve as fig3c_histogram with:
@@ -216,8 +185,6 @@ use rule learning_curve as fig3c_histogram with:
     output:
         **figure_files("fig3c_histogram", "Electrons"),
     localrule: True
-    params:
-        **RULES.figure_params("fig3c_histogram"),
 
 
 use rule learning_curve as electron_hops with:
@@ -228,8 +195,6 @@ use rule learning_curve as electron_hops with:
     output:
         **figure_files("electron_hops", "Electrons"),
     localrule: True
-    params:
-        **RULES.figure_params("electron_hops"),
 
 
 use rule learning_curve as moment_network with:
@@ -239,8 +204,6 @@ use rule learning_curve as moment_network with:
     output:
         **figure_files("moment_network", "Electrons"),
     localrule: True
-    params:
-        **RULES.figure_params("moment_network"),
 
 
 use rule learning_curve as redox_table with:
@@ -249,8 +212,6 @@ use rule learning_curve as redox_table with:
     output:
         **figure_files("redox_table", "Electrons"),
     localrule: True
-    params:
-        **RULES.figure_params("redox_table"),
 
 
 use rule learning_curve as fig10_jump with:
@@ -262,7 +223,6 @@ use rule learning_curve as fig10_jump with:
     output:
         **figure_files("fig10_jump", "Electrons"),
     params:
-        **RULES.figure_params("fig10_jump"),
         charges=settings_for("fig10_jump", CFG.charges),
         structures=settings_for("fig10_jump", CFG.structures),
 
@@ -283,7 +243,6 @@ use rule learning_curve as paper_comparison with:
         **figure_files("paper_comparison", "The paper"),
     localrule: True
     params:
-        **RULES.figure_params("paper_comparison"),
         structures=settings_for("paper_comparison", CFG.structures),
         engine=CFG.engine.name,
         supercell=list(CFG.production.supercell),

@@ -5,18 +5,21 @@ import pkgutil
 import subprocess
 import sys
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 
 import redoxmd
 
+ROOT = Path(__file__).parents[1]
 PACKAGES = ["redoxmd", *(f"redoxmd.{item.name}" for item in pkgutil.iter_modules(redoxmd.__path__) if item.ispkg)]
 FACES = [package for package in PACKAGES if hasattr(import_module(package), "__all__")]
 
 
 def test_stages_have_a_face():
-    stages = {"basins", "density", "md", "model", "neb", "structures", "train"}
-    assert {"redoxmd", *(f"redoxmd.{stage}" for stage in stages)} <= set(FACES)
+    stages = {path.stem for path in (ROOT / "rules").glob("*.smk")} - {"common", "production_batch"}
+    packages = {stage for stage in stages if (ROOT / "src/redoxmd" / stage).is_dir()} | {"md", "model"}
+    assert {"redoxmd", *(f"redoxmd.{stage}" for stage in packages)} <= set(FACES)
 
 
 @pytest.mark.parametrize("package", FACES)

@@ -49,7 +49,7 @@ def test_minimum_of_generations():
 
 
 def test_out_of_generations_is_an_error_that_says_what_failed():
-    with pytest.raises(NotConverged, match=r"x2\.500.*lived 3 of 10 ps \(close_contact\)"):
+    with pytest.raises(NotConverged, match=r"x2\.500.*survived 3 of 10 ps \(close_contact\)"):
         judged([ran(3.0, "close_contact", name="x2.500_random0_1x1x1")], generation=3)
 
 

@@ -72,6 +72,24 @@ def test_every_figure_has_its_rule_script_caption_and_module():
         assert (ROOT / f"src/redoxmd/figures/{figure}.py").exists()
 
 
+@pytest.mark.parametrize("rules", sorted((ROOT / "rules").glob("*.smk")), ids=lambda path: path.stem)
+def test_a_stage_has_one_name(rules):
+    """Rules, package, config section, results folder and tests."""
+    stage = rules.stem.removesuffix("_batch")
+    if stage == "common":
+        assert not re.search(r"^(rule|use rule|checkpoint) ", rules.read_text(), re.MULTILINE)
+        return
+    assert (ROOT / f"src/redoxmd/config/sections/{stage}.py").exists()
+    assert f'"results/{{run}}/{stage}/' in rules.read_text()
+    for folder, module in (("src/redoxmd", stage), ("tests", f"test_{stage}")):
+        assert (ROOT / folder / stage).is_dir() or (ROOT / folder / f"{module}.py").exists(), folder
+
+
+def test_the_top_of_the_package_is_small():
+    modules = sorted(path.name for path in (ROOT / "src/redoxmd").glob("*.py"))
+    assert len(modules) <= 12, modules
+
+
 def test_scripts_are_thin():
     for path in (ROOT / "workflow/scripts").glob("*.py"):
         assert len(path.read_text().splitlines()) <= 40, path.name

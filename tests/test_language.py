@@ -1,7 +1,9 @@
 """Names, docstrings, pages and comments are in field terms, one meaning per word (CONTRIBUTING, docs/glossary.md)."""
 
 import ast
+import io
 import re
+import tokenize
 from collections import defaultdict
 from functools import cache
 from pathlib import Path
@@ -32,10 +34,15 @@ NAMES_TO_CHANGE = {"set_aside", "wants_density"}
 INTERFACES = {"add_commands", "available", "create", "draw", "level_of_config", "physical_settings"}
 
 
+# Values that tables have, and words of VASP's files.
+FIXED_WORDS = re.compile(r"not told from zero|no ion's diffusion is told from zero|magnetization \\\(x")
+
+
 @cache
 def trees():
-    """Syntax tree of every module, read by the process that runs these tests only."""
-    return {path: ast.parse(path.read_text()) for path in sorted(PACKAGE.rglob("*.py"))}
+    """Syntax tree of every module and script, read by the process that runs these tests only."""
+    paths = [*PACKAGE.rglob("*.py"), *(ROOT / "workflow/scripts").glob("*.py")]
+    return {path: ast.parse(path.read_text()) for path in sorted(paths)}
 
 
 def excluded_words():
@@ -70,12 +77,26 @@ def docstrings():
     for path, tree in trees().items():
         for node in ast.walk(tree):
             if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Module) and (text := ast.get_docstring(node)):
-                yield path.relative_to(PACKAGE).as_posix(), text
+                yield path.relative_to(ROOT).as_posix(), text
+
+
+def messages(tree):
+    """Strings with a space that are no docstrings: messages, descriptions, labels of figures."""
+    own = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in own:
+            yield FIXED_WORDS.sub("", node.value) if " " in node.value else ""
+
+
+def comments_of_code(text):
+    """Comments of Python code, joined."""
+    tokens = tokenize.generate_tokens(io.StringIO(text).readline)
+    return "\n".join(token.string.lstrip("# ") for token in tokens if token.type == tokenize.COMMENT)
 
 
 def test_bindings_say_what_they_hold():
     names = [
-        (path.relative_to(PACKAGE).as_posix(), node.lineno, node.id)
+        (path.relative_to(ROOT).as_posix(), node.lineno, node.id)
         for path, tree in trees().items()
         for node in ast.walk(tree)
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
@@ -105,12 +126,25 @@ def test_comments_use_the_words_of_the_glossary(path):
     assert EXCLUDED.findall(prose(comments(path.read_text(encoding="utf-8")))) == []
 
 
+def test_messages_and_comments_of_the_code_use_the_words_of_the_glossary():
+    excluded = [
+        (path.relative_to(ROOT).as_posix(), match[0])
+        for path, tree in trees().items()
+        for text in (*messages(tree), prose(comments_of_code(path.read_text())))
+        if (match := EXCLUDED.search(text))
+    ]
+    assert excluded == []
+
+
 def test_an_excluded_word_is_found():
     assert EXCLUDED.findall(prose('The run goes\non; see `goes_on`, [it](goes-on.md) and "it goes on".')) == [
         "goes\non"
     ]
     assert EXCLUDED.findall(prose(comments("key: 1  # handed in\n# goes\n  # on\n"))) == ["handed in", "goes\non"]
     assert EXCLUDED.findall("a stand-in, a rethinking") == []
+    code = 'def f(n):\n    """It goes on."""\n    # goes\n    # on\n    return f"{n} steps go on"\n'
+    assert EXCLUDED.findall(comments_of_code(code)) == ["goes\non"]
+    assert EXCLUDED.findall("".join(messages(ast.parse(code)))) == ["go on"]
 
 
 def test_names_use_the_words_of_the_glossary():
@@ -124,6 +158,6 @@ def test_public_names_have_one_meaning():
     for path, tree in trees().items():
         for node in tree.body:
             if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
-                modules[node.name].append(path.relative_to(PACKAGE).as_posix())
+                modules[node.name].append(path.relative_to(ROOT).as_posix())
     repeated = {name: files for name, files in modules.items() if len(files) > 1}
     assert {name: files for name, files in repeated.items() if name not in INTERFACES} == {}

@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         if error.filename is None:
             raise
-        print(f"redoxmd: {error.filename}: {error.strerror}; the file is kept, mend its access", file=sys.stderr)
+        print(f"redoxmd: {error.filename}: {error.strerror}; correct the access to this file", file=sys.stderr)
         return 1
 
 

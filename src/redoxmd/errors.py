@@ -1,4 +1,4 @@
-"""Exceptions of the package; each message names the file or key and the remedy."""
+"""Exceptions of the package, whose messages name the file or key and the remedy; reasons that records give."""
 
 from __future__ import annotations
 
@@ -67,6 +67,31 @@ class DensityRefusal(StrEnum):
     WRONG_SHAPE = "wrong_shape"
     NOT_FINITE = "not_finite"
     WRONG_ELECTRONS = "wrong_electrons"
+
+
+class FrameRefusal(StrEnum):
+    """Reasons why gate or guards refuse a frame of MD or a relaxed structure, as written in records and tables."""
+
+    SPREAD_ABOVE_HIGH = "spread_above_high"
+    NOT_FINITE = "not_finite"
+    TEMPERATURE_RUNAWAY = "temperature_runaway"
+    CLOSE_CONTACT = "close_contact"
+    NOT_RELAXED = "not_relaxed"
+
+
+# Ends of MD without a refused frame: of an explore run, and of a trajectory.
+SURVIVED, COMPLETED = "survived", "completed"
+
+
+class PathEnd(StrEnum):
+    """How the search for a path ended."""
+
+    CONVERGED = "converged"
+    NOT_RELAXED = "not_relaxed"
+    LEFT_ITS_SITE = "left_its_site"
+    SAME_SITES = "same_sites"
+    NOT_FINITE = "not_finite"
+    NOT_CONVERGED = "not_converged"
 
 
 class Refused(RedoxmdError, Generic[Reason]):

@@ -15,7 +15,7 @@ import pandas as pd
 from ase import Atoms
 
 from redoxmd.config.sections import Electrons, Explore
-from redoxmd.errors import DataError
+from redoxmd.errors import SURVIVED, DataError, FrameRefusal
 from redoxmd.gate import ExploreRecord
 from redoxmd.jobs.checkpoint import Checkpoint
 from redoxmd.jobs.interrupt import StopRequest
@@ -32,7 +32,7 @@ from redoxmd.units import FS_PER_PS
 logger = logging.getLogger("redoxmd")
 
 # Guards that can end a run while the spread is small.
-GUARDS_BESIDE_SPREAD = ("close_contact", "temperature_runaway")
+GUARDS_BESIDE_SPREAD = (FrameRefusal.CLOSE_CONTACT, FrameRefusal.TEMPERATURE_RUNAWAY)
 
 
 @dataclass
@@ -41,7 +41,7 @@ class ExploreRun:
 
     Attributes:
         structure: name of the start.
-        end_reason: survived, or why it ended (`redoxmd.md.ensemble.StepResult.reason`).
+        end_reason: `redoxmd.errors.SURVIVED`, or why it ended.
         survived_ps, target_ps: time reached and asked for.
         candidates: frames to label, `info` structure, step, time_fs, spread_eV_A; of a precursor `ended`, the guard.
         trace: columns time_fs, spread_eV_A, temperature_K, candidate.
@@ -144,7 +144,8 @@ def explore(
         seen = json.loads(str(record["seen"]))
         # Earlier versions wrote `passage`.
         outcome = seen.pop("passage", None) or seen.pop("outcome")
-        result = StepResult(GateOutcome(outcome), **seen)
+        reason = seen.pop("reason")
+        result = StepResult(GateOutcome(outcome), FrameRefusal(reason) if reason else None, **seen)
         recorder.restore(record, atoms)
         spent_s = float(record["spent_s"])
     progress = Progress(f"explore {structure}", steps, done=md.state.step, timestep_fs=settings.timestep_fs)
@@ -161,7 +162,7 @@ def explore(
             yield f"at step {md.state.step} of {steps}"
 
     def save() -> None:
-        last = {**asdict(result), "outcome": result.outcome.value}
+        last = {**asdict(result), "outcome": result.outcome.value, "reason": result.reason or ""}
         more = {"seen": json.dumps(last), "spent_s": spent_s + time.monotonic() - started}
         checkpoint.save("state", {**md.state_record(), **recorder.record(), **more})
 
@@ -173,7 +174,7 @@ def explore(
     time_ps = md.state.step * settings.timestep_fs / FS_PER_PS
     return ExploreRun(
         structure,
-        result.reason or "survived",
+        result.reason or SURVIVED,
         time_ps,
         length_ps,
         recorder.candidates,

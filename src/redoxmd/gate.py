@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from redoxmd.config.sections import Explore, Gate
-from redoxmd.errors import NotConverged
+from redoxmd.errors import SURVIVED, NotConverged, PathEnd
 from redoxmd.files.records import read_json
 from redoxmd.runs.job_records import read_record
 
@@ -24,7 +24,7 @@ class GateStatus(StrEnum):
 
 @dataclass(frozen=True)
 class ExploreRecord:
-    """Outcome of an explore run (`redoxmd.explore.ExploreRun`)."""
+    """Outcome of an explore run (`redoxmd.explore.ExploreRun`); `end_reason` is `SURVIVED` or a `FrameRefusal`."""
 
     structure: str
     end_reason: str
@@ -41,7 +41,7 @@ class PathRecord:
 
     Attributes:
         path, structure: names of the path and of its start.
-        end_reason: a `redoxmd.neb.band.PathEnd`.
+        end_reason: a `redoxmd.errors.PathEnd`.
         images, n_candidates, n_refused: number of images, of candidates among them, and of those beyond the gate.
         max_spread_eV_A: largest spread of an image.
         settings: those of the paths, with `path` those of this one.
@@ -123,9 +123,9 @@ def decide(
     time_ps = sum(run.survived_ps for run in runs)
     rate = sum(run.n_candidates for run in runs) / time_ps if time_ps > 0 else float("inf")
     reasons = [
-        f"{run.structure} lived {run.survived_ps:.3g} of {run.target_ps:.3g} ps ({run.end_reason})"
+        f"{run.structure} survived {run.survived_ps:.3g} of {run.target_ps:.3g} ps ({run.end_reason})"
         for run in runs
-        if run.end_reason != "survived"
+        if run.end_reason != SURVIVED
     ]
     if rate > gate.max_candidates_per_ps:
         reasons.append(
@@ -152,7 +152,7 @@ def decide(
         failing = "; ".join(reasons) or f"phase {next_phase} was still to come"
         raise NotConverged(
             f"generation {generation} was the last allowed (gate.max_generations = {gate.max_generations}) and "
-            f"the ensemble has not converged: {failing}. Raise gate.max_generations to go on from here, or add data"
+            f"the ensemble has not converged: {failing}. Raise gate.max_generations to continue, or add data"
         )
     thresholds = explore.low_eV_A, explore.high_eV_A, gate.max_candidates_per_ps
     label = [] if status is GateStatus.CONVERGED else list(label_ids)
@@ -225,7 +225,7 @@ def _labelled(results: Path, generation: int) -> bool:
 def _unsure(band: PathRecord) -> list[str]:
     """Reasons why a path has not converged."""
     name, tolerated = band.path, band.settings["max_candidate_images"]
-    reasons = [] if band.end_reason == "converged" else [f"path {name} was not found ({band.end_reason})"]
+    reasons = [] if band.end_reason == PathEnd.CONVERGED else [f"path {name} was not found ({band.end_reason})"]
     if band.n_refused:
         reasons.append(f"{band.n_refused} of {band.images} images of path {name} are beyond the gate")
     if band.n_candidates > tolerated * band.images:

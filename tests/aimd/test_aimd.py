@@ -7,15 +7,13 @@ import pytest
 
 from redoxmd.aimd.drivers import run_reference_md
 from redoxmd.aimd.reference_md import Refusal
-from redoxmd.config.sections import Aimd, EngineSettings, Label, Start
+from redoxmd.config.sections import Aimd, EngineSettings, Start
 from redoxmd.density.store import density_keys, join_densities, read_densities
 from redoxmd.engines.base import Result
 from redoxmd.engines.toy import ToyEngine
-from redoxmd.errors import DataError, DensityRefused, Interrupted, LabelBudgetExceeded, LabelRefusal, LabelRefused
+from redoxmd.errors import DataError, DensityRefused, Interrupted, LabelRefusal, LabelRefused
 from redoxmd.files.frames import read_frames, write_frames
-from redoxmd.files.records import write_json
 from redoxmd.jobs.checkpoint import Checkpoint
-from redoxmd.label import LabelRecord, check_failures, frame_with_id, label_frame
 from tests.engines.test_engines import nvp
 
 SETTINGS = Aimd(starts=(Start(x=3.0),), steps=6, timestep_fs=1.0, density_every=4)
@@ -168,7 +166,7 @@ def test_nothing_is_kept_of_a_run_that_a_refusal_ended(tmp_path):
 
 
 def test_sigterm_writes_the_state_and_leaves(tmp_path):
-    with pytest.raises(Interrupted, match="start again to go on"):
+    with pytest.raises(Interrupted, match="start again to resume"):
         run(tmp_path, Trap(2, lambda: os.kill(os.getpid(), signal.SIGTERM)))
     assert len(read_frames(tmp_path / "state/frames000000.extxyz")) == 2
 
@@ -213,69 +211,6 @@ def test_a_lying_engine_is_refused(tmp_path):
             return check_result(Result(np.nan, honest.forces_eV_A), atoms, 100.0)
 
     assert run(tmp_path, Broken(EngineSettings(name="toy"))).refusal.reason == "not_finite"
-
-
-class TestLabel:
-    SETTINGS = Label(steps=3, timestep_fs=1.0, density_every=0)
-
-    def label(self, tmp_path, engine, name="g0f000"):
-        frame = nvp()
-        frame.info.update(label_id=name, structure="x3.000_random1_1x1x1", time_fs=12.0, spread_eV_A=1.4)
-        checkpoint = Checkpoint(tmp_path / name, "f")
-        made = label_frame(frame, engine, self.SETTINGS, np.random.default_rng(3), name, checkpoint)
-        write_json(tmp_path / f"{name}.json", LabelRecord.of(name, made, frame, "attempt"))
-        return made, LabelRecord.read(tmp_path / f"{name}.json")
-
-    def test_labelled_partial_refused(self, tmp_path):
-        _, whole = self.label(tmp_path, ToyEngine(EngineSettings(name="toy")), "g0f000")
-        _, partial = self.label(tmp_path, Trap(2, refuse), "g0f001")
-        refused_run, refused = self.label(tmp_path, Trap(1, refuse), "g0f002")
-        assert [record.status for record in (whole, partial, refused)] == ["labelled", "partial", "refused"]
-        assert [record.n_frames for record in (whole, partial, refused)] == [3, 1, 0]
-        assert refused_run.frames == []
-        assert refused.refusal.reason == "unconverged"
-        counts = check_failures([whole, partial, refused], Label(failure_budget=0.5), 0)
-        assert (counts.requested, counts.labelled, counts.partial, counts.refused) == (3, 1, 1, 1)
-        assert counts.n_frames == 4
-
-    def test_velocities_are_drawn_anew(self, tmp_path):
-        frame = nvp()
-        frame.set_velocities(np.full((len(frame), 3), 0.3))
-        engine = ToyEngine(EngineSettings(name="toy"))
-        made = label_frame(frame, engine, self.SETTINGS, np.random.default_rng(3), "g", Checkpoint(tmp_path / "s", "f"))
-        assert not np.allclose(made.frames[0].get_velocities(), frame.get_velocities())
-
-    def records(self, folder, refused, total):
-        """Read from files, with the entries of an earlier version alone."""
-        refusal = {"reason": "unconverged", "detail": "no", "step": 0}
-        paths = [folder / f"g1f{n:03d}.json" for n in range(total)]
-        for n, path in enumerate(paths):
-            record = {
-                "label_id": path.stem,
-                "status": "refused" if n < refused else "labelled",
-                "structure": "s",
-                "refusal": refusal if n < refused else None,
-                "n_frames": 0 if n < refused else 5,
-            }
-            write_json(path, record)
-        return [LabelRecord.read(path) for path in paths]
-
-    @pytest.mark.parametrize(("refused", "stops"), [(0, False), (2, False), (3, True), (10, True)])
-    def test_the_failure_budget_counts_over_requested_labels(self, tmp_path, refused, stops):
-        settings = Label(failure_budget=0.2)
-        if not stops:
-            assert check_failures(self.records(tmp_path, refused, 10), settings, 1).refused == refused
-            return
-        with pytest.raises(LabelBudgetExceeded) as caught:
-            check_failures(self.records(tmp_path, refused, 10), settings, 1)
-        message = str(caught.value)
-        assert f"{refused} of 10 requested labels" in message
-        assert all(f"g1f{n:03d}" in message for n in range(refused))
-        assert "g1f009" not in message or refused == 10
-
-    def test_an_unknown_label_is_named(self):
-        with pytest.raises(DataError, match="g9f000"):
-            frame_with_id([nvp()], "g9f000")
 
 
 class LeakyEngine(ToyEngine):

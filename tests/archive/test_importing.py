@@ -471,7 +471,7 @@ def test_every_file_is_accounted_for(archive, tmp_path):
     (archive / "x2/OUTCAR").touch()
     report = import_archive([archive], tmp_path / "data")
     assert (report.files, report.unrelated_files) == (3, 1)
-    assert list(report.lines())[-1] == "3 files read, 1 passed over; 11 frames accepted, 0 refused"
+    assert list(report.lines())[-1] == "3 files read, 1 skipped; 11 frames accepted, 0 refused"
 
 
 def test_a_dataset_of_another_kind_can_be_added_to(archive, tmp_path):

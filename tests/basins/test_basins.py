@@ -110,7 +110,7 @@ def test_refused_structures_never_win(tmp_path):
     assert len(refused) and not refused["accepted"].any()
     assert refused["energy_eV"].min() < run.lowest.info["basins_energy_eV"] - 0.1
     assert run.lowest.info["basins_energy_eV"] == pytest.approx(-0.8, abs=ENERGY_TOLERANCE_EV)
-    assert judge_again(run, spread).refused == ""
+    assert judge_again(run, spread).refused is None
 
 
 def judge_again(run, spread):
@@ -126,7 +126,7 @@ def test_a_close_contact_is_refused(tmp_path):
     )
     met = run.visits[run.visits["refused"] == "close_contact"]
     assert len(met) and not met["accepted"].any()
-    assert judge_again(run, None).refused == ""
+    assert judge_again(run, None).refused is None
 
 
 def test_what_did_not_relax_is_refused_and_nothing_sound_is_an_error_with_its_remedy(tmp_path):

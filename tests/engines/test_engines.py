@@ -392,7 +392,7 @@ class TestElectronsOfGpaw:
         assert np.abs(self.engine(tmp_path).calculate(wider).moments_muB).max() < 1e-3
         file.write_bytes(content[: len(content) // 2])
         assert np.abs(self.engine(tmp_path).calculate(self.molecule(2.05, [0, 0])).moments_muB).max() < 1e-3
-        assert "the electrons start anew" in caplog.text
+        assert "the electrons start again" in caplog.text
         file.write_bytes(content)
         forgetful = self.engine(tmp_path)
         forgetful.forget()

@@ -365,7 +365,7 @@ def test_stacked_histograms_have_the_area_of_one():
 
 def test_without_a_mixture_the_states_are_not_told_apart():
     words = texts(fig3c_histogram.draw(bader(5), along(9).assign(state=np.nan), None, STYLE))
-    assert "no two states could be told apart" in words
+    assert "two states cannot be distinguished" in words
     assert "state not known" in words
 
 

@@ -377,7 +377,7 @@ def test_both_states_of_an_uncertain_hop_stay_where_a_guard_ends_the_run_soon_af
     electrons = SimpleNamespace(hops_at=lambda step: [hop for hop in hops if hop.step == step])
     md = SimpleNamespace(state=SimpleNamespace(step=10), electrons=electrons, frame=frame)
     recorder = _Recorder(Explore(), "s", 0.2)
-    recorder.take(StepResult(GateOutcome.GO_ON, "", 0.1, 900.0, 0.0), md)
+    recorder.take(StepResult(GateOutcome.GO_ON, None, 0.1, 900.0, 0.0), md)
     recorder.finish(StepResult(GateOutcome.STOP, "close_contact", 0.1, 900.0, 0.0))
     found = {tuple(item.arrays["oxidation"]): item.info for item in recorder.candidates}
     assert set(found) == {tuple(before), tuple(after)}

@@ -123,7 +123,7 @@ def test_a_named_event_that_is_not_there_is_refused():
     named = {"x": 2.5, "temperature_K": 600, "number": 1}
     path = NebPath(name="third", event=named)
     assert {move.ion for move in event_in(trajectory, path=path).moves} == set(atoms.values())
-    with pytest.raises(ConfigError, match=r"neb.paths, third, event: no change of site number 2 .* it has 2"):
+    with pytest.raises(ConfigError, match=r"neb.paths, third, event: no site change number 2 .* it has 2"):
         event_in(trajectory, path=NebPath(name="third", event=named | {"number": 2}))
 
 

@@ -100,7 +100,7 @@ def test_every_figure_has_parameters_of_its_own():
     config = load_config(ROOT / "tests/workflow/toy.yaml")
     given = Rules(config, ROOT)
     assert set(captions_of(config)) == {*EVERY_FIGURE, "jump_view", "first_page"}
-    codes = {given.figure_params(figure)["code"] for figure in EVERY_FIGURE}
+    codes = {given.figure_code(SimpleNamespace(figure=figure)) for figure in EVERY_FIGURE}
     assert len(codes) == len(EVERY_FIGURE)
 
 

@@ -91,7 +91,7 @@ def test_a_run_on_its_way(tmp_path):
         "generation 0: 1 of 4 members trained",
         "test: force MAE 0.250 eV/Å, energy MAE 8.7 meV/atom (22 frames)",
         "explore s: 0.9 of 2 ps, close_contact, 7 candidates",
-        "gate (small): go_on; labels: 2 of 2 done, 1 refused or cut short (g0f001 unconverged)",
+        "gate (small): go_on; labels: 2 of 2 done, 1 refused or ended early (g0f001 unconverged)",
         "density: no model yet",
         "production: 1 of 2 trajectories, 0.25 ns, median 1.5 ns/day, 0 ended early",
         "  1 evaluated by compiled kernels, because no GPU is used",
@@ -287,7 +287,7 @@ def test_electronic_states_of_a_run_through_its_files(tmp_path):
         assert (read.states_asked, read.states_found) == ([3, 4], found and found[1:])
     text = describe_status(tmp_path, config)
     for line in (
-        "aimd: 1 of 2 runs done, 3 frames, 1 cut short (x3.000_random0_1x1x1 wrong_electronic_state)",
+        "aimd: 1 of 2 runs done, 3 frames, 1 ended early (x3.000_random0_1x1x1 wrong_electronic_state)",
         "  electronic states: frames refused: 1, hops within runs: 1 (g0f000/2)",
         "  labels in the state asked for: 1 of 2 (g0f001 asked 3 4, found 4 3)",
     ):

@@ -244,7 +244,7 @@ def states(folder):
 def resumptions(folder, job):
     """How often a job's log says that it went on from a state."""
     log = folder / job.log
-    return log.read_text(encoding="utf-8").count("going on from") if log.exists() else 0
+    return log.read_text(encoding="utf-8").count("resuming from") if log.exists() else 0
 
 
 @contextlib.contextmanager

@@ -275,7 +275,7 @@ class TestWalltime:
         assert int(job["Restarts"]) >= 1
         # Snakemake begins a job's log anew; the last start says where it came in.
         log = (folder / "results/slurm/logs/aimd/x3.000_random0_1x1x1.log").read_text()
-        assert 20 < int(re.search(r"going on from (\d+) of 60 frames", log)[1]) < 60
+        assert 20 < int(re.search(r"resuming from (\d+) of 60 frames", log)[1]) < 60
         assert (folder / self.TARGET).read_bytes() == undisturbed
 
     def test_a_cancelled_job_does_not(self, slurm, tmp_path):

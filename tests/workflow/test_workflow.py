@@ -418,5 +418,5 @@ def test_a_finished_run_made_longer_goes_on_where_it_ended(tmp_path):
             assert result.returncode == 0, result.stderr[-3000:]
         made[name] = (folder / target).read_bytes()
     log = (folder / "results/toy/logs/aimd/x2.000_random0_1x1x1.log").read_text()
-    assert "going on from 20 of 30 frames" in log
+    assert "resuming from 20 of 30 frames" in log
     assert made["whole"] == made["part"]

@@ -15,8 +15,8 @@ with job("aimd", snakemake.log[0], snakemake.threads, snakemake.resources.get("t
     runtime = runtime_settings(snakemake.config)
     settings = read_settings(Aimd, snakemake.rule, snakemake.params.aimd)
     # Without the number of steps: a finished run is made longer or cut, not done again.
-    given = {key: value for key, value in snakemake.params.aimd.items() if key != "steps"}
-    fingerprint = [file_sha256(snakemake.input.atoms), given, snakemake.params.reference, snakemake.params.seed]
+    declared = {key: value for key, value in snakemake.params.aimd.items() if key != "steps"}
+    fingerprint = [file_sha256(snakemake.input.atoms), declared, snakemake.params.reference, snakemake.params.seed]
     checkpoint = Checkpoint(snakemake.params.state, fingerprint)
     (atoms,) = read_frames(snakemake.input.atoms)
     electrons, levels = runtime.electrons, OxidationLevels.of(runtime.electrons)

@@ -18,10 +18,10 @@ with job("basins", snakemake.log[0], snakemake.threads):
     settings = read_settings(Basins, snakemake.rule, snakemake.params.basins)
     model, limits = ensemble_identity(snakemake.input.ensemble), dict(snakemake.params.gate)
     # Without the number of steps: a finished walk is made longer, not walked again.
-    given = {key: value for key, value in snakemake.params.basins.items() if key != "steps"}
+    declared = {key: value for key, value in snakemake.params.basins.items() if key != "steps"}
     version = snakemake.params.get("version", 1)
-    given |= given_settings(Electrons, snakemake.rule, snakemake.params)
-    fingerprint = [file_sha256(snakemake.input.atoms), model, given, limits, name, seed, version]
+    declared |= given_settings(Electrons, snakemake.rule, snakemake.params)
+    fingerprint = [file_sha256(snakemake.input.atoms), model, declared, limits, name, seed, version]
     checkpoint = Checkpoint(snakemake.params.state, fingerprint)
     (atoms,) = read_frames(snakemake.input.atoms)
     ensemble = load_ensemble(snakemake.input.ensemble, runtime.train.device, runtime.compute.evaluation)

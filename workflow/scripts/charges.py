@@ -12,8 +12,8 @@ with job("charges", snakemake.log[0], snakemake.threads):
     settings = read_settings(Charges, snakemake.rule, snakemake.params.charges)
     structures = read_settings(Structures, snakemake.rule, snakemake.params.structures)
     inputs = [file_sha256(path) for path in snakemake.input]
-    given, version = dict(snakemake.params.charges), snakemake.params.get("version", 1)
-    checkpoint = Checkpoint(snakemake.params.state, [inputs, given, version])
+    declared, version = dict(snakemake.params.charges), snakemake.params.get("version", 1)
+    checkpoint = Checkpoint(snakemake.params.state, [inputs, declared, version])
     model, _ = load_density_model(snakemake.input.model, runtime_settings(snakemake.config).density.device)
     trajectory = read_trajectory(snakemake.input.trajectory)
     jumps = read_dataset(snakemake.input.jumps)["jump_time_fs"].to_numpy()

@@ -8,10 +8,10 @@ from redoxmd.train.dataset import build_dataset, load_datasets
 
 with job("train", snakemake.log[0]):
     params, runtime = snakemake.params, runtime_settings(snakemake.config)
-    given = given_settings(Train, snakemake.rule, params)
+    declared = given_settings(Train, snakemake.rule, params)
     # All names, of which the rule declares those that its generation can have.
-    given["exclude"] = runtime.train.exclude
-    settings = read_settings(Train, snakemake.rule, given)
+    declared["exclude"] = runtime.train.exclude
+    settings = read_settings(Train, snakemake.rule, declared)
     structures = read_settings(Structures, snakemake.rule, params.structures)
     states = given_settings(Electrons, snakemake.rule, params)
     levels = OxidationLevels.of(read_settings(Electrons, snakemake.rule, states))

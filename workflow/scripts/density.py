@@ -18,13 +18,13 @@ with job("density", snakemake.log[0], snakemake.threads):
     seed = derive_seed(snakemake.params.seed, "density")
     fingerprint = [data, dict(snakemake.params.density), seed, snakemake.params.get("version", 1)]
     checkpoint = Checkpoint(snakemake.params.state, fingerprint)
-    if given := snakemake.input.get("given"):
-        model, about = load_density_model(given, "cpu")
+    if model_file := snakemake.input.get("given"):
+        model, metadata = load_density_model(model_file, "cpu")
     else:
         redox = atomic_numbers[snakemake.params.redox]
         result = train_density(index.subset("train"), index.subset("validation"), redox, settings, seed, checkpoint)
-        model, about = result.model, {"dataset": data, "history": result.history, "best_step": result.best_step}
-    save_density_model(snakemake.output.model, model, about)
+        model, metadata = result.model, {"dataset": data, "history": result.history, "best_step": result.best_step}
+    save_density_model(snakemake.output.model, model, metadata)
     with atomic_path(snakemake.output.history) as temporary:
-        pd.DataFrame(about["history"]).to_csv(temporary, index=False)
+        pd.DataFrame(metadata["history"]).to_csv(temporary, index=False)
     checkpoint.clear()

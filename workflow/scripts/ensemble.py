@@ -12,17 +12,17 @@ from redoxmd.train.trainer import load_member
 with job("train", snakemake.log[0], snakemake.threads):
     runtime = runtime_settings(snakemake.config)
     loaded = [load_member(path) for path in snakemake.input.get("members", [])]
-    if given := snakemake.input.get("given"):
-        ensemble = given_ensemble(given, snakemake.params.states)
+    if ensemble_file := snakemake.input.get("given"):
+        ensemble = given_ensemble(ensemble_file, snakemake.params.states)
     else:
         levels = OxidationLevels.of(runtime.electrons) if loaded[0][0].states else None
         ensemble = Ensemble([member for member, _ in loaded], evaluation=runtime.compute.evaluation, levels=levels)
     frames, seed, generation = read_frames(snakemake.input.dataset), snakemake.params.seed, snakemake.wildcards.gen
     evaluation = evaluate(ensemble, sample_frames(frames, seed))
     calibration = calibrate(evaluation)
-    save_ensemble(snakemake.output.ensemble, ensemble if given else calibrated(ensemble, calibration))
-    training = [{key: about[key] for key in ("best_step", "stopped", "history")} for _, about in loaded]
-    teacher = {key: name for _, about in loaded for key, name in about["about"].items() if key == "teacher"}
+    save_ensemble(snakemake.output.ensemble, ensemble if ensemble_file else calibrated(ensemble, calibration))
+    training = [{key: metadata[key] for key in ("best_step", "stopped", "history")} for _, metadata in loaded]
+    teacher = {key: name for _, metadata in loaded for key, name in metadata["about"].items() if key == "teacher"}
     record = {"errors": evaluation.member_errors.to_dict("records"), "calibration": calibration, "training": training}
     write_json(snakemake.output.record, record | teacher)
     for text in error_lines(record):

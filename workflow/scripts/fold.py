@@ -13,8 +13,8 @@ with job("train", snakemake.log[0], snakemake.threads):
     fold, seed = int(snakemake.wildcards.fold), snakemake.params.seed
     data = [file_sha256(path) for path in snakemake.input]
     start, replay = (snakemake.input.get(name) or [] for name in ("pretrained", "replay"))
-    given = [dict(snakemake.params.train), fold, seed, snakemake.params.get("version", 1)]
-    checkpoint = Checkpoint(snakemake.params.state, [data, *given])
+    declared = [dict(snakemake.params.train), fold, seed, snakemake.params.get("version", 1)]
+    checkpoint = Checkpoint(snakemake.params.state, [data, *declared])
     record = read_json(snakemake.input.record)["configurations"]
     configurations = {item["config_id"]: Configuration(**item) for item in record}
     frames = read_frames(snakemake.input.dataset)

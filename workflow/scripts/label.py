@@ -17,8 +17,8 @@ with job("label", snakemake.log[0], snakemake.threads, snakemake.resources.get("
     settings = read_settings(Label, snakemake.rule, snakemake.params.label)
     frame = frame_with_id(read_frames(snakemake.input.selected), name)
     set_initial_moments(frame, runtime.structures)
-    given = {key: value for key, value in snakemake.params.label.items() if key != "steps"}
-    fingerprint = [content_hash(frame.positions), given, snakemake.params.reference, snakemake.params.seed]
+    declared = {key: value for key, value in snakemake.params.label.items() if key != "steps"}
+    fingerprint = [content_hash(frame.positions), declared, snakemake.params.reference, snakemake.params.seed]
     if "oxidation" in frame.arrays:
         fingerprint.append(frame.arrays["oxidation"].tolist())
     checkpoint = Checkpoint(snakemake.params.state, fingerprint)

@@ -14,8 +14,8 @@ with job("electrons", snakemake.log[0], snakemake.threads):
     levels = OxidationLevels.of(read_settings(Electrons, snakemake.rule, params.electrons))
     train = read_settings(Train, snakemake.rule, params.train)
     data = [file_sha256(path) for path in snakemake.input]
-    given = [dict(value) for value in (params.moments, params.electrons, params.train)]
-    checkpoint = Checkpoint(params.state, [data, *given, fold, params.seed, params.get("version", 1)])
+    declared = [dict(value) for value in (params.moments, params.electrons, params.train)]
+    checkpoint = Checkpoint(params.state, [data, *declared, fold, params.seed, params.get("version", 1)])
     record = read_json(snakemake.input.record)["configurations"]
     configurations = {item["config_id"]: Configuration(**item) for item in record}
     frames = read_frames(snakemake.input.dataset)

@@ -15,8 +15,8 @@ with job("electrons", snakemake.log[0], snakemake.threads):
     settings = read_settings(Moments, snakemake.rule, params.moments)
     levels = OxidationLevels.of(read_settings(Electrons, snakemake.rule, params.electrons))
     data = file_sha256(snakemake.input.dataset)
-    given = [dict(params.moments), dict(params.electrons), params.seed, params.get("version", 1)]
-    checkpoint = Checkpoint(params.state, [data, *given])
+    declared = [dict(params.moments), dict(params.electrons), params.seed, params.get("version", 1)]
+    checkpoint = Checkpoint(params.state, [data, *declared])
     dataset = Dataset(read_frames(snakemake.input.dataset))
     result = train_moments(dataset, levels, settings, derive_seed(params.seed, "moments"), checkpoint)
     save_member(snakemake.output.model, result, {"dataset": data})

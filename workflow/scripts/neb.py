@@ -16,10 +16,10 @@ with job("neb", snakemake.log[0], snakemake.threads):
     runtime, path = runtime_settings(snakemake.config), NebPath.model_validate(snakemake.params.path)
     settings = read_settings(Neb, snakemake.rule, snakemake.params.neb, runtime.neb)
     files = [file_sha256(file) for file in snakemake.input.ends]
-    given, version = dict(snakemake.params.neb), snakemake.params.get("version", 1)
+    declared, version = dict(snakemake.params.neb), snakemake.params.get("version", 1)
     model = ensemble_identity(snakemake.input.ensemble)
-    given |= given_settings(Electrons, snakemake.rule, snakemake.params)
-    checkpoint = Checkpoint(snakemake.params.state, [files, model, given, dict(snakemake.params.path), version])
+    declared |= given_settings(Electrons, snakemake.rule, snakemake.params)
+    checkpoint = Checkpoint(snakemake.params.state, [files, model, declared, dict(snakemake.params.path), version])
     ensemble = load_ensemble(snakemake.input.ensemble, runtime.train.device, runtime.compute.evaluation)
     gate, frames = GateSettings(**snakemake.params.gate), read_frames(snakemake.input.ends[0])
     calculator = partial(EnsembleCalculator, ensemble, runtime.electrons, all_swaps=True)

@@ -14,11 +14,11 @@ from redoxmd.neb.run import PathTask, explore_path
 LIMITS = ("max_relax_steps", "max_band_steps", "max_candidate_images")
 with job("neb", snakemake.log[0], snakemake.threads):
     runtime, path = runtime_settings(snakemake.config), NebPath.model_validate(snakemake.params.path)
-    given, version = dict(snakemake.params.neb), snakemake.params.get("version", 1)
+    declared, version = dict(snakemake.params.neb), snakemake.params.get("version", 1)
     files, model = [file_sha256(file) for file in snakemake.input.ends], ensemble_identity(snakemake.input.ensemble)
     params = snakemake.params
     moves = given_settings(Electrons, snakemake.rule, params)
-    made_from = [files, model, {key: value for key, value in given.items() if key not in LIMITS} | moves]
+    made_from = [files, model, {key: value for key, value in declared.items() if key not in LIMITS} | moves]
     checkpoint = Checkpoint(params.state, [*made_from, dict(params.path), version])
     ensemble = load_ensemble(snakemake.input.ensemble, runtime.train.device, runtime.compute.evaluation)
     task = PathTask(
@@ -26,7 +26,7 @@ with job("neb", snakemake.log[0], snakemake.threads):
         path,
         runtime.structures,
         lambda: EnsembleCalculator(ensemble, runtime.electrons, all_swaps=True),
-        read_settings(Neb, snakemake.rule, given),
+        read_settings(Neb, snakemake.rule, declared),
         GateSettings(**snakemake.params.gate),
         checkpoint,
     )
@@ -35,6 +35,6 @@ with job("neb", snakemake.log[0], snakemake.threads):
     write_frames(snakemake.output.candidates, run.candidates)
     with atomic_path(snakemake.output.profile) as temporary:
         run.profile.to_csv(temporary, index=False, float_format="%.8g")
-    record = replace(run.record, settings={**given, "path": dict(snakemake.params.path)})
+    record = replace(run.record, settings={**declared, "path": dict(snakemake.params.path)})
     write_json(snakemake.output.record, asdict(record))
     checkpoint.keep(["initial.npz", "final.npz", "band.npz"])

@@ -12,16 +12,16 @@ from redoxmd.files.records import read_json
 from redoxmd.jobs.job import job
 
 with job("figures", snakemake.log[0]):
-    given, params = snakemake.input, snakemake.params
+    inputs, params = snakemake.input, snakemake.params
     style, structures = Figures(**params.style), read_settings(Structures, snakemake.rule, params.structures)
     names = ("trajectories", "diffusivities", "arrhenius", "concerted", "sites", "events")
-    tables = {name: pd.read_csv(given[name]) for name in names}
+    tables = {name: pd.read_csv(inputs[name]) for name in names}
     electrons = {"charges": None, "states": None, "redox": None}
-    if given.get("redox"):
-        electrons = {name: pd.read_csv(given[name]) for name in ("charges", "redox")}
-        electrons["states"] = OxidationStates.read(given.mixture)
-    orderings = pd.read_csv(given.orderings) if given.get("orderings") else None
-    errors, decisions = read_json(given.ensemble)["errors"], [read_json(path) for path in given.decisions]
+    if inputs.get("redox"):
+        electrons = {name: pd.read_csv(inputs[name]) for name in ("charges", "redox")}
+        electrons["states"] = OxidationStates.read(inputs.mixture)
+    orderings = pd.read_csv(inputs.orderings) if inputs.get("orderings") else None
+    errors, decisions = read_json(inputs.ensemble)["errors"], [read_json(path) for path in inputs.decisions]
     run = RunTables(
         errors,
         decisions,

@@ -13,8 +13,8 @@ with job("pretrain", snakemake.log[0], snakemake.threads):
     settings = pretraining_settings(params.train, read_settings(Pretrain, snakemake.rule, params.pretrain))
     structures = read_settings(Structures, snakemake.rule, params.structures)
     data = [file_sha256(path) for path in snakemake.input.frames]
-    given = [dict(params.train), dict(params.pretrain), dict(params.structures), dict(params["size"])]
-    checkpoint = Checkpoint(params.state, [data, *given, params.seed, params.get("version", 1)])
+    declared = [dict(params.train), dict(params.pretrain), dict(params.structures), dict(params["size"])]
+    checkpoint = Checkpoint(params.state, [data, *declared, params.seed, params.get("version", 1)])
     frames = [frame for path in snakemake.input.frames for frame in read_frames(path)]
     dataset = teacher_dataset(frames, structures, settings, params.seed)
     counts, teacher = dataset.counts(), common_teacher(frames)

@@ -17,8 +17,8 @@ with job("select", snakemake.log[0], snakemake.threads):
     configurations = read_json(snakemake.input.record)["configurations"]
     held_out = {item["group"]: item["set"] for item in configurations if item["set"] in ("test", "validation")}
     allowed, refused = refuse_held_out(candidates, held_out, runtime.structures)
-    known = read_frames(snakemake.input.dataset)
-    selection = select(allowed, known, ensemble, settings, int(snakemake.wildcards.gen))
+    labelled = read_frames(snakemake.input.dataset)
+    selection = select(allowed, labelled, ensemble, settings, int(snakemake.wildcards.gen))
     logger.info("%d of %d candidates selected", len(selection.frames), len(candidates))
     write_frames(snakemake.output.selected, selection.frames)
     with atomic_path(snakemake.output.refused) as temporary:

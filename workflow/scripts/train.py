@@ -15,10 +15,10 @@ with job("train", snakemake.log[0], snakemake.threads):
     previous, pretrained = (snakemake.input.get(name) for name in ("previous", "pretrained"))
     start, replay = previous or pretrained, snakemake.input.get("replay") or []
     earlier = file_sha256(start) if start else ""
-    given = [dict(snakemake.params.train), dict(snakemake.params["size"]), snakemake.params.seed]
+    declared = [dict(snakemake.params.train), dict(snakemake.params["size"]), snakemake.params.seed]
     replayed = [file_sha256(path) for path in replay]
     checkpoint = Checkpoint(
-        snakemake.params.state, [data, earlier, *given, snakemake.params.get("version", 1), *replayed]
+        snakemake.params.state, [data, earlier, *declared, snakemake.params.get("version", 1), *replayed]
     )
     network, origin = load_member(start) if start else (None, {})
     teacher = {key: value for key, value in origin.get("about", {}).items() if key == "teacher"}

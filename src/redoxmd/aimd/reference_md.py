@@ -152,7 +152,7 @@ class ReferenceMD(ABC):
         if count < min(n_recorded, self.settings.steps):
             raise DataError(
                 f"{self.checkpoint.folder}: {count} frames where the state knows {n_recorded}; restore its files, or "
-                "rename the folder and run again, which starts anew"
+                "rename the folder and run again, which starts from the beginning"
             )
         self.state = MDState.from_record(record)
         for name in ("oxidation", "initial_magmoms"):

@@ -136,7 +136,7 @@ def _choose(sources: Mapping[str, Mapping[str, tuple[str, Any]]], names: list[st
         return source
     if len(partial) > 1:
         raise LabelRefused(
-            LabelRefusal.CORRUPTED, f"energy and forces of two sources ({shown}); keep those of one, both named alike"
+            LabelRefusal.CORRUPTED, f"energy and forces of two sources ({shown}); keep the energy and forces of one"
         )
     raise LabelRefused(
         LabelRefusal.UNFINISHED,

@@ -111,7 +111,7 @@ class ImportReport:
             )
         reasons = ", ".join(f"{reason} {count}" for reason, count in self.counts().items())
         yield (
-            f"{self.files} files read, {self.unrelated_files} passed over; {self.frames} frames accepted, "
+            f"{self.files} files read, {self.unrelated_files} skipped; {self.frames} frames accepted, "
             f"{len(self.refused)} refused" + (f" ({reasons})" if reasons else "")
         )
         if self.densities or self.refused_densities:

@@ -38,7 +38,7 @@ class BasinsRun(NamedTuple):
         lowest: the structure of lowest energy, relaxed; `info` of the start, basins_step and basins_energy_eV; array
             `oxidation` if the calculator gives states.
         visits: columns of `COLUMNS`, a row for each step; step 0 is the relaxed start. `move` is start, hop or
-            displace, `refused` as in `redoxmd.md.relaxation.GatedStructure`, `ordering` as in `Occupation.ordering`.
+            displace, `refused` a `FrameRefusal` or "", `ordering` as in `Occupation.ordering`.
     """
 
     lowest: Atoms
@@ -130,7 +130,7 @@ class _Walk:
         outcome = judge(trial, self.gate, relaxed)
         accepted = self._accepts(outcome)
         ordering = self.occupation.ordering(trial.positions)
-        energy_eV, spread_eV_A, refused = outcome.energy_eV, outcome.spread_eV_A, outcome.refused
+        energy_eV, spread_eV_A, refused = outcome.energy_eV, outcome.spread_eV_A, outcome.refused or ""
         self.rows.append((len(self.rows), move, energy_eV, spread_eV_A, accepted, refused, ordering))
         if accepted:
             self.current_A, self.current_eV = trial.positions.copy(), energy_eV

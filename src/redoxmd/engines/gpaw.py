@@ -258,7 +258,7 @@ class GpawEngine(Engine):
         try:
             calc = GPAW(str(self._electrons), txt=self._log)
         except (OSError, KeyError, ValueError, AttributeError) as error:
-            logger.warning("%s is not readable (%s); the electrons start anew", self._electrons.name, error)
+            logger.warning("%s is not readable (%s); the electrons start again", self._electrons.name, error)
             return False
         before = calc.atoms
         if not np.array_equal(before.numbers, atoms.numbers) or not np.allclose(before.cell, atoms.cell):
@@ -276,7 +276,7 @@ class GpawEngine(Engine):
         try:
             self._atoms.get_potential_energy()
         except KohnShamConvergenceError:
-            logger.warning("the electrons of the previous structure do not converge again; they start anew")
+            logger.warning("the electrons of the previous structure do not converge again; they start from atoms")
             self._atoms = None
             return False
         self._count(self._atoms)

@@ -129,7 +129,7 @@ def _scatter(axis: Axes, table: pd.DataFrame, model: OxidationModel | None) -> N
         shown = rows.iloc[::every]
         axis.plot(shown["charge_e"], shown["moment_muB"], ".", color=colour, markersize=2.5, alpha=0.3, rasterized=True)
     if model is None:
-        write_message(axis, "no two states could be told apart", (0.5, 0.95))
+        write_message(axis, "two states cannot be distinguished", (0.5, 0.95))
         return
     axis.margins(y=0.15)
     for number in range(len(model.states)):

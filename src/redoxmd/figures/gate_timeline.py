@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from redoxmd.config.sections import Figures
+from redoxmd.errors import SURVIVED
 from redoxmd.figures.style import assign_colours, label, log_ticks, new_figure, with_figure_style, write_message
 
 MOST_COLUMNS = 4
@@ -40,7 +41,7 @@ def draw(traces: pd.DataFrame, ends: pd.DataFrame, low_eV_A: float, high_eV_A: f
         axis.set_visible(False)
     for generation, axis in zip(generations, axes.flat, strict=False):
         rows_of_generation = traces[traces["generation"] == generation] if len(traces) else traces
-        stopped = ends[(ends["generation"] == generation) & (ends["end_reason"] != "survived")] if len(ends) else ends
+        stopped = ends[(ends["generation"] == generation) & (ends["end_reason"] != SURVIVED)] if len(ends) else ends
         for structure, run in rows_of_generation.groupby("structure"):
             positive, colour = run[run["spread_eV_A"] > 0], colours[str(structure)]
             time_ps = positive["time_fs"] / 1000

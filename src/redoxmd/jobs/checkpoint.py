@@ -31,7 +31,7 @@ class Checkpoint:
         self.folder = Path(folder)
         self.fingerprint = content_hash(fingerprint)
         if self.folder.exists() and not self.fits(folder, fingerprint):
-            logger.info("%s: inputs or settings changed, starting anew", self.folder)
+            logger.info("%s: inputs or settings changed, starting from the beginning", self.folder)
             shutil.rmtree(self.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         if not (self.folder / "fingerprint").exists():

@@ -32,7 +32,7 @@ class StopRequest:
     def check(self, where: str, further: bool = True) -> None:
         """Raise Interrupted once a stop was asked for; call it after the state is written."""
         if self.asked:
-            raise Interrupted(f"asked to stop {where}; the state is written, start again to go on", further)
+            raise Interrupted(f"asked to stop {where}; the state is written, start again to resume", further)
 
 
 @contextmanager

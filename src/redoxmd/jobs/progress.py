@@ -43,7 +43,7 @@ class Progress:
         self._first_done = done
         self._started = self._last = time.monotonic()
         if done:
-            logger.info("%s: going on from %d of %d %s", name, done, total, unit)
+            logger.info("%s: resuming from %d of %d %s", name, done, total, unit)
 
     def update(self, done: int, note: str = "") -> None:
         """Say how far it is, unless that was said a moment ago."""

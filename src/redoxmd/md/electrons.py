@@ -126,7 +126,7 @@ class ElectronMD:
         if self.settings.md == "frozen" or step % self.every:
             return None
         pairs, calls = self._pairs(positions_A), _Calls(positions_A, states)
-        # The evaluation of the last step, which is at hand.
+        # The evaluation of the last step, which the evaluator has stored.
         calls.known[self.oxidation.tobytes()] = states.forces(positions_A, self.oxidation).energies_eV
         moved: MovedState
         shortlist = self.shortlist, calls.first_order

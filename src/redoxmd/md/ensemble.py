@@ -13,6 +13,7 @@ from ase import Atoms
 
 from redoxmd.arrays import Array
 from redoxmd.config.sections import Electrons
+from redoxmd.errors import FrameRefusal
 from redoxmd.md.batched.replay import Replay
 from redoxmd.md.electrons import ElectronMD, StateCalls
 from redoxmd.md.forces import ForceEvaluator, StateEvaluator
@@ -35,12 +36,12 @@ class StepResult:
 
     Attributes:
         outcome: of the gate and the guards.
-        reason: why the run ends here (spread_above_high, not_finite, close_contact, temperature_runaway); "" otherwise.
+        reason: why the run ends here; None where it does not.
         spread_eV_A: the frame's spread.
     """
 
     outcome: GateOutcome
-    reason: str
+    reason: FrameRefusal | None
     spread_eV_A: float
     temperature_K: float
     energy_eV: float

@@ -16,10 +16,11 @@ import numpy as np
 from ase.data import covalent_radii
 
 from redoxmd.arrays import Array, namespace
+from redoxmd.errors import FrameRefusal
 from redoxmd.model.neighbours import Pairs
 
 # Reasons of the guards, by code.
-GUARD_REASONS = (None, "not_finite", "temperature_runaway", "close_contact")
+GUARD_REASONS = (None, FrameRefusal.NOT_FINITE, FrameRefusal.TEMPERATURE_RUNAWAY, FrameRefusal.CLOSE_CONTACT)
 
 
 class GateOutcome(Enum):
@@ -67,15 +68,15 @@ def exceeds(spread_eV_A: Array, high_eV_A: Array) -> Array:
 
 
 def verdict(
-    spread_eV_A: float, low_eV_A: float, high_eV_A: float, guard_reason: str | None = None
-) -> tuple[GateOutcome, str]:
-    """Outcome of gate and guards for a frame, and the reason of a refusal ("" otherwise)."""
+    spread_eV_A: float, low_eV_A: float, high_eV_A: float, guard_reason: FrameRefusal | None = None
+) -> tuple[GateOutcome, FrameRefusal | None]:
+    """Outcome of gate and guards for a frame, and the reason of a refusal."""
     if guard_reason is not None:
         return GateOutcome.STOP, guard_reason
     outcome = classify_spread(spread_eV_A, low_eV_A, high_eV_A)
     if outcome is not GateOutcome.STOP:
-        return outcome, ""
-    return outcome, "spread_above_high" if np.isfinite(spread_eV_A) else "not_finite"
+        return outcome, None
+    return outcome, FrameRefusal.SPREAD_ABOVE_HIGH if np.isfinite(spread_eV_A) else FrameRefusal.NOT_FINITE
 
 
 def conformal_factor(ratios: Sequence[float], coverage: float) -> float:
@@ -130,8 +131,8 @@ class Guard:
 
     def reason(
         self, positions_A: np.ndarray, forces_eV_A: np.ndarray, pairs: Pairs, cell_A: np.ndarray, temperature_K: float
-    ) -> str | None:
-        """Why this frame must not be used: not_finite, temperature_runaway, close_contact; None when it may."""
+    ) -> FrameRefusal | None:
+        """Why this frame must not be used; None when it may."""
         finite = np.isfinite(positions_A).all() and np.isfinite(forces_eV_A).all()
         radii = covalent_radii[self.numbers]
         contact = closest_contact(pairs.vectors_A(positions_A, cell_A), radii[pairs.receiver] + radii[pairs.sender])

@@ -11,6 +11,7 @@ from ase.data import covalent_radii
 from ase.optimize import FIRE, LBFGS
 
 from redoxmd.config.sections import Relaxation
+from redoxmd.errors import FrameRefusal
 from redoxmd.md.frame_gate import GateOutcome, GateSettings, Guard, frame_spread, verdict
 from redoxmd.model.neighbours import find_pairs
 
@@ -25,13 +26,13 @@ class GatedStructure:
         energy_eV: of the ensemble's mean.
         spread_eV_A: the frame's spread (`redoxmd.md.frame_gate.frame_spread`).
         outcome: of the gate.
-        refused: why it is refused (spread_above_high, not_finite, close_contact, not_relaxed); "" if it is not.
+        refused: why it is refused; None if it is not.
     """
 
     energy_eV: float
     spread_eV_A: float
     outcome: GateOutcome
-    refused: str
+    refused: FrameRefusal | None
 
 
 def relax(atoms: Atoms, settings: Relaxation, interrupt: Callable[[], None]) -> bool:
@@ -65,6 +66,6 @@ def judge(atoms: Atoms, gate: GateSettings, relaxed: bool = True) -> GatedStruct
     guard = Guard(atoms.numbers, gate.min_distance_fraction, float("inf"))
     guard_reason = guard.reason(atoms.positions, forces, pairs, cell, 0.0)
     outcome, refused = verdict(spread, gate.low_eV_A, gate.high_eV_A, guard_reason)
-    if not relaxed and not refused:
-        outcome, refused = GateOutcome.STOP, "not_relaxed"
+    if not relaxed and refused is None:
+        outcome, refused = GateOutcome.STOP, FrameRefusal.NOT_RELAXED
     return GatedStructure(energy, spread, outcome, refused)

@@ -51,7 +51,7 @@ def run_training(trainer: TrainingLoop, file: Path) -> None:
             trainer.load_state(load_record(file))
         except DataError as error:
             kept = keep_damaged(file).name
-            logger.warning("%s: damaged restart file, kept as %s; training starts anew (%s)", file, kept, error)
+            logger.warning("%s: damaged restart file, kept as %s; training starts again (%s)", file, kept, error)
 
     def train(stop: StopRequest) -> Iterator[str]:
         yield f"{file.stem} at step {trainer.step}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from enum import StrEnum
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from ase.mep.neb import idpp_interpolate
 from ase.optimize import FIRE
 
 from redoxmd.config.sections import Neb
-from redoxmd.errors import DataError
+from redoxmd.errors import DataError, PathEnd
 from redoxmd.jobs.checkpoint import Checkpoint
 from redoxmd.jobs.interrupt import StopRequest
 from redoxmd.jobs.progress import Progress
@@ -31,17 +30,6 @@ ENDS = ("initial", "final")
 LOOSE_FACTOR = 5.0
 FIRE_STATE = ("vel", "dt", "a", "Nsteps")
 MakeCalculator = Callable[[], Calculator]
-
-
-class PathEnd(StrEnum):
-    """How the search for a path ended."""
-
-    CONVERGED = "converged"
-    NOT_RELAXED = "not_relaxed"
-    LEFT_ITS_SITE = "left_its_site"
-    SAME_SITES = "same_sites"
-    NOT_FINITE = "not_finite"
-    NOT_CONVERGED = "not_converged"
 
 
 class NoPath(DataError):
@@ -182,7 +170,7 @@ class _Band:
         self._freeze(atoms)
         record = self.checkpoint.load(word)
         if record is not None:
-            logger.info("neb %s: going on from the relaxed %s end", name, word)
+            logger.info("neb %s: resuming from the relaxed %s end", name, word)
             atoms.positions = record["positions_A"]
             _restore_states([atoms], record)
             self._freeze(atoms)

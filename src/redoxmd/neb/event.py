@@ -37,7 +37,7 @@ def event_of_path(
     changes = analyses[0].sizes.get("event", 0)
     if path.event.number >= changes:
         raise ConfigError(
-            f"neb.paths, {path.name}, event: no change of site number {path.event.number} in that trajectory, it has "
+            f"neb.paths, {path.name}, event: no site change number {path.event.number} in that trajectory, it has "
             f"{changes}, counted from 0; take one of diffusion/events.csv, or event: auto"
         )
     return find_event(analyses, read, settings, path.event.number)

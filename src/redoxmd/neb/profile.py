@@ -57,7 +57,7 @@ def profile_table(images: Sequence[Atoms], gate: GateSettings) -> pd.DataFrame:
         spread,
         [outcome.spread_eV_A for outcome in outcomes],
         [outcome.outcome.value for outcome in outcomes],
-        [outcome.refused for outcome in outcomes],
+        [outcome.refused or "" for outcome in outcomes],
     )
     return pd.DataFrame(dict(zip(PROFILE, columns, strict=True)))
 
@@ -141,7 +141,7 @@ def single_point_energies(
     files = [f"image{number:03d}" for number in range(len(images))]
     records = {file: record for file in files if (record := checkpoint.load(file)) is not None}
     if records:
-        logger.info("neb %s: going on from %d of %d images", name, len(records), len(images))
+        logger.info("neb %s: resuming from %d of %d images", name, len(records), len(images))
 
     def label_images(stop: StopRequest) -> Iterator[str]:
         yield f"after {len(records)} of {len(images)} images of {name}"

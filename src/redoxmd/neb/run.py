@@ -11,11 +11,12 @@ import pandas as pd
 from ase import Atoms
 
 from redoxmd.config.sections import Neb, NebPath, Structures
+from redoxmd.errors import PathEnd
 from redoxmd.files.layout import supercell_of
 from redoxmd.gate import PathRecord
 from redoxmd.jobs.checkpoint import Checkpoint
 from redoxmd.md.frame_gate import GateOutcome, GateSettings
-from redoxmd.neb.band import MakeCalculator, NoPath, PathEnd, find_path
+from redoxmd.neb.band import MakeCalculator, NoPath, find_path
 from redoxmd.neb.ends import path_ends
 from redoxmd.neb.profile import PROFILE, barrier_record, candidate_frames, image_frames, profile_table
 from redoxmd.structures.occupation import Occupation

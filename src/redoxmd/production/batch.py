@@ -52,7 +52,7 @@ def run_batch(specs: Sequence[TrajectorySpec], evaluator: ForceEvaluator, slots:
 
     def position() -> str:
         steps = sum(run.steps_done for _, run, _ in running.values())
-        return f"at {steps} steps of those under way, with {len(summaries)} of {len(specs)} trajectories done"
+        return f"at {steps} steps of the active ones, with {len(summaries)} of {len(specs)} trajectories done"
 
     def advance(stop: StopRequest) -> Iterator[str]:
         process_steps()

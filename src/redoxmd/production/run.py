@@ -13,6 +13,7 @@ import numpy as np
 from ase import Atoms
 
 from redoxmd.config.sections import Electrons, Production
+from redoxmd.errors import COMPLETED, FrameRefusal
 from redoxmd.files.frames import read_frames
 from redoxmd.files.records import file_sha256
 from redoxmd.files.trajectory import HOP_COLUMNS, Trajectory, join_segments, write_segment
@@ -162,7 +163,7 @@ class ProductionRun:
         self.frames: list[tuple[int, np.ndarray, StepResult]] = []
         self.oxidation: list[np.ndarray] = []
         self.segments: list[Path] = []
-        self._stopped = ""
+        self._stopped: FrameRefusal | None = None
         self._spent_s = 0.0
         self._started = time.monotonic()
         record = self.checkpoint.load("state")
@@ -170,7 +171,7 @@ class ProductionRun:
             self._take(self.md.start(spec.rng))
         else:
             self.md.restore(record)
-            self._stopped = str(record["stopped"])
+            self._stopped = FrameRefusal(str(record["stopped"])) if str(record["stopped"]) else None
             self._spent_s = float(record["spent_s"])
             self.segments = [self.checkpoint.path(name) for name in json.loads(str(record["segments"]))]
         name = f"{spec.atoms.get_chemical_formula(empirical=False)} at {spec.temperature_K:g} K"
@@ -189,7 +190,7 @@ class ProductionRun:
     @property
     def ended(self) -> bool:
         """Whether the trajectory is complete or was ended by the gate or a guard."""
-        return bool(self._stopped) or self.steps_done >= self.total
+        return self._stopped is not None or self.steps_done >= self.total
 
     @property
     def position(self) -> str:
@@ -257,7 +258,7 @@ class ProductionRun:
         """Write the trajectory and the state from which a longer one continues, in the place of the segments."""
         self.save(last=True)
         speed = ns_per_day(self.settings.timestep_fs, self._wall_time_s() / max(self.steps_done, 1))
-        end_reason = self._stopped if self._stopped and self.steps_done <= self.total else "completed"
+        end_reason = self._stopped if self._stopped and self.steps_done <= self.total else COMPLETED
         request = parse_name(self.spec.metadata["structure"])
         metadata = {
             **self.spec.metadata,
@@ -275,7 +276,7 @@ class ProductionRun:
             metadata |= {"swaps_checked": shortlist.checked, "swaps_missed": shortlist.missed}
         join_segments(self.segments, self.spec.output, metadata, last_step=self.total - self.skip, hops=self._hops())
         summary = ProductionSummary(end_reason, self.time_ps, speed)
-        # A cut trajectory goes on from its segments, which are longer.
+        # A cut trajectory resumes from its segments, which are longer.
         if self.steps_done <= self.total:
             # Named by its end: until the state says otherwise, the segments it was joined from still count.
             whole = f"whole{self.steps_done:012d}.h5"
@@ -286,7 +287,7 @@ class ProductionRun:
         return summary
 
     def _save_state(self) -> None:
-        more = {"segments": json.dumps([path.name for path in self.segments]), "stopped": self._stopped}
+        more = {"segments": json.dumps([path.name for path in self.segments]), "stopped": self._stopped or ""}
         self.checkpoint.save("state", {**self.md.state_record(), **more, "spent_s": self._wall_time_s()})
 
     def _wall_time_s(self) -> float:

@@ -15,9 +15,11 @@ import numpy as np
 import pandas as pd
 
 from redoxmd.diffusion.counting import count_interval
+from redoxmd.errors import COMPLETED, SURVIVED
 from redoxmd.files.frames import read_frames
 from redoxmd.files.html import embed_svg, write_html
 from redoxmd.files.records import read_json, with_numbers
+from redoxmd.gate import GateStatus
 from redoxmd.structures.describe import formula
 from redoxmd.structures.request import parse_name
 from redoxmd.units import FS_PER_PS
@@ -148,8 +150,12 @@ def _convergence(summary: Mapping[str, Any], errors: pd.DataFrame) -> str:
         )
     last = summary["generations"][-1]
     reasons, times_ps = last["end_reasons"].values(), last["survived_ps"].values()
-    survived = sum(reason == "survived" for reason in reasons)
-    verdict = "Yes: the gate accepted" if last["status"] == "converged" else f"No ({last['status']}): the gate refused"
+    survived = sum(reason == SURVIVED for reason in reasons)
+    verdict = (
+        "Yes: the gate accepted"
+        if last["status"] == GateStatus.CONVERGED
+        else f"No ({last['status']}): the gate refused"
+    )
     test = errors[(errors["set"] == "test") & (errors["member"].astype(str) == "ensemble")].sort_values("generation")
     change = ""
     if len(test) > 1:
@@ -296,7 +302,7 @@ def _doubts_of_potentials(
             f"Production is {longest_ps:.3g} ps long, the gate was tested for {explored_ps:.3g} ps: later structures "
             "may lie outside the training data."
         )
-    early = trajectories[trajectories["end_reason"] != "completed"]
+    early = trajectories[trajectories["end_reason"] != COMPLETED]
     if len(early):
         reasons = _counts(early["end_reason"])
         doubts.append(f"Ended early: {len(early)} of {len(trajectories)} trajectories ({_named(early)}): {reasons}.")

@@ -216,7 +216,7 @@ def refuse_unrecorded(run: str, rules: Iterable[Any], config: str, argv: Sequenc
         f"({min(producers)}, …): they came without results/<run>/records or, if an earlier version made them, without "
         ".snakemake/metadata. Bring those along; or, if you know that they were made with the settings of this config, "
         f"accept them and what was made from them: snakemake --configfile {config} --touch --forcerun "
-        f"{' '.join(sorted(set(producers.values())))}; or move them away, and they are made anew"
+        f"{' '.join(sorted(set(producers.values())))}; or move them away, and they are made again"
     )
 
 

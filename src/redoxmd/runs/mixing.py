@@ -38,7 +38,7 @@ def refuse_mixing(results: Path, config: Config) -> None:
         )
     current = reference_record(config.engine)
     for path in (path for pattern in LABELLED for path in sorted(results.glob(pattern))):
-        # The hash stands in the comment line of the first frame.
+        # The hash is in the comment line of the first frame.
         with path.open(encoding="utf-8") as handle:
             match = HASH.search("".join(islice(handle, 1, 2)))
         if match and match[1] != current["settings_hash"]:

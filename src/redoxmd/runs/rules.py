@@ -86,14 +86,13 @@ class Rules:
         """Hash of the code that a cheap stage depends on: its script and modules of the package."""
         return code_hash([self.root / f"workflow/scripts/{script}.py", *(PACKAGE / name for name in modules)])
 
-    def figure_params(self, figure: str) -> dict[str, Any]:
-        """Parameters of a figure's rule: its code, its path, the style and the values of its caption."""
-        return {
-            "code": self.code(figure, "figures", *MODULES_OF_FIGURE.get(figure, ())),
-            "stem": "results/{run}/figures/{figure}",
-            "style": plain(self.config.figures),
-            "caption": captions_of(self.config)[figure],
-        }
+    def figure_code(self, wildcards: Wildcards) -> str:
+        """Hash of the code that the figure of a job depends on."""
+        return self.code(wildcards.figure, "figures", *MODULES_OF_FIGURE.get(wildcards.figure, ()))
+
+    def caption(self, wildcards: Wildcards) -> dict[str, Any]:
+        """Values in the caption of the figure of a job."""
+        return captions_of(self.config)[wildcards.figure]
 
     def member_size(self, wildcards: Wildcards) -> dict[str, Any]:
         """Hyperparameters of the member that a job trains."""

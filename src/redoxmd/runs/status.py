@@ -15,6 +15,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from redoxmd.config.sections import Config
+from redoxmd.errors import COMPLETED
 from redoxmd.files import layout
 from redoxmd.files.records import read_json, with_numbers
 from redoxmd.jobs.progress import duration, last_progress
@@ -61,7 +62,7 @@ def describe_status(results: Path, config: Config) -> str:
     runs = _read_records(results / f"aimd/{name}/record.json" for name in names)
     frames = sum(record["n_frames"] for record in runs)
     ended = [f"{record['structure']} {record['refusal']['reason']}" for record in runs if record.get("refusal")]
-    short = f", {len(ended)} cut short ({_shorten_list(ended)})" if ended else ""
+    short = f", {len(ended)} ended early ({_shorten_list(ended)})" if ended else ""
     aimd = [f"aimd: {len(runs)} of {len(names)} runs done, {frames} frames{short}"] if names else []
     lines = [f"{config.run} in {results}", *aimd]
     if config.pretrain.enabled:
@@ -116,7 +117,7 @@ def _generation_lines(results: Path, config: Config, generation: int) -> list[st
         line = f"  gate ({decision['phase']}): {decision['status']}"
         if ids:
             refused = [f"{label['label_id']} {label['refusal']['reason']}" for label in labels if label["refusal"]]
-            line += f"; labels: {len(labels)} of {len(ids)} done, {len(refused)} refused or cut short"
+            line += f"; labels: {len(labels)} of {len(ids)} done, {len(refused)} refused or ended early"
             line += f" ({', '.join(refused)})" if refused else ""
         lines.append(line)
     return lines
@@ -199,7 +200,7 @@ def _production_lines(results: Path, config: Config) -> list[str]:
         metadata = [read_metadata(path) for path in done]
         total_ns = sum(item["recorded_ps"] for item in metadata) / 1000
         speeds = sorted(item["ns_per_day"] for item in metadata)
-        ended = sum(item["end_reason"] != "completed" for item in metadata)
+        ended = sum(item["end_reason"] != COMPLETED for item in metadata)
         lines = [
             f"production: {len(done)} of {len(files)} trajectories, {total_ns:.3g} ns, "
             f"median {speeds[len(speeds) // 2]:.3g} ns/day, {ended} ended early"
@@ -245,8 +246,7 @@ def _electron_lines(results: Path, config: Config) -> list[str]:
     """Status of the density model and of the charges along trajectories."""
     if not (results / "density/model.pt").exists():
         return ["density: no model yet"]
-    lines = ["density: model trained"]
-    errors = results / "density/errors.csv"
+    lines, errors = ["density: model trained"], results / "density/errors.csv"
     if errors.exists():
         import pandas as pd
 

@@ -123,7 +123,7 @@ class VaspEngine(Engine):
             if system_errno(error) not in (None, errno.ENOENT):
                 raise
             segment.refusal = LabelRefused(
-                LabelRefusal.CORRUPTED, f"{folder.name}/CONTCAR gives no state to go on from ({error})"
+                LabelRefusal.CORRUPTED, f"{folder.name}/CONTCAR gives no state to continue from ({error})"
             )
             return segment
         segment.end_positions_A = cell.nearest_image(inputs.in_original_order(positions), before)

@@ -138,7 +138,7 @@ def end_on_sigterm(job: VaspJob, folder: Path) -> Iterator[None]:
         job.terminate()
         if callable(previous):
             previous(signal.SIGTERM, None)
-        raise Interrupted(f"asked to stop while VASP ran in {folder}; start again to go on") from None
+        raise Interrupted(f"asked to stop while VASP ran in {folder}; start again to resume") from None
     finally:
         signal.signal(signal.SIGTERM, previous or signal.SIG_DFL)
 

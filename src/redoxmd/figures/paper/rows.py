@@ -10,6 +10,7 @@ import pandas as pd
 from redoxmd.basins.orderings import vacancy_costs
 from redoxmd.charges.oxidation import OxidationModel
 from redoxmd.diffusion.counting import count_interval
+from redoxmd.errors import COMPLETED
 from redoxmd.figures.paper.measured import (
     NAN,
     PAPER_CELL,
@@ -78,7 +79,7 @@ def _first_survival(run: RunTables) -> Measured:
 
 def _longest(run: RunTables) -> Measured:
     table = run.trajectories
-    completed = table[table["end_reason"] == "completed"] if len(table) else table
+    completed = table[table["end_reason"] == COMPLETED] if len(table) else table
     if not len(completed):
         return Measured(remark="no whole trajectory")
     longest = float(completed["duration_ps"].max())

@@ -1,5 +1,47 @@
-# The moment network: on-site moments of the redox atoms from the geometry alone (electrons.moments.enabled); its errors, and
-# its states beside those of the trajectories.
+# Electrons of runs whose potentials distinguish oxidation states: hops along the trajectories, which contain the states, and
+# their rates. Moment network: on-site moments of the redox atoms from the geometry alone (electrons.moments.enabled).
+
+# Modules of the comparison of states with those of the moment network.
+MOMENT_CODE = ("electrons/moments.py", "electrons/moment_checks.py", "electrons/states.py")
+
+
+rule hops:
+    input:
+        trajectory="results/{run}/production/{structure}_T{temperature}K.h5",
+        jumps="results/{run}/diffusion/{structure}_T{temperature}K.nc",
+    output:
+        hops="results/{run}/electrons/{structure}_T{temperature}K.nc",
+    log:
+        "results/{run}/logs/electrons/{structure}_T{temperature}K.log",
+    threads: cores("hops")
+    resources:
+        **resources_for("hops"),
+    params:
+        code=code("hops", "electrons/hops.py", "charges/hops.py", "charges/redox.py", "structures"),
+        structures=settings_for("hops", CFG.structures),
+        charges=settings_for("hops", CFG.charges),
+        electrons=settings_for("hops", CFG.electrons),
+    script:
+        "../workflow/scripts/hops.py"
+
+
+rule hop_rates:
+    input:
+        hops=RULES.all_trajectories("results/{run}/electrons/{structure}_T{temperature}K.nc"),
+    output:
+        trajectories="results/{run}/electrons/trajectories.csv",
+        hops="results/{run}/electrons/hops.csv",
+        states="results/{run}/electrons/states.csv",
+        rates="results/{run}/electrons/rates.csv",
+        arrhenius="results/{run}/electrons/arrhenius.csv",
+    log:
+        "results/{run}/logs/electrons/rates.log",
+    localrule: True
+    params:
+        code=code("hop_rates", "electrons/hops.py", "diffusion"),
+        diffusion=settings_for("hop_rates", CFG.diffusion),
+    script:
+        "../workflow/scripts/hop_rates.py"
 
 
 rule moments:
