@@ -1,11 +1,13 @@
 """Energies and forces of labels against those of electrons that are started again in the same oxidation states.
 
-python -m benchmarks.second_start CONFIG --configurations NAME ... --step K --output rows.csv
+python -m benchmarks.second_start CONFIG --configurations NAME ... --step K --output rows.csv [--order labels | bonds]
 
 For each configuration of `train.datasets`, the electrons are started from the moments of the states of frame K, by the
 engine of the config and without +U in the first SCF where it can, and followed to frame K + 1, as in a reference MD. A
-lower energy and other forces mean that the labels are in a higher orbital order of the same states. Each frame takes
-the time of a DFT label. Configurations that the output has already are not repeated.
+lower energy and other forces mean that the labels are in a higher orbital order of the same states. With --order bonds
+they are started in the states by bond valences (`redoxmd.electrons.search.guess_order`) instead of those of the label:
+a lower energy then means that the label is in a higher charge order. Each frame takes the time of a DFT label.
+Configurations that the output has already are not repeated.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from ase import Atoms
 from benchmarks.folds import RowsOnDisk, required_levels
 from redoxmd.config.load import load_config
 from redoxmd.config.sections import Config
+from redoxmd.electrons.search import guess_order
 from redoxmd.electrons.states import assign_oxidation
 from redoxmd.engines import Result, get_engine, settings_hash
 from redoxmd.errors import DataError
@@ -62,19 +65,24 @@ class Restart:
         """(n,) whether an atom of a label has oxidation states."""
         return self._levels.redox_atoms(list(self.label(name, step).symbols))
 
-    def calculate(self, name: str, step: int) -> Result:
-        """Result of the engine for the geometry of a label; the first is started in the states of its label."""
-        frame, states = self.label(name, step), self.states(name, step)
+    def states_by_bonds(self, name: str, step: int) -> np.ndarray:
+        """(n,) oxidation numbers for the geometry of a label by bond valences, 0 for other than redox atoms."""
+        return guess_order(self.label(name, step), self._levels)
+
+    def calculate(self, name: str, step: int, states: np.ndarray | None = None) -> Result:
+        """Result of the engine for the geometry of a label; electrons start in these states or in those of the label."""
+        frame = self.label(name, step)
+        asked = self.states(name, step) if states is None else states
         atoms = bare(frame)
-        atoms.set_initial_magnetic_moments(np.where(states != 0, frame.get_magnetic_moments(), 0.0))
-        self._levels.start_in(atoms, states)
+        atoms.set_initial_magnetic_moments(np.where(asked != 0, frame.get_magnetic_moments(), 0.0))
+        self._levels.start_in(atoms, asked)
         return self.engine.calculate(atoms)
 
-    def same_states(self, name: str, step: int, result: Result) -> bool:
-        """Whether a result has the states of a label."""
+    def has_states(self, name: str, step: int, result: Result, states: np.ndarray) -> bool:
+        """Whether a result for the geometry of a label has these states."""
         assert result.moments_muB is not None
         found = assign_oxidation(list(self.label(name, step).symbols), result.moments_muB, self._levels).oxidation
-        return bool((found == self.states(name, step)).all())
+        return bool((found == states).all())
 
 
 def main() -> None:
@@ -84,6 +92,7 @@ def main() -> None:
     parser.add_argument("--configurations", nargs="+", required=True)
     parser.add_argument("--step", type=int, default=9)
     parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--order", choices=["labels", "bonds"], default="labels")
     chosen = parser.parse_args()
     config = load_config(chosen.config)
     table = RowsOnDisk(chosen.output, ["config_id"])
@@ -92,7 +101,9 @@ def main() -> None:
             continue
         restart, rows = Restart(config), []
         for step in (chosen.step, chosen.step + 1):
-            frame, result = restart.label(name, step), restart.calculate(name, step)
+            frame, states = restart.label(name, step), restart.states(name, step)
+            started = restart.states_by_bonds(name, step) if chosen.order == "bonds" else states
+            result = restart.calculate(name, step, started)
             difference = np.abs(result.forces_eV_A - frame.get_forces())
             rows.append(
                 {
@@ -100,7 +111,8 @@ def main() -> None:
                     "energy_difference_meV": 1000 * (result.energy_eV - frame.get_potential_energy()),
                     "force_mae_eV_A": difference.mean(),
                     "redox_force_mae_eV_A": difference[restart.redox_atoms(name, step)].mean(),
-                    "same_states": restart.same_states(name, step, result),
+                    "same_states": restart.has_states(name, step, result, states),
+                    "states_of_start": restart.has_states(name, step, result, started),
                     "scf_steps": result.scf_steps,
                 }
             )

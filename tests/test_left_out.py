@@ -339,6 +339,35 @@ def test_electrons_started_again_are_compared_with_the_labels_of_the_file(config
     assert second["force_mae_eV_A"] == pytest.approx(0.3 * share, abs=1e-3)
 
 
+def test_electrons_start_in_the_order_of_the_bonds(config, monkeypatch):
+    """V4+ is asked for on the V with the shortest V–O bonds, by the sum of exp(−d/0.37 Å) with ASE's distances."""
+    (frame,) = [
+        f
+        for f in read_frames(config.parent / "data/frames.extxyz")
+        if (f.info["config_id"], f.info["step"]) == ("x2.500_random0", 0)
+    ]
+    asked = []
+    real = second_start.get_engine
+
+    def watched(*arguments):
+        engine = real(*arguments)
+        calculate = engine.calculate
+        engine.calculate = lambda atoms: asked.append(atoms.copy()) or calculate(atoms)
+        return engine
+
+    monkeypatch.setattr(second_start, "get_engine", watched)
+    table = config.parent / "rows.csv"
+    arguments = ["--configurations", "x2.500_random0", "--step", "0", "--output", str(table), "--order", "bonds"]
+    monkeypatch.setattr(sys, "argv", ["second_start", str(config), *arguments])
+    second_start.main()
+    metals, oxygens = np.flatnonzero(frame.numbers == 23), np.flatnonzero(frame.numbers == 8)
+    sums = [np.exp(-frame.get_distances(metal, oxygens, mic=True) / 0.37).sum() for metal in metals]
+    moments = asked[0].get_initial_magnetic_moments()[metals]
+    (v4,) = np.flatnonzero(np.isclose(moments, LEVELS.moments_muB["V"][4]))
+    assert v4 == np.argmax(sums)
+    assert set(pd.read_csv(table)["states_of_start"]) <= {True, False}
+
+
 class Tightened:
     """The toy engine with a calculator that converges: its SCF goes on to 3 meV less and 0.02 eV/Å more along z."""
 
