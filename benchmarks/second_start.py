@@ -70,7 +70,7 @@ class Restart:
         return guess_order(self.label(name, step), self._levels)
 
     def calculate(self, name: str, step: int, states: np.ndarray | None = None) -> Result:
-        """Result of the engine for the geometry of a label; electrons start in these states or in those of the label."""
+        """Result of the engine for the geometry of a label; electrons start in these states or in its own."""
         frame = self.label(name, step)
         asked = self.states(name, step) if states is None else states
         atoms = bare(frame)
