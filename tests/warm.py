@@ -134,6 +134,9 @@ def run(arguments, folder, environment, descriptors, program):
     """Do as the interpreter does with these arguments: a script, or -m and a module."""
     for number, descriptor in enumerate(descriptors):
         os.dup2(descriptor, number)
+    # Those of the server belong to its log, a file with positions.
+    sys.stdout = os.fdopen(1, "w", closefd=False)
+    sys.stderr = os.fdopen(2, "w", buffering=1, errors="backslashreplace", closefd=False)
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)

@@ -1,19 +1,15 @@
 """Trajectories of other codes, written as files whose true paths are known."""
 
-import re
-
 import h5py
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 
 from redoxmd.analyse import read_md
 from redoxmd.errors import ConfigError, DataError
 from redoxmd.files.trajectory import write_segment
-from tests.analyse.walks import INTERVAL_FS, TURN, atoms_of, walk, write_dump
-from tests.archive.made import TITLES, vasprun
+from tests.analyse.walks import INTERVAL_FS, TURN, atoms_of, vasprun_of, walk, write_dump
 
 ELEMENTS = {"1": "Na", "2": "O"}
 ASKED = {"frame_fs": INTERVAL_FS, "temperature_K": 600.0}
@@ -77,16 +73,9 @@ def test_image_flags_unwrap_frames_of_any_interval(tmp_path):
         read_md(path, elements=ELEMENTS, **ASKED)
 
 
-def test_a_vasprun_gives_interval_and_temperature(tmp_path, monkeypatch):
-    monkeypatch.setitem(TITLES, "Na", "PAW_PBE Na_pv 19Sep2006")
-    monkeypatch.setitem(TITLES, "O", "PAW_PBE O 08Apr2002")
+def test_a_vasprun_gives_interval_and_temperature(tmp_path):
     numbers, fractional, cell = walk(frames=30, rate=0.05)
-    frames = atoms_of(numbers, fractional, cell)
-    for frame in frames:
-        zero = np.zeros((len(numbers), 3))
-        frame.calc = SinglePointCalculator(frame, energy=0.0, forces=zero, stress=np.zeros(6))
-    text = re.sub(r'name="POTIM">[^<]*', 'name="POTIM">      2.00000000', vasprun(frames))
-    text = re.sub(r'name="TE(BEG|END)">[^<]*', r'name="TE\1">    700.00000000', text)
+    text = vasprun_of(numbers, fractional, cell, 700)
     path = tmp_path / "vasprun.xml"
     path.write_text(text)
     trajectory = read_md(path)

@@ -1,14 +1,20 @@
 """Ions that hop on a lattice of known sites, written in the formats of other codes."""
 
+import re
+
 import numpy as np
 from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
 from ase.data import chemical_symbols
+
+from tests.archive.made import vasprun
 
 SITE_A, INTERVAL_FS = 4.0, 50.0
 # Vectors of a triclinic cell with one site, in LAMMPS form, and a rotation.
 CELL_A = np.array([[4.0, 0, 0], [0.6, 4.0, 0], [-0.4, 0.5, 4.2]])
 TURN = np.linalg.qr(np.random.default_rng(5).standard_normal((3, 3)))[0]
-TYPES = {11: 1, 8: 2}
+TYPES = {11: 1, 8: 2, 3: 1, 15: 2, 16: 3}
+TITLES = {"Na": "PAW_PBE Na_pv 19Sep2006", "O": "PAW_PBE O 08Apr2002"}
 
 
 def walk(frames=200, ions=3, rate=0.01, seed=0, repeats=3, cell=CELL_A, axes=3):
@@ -36,6 +42,15 @@ def atoms_of(numbers, fractional, cell, wrap=True, **info):
         for frame, value in zip(frames, values, strict=True):
             frame.info[key] = value
     return frames
+
+
+def vasprun_of(numbers, fractional, cell, kelvin):
+    """Text of a vasprun.xml of MD with POTIM = 2 at a temperature."""
+    frames, zero = atoms_of(numbers, fractional, cell), np.zeros((len(numbers), 3))
+    for frame in frames:
+        frame.calc = SinglePointCalculator(frame, energy=0.0, forces=zero, stress=np.zeros(6))
+    text = re.sub(r'name="POTIM">[^<]*', 'name="POTIM">      2.00000000', vasprun(frames, titles=TITLES))
+    return re.sub(r'name="TE(BEG|END)">[^<]*', rf'name="TE\1">    {kelvin:.8f}', text)
 
 
 def write_dump(path, numbers, fractional, cell, columns, every=100, origin=(0.3, -1.0, 2.0), typed=True):

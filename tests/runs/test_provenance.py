@@ -25,15 +25,15 @@ MADE_FROM = {
 }
 
 
-def write_run(folder):
+def write_run(folder, made_from=MADE_FROM):
     """Files and records of a run in which each file contains its name."""
-    for name in {*MADE_FROM, "data/given.extxyz"}:
+    for name in {*made_from, "data/given.extxyz"}:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(name)
     metadata = folder / ".snakemake/metadata"
-    metadata.mkdir(parents=True)
-    for name, (rule, inputs) in MADE_FROM.items():
+    metadata.mkdir(parents=True, exist_ok=True)
+    for name, (rule, inputs) in made_from.items():
         record = {"rule": rule, "input": inputs, "params": ["{'seed': 5}"], "starttime": 1.0, "endtime": 2.0, "log": []}
         (metadata / urlsafe_b64encode(name.encode()).decode()).write_text(json.dumps(record))
     return folder
