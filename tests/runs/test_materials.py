@@ -218,7 +218,20 @@ def test_a_poscar_with_velocities_or_compressed_is_read(check):
             ["Na1 (atom 0) and O2 (atom 3)", "0.41 Å"],
         ),
     ],
-    ids=["counts", "vacant", "short", "xyz", "binary", "empty", "without mode", "VASP 4", "two", "occupancies", "twice", "overlap"],
+    ids=[
+        "counts",
+        "vacant",
+        "short",
+        "xyz",
+        "binary",
+        "empty",
+        "without mode",
+        "VASP 4",
+        "two",
+        "occupancies",
+        "twice",
+        "overlap",
+    ],
 )
 def test_files_that_are_no_crystal_are_refused_with_a_reason(check, content, file, words):
     status, lines = check(content, file)
