@@ -19,6 +19,9 @@ from tests.workflow.test_workflow import PARTS, snakemake_environment
 
 # Command → what is executed instead, or nothing and the reason.
 TABLE = {
+    # Commands in an image are those of a folder that it makes.
+    r"apptainer exec \S+ (snakemake .*)": r"\1 -n",
+    r"apptainer exec \S+ (redoxmd .*)": r"\1",
     r"(\S*snakemake --(?!.* -n$).*)": r"\1 -n",
     r"make (.*)": r"make -n \1",
     r"(\S+ -m pytest .*)": r"\1 --collect-only -q -p no:cacheprovider",

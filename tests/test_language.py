@@ -31,7 +31,7 @@ COMMENTED += sorted((ROOT / "envs").iterdir())
 # Names with an excluded word; the list must not grow.
 NAMES_TO_CHANGE = {"set_aside", "wants_density"}
 # Public names that several modules define with one meaning: interfaces of engines, figures and commands.
-INTERFACES = {"add_commands", "available", "create", "draw", "level_of_config", "physical_settings"}
+INTERFACES = {"add_commands", "available", "create", "draw", "inspect", "level_of_config", "physical_settings"}
 
 
 # Values that tables have, and words of VASP's files.

@@ -114,6 +114,7 @@ def test_files_at_several_temperatures_give_the_activation_energy(tmp_path, caps
     page = (tmp_path / "out/analysis.html").read_text()
     assert page.count("data:image/svg+xml;base64,") == 5
     assert not re.search(r'(src|href)="(?!data:)', page)
+    assert len(set(re.findall(r"<img [^>]*><p>([^<]{40,})</p>", page))) == 5, "each figure has a caption of its own"
     assert "Activation energies" in page and capsys.readouterr().out.rstrip().endswith("analysis.html")
     for stem in ("Na_msd", "Na_arrhenius", "Na_occupancy", "Na_concerted", "Na_van_hove"):
         assert all((tmp_path / "out" / f"{stem}.{kind}").stat().st_size for kind in ("svg", "pdf", "png", "csv"))

@@ -1,10 +1,12 @@
 import numpy as np
 import pytest
+import yaml
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read
 
 from redoxmd.archive.exporting import export_frames
+from redoxmd.cli import main
 from redoxmd.errors import DataError
 from redoxmd.files.frames import write_frames
 from tests.conftest import rock
@@ -147,6 +149,53 @@ def test_deepmd_keeps_orders_of_atoms_apart_and_fills_sets(tmp_path, monkeypatch
     first, second = ((tmp_path / "out" / folder / "type.raw").read_text().split() for folder in (name, f"{name}-2"))
     assert first == second[::-1]
     assert not (tmp_path / f"out/{name}-2/set.000/virial.npy").exists()
+
+
+# Labels of the fields of a submission, in github.com/colabfit/data-lake/.github/ISSUE_TEMPLATE/submit_dataset.yml.
+COLABFIT_FIELDS = {
+    *("Dataset name", "Authors", "Publication link", "Data link", "Dataset description", "File details", "Method"),
+    *("Software", "Software version(s)", "Additional details", "Property types", "Property details", "Elements"),
+    *("Energy field conjugate with forces", "Number of Configurations", "Naming convention", "Configuration sets"),
+    "Distribution license",
+}
+
+
+def card_of(folder):
+    """Metadata and table of a dataset card."""
+    _, metadata, text = (folder / "README.md").read_text().split("---\n", 2)
+    rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")]
+    return yaml.safe_load(metadata), dict(rows[1:])
+
+
+def test_colabfit_gets_the_frames_and_a_card_with_the_fields_of_its_form(tmp_path, frames):
+    """Two of the frames lack a stress."""
+    frames = [*frames[:2], *(labelled_frame(seed, stress=False) for seed in (2, 3))]
+    folder = tmp_path / "data"
+    write_frames(folder / "frames.extxyz", frames)
+    level = {"code": "vasp", "functional": "PBE", "cutoff_eV": 520.0, "hubbard": {"V": ["d", 4.2]}}
+    card = {"engine": "vasp", "settings_hash": "h", "title": "Own | frames", "licence": "CC-BY-4.0", "level": level}
+    (folder / "dataset.yaml").write_text(yaml.safe_dump(card | {"files": {"frames.extxyz": "-"}}))
+    assert main(["export", str(folder), "--as", "colabfit", "--to", str(tmp_path / "Na_2024")]) == 0
+    back = read(tmp_path / "Na_2024/frames.extxyz", ":")
+    for found, expected in zip(back, frames, strict=True):
+        np.testing.assert_allclose(found.get_forces(), expected.get_forces(), rtol=0, atol=WRITTEN_A)
+        assert found.get_potential_energy() == expected.get_potential_energy()
+    metadata, table = card_of(tmp_path / "Na_2024")
+    assert metadata["license"] == "CC-BY-4.0" and metadata["pretty_name"] == "Own | frames"
+    assert set(table) == COLABFIT_FIELDS
+    assert table["Dataset name"] == "Na_2024" and table["Authors"] == "to be added"
+    assert table["Software"] == "VASP" and table["Method"] == "DFT-PBE+U"
+    assert table["Number of Configurations"] == "4" and table["Configuration sets"] == "by config_id: 1 sets"
+    assert table["Elements"] == ", ".join(sorted(set(frames[0].get_chemical_symbols())))
+    assert table["Property types"] == "Potential energy, Atomic forces, Cauchy stress"
+    assert "eV/Å (4 frames)" in table["Property details"] and "tension (2 frames)" in table["Property details"]
+
+
+def test_colabfit_gets_the_file_of_a_run(tmp_path, source):
+    export_frames(source, "colabfit", tmp_path / "out")
+    table = card_of(tmp_path / "out")[1]
+    assert set(table) == COLABFIT_FIELDS
+    assert (table["Software"], table["Method"], table["Distribution license"]) == ("VASP", "to be added", "to be added")
 
 
 def test_what_cannot_be_exported_is_named(tmp_path, source):

@@ -105,6 +105,7 @@ def test_what_is_understood_of_a_file(check):
         ({"moments_x": 3.0}, ["structures.moments_x: 3 is more than the sites", "x up to 1"]),
         ({"formula_units": 2}, ["structures.formula_units: 2 does not divide Mn1 O2", "; 1 would"]),
         ({"volume_A3_per_fu": {0.5: 155, 1.0: 155}}, ["volume_A3_per_fu: 155 Å3", "4.01 times the 38.69 Å3"]),
+        ({"sites": {"A": ["Na"]}}, ["structures.sites.A: 'Na' is not a Na atom of", "which has the atoms 0 (Na1)"]),
         ({"preferred_site": "Na7"}, ["no site 'Na7'", "['Na1']"]),
         ({"without": ["moments_x"]}, ["structures.moments_x left out", "Na_xV2(PO4)3", "cell.cif"]),
         ({"without": ["redox_element", "moments_muB"]}, ["structures: redox_element, moments_muB left out"]),
@@ -112,6 +113,7 @@ def test_what_is_understood_of_a_file(check):
             {"config": {"engine": {"gpaw": {"hubbard": {"Fe": {"U_eV": 4.0}}}}}},
             ["engine.gpaw.hubbard: 'Fe' is not in the cell, which holds Mn, Na, O"],
         ),
+        ({"config": {"engine": {"gpaw": {"xc": "NOXC"}}}}, ["engine.gpaw.xc: NOXC is not available in GPAW"]),
         (
             {"config": {"production": {"x": [0.5], "supercell": [200, 200, 200]}}},
             ["production.supercell: [200, 200, 200]", "28000000 atoms", "fewer repeats"],
@@ -122,6 +124,15 @@ def test_what_is_understood_of_a_file(check):
 def test_what_does_not_go_with_the_cell_is_refused(check, changes, words):
     status, lines = check(**changes)
     assert status == 1 and holds(lines, *words), lines
+
+
+def test_elements_that_gpaw_has_no_dataset_of_are_named(check):
+    """gpaw-data has datasets of the lanthanides and of no actinide."""
+    rare = {"redox_element": "Ce", "moments_muB": {"Ce": 1.0}, "config": {"engine": {"gpaw": {"hubbard": {}}}}}
+    status, lines = check(NAMNO2.replace("Mn", "Ce"), **rare)
+    assert status == 0, lines
+    status, lines = check(NAMNO2.replace("Mn", "U"), **rare | {"redox_element": "U", "moments_muB": {"U": 1.0}})
+    assert status == 1 and holds(lines, "engine gpaw: no PAW dataset of U for PBE; install one"), lines
 
 
 def test_defaults_of_another_material_that_hold_are_told(check):
@@ -189,6 +200,12 @@ def test_a_poscar_with_velocities_or_compressed_is_read(check):
         (b"\x00\x01\x02\x03", "cell.cif", ["is not readable ("]),
         (b"", "POSCAR", ["POSCAR has no line Direct or Cartesian before its positions"]),
         (poscar().replace("Direct\n", ""), "POSCAR", ["POSCAR has no line Direct or Cartesian"]),
+        (poscar().replace("Na Mn O\n", ""), "POSCAR", ["write a line with the elements above the counts of atoms"]),
+        (
+            NAMNO2.replace("data_x", "data_300K") + NAMNO2.replace("data_x", "data_700K"),
+            "cell.cif",
+            ["holds 2 structures; give a file with one of them"],
+        ),
         (RES, "cell.res", ["can hold partly occupied sites", "give a CIF"]),
         (
             NAMNO2.replace("Mn1 Mn 0 0 0 1", "Mn1 Mn 0 0 0.05 1\nMn2 Mn 0 0 0.1 1"),
@@ -201,7 +218,20 @@ def test_a_poscar_with_velocities_or_compressed_is_read(check):
             ["Na1 (atom 0) and O2 (atom 3)", "0.41 Å"],
         ),
     ],
-    ids=["counts", "vacant", "short", "xyz", "binary", "empty", "without mode", "occupancies", "twice", "overlap"],
+    ids=[
+        "counts",
+        "vacant",
+        "short",
+        "xyz",
+        "binary",
+        "empty",
+        "without mode",
+        "VASP 4",
+        "two",
+        "occupancies",
+        "twice",
+        "overlap",
+    ],
 )
 def test_files_that_are_no_crystal_are_refused_with_a_reason(check, content, file, words):
     status, lines = check(content, file)

@@ -35,6 +35,19 @@ ARRHENIUS_COLUMNS = (
     *("msd_Ea_eV", "msd_Ea_low_eV", "msd_Ea_high_eV", "msd_reason"),
 )
 
+# Stem without the ion → caption.
+CAPTIONS = {
+    "msd": "Mean squared displacement of the single ions, relative to the framework: (a) linear, (b) logarithmic. The "
+    "last lags are means over few intervals.",
+    "arrhenius": "D from jumps with fits. Bars and brackets: 95 % intervals; arrows: 95 % upper limits.",
+    "occupancy": "Ions per site of each kind: (a) over time at the highest temperature, (b) mean over time.",
+    "concerted": "Number (a) and share (b) of jumps with a jump of another ion within the window. Black lines: the "
+    "same jumps at random times.",
+    "van_hove": "(a, b) Probability density of the displacement of an ion; the maximum at the origin is vibration, "
+    "those beyond are jumps. (c) Density of other ions around the initial position of an ion, relative to their mean "
+    "density: a peak at the origin shows ions that follow into vacated positions.",
+}
+
 
 def write_page(results: MdResults, folder: str | Path, style: Figures | None = None, states: Sequence[str] = ()) -> str:
     """Write the figures (SVG, PDF, PNG, CSV) and analysis.html into a folder; returns the main results as text.
@@ -82,7 +95,8 @@ def write_page(results: MdResults, folder: str | Path, style: Figures | None = N
         body.append(f"<h2>Oxidation states</h2><p>{'<br>'.join(map(escape, states))}</p>")
     for stem, title, figure, data in _figures(results, style):
         save_figure(figure, data, folder / stem, style)
-        body.append(f"<h2>{escape(title)}</h2>{embed_svg(folder / f'{stem}.svg', title)}")
+        caption = CAPTIONS[stem.partition("_")[2]]
+        body.append(f"<h2>{escape(title)}</h2>{embed_svg(folder / f'{stem}.svg', title)}<p>{escape(caption)}</p>")
     tables = ", ".join(f"{name}.csv" for name in results.tables())
     body.append(f"<p>All columns are in {tables}.</p>")
     write_html(folder / PAGE, "Diffusion analysis", body)

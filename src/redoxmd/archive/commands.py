@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from redoxmd.archive.importing import RequiredLevel
     from redoxmd.config.sections import Config
 
-FORMS = ("extxyz", "mace", "nequip", "deepmd")
+FORMS = ("extxyz", "mace", "nequip", "deepmd", "colabfit")
 
 
 def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

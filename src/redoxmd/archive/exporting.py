@@ -11,6 +11,7 @@ import numpy as np
 from ase import Atoms
 from ase.io import iread
 
+from redoxmd.archive.colabfit import export_colabfit
 from redoxmd.archive.deepmd import export_deepmd
 from redoxmd.archive.target import dataset_frames
 from redoxmd.errors import DataError
@@ -27,7 +28,7 @@ def export_frames(source: str | Path, form: str, to: str | Path) -> list[Path]:
 
     Args:
         source: a dataset folder, or a file such as `results/RUN/train/gen0/dataset.extxyz`.
-        form: extxyz, mace, nequip or deepmd.
+        form: extxyz, mace, nequip, deepmd or colabfit.
         to: a file for extxyz, else a folder.
 
     Returns:
@@ -125,9 +126,16 @@ def _by_set(source: Path, to: Path, suffix: str, change: Callable[[Atoms], Atoms
     return sorted(files)
 
 
+def _with_card(source: Path, to: Path) -> list[Path]:
+    """Frames and card for the ColabFit Exchange; a card of the dataset folder is used."""
+    card = read_dataset_card(source) if source.is_dir() else {}
+    return export_colabfit(read_labelled(source), card, to, str(source))
+
+
 FORMS: dict[str, Callable[[Path, Path], list[Path]]] = {
     "extxyz": _extxyz,
     "mace": lambda source, to: _by_set(source, to, ".xyz", _for_mace),
     "nequip": lambda source, to: _by_set(source, to, ".extxyz", lambda frame: frame),
+    "colabfit": _with_card,
     "deepmd": lambda source, to: export_deepmd(read_labelled(source), to),
 }

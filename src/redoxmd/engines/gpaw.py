@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,17 @@ from redoxmd.config import sections
 from redoxmd.config.sections import common_kpoints
 from redoxmd.density.grid import Density, accept_density
 from redoxmd.electrons.orbitals import occupation_columns
-from redoxmd.engines.base import Engine, Result, check_result, method_hash, package_version, supercell_kpoints
+from redoxmd.engines.base import (
+    Engine,
+    Inspection,
+    Result,
+    check_result,
+    method_hash,
+    package_version,
+    supercell_kpoints,
+)
 from redoxmd.engines.verdict import judge_moments
-from redoxmd.errors import EngineMissing, LabelRefusal, LabelRefused
+from redoxmd.errors import EngineMissing, LabelRefusal, LabelRefused, reason_of
 from redoxmd.files.records import atomic_path
 
 logger = logging.getLogger("redoxmd")
@@ -54,6 +62,41 @@ def available(settings: sections.EngineSettings) -> tuple[bool, str]:
     if importlib.util.find_spec("gpaw") is None:
         return False, "gpaw is not installed: run `make env`, or pip install 'redoxmd[gpaw]'"
     return True, "gpaw found"
+
+
+def inspect(
+    settings: sections.EngineSettings, cells_A: Mapping[str, Sequence[float]], elements: Sequence[str]
+) -> Inspection:
+    """Problems of the functional, and of elements without a PAW dataset, before a run.
+
+    Args:
+        settings: section `engine`.
+        cells_A: name → lengths a, b, c of the source cell; not used.
+        elements: of the structures.
+    """
+    if not available(settings)[0]:
+        return Inspection()
+    from gpaw.setup_data import search_for_file
+    from gpaw.xc import XC
+
+    try:
+        functional = XC(settings.gpaw.xc).get_setup_name()
+    except Exception as error:
+        return Inspection([f"engine.gpaw.xc: {settings.gpaw.xc} is not available in GPAW ({reason_of(error)})"])
+    missing = []
+    for element in elements:
+        try:
+            search_for_file(f"{element}.{functional}")
+        except (FileNotFoundError, RuntimeError):
+            missing.append(element)
+    if not missing:
+        return Inspection()
+    return Inspection(
+        [
+            f"engine gpaw: no PAW dataset of {', '.join(missing)} for {functional}; install one in a folder of "
+            "GPAW_SETUP_PATH, or take another engine"
+        ]
+    )
 
 
 def create(settings: sections.EngineSettings, repeats: Sequence[int], workdir: Path | None) -> GpawEngine:

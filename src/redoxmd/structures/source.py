@@ -25,9 +25,13 @@ SYMMETRY_TOLERANCE_A = 0.01
 WITH_OCCUPANCIES = ("proteindatabank", "res", "castep-cell")
 # Occupancies of a mixed site, written with two decimals, sum to one within this: thirds are 0.99.
 FULL_TOLERANCE = 0.011
+# Each structure of a CIF has one loop of atoms; pymatgen reads the first structure.
+CIF_ATOMS = re.compile(r"^\s*_atom_site_fract_x\s", re.MULTILINE | re.IGNORECASE)
 # Fraction of the sum of covalent radii below which atoms overlap: the default of explore.min_distance_fraction, which
 # ends an MD.
 CONTACT_FRACTION = 0.6
+# Atoms that a message lists.
+MAX_LISTED = 12
 
 
 @dataclass(frozen=True)
@@ -198,6 +202,9 @@ def _read(path: Path, ion: str) -> tuple[Atoms, list[str], list[dict[str, float]
             return atoms, labels, [{}] * len(atoms)
         with zopen(path, "rt", encoding="utf-8", errors="replace") as stream:
             text = str(stream.read())
+        count = len(CIF_ATOMS.findall(text))
+        if count > 1:
+            raise StructureError(f"structures.source: {path} holds {count} structures; give a file with one of them")
         with warnings.catch_warnings(record=True) as caught:
             # About rounded coordinates and missing keys as well; `redoxmd check` describes the material as read.
             warnings.simplefilter("always", UserWarning)
@@ -206,9 +213,10 @@ def _read(path: Path, ion: str) -> tuple[Atoms, list[str], list[dict[str, float]
     except StructureError:
         raise
     except Exception as error:
-        raise StructureError(
-            f"structures.source: {path} is not readable ({reason_of(error)}); correct the file"
-        ) from error
+        # A POSCAR of VASP 4.
+        nameless = "chemical symbols" in str(error)
+        advice = "write a line with the elements above the counts of atoms" if nameless else "correct the file"
+        raise StructureError(f"structures.source: {path} is not readable ({reason_of(error)}); {advice}") from error
     symbols, mixtures = [], []
     for site in structure:
         shares: dict[str, float] = {}
@@ -303,7 +311,11 @@ def _members(
     indices = [member] if isinstance(member, int) else [i for i, label in enumerate(labels) if label == member]
     if not indices or not all(0 <= index < len(labels) and allowed[index] for index in indices):
         kind = "framework" if key == "spin_down" else settings.mobile_ion
-        raise StructureError(f"structures.{key}: {member!r} is not a {kind} atom of {settings.source}")
+        known = ", ".join(f"{index} ({labels[index]})" for index in np.flatnonzero(allowed)[:MAX_LISTED].tolist())
+        raise StructureError(
+            f"structures.{key}: {member!r} is not a {kind} atom of {settings.source}, which has the atoms {known}"
+            + (" …" if allowed.sum() > MAX_LISTED else "")
+        )
     return indices
 
 
