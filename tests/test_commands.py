@@ -26,7 +26,7 @@ TABLE = {
     r"make (.*)": r"make -n \1",
     r"(\S+ -m pytest .*)": r"\1 --collect-only -q -p no:cacheprovider",
     r"(redoxmd density train .*)": r"\1 --config small.yaml",
-    r"(python -m benchmarks\.budget) \S+ (.*)=1500": r"\1 small.yaml \2=2",
+    r"(python -m benchmarks\.budget) \S+ (.*) 1 2 3 (.*)=1500": r"\1 small.yaml \2 1 \3=2",
 }
 NOTHING = {
     r"git clone .*": "network",
