@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from benchmarks import gpu_check, roofline, scaling, timing, works
+from benchmarks import gpu_check, roofline, scaling, times, timing, works
 from benchmarks.__main__ import md_rows, other_rows
 from benchmarks.timing import schnetpack_steps, take_turns
 from redoxmd.config.sections import Member
@@ -120,3 +120,24 @@ def test_a_gpu_check_without_a_gpu_says_so(tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit):
         gpu_check.main(["--output", str(tmp_path / "none")])
     assert "no CUDA device" in capsys.readouterr().err and not (tmp_path / "none").exists()
+
+
+def test_times_are_summed_by_stage_and_a_slower_run_is_refused(tmp_path, monkeypatch):
+    """Benchmark files as Snakemake writes them; sums by hand."""
+    for name, seconds in {"train/a.tsv": 90, "train/b.tsv": 30, "label/c.tsv": 300}.items():
+        path = tmp_path / "run/benchmarks" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"s\th:m:s\tcpu_time\n{seconds}\t0:00:01\t{seconds}\n")
+    table = tmp_path / "times.csv"
+    table.write_text("run,stage,cpu_minutes\nother,train,7\nrun,train,1\n")
+    arguments = ["times", str(tmp_path / "run"), "--table", str(table)]
+    monkeypatch.setattr(sys, "argv", arguments)
+    times.main()
+    rows = pd.read_csv(table).set_index(["run", "stage"])["cpu_minutes"].to_dict()
+    assert rows == {("other", "train"): 7, ("run", "label"): 5, ("run", "train"): 2}
+    monkeypatch.setattr(sys, "argv", [*arguments, "--check", "1.5"])
+    times.main()
+    table.write_text("run,stage,cpu_minutes\nrun,label,4\n")
+    with pytest.raises(SystemExit, match="run takes longer than stated"):
+        times.main()
+    assert table.read_text() == "run,stage,cpu_minutes\nrun,label,4\n"
