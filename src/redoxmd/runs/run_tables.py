@@ -13,6 +13,7 @@ from redoxmd.charges.oxidation import OxidationStates
 from redoxmd.charges.redox import CHECK_COLUMNS
 from redoxmd.electrons.moment_tables import pool_configurations
 from redoxmd.errors import LabelRefusal
+from redoxmd.gate import Decision
 from redoxmd.md.frame_gate import conformal_factor
 
 
@@ -25,9 +26,9 @@ def error_table(ensembles: list[dict[str, Any]]) -> pd.DataFrame:
 def run_table(decisions: list[dict[str, Any]]) -> pd.DataFrame:
     """Explore runs in the gate decisions, one row each; the speed is omitted because it is not a result."""
     rows = [
-        {"generation": decision["generation"], "phase": decision["phase"], **run}
-        for decision in decisions
-        for run in decision["figures"]["runs"]
+        {"generation": decision.generation, "phase": decision.phase, **vars(run)}
+        for decision in map(Decision.from_json, decisions)
+        for run in decision.figures.runs
     ]
     return pd.DataFrame(rows).drop(columns="steps_per_s", errors="ignore")
 
@@ -112,16 +113,16 @@ def summarise_run(
         "calibration_scale": ensemble["calibration"]["scale"],
         "generations": [
             {
-                "generation": decision["generation"],
-                "phase": decision["phase"],
-                "status": decision["status"],
-                "labels": len(decision["label_ids"]),
-                "candidates_per_ps": decision["figures"]["candidates_per_ps"],
-                "survived_ps": {run["structure"]: run["survived_ps"] for run in decision["figures"]["runs"]},
-                "end_reasons": {run["structure"]: run["end_reason"] for run in decision["figures"]["runs"]},
+                "generation": decision.generation,
+                "phase": decision.phase,
+                "status": decision.status,
+                "labels": len(decision.label_ids),
+                "candidates_per_ps": decision.figures.candidates_per_ps,
+                "survived_ps": {run.structure: run.survived_ps for run in decision.figures.runs},
+                "end_reasons": {run.structure: run.end_reason for run in decision.figures.runs},
                 **(states[number] if states else {}),
             }
-            for number, decision in enumerate(decisions)
+            for number, decision in enumerate(map(Decision.from_json, decisions))
         ],
         "diffusivities": diffusivities,
         "arrhenius": arrhenius,
