@@ -15,11 +15,13 @@ from redoxmd.electrons.moment_tables import pool_configurations
 from redoxmd.errors import LabelRefusal
 from redoxmd.gate import Decision
 from redoxmd.md.frame_gate import conformal_factor
+from redoxmd.train.records import EnsembleRecord
 
 
 def error_table(ensembles: list[dict[str, Any]]) -> pd.DataFrame:
     """Errors of every generation's ensemble and members, one row each."""
-    rows = [{"generation": number, **row} for number, record in enumerate(ensembles) for row in record["errors"]]
+    records = map(EnsembleRecord.from_json, ensembles)
+    rows = [{"generation": number, **row} for number, record in enumerate(records) for row in record.errors]
     return pd.DataFrame(rows)
 
 
@@ -71,7 +73,7 @@ def calibration_tables(
     The last table has set, error_eV_A and bound_eV_A, the spread times `redoxmd.explore.bound_factor`; it is empty if
     there are too few validation frames for the coverage.
     """
-    calibration = ensemble["calibration"]
+    calibration = EnsembleRecord.from_json(ensemble).calibration
     factor = conformal_factor(calibration.get("ratios", {}).get(statistic, ()), coverage)
     frames = [
         (name, factor * spread_eV_A, error_eV_A)
@@ -108,9 +110,10 @@ def summarise_run(
     result of `electron_record` if the density model is enabled; `states` is that of `state_counts` for each generation,
     if oxidation states are assigned; `moments` is the result of `moment_record` if there is a moment network.
     """
+    trained = EnsembleRecord.from_json(ensemble)
     return {
-        "errors": [row for row in ensemble["errors"] if row["member"] == -1],
-        "calibration_scale": ensemble["calibration"]["scale"],
+        "errors": [row for row in trained.errors if row["member"] == -1],
+        "calibration_scale": trained.calibration["scale"],
         "generations": [
             {
                 "generation": decision.generation,
@@ -128,7 +131,7 @@ def summarise_run(
         "arrhenius": arrhenius,
         "concerted": concerted,
         "sites": sites,
-        **({"teacher": ensemble["teacher"]} if "teacher" in ensemble else {}),
+        **({"teacher": trained.teacher} if trained.teacher else {}),
         **({"left_out": list(left_out)} if left_out else {}),
         **({"electrons": electrons} if electrons else {}),
         **({"moments": moments} if moments else {}),
