@@ -12,7 +12,7 @@ from redoxmd.config.declared import settings_for
 from redoxmd.engines import settings_hash
 from redoxmd.figures.catalogue import figures_of, first_page_figures
 from redoxmd.files import layout
-from redoxmd.files.records import plain, read_json
+from redoxmd.files.records import plain
 from redoxmd.runs.captions import captions_of
 from redoxmd.runs.driver import acquire_run, export_config, exported_config, report_driver, with_last_kpoints
 from redoxmd.runs.job_records import update_snakemake_records
@@ -72,13 +72,13 @@ def decision(run, gen):
 @cache
 def decision_as_of(path, mtime_ns):
     """A decision file of a date: thousands of jobs ask for the same few."""
-    return read_json(path)
+    return gate.Decision.read(path)
 
 
 def phase_of(run, gen):
     """The phase that a generation explores."""
     first = CFG.explore.phases[0].name
-    return first if int(gen) == 0 else decision(run, int(gen) - 1)["next_phase"]
+    return first if int(gen) == 0 else decision(run, int(gen) - 1).next_phase
 
 
 def phase_settings(run, gen):
@@ -101,7 +101,7 @@ def earlier_decision(wildcards):
 def last_generation(run):
     """Number of the generation that converged; 0 for an ensemble that is given."""
     gen = 0
-    while CFG.has_loop and decision(run, gen)["status"] != gate.GateStatus.CONVERGED:
+    while CFG.has_loop and decision(run, gen).status != gate.GateStatus.CONVERGED:
         gen += 1
     return gen
 
@@ -161,7 +161,7 @@ def labels(pattern):
     """Input function: one file per label that the gate asked for."""
 
     def files(wildcards):
-        ids = decision(wildcards.run, wildcards.gen)["label_ids"]
+        ids = decision(wildcards.run, wildcards.gen).label_ids
         return expand(pattern, run=wildcards.run, gen=wildcards.gen, label=ids)
 
     return files
@@ -173,7 +173,7 @@ def all_labels(pattern):
     def files(wildcards):
         found = []
         for gen in range(last_generation(wildcards.run)):
-            ids = decision(wildcards.run, gen)["label_ids"]
+            ids = decision(wildcards.run, gen).label_ids
             found += expand(pattern, run=wildcards.run, gen=gen, label=ids)
         return found
 

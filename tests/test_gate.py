@@ -1,3 +1,4 @@
+import json
 from dataclasses import asdict, replace
 
 import pytest
@@ -6,7 +7,15 @@ from redoxmd.config import parse_config
 from redoxmd.errors import NotConverged
 from redoxmd.files.frames import write_frames
 from redoxmd.files.records import write_json
-from redoxmd.gate import ExploreRecord, PathRecord, decide, neb_settings_when_labelled, recorded_path_settings
+from redoxmd.gate import (
+    Decision,
+    ExploreRecord,
+    GateStatus,
+    PathRecord,
+    decide,
+    neb_settings_when_labelled,
+    recorded_path_settings,
+)
 
 CONFIG = parse_config(
     {
@@ -102,3 +111,29 @@ def test_settings_of_paths_last_for_a_labelled_generation(tmp_path):
 
 def test_no_runs_never_converge():
     assert judged([]).status == "go_on"
+
+
+@pytest.mark.parametrize("bands", [[], [found(refused=1)]])
+def test_a_decision_is_what_its_file_says(tmp_path, bands):
+    """Against the JSON of the file, and against that file written again."""
+    runs = [ran(candidates=3), ran(0.0, "not_finite")]
+    decision = decide(0, "small", runs, ["g0f000"], CONFIG.explore, CONFIG.gate, bands)
+    replace(decision, settings={"length_ps": 10.0, "low_eV_A": float("inf")}).write(tmp_path / "gen0.json")
+    content, read = json.loads((tmp_path / "gen0.json").read_text()), Decision.read(tmp_path / "gen0.json")
+    assert [vars(run) for run in read.figures.runs] == content["figures"]["runs"]
+    assert [vars(band) for band in read.figures.bands] == content["figures"].get("bands", [])
+    assert ("bands" in content["figures"]) == bool(bands)
+    names = ("generation", "phase", "status", "next_phase", "label_ids", "reasons", "settings")
+    assert {name: getattr(read, name) for name in names} == {name: content[name] for name in names}
+    assert read.settings["low_eV_A"] == "inf"
+    read.write(tmp_path / "again.json")
+    assert (tmp_path / "again.json").read_bytes() == (tmp_path / "gen0.json").read_bytes()
+
+
+def test_a_decision_of_another_version_lacks_what_its_file_lacks(tmp_path):
+    write_json(tmp_path / "gen0.json", {"status": "go_on", "later": 1, "figures": {"candidates_per_ps": float("inf")}})
+    read = Decision.read(tmp_path / "gen0.json")
+    assert read.status is GateStatus.GO_ON
+    assert (read.settings, read.figures.runs, read.figures.candidates_per_ps) == ({}, [], float("inf"))
+    with pytest.raises(AttributeError, match="next_phase"):
+        _ = read.next_phase

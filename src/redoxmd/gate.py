@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Any
 
 from redoxmd.config.sections import Explore, Gate
 from redoxmd.errors import SURVIVED, NotConverged, PathEnd
-from redoxmd.files.records import read_json
+from redoxmd.files.records import read_json, typed_record, with_numbers, write_json
 from redoxmd.runs.job_records import read_record
 
 
@@ -81,6 +81,7 @@ class Decision:
         label_ids: frames to label before the next generation.
         reasons: one sentence each, why not converged.
         figures: the numbers behind it.
+        settings: section or key → settings with which the generation was explored; "neb" only if it has paths.
     """
 
     generation: int
@@ -90,6 +91,7 @@ class Decision:
     label_ids: list[str]
     reasons: list[str]
     figures: GateFigures
+    settings: dict[str, Any] = field(default_factory=dict)
 
     def record(self) -> dict[str, Any]:
         """As written to the decision file; without `bands` if the generation has no paths."""
@@ -97,6 +99,24 @@ class Decision:
         if not self.figures.bands:
             del record["figures"]["bands"]
         return record
+
+    def write(self, path: str | Path) -> None:
+        """Write the decision file."""
+        write_json(path, self.record())
+
+    @classmethod
+    def read(cls, path: str | Path) -> Decision:
+        """The decision in a file."""
+        return cls.from_json(read_json(path))
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Decision:
+        """The decision of a JSON record; keys that it lacks as in `redoxmd.files.records.typed_record`."""
+        figures = with_numbers(record.get("figures", {}))
+        figures["runs"] = [typed_record(ExploreRecord, run) for run in figures.get("runs", [])]
+        figures["bands"] = [typed_record(PathRecord, band) for band in figures.get("bands", [])]
+        status = {"status": GateStatus(record["status"])} if "status" in record else {}
+        return typed_record(cls, {"settings": {}, **record, **status, "figures": typed_record(GateFigures, figures)})
 
 
 def decide(
@@ -201,8 +221,7 @@ def _recorded_settings(results: Path, generation: int) -> dict[str, Any] | None:
     """
     decision = results / f"gate/gen{generation}.json"
     if decision.exists():
-        settings: dict[str, Any] = read_json(decision).get("settings", {})
-        return settings
+        return Decision.read(decision).settings
     record = read_record(Path(), str(decision))
     if record is None:
         return None

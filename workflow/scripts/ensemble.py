@@ -1,12 +1,12 @@
 from redoxmd.config.declared import runtime_settings
 from redoxmd.electrons.states import OxidationLevels
 from redoxmd.files.frames import read_frames
-from redoxmd.files.records import atomic_path, write_json
+from redoxmd.files.records import atomic_path
 from redoxmd.jobs.job import job, logger
 from redoxmd.model.ensemble import Ensemble, given_ensemble, save_ensemble
-from redoxmd.runs.status import error_lines
 from redoxmd.train.audit.parity import describe_suspects, frames_to_audit, residuals, suspect_names, suspects
 from redoxmd.train.calibration import calibrate, calibrated, evaluate, sample_frames
+from redoxmd.train.records import EnsembleRecord, ensemble_error_lines
 from redoxmd.train.trainer import load_member
 
 with job("train", snakemake.log[0], snakemake.threads):
@@ -23,9 +23,9 @@ with job("train", snakemake.log[0], snakemake.threads):
     save_ensemble(snakemake.output.ensemble, ensemble if ensemble_file else calibrated(ensemble, calibration))
     training = [{key: metadata[key] for key in ("best_step", "stopped", "history")} for _, metadata in loaded]
     teacher = {key: name for _, metadata in loaded for key, name in metadata["about"].items() if key == "teacher"}
-    record = {"errors": evaluation.member_errors.to_dict("records"), "calibration": calibration, "training": training}
-    write_json(snakemake.output.record, record | teacher)
-    for text in error_lines(record):
+    record = EnsembleRecord(evaluation.member_errors.to_dict("records"), calibration, training, **teacher)
+    record.write(snakemake.output.record)
+    for text in ensemble_error_lines(record.errors):
         logger.info("generation %s, %s", generation, text)
     with atomic_path(snakemake.output.forces) as temporary:
         evaluation.forces.query("set != 'train'").to_csv(temporary, index=False, float_format="%.6g")

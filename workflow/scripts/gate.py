@@ -1,7 +1,9 @@
+from dataclasses import replace
+
 from redoxmd.config.declared import read_settings, runtime_settings
 from redoxmd.config.sections import Explore, Gate
 from redoxmd.files.frames import read_frames
-from redoxmd.files.records import read_json, write_json
+from redoxmd.files.records import read_json
 from redoxmd.gate import ExploreRecord, PathRecord, decide, recorded_path_settings
 from redoxmd.jobs.job import job, logger
 
@@ -21,4 +23,4 @@ with job("gate", snakemake.log[0]):
         *(gen, decision.phase, decision.status, len(decision.label_ids)),
         "".join(f"; {reason}" for reason in decision.reasons),
     )
-    write_json(snakemake.output.decision, decision.record() | {"settings": settings})
+    replace(decision, settings=settings).write(snakemake.output.decision)

@@ -6,13 +6,13 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from enum import StrEnum
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from pydantic import BaseModel
@@ -24,6 +24,7 @@ UMASK = os.umask(0)
 os.umask(UMASK)
 # Suffix of damaged files that were renamed.
 DAMAGED = ".damaged"
+Record = TypeVar("Record")
 
 
 @contextmanager
@@ -66,6 +67,17 @@ def read_json(path: str | Path) -> Any:
         raise DataError(f"{path}: no such record; the stage that writes it has not finished") from error
     except ValueError as error:
         raise DataError(f"{path}: not valid JSON ({error}); delete it and run again") from error
+
+
+def typed_record(kind: type[Record], record: Mapping[str, Any]) -> Record:
+    """A record of a JSON file as the dataclass that wrote it, of this version or of another.
+
+    A key that the file lacks has the default of its field, or is an AttributeError for who asks for it; further keys
+    are kept.
+    """
+    made = object.__new__(kind)
+    vars(made).update(record)
+    return made
 
 
 def with_numbers(value: Any) -> Any:

@@ -13,21 +13,24 @@ from redoxmd.charges.oxidation import OxidationStates
 from redoxmd.charges.redox import CHECK_COLUMNS
 from redoxmd.electrons.moment_tables import pool_configurations
 from redoxmd.errors import LabelRefusal
+from redoxmd.gate import Decision
 from redoxmd.md.frame_gate import conformal_factor
+from redoxmd.train.records import EnsembleRecord
 
 
 def error_table(ensembles: list[dict[str, Any]]) -> pd.DataFrame:
     """Errors of every generation's ensemble and members, one row each."""
-    rows = [{"generation": number, **row} for number, record in enumerate(ensembles) for row in record["errors"]]
+    records = map(EnsembleRecord.from_json, ensembles)
+    rows = [{"generation": number, **row} for number, record in enumerate(records) for row in record.errors]
     return pd.DataFrame(rows)
 
 
 def run_table(decisions: list[dict[str, Any]]) -> pd.DataFrame:
     """Explore runs in the gate decisions, one row each; the speed is omitted because it is not a result."""
     rows = [
-        {"generation": decision["generation"], "phase": decision["phase"], **run}
-        for decision in decisions
-        for run in decision["figures"]["runs"]
+        {"generation": decision.generation, "phase": decision.phase, **vars(run)}
+        for decision in map(Decision.from_json, decisions)
+        for run in decision.figures.runs
     ]
     return pd.DataFrame(rows).drop(columns="steps_per_s", errors="ignore")
 
@@ -70,7 +73,7 @@ def calibration_tables(
     The last table has set, error_eV_A and bound_eV_A, the spread times `redoxmd.explore.bound_factor`; it is empty if
     there are too few validation frames for the coverage.
     """
-    calibration = ensemble["calibration"]
+    calibration = EnsembleRecord.from_json(ensemble).calibration
     factor = conformal_factor(calibration.get("ratios", {}).get(statistic, ()), coverage)
     frames = [
         (name, factor * spread_eV_A, error_eV_A)
@@ -107,27 +110,28 @@ def summarise_run(
     result of `electron_record` if the density model is enabled; `states` is that of `state_counts` for each generation,
     if oxidation states are assigned; `moments` is the result of `moment_record` if there is a moment network.
     """
+    trained = EnsembleRecord.from_json(ensemble)
     return {
-        "errors": [row for row in ensemble["errors"] if row["member"] == -1],
-        "calibration_scale": ensemble["calibration"]["scale"],
+        "errors": [row for row in trained.errors if row["member"] == -1],
+        "calibration_scale": trained.calibration["scale"],
         "generations": [
             {
-                "generation": decision["generation"],
-                "phase": decision["phase"],
-                "status": decision["status"],
-                "labels": len(decision["label_ids"]),
-                "candidates_per_ps": decision["figures"]["candidates_per_ps"],
-                "survived_ps": {run["structure"]: run["survived_ps"] for run in decision["figures"]["runs"]},
-                "end_reasons": {run["structure"]: run["end_reason"] for run in decision["figures"]["runs"]},
+                "generation": decision.generation,
+                "phase": decision.phase,
+                "status": decision.status,
+                "labels": len(decision.label_ids),
+                "candidates_per_ps": decision.figures.candidates_per_ps,
+                "survived_ps": {run.structure: run.survived_ps for run in decision.figures.runs},
+                "end_reasons": {run.structure: run.end_reason for run in decision.figures.runs},
                 **(states[number] if states else {}),
             }
-            for number, decision in enumerate(decisions)
+            for number, decision in enumerate(map(Decision.from_json, decisions))
         ],
         "diffusivities": diffusivities,
         "arrhenius": arrhenius,
         "concerted": concerted,
         "sites": sites,
-        **({"teacher": ensemble["teacher"]} if "teacher" in ensemble else {}),
+        **({"teacher": trained.teacher} if trained.teacher else {}),
         **({"left_out": list(left_out)} if left_out else {}),
         **({"electrons": electrons} if electrons else {}),
         **({"moments": moments} if moments else {}),

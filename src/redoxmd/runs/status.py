@@ -18,8 +18,10 @@ from redoxmd.config.sections import Config
 from redoxmd.errors import COMPLETED
 from redoxmd.files import layout
 from redoxmd.files.records import read_json, with_numbers
+from redoxmd.gate import Decision
 from redoxmd.jobs.progress import duration, last_progress
 from redoxmd.runs.job_times import time_lines
+from redoxmd.train.records import EnsembleRecord, ensemble_error_lines
 from redoxmd.units import FS_PER_PS, ns_per_day
 
 # A job that says nothing for this time has its last message with its age; after the second time it is not listed.
@@ -96,10 +98,10 @@ def _generation_lines(results: Path, config: Config, generation: int) -> list[st
     lines = [f"generation {generation}: {members} of {len(config.train.members)} members trained"]
     if not config.has_loop:
         lines = [f"ensemble {config.train.ensemble}, errors on train.datasets"]
-    for record in _read_records([folder / "ensemble.json"]):
-        lines += [f"  {text}" for text in error_lines(record)]
-    decisions = _read_records([results / f"gate/gen{generation}.json"])
-    ids = decisions[0]["label_ids"] if decisions else []
+    for path in folder.glob("ensemble.json"):
+        lines += [f"  {text}" for text in ensemble_error_lines(EnsembleRecord.read(path).errors)]
+    decisions = [Decision.read(path) for path in (results / "gate").glob(f"gen{generation}.json")]
+    ids = decisions[0].label_ids if decisions else []
     labels = _read_records(results / f"label/gen{generation}/{name}.json" for name in ids)
     lines += _audit_lines(folder)
     lines += _state_lines(folder, labels) if config.electrons.levels else []
@@ -114,7 +116,7 @@ def _generation_lines(results: Path, config: Config, generation: int) -> list[st
         for band in _read_records(sorted((results / f"neb/gen{generation}").glob("*.json")))
     ]
     for decision in decisions:
-        line = f"  gate ({decision['phase']}): {decision['status']}"
+        line = f"  gate ({decision.phase}): {decision.status}"
         if ids:
             refused = [f"{label['label_id']} {label['refusal']['reason']}" for label in labels if label["refusal"]]
             line += f"; labels: {len(labels)} of {len(ids)} done, {len(refused)} refused or ended early"
@@ -276,21 +278,10 @@ def _progress_line(results: Path, config: Config, trajectory: str, wanted_ps: fl
     return f"{line}, {speed:.3g} ns/day, {duration(remaining_s)} left"
 
 
-def error_lines(record: dict[str, Any]) -> list[str]:
-    """Errors of an ensemble by set, one line each, from its record."""
-    rows = [row for row in record["errors"] if row["member"] == -1]
-    return [
-        f"{row['set']}: force MAE {row['force_mae_eV_A']:.3f} eV/Å, "
-        f"energy MAE {row['energy_mae_meV_atom']:.1f} meV/atom ({row['n_frames']:.0f} frames)"
-        for row in rows
-    ]
-
-
 def headline_lines(summary: dict[str, Any]) -> list[str]:
     """Headline numbers as text."""
     summary = with_numbers(summary)
-    lines = ["headline numbers:"]
-    lines += [f"  {text}" for text in error_lines({"errors": summary["errors"]})]
+    lines = ["headline numbers:", *(f"  {text}" for text in ensemble_error_lines(summary["errors"]))]
     lines += [f"  pretrained on labels of {summary['teacher']}"] if "teacher" in summary else []
     if rows := summary.get("left_out", []):
         forces = [row["force_mae_eV_A"] for row in rows]
