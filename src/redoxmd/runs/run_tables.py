@@ -81,7 +81,7 @@ def calibration_tables(
         for spread_eV_A, error_eV_A in zip(*(by_statistic[statistic][key] for key in ("spread", "error")), strict=True)
         if math.isfinite(factor)
     ]
-    records = {name: calibration[name] for name in ("validation", "test") if name in calibration}
+    records: dict[str, Any] = {name: calibration[name] for name in ("validation", "test") if name in calibration}
 
     def table(*keys: str) -> pd.DataFrame:
         frames = [pd.DataFrame({"set": name, **{key: record[key] for key in keys}}) for name, record in records.items()]

@@ -27,7 +27,7 @@ class DatasetRecord:
     validation: int
     test: int
     duplicates: int
-    too_short: Mapping[str, Sequence[str]]
+    too_short: Mapping[str, list[str]]
     configurations: Sequence[Configuration]
     left_out: Sequence[dict[str, Any]] = ()
     hops: Sequence[dict[str, Any]] = ()
