@@ -16,9 +16,12 @@ import yaml
 from redoxmd.config import load_config
 from redoxmd.figures.catalogue import figures_of
 from redoxmd.files.frames import read_frames
+from redoxmd.files.records import plain
 from redoxmd.files.trajectory import read_trajectory
+from redoxmd.gate import Decision
 from redoxmd.runs.job_records import decoded_name, encoded_path
 from redoxmd.runs.plan import make_plan
+from redoxmd.train.records import DatasetRecord, EnsembleRecord
 from tests.browser import browser, errors, needs_browser, results_of_report
 from tests.warm import warm_python
 
@@ -188,6 +191,25 @@ class TestToyCampaign:
         assert decisions[-1]["status"] == "converged"
         assert all(run["end_reason"] == "survived" for run in decisions[-1]["figures"]["runs"])
         assert decisions[-1]["label_ids"] == []
+
+    @pytest.mark.parametrize(
+        ("kind", "files"),
+        [
+            (Decision, "gate/gen*.json"),
+            (DatasetRecord, "train/gen*/dataset.json"),
+            (EnsembleRecord, "train/gen*/ensemble.json"),
+        ],
+    )
+    def test_records_are_what_their_files_say(self, campaign, tmp_path, kind, files):
+        """Each key of the file against the record, and the file against that of the record written again."""
+        paths = sorted(campaign[1].glob(files))
+        assert len(paths) >= 2
+        for path in paths:
+            record, content = kind.read(path), json.loads(path.read_text())
+            content.get("figures", {}).setdefault("bands", [])
+            assert {name: plain(getattr(record, name)) for name in content} == content
+            record.write(tmp_path / "again.json")
+            assert (tmp_path / "again.json").read_bytes() == path.read_bytes()
 
     def test_a_refused_label_is_recorded_and_never_trained_on(self, campaign):
         _, results, _ = campaign

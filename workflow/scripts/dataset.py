@@ -2,7 +2,6 @@ from redoxmd.config.declared import given_settings, read_settings, runtime_setti
 from redoxmd.config.sections import Electrons, Structures, Train
 from redoxmd.electrons.states import OxidationLevels
 from redoxmd.files.frames import read_frames, write_frames
-from redoxmd.files.records import write_json
 from redoxmd.jobs.job import job, logger
 from redoxmd.train.dataset import build_dataset, load_datasets
 
@@ -19,11 +18,6 @@ with job("train", snakemake.log[0]):
     for path in snakemake.input.frames:
         frames += read_frames(path)
     dataset = build_dataset(frames, settings, params.seed, params.reference, structures, levels)
-    counts = dataset.counts()
-    logger.info("generation %s trains on %s", snakemake.wildcards.gen, counts)
-    configurations = [item.record() for item in dataset.configurations.values()]
+    logger.info("generation %s trains on %s", snakemake.wildcards.gen, dataset.counts())
     write_frames(snakemake.output.frames, dataset.frames)
-    record = {key: getattr(dataset, key) for key in ("duplicates", "left_out", "hops", "too_short", "work_imbalances")}
-    # Of the potentials trained on this data set, with pretraining.
-    teacher = {"teacher": params.teacher} if hasattr(params, "teacher") else {}
-    write_json(snakemake.output.record, counts | record | teacher | {"configurations": configurations})
+    dataset.record(getattr(params, "teacher", None)).write(snakemake.output.record)

@@ -5,9 +5,10 @@ from redoxmd.config.declared import given_settings, read_settings
 from redoxmd.config.sections import Electrons
 from redoxmd.density.dataset import index_densities, stores_of_datasets
 from redoxmd.electrons.states import OxidationLevels
-from redoxmd.files.records import read_json, write_json
+from redoxmd.files.records import write_json
 from redoxmd.jobs.job import job, logger
 from redoxmd.train.dataset import check_dataset_files
+from redoxmd.train.records import DatasetRecord
 
 with job("density", snakemake.log[0]):
     params = snakemake.params
@@ -15,10 +16,10 @@ with job("density", snakemake.log[0]):
     check_dataset_files(folders, params.reference)
     stores = [*stores_of_datasets(folders), *snakemake.input.stores, *snakemake.input.aimd, *snakemake.input.labels]
     test = params.test
-    frames = read_json(snakemake.input.frames)
-    groups = {item["config_id"]: item["group"] for item in frames["configurations"]}
-    validation = [item["config_id"] for item in frames["configurations"] if item["set"] == "validation"]
-    left_out = [f"{item['config_id']}/{item['step']}" for item in frames["left_out"]]
+    frames = DatasetRecord.read(snakemake.input.frames)
+    groups = {item.config_id: item.group for item in frames.configurations}
+    validation = [item.config_id for item in frames.configurations if item.set == "validation"]
+    left_out = [f"{item['config_id']}/{item['step']}" for item in frames.left_out]
     electrons = given_settings(Electrons, snakemake.rule, params)
     levels = OxidationLevels.of(read_settings(Electrons, snakemake.rule, electrons))
     states = None

@@ -22,6 +22,7 @@ from redoxmd.files.records import read_json, with_numbers
 from redoxmd.gate import GateStatus
 from redoxmd.structures.describe import formula
 from redoxmd.structures.request import parse_name
+from redoxmd.train.records import DatasetRecord
 from redoxmd.units import FS_PER_PS
 
 # Fewer jumps than this have a relative error above a third.
@@ -53,7 +54,7 @@ def write_first_page(path: str | Path, files: Mapping[str, Any], facts: Mapping[
             redox (charges/redox.csv) with a density model, rates (electrons/rates.csv) with states in the MD.
         facts: run, ion (mobile ion), element (redox element), engine, ensemble (if it was given).
     """
-    summary, dataset = (with_numbers(read_json(files[name])) for name in ("summary", "dataset"))
+    summary, dataset = with_numbers(read_json(files["summary"])), DatasetRecord.read(files["dataset"])
     redox, rates = (None if files.get(name) is None else pd.read_csv(files[name]) for name in ("redox", "rates"))
     trajectories, errors = (pd.read_csv(files[name]) for name in ("trajectories", "errors"))
     points = pd.DataFrame(summary["diffusivities"])
@@ -118,13 +119,13 @@ def _range(values: Sequence[float] | pd.Series, unit: str = "") -> str:
 
 
 def _calculations(
-    summary: Mapping[str, Any], dataset: Mapping[str, Any], facts: Mapping[str, str], trajectories: pd.DataFrame
+    summary: Mapping[str, Any], dataset: DatasetRecord, facts: Mapping[str, str], trajectories: pd.DataFrame
 ) -> str:
     labels = sum(item["labels"] for item in summary["generations"])
     number = len(summary["generations"])
     learning = (
         f"{number} generation{'' if number == 1 else 's'} of active learning with {facts['engine']} as the reference: "
-        f"{dataset['train']} training frames, {labels} labels requested."
+        f"{dataset.train} training frames, {labels} labels requested."
     )
     if not number:
         learning = f"No learning: the ensemble {facts['ensemble']} was given (train.ensemble)."
@@ -274,9 +275,7 @@ def _named(rows: pd.DataFrame) -> str:
     return ", ".join(names[:MOST_NAMED]) + (", …" if len(names) > MOST_NAMED else "")
 
 
-def _doubts_of_potentials(
-    summary: Mapping[str, Any], dataset: Mapping[str, Any], trajectories: pd.DataFrame
-) -> list[str]:
+def _doubts_of_potentials(summary: Mapping[str, Any], dataset: DatasetRecord, trajectories: pd.DataFrame) -> list[str]:
     doubts, errors = [], {row["set"]: row["force_mae_eV_A"] for row in summary["errors"]}
     if not summary["generations"]:
         doubts.append("The errors are those of new configurations only if the given ensemble was not trained on them.")
@@ -313,7 +312,7 @@ def _doubts_of_potentials(
             f"Atoms besides the mobile ion go farther than a jump ({', '.join(elements)}) in {len(moving)} of "
             f"{len(trajectories)} trajectories ({_named(moving)}): they diffuse, or the crystal melts or falls apart."
         )
-    refused = Counter(item["reason"] for item in dataset.get("left_out", []) if item["reason"] != "excluded")
+    refused = Counter(item["reason"] for item in dataset.left_out if item["reason"] != "excluded")
     if refused:
         doubts.append(f"Labelled frames refused for training: {_counts(list(refused.elements()))}.")
     last = [item for item in summary["generations"] if item.get("labels_asked")]

@@ -15,7 +15,7 @@ from redoxmd.electrons.moment_tables import pool_configurations
 from redoxmd.errors import LabelRefusal
 from redoxmd.gate import Decision
 from redoxmd.md.frame_gate import conformal_factor
-from redoxmd.train.records import EnsembleRecord
+from redoxmd.train.records import DatasetRecord, EnsembleRecord
 
 
 def error_table(ensembles: list[dict[str, Any]]) -> pd.DataFrame:
@@ -51,10 +51,10 @@ def state_counts(dataset: dict[str, Any], labels: Sequence[dict[str, Any]]) -> d
         dataset: record of the training set.
         labels: records of the labels of the generation; those without frames or without a given state do not count.
     """
-    compared = compared_labels(labels)
+    compared, frames = compared_labels(labels), DatasetRecord.from_json(dataset)
     return {
-        "frames_refused": sum(item["reason"] == LabelRefusal.WRONG_ELECTRONIC_STATE for item in dataset["left_out"]),
-        "hops": len(dataset.get("hops", [])),
+        "frames_refused": sum(item["reason"] == LabelRefusal.WRONG_ELECTRONIC_STATE for item in frames.left_out),
+        "hops": len(frames.hops),
         "labels_asked": len(compared),
         "labels_as_asked": sum(label["states_asked"] == label["states_found"] for label in compared),
     }
@@ -81,8 +81,7 @@ def calibration_tables(
         for spread_eV_A, error_eV_A in zip(*(by_statistic[statistic][key] for key in ("spread", "error")), strict=True)
         if math.isfinite(factor)
     ]
-    sets: tuple[str, ...] = ("validation", "test")
-    records = {name: calibration[name] for name in sets if name in calibration}
+    records: dict[str, Any] = {name: calibration[name] for name in ("validation", "test") if name in calibration}
 
     def table(*keys: str) -> pd.DataFrame:
         frames = [pd.DataFrame({"set": name, **{key: record[key] for key in keys}}) for name, record in records.items()]

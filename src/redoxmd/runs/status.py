@@ -21,7 +21,7 @@ from redoxmd.files.records import read_json, with_numbers
 from redoxmd.gate import Decision
 from redoxmd.jobs.progress import duration, last_progress
 from redoxmd.runs.job_times import time_lines
-from redoxmd.train.records import EnsembleRecord, ensemble_error_lines
+from redoxmd.train.records import DatasetRecord, EnsembleRecord, ensemble_error_lines
 from redoxmd.units import FS_PER_PS, ns_per_day
 
 # A job that says nothing for this time has its last message with its age; after the second time it is not listed.
@@ -128,13 +128,14 @@ def _generation_lines(results: Path, config: Config, generation: int) -> list[st
 def _audit_lines(folder: Path) -> list[str]:
     """Labels left out of a training set, configurations too short for a check, and suspects of the ensemble."""
     lines = []
-    for audited in _read_records([folder / "dataset.json"]):
-        if left_out := audited.get("left_out"):
+    for path in folder.glob("dataset.json"):
+        audited = DatasetRecord.read(path)
+        if left_out := audited.left_out:
             names = [f"{item['config_id']}/{item['step']} {item['reason']}" for item in left_out]
             lines.append(f"  left out: {len(names)} frames ({_shorten_list(names)})")
-        for check, names in audited.get("too_short", {}).items():
+        for check, names in audited.too_short.items():
             lines.append(f"  too short for the check of {check}: {len(names)} configurations ({_shorten_list(names)})")
-        if runs := audited.get("work_imbalances"):
+        if runs := audited.work_imbalances:
             worst = max(runs, key=lambda run: abs(run["mean_meV"]))
             lines.append(
                 f"  energy change and work of the forces differ by up to {worst['mean_meV']:+.1f} ± "
@@ -161,7 +162,7 @@ def _state_lines(folder: Path, labels: list[dict[str, Any]]) -> list[str]:
     lines = []
     for dataset in _read_records([folder / "dataset.json"]):
         counts = state_counts(dataset, labels)
-        hops = [f"{hop['config_id']}/{hop['step']}" for hop in dataset.get("hops", [])]
+        hops = [f"{hop['config_id']}/{hop['step']}" for hop in DatasetRecord.from_json(dataset).hops]
         lines.append(
             f"  electronic states: frames refused: {counts['frames_refused']}, hops within runs: {counts['hops']}"
             + (f" ({_shorten_list(hops)})" if hops else "")

@@ -11,7 +11,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         "cross_validation": ("held_out_errors",),
         "dataset": ("Dataset", "build_dataset", "load_datasets"),
         "early_stopping": ("TrainingResult",),
-        "records": ("EnsembleRecord",),
+        "records": ("DatasetRecord", "EnsembleRecord"),
         "trainer": ("load_member", "save_member", "train_member"),
     },
 )

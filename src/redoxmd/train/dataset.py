@@ -20,6 +20,7 @@ from redoxmd.errors import ConfigError, DataError, LabelRefusal, LabelRefused, S
 from redoxmd.files.frames import read_frames
 from redoxmd.files.records import file_sha256
 from redoxmd.train.audit import check_labelled, too_short, work_imbalances
+from redoxmd.train.records import DatasetRecord
 from redoxmd.train.split import Configuration, find_configurations, held_out_groups, label_generation, split
 
 logger = logging.getLogger("redoxmd")
@@ -61,6 +62,11 @@ class Dataset:
     def counts(self) -> dict[str, int]:
         """Number of frames in each set."""
         return {name: len(self.subset(name)) for name in SETS}
+
+    def record(self, teacher: str | None) -> DatasetRecord:
+        """The data set as `dataset.json` has it; `teacher` of the networks trained on it, if they are pretrained."""
+        values = {name: value for name, value in vars(self).items() if name != "frames"} | self.counts()
+        return DatasetRecord(**values | {"configurations": list(self.configurations.values())}, teacher=teacher)
 
 
 def build_dataset(

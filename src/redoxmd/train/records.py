@@ -8,6 +8,47 @@ from pathlib import Path
 from typing import Any
 
 from redoxmd.files.records import read_json, typed_record, with_numbers, write_json
+from redoxmd.train.split import Configuration
+
+
+@dataclass(frozen=True)
+class DatasetRecord:
+    """What is known of the training set of a generation; most as in `redoxmd.train.dataset.Dataset`.
+
+    Attributes:
+        train, validation, test: number of frames in each set.
+        duplicates, left_out, hops, too_short, work_imbalances: as in the training set; without entries where an earlier
+            version did not look for them.
+        configurations: with their sets, in order.
+        teacher: potential on whose labels the networks were trained first; None without pretraining.
+    """
+
+    train: int
+    validation: int
+    test: int
+    duplicates: int
+    too_short: Mapping[str, list[str]]
+    configurations: Sequence[Configuration]
+    left_out: Sequence[dict[str, Any]] = ()
+    hops: Sequence[dict[str, Any]] = ()
+    work_imbalances: Sequence[dict[str, Any]] = ()
+    teacher: str | None = None
+
+    def write(self, path: str | Path) -> None:
+        """Write `dataset.json`."""
+        write_json(path, {key: value for key, value in vars(self).items() if value is not None})
+
+    @classmethod
+    def read(cls, path: str | Path) -> DatasetRecord:
+        """The record in a file."""
+        return cls.from_json(read_json(path))
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> DatasetRecord:
+        """The record of a JSON record; keys that it lacks as in `redoxmd.files.records.typed_record`."""
+        known = {"too_short": {}, **with_numbers(record)}
+        known["configurations"] = [typed_record(Configuration, item) for item in known.get("configurations", [])]
+        return typed_record(cls, known)
 
 
 @dataclass(frozen=True)
