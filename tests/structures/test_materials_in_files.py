@@ -223,6 +223,10 @@ class TestCell:
         )
         assert status == 1 and "lengths_A and volume_A3_per_fu both give the cell" in text
 
+    def test_two_mobile_ions_are_refused_with_what_to_do(self, case):
+        status, text = case.check(layered("M1 Mn 0 0 0 1"), 0.5, mobile_ion=["Na", "K"])
+        assert status == 1 and "structures.mobile_ion: is one element, got Na, K" in text and "redoxmd analyse" in text
+
 
 class TestAntiferromagnet:
     STRUCTURES: ClassVar = {"redox_element": "Fe", "moments_muB": {"Fe": 5.0}, "moment_per_ion_muB": 1.0}

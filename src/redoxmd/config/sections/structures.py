@@ -87,6 +87,17 @@ class Structures(Section):
         default=1.0, description="change of the total moment for each mobile ion added to the cell"
     )
 
+    @field_validator("mobile_ion", mode="before")
+    @classmethod
+    def _one_ion(cls, value: Any) -> Any:
+        if isinstance(value, list | tuple):
+            names = ", ".join(map(str, value))
+            raise ValueError(
+                f"is one element, got {names}: the content of one element varies; another mobile element belongs to "
+                "the framework of the source, and `redoxmd analyse` gives its diffusion from the trajectories"
+            )
+        return value
+
     @field_validator("volume_A3_per_fu", "lengths_A")
     @classmethod
     def _two_points(cls, value: dict[float, Any] | None) -> dict[float, Any] | None:
