@@ -11,15 +11,13 @@ are not repeated.
 
 from __future__ import annotations
 
-import argparse
 import time
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from benchmarks.folds import RowsOnDisk
-from benchmarks.second_start import Restart
+from benchmarks.second_start import Restart, arguments_of_labels
 from redoxmd.config.load import load_config
 from redoxmd.engines.gpaw import GpawEngine
 
@@ -29,11 +27,7 @@ LONGEST_SCF = 400
 
 def main() -> None:
     """Write the rows, and print them."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("config", type=Path)
-    parser.add_argument("--configurations", nargs="+", required=True)
-    parser.add_argument("--step", type=int, default=9)
-    parser.add_argument("--output", type=Path, required=True)
+    parser = arguments_of_labels(__doc__)
     parser.add_argument("--density", type=float, default=2e-5)
     parser.add_argument("--eigenstates", type=float, default=1e-8)
     chosen = parser.parse_args()

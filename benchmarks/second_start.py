@@ -85,13 +85,19 @@ class Restart:
         return bool((found == states).all())
 
 
-def main() -> None:
-    """Write the rows, and print them."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def arguments_of_labels(description: str | None) -> argparse.ArgumentParser:
+    """A parser of the config, the configurations and step of labels, and the output."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", type=Path)
     parser.add_argument("--configurations", nargs="+", required=True)
     parser.add_argument("--step", type=int, default=9)
     parser.add_argument("--output", type=Path, required=True)
+    return parser
+
+
+def main() -> None:
+    """Write the rows, and print them."""
+    parser = arguments_of_labels(__doc__)
     parser.add_argument("--order", choices=["labels", "bonds"], default="labels")
     chosen = parser.parse_args()
     config = load_config(chosen.config)
