@@ -123,7 +123,7 @@ def test_errors_by_hand(config):
     dataset = folds.assemble(settings, 1)
     train = settings.train.model_copy(update={"states": "aware"})
     training, judged = without_fold(dataset.frames, dataset.configurations, train, 3, 0, 1)
-    network = folds.Ensemble([folds.trained(training.frames, train, 1, "fold")])
+    network = Ensemble([folds.trained(training.frames, train, 1, "fold")])
     row = folds.errors_by_configuration(network.predict, judged).iloc[0]
     errors, on_V = [], []
     for frame in read_frames(config.parent / "data" / "frames.extxyz"):

@@ -59,7 +59,11 @@ WRONG = [
     ({"neb": {"paths": [{"name": "a", "event": "first"}]}}, "neb.paths[0].event", "should be 'auto'"),
     ({"neb": {"paths": [{"name": "a", "event": EVENT}]}}, "neb.paths[0].event.number", "missing"),
     ({"neb": {"paths": [{"name": "a", "event": EVENT | {"replic": 1}}]}}, "neb.paths[0].event.replic", "replica?"),
-    ({"neb": {"paths": [{"name": "a", "event": EVENT | {"number": 1}, "x": 2}]}}, "neb.paths[0].x", "leave the other"),
+    (
+        {"neb": {"paths": [{"name": "a", "event": EVENT | {"number": 1}, "x": 2}]}},
+        "neb.paths[0].x",
+        "leave the key x out",
+    ),
     (
         {"neb": {"paths": [{"name": "a", "event": EVENT | {"number": 1, "replica": 3}}]}},
         "neb.paths, a, event",

@@ -227,7 +227,7 @@ def test_an_event_amid_a_stretch_ends_it_at_its_step(event, statistic):
         )
     found, records = steps_of(batch_of(EVENT_SYSTEMS, gates=gates)[0], STEPS)
     for number, end in enumerate(ends):
-        assert [one.reason for one in found[number]] == [""] * (end - 1) + [event]
+        assert [one.reason for one in found[number]] == [None] * (end - 1) + [event]
         same_record(records[number][-1], states[number][end - 1])
         assert int(records[number][-1]["step"]) == end
 

@@ -73,7 +73,7 @@ class NebPath(Section):
         if self.event is None and self.x is None:
             raise ValueError("x is missing: the path starts from a structure of this concentration")
         if isinstance(self.event, NebEvent) and self.x is not None:
-            raise ValueError("event names a trajectory and thereby x; leave the key x of the path out")
+            raise ValueError("x follows from event, which names a trajectory; leave the key x out")
         return self
 
 
