@@ -27,16 +27,14 @@ import numpy as np
 import pandas as pd
 from ase import Atoms
 
-from benchmarks.folds import ERRORS, RowsOnDisk, assemble, errors_by_configuration, trained
+from benchmarks.folds import ERRORS, RowsOnDisk, assemble, errors_by_configuration, pretrained_members, trained
 from benchmarks.peer import trained_by_schnetpack
 from redoxmd.config.load import load_config
 from redoxmd.config.sections import Train
 from redoxmd.files.records import atomic_path
 from redoxmd.model.ensemble import Ensemble
-from redoxmd.model.painn import Painn
 from redoxmd.seeds import derive_rng
 from redoxmd.train.cross_validation import without_fold
-from redoxmd.train.trainer import load_member
 
 
 def some_frames(frames: list[Atoms], count: int, seed: int) -> list[Atoms]:
@@ -93,17 +91,15 @@ def main() -> None:
     chosen = parser.parse_args()
     config = load_config(chosen.config)
     scratch = dict(item.split("=", 1) for item in chosen.scratch)
-    numbers = range(chosen.members)
     suffix = f" × {chosen.members}" if chosen.members > 1 else ""
-    starts: dict[str, list[Painn | None]] = {f"{states}{suffix}": [None] * chosen.members for states in chosen.states}
+    starts = {f"{states}{suffix}": pretrained_members(None, chosen.members) for states in chosen.states}
     for states, folder in (item.split("=", 1) for item in chosen.pretrained):
-        pretrained = [load_member(Path(folder) / f"member{number}.pt")[0] for number in numbers]
-        starts[f"{states} pretrained{suffix}"] = [*pretrained]
+        starts[f"{states} pretrained{suffix}"] = pretrained_members(Path(folder), chosen.members)
     rows = RowsOnDisk(chosen.output, ["kind", "frames", "seed", "fold"])
     for seed in chosen.seeds:
         dataset = assemble(config, seed)
         for fold, kind in itertools.product(range(chosen.folds), starts):
-            changed = {"states": kind.split()[0]} | ({} if "pretrained" in kind else scratch)
+            changed = {"states": kind.split()[0]} | (scratch if starts[kind][0] is None else {})
             settings = Train.model_validate(config.train.model_dump() | changed)
             whole, judged = without_fold(dataset.frames, dataset.configurations, settings, chosen.folds, fold, seed)
             # The same configurations are judged at every size; the last size is all frames.
@@ -114,8 +110,8 @@ def main() -> None:
                     name = f"{kind}, {count} frames, fold {fold}, member"
                     started_s = time.process_time()
                     networks = [
-                        trained(frames, settings, seed + i, f"{name} {i}", settings.members[i], starts[kind][i])
-                        for i in numbers
+                        trained(frames, settings, seed + i, f"{name} {i}", settings.members[i], start)
+                        for i, start in enumerate(starts[kind])
                     ]
                     cpu_s = time.process_time() - started_s
                     rows.add(errors_by_configuration(Ensemble(networks).predict, judged), kind, count, seed, fold)

@@ -20,16 +20,14 @@ from pathlib import Path
 
 from ase import Atoms
 
-from benchmarks.folds import RowsOnDisk, assemble, errors_by_configuration, trained
+from benchmarks.folds import RowsOnDisk, assemble, errors_by_configuration, pretrained_members, trained
 from redoxmd.config.load import load_config
 from redoxmd.config.sections import Select
 from redoxmd.md.frame_gate import frame_spread
 from redoxmd.model.ensemble import Ensemble
-from redoxmd.model.painn import Painn
 from redoxmd.seeds import derive_rng
 from redoxmd.select import select
 from redoxmd.train.cross_validation import without_fold
-from redoxmd.train.trainer import load_member
 
 WAYS = ("random", "spread", "mean", "atoms")
 
@@ -59,9 +57,7 @@ def main() -> None:
     parser.add_argument("--pretrained", type=Path, metavar="FOLDER")
     chosen = parser.parse_args()
     config = load_config(chosen.config)
-    starts: list[Painn | None] = [None, None]
-    if chosen.pretrained is not None:
-        starts = [load_member(chosen.pretrained / f"member{number}.pt")[0] for number in (0, 1)]
+    starts = pretrained_members(chosen.pretrained, 2)
     rows = RowsOnDisk(chosen.output, ["by", "labels", "seed", "fold"])
     for seed in chosen.seeds:
         dataset = assemble(config, seed)

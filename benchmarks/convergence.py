@@ -4,7 +4,7 @@ python -m benchmarks.convergence CONFIG --configurations NAME ... --step K --out
     [--eigenstates 1e-8]
 
 For each configuration of `train.datasets`, the electrons are started in the states of frame K and followed to frame
-K + 1 with the criteria of the config, as in a reference MD. The SCF of frame K + 1 then goes on to the criteria given
+K + 1 with the criteria of the config, as in a reference MD. The SCF of frame K + 1 then continues to the criteria given
 here, from the density that it has, so that the orbital order is the same. Configurations that the output has already
 are not repeated.
 """

@@ -20,7 +20,7 @@ from redoxmd.model.ensemble import Prediction
 from redoxmd.model.painn import Painn
 from redoxmd.train.cross_validation import frame_errors
 from redoxmd.train.dataset import Dataset, build_dataset, load_datasets
-from redoxmd.train.trainer import train_member
+from redoxmd.train.trainer import load_member, train_member
 
 ERRORS = ["force_mae_eV_A", "redox_force_mae_eV_A", "energy_mae_meV_atom"]
 
@@ -37,6 +37,16 @@ def required_levels(config: Config) -> OxidationLevels:
     return levels
 
 
+def labels_of(config: Config) -> list[Atoms]:
+    """The labels of `train.datasets` by the reference of the config."""
+    return load_datasets(config.train.datasets, settings_hash(config.engine))
+
+
+def pretrained_members(folder: Path | None, count: int) -> list[Painn | None]:
+    """The first members of a folder of the stage `pretrain`, as starts of trainings; without a folder, None each."""
+    return [None if folder is None else load_member(folder / f"member{number}.pt")[0] for number in range(count)]
+
+
 def assemble(config: Config, seed: int) -> Dataset:
     """The frames of the datasets in a right electronic state, with their states whatever `train.states` is.
 
@@ -44,8 +54,7 @@ def assemble(config: Config, seed: int) -> Dataset:
         ConfigError: the config has no levels.
     """
     levels, reference = required_levels(config), settings_hash(config.engine)
-    frames = load_datasets(config.train.datasets, reference)
-    return build_dataset(frames, config.train, seed, reference, config.structures, levels)
+    return build_dataset(labels_of(config), config.train, seed, reference, config.structures, levels)
 
 
 def trained(

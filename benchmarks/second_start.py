@@ -19,15 +19,14 @@ import numpy as np
 import pandas as pd
 from ase import Atoms
 
-from benchmarks.folds import RowsOnDisk, required_levels
+from benchmarks.folds import RowsOnDisk, labels_of, required_levels
 from redoxmd.config.load import load_config
 from redoxmd.config.sections import Config
 from redoxmd.electrons.search import guess_order
 from redoxmd.electrons.states import assign_oxidation
-from redoxmd.engines import Result, get_engine, settings_hash
+from redoxmd.engines import Result, get_engine
 from redoxmd.errors import DataError
 from redoxmd.files.frames import bare
-from redoxmd.train.dataset import load_datasets
 
 
 class Restart:
@@ -39,10 +38,7 @@ class Restart:
 
     def __init__(self, config: Config) -> None:
         self._levels = required_levels(config)
-        self._frames = {
-            (str(frame.info["config_id"]), int(frame.info["step"])): frame
-            for frame in load_datasets(config.train.datasets, settings_hash(config.engine))
-        }
+        self._frames = {(str(frame.info["config_id"]), int(frame.info["step"])): frame for frame in labels_of(config)}
         self.engine = get_engine(config.engine, (1, 1, 1), None)
         self.engine.forget(without_hubbard=self.engine.can_start_without_hubbard)
 

@@ -3,8 +3,7 @@
 python -m benchmarks.teachers CONFIG --potential MODULE.CLASS [--keywords KEY=VALUE ...]
 
 The potential is an ASE calculator or an ensemble.pt, as for `pretrain.potential`. One frame of each configuration of
-`train.datasets` is taken, its middle one. Energies are compared after a fit of one constant per element whose number
-varies and one for all frames.
+`train.datasets` is taken, its middle one. Energies are compared after a fit of one constant per element.
 """
 
 from __future__ import annotations
@@ -15,13 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.folds import required_levels
+from benchmarks.folds import labels_of, required_levels
 from redoxmd.aimd.warm_up import potential_calculator
 from redoxmd.config.load import load_config
 from redoxmd.config.sections import Pretrain
-from redoxmd.engines import settings_hash
 from redoxmd.files.frames import bare
-from redoxmd.train.dataset import load_datasets
 
 
 def main() -> None:
@@ -36,7 +33,7 @@ def main() -> None:
     given = {"potential": chosen.potential, "keywords": dict(item.split("=", 1) for item in chosen.keywords)}
     calculator = potential_calculator(Pretrain.model_validate(config.pretrain.model_dump() | given), config.electrons)
     runs: dict[str, list] = {}
-    for frame in load_datasets(config.train.datasets, settings_hash(config.engine)):
+    for frame in labels_of(config):
         runs.setdefault(str(frame.info["config_id"]), []).append(frame)
     frames = [run[len(run) // 2] for run in runs.values()]
     errors, redox, differences_eV, started_s = [], [], [], time.process_time()
@@ -50,10 +47,9 @@ def main() -> None:
     seconds = (time.process_time() - started_s) / len(frames)
     elements = sorted({symbol for frame in frames for symbol in frame.symbols})
     counts = np.array([[frame.symbols.count(symbol) for symbol in elements] for frame in frames], dtype=float)
-    varied = np.column_stack([counts[:, np.ptp(counts, axis=0) > 0], np.ones(len(frames))])
-    differences = np.array(differences_eV)
-    left_eV = differences - varied @ np.linalg.lstsq(varied, differences, rcond=None)[0]
-    energy_meV = 1000 * np.mean(np.abs(left_eV) / counts.sum(axis=1))
+    # Elements of constant number share one constant, which the fit divides between them.
+    fitted_eV = counts @ np.linalg.lstsq(counts, differences_eV, rcond=None)[0]
+    energy_meV = 1000 * np.mean(np.abs(differences_eV - fitted_eV) / counts.sum(axis=1))
     print(
         f"{chosen.potential}, {len(frames)} configurations: forces {np.mean(errors):.3f} eV/Å, on redox atoms "
         f"{np.mean(redox):.3f} eV/Å, energies {energy_meV:.1f} meV/atom; {seconds:.2f} CPU-s a frame"

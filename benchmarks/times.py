@@ -42,10 +42,11 @@ def main() -> None:
     measured = pd.concat([rows_of(folder) for folder in chosen.results], ignore_index=True)
     table = pd.read_csv(chosen.table) if chosen.table.exists() else pd.DataFrame(columns=measured.columns)
     if chosen.check is None:
-        others = table[~table["run"].isin(measured["run"])]
+        kept = table[~table["run"].isin(measured["run"])]
         with atomic_path(chosen.table) as temporary:
-            both = pd.concat([others, measured], ignore_index=True) if len(others) else measured
-            both.to_csv(temporary, index=False, float_format="%.2f")
+            pd.concat([part for part in (kept, measured) if len(part)]).to_csv(
+                temporary, index=False, float_format="%.2f"
+            )
         return
     known, now = (frame.groupby("run")["cpu_minutes"].sum() for frame in (table, measured))
     for run, minutes in zip(now.index.astype(str), now, strict=True):

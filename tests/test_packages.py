@@ -1,6 +1,7 @@
 """The wheel, built from the sdist and used outside the repository: `redoxmd new`, then a dry run of Snakemake."""
 
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -90,3 +91,16 @@ def test_a_folder_with_files_is_left_as_it_is(tmp_path):
     # A shell in the folder is still in it.
     assert (tmp_path / "empty").stat().st_ino == place
     assert (tmp_path / "empty/slurm/config.yaml").is_file()
+
+
+def test_the_recipes_of_images_install_the_same():
+    """Containerfile and apptainer.def: one base, the same Debian packages and the same make target."""
+    steps = []
+    for name in ("Containerfile", "apptainer.def"):
+        text = (ROOT / "envs" / name).read_text()
+        (base,) = re.findall(r"^(?i:from):? (\S+:\S+)$", text, re.MULTILINE)
+        (packages,) = re.findall(r"--no-install-recommends ([^\\\n]*)", text)
+        (target,) = re.findall(r"PIP_NO_CACHE_DIR=1 (make .*)", text)
+        steps.append((base, packages.split(), target))
+    assert steps[0] == steps[1]
+    assert {"gcc", "g++", "make", "python3-venv"} <= set(steps[0][1])

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from redoxmd.config.sections import Explore, Gate
 from redoxmd.errors import SURVIVED, NotConverged, PathEnd
-from redoxmd.files.records import read_json, typed_record, with_numbers, write_json
+from redoxmd.files.records import JsonRecord, read_json, typed_record, with_numbers
 from redoxmd.runs.job_records import read_record
 
 
@@ -70,7 +70,7 @@ class GateFigures:
 
 
 @dataclass(frozen=True)
-class Decision:
+class Decision(JsonRecord):
     """The decision after a generation, which the checkpoint of the workflow reads.
 
     Attributes:
@@ -100,17 +100,8 @@ class Decision:
             del record["figures"]["bands"]
         return record
 
-    def write(self, path: str | Path) -> None:
-        """Write the decision file."""
-        write_json(path, self.record())
-
     @classmethod
-    def read(cls, path: str | Path) -> Decision:
-        """The decision in a file."""
-        return cls.from_json(read_json(path))
-
-    @classmethod
-    def from_json(cls, record: Mapping[str, Any]) -> Decision:
+    def from_json(cls, record: Mapping[str, Any]) -> Self:
         """The decision of a JSON record; keys that it lacks as in `redoxmd.files.records.typed_record`."""
         figures = with_numbers(record.get("figures", {}))
         figures["runs"] = [typed_record(ExploreRecord, run) for run in figures.get("runs", [])]

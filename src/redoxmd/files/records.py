@@ -12,7 +12,7 @@ from dataclasses import asdict, is_dataclass
 from enum import StrEnum
 from itertools import count
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from pydantic import BaseModel
@@ -87,6 +87,28 @@ def with_numbers(value: Any) -> Any:
     if isinstance(value, list):
         return [with_numbers(item) for item in value]
     return float(value) if value in ("nan", "inf", "-inf") else value
+
+
+class JsonRecord:
+    """A dataclass that is one JSON file; a subclass changes how its fields are written or read."""
+
+    def record(self) -> dict[str, Any]:
+        """As written to the file, without fields that are None."""
+        return {key: value for key, value in vars(self).items() if value is not None}
+
+    def write(self, path: str | Path) -> None:
+        """Write the file."""
+        write_json(path, self.record())
+
+    @classmethod
+    def read(cls, path: str | Path) -> Self:
+        """The record in a file."""
+        return cls.from_json(read_json(path))
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Self:
+        """The record of a JSON record; keys that it lacks as in `typed_record`."""
+        return typed_record(cls, with_numbers(record))
 
 
 def read_bytes(path: str | Path) -> bytes:

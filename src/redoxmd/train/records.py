@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from redoxmd.files.records import read_json, typed_record, with_numbers, write_json
+from redoxmd.files.records import JsonRecord, typed_record, with_numbers
 from redoxmd.train.split import Configuration
 
 
 @dataclass(frozen=True)
-class DatasetRecord:
-    """What is known of the training set of a generation; most as in `redoxmd.train.dataset.Dataset`.
+class DatasetRecord(JsonRecord):
+    """What is known of the training set of a generation (`dataset.json`); most as in `redoxmd.train.dataset.Dataset`.
 
     Attributes:
         train, validation, test: number of frames in each set.
@@ -34,17 +33,8 @@ class DatasetRecord:
     work_imbalances: Sequence[dict[str, Any]] = ()
     teacher: str | None = None
 
-    def write(self, path: str | Path) -> None:
-        """Write `dataset.json`."""
-        write_json(path, {key: value for key, value in vars(self).items() if value is not None})
-
     @classmethod
-    def read(cls, path: str | Path) -> DatasetRecord:
-        """The record in a file."""
-        return cls.from_json(read_json(path))
-
-    @classmethod
-    def from_json(cls, record: Mapping[str, Any]) -> DatasetRecord:
+    def from_json(cls, record: Mapping[str, Any]) -> Self:
         """The record of a JSON record; keys that it lacks as in `redoxmd.files.records.typed_record`."""
         known = {"too_short": {}, **with_numbers(record)}
         known["configurations"] = [typed_record(Configuration, item) for item in known.get("configurations", [])]
@@ -52,8 +42,8 @@ class DatasetRecord:
 
 
 @dataclass(frozen=True)
-class EnsembleRecord:
-    """What is known of the ensemble of a generation.
+class EnsembleRecord(JsonRecord):
+    """What is known of the ensemble of a generation (`ensemble.json`).
 
     Attributes:
         errors: errors of the ensemble (member -1) and of its members by set, rows of a table.
@@ -66,20 +56,6 @@ class EnsembleRecord:
     calibration: dict[str, Any]
     training: Sequence[dict[str, Any]]
     teacher: str | None = None
-
-    def write(self, path: str | Path) -> None:
-        """Write `ensemble.json`."""
-        write_json(path, {key: value for key, value in vars(self).items() if value is not None})
-
-    @classmethod
-    def read(cls, path: str | Path) -> EnsembleRecord:
-        """The record in a file."""
-        return cls.from_json(read_json(path))
-
-    @classmethod
-    def from_json(cls, record: Mapping[str, Any]) -> EnsembleRecord:
-        """The record of a JSON record; keys that it lacks as in `redoxmd.files.records.typed_record`."""
-        return typed_record(cls, with_numbers(record))
 
 
 def ensemble_error_lines(errors: Sequence[Mapping[str, Any]]) -> list[str]:
