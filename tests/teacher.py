@@ -1,5 +1,8 @@
 """A teacher for tests: the potential of the toy engine as an ASE calculator, with constants of the elements."""
 
+import os
+import signal
+
 import numpy as np
 from ase.calculators.calculator import Calculator, all_changes
 from ase.data import atomic_numbers
@@ -23,3 +26,15 @@ class ToyTeacher(Calculator):
         self.results = {"energy": energy + constant, "forces": forces}
         if self.with_moments:
             self.results["magmoms"] = np.array(moments(atoms))
+
+
+class StoppingTeacher(ToyTeacher):
+    """As `ToyTeacher`; asks its process to stop after as many calculations as the environment says."""
+
+    count = 0
+
+    def calculate(self, *args, **keywords):
+        super().calculate(*args, **keywords)
+        self.count += 1
+        if self.count == int(os.environ.get("STOP_AFTER", "0")):
+            os.kill(os.getpid(), signal.SIGTERM)

@@ -62,10 +62,11 @@ def structure(name):
 
 
 def section(**changes):
-    return Pretrain(enabled=True, potential=TEACHER, **{**SHORT, "max_steps": 60, "learning_rate": 5e-3, **changes})
+    given = {"potential": TEACHER, "max_steps": 60, "learning_rate": 5e-3, **changes}
+    return Pretrain(enabled=True, **{**SHORT, **given})
 
 
-def labels_of(folder, names=STARTS, electrons=None, **changes):
+def labels_of(folder, names=STARTS, electrons=None, environment=None, **changes):
     """Files of the rule pretrain_frames."""
     folder.mkdir(exist_ok=True)
     params = {
@@ -77,7 +78,7 @@ def labels_of(folder, names=STARTS, electrons=None, **changes):
         write_frames(folder / f"{name}.start.extxyz", [structure(name)])
         files = {"frames": str(folder / f"{name}.extxyz")}
         start = {"atoms": str(folder / f"{name}.start.extxyz")}
-        execute("pretrain_frames", folder, params, start, files, wildcards={"structure": name})
+        execute("pretrain_frames", folder, params, start, files, environment, wildcards={"structure": name})
     return [folder / f"{name}.extxyz" for name in names]
 
 
@@ -351,15 +352,15 @@ def test_states_that_the_teacher_lacks_are_named(tmp_path):
         Trainer(Dataset(frames), Member(**SIZE), aware, 0, 5, None, "first", network)
 
 
-def test_a_teacher_without_moments_cannot_teach_states():
+def test_a_teacher_without_moments_cannot_teach_states(tmp_path):
     rng, atoms = np.random.default_rng(1), structure(STARTS[1])
     teacher = ToyTeacher(with_moments=False)
-    frames = teacher_frames(atoms, teacher, section(), LEVELS, rng, "h")
+    frames = teacher_frames(atoms, teacher, section(), LEVELS, rng, "h", Checkpoint(tmp_path, "f"))
     with pytest.raises(DataError, match=r"teacher tests\.teacher\.ToyTeacher gives no states.* train\.states: blind"):
         teacher_dataset(frames, Structures(), TRAIN.model_copy(update={"states": "aware"}), 1)
 
 
-def test_a_teacher_that_fails_is_named():
+def test_a_teacher_that_fails_is_named(tmp_path):
     class Broken(ToyTeacher):
         def calculate(self, *arguments, **keywords):
             super().calculate(*arguments, **keywords)
@@ -368,7 +369,24 @@ def test_a_teacher_that_fails_is_named():
     with pytest.raises(
         DataError, match=r"ToyTeacher fails at step \d+ .*lower pretrain\.temperatures_K or timestep_fs"
     ):
-        teacher_frames(structure(STARTS[0]), Broken(), section(steps=300), Electrons(), np.random.default_rng(1), "h")
+        rng, checkpoint = np.random.default_rng(1), Checkpoint(tmp_path, "f")
+        teacher_frames(structure(STARTS[0]), Broken(), section(steps=300), Electrons(), rng, "h", checkpoint)
+
+
+@pytest.mark.parametrize("steps", [(7,), (21,), (5, 20, 13)])
+def test_stopped_at_any_step_its_file_is_the_same_and_no_label_is_made_twice(tmp_path, steps):
+    """By the rule's script: stopped in a temperature, at its end, and several times."""
+    potential = {"potential": "tests.teacher.StoppingTeacher"}
+    (whole,) = labels_of(tmp_path / "whole", STARTS[1:2], LEVELS, **potential)
+    for count in steps:
+        with pytest.raises(AssertionError, match=r"asked to stop.*the state is written"):
+            labels_of(tmp_path / "part", STARTS[1:2], LEVELS, {"STOP_AFTER": str(count)}, **potential)
+        assert not (tmp_path / "part" / whole.name).exists()
+    (part,) = labels_of(tmp_path / "part", STARTS[1:2], LEVELS, **potential)
+    assert f"resuming from {sum(steps) - 1} of 40 steps" in (tmp_path / "part/log").read_text()
+    assert part.read_bytes() == whole.read_bytes()
+    # The restart files go with the job's end, also those of a job with other settings.
+    assert not list(tmp_path.glob("state/pretrain_frames/*"))
 
 
 @pytest.mark.parametrize(
@@ -466,7 +484,9 @@ def test_chgnet_teaches_states(tmp_path):
 
     settings = Pretrain(enabled=True, **{**SHORT, "steps": 2, "frame_every": 2, "rattled": 1})
     teacher = CHGNetCalculator(use_device="cpu")
-    frames = teacher_frames(structure(STARTS[1]), teacher, settings, LEVELS, np.random.default_rng(1), "h")
+    frames = teacher_frames(
+        structure(STARTS[1]), teacher, settings, LEVELS, np.random.default_rng(1), "h", Checkpoint(tmp_path, "f")
+    )
     write_frames(tmp_path / "frames.extxyz", frames)
     atoms = structure(STARTS[1])
     atoms.calc = CHGNetCalculator(use_device="cpu")

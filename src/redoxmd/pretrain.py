@@ -9,13 +9,15 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 
-from redoxmd.aimd.warm_up import find_potential, run_potential, set_states
+from redoxmd.aimd.warm_up import PotentialMD, find_potential, set_states
 from redoxmd.config.sections import Electrons, Pretrain, Structures, Train
 from redoxmd.electrons.states import OxidationLevels
 from redoxmd.engines.base import package_version
 from redoxmd.errors import DataError
-from redoxmd.files.frames import bare, labelled
+from redoxmd.files.frames import labelled
 from redoxmd.files.records import content_hash, file_sha256, plain
+from redoxmd.jobs.checkpoint import Checkpoint
+from redoxmd.jobs.resumable import run_resumable
 from redoxmd.md.langevin import Langevin
 from redoxmd.train.dataset import Dataset
 from redoxmd.train.split import find_configurations, split
@@ -42,13 +44,14 @@ def teacher_frames(
     electrons: Electrons,
     rng: np.random.Generator,
     settings_hash: str,
+    checkpoint: Checkpoint,
 ) -> list[Atoms]:
     """Frames of a structure labelled by the teacher: of its MD, and with randomly displaced atoms.
 
     The MD starts from the structure as built and has `steps` at each of `temperatures_K` in turn; its first step and
     every `frame_every`-th one become frames of the configuration with the name of the structure. The rattled copies of
     the structure are a configuration of their own. Frames have states if the teacher gives them
-    (`redoxmd.aimd.warm_up.set_states`).
+    (`redoxmd.aimd.warm_up.set_states`). The MD continues from `checkpoint`.
 
     Args:
         atoms: the structure, with its name in `info["structure"]`.
@@ -57,15 +60,15 @@ def teacher_frames(
         electrons: section `electrons`, whose levels assign the moments of the teacher.
         rng: of velocities, thermostat and displacements.
         settings_hash: of the teacher (`teacher_hash`).
+        checkpoint: restart files of the MD of this structure.
 
     Raises:
         DataError: the MD leaves the range of the potential, or a label is not finite.
+        Interrupted: SIGTERM; the state is saved.
     """
     name, levels = str(atoms.info["structure"]), OxidationLevels.of(electrons)
-    working = bare(atoms)
-    working.calc = calculator
 
-    def label(config_id: str, step: int) -> Atoms:
+    def label(working: Atoms, config_id: str, step: int) -> Atoms:
         energy_eV, forces_eV_A = working.get_potential_energy(), np.asarray(working.get_forces(), dtype=float)
         if not (np.isfinite(energy_eV) and np.isfinite(forces_eV_A).all()):
             raise DataError(f"{config_id}: a label of {settings.potential} is not finite; lower pretrain.rattle_A")
@@ -75,19 +78,27 @@ def teacher_frames(
         set_states(frame, calculator.results, levels)
         return frame
 
-    frames: list[Atoms] = []
-    task, remedy = f"pretrain, {name}: the teacher {settings.potential}", "lower pretrain.temperatures_K or timestep_fs"
-    for number, kelvin in enumerate(settings.temperatures_K):
-        md = Langevin(atoms.get_masses(), settings.timestep_fs, kelvin, settings.friction_per_fs)
-        first = number * settings.steps
-        for state in run_potential(working, md, settings.steps, rng, task, remedy):
-            # The first state of a later temperature is the last one before it.
-            if state.step % settings.frame_every == 0 and (state.step or not number):
-                frames.append(label(name, first + state.step))
+    def visit(md: PotentialMD) -> None:
+        # A count within each temperature: steps need not be a multiple of frame_every.
+        if md.state is not None and md.state.step % settings.frame_every == 0:
+            md.frames.append(label(md.working, name, md.step))
+
+    thermostats = [
+        Langevin(atoms.get_masses(), settings.timestep_fs, kelvin, settings.friction_per_fs)
+        for kelvin in settings.temperatures_K
+    ]
+    md = PotentialMD(
+        *(atoms, calculator, thermostats, settings.steps, rng, checkpoint),
+        name=f"pretrain, {name}: the teacher {settings.potential}",
+        remedy="lower pretrain.temperatures_K or timestep_fs",
+        visit=visit,
+    )
+    run_resumable(md.run, md.save)
+    rattled = []
     for number in range(settings.rattled):
-        working.positions = atoms.positions + settings.rattle_A * rng.standard_normal(atoms.positions.shape)
-        frames.append(label(name + RATTLED, number))
-    return frames
+        md.working.positions = atoms.positions + settings.rattle_A * md.rng.standard_normal(atoms.positions.shape)
+        rattled.append(label(md.working, name + RATTLED, number))
+    return [*md.frames, *rattled]
 
 
 def common_teacher(frames: Sequence[Atoms]) -> str:

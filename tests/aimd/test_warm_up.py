@@ -1,5 +1,9 @@
 """MD with a potential before the reference MD: its physics against equipartition, its files through Snakemake."""
 
+import itertools
+import os
+import signal
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,16 +13,21 @@ from ase.calculators.calculator import Calculator, all_changes
 
 from redoxmd.aimd.warm_up import find_potential, potential_calculator, warm_up
 from redoxmd.config.sections import Aimd, Electrons, OxidationState, WarmUp
-from redoxmd.errors import ConfigError, DataError, EngineMissing
+from redoxmd.errors import ConfigError, DataError, EngineMissing, Interrupted
 from redoxmd.files.frames import read_frames
+from redoxmd.jobs.checkpoint import Checkpoint
+from redoxmd.model.calculator import EnsembleCalculator
 from redoxmd.model.ensemble import Ensemble, save_ensemble
 from redoxmd.runs.changes import planned_jobs
 from tests.engines.test_engines import nvp
+from tests.md.test_electrons import ensemble as states_ensemble  # noqa: F401
+from tests.md.test_electrons import settings as electrons_of
 from tests.model.test_ensemble import members
 from tests.workflow.test_workflow import TOY, repository, snakemake
 
 SPRING_EV_A2 = 2.0
 LEVELS = Electrons(levels={"V": {3: OxidationState(moment_muB=2.0), 4: OxidationState(moment_muB=1.0)}})
+FOLLOWING = electrons_of()
 
 
 class Springs(Calculator):
@@ -43,16 +52,22 @@ class Springs(Calculator):
         }
 
 
+def heated(folder, atoms, calculator, chosen, seed=1, electrons=None):
+    """The end of the warm-up, with its restart files in a folder."""
+    rng, checkpoint = np.random.default_rng(seed), Checkpoint(folder, "fingerprint")
+    return warm_up(atoms, calculator, chosen, rng, electrons or Electrons(), checkpoint)
+
+
 def settings(steps, potential="ensemble.pt", **changes):
     return Aimd(temperature_K=600, warm_up=WarmUp(steps=steps, potential=potential, **changes))
 
 
-def test_kinetic_and_potential_energy_are_those_of_equipartition():
+def test_kinetic_and_potential_energy_are_those_of_equipartition(tmp_path):
     """3/2 kT per atom each, of springs at the end of runs from the minimum; the centre of mass is at rest."""
     kinetic, potential = [], []
     for seed in range(20):
         atoms, springs = nvp(3.0), Springs()
-        warm = warm_up(atoms, springs, settings(400), np.random.default_rng(seed), Electrons())
+        warm = heated(tmp_path / str(seed), atoms, springs, settings(400), seed)
         moved_A = warm.positions - atoms.positions
         potential.append(0.5 * SPRING_EV_A2 * (moved_A**2).sum() / len(warm))
         kinetic.append(warm.get_kinetic_energy() / len(warm))
@@ -63,19 +78,56 @@ def test_kinetic_and_potential_energy_are_those_of_equipartition():
         assert error < 0.05 * expected
 
 
-def test_moments_give_the_neutral_state():
+def test_moments_give_the_neutral_state(tmp_path):
     """One V4+ is due at x = 2.5: the V with the smallest moment, by hand."""
     atoms = nvp(2.5)
-    warm = warm_up(atoms, Springs(), settings(2), np.random.default_rng(1), LEVELS)
+    warm = heated(tmp_path / "a", atoms, Springs(), settings(2), electrons=LEVELS)
     vanadium = atoms.numbers == 23
     assert warm.arrays["oxidation"][vanadium].tolist() == [3, 3, 4, 3]
     assert not warm.arrays["oxidation"][~vanadium].any()
-    assert "oxidation" not in warm_up(atoms, Springs(), settings(2), np.random.default_rng(1), Electrons()).arrays
+    assert "oxidation" not in heated(tmp_path / "b", atoms, Springs(), settings(2)).arrays
 
 
-def test_a_potential_that_fails_is_named():
+def test_a_potential_that_fails_is_named(tmp_path):
     with pytest.raises(DataError, match=r"ensemble\.pt fails at step .*another potential, or warm_up\.steps: 0"):
-        warm_up(nvp(3.0), Springs(-20.0), settings(200), np.random.default_rng(1), Electrons())
+        heated(tmp_path, nvp(3.0), Springs(-20.0), settings(200))
+
+
+def stopping(calculator, at):
+    """The calculator; after its `at`-th calculation the process is asked to stop."""
+    calculate, count = calculator.calculate, itertools.count(1)
+
+    def and_stop(*args):
+        calculate(*args)
+        if next(count) == at:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    calculator.calculate = and_stop
+    return calculator
+
+
+@pytest.mark.parametrize("potential", ["springs", "ensemble"])
+def test_stopped_at_any_step_it_ends_in_the_same_structure(tmp_path, potential, states_ensemble, monkeypatch):  # noqa: F811
+    """With an ensemble whose electrons follow the ions too, whose shortlist of swaps is part of the state."""
+    monkeypatch.setattr("redoxmd.electrons.shortlist.FIRST_SAMPLES", 5)
+
+    def make():
+        if potential == "springs":
+            springs = Springs()
+            springs.origin_A = nvp(2.5).positions
+            return springs
+        return EnsembleCalculator(states_ensemble, FOLLOWING)
+
+    electrons = LEVELS if potential == "springs" else FOLLOWING
+    whole = heated(tmp_path / "whole", nvp(2.5), make(), settings(30), electrons=electrons)
+    for at, step in ((1, 0), (9, 9), (10, 19), (11, 30)):
+        with pytest.raises(Interrupted, match=f"warm-up of .*, at step {step} of 30") as stopped:
+            heated(tmp_path / "part", nvp(2.5), stopping(make(), at), settings(30), electrons=electrons)
+        assert stopped.value.further
+    part = heated(tmp_path / "part", nvp(2.5), make(), settings(30), electrons=electrons)
+    assert np.array_equal(part.positions, whole.positions)
+    assert np.array_equal(part.get_momenta(), whole.get_momenta())
+    assert np.array_equal(part.arrays["oxidation"], whole.arrays["oxidation"])
 
 
 def test_potentials_that_do_not_exist_are_named_with_the_remedy(tmp_path):

@@ -4,6 +4,9 @@ from redoxmd.aimd.warm_up import potential_calculator
 from redoxmd.config.declared import read_settings
 from redoxmd.config.sections import Electrons, Pretrain
 from redoxmd.files.frames import read_frames, write_frames
+from redoxmd.files.layout import state_of
+from redoxmd.files.records import file_sha256
+from redoxmd.jobs.checkpoint import Checkpoint
 from redoxmd.jobs.job import job, logger
 from redoxmd.pretrain import teacher_frames, teacher_hash
 from redoxmd.seeds import derive_rng
@@ -17,6 +20,10 @@ with job("pretrain", snakemake.log[0], snakemake.threads):
     (atoms,) = read_frames(snakemake.input.atoms)
     rng = derive_rng(snakemake.params.seed, "pretrain", name)
     calculator, identity = potential_calculator(settings, electrons), teacher_hash(settings)
-    frames = teacher_frames(atoms, calculator, settings, electrons, rng, identity)
+    declared = [dict(snakemake.params.pretrain), dict(snakemake.params.electrons), snakemake.params.get("version", 1)]
+    fingerprint = [file_sha256(snakemake.input.atoms), identity, declared, snakemake.params.seed]
+    checkpoint = Checkpoint(state_of(snakemake.output.frames, "pretrain_frames"), fingerprint)
+    frames = teacher_frames(atoms, calculator, settings, electrons, rng, identity, checkpoint)
     logger.info("%s: %d frames labelled by %s", name, len(frames), settings.potential)
     write_frames(snakemake.output.frames, frames)
+    checkpoint.clear()

@@ -4,6 +4,9 @@ from redoxmd.aimd.warm_up import potential_calculator, warm_up
 from redoxmd.config.declared import given_settings, read_settings, runtime_settings
 from redoxmd.config.sections import Aimd
 from redoxmd.files.frames import read_frames, write_frames
+from redoxmd.files.layout import state_of
+from redoxmd.files.records import file_sha256
+from redoxmd.jobs.checkpoint import Checkpoint
 from redoxmd.jobs.job import job
 from redoxmd.seeds import derive_rng
 
@@ -15,5 +18,10 @@ with job("warm_up", snakemake.log[0], snakemake.threads):
     electrons = runtime_settings(snakemake.config).electrons
     (atoms,) = read_frames(snakemake.input.atoms)
     calculator = potential_calculator(settings.warm_up, electrons)
+    potential = [file_sha256(path) for path in snakemake.input.get("potential", [])]
+    declared = {**given_settings(Aimd, snakemake.rule, snakemake.params), "version": snakemake.params.get("version", 1)}
+    fingerprint = [file_sha256(snakemake.input.atoms), potential, declared, snakemake.params.seed]
+    checkpoint = Checkpoint(state_of(snakemake.output.atoms, "warm_up"), fingerprint)
     rng = derive_rng(snakemake.params.seed, "warm_up", name)
-    write_frames(snakemake.output.atoms, [warm_up(atoms, calculator, settings, rng, electrons)])
+    write_frames(snakemake.output.atoms, [warm_up(atoms, calculator, settings, rng, electrons, checkpoint)])
+    checkpoint.clear()

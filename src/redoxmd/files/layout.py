@@ -151,6 +151,12 @@ def all_structures(config: Config) -> list[str]:
     return list(dict.fromkeys(names))
 
 
+def state_of(output: str, stage: str) -> Path:
+    """Folder of the restart files of a job whose only output is `results/RUN/FOLDER/NAME.extxyz`."""
+    path = Path(output)
+    return path.parents[1] / "state" / stage / path.stem
+
+
 def beside_state(state: str, kind: str) -> Path:
     """Folder for undeclared outputs of a kind (refused, files) of a job, from the path of its state folder."""
     *parents, stage, job = Path(state).parts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,6 +17,7 @@ from redoxmd.electrons.shortlist import Shortlist, first_order_changes
 from redoxmd.electrons.states import OxidationLevels, judge_state
 from redoxmd.errors import LabelRefused, StructureError
 from redoxmd.model.ensemble import Ensemble, Prediction
+from redoxmd.seeds import rng_from_text, rng_text
 
 
 class EnsembleCalculator(Calculator):
@@ -61,6 +63,23 @@ class EnsembleCalculator(Calculator):
         """Start from the lowest state in the next call, as in the first one."""
         self.reset()
         self.oxidation, self.rng, self._shortlist = None, np.random.default_rng(seed), None
+
+    def record(self) -> dict[str, np.ndarray]:
+        """Arrays for a restart file: all that the states of the next call depend on beside the atoms."""
+        if self.oxidation is None:
+            return {}
+        shortlist = {} if self._shortlist is None else self._shortlist.record()
+        return {"oxidation": self.oxidation, "search_rng": np.asarray(rng_text(self.rng)), **shortlist}
+
+    def restore(self, record: Mapping[str, np.ndarray], atoms: Atoms) -> None:
+        """Continue from `record` with the same atoms."""
+        self.forget_states()
+        self._numbers = atoms.numbers.tolist()
+        if "oxidation" in record:
+            self.oxidation, self.rng = np.array(record["oxidation"]), rng_from_text(str(record["search_rng"]))
+        if "swap_counts" in record:
+            self._shortlist = Shortlist(atoms.numbers)
+            self._shortlist.restore(record)
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
         """Changes since the last calculation; of the oxidation states too, which ASE does not compare."""
