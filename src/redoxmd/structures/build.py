@@ -13,6 +13,7 @@ from ase.data import atomic_numbers
 from redoxmd.config.sections import Structures
 from redoxmd.errors import StructureError
 from redoxmd.seeds import derive_rng
+from redoxmd.structures.electrostatic import SiteEnergies, formal_charges, ranked_ordering
 from redoxmd.structures.overlap import describe_overlap, excluded_sites
 from redoxmd.structures.request import StructureRequest
 from redoxmd.structures.source import FRAMEWORK, SourceCell, source_cell
@@ -25,10 +26,11 @@ def build_structure(request: StructureRequest, settings: Structures, root_seed: 
     """Structure with a supercell, an ordering, a volume or cell lengths linear in x, and initial moments.
 
     Ordering `random` occupies a random choice of all sites; `preferred` fills the preferred site first and the others
-    at random (paper, section 2.3). Seed k selects the k-th of a random sequence of orderings that are not symmetry
-    copies of each other (`distinct_ordering`); the sequence depends on `root_seed`, x, the kind of ordering and the
-    supercell. If there are fewer such orderings, seeds beyond the last start again at the first. Of sites that overlap
-    only one is filled.
+    at random (paper, section 2.3). Of these, seed k selects the k-th of a random sequence of orderings that are not
+    symmetry copies of each other (`distinct_ordering`); the sequence depends on `root_seed`, x, the kind of ordering
+    and the supercell. Of `electrostatic`, seed k selects the k-th in the order of the electrostatic energies of formal
+    charges, the lowest first (`ranked_ordering`). If there are fewer such orderings, seeds beyond the last start again
+    at the first. Of sites that overlap only one is filled.
 
     Raises:
         StructureError: more ions than sites, or no integer number of ions; the message lists values of x that work.
@@ -37,21 +39,22 @@ def build_structure(request: StructureRequest, settings: Structures, root_seed: 
     n_ions = count_ions(request, source)
     atoms = source.atoms.repeat(request.supercell)
     mobile = np.flatnonzero(atoms.arrays["site"] != FRAMEWORK)
+    energies = _site_energies(request, source, n_ions, settings) if request.ordering == "electrostatic" else None
     preferred = atoms.arrays["site"][mobile] == settings.preferred_site if request.ordering == "preferred" else None
-    symmetry = site_symmetry(settings, request.supercell)
+    symmetry, excluded = site_symmetry(settings, request.supercell), excluded_sites(atoms)
     rng = derive_rng(root_seed, "structures", replace(request, seed=0).name)
     try:
-        occupied = distinct_ordering(n_ions, request.seed, symmetry, preferred, rng, excluded_sites(atoms))
+        if energies is not None:
+            occupied = ranked_ordering(energies, n_ions, request.seed, symmetry, rng, excluded)
+        else:
+            occupied = distinct_ordering(n_ions, request.seed, symmetry, preferred, rng, excluded)
     except StructureError as error:
         raise StructureError(
             f"{request.name}: {error}; {describe_overlap(atoms)} in {settings.source}. Lower x, or leave one of such "
             "sites out of the file"
         ) from error
     del atoms[np.delete(mobile, occupied)]
-    _set_volume(atoms, request.x, source.formula_units * math.prod(request.supercell), settings)
-    if settings.lengths_A is not None:
-        ratio = cell_lengths_A(request.x, settings) / source.atoms.cell.lengths()
-        atoms.set_cell(atoms.cell.array * ratio[:, None], scale_atoms=True)
+    _set_cell(atoms, request, source, settings)
     set_initial_moments(atoms, settings)
     atoms.info = {"structure": request.name, "x": request.x}
     return atoms
@@ -86,6 +89,22 @@ def _larger_cell(request: StructureRequest, source: SourceCell) -> str:
         if abs(ions - round(ions)) < INTEGER_TOLERANCE:
             return f", and a supercell [{n}, {n}, {n}] holds x = {request.x:g}"
     return ""
+
+
+def _site_energies(request: StructureRequest, source: SourceCell, n_ions: int, settings: Structures) -> SiteEnergies:
+    """Electrostatic energies of the sites in the cell of a requested structure."""
+    full_cell = source.atoms.repeat(request.supercell)
+    _set_cell(full_cell, request, source, settings)
+    framework = [str(symbol) for symbol in full_cell.symbols[full_cell.arrays["site"] == FRAMEWORK]]
+    return SiteEnergies(full_cell, formal_charges([*framework, *[settings.mobile_ion] * n_ions], settings))
+
+
+def _set_cell(atoms: Atoms, request: StructureRequest, source: SourceCell, settings: Structures) -> None:
+    """Scale a repeated source cell, with its atoms, to the volume or the lengths at x."""
+    _set_volume(atoms, request.x, source.formula_units * math.prod(request.supercell), settings)
+    if settings.lengths_A is not None:
+        ratio = cell_lengths_A(request.x, settings) / source.atoms.cell.lengths()
+        atoms.set_cell(atoms.cell.array * ratio[:, None], scale_atoms=True)
 
 
 def _set_volume(atoms: Atoms, x: float, formula_units: int, settings: Structures) -> None:

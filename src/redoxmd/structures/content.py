@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any
+from typing import Any, Literal
+
+# How the mobile ions are distributed over their sites.
+Ordering = Literal["random", "preferred", "electrostatic"]
 
 # Largest denominator of a content; larger cells are described by their decimals.
 LARGEST_DENOMINATOR = 1000

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import cast, get_args
 
 from redoxmd.errors import StructureError
-from redoxmd.structures.content import content_text, parse_content
+from redoxmd.structures.content import Ordering, content_text, parse_content
 
-NAME = re.compile(r"^x(?P<x>\d+\.\d{3,6})_(?P<ordering>random|preferred)(?P<seed>\d+)_(?P<cell>\d+x\d+x\d+)$")
+NAME = re.compile(
+    rf"^x(?P<x>\d+\.\d{{3,6}})_(?P<ordering>{'|'.join(get_args(Ordering))})(?P<seed>\d+)_(?P<cell>\d+x\d+x\d+)$"
+)
 
 
 @dataclass(frozen=True)
@@ -19,13 +21,13 @@ class StructureRequest:
 
     Attributes:
         x: mobile ions per formula unit.
-        ordering: random over all sites, or the preferred site first.
+        ordering: random over all sites, the preferred site first, or by electrostatic energy.
         seed: of the ordering.
         supercell: repeats of the source cell.
     """
 
     x: float
-    ordering: Literal["random", "preferred"]
+    ordering: Ordering
     seed: int
     supercell: tuple[int, int, int]
 
@@ -55,5 +57,5 @@ def parse_name(name: str) -> StructureRequest:
     if match is None:
         raise StructureError(f"{name}: not a structure name; an example is x2.500_random3_1x1x1")
     a, b, c = map(int, match["cell"].split("x"))
-    ordering = cast(Literal["random", "preferred"], match["ordering"])
+    ordering = cast(Ordering, match["ordering"])
     return StructureRequest(parse_content(match["x"]), ordering, int(match["seed"]), (a, b, c))

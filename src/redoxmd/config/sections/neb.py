@@ -20,6 +20,7 @@ from redoxmd.config.sections.base import (
     TemperatureK,
     Use,
 )
+from redoxmd.structures.content import Ordering
 
 
 class NebEvent(Section):
@@ -48,7 +49,7 @@ class NebPath(Section):
         description="mobile ions per formula unit; with event: auto, only trajectories with this x are "
         "searched, null: all",
     )
-    ordering: Literal["random", "preferred"] = Field(
+    ordering: Ordering = Field(
         default="preferred", description="ordering of the initial structure, as in explore.phases"
     )
     seed: int = Field(default=0, description="seed of the ordering")

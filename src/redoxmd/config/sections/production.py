@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, Field, model_validator
 
 from redoxmd.config.sections.base import Content, Count, Positive, Repeats, Section, TemperatureK, TimestepFs, Use
+from redoxmd.structures.content import Ordering
 
 
 def _distinct(values: tuple[float, ...]) -> tuple[float, ...]:
@@ -43,9 +44,7 @@ class Production(Section):
     replicas: Annotated[Count, Use()] = Field(
         default=3, description="number of starting orderings per x and temperature"
     )
-    ordering: Literal["random", "preferred"] = Field(
-        default="preferred", description="ordering of the starts, as in explore.phases"
-    )
+    ordering: Ordering = Field(default="preferred", description="ordering of the starts, as in explore.phases")
     supercell: Repeats = Field(default=(2, 2, 2), description="repeats of the source cell")
     length_ps: Positive = Field(default=1000.0, description="trajectory length after equilibration")
     more: Annotated[tuple[Trajectories, ...], Use()] = Field(

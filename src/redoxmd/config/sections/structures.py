@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, field_validator, model_validator
 
 from redoxmd.config.sections.base import Content, Count, Positive, Section, Use
+from redoxmd.structures.content import Ordering
 
 # Settings whose defaults hold for Na_xV2(PO4)3 only.
 OF_THE_MATERIAL = ("mobile_ion", "redox_element", "formula_units", "preferred_site", "moments_muB", "moments_x")
@@ -23,9 +24,10 @@ class Start(Section):
     """Starting structures of one concentration: one per seed."""
 
     x: Content = Field(description="mobile ions per formula unit: 2.5, or a fraction as text, 2/3")
-    ordering: Literal["random", "preferred"] = Field(
+    ordering: Ordering = Field(
         default="random",
-        description="random: over all sites; preferred: the preferred site is filled first, the other sites at random",
+        description="random: over all sites; preferred: the preferred site is filled first, the other sites at random; "
+        "electrostatic: by the electrostatic energy of formal charges, seed 0 the lowest, seed 1 the next",
     )
     seeds: tuple[int, ...] = Field(default=(0,), min_length=1, description="one structure for each seed of an ordering")
 
@@ -63,6 +65,11 @@ class Structures(Section):
         "named Na1, Na2, …",
     )
     preferred_site: str = Field(default="Na1", description="site that the ordering `preferred` fills first")
+    formal_charges: Annotated[dict[str, float] | None, Use("structure", added=True)] = Field(
+        default=None,
+        description="charge of each element, for the ordering `electrostatic`; if the redox element is left out, its "
+        "atoms have the charge that makes the cell neutral; null: the most likely oxidation states by pymatgen",
+    )
     volume_A3_per_fu: dict[float, Positive] | None = Field(
         default=None,
         description="cell volume per formula unit at two values of x, linear in between; null: that of the source cell",
