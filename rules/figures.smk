@@ -5,6 +5,7 @@ rule learning_curve:
     input:
         ensembles=all_generations("results/{run}/train/gen{gen}/ensemble.json"),
         decisions=decided("results/{run}/gate/gen{gen}.json"),
+        pretrained="results/{run}/pretrain/errors.csv" if CFG.pretrain.enabled else [],
     output:
         **figure_files("learning_curve", "The loop"),
     log:

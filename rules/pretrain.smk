@@ -44,3 +44,22 @@ rule pretrain:
         state="results/{run}/state/pretrain/member{member}",
     script:
         "../workflow/scripts/pretrain.py"
+
+
+# Of these members before the first reference label: a point of the learning curve.
+rule pretrain_errors:
+    input:
+        members=RULES.pretrained_members(),
+        dataset="results/{run}/train/gen0/dataset.extxyz",
+    output:
+        errors="results/{run}/pretrain/errors.csv",
+    log:
+        "results/{run}/logs/pretrain/errors.log",
+    threads: cores("ensemble")
+    resources:
+        **resources_for("ensemble"),
+    params:
+        **stage_version("pretrain"),
+        seed=CFG.seed,
+    script:
+        "../workflow/scripts/pretrain_errors.py"

@@ -7,6 +7,7 @@ from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import yaml
@@ -350,6 +351,30 @@ def test_states_that_the_teacher_lacks_are_named(tmp_path):
     frames = reference_frames(oxidation=True)
     with pytest.raises(DataError, match=r"lacks V with oxidation 4; add structures .* pretrain\.starts"):
         Trainer(Dataset(frames), Member(**SIZE), aware, 0, 5, None, "first", network)
+
+
+def test_errors_before_the_first_step_are_those_of_the_teachers_forces(tmp_path, made):
+    """By the rule's script: weights of the files, constants of the elements by numpy from the training frames."""
+    frames = reference_frames()
+    frames[3].info["set"] = frames[7].info["set"] = "test"
+    write_frames(tmp_path / "dataset.extxyz", frames)
+    inputs = {"members": [str(made.member)], "dataset": str(tmp_path / "dataset.extxyz")}
+    execute("pretrain_errors", tmp_path, {"seed": 1}, inputs, {"errors": str(tmp_path / "errors.csv")})
+    rows = pd.read_csv(tmp_path / "errors.csv").query("member == -1").set_index("set")
+    network, _ = load_member(made.member)
+    network.reference_eV.zero_()
+    ensemble, frames = Ensemble([network]), read_frames(tmp_path / "dataset.extxyz")
+    counts = np.array([[list(frame.symbols).count(element) for element in CONSTANTS_EV] for frame in frames])
+    predicted_eV = np.array([ensemble.predict(frame).energy_eV for frame in frames])
+    labels_eV = np.array([frame.get_potential_energy() for frame in frames])
+    sets = np.array([frame.info["set"] for frame in frames])
+    constants = np.linalg.lstsq(counts[sets == "train"], (labels_eV - predicted_eV)[sets == "train"], rcond=None)[0]
+    energy_meV = 1000 * np.abs(predicted_eV + counts @ constants - labels_eV) / counts.sum(axis=1)
+    force_eV_A = [np.abs(ensemble.predict(frame).forces_eV_A - frame.get_forces()).mean() for frame in frames]
+    for name in ("train", "test", "validation"):
+        assert rows.loc[name, "energy_mae_meV_atom"] == pytest.approx(energy_meV[sets == name].mean(), abs=0.02)
+        # All configurations have nearly the same number of atoms.
+        assert rows.loc[name, "force_mae_eV_A"] == pytest.approx(np.mean(np.array(force_eV_A)[sets == name]), rel=0.03)
 
 
 def test_a_teacher_without_moments_cannot_teach_states(tmp_path):

@@ -19,8 +19,11 @@ from redoxmd.files.records import content_hash, file_sha256, plain
 from redoxmd.jobs.checkpoint import Checkpoint
 from redoxmd.jobs.resumable import run_resumable
 from redoxmd.md.langevin import Langevin
+from redoxmd.model.ensemble import Ensemble
+from redoxmd.model.painn import Painn
 from redoxmd.train.dataset import Dataset
 from redoxmd.train.split import find_configurations, split
+from redoxmd.train.start import reference_energies
 
 RATTLED = "_rattled"
 
@@ -133,6 +136,18 @@ def teacher_dataset(frames: Sequence[Atoms], structures: Structures, settings: T
             )
     configurations = split(frames, find_configurations(frames, structures), settings, seed)
     return Dataset(list(frames), configurations=configurations)
+
+
+def pretrained_ensemble(members: Sequence[Painn], training: Sequence[Atoms]) -> Ensemble:
+    """The members before a step of training on labels of the reference: weights of the teacher's labels alone.
+
+    Args:
+        members: trained on labels of the teacher; changed in place.
+        training: frames of the reference, to which the reference energies of the elements are fitted.
+    """
+    for member in members:
+        member.reference_eV.copy_(reference_energies(member, training))
+    return Ensemble(members)
 
 
 def pretraining_settings(train: Mapping[str, object], settings: Pretrain) -> Train:

@@ -25,7 +25,11 @@ WRONG = [
     ({"aimd": {"timestep_fs": "0.5 fs"}}, "aimd.timestep_fs", "give a plain number, the unit is in the key (fs)"),
     ({"aimd": {"temperature_K": -3}}, "aimd.temperature_K", "greater than 0"),
     ({"aimd": {"starts": [{"x": 2.0}, {"ordering": "random"}]}}, "aimd.starts[1].x", "missing"),
-    ({"aimd": {"starts": [{"x": 2.0, "ordering": "best"}]}}, "aimd.starts[0].ordering", "'random', 'preferred' or 'electrostatic'"),
+    (
+        {"aimd": {"starts": [{"x": 2.0, "ordering": "best"}]}},
+        "aimd.starts[0].ordering",
+        "'random', 'preferred' or 'electrostatic'",
+    ),
     ({"train": {"members": [{"features": 64, "layers": 2}]}}, "train.members", "give at least two"),
     ({"train": {"members": [{"width": 64}, {}]}}, "train.members[0].width", "known here: features, layers"),
     ({"train": {"validation_fraction": 0.9}}, "train.validation_fraction", "less than 0.5"),

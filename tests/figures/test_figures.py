@@ -556,6 +556,10 @@ def test_the_learning_curve_says_when_nothing_is_learned():
     table.loc[(table["generation"] == 1) & (table["set"] == "test"), "force_mae_eV_A"] -= 0.05
     words = texts(learning_curve.draw(table, runs(), STYLE)).replace("\n", " ")
     assert "a  test: falls" in words and "every run" not in words
+    before = table[table["generation"] == 0].assign(generation=learning_curve.PRETRAINED, force_mae_eV_A=0.9)
+    figure = learning_curve.draw(pd.concat([before, errors()]), runs(), STYLE)
+    assert [tick.get_text() for tick in figure.axes[0].get_xticklabels()][:2] == ["teacher", "0"]
+    assert "a  test: falls" in texts(figure).replace("\n", " ")
 
 
 def test_parity_shows_the_errors():
@@ -649,6 +653,16 @@ def test_the_learning_curve_names_the_ensemble_and_counts_in_integers(tmp_path):
     assert table["member"].tolist()[:3] == ["ensemble", "0", "1"]
     lines = (tmp_path / "learning_curve.csv").read_text().splitlines()
     assert {"0", "22", "ensemble"} <= set(lines[1].split(","))
+    assert not any(word in line.lower().split(",") for line in lines for word in ("nan", "none", "inf", "-1"))
+    # Members trained on labels of a teacher alone come first.
+    pd.DataFrame(rows).assign(force_mae_eV_A=0.3).to_csv(tmp_path / "errors.csv", index=False)
+    inputs = {"ensembles": [str(tmp_path / "ensemble.json")], "decisions": [str(tmp_path / "gen0.json")]}
+    table = run_script("learning_curve", tmp_path, **inputs, pretrained=str(tmp_path / "errors.csv"))
+    errors = table[table["kind"] == "errors"]
+    assert errors["generation"].tolist() == ["teacher"] * 3 + ["0"] * 3
+    assert errors["force_mae_eV_A"].tolist() == [0.3] * 3 + [0.1] * 3
+    assert table.loc[table["kind"] == "runs", "generation"].tolist() == ["0"]
+    lines = (tmp_path / "learning_curve.csv").read_text().splitlines()
     assert not any(word in line.lower().split(",") for line in lines for word in ("nan", "none", "inf", "-1"))
 
 

@@ -119,15 +119,18 @@ def test_a_teacher_stands_before_the_training_of_generation_0_and_changes_nothin
         after = planned(tmp_path / f"with{replay}", pretrain=asked, train=train | {"replay": replay})
         added, gone = after - before, before - after
         counts = {"structure": 3, "pretrain_frames": 3, "pretrain": 3, "train": 3, "fold": 2}
+        counts |= {"pretrain_errors": 1, "learning_curve": 1}
         assert Counter(job[0] for job in added) == counts
-        assert Counter(job[0] for job in gone) == {"train": 3, "fold": 2}
+        assert Counter(job[0] for job in gone) == {"train": 3, "fold": 2, "learning_curve": 1}
         trained = (1, 3 if replay else 0)
         expected = {
             "train": trained,
             "fold": trained,
             "pretrain": (1, 3),
             "pretrain_frames": (0, 1),
+            "pretrain_errors": (3, 0),
             "structure": (0, 0),
+            "learning_curve": (0, 0),
         }
         for job in added:
             member = [file for file in job[1:] if re.search(r"pretrain/member\d\.pt", file)]

@@ -106,7 +106,7 @@ EDITS = {
         LOOP,
         True,
     ),
-    "a teacher": ("pretrain", {"enabled": True}, {"pretrain_frames", "pretrain", *LOOP}, True),
+    "a teacher": ("pretrain", {"enabled": True}, {"pretrain_frames", "pretrain", "pretrain_errors", *LOOP}, True),
     "how a teacher labels where there is none": ("pretrain", {"steps": 5}, set(), False),
     "longer training": ("train", {"max_steps": 500}, {"train", "ensemble", "explore", "select", "gate"}, True),
 }

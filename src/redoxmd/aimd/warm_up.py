@@ -62,8 +62,8 @@ def potential_calculator(settings: WarmUp | Pretrain, electrons: Electrons) -> C
 class PotentialMD:
     """Resumable Langevin MD with an ASE calculator: `steps` at each of several temperatures in turn.
 
-    Velocities are drawn at the start of each temperature. On a CPU an MD that was stopped and continued gives the same frames
-    as an uninterrupted one.
+    Velocities are drawn at the start of each temperature. On a CPU an MD that was stopped and continued gives the same
+    frames as an uninterrupted one.
 
     Args:
         atoms: the start; copied.

@@ -12,6 +12,8 @@ from matplotlib.figure import Figure
 from redoxmd.config.sections import Figures
 from redoxmd.figures.style import COLOURS, SET_COLOURS, label, legend, new_figure, with_figure_style, write_message
 
+# Number of the "generation" before the first reference label.
+PRETRAINED = -1
 MARKERS = {"train": "s", "validation": "^", "test": "o"}
 
 
@@ -20,7 +22,8 @@ def draw(errors: pd.DataFrame, runs: pd.DataFrame, settings: Figures) -> Figure:
     """Draw force MAE, energy MAE and survival time against generation.
 
     Args:
-        errors: generation, set, member (−1: the ensemble), force_mae_eV_A, energy_mae_meV_atom, n_frames.
+        errors: generation (`PRETRAINED`: members trained on labels of a teacher alone), set, member (−1: the ensemble),
+            force_mae_eV_A, energy_mae_meV_atom, n_frames.
         runs: generation, structure, survived_ps, target_ps.
     """
     figure, axes = new_figure(settings, 1, 3, height_ratio=0.36, width=2.0)
@@ -32,8 +35,14 @@ def draw(errors: pd.DataFrame, runs: pd.DataFrame, settings: Figures) -> Figure:
     legend(axes[0, 0])
     _survival(axes[0, 2], runs)
     for axis in axes.flat:
-        axis.set_xticks(sorted(set(errors.get("generation", [])) | set(runs.get("generation", []))))
+        ticks = sorted(set(errors.get("generation", [])) | set(runs.get("generation", [])))
+        axis.set_xticks(ticks, [generation_name(tick) for tick in ticks])
     return figure
+
+
+def generation_name(number: float) -> str:
+    """Name of a generation on the axis and in the table."""
+    return "teacher" if number == PRETRAINED else f"{number:.0f}"
 
 
 def _errors(axis: Axes, errors: pd.DataFrame, column: str) -> None:

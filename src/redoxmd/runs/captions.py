@@ -34,8 +34,9 @@ def captions_of(config: Config) -> dict[str, dict[str, Any]]:
     states = config.density.states if config.train.states == "aware" else ""
     paths = ", ".join(f"{number}: {path.name}" for number, path in enumerate(config.neb.paths, start=1))
     potentials = {} if config.has_loop else {"ensemble": str(config.train.ensemble)}
+    teacher = config.pretrain.potential if config.pretrain.enabled else ""
     return {
-        "learning_curve": {"members": len(config.train.members), "test": test},
+        "learning_curve": {"members": len(config.train.members), "test": test, "teacher": teacher},
         "gate_timeline": {
             "low": config.explore.low_eV_A,
             "high": config.explore.high_eV_A,

@@ -165,6 +165,10 @@ class Rules:
             return []
         return str(self._pretrain_folder / f"member{getattr(wildcards, 'member', 0)}.pt")
 
+    def pretrained_members(self) -> list[str]:
+        """Members trained on labels of the teacher."""
+        return [str(self._pretrain_folder / f"member{number}.pt") for number in range(len(self.config.train.members))]
+
     def teacher(self) -> dict[str, str]:
         """Parameter that names the teacher in records; none without pretraining."""
         return {"teacher": self.config.pretrain.potential} if self.config.pretrain.enabled else {}
