@@ -382,7 +382,10 @@ class Tightened:
         self.atoms, self.result = atoms, self.engine.calculate(atoms)
         return self.result
 
-    def set(self, convergence, maxiter):
+    def set(self, convergence, maxiter, _set_ok=False):
+        if not _set_ok:
+            # GPAW's own words.
+            raise ValueError("Please use new(...) instead of set(...)")
         self.criteria = convergence
 
     def get_potential_energy(self, atoms):
