@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 
+from redoxmd.aimd.records import LabelRecord
 from redoxmd.config.sections import EngineSettings, Label
 from redoxmd.engines.toy import ToyEngine
 from redoxmd.errors import DataError, LabelBudgetExceeded
 from redoxmd.files.records import write_json
 from redoxmd.jobs.checkpoint import Checkpoint
-from redoxmd.label import LabelRecord, check_failures, frame_with_id, label_frame
+from redoxmd.label import check_failures, frame_with_id, label_frame
 from tests.aimd.test_aimd import Trap, refuse
 from tests.engines.test_engines import nvp
 

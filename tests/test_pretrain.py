@@ -32,6 +32,7 @@ from redoxmd.runs.status import describe_status, headline_lines
 from redoxmd.structures.build import build_structure
 from redoxmd.structures.request import parse_name
 from redoxmd.train.dataset import Dataset, build_dataset, load_datasets
+from redoxmd.train.records import EnsembleRecord
 from redoxmd.train.trainer import Trainer, load_member, train_member
 from tests.scripts import ROOT
 from tests.scripts import execute as execute_cold
@@ -496,10 +497,9 @@ def test_the_plan_checks_the_teacher_and_records_name_it(tmp_path):
     (tmp_path / "pretrain/member2.pt").touch()
     assert f"pretrain: 1 of 4 members trained on {TEACHER}" in describe_status(tmp_path, config)
     assert "teacher" not in make_manifest(parse_config({"engine": engine}), [], tmp_path)
-    record = {"errors": [], "calibration": {"scale": 1.0}}
-    summary = summarise_run(record | {"teacher": TEACHER}, [], [], [], [], [])
+    summary = summarise_run(EnsembleRecord([], {"scale": 1.0}, [], TEACHER), [], [], [], [], [])
     assert summary["teacher"] == TEACHER and f"  pretrained on labels of {TEACHER}" in headline_lines(summary)
-    assert "teacher" not in summarise_run(record, [], [], [], [], [])
+    assert "teacher" not in summarise_run(EnsembleRecord([], {"scale": 1.0}, []), [], [], [], [], [])
 
 
 def test_chgnet_teaches_states(tmp_path):

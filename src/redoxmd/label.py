@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
-from pathlib import Path
 
 import numpy as np
 from ase import Atoms
 
 from redoxmd.aimd.drivers import run_reference_md
-from redoxmd.aimd.reference_md import ReferenceMD, Refusal, RunRecord
+from redoxmd.aimd.records import LabelRecord, LabelStatus
+from redoxmd.aimd.reference_md import ReferenceMD
 from redoxmd.config.sections import Label
-from redoxmd.electrons.states import OxidationLevels, redox_states
+from redoxmd.electrons.states import OxidationLevels
 from redoxmd.engines.base import Engine
 from redoxmd.errors import DataError, LabelBudgetExceeded
-from redoxmd.files.records import read_json
 from redoxmd.jobs.checkpoint import Checkpoint
 
 
@@ -50,65 +48,6 @@ def frame_with_id(frames: Sequence[Atoms], label_id: str) -> Atoms:
         if frame.info.get("label_id") == label_id:
             return frame
     raise DataError(f"{label_id}: not among the selected frames; the selection changed, run the gate again")
-
-
-class LabelStatus(StrEnum):
-    """Outcome of a label: all frames, those before a refused one, or none."""
-
-    LABELLED = "labelled"
-    PARTIAL = "partial"
-    REFUSED = "refused"
-
-
-@dataclass(frozen=True, kw_only=True)
-class LabelRecord(RunRecord):
-    """A label as its JSON file has it.
-
-    Attributes:
-        label_id: of the selected frame.
-        status: see `LabelStatus`.
-        structure, time_fs, spread_eV_A: of the explore run that the frame is from.
-        states_asked: oxidation states of the redox atoms of the selected frame, in order; None if they are unknown.
-        states_found: those of the first labelled frame.
-    """
-
-    label_id: str
-    status: LabelStatus
-    structure: str | None = None
-    time_fs: float | None = None
-    spread_eV_A: float | None = None
-    states_asked: list[int] | None = None
-    states_found: list[int] | None = None
-
-    @classmethod
-    def of(cls, label_id: str, run: ReferenceMD, frame: Atoms, attempt: str) -> LabelRecord:
-        """The record of a run from a selected frame."""
-        stopped = LabelStatus.PARTIAL if run.frames else LabelStatus.REFUSED
-        return cls(
-            label_id=label_id,
-            status=LabelStatus.LABELLED if run.refusal is None else stopped,
-            **{key: frame.info.get(key) for key in ("structure", "time_fs", "spread_eV_A")},
-            states_asked=redox_states(frame),
-            states_found=redox_states(run.frames[0]) if run.frames else None,
-            **vars(run.record(attempt)),
-        )
-
-    @classmethod
-    def read(cls, path: str | Path) -> LabelRecord:
-        """The record in a file; entries that an earlier version lacks are empty.
-
-        Raises:
-            DataError: the file holds something else.
-        """
-        record = read_json(path)
-        try:
-            record["status"] = LabelStatus(record["status"])
-            if record.get("refusal"):
-                record["refusal"] = Refusal.from_json(record["refusal"])
-            record["refused_densities"] = [Refusal.from_json(item) for item in record.get("refused_densities", [])]
-            return cls(**record)
-        except (KeyError, TypeError, ValueError) as error:
-            raise DataError(f"{path}: not the record of a label ({error}); delete it and run again") from error
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from redoxmd.aimd.drivers import run_reference_md
-from redoxmd.aimd.reference_md import Refusal
+from redoxmd.aimd.records import Refusal
 from redoxmd.config.sections import Aimd, EngineSettings, Start
 from redoxmd.density.store import density_keys, join_densities, read_densities
 from redoxmd.engines.base import Result

@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from redoxmd.aimd.records import LabelRecord, LabelStatus
 from redoxmd.config.sections import Electrons, EngineSettings, Gpaw, GpawConvergence, Label, OxidationState, Structures
 from redoxmd.electrons import OxidationLevels
 from redoxmd.engines import attempt_hash, get_engine
 from redoxmd.files.frames import read_frames
 from redoxmd.files.records import write_json
 from redoxmd.jobs.checkpoint import Checkpoint
-from redoxmd.label import LabelRecord, LabelStatus, label_frame
+from redoxmd.label import label_frame
 from redoxmd.structures.build import build_structure
 from redoxmd.structures.request import parse_name
 

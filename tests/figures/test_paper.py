@@ -9,13 +9,14 @@ from redoxmd.figures.paper import COLUMNS, RunTables, compare
 from redoxmd.figures.paper.measured import NAN, Measured, comparison_row
 from redoxmd.figures.paper_comparison import draw
 from redoxmd.files.records import write_json
+from redoxmd.gate import Decision
 from tests.scripts import run_script
 
 ERRORS = [
     {"member": -1, "set": "test", "force_mae_eV_A": 0.2, "energy_mae_meV_atom": 4.0},
     {"member": 0, "set": "test", "force_mae_eV_A": 9.0, "energy_mae_meV_atom": 9.0},
 ]
-DECISIONS = [{"figures": {"runs": [{"survived_ps": t, "target_ps": 50.0} for t in (4.0, 8.0)]}}]
+DECISION = {"figures": {"runs": [{"survived_ps": t, "target_ps": 50.0} for t in (4.0, 8.0)]}}
 
 
 EMPTY = ("trajectories", "diffusivities", "arrhenius", "concerted", "sites", "events")
@@ -101,7 +102,7 @@ def tables(**changes):
     )
     values = {
         "errors": ERRORS,
-        "decisions": DECISIONS,
+        "decisions": [Decision.from_json(DECISION)],
         "trajectories": pd.DataFrame({"duration_ps": [50.0, 2000.0], "end_reason": ["completed", "close_contact"]}),
         "diffusivities": diffusivities,
         "arrhenius": arrhenius,
@@ -183,12 +184,12 @@ def test_what_a_run_cannot_say_stays_with_its_reason():
 
 def test_an_md_cut_by_its_length_tells_nothing():
     runs = [{"survived_ps": 2.0, "target_ps": 2.0}, {"survived_ps": 2.0, "target_ps": 2.0}]
-    lived = compare(tables(decisions=[{"figures": {"runs": runs}}])).set_index("quantity")
+    lived = compare(tables(decisions=[Decision.from_json({"figures": {"runs": runs}})])).set_index("quantity")
     lived = lived.loc["MD survives in the first generation"]
     assert (lived["agrees"], lived["remark"]) == ("not told", "2 of 2 runs ended at the 2 ps asked for")
     # Cut above the paper's 2 to 10 ps, it contradicts them all the same.
     longer = [{"survived_ps": 50.0, "target_ps": 50.0}] * 2
-    table = compare(tables(decisions=[{"figures": {"runs": longer}}])).set_index("quantity")
+    table = compare(tables(decisions=[Decision.from_json({"figures": {"runs": longer}})])).set_index("quantity")
     assert table.loc["MD survives in the first generation", "agrees"] == "no"
     whole = pd.DataFrame({"duration_ps": [100.0, 100.0], "end_reason": ["completed", "completed"]})
     table = compare(tables(trajectories=whole)).set_index("quantity")
@@ -299,7 +300,7 @@ def test_from_the_files_of_a_run_to_the_table(tmp_path):
         inputs[name] = str(tmp_path / f"{name}.csv")
         getattr(run, name).to_csv(inputs[name], index=False)
     write_json(tmp_path / "ensemble.json", {"errors": ERRORS})
-    write_json(tmp_path / "gen0.json", DECISIONS[0])
+    write_json(tmp_path / "gen0.json", DECISION)
     inputs |= {"ensemble": str(tmp_path / "ensemble.json"), "decisions": [str(tmp_path / "gen0.json")]}
     params = {"engine": "vasp", "structures": settings_for("paper_comparison", Structures())}
     found = {

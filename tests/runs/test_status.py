@@ -13,16 +13,16 @@ import pandas as pd
 import pytest
 from ase import Atoms
 
-from redoxmd.aimd.reference_md import RunRecord
+from redoxmd.aimd.records import LabelRecord, RunRecord
 from redoxmd.charges.oxidation import OxidationStates, fit_record
 from redoxmd.cli import main
 from redoxmd.config import parse_config
 from redoxmd.files.frames import read_frames, write_frames
 from redoxmd.files.records import write_json
 from redoxmd.files.trajectory import write_segment
+from redoxmd.gate import Decision
 from redoxmd.jobs.job import job
 from redoxmd.jobs.progress import Progress, last_progress
-from redoxmd.label import LabelRecord
 from redoxmd.runs.run_tables import (
     calibration_tables,
     electron_record,
@@ -33,6 +33,7 @@ from redoxmd.runs.run_tables import (
     trace_table,
 )
 from redoxmd.runs.status import describe_status, fit_to_rows, headline_lines
+from redoxmd.train.records import DatasetRecord, EnsembleRecord
 from tests.files.test_trajectory import piece
 
 CONFIG = parse_config(
@@ -52,7 +53,12 @@ DECISION = {
     "label_ids": ["g0f000", "g0f001"],
     "figures": {"candidates_per_ps": 3.5, "runs": [RUN]},
 }
-REFUSED = {"label_id": "g0f001", "refusal": {"reason": "unconverged", "detail": "", "step": 0}}
+REFUSED = {
+    "label_id": "g0f001",
+    "status": "refused",
+    "n_frames": 0,
+    "refusal": {"reason": "unconverged", "detail": "", "step": 0},
+}
 
 
 def put(root, path, record):
@@ -71,7 +77,7 @@ def test_a_run_on_its_way(tmp_path):
     (tmp_path / "train/gen0/member0.pt").touch()
     put(tmp_path, "explore/gen0/s.json", RUN)
     put(tmp_path, "gate/gen0.json", DECISION)
-    put(tmp_path, "label/gen0/g0f000.json", {"label_id": "g0f000", "refusal": None})
+    put(tmp_path, "label/gen0/g0f000.json", {"label_id": "g0f000", "status": "labelled", "n_frames": 2})
     put(tmp_path, "label/gen0/g0f001.json", REFUSED)
     trajectory = piece(0, 5)
     trajectory.metadata.update(recorded_ps=250.0, ns_per_day=1.5, end_reason="completed")
@@ -100,7 +106,7 @@ def test_a_run_on_its_way(tmp_path):
 
 
 def test_headline_numbers():
-    ensemble = {"errors": [*ERRORS, {**ERRORS[0], "member": 0}], "calibration": {"scale": 1.3}}
+    ensemble = EnsembleRecord([*ERRORS, {**ERRORS[0], "member": 0}], {"scale": 1.3}, [])
     moved = {
         "x": 2.0,
         "temperature_K": 900.0,
@@ -114,7 +120,7 @@ def test_headline_numbers():
     sites = [{"kind": "Na1", "x": 2.0, "temperature_K": 900.0, "occupancy": 0.97}]
     near = {"n_site_jumps": 8.0, "n_neighbouring": 4.0, "n_neighbouring_chance": 1.25, "n_exchanges": 2.0}
     concerted = [{"temperature_K": 900.0, **near}, {"temperature_K": 300.0, **dict.fromkeys(near, "nan")}]
-    summary = summarise_run(ensemble, [DECISION], [moved, still], fits, concerted, sites)
+    summary = summarise_run(ensemble, [Decision.from_json(DECISION)], [moved, still], fits, concerted, sites)
     assert len(summary["errors"]) == 1
     text = "\n".join(headline_lines(summary))
     for part in (
@@ -129,8 +135,8 @@ def test_headline_numbers():
 
 
 def test_tables_of_a_run(tmp_path):
-    assert error_table([{"errors": ERRORS}, {"errors": ERRORS}])["generation"].tolist() == [0, 1]
-    assert run_table([DECISION]).loc[0, "survived_ps"] == pytest.approx(0.9)
+    assert error_table([EnsembleRecord(ERRORS, {}, [])] * 2)["generation"].tolist() == [0, 1]
+    assert run_table([Decision.from_json(DECISION)]).loc[0, "survived_ps"] == pytest.approx(0.9)
     paths = []
     for generation in (0, 1):
         path = tmp_path / f"gen{generation}" / "s.csv"
@@ -152,14 +158,14 @@ def test_calibration_without_a_test_set():
         "n": [9],
         "miscalibration_area": 0.02,
     }
-    ensemble = {"calibration": {"scale": 1.0, "validation": record}}
+    ensemble = EnsembleRecord([], {"scale": 1.0, "validation": record}, [])
     curves, bins, areas, frames = calibration_tables(ensemble, "max", 0.5)
     assert set(curves["set"]) == set(bins["set"]) == {"validation"}
     assert areas == {"validation": 0.02}
     # An ensemble of an earlier version has no errors of frames; with three ratios the bound covers half, not 0.9.
     assert frames.empty
     errors = {"error": [1.0, 4.0, 9.0], "spread": [1.0, 2.0, 3.0]}
-    ensemble["calibration"] |= {"ratios": {"max": [1.0, 2.0, 3.0]}, "frames": {"validation": {"max": errors}}}
+    ensemble.calibration.update(ratios={"max": [1.0, 2.0, 3.0]}, frames={"validation": {"max": errors}})
     assert calibration_tables(ensemble, "max", 0.9)[-1].empty
     frames = calibration_tables(ensemble, "max", 0.5)[-1]
     assert frames["bound_eV_A"].tolist() == [2.0, 4.0, 6.0]
@@ -193,7 +199,7 @@ def test_headlines_of_the_electrons():
     )
     states = OxidationStates.from_record(fit_record(charges, (3, 4)))
     record = electron_record(errors, charges, states, "V")
-    summary = summarise_run({"errors": ERRORS, "calibration": {"scale": 1.0}}, [], [], [], [], [], electrons=record)
+    summary = summarise_run(EnsembleRecord(ERRORS, {"scale": 1.0}, []), [], [], [], [], [], electrons=record)
     text = "\n".join(headline_lines(summary))
     assert "density, test: NMAE 1.20 % (total), 33.0 % (spin); charge 0.010 e, moment 0.00 μB" in text
     assert "same oxidation state for 20 of 20" in text
@@ -236,12 +242,12 @@ def test_a_run_whose_cell_may_be_empty_ends_with_its_numbers(tmp_path, monkeypat
     }
     fits = [{"x": 0.0, "fitted": False, "reason": "0 of 1 temperatures", "Ea_eV": nothing, "Ea_error_eV": nothing}]
     decision = {**DECISION, "figures": {"candidates_per_ps": float("inf"), "runs": [{**RUN, "survived_ps": nothing}]}}
-    ensemble = {"errors": [{**ERRORS[0], "energy_mae_meV_atom": nothing}], "calibration": {"scale": nothing}}
+    ensemble = EnsembleRecord([{**ERRORS[0], "energy_mae_meV_atom": nothing}], {"scale": nothing}, [])
     concerted = [{"temperature_K": 300.0, **dict.fromkeys(CONCERTED, nothing)}]
     sites = [{"kind": "Na1", "x": 0.0, "temperature_K": 300.0, "occupancy": nothing}]
-    summary = summarise_run(ensemble, [decision], [empty], fits, concerted, sites)
+    summary = summarise_run(ensemble, [Decision.from_json(decision)], [empty], fits, concerted, sites)
     write_json(tmp_path / "results/r/summary.json", summary)
-    write_json(tmp_path / "results/r/train/gen0/ensemble.json", ensemble)
+    ensemble.write(tmp_path / "results/r/train/gen0/ensemble.json")
     write_json(tmp_path / "results/r/explore/gen0/s.json", {**RUN, "survived_ps": nothing})
     (tmp_path / "config.yaml").write_text("run: r\nproduction: {x: [0.0], temperatures_K: [300]}\n")
     assert main(["status", "config.yaml"]) == 0
@@ -292,11 +298,11 @@ def test_electronic_states_of_a_run_through_its_files(tmp_path):
         "  labels in the state asked for: 1 of 2 (g0f001 asked 3 4, found 4 3)",
     ):
         assert line in text.splitlines()
-    labels = [json.loads((tmp_path / f"label/gen0/{name}.json").read_text()) for name in frames]
-    counts = state_counts(json.loads((tmp_path / "train/gen0/dataset.json").read_text()), labels)
+    labels = [LabelRecord.read(tmp_path / f"label/gen0/{name}.json") for name in frames]
+    counts = state_counts(DatasetRecord.read(tmp_path / "train/gen0/dataset.json"), labels)
     assert counts == {"frames_refused": 1, "hops": 1, "labels_asked": 2, "labels_as_asked": 1}
-    ensemble = {"errors": ERRORS, "calibration": {"scale": 1.3}}
-    write_json(tmp_path / "summary.json", summarise_run(ensemble, [DECISION], [], [], [], [], states=[counts]))
+    ensemble, decisions = EnsembleRecord(ERRORS, {"scale": 1.3}, []), [Decision.from_json(DECISION)]
+    write_json(tmp_path / "summary.json", summarise_run(ensemble, decisions, [], [], [], [], states=[counts]))
     line = "    electronic states: frames refused: 1, hops within runs: 1, labels in the state asked for: 1 of 2"
     assert line.strip() in describe_status(tmp_path, config)
     assert "electronic states" not in describe_status(tmp_path, CONFIG).split("headline")[0]

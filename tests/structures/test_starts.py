@@ -13,6 +13,7 @@ NEED_TORCH = {
         "train",
         "pretrain",
         "pretrain_frames",
+        "pretrain_errors",
         "warm_up",
         "fold",
         "moments",

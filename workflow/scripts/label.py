@@ -1,3 +1,4 @@
+from redoxmd.aimd.records import LabelRecord
 from redoxmd.config.declared import read_settings, runtime_settings
 from redoxmd.config.sections import Label
 from redoxmd.electrons.states import OxidationLevels
@@ -7,7 +8,7 @@ from redoxmd.files.layout import beside_state, supercell_of
 from redoxmd.files.records import content_hash, write_json
 from redoxmd.jobs.checkpoint import Checkpoint
 from redoxmd.jobs.job import job, logger
-from redoxmd.label import LabelRecord, frame_with_id, label_frame
+from redoxmd.label import frame_with_id, label_frame
 from redoxmd.seeds import derive_rng
 from redoxmd.structures.build import set_initial_moments
 

@@ -1,8 +1,9 @@
+from redoxmd.aimd.records import LabelRecord
 from redoxmd.config.declared import runtime_settings
 from redoxmd.files.frames import read_frames, write_frames
 from redoxmd.files.records import write_json
 from redoxmd.jobs.job import job
-from redoxmd.label import LabelRecord, check_failures
+from redoxmd.label import check_failures
 
 with job("label", snakemake.log[0]):
     settings = runtime_settings(snakemake.config).label

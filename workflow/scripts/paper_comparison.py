@@ -8,7 +8,7 @@ from redoxmd.config.sections import Figures, Structures
 from redoxmd.figures.paper import RunTables, compare
 from redoxmd.figures.paper_comparison import draw
 from redoxmd.figures.save import save_figure
-from redoxmd.files.records import read_json
+from redoxmd.gate import Decision
 from redoxmd.jobs.job import job
 from redoxmd.train.records import EnsembleRecord
 
@@ -22,7 +22,7 @@ with job("figures", snakemake.log[0]):
         electrons = {name: pd.read_csv(inputs[name]) for name in ("charges", "redox")}
         electrons["states"] = OxidationStates.read(inputs.mixture)
     orderings = pd.read_csv(inputs.orderings) if inputs.get("orderings") else None
-    errors, decisions = EnsembleRecord.read(inputs.ensemble).errors, [read_json(path) for path in inputs.decisions]
+    errors, decisions = EnsembleRecord.read(inputs.ensemble).errors, [Decision.read(path) for path in inputs.decisions]
     run = RunTables(
         errors,
         decisions,

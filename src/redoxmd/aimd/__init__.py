@@ -1,8 +1,12 @@
 """Reference MD by an engine, for the stages aimd and label."""
 
-from redoxmd.aimd.drivers import run_reference_md as run_reference_md
-from redoxmd.aimd.reference_md import ReferenceMD as ReferenceMD
-from redoxmd.aimd.reference_md import Refusal as Refusal
-from redoxmd.aimd.reference_md import RunRecord as RunRecord
+from redoxmd.faces import lazy_names
 
-__all__ = ["ReferenceMD", "Refusal", "RunRecord", "run_reference_md"]
+__getattr__, __dir__, __all__ = lazy_names(
+    __name__,
+    {
+        "drivers": ("run_reference_md",),
+        "records": ("LabelRecord", "Refusal", "RunRecord"),
+        "reference_md": ("ReferenceMD",),
+    },
+)

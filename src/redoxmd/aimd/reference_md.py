@@ -7,18 +7,19 @@ import shutil
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ase import Atoms
 
+from redoxmd.aimd.records import Refusal, RunRecord
 from redoxmd.density.store import density_key, density_keys, join_densities, write_densities
 from redoxmd.electrons.search import StateSearch, guess_order
 from redoxmd.electrons.states import OxidationLevels
 from redoxmd.engines.base import Engine, ReferenceMDSettings, Result
-from redoxmd.errors import DataError, DensityRefusal, DensityRefused, LabelRefusal, LabelRefused
+from redoxmd.errors import DataError, DensityRefusal, DensityRefused, LabelRefused
 from redoxmd.files.frames import bare, read_frames, write_frames
 from redoxmd.files.records import keep_damaged, read_json, write_json
 from redoxmd.jobs.checkpoint import Checkpoint
@@ -35,42 +36,6 @@ REFUSED_FOLDER = "refused"
 JOINED = "densities.h5"
 PROVENANCE = "provenance.json"
 REMARKS = ("corrections", "changed_settings", "density_corrections", "density_changed_settings")
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """A frame or a density that was refused, by its step in the run."""
-
-    reason: LabelRefusal | DensityRefusal
-    detail: str
-    step: int
-
-    @classmethod
-    def from_json(cls, record: dict[str, Any]) -> Refusal:
-        """A refusal as `write_json` wrote it."""
-        kind = LabelRefusal if record["reason"] in set(LabelRefusal) else DensityRefusal
-        return cls(kind(record["reason"]), record["detail"], record["step"])
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunRecord:
-    """A reference MD as its JSON file has it.
-
-    Attributes:
-        n_frames: accepted frames.
-        refusal: of the frame that ended the run early.
-        refused_densities: densities left out.
-        corrections: of the engine by frame: {"step", remarks}.
-        attempt: `engines.attempt_hash` of the engine settings, so that the same is not tried twice.
-        provenance: origin of the labels.
-    """
-
-    n_frames: int
-    refusal: Refusal | None = None
-    refused_densities: Sequence[Refusal] = ()
-    corrections: Sequence[dict[str, Any]] = ()
-    attempt: str = ""
-    provenance: dict[str, Any] = field(default_factory=dict)
 
 
 class ReferenceMD(ABC):

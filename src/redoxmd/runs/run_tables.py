@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from redoxmd.aimd.records import LabelRecord
 from redoxmd.charges.oxidation import OxidationStates
 from redoxmd.charges.redox import CHECK_COLUMNS
 from redoxmd.electrons.moment_tables import pool_configurations
@@ -18,18 +19,17 @@ from redoxmd.md.frame_gate import conformal_factor
 from redoxmd.train.records import DatasetRecord, EnsembleRecord
 
 
-def error_table(ensembles: list[dict[str, Any]]) -> pd.DataFrame:
+def error_table(ensembles: Sequence[EnsembleRecord]) -> pd.DataFrame:
     """Errors of every generation's ensemble and members, one row each."""
-    records = map(EnsembleRecord.from_json, ensembles)
-    rows = [{"generation": number, **row} for number, record in enumerate(records) for row in record.errors]
+    rows = [{"generation": number, **row} for number, record in enumerate(ensembles) for row in record.errors]
     return pd.DataFrame(rows)
 
 
-def run_table(decisions: list[dict[str, Any]]) -> pd.DataFrame:
+def run_table(decisions: Sequence[Decision]) -> pd.DataFrame:
     """Explore runs in the gate decisions, one row each; the speed is omitted because it is not a result."""
     rows = [
         {"generation": decision.generation, "phase": decision.phase, **vars(run)}
-        for decision in map(Decision.from_json, decisions)
+        for decision in decisions
         for run in decision.figures.runs
     ]
     return pd.DataFrame(rows).drop(columns="steps_per_s", errors="ignore")
@@ -44,36 +44,36 @@ def trace_table(paths: Sequence[str]) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
-def state_counts(dataset: dict[str, Any], labels: Sequence[dict[str, Any]]) -> dict[str, int]:
+def state_counts(dataset: DatasetRecord, labels: Sequence[LabelRecord]) -> dict[str, int]:
     """Electronic states of a generation: frames refused for theirs, hops within runs, labels in the state asked for.
 
     Args:
-        dataset: record of the training set.
-        labels: records of the labels of the generation; those without frames or without a given state do not count.
+        dataset: of the training set.
+        labels: of the generation; those without frames or without a given state do not count.
     """
-    compared, frames = compared_labels(labels), DatasetRecord.from_json(dataset)
+    compared = compared_labels(labels)
     return {
-        "frames_refused": sum(item["reason"] == LabelRefusal.WRONG_ELECTRONIC_STATE for item in frames.left_out),
-        "hops": len(frames.hops),
+        "frames_refused": sum(item["reason"] == LabelRefusal.WRONG_ELECTRONIC_STATE for item in dataset.left_out),
+        "hops": len(dataset.hops),
         "labels_asked": len(compared),
-        "labels_as_asked": sum(label["states_asked"] == label["states_found"] for label in compared),
+        "labels_as_asked": sum(label.states_asked == label.states_found for label in compared),
     }
 
 
-def compared_labels(labels: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Records of the labels whose oxidation states were asked for and found."""
-    return [label for label in labels if label.get("states_asked") and label.get("states_found")]
+def compared_labels(labels: Sequence[LabelRecord]) -> list[LabelRecord]:
+    """The labels whose oxidation states were asked for and found."""
+    return [label for label in labels if label.states_asked and label.states_found]
 
 
 def calibration_tables(
-    ensemble: dict[str, Any], statistic: str, coverage: float
+    ensemble: EnsembleRecord, statistic: str, coverage: float
 ) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, float], pd.DataFrame]:
-    """Reliability curves, binned errors, miscalibration areas of an ensemble's record by set, and errors of frames.
+    """Reliability curves, binned errors, miscalibration areas of an ensemble by set, and errors of frames.
 
     The last table has set, error_eV_A and bound_eV_A, the spread times `redoxmd.explore.bound_factor`; it is empty if
     there are too few validation frames for the coverage.
     """
-    calibration = EnsembleRecord.from_json(ensemble).calibration
+    calibration = ensemble.calibration
     factor = conformal_factor(calibration.get("ratios", {}).get(statistic, ()), coverage)
     frames = [
         (name, factor * spread_eV_A, error_eV_A)
@@ -93,8 +93,8 @@ def calibration_tables(
 
 
 def summarise_run(
-    ensemble: dict[str, Any],
-    decisions: list[dict[str, Any]],
+    ensemble: EnsembleRecord,
+    decisions: Sequence[Decision],
     diffusivities: list[dict[str, Any]],
     arrhenius: list[dict[str, Any]],
     concerted: list[dict[str, Any]],
@@ -110,10 +110,9 @@ def summarise_run(
     result of `electron_record` if the density model is enabled; `states` is that of `state_counts` for each generation,
     if oxidation states are assigned; `moments` is the result of `moment_record` if there is a moment network.
     """
-    trained = EnsembleRecord.from_json(ensemble)
     return {
-        "errors": [row for row in trained.errors if row["member"] == -1],
-        "calibration_scale": trained.calibration["scale"],
+        "errors": [row for row in ensemble.errors if row["member"] == -1],
+        "calibration_scale": ensemble.calibration["scale"],
         "generations": [
             {
                 "generation": decision.generation,
@@ -125,13 +124,13 @@ def summarise_run(
                 "end_reasons": {run.structure: run.end_reason for run in decision.figures.runs},
                 **(states[number] if states else {}),
             }
-            for number, decision in enumerate(map(Decision.from_json, decisions))
+            for number, decision in enumerate(decisions)
         ],
         "diffusivities": diffusivities,
         "arrhenius": arrhenius,
         "concerted": concerted,
         "sites": sites,
-        **({"teacher": trained.teacher} if trained.teacher else {}),
+        **({"teacher": ensemble.teacher} if ensemble.teacher else {}),
         **({"left_out": list(left_out)} if left_out else {}),
         **({"electrons": electrons} if electrons else {}),
         **({"moments": moments} if moments else {}),

@@ -14,6 +14,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
+from redoxmd.aimd.records import LabelRecord
 from redoxmd.config.sections import Config
 from redoxmd.errors import COMPLETED
 from redoxmd.files import layout
@@ -102,7 +103,8 @@ def _generation_lines(results: Path, config: Config, generation: int) -> list[st
         lines += [f"  {text}" for text in ensemble_error_lines(EnsembleRecord.read(path).errors)]
     decisions = [Decision.read(path) for path in (results / "gate").glob(f"gen{generation}.json")]
     ids = decisions[0].label_ids if decisions else []
-    labels = _read_records(results / f"label/gen{generation}/{name}.json" for name in ids)
+    files = (results / f"label/gen{generation}/{name}.json" for name in ids)
+    labels = [LabelRecord.read(path) for path in files if path.exists()]
     lines += _audit_lines(folder)
     lines += _state_lines(folder, labels) if config.electrons.levels else []
     lines += [
@@ -118,7 +120,7 @@ def _generation_lines(results: Path, config: Config, generation: int) -> list[st
     for decision in decisions:
         line = f"  gate ({decision.phase}): {decision.status}"
         if ids:
-            refused = [f"{label['label_id']} {label['refusal']['reason']}" for label in labels if label["refusal"]]
+            refused = [f"{label.label_id} {label.refusal.reason}" for label in labels if label.refusal]
             line += f"; labels: {len(labels)} of {len(ids)} done, {len(refused)} refused or ended early"
             line += f" ({', '.join(refused)})" if refused else ""
         lines.append(line)
@@ -155,23 +157,24 @@ def _audit_lines(folder: Path) -> list[str]:
     return lines
 
 
-def _state_lines(folder: Path, labels: list[dict[str, Any]]) -> list[str]:
+def _state_lines(folder: Path, labels: list[LabelRecord]) -> list[str]:
     """Frames refused for their electronic state, hops within runs, and labels in another state than that asked for."""
     from redoxmd.runs.run_tables import compared_labels, state_counts
 
     lines = []
-    for dataset in _read_records([folder / "dataset.json"]):
+    for path in folder.glob("dataset.json"):
+        dataset = DatasetRecord.read(path)
         counts = state_counts(dataset, labels)
-        hops = [f"{hop['config_id']}/{hop['step']}" for hop in DatasetRecord.from_json(dataset).hops]
+        hops = [f"{hop['config_id']}/{hop['step']}" for hop in dataset.hops]
         lines.append(
             f"  electronic states: frames refused: {counts['frames_refused']}, hops within runs: {counts['hops']}"
             + (f" ({_shorten_list(hops)})" if hops else "")
         )
         if counts["labels_asked"]:
             others = [
-                f"{label['label_id']} asked {_states(label['states_asked'])}, found {_states(label['states_found'])}"
+                f"{label.label_id} asked {_states(label.states_asked)}, found {_states(label.states_found)}"
                 for label in compared_labels(labels)
-                if label["states_asked"] != label["states_found"]
+                if label.states_asked != label.states_found
             ]
             lines.append(
                 f"  labels in the state asked for: {counts['labels_as_asked']} of {counts['labels_asked']}"
@@ -180,9 +183,9 @@ def _state_lines(folder: Path, labels: list[dict[str, Any]]) -> list[str]:
     return lines
 
 
-def _states(states: list[int]) -> str:
+def _states(states: list[int] | None) -> str:
     """Oxidation states as text, "3 4 4 3"."""
-    return " ".join(map(str, states))
+    return " ".join(map(str, states or []))
 
 
 def _shorten_list(names: list[str], shown: int = 5) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from redoxmd.aimd.drivers import run_reference_md
+from redoxmd.aimd.records import LabelRecord
 from redoxmd.config.sections import EngineSettings, Label, Vasp, VaspFiles
 from redoxmd.density.store import read_densities
 from redoxmd.electrons.orbitals import occupation_matrices
@@ -16,7 +17,7 @@ from redoxmd.errors import EngineMissing, LabelRefused
 from redoxmd.files.frames import write_frames
 from redoxmd.files.records import read_json
 from redoxmd.jobs.checkpoint import Checkpoint
-from redoxmd.label import LabelRecord, label_frame
+from redoxmd.label import label_frame
 from tests.engines.test_engines import nvp
 from tests.standin import install_standin
 from tests.standin.processes import processes_in

@@ -11,6 +11,7 @@ import pandas as pd
 
 from redoxmd.charges.oxidation import OxidationStates
 from redoxmd.diffusion.counting import share_interval
+from redoxmd.gate import Decision
 
 NAN = float("nan")
 SIGMAS = 2.0
@@ -39,7 +40,7 @@ class RunTables:
     """
 
     errors: Sequence[Mapping[str, Any]]
-    decisions: Sequence[Mapping[str, Any]]
+    decisions: Sequence[Decision]
     trajectories: pd.DataFrame
     diffusivities: pd.DataFrame
     arrhenius: pd.DataFrame

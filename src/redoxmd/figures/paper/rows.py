@@ -22,7 +22,6 @@ from redoxmd.figures.paper.measured import (
     select_rows,
     share_with_interval,
 )
-from redoxmd.gate import Decision
 from redoxmd.units import PS_PER_NS
 
 # Engines whose errors are comparable with the paper; a smooth potential as reference is easier to learn.
@@ -67,7 +66,7 @@ def loop_rows(run: RunTables) -> list[tuple[object, ...]]:
 
 def _first_survival(run: RunTables) -> Measured:
     """Mean survival time of the runs of the first generation; a lower bound if some runs reached their end."""
-    runs = Decision.from_json(run.decisions[0]).figures.runs if run.decisions else []
+    runs = run.decisions[0].figures.runs if run.decisions else []
     times = mean_with_error(np.array([item.survived_ps for item in runs]), "")
     ended = [item.target_ps for item in runs if item.survived_ps >= item.target_ps]
     if not ended:
