@@ -89,6 +89,8 @@ def main() -> None:
     parser.add_argument("--scratch", nargs="*", default=[], metavar="KEY=VALUE")
     parser.add_argument("--peer", type=Path, metavar="PYTHON")
     chosen = parser.parse_args()
+    if chosen.peer is not None and "blind" not in chosen.states:
+        parser.error("--peer compares with the blind network: add blind to --states")
     config = load_config(chosen.config)
     scratch = dict(item.split("=", 1) for item in chosen.scratch)
     suffix = f" × {chosen.members}" if chosen.members > 1 else ""
@@ -105,7 +107,10 @@ def main() -> None:
             # The same configurations are judged at every size; the last size is all frames.
             available = whole.counts()["train"]
             for count in [*(n for n in chosen.frames if n < available), available]:
-                if not rows.has(kind, count, seed, fold):
+                peer = chosen.peer is not None and kind == "blind" and not rows.has("schnetpack", count, seed, fold)
+                known = rows.has(kind, count, seed, fold)
+                # The peer has the CPU time of the blind network, which is then trained again if its row exists.
+                if not known or peer:
                     frames = some_frames(whole.frames, count, seed)
                     name = f"{kind}, {count} frames, fold {fold}, member"
                     started_s = time.process_time()
@@ -114,15 +119,16 @@ def main() -> None:
                         for i, start in enumerate(starts[kind])
                     ]
                     cpu_s = time.process_time() - started_s
-                    rows.add(errors_by_configuration(Ensemble(networks).predict, judged), kind, count, seed, fold)
-                    if chosen.peer is not None and kind == "blind":
+                    if not known:
+                        rows.add(errors_by_configuration(Ensemble(networks).predict, judged), kind, count, seed, fold)
+                    if peer:
                         predict = trained_by_schnetpack(
                             chosen.peer, frames, judged, settings, settings.members[0], cpu_s, seed
                         )
                         rows.add(errors_by_configuration(predict, judged), "schnetpack", count, seed, fold)
     # Folds differ a little in the number of all their frames: they count as the smallest of them.
     table = rows.table
-    whole_sets = ~table["frames"].isin(chosen.frames)
+    whole_sets = table["frames"] == table.groupby(["seed", "fold"])["frames"].transform("max")
     table.loc[whole_sets, "frames"] = table.loc[whole_sets, "frames"].min()
     means = rows.by_seed("kind", "frames")
     print(means.round(3).to_string())

@@ -44,7 +44,7 @@ def main() -> None:
         assert isinstance(restart.engine, GpawEngine) and restart.engine.calculator is not None
         calculator = restart.engine.calculator
         criteria = {"energy": 5e-6, "density": chosen.density, "eigenstates": chosen.eigenstates}
-        # GPAW allows a change of the largest number of steps, which keeps density and wave functions, only by this flag.
+        # By this flag alone GPAW lets the largest number of steps change, with density and wave functions kept.
         calculator.set(_set_ok=True, convergence=criteria, maxiter=LONGEST_SCF)
         atoms = calculator.atoms
         energy_eV, forces_eV_A = calculator.get_potential_energy(atoms), calculator.get_forces(atoms)

@@ -5,7 +5,7 @@
 FOLDER has train.extxyz, validation.extxyz and judged.extxyz with energies and forces, and settings.json (`features`,
 `layers`, `radial_functions`, `cutoff_A`, `batch_size`, `cpu_s`, `seed`). Optimiser, learning rate, its decay, averaging
 and weights of the loss are those of schnetpack's own configuration for molecular dynamics data (md17): AdamW at 1e-3,
-decay on plateau, EMA, 0.01 for energies and 0.99 for forces. Energies are relative to a fit by the numbers of atoms of
+decay on plateau, EMA (here with a warm-up, because the training is short), 0.01 for energies and 0.99 for forces. Energies are relative to a fit by the numbers of atoms of
 each element. The weights of the lowest validation loss give predictions.npz: `energy{i}` and `forces{i}` of the judged
 frames. Nothing of redoxmd is imported here.
 """
@@ -50,13 +50,18 @@ def main() -> None:
         schnetpack.transform.MatScipyNeighborList(cutoff=settings["cutoff_A"]), dtype=torch.float32
     )
     inputs = {}
-    for name, frames in sets.items():
+
+    def prepare(name: str) -> None:
+        frames = sets[name]
         offsets_eV = counts(frames, elements) @ per_element_eV
         inputs[name] = [{key: value for key, value in convert(frame).items() if key != "_idx_m"} for frame in frames]
         for item, frame, offset_eV in zip(inputs[name], frames, offsets_eV, strict=True):
             item["energy"] = torch.tensor([frame.get_potential_energy() - offset_eV], dtype=torch.float32)
             item["forces"] = torch.tensor(frame.get_forces(), dtype=torch.float32)
             item["offset"] = torch.tensor([offset_eV])
+
+    prepare("train")
+    prepare("validation")
     painn = representation.PaiNN(
         settings["features"],
         settings["layers"],
@@ -91,22 +96,24 @@ def main() -> None:
         step += 1
         with torch.no_grad():
             for mean, weight in zip(averaged.parameters(), network.parameters(), strict=True):
-                mean.lerp_(weight, 1 - EMA_DECAY)
+                mean.lerp_(weight, 1 - min(EMA_DECAY, (1 + step) / (10 + step)))
         if step % VALIDATE_EVERY == 0:
             averaged.eval()
             now = float(np.mean([loss(averaged, [item]).item() for item in inputs["validation"]]))
             decay.step(now)
             if now < best:
                 best, best_state = now, copy.deepcopy(averaged.state_dict())
+    cpu_s = time.process_time() - started
     averaged.load_state_dict(best_state)
     averaged.eval()
+    prepare("judged")
     predictions = {}
     for i, item in enumerate(inputs["judged"]):
         result = averaged({**batch_of([item])})
         predictions[f"energy{i}"] = result["energy"].detach().numpy().reshape(-1)[0] + item["offset"].item()
         predictions[f"forces{i}"] = result["forces"].detach().numpy()
     np.savez(folder / "predictions.npz", **predictions)
-    print(json.dumps({"steps": step, "cpu_s": time.process_time() - started, "validation": best}))
+    print(json.dumps({"steps": step, "cpu_s": cpu_s, "validation": best}))
 
 
 if __name__ == "__main__":

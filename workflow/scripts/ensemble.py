@@ -3,7 +3,7 @@ from redoxmd.electrons.states import OxidationLevels
 from redoxmd.files.frames import read_frames
 from redoxmd.files.records import atomic_path
 from redoxmd.jobs.job import job, logger
-from redoxmd.model.ensemble import Ensemble, given_ensemble, save_ensemble
+from redoxmd.model.ensemble import Ensemble, ensemble_teacher, given_ensemble, save_ensemble
 from redoxmd.train.audit.parity import describe_suspects, frames_to_audit, residuals, suspect_names, suspects
 from redoxmd.train.calibration import calibrate, calibrated, evaluate, sample_frames
 from redoxmd.train.records import EnsembleRecord, ensemble_error_lines
@@ -20,10 +20,11 @@ with job("train", snakemake.log[0], snakemake.threads):
     frames, seed, generation = read_frames(snakemake.input.dataset), snakemake.params.seed, snakemake.wildcards.gen
     evaluation = evaluate(ensemble, sample_frames(frames, seed))
     calibration = calibrate(evaluation)
-    save_ensemble(snakemake.output.ensemble, ensemble if ensemble_file else calibrated(ensemble, calibration))
     training = [{key: metadata[key] for key in ("best_step", "stopped", "history")} for _, metadata in loaded]
-    teacher = {key: name for _, metadata in loaded for key, name in metadata["about"].items() if key == "teacher"}
-    record = EnsembleRecord(evaluation.member_errors.to_dict("records"), calibration, training, **teacher)
+    teachers = [metadata["about"].get("teacher") for _, metadata in loaded]
+    teacher = ensemble_teacher(ensemble_file) if ensemble_file else teachers[0]
+    save_ensemble(snakemake.output.ensemble, ensemble if ensemble_file else calibrated(ensemble, calibration), teacher)
+    record = EnsembleRecord(evaluation.member_errors.to_dict("records"), calibration, training, teacher)
     record.write(snakemake.output.record)
     for text in ensemble_error_lines(record.errors):
         logger.info("generation %s, %s", generation, text)

@@ -290,8 +290,12 @@ class _BoundFast:
         return self.fast.energies(species, self.half, positions_A) + self.references_eV[:, species].sum(axis=2)
 
 
-def save_ensemble(path: str | Path, ensemble: Ensemble) -> None:
-    """Write all members, the calibration and the levels of oxidation states into one file, atomically."""
+def save_ensemble(path: str | Path, ensemble: Ensemble, teacher: str | None = None) -> None:
+    """Write all members, the calibration and the levels of oxidation states into one file, atomically.
+
+    Args:
+        teacher: name of the potential on whose labels the members were trained first; None without pretraining.
+    """
     record = {
         "format": FORMAT,
         "members": [member_record(member) for member in ensemble.members],
@@ -304,6 +308,8 @@ def save_ensemble(path: str | Path, ensemble: Ensemble) -> None:
             for table in (levels.moments_muB, levels.initial_muB)
         )
         record["levels"] = {"moments_muB": moments, "fixed": dict(levels.fixed), "initial_muB": initial}
+    if teacher is not None:
+        record["teacher"] = teacher
     save_record(path, record)
 
 
@@ -333,6 +339,12 @@ def given_ensemble(path: str | Path, states: str) -> Ensemble:
     if own != states:
         raise DataError(f"{path}: the ensemble needs train.states: {own}, the config has {states}")
     return ensemble
+
+
+def ensemble_teacher(path: str | Path) -> str | None:
+    """The potential on whose labels the members in an ensemble's file were trained first; None if it names none."""
+    teacher: str | None = load_record(path).get("teacher")
+    return teacher
 
 
 def ensemble_identity(path: str | Path) -> str:
