@@ -23,6 +23,7 @@ from tests.conftest import rock, spring_label
 from tests.md.evaluators import FakeEvaluator, Held
 from tests.model.test_ensemble import members
 from tests.production.test_production import stop_at
+from tests.scripts import execute
 
 NAME = "x3.000_random0_1x1x1"
 SETTINGS = Explore(
@@ -115,6 +116,33 @@ class TestBound:
         alone = calibrated(alone, calibrate(evaluate(alone, frames)))
         with pytest.raises(DataError, match="cannot cover"):
             bound_factor(alone, self.CALIBRATED)
+
+    def test_the_rule_gates_on_the_bound(self, tmp_path):
+        """By files: one MD raw and calibrated has the same steps, spreads times the factor, and other candidates."""
+        ensemble = Ensemble(members())
+        frames = [spring_label(rock(seed), set="validation") for seed in range(4)]
+        save_ensemble(tmp_path / "ensemble.pt", calibrated(ensemble, calibrate(evaluate(ensemble, frames))))
+        write_frames(tmp_path / "start.extxyz", [rock(1, rattle_A=0.02)])
+        factor = bound_factor(load_ensemble(tmp_path / "ensemble.pt", "cpu"), self.CALIBRATED)
+        traces = {}
+        for name, settings in (("raw", SETTINGS), ("calibrated", self.CALIBRATED)):
+            changes = {"timestep_fs": 1.0, "temperature_K": 300.0, "candidate_every_fs": 5.0, "trace_every_fs": 2.0}
+            settings = settings.model_copy(update={**changes, "low_eV_A": 1e-9, "high_eV_A": 1e9})
+            params = {"explore": settings_for("explore", settings), "length_ps": 0.01, "seed": 1}
+            params["state"] = str(tmp_path / "state" / name)
+            outputs = {kind: str(tmp_path / f"{name}.{kind}") for kind in ("record", "candidates", "trace")}
+            inputs = {"atoms": str(tmp_path / "start.extxyz"), "ensemble": str(tmp_path / "ensemble.pt")}
+            config = {"train": {"device": "cpu"}}
+            wildcards = {"structure": NAME, "gen": "0"}
+            execute("explore", tmp_path, params, inputs, outputs, None, config, wildcards, warm=True)
+            traces[name] = pd.read_csv(tmp_path / f"{name}.trace")
+            spread_eV_A = json.loads((tmp_path / f"{name}.record").read_text())["max_spread_eV_A"]
+            assert spread_eV_A == pytest.approx(traces[name]["spread_eV_A"].max(), rel=0.2)
+        assert len(traces["raw"]) == len(traces["calibrated"]) > 3
+        np.testing.assert_allclose(
+            traces["calibrated"]["spread_eV_A"], factor * traces["raw"]["spread_eV_A"], rtol=1e-4
+        )
+        assert factor > 1.01
 
     def test_raw_runs_stay_valid(self):
         assert "gate_on" not in settings_for("explore", Explore())

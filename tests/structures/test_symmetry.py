@@ -8,7 +8,9 @@ from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.io.ase import AseAtomsAdaptor
 
 from redoxmd.config.sections import Structures
+from redoxmd.config.sections.explore import Phase
 from redoxmd.files.frames import read_frames, write_frames
+from redoxmd.files.layout import phase_structures
 from redoxmd.structures.build import build_structure
 from redoxmd.structures.nvp import nvp_cell
 from redoxmd.structures.request import parse_name
@@ -168,3 +170,15 @@ class TestRecognition:
         else:
             atoms += Atoms("O", positions=[[1, 1, 1]])
         assert ordering_class(atoms, NVP) is None
+
+
+def test_generations_explore_orderings_that_are_no_copies_of_each_other():
+    """The structures of three generations, compared by pymatgen."""
+    phase = Phase(name="small", starts=({"x": 2.0, "seeds": (4, 5)}, {"x": 2.5, "seeds": (0,)}))
+    names = [phase_structures(phase, generation) for generation in range(3)]
+    assert [len(of_generation) for of_generation in names] == [3, 3, 3]
+    for x in ("x2.000", "x2.500"):
+        ordered = [name for of_generation in names for name in of_generation if name.startswith(x)]
+        built = [AseAtomsAdaptor.get_structure(made(name)) for name in ordered]
+        matcher = StructureMatcher(scale=False, primitive_cell=False, stol=0.05, ltol=0.01, angle_tol=0.5)
+        assert len(matcher.group_structures(built)) == len(ordered) == {"x2.000": 6, "x2.500": 3}[x]
