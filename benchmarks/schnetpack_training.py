@@ -6,8 +6,8 @@ FOLDER has train.extxyz, validation.extxyz and judged.extxyz with energies and f
 `layers`, `radial_functions`, `cutoff_A`, `batch_size`, `cpu_s`, `seed`). Optimiser, learning rate, its decay, averaging
 and weights of the loss are those of schnetpack's own configuration for molecular dynamics data (md17): AdamW at 1e-3,
 decay on plateau, EMA, 0.01 for energies and 0.99 for forces; the average has a warm-up, as ours. Energies are relative
-to a fit by the numbers of atoms of each element. The weights of the lowest validation loss give predictions.npz: `energy{i}` and `forces{i}` of the judged
-frames. Nothing of redoxmd is imported here.
+to a fit by the numbers of atoms of each element. The weights of the lowest validation loss give predictions.npz:
+`energy{i}` and `forces{i}` of the judged frames. Nothing of redoxmd is imported here.
 """
 
 import copy
