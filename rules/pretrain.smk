@@ -55,9 +55,9 @@ rule pretrain_errors:
         errors="results/{run}/pretrain/errors.csv",
     log:
         "results/{run}/logs/pretrain/errors.log",
-    threads: cores("ensemble")
+    threads: cores("pretrain_errors")
     resources:
-        **resources_for("ensemble"),
+        **resources_for("pretrain_errors"),
     params:
         **stage_version("pretrain"),
         seed=CFG.seed,

@@ -354,6 +354,24 @@ def test_states_that_the_teacher_lacks_are_named(tmp_path):
         Trainer(Dataset(frames), Member(**SIZE), aware, 0, 5, None, "first", network)
 
 
+def test_restart_files_that_lack_frames_are_named(tmp_path):
+    """Labels are not dropped: the job stops and names the folder, whose removal starts it from the beginning."""
+    potential = {"potential": "tests.teacher.StoppingTeacher"}
+    (whole,) = labels_of(tmp_path / "whole", STARTS[1:2], LEVELS, **potential)
+    with pytest.raises(AssertionError, match="asked to stop"):
+        labels_of(tmp_path / "part", STARTS[1:2], LEVELS, {"STOP_AFTER": "25"}, **potential)
+    (frames,) = tmp_path.glob("state/pretrain_frames/*/frames.extxyz")
+    content = frames.read_text()
+    first = content.splitlines(keepends=True)[: len(read_frames(frames)[0]) + 2]
+    for damaged in (None, "".join(first), content[: len(content) // 2]):
+        frames.unlink() if damaged is None else frames.write_text(damaged)
+        with pytest.raises(AssertionError, match=r"readable frames where the state knows 3.*remove the folder"):
+            labels_of(tmp_path / "part", STARTS[1:2], LEVELS, **potential)
+    shutil.rmtree(frames.parent)
+    (part,) = labels_of(tmp_path / "part", STARTS[1:2], LEVELS, **potential)
+    assert part.read_bytes() == whole.read_bytes()
+
+
 def test_errors_before_the_first_step_are_those_of_the_teachers_forces(tmp_path, made):
     """By the rule's script: weights of the files, constants of the elements by numpy from the training frames."""
     frames = reference_frames()

@@ -74,7 +74,9 @@ def teacher_frames(
     def label(working: Atoms, config_id: str, step: int) -> Atoms:
         energy_eV, forces_eV_A = working.get_potential_energy(), np.asarray(working.get_forces(), dtype=float)
         if not (np.isfinite(energy_eV) and np.isfinite(forces_eV_A).all()):
-            raise DataError(f"{config_id}: a label of {settings.potential} is not finite; lower pretrain.rattle_A")
+            raise DataError(
+                f"{config_id}: a label of {settings.potential} is not finite; lower pretrain.rattle_A or temperatures_K"
+            )
         moments_muB = calculator.results.get("magmoms")
         frame = labelled(working, energy_eV, forces_eV_A, moments_muB=moments_muB, config_id=config_id, step=step)
         frame.info |= {"engine": f"teacher {settings.potential}", "settings_hash": settings_hash, "converged": True}

@@ -6,6 +6,7 @@ import json
 import re
 from html.parser import HTMLParser
 
+import pandas as pd
 import pytest
 from ase import Atoms
 from ase.io import write
@@ -13,6 +14,7 @@ from scipy.stats import chi2
 
 from redoxmd.config import parse_config
 from redoxmd.figures.catalogue import first_page_figures
+from redoxmd.runs import first_page
 from redoxmd.runs.captions import captions_of
 from redoxmd.runs.first_page import write_first_page
 from tests.scripts import execute
@@ -311,6 +313,14 @@ def test_a_run_of_states_counts_the_hops_of_its_MD(tmp_path):
     rates = put_csv(tmp_path / "rates.csv", [{"n_hops": 9, "n_lasting": 4}, {"n_hops": 3, "n_lasting": 1}])
     page = page_of(tmp_path, summary(), rates=rates)
     assert "12 electron hops in the MD, 5 of them without rattling." in page.sections["The electrons"]
+
+
+def test_the_change_of_the_error_is_that_of_the_loop():
+    """From generation 0 to 11, which as text comes before 2; the teacher's members are no generation."""
+    rows = [("teacher", 0.9), *((str(number), 0.2 - 0.01 * number) for number in range(12))]
+    table = pd.DataFrame(rows, columns=["generation", "force_mae_eV_A"]).assign(set="test", member="ensemble")
+    assert "went from 0.200 to 0.090 eV/Å" in first_page._convergence(summary(), table)
+    assert "went from" not in first_page._convergence(summary(), table[:2])
 
 
 @pytest.mark.parametrize(

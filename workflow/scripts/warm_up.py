@@ -18,9 +18,12 @@ with job("warm_up", snakemake.log[0], snakemake.threads):
     electrons = runtime_settings(snakemake.config).electrons
     (atoms,) = read_frames(snakemake.input.atoms)
     calculator = potential_calculator(settings.warm_up, electrons)
-    potential = [file_sha256(path) for path in snakemake.input.get("potential", [])]
+    # The potential is a file, or an ASE calculator, which is no input.
+    file = snakemake.input.get("potential")
+    potential = file_sha256(file) if file else ""
     declared = {**given_settings(Aimd, snakemake.rule, snakemake.params), "version": snakemake.params.get("version", 1)}
-    fingerprint = [file_sha256(snakemake.input.atoms), potential, declared, snakemake.params.seed]
+    moves = electrons.model_dump(mode="json")
+    fingerprint = [file_sha256(snakemake.input.atoms), potential, declared, moves, snakemake.params.seed]
     checkpoint = Checkpoint(state_of(snakemake.output.atoms, "warm_up"), fingerprint)
     rng = derive_rng(snakemake.params.seed, "warm_up", name)
     write_frames(snakemake.output.atoms, [warm_up(atoms, calculator, settings, rng, electrons, checkpoint)])

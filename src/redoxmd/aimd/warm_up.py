@@ -63,7 +63,7 @@ class PotentialMD:
     """Resumable Langevin MD with an ASE calculator: `steps` at each of several temperatures in turn.
 
     Velocities are drawn at the start of each temperature. On a CPU an MD that was stopped and continued gives the same
-    frames as an uninterrupted one.
+    frames as an uninterrupted one, if the results of the calculator depend on the structure alone.
 
     Args:
         atoms: the start; copied.
@@ -104,13 +104,30 @@ class PotentialMD:
         record = checkpoint.load("state")
         if record is not None:
             # Frames are written before the state; one that the state does not count is made again.
-            frames = read_frames(checkpoint.path(FRAMES)) if checkpoint.path(FRAMES).exists() else []
-            self.frames = frames[: int(record["frames"])]
+            self.frames = self._stored_frames(int(record["frames"]))
             self.state, self.stage = MDState.from_record(record), int(record["stage"])
             self.rng = self.state.rng
             self.working.positions = self.state.positions_A
             if isinstance(calculator, EnsembleCalculator):
                 calculator.restore(record, self.working)
+
+    def _stored_frames(self, count: int) -> list[Atoms]:
+        """The frames of the state.
+
+        Raises:
+            DataError: there are fewer, or they are damaged.
+        """
+        path = self.checkpoint.path(FRAMES)
+        try:
+            frames = read_frames(path) if path.exists() else []
+        except DataError:
+            frames = []
+        if len(frames) < count:
+            raise DataError(
+                f"{path}: {len(frames)} readable frames where the state knows {count}; restore the file, or remove the "
+                f"folder {path.parent} and run again, which starts from the beginning"
+            )
+        return frames[:count]
 
     @property
     def step(self) -> int:

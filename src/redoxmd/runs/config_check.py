@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,10 @@ from redoxmd.density.store import density_keys, split_key
 from redoxmd.electrons.states import OxidationLevels
 from redoxmd.engines import engine_available, inspect_engine, settings_hash
 from redoxmd.engines.base import Inspection, supercell_kpoints
-from redoxmd.errors import ConfigError, RedoxmdError
+from redoxmd.errors import ConfigError, RedoxmdError, StructureError
 from redoxmd.files import layout
 from redoxmd.neb.ends import path_ends
-from redoxmd.structures.build import build_structure, cell_lengths_A, linear_in_x
+from redoxmd.structures.build import build_structure, cell_charges, cell_lengths_A, linear_in_x
 from redoxmd.structures.describe import first_shell, formula
 from redoxmd.structures.overlap import describe_overlap, overlapping_sites
 from redoxmd.structures.request import parse_name
@@ -286,6 +287,29 @@ def inspect_overlaps(config: Config, source: SourceCell, atoms_of: Mapping[str, 
             except RedoxmdError as error:
                 problems.append(str(error))
     return Inspection(problems, [note])
+
+
+def inspect_charges(config: Config, source: SourceCell) -> Inspection:
+    """Problems of the formal charges that the ordering `electrostatic` needs, for every content and cell."""
+    charges, elements = config.structures.formal_charges or {}, set(source.atoms.symbols)
+    problems = []
+    if unknown := sorted(set(charges) - elements):
+        problems.append(
+            f"structures.formal_charges: {', '.join(unknown)} not in {config.structures.source}, which holds "
+            f"{', '.join(sorted(elements))}"
+        )
+    if charges.get(config.structures.mobile_ion) == 0:
+        problems.append(
+            f"structures.formal_charges: {config.structures.mobile_ion} has the charge 0, so all orderings are equal"
+        )
+    requests = {request for request in map(parse_name, layout.all_structures(config)) if request.x > 0}
+    ranked = {replace(request, seed=0) for request in requests if request.ordering == "electrostatic"}
+    for request in sorted(ranked, key=lambda request: request.name):
+        try:
+            cell_charges(request, source, config.structures)
+        except StructureError as error:
+            problems.append(str(error))
+    return Inspection(problems)
 
 
 def inspect_paths(config: Config, atoms_of: Mapping[str, int], root: Path) -> Inspection:

@@ -157,7 +157,10 @@ def _convergence(summary: Mapping[str, Any], errors: pd.DataFrame) -> str:
         if last["status"] == GateStatus.CONVERGED
         else f"No ({last['status']}): the gate refused"
     )
-    test = errors[(errors["set"] == "test") & (errors["member"].astype(str) == "ensemble")].sort_values("generation")
+    test = errors[(errors["set"] == "test") & (errors["member"].astype(str) == "ensemble")].copy()
+    # Members trained on labels of the teacher alone are no generation of the loop.
+    test["generation"] = pd.to_numeric(test["generation"], errors="coerce")
+    test = test.dropna(subset="generation").sort_values("generation")
     change = ""
     if len(test) > 1:
         first, final = test["force_mae_eV_A"].iloc[[0, -1]]

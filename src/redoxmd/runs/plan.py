@@ -83,6 +83,7 @@ def make_plan(config: Config, root: Path = Path()) -> Plan:
             config_check.inspect_elements(config, source),
             model_check.inspect_given(config, source, root),
             config_check.inspect_overlaps(config, source, atoms_of) if not problems else Inspection(),
+            config_check.inspect_charges(config, source),
         ]
     disk_gb = _disk_gb(config, atoms_of)
     inspections += [

@@ -39,7 +39,8 @@ def build_structure(request: StructureRequest, settings: Structures, root_seed: 
     n_ions = count_ions(request, source)
     atoms = source.atoms.repeat(request.supercell)
     mobile = np.flatnonzero(atoms.arrays["site"] != FRAMEWORK)
-    energies = _site_energies(request, source, n_ions, settings) if request.ordering == "electrostatic" else None
+    ranked = request.ordering == "electrostatic" and n_ions > 0
+    energies = _site_energies(request, source, settings) if ranked else None
     preferred = atoms.arrays["site"][mobile] == settings.preferred_site if request.ordering == "preferred" else None
     symmetry, excluded = site_symmetry(settings, request.supercell), excluded_sites(atoms)
     rng = derive_rng(root_seed, "structures", replace(request, seed=0).name)
@@ -91,12 +92,25 @@ def _larger_cell(request: StructureRequest, source: SourceCell) -> str:
     return ""
 
 
-def _site_energies(request: StructureRequest, source: SourceCell, n_ions: int, settings: Structures) -> SiteEnergies:
+def cell_charges(request: StructureRequest, source: SourceCell, settings: Structures) -> dict[str, float]:
+    """Formal charge of each element in the cell of a requested structure (`formal_charges`).
+
+    Raises:
+        StructureError: the charges are unknown or not neutral; the message names the structure.
+    """
+    framework = [str(symbol) for symbol in source.atoms.symbols[source.atoms.arrays["site"] == FRAMEWORK]]
+    ions = [settings.mobile_ion] * count_ions(request, source)
+    try:
+        return formal_charges(framework * math.prod(request.supercell) + ions, settings)
+    except StructureError as error:
+        raise StructureError(f"{request.name}: {error}") from error
+
+
+def _site_energies(request: StructureRequest, source: SourceCell, settings: Structures) -> SiteEnergies:
     """Electrostatic energies of the sites in the cell of a requested structure."""
     full_cell = source.atoms.repeat(request.supercell)
     _set_cell(full_cell, request, source, settings)
-    framework = [str(symbol) for symbol in full_cell.symbols[full_cell.arrays["site"] == FRAMEWORK]]
-    return SiteEnergies(full_cell, formal_charges([*framework, *[settings.mobile_ion] * n_ions], settings))
+    return SiteEnergies(full_cell, cell_charges(request, source, settings))
 
 
 def _set_cell(atoms: Atoms, request: StructureRequest, source: SourceCell, settings: Structures) -> None:

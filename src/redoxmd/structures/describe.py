@@ -14,7 +14,7 @@ from ase.neighborlist import neighbor_list
 from redoxmd.config.sections import Structures
 from redoxmd.electrons.states import OxidationLevels, states_text
 from redoxmd.errors import RedoxmdError, StructureError
-from redoxmd.structures.build import build_structure
+from redoxmd.structures.build import build_structure, cell_charges
 from redoxmd.structures.request import StructureRequest, cell_name, parse_name
 from redoxmd.structures.source import FRAMEWORK, SourceCell
 
@@ -50,7 +50,11 @@ def describe_material(
     ]
     by_size = sorted(map(parse_name, names), key=lambda request: -math.prod(request.supercell))
     smallest = {request.x: request for request in by_size}
-    return lines + [_content_line(smallest[x], settings, seed, units, levels) for x in sorted(smallest)]
+    ranked = {request.x for request in by_size if request.ordering == "electrostatic" and request.x > 0}
+    for x in sorted(smallest):
+        line = _content_line(smallest[x], settings, seed, units, levels)
+        lines.append(line + (f", {_charges(smallest[x], source, settings)}" if x in ranked else ""))
+    return lines
 
 
 def _content_line(
@@ -70,6 +74,16 @@ def _content_line(
     if settings.lengths_A is not None:
         states += f", cell of {' × '.join(f'{length:.4g}' for length in atoms.cell.lengths())} Å"
     return f"  x = {request.x:g}: {content} in {cell}, {moment}{states}, {volume_A3:.4g} Å3 per formula unit"
+
+
+def _charges(request: StructureRequest, source: SourceCell, settings: Structures) -> str:
+    """Formal charges by which the orderings of this content are ranked."""
+    try:
+        charges = cell_charges(request, source, settings)
+    except StructureError:
+        # The plan lists it among the problems.
+        return "no formal charges"
+    return f"formal charges {', '.join(f'{element} {charge:+.4g}' for element, charge in charges.items())}"
 
 
 def _states(atoms: Atoms, levels: OxidationLevels) -> str:

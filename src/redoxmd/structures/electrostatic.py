@@ -6,7 +6,7 @@ import heapq
 import json
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from itertools import combinations
 
@@ -27,13 +27,17 @@ TOLERANCE_EV = 1e-6
 # Å: the Ewald sums are made at the density of a solid.
 UNIT_LENGTH = 2.2
 NEUTRAL = 1e-6
+# Atoms of a formula whose oxidation states are guessed.
+LARGEST_FORMULA = 60
+# Elements with several common oxidation states; if a formula has two, neutrality does not determine them.
+MIXED = ("V", "Cr", "Mn", "Fe", "Co", "Ni", "Cu", "Mo", "W", "Ru", "Ir")
 
 
-def formal_charges(symbols: list[str], settings: Structures) -> dict[str, float]:
+def formal_charges(symbols: Sequence[str], settings: Structures) -> dict[str, float]:
     """Formal charge of each element of a neutral cell, in elementary charges.
 
     `structures.formal_charges`, in which the redox element may be left out: it has the charge that makes the cell
-    neutral. Without this setting, the most likely oxidation states by pymatgen (`Composition.oxi_state_guesses`) of the
+    neutral. Without this setting, the likely oxidation states by pymatgen (`Composition.oxi_state_guesses`) of the
     formula with a whole number of mobile ions.
 
     Args:
@@ -45,43 +49,55 @@ def formal_charges(symbols: list[str], settings: Structures) -> dict[str, float]
     counts = {element: symbols.count(element) for element in dict.fromkeys(symbols)}
     redox = settings.redox_element
     if settings.formal_charges is None:
-        charges = _likely_charges(counts, settings.mobile_ion)
-        charges.pop(redox or "", None)
+        likely, source = _likely_charges(tuple(counts.items()), settings.mobile_ion), "likely charges by pymatgen"
+        charges = {element: charge for element, charge in likely.items() if element != redox}
     else:
-        charges = dict(settings.formal_charges)
-    missing = [element for element in counts if element not in charges]
-    if redox is not None and missing == [redox]:
-        rest = sum(count * charges[element] for element, count in counts.items() if element != redox)
-        charges[redox] = -rest / counts[redox]
-        return charges
+        charges, source = dict(settings.formal_charges), "structures.formal_charges"
+    missing = [element for element in counts if element not in charges and element != redox]
     if missing:
         raise StructureError(f"structures.formal_charges: the charge of {', '.join(missing)} is missing")
+    if redox is not None and redox in counts and redox not in charges:
+        rest = sum(count * charges[element] for element, count in counts.items() if element != redox)
+        charges[redox] = -rest / counts[redox]
     total = sum(count * charges[element] for element, count in counts.items())
     if abs(total) > NEUTRAL:
+        free = "" if redox is None else ", or leave out that of the redox element"
         raise StructureError(
-            f"structures.formal_charges: with {charges} the cell of {counts} has the charge {total:+g}; give other "
-            "charges, or leave out that of the redox element"
+            f"{source}: the cell of {counts} has the charge {total:+g} with {charges}; set "
+            f"structures.formal_charges to other charges{free}"
         )
-    return charges
+    return {element: charges[element] for element in counts}
 
 
-def _likely_charges(counts: Mapping[str, int], ion: str) -> dict[str, float]:
-    """Likely oxidation states of the formula with a whole number of ions: those of a large cell would take hours."""
+@cache
+def _likely_charges(counts: tuple[tuple[str, int], ...], ion: str) -> dict[str, float]:
+    """Likely oxidation states of the formula with a whole number of ions.
+
+    Raises:
+        StructureError: there are none, two elements have several, or the formula is large.
+    """
+    remedy = "set structures.formal_charges, such as {Na: 1, P: 5, O: -2}"
+    mixed = [element for element, _ in counts if element in MIXED]
+    if len(mixed) > 1:
+        raise StructureError(
+            f"ordering electrostatic: {' and '.join(mixed)} have several oxidation states each; {remedy}"
+        )
     # Imported late: it takes a second, and only this ordering needs it.
     from pymatgen.core import Composition
 
-    units = math.gcd(*(count for element, count in counts.items() if element != ion))
-    whole = {**counts, ion: max(1, round(counts[ion] / max(units, 1))) * max(units, 1)} if ion in counts else counts
+    whole = dict(counts)
+    units = math.gcd(*(count for element, count in counts if element != ion))
+    if ion in whole and units:
+        whole[ion] = max(1, round(whole[ion] / units)) * units
     with warnings.catch_warnings():
         # One of the library about itself.
         warnings.simplefilter("ignore", FutureWarning)
         composition = Composition(whole).reduced_composition
-        guesses = composition.oxi_state_guesses()
+        # The search is over all distributions of states: hours for a large formula.
+        guesses = composition.oxi_state_guesses() if composition.num_atoms <= LARGEST_FORMULA else ()
     if not guesses or not any(guesses[0].values()):
-        raise StructureError(
-            f"ordering electrostatic: no neutral oxidation states of {composition.reduced_formula} are known; set "
-            "structures.formal_charges, such as {Na: 1, P: 5, O: -2}"
-        )
+        name = composition.reduced_formula
+        raise StructureError(f"ordering electrostatic: no neutral oxidation states of {name} are known; {remedy}")
     return dict(guesses[0])
 
 
@@ -147,7 +163,8 @@ class SiteEnergies:
 def _unit_matrix(geometry: str) -> np.ndarray:
     """Energies (n, n) in eV of unit charges in a cell of 1 Å³ per atom, whose sum is that of the cell.
 
-    Twenty seconds for 336 atoms, and the same at every content.
+    Six seconds for 336 atoms on a free core, growing faster than the square of their number; the same at every content
+    unless `lengths_A` changes the shape of the cell.
 
     Args:
         geometry: cell in Å and scaled positions as JSON.
