@@ -1,5 +1,6 @@
 """Orderings by electrostatic energy: against Ewald sums of whole structures, and lattices whose order is known."""
 
+from collections import Counter
 from itertools import combinations
 
 import numpy as np
@@ -122,8 +123,8 @@ def test_sites_that_overlap_are_not_filled_together(tmp_path, monkeypatch):
 def test_charges_by_pymatgen_or_by_the_config():
     symbols = ["Na"] * 5 + ["V"] * 4 + ["P"] * 6 + ["O"] * 24
     expected = {"Na": 1.0, "V": 3.25, "P": 5.0, "O": -2.0}
-    assert formal_charges(symbols, Structures()) == pytest.approx(expected)
-    assert formal_charges(symbols, Structures(formal_charges=NVP)) == pytest.approx(expected)
+    assert formal_charges(Counter(symbols), Structures()) == pytest.approx(expected)
+    assert formal_charges(Counter(symbols), Structures(formal_charges=NVP)) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
@@ -136,7 +137,7 @@ def test_charges_by_pymatgen_or_by_the_config():
 )
 def test_charges_that_cannot_be_are_refused(charges, symbols, words):
     with pytest.raises(StructureError, match=words):
-        formal_charges(symbols, Structures(formal_charges=charges))
+        formal_charges(Counter(symbols), Structures(formal_charges=charges))
 
 
 @pytest.mark.parametrize("symbols", [["Li"] * 10 + ["Ni"] * 8 + ["Mn"] + ["Co"] + ["O"] * 20, ["Na", "Ni", "Mn", "O"]])
@@ -144,9 +145,9 @@ def test_charges_that_neutrality_does_not_determine_are_not_guessed(symbols):
     """pymatgen's first guess for LiNi0.8Mn0.1Co0.1O2 has Mn +7."""
     settings = Structures(redox_element="Ni", mobile_ion=symbols[0])
     with pytest.raises(StructureError, match=r"have several oxidation states each; set structures\.formal_charges"):
-        formal_charges(symbols, settings)
+        formal_charges(Counter(symbols), settings)
     given = settings.model_copy(update={"formal_charges": {symbols[0]: 1.0, "Mn": 4.0, "Co": 3.0, "O": -2.0}})
-    charges = formal_charges(symbols, given)
+    charges = formal_charges(Counter(symbols), given)
     assert sum(charges[symbol] for symbol in symbols) == pytest.approx(0)
 
 
@@ -154,7 +155,7 @@ def test_charges_of_a_large_formula_are_asked_for_at_once():
     """The guess is over all distributions of states, and took 47 s for half of this formula."""
     symbols = ["Li"] * 12 + ["Fe"] * 24 + ["P"] * 25 + ["O"] * 96
     with pytest.raises(StructureError, match=r"set structures\.formal_charges"):
-        formal_charges(symbols, Structures(redox_element="Fe", mobile_ion="Li"))
+        formal_charges(Counter(symbols), Structures(redox_element="Fe", mobile_ion="Li"))
 
 
 def test_the_empty_host_needs_no_charges():

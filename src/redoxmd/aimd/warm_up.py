@@ -157,8 +157,7 @@ class PotentialMD:
 
     def save(self) -> None:
         """Write the frames, then the state."""
-        if self.state is None:
-            return
+        assert self.state is not None
         electrons = self.calculator.record() if isinstance(self.calculator, EnsembleCalculator) else {}
         write_frames(self.checkpoint.path(FRAMES), self.frames)
         counts = {"stage": np.asarray(self.stage), "frames": np.asarray(len(self.frames))}

@@ -98,10 +98,11 @@ def cell_charges(request: StructureRequest, source: SourceCell, settings: Struct
     Raises:
         StructureError: the charges are unknown or not neutral; the message names the structure.
     """
-    framework = [str(symbol) for symbol in source.atoms.symbols[source.atoms.arrays["site"] == FRAMEWORK]]
-    ions = [settings.mobile_ion] * count_ions(request, source)
+    cells, ion = math.prod(request.supercell), settings.mobile_ion
+    counts = {element: cells * count for element, count in source.framework_counts().items()}
+    counts[ion] = counts.get(ion, 0) + count_ions(request, source)
     try:
-        return formal_charges(framework * math.prod(request.supercell) + ions, settings)
+        return formal_charges(counts, settings)
     except StructureError as error:
         raise StructureError(f"{request.name}: {error}") from error
 

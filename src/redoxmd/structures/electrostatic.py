@@ -6,7 +6,7 @@ import heapq
 import json
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache
 from itertools import combinations
 
@@ -33,7 +33,7 @@ LARGEST_FORMULA = 60
 MIXED = ("V", "Cr", "Mn", "Fe", "Co", "Ni", "Cu", "Mo", "W", "Ru", "Ir")
 
 
-def formal_charges(symbols: Sequence[str], settings: Structures) -> dict[str, float]:
+def formal_charges(counts: Mapping[str, int], settings: Structures) -> dict[str, float]:
     """Formal charge of each element of a neutral cell, in elementary charges.
 
     `structures.formal_charges`, in which the redox element may be left out: it has the charge that makes the cell
@@ -41,12 +41,11 @@ def formal_charges(symbols: Sequence[str], settings: Structures) -> dict[str, fl
     formula with a whole number of mobile ions.
 
     Args:
-        symbols: elements (n,) of the cell with its mobile ions.
+        counts: number of atoms of each element in the cell with its mobile ions.
 
     Raises:
         StructureError: no charges are known, one is missing, or the cell is not neutral.
     """
-    counts = {element: symbols.count(element) for element in dict.fromkeys(symbols)}
     redox = settings.redox_element
     if settings.formal_charges is None:
         likely, source = _likely_charges(tuple(counts.items()), settings.mobile_ion), "likely charges by pymatgen"
@@ -63,7 +62,7 @@ def formal_charges(symbols: Sequence[str], settings: Structures) -> dict[str, fl
     if abs(total) > NEUTRAL:
         free = "" if redox is None else ", or leave out that of the redox element"
         raise StructureError(
-            f"{source}: the cell of {counts} has the charge {total:+g} with {charges}; set "
+            f"{source}: the cell of {dict(counts)} has the charge {total:+g} with {charges}; set "
             f"structures.formal_charges to other charges{free}"
         )
     return {element: charges[element] for element in counts}
